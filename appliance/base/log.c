@@ -1,0 +1,82 @@
+#include "appliance/base/log.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const struct {
+	const char *name;
+	const char *colour;
+} levels[] = {
+	[LOG_LEVEL_DEBUG] = { "debug", "\033[2m" },
+	[LOG_LEVEL_INFO] = { "info", "" },
+	[LOG_LEVEL_WARN] = { "warn", "\033[33m" },
+	[LOG_LEVEL_ERROR] = { "error", "\033[31m" },
+};
+static_assert(sizeof(levels) / sizeof(levels[0]) == LOG_LEVEL_COUNT, "a name for every level");
+
+static enum log_level least_level = LOG_LEVEL_INFO;
+static bool as_json;
+
+void log_setup(enum log_level least, bool json)
+{
+	least_level = least;
+	as_json = json;
+}
+
+/* Nothing that a terminal would obey and nothing that would end the line. */
+static void neutralise(char *text)
+{
+	for (; *text != '\0'; text++) {
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			*text = '?';
+	}
+}
+
+static void escape_json(char *out, size_t size, const char *text)
+{
+	size_t used = 0;
+
+	for (; *text != '\0' && used + 3 < size; text++) {
+		if (*text == '"' || *text == '\\')
+			out[used++] = '\\';
+		out[used++] = *text;
+	}
+	out[used] = '\0';
+}
+
+void log_write(enum log_level level, const char *part, const char *format, ...)
+{
+	char text[LOG_LINE_MAX], escaped[2 * LOG_LINE_MAX], line[3 * LOG_LINE_MAX], when[32];
+	const char *colour, *off;
+	struct timespec now;
+	struct tm utc;
+	va_list args;
+	int len;
+
+	if (level < least_level)
+		return;
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	neutralise(text);
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	(void)gmtime_r(&now.tv_sec, &utc);
+	(void)strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &utc);
+	if (as_json) {
+		escape_json(escaped, sizeof(escaped), text);
+		len = snprintf(line, sizeof(line), "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"part\":\"%s\",\"text\":\"%s\"}\n",
+			       when, now.tv_nsec / 1000000, levels[level].name, part, escaped);
+	} else {
+		colour = isatty(STDERR_FILENO) ? levels[level].colour : "";
+		off = *colour != '\0' ? "\033[0m" : "";
+		len = snprintf(line, sizeof(line), "%s%s.%03ldZ  %-5s  %s: %s%s\n", colour, when,
+			       now.tv_nsec / 1000000, levels[level].name, part, text, off);
+	}
+	if (len > 0 && write(STDERR_FILENO, line, (size_t)len) < 0)
+		return; /* there is no better place to say so */
+}

@@ -1,0 +1,46 @@
+/*
+ * Memory: the only door to the heap, so that a test can make the Nth allocation fail and prove that
+ * every caller copes (SQLite's habit). Sizes are checked for overflow; what comes back is released
+ * with mem_free().
+ */
+#ifndef APPLIANCE_BASE_MEM_H
+#define APPLIANCE_BASE_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* NULL when there is no memory (or a test says so). Contents undefined. */
+void *mem_alloc(size_t size) __attribute__((malloc, warn_unused_result));
+
+/* `count` items of `size` bytes, zeroed; NULL also when the product overflows. */
+void *mem_zalloc(size_t count, size_t size) __attribute__((malloc, warn_unused_result));
+
+/* As realloc; the old memory stays when NULL comes back. */
+void *mem_realloc(void *old, size_t size) __attribute__((warn_unused_result));
+
+/* A copy of a string, and of its first `len` bytes with a NUL added. */
+char *mem_strdup(const char *text) __attribute__((malloc, warn_unused_result));
+char *mem_strndup(const char *text, size_t len) __attribute__((malloc, warn_unused_result));
+
+void mem_free(void *memory);
+
+/*
+ * Faults (test builds only; no code in others). fault_arm(kind, n) makes the nth call from now on of that
+ * kind fail once (n = 1: the next), 0 disarms; fault_here(kind) is asked at each such call;
+ * fault_fired() tells whether it came to that, so that a test can raise n until nothing fails any more.
+ */
+enum fault_kind { FAULT_ALLOC, FAULT_WRITE, FAULT_FSYNC, FAULT_KINDS };
+
+#ifdef UNDERSTUDY_FAULTS
+void fault_arm(enum fault_kind kind, unsigned long nth);
+bool fault_here(enum fault_kind kind);
+bool fault_fired(enum fault_kind kind);
+#else
+static inline bool fault_here(enum fault_kind kind)
+{
+	(void)kind;
+	return false;
+}
+#endif
+
+#endif

@@ -1,0 +1,100 @@
+/*
+ * Who serves: the standby's decision about one instance, as a pure state machine. Events carry their time; updates say what to do. No I/O,
+ * no clock, no allocation, so that a simulator and a model checker can run it.
+ *
+ *   state       meaning                                        allowed next
+ *   empty       no committed epoch: nothing could be taken over    syncing
+ *   syncing     first copy coming in                             empty, protected
+ *   protected   committed epoch, the primary is heard            suspect, unattended, ended, taking-over
+ *   suspect     silent for longer than half the limit            protected, unattended, ended, taking-over
+ *   unattended  the primary is not heard and we do not act:      protected, syncing, ended, taking-over
+ *               its agent said goodbye, or takeover is manual
+ *   ended       the instance was shut down in an orderly way     syncing, protected, taking-over (operator only)
+ *   taking-over decision made, activation under way              serving, failed
+ *   serving     the replica runs here                            (end)
+ *   failed      activation failed; the operator may try again    taking-over
+ *
+ * Reasons to take over: the primary silent for detect_ms with takeover "automatic"; its agent reported the instance's QEMU gone without a goodbye
+ * (automatic as well); the operator's command at any time while there is a committed epoch. A goodbye of the agent or of the instance is none.
+ *
+ * Term: grows by one with each takeover; every frame carries it. Once `serving`, a primary that comes back with a lower term is told that it is superseded.
+ *
+ * Leases (net/lease in the design): the standby never answers a heartbeat that it did not receive, and the primary counts from when it sent one; so a lease of less
+ * than detect_ms has run out by the time that detect_ms of silence have been seen here. Enforcing it at the primary is the gateway's work.
+ *
+ * If our own process was stopped or starved, silence says nothing about the primary: a tick that comes much too late restarts the count.
+ */
+#ifndef APPLIANCE_FAILOVER_H
+#define APPLIANCE_FAILOVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum failover_state {
+	FAILOVER_EMPTY,
+	FAILOVER_SYNCING,
+	FAILOVER_PROTECTED,
+	FAILOVER_SUSPECT,
+	FAILOVER_UNATTENDED,
+	FAILOVER_ENDED,
+	FAILOVER_TAKING_OVER,
+	FAILOVER_SERVING,
+	FAILOVER_FAILED,
+	FAILOVER_STATES
+};
+
+enum failover_event_type {
+	FAILOVER_TICK,		/* time passes; at least every detect/8 */
+	FAILOVER_HEARD,		/* bytes of the primary arrived at now_ns */
+	FAILOVER_COPYING,	/* a session without a committed epoch has begun */
+	FAILOVER_COMMITTED,	/* `epoch` is committed */
+	FAILOVER_FORGOTTEN,	/* the replica was lost (its QEMU died, its session was given up) */
+	FAILOVER_GOODBYE,	/* the agent ends in an orderly way; the instance goes on unprotected */
+	FAILOVER_CRASHED,	/* the agent reports its instance gone */
+	FAILOVER_SHUT_DOWN,	/* the agent reports an orderly end of its instance */
+	FAILOVER_OPERATOR,	/* take over now */
+	FAILOVER_ACTIVATED,	/* the replica runs */
+	FAILOVER_ACTIVATION_FAILED
+};
+
+struct failover_event {
+	enum failover_event_type type;
+	uint64_t now_ns;
+	uint64_t epoch; /* COMMITTED */
+};
+
+struct failover {
+	/* set by failover_init() */
+	uint64_t detect_ns;
+	bool automatic;
+	/* readable by all */
+	enum failover_state state;
+	uint64_t term;
+	uint64_t epoch;	     /* committed, 0: none */
+	uint64_t decided_ns; /* of the takeover */
+	uint64_t silent_ns;  /* silence at the decision, or as of the last tick */
+	/* private */
+	uint64_t heard_ns, tick_ns;
+};
+
+#define FAILOVER_REASON_MAX 160
+
+struct failover_update {
+	bool changed;  /* the state is another one now */
+	bool activate; /* bring the replica to life */
+	bool refused;  /* OPERATOR: no; `reason` says why */
+	char reason[FAILOVER_REASON_MAX]; /* for the log and the status; empty: nothing to say */
+};
+
+void failover_init(struct failover *failover, uint32_t detect_ms, bool automatic, uint64_t now_ns);
+void failover_step(struct failover *failover, const struct failover_event *event, struct failover_update *update);
+
+/* 0 (just heard) to 1 (silent for detect_ms or more). */
+double failover_suspicion(const struct failover *failover, uint64_t now_ns);
+
+const char *failover_state_name(enum failover_state state);
+
+/* Whether that move is in the table above; asserted at each move. */
+bool failover_may(enum failover_state from, enum failover_state to);
+
+#endif

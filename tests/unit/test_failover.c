@@ -1,0 +1,241 @@
+/* Who serves: the decision table of failover.h, its timing and its refusals. */
+#include "appliance/base/clock.h"
+#include "appliance/failover.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define DETECT_MS 300
+#define MS CLOCK_NS_PER_MS
+
+static struct failover_update step(struct failover *failover, enum failover_event_type type, uint64_t now_ns)
+{
+	const struct failover_event event = { .type = type, .now_ns = now_ns, .epoch = failover->epoch + 1 };
+	struct failover_update update;
+
+	failover_step(failover, &event, &update);
+	return update;
+}
+
+/* Ticks every 30 ms from `from` to `to`; the last update. */
+static struct failover_update silence(struct failover *failover, uint64_t from_ms, uint64_t to_ms)
+{
+	struct failover_update update = { 0 };
+	uint64_t at;
+
+	for (at = from_ms; at <= to_ms && !update.activate; at += 30)
+		update = step(failover, FAILOVER_TICK, at * MS);
+	return update;
+}
+
+static struct failover protected_at(bool automatic, uint64_t now_ms)
+{
+	struct failover failover;
+
+	failover_init(&failover, DETECT_MS, automatic, now_ms * MS);
+	(void)step(&failover, FAILOVER_COPYING, now_ms * MS);
+	(void)step(&failover, FAILOVER_COMMITTED, now_ms * MS);
+	(void)step(&failover, FAILOVER_HEARD, now_ms * MS);
+	assert_int_equal(failover.state, FAILOVER_PROTECTED);
+	return failover;
+}
+
+static void silence_for_the_limit_takes_over_with_a_new_term(void **unused)
+{
+	struct failover failover = protected_at(true, 1000);
+	struct failover_update update = silence(&failover, 1000, 2000);
+
+	(void)unused;
+	assert_true(update.activate);
+	assert_int_equal(failover.state, FAILOVER_TAKING_OVER);
+	assert_int_equal(failover.term, 2);
+	assert_true(failover.decided_ns >= 1300 * MS && failover.decided_ns < 1340 * MS);
+	assert_true(failover.silent_ns >= DETECT_MS * MS);
+	update = step(&failover, FAILOVER_ACTIVATED, 1350 * MS);
+	assert_int_equal(failover.state, FAILOVER_SERVING);
+	assert_false(update.activate);
+}
+
+static void no_takeover_before_the_limit(void **unused)
+{
+	struct failover failover = protected_at(true, 1000);
+	struct failover_update update = silence(&failover, 1000, 1299);
+
+	(void)unused;
+	assert_false(update.activate);
+	assert_int_equal(failover.state, FAILOVER_SUSPECT);
+	(void)step(&failover, FAILOVER_HEARD, 1299 * MS);
+	assert_int_equal(failover.state, FAILOVER_PROTECTED);
+}
+
+static void manual_takeover_waits_for_the_operator(void **unused)
+{
+	struct failover failover = protected_at(false, 1000);
+	struct failover_update update = silence(&failover, 1000, 5000);
+
+	(void)unused;
+	assert_false(update.activate);
+	assert_int_equal(failover.state, FAILOVER_UNATTENDED);
+	update = step(&failover, FAILOVER_OPERATOR, 5001 * MS);
+	assert_true(update.activate);
+	assert_int_equal(failover.term, 2);
+}
+
+static void our_own_sleep_is_not_the_primarys_silence(void **unused)
+{
+	struct failover failover = protected_at(true, 1000);
+	struct failover_update update;
+
+	(void)unused;
+	(void)step(&failover, FAILOVER_TICK, 1010 * MS);
+	update = step(&failover, FAILOVER_TICK, 9000 * MS);
+	assert_false(update.activate);
+	assert_int_equal(failover.state, FAILOVER_PROTECTED);
+	/* But if it stays silent after that, it counts. */
+	update = silence(&failover, 9030, 9400);
+	assert_true(update.activate);
+}
+
+static void a_goodbye_is_no_reason_to_take_over(void **unused)
+{
+	static const enum failover_event_type goodbyes[] = { FAILOVER_GOODBYE, FAILOVER_SHUT_DOWN };
+	struct failover failover;
+	size_t i;
+
+	(void)unused;
+	for (i = 0; i < 2; i++) {
+		failover = protected_at(true, 1000);
+		assert_false(step(&failover, goodbyes[i], 1010 * MS).activate);
+		assert_false(silence(&failover, 1020, 9000).activate);
+		/* Protected again, it is watched again. */
+		(void)step(&failover, FAILOVER_HEARD, 9001 * MS);
+		(void)step(&failover, FAILOVER_COMMITTED, 9001 * MS);
+		assert_int_equal(failover.state, FAILOVER_PROTECTED);
+		assert_true(silence(&failover, 9010, 9500).activate);
+	}
+}
+
+static void a_crash_takes_over_at_once_only_when_automatic(void **unused)
+{
+	struct failover failover = protected_at(true, 1000);
+
+	(void)unused;
+	assert_true(step(&failover, FAILOVER_CRASHED, 1010 * MS).activate);
+	failover = protected_at(false, 1000);
+	assert_false(step(&failover, FAILOVER_CRASHED, 1010 * MS).activate);
+	assert_int_equal(failover.state, FAILOVER_UNATTENDED);
+}
+
+static void nothing_is_taken_over_without_a_committed_epoch(void **unused)
+{
+	struct failover failover;
+	struct failover_update update;
+
+	(void)unused;
+	failover_init(&failover, DETECT_MS, true, 1000 * MS);
+	assert_false(silence(&failover, 1000, 5000).activate);
+	(void)step(&failover, FAILOVER_COPYING, 5000 * MS);
+	assert_false(silence(&failover, 5000, 9000).activate);
+	assert_false(step(&failover, FAILOVER_CRASHED, 9000 * MS).activate);
+	update = step(&failover, FAILOVER_OPERATOR, 9001 * MS);
+	assert_true(update.refused);
+	assert_false(update.activate);
+	assert_non_null(strstr(update.reason, "no committed epoch"));
+}
+
+static void a_lost_replica_is_not_taken_over(void **unused)
+{
+	struct failover failover = protected_at(true, 1000);
+
+	(void)unused;
+	(void)step(&failover, FAILOVER_FORGOTTEN, 1001 * MS);
+	assert_int_equal(failover.state, FAILOVER_EMPTY);
+	assert_false(silence(&failover, 1010, 5000).activate);
+	assert_true(step(&failover, FAILOVER_OPERATOR, 5001 * MS).refused);
+}
+
+static void a_failed_activation_may_be_tried_again_by_the_operator(void **unused)
+{
+	struct failover failover = protected_at(true, 1000);
+
+	(void)unused;
+	assert_true(silence(&failover, 1000, 2000).activate);
+	(void)step(&failover, FAILOVER_ACTIVATION_FAILED, 2001 * MS);
+	assert_int_equal(failover.state, FAILOVER_FAILED);
+	assert_false(silence(&failover, 2010, 4000).activate);
+	assert_true(step(&failover, FAILOVER_OPERATOR, 4001 * MS).activate);
+	assert_int_equal(failover.term, 3);
+}
+
+static void the_operator_cannot_take_over_twice(void **unused)
+{
+	struct failover failover = protected_at(false, 1000);
+
+	(void)unused;
+	assert_true(step(&failover, FAILOVER_OPERATOR, 1001 * MS).activate);
+	assert_true(step(&failover, FAILOVER_OPERATOR, 1002 * MS).refused);
+	(void)step(&failover, FAILOVER_ACTIVATED, 1010 * MS);
+	assert_true(step(&failover, FAILOVER_OPERATOR, 1011 * MS).refused);
+	assert_int_equal(failover.term, 2);
+}
+
+/* 20,000 seeded histories of random events: the invariants that must hold in each state. */
+static void random_histories_keep_the_invariants(void **unused)
+{
+	uint64_t now_ms, term, seed;
+	struct failover failover;
+	struct failover_update update;
+	unsigned random, i;
+	bool activated;
+
+	(void)unused;
+	for (seed = 1; seed <= 20000; seed++) {
+		random = (unsigned)seed;
+		now_ms = 1000;
+		activated = false;
+		failover_init(&failover, DETECT_MS, seed % 2 == 0, now_ms * MS);
+		for (i = 0; i < 40; i++) {
+			enum failover_event_type type = (enum failover_event_type)(rand_r(&random) % (FAILOVER_ACTIVATION_FAILED + 1));
+
+			now_ms += (uint64_t)rand_r(&random) % 100;
+			term = failover.term;
+			update = step(&failover, type, now_ms * MS);
+			assert_true(failover.term == term + (update.activate ? 1 : 0));
+			if (update.activate) {
+				assert_true(failover.epoch > 0);
+				assert_true(failover.automatic || type == FAILOVER_OPERATOR);
+				assert_int_equal(failover.state, FAILOVER_TAKING_OVER);
+				assert_false(type == FAILOVER_GOODBYE || type == FAILOVER_SHUT_DOWN || type == FAILOVER_HEARD);
+				activated = true;
+			}
+			if (failover.state == FAILOVER_SERVING)
+				assert_true(activated);
+			if (failover.state != FAILOVER_EMPTY && failover.state != FAILOVER_SYNCING)
+				assert_true(failover.epoch > 0);
+		}
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(silence_for_the_limit_takes_over_with_a_new_term),
+		cmocka_unit_test(no_takeover_before_the_limit),
+		cmocka_unit_test(manual_takeover_waits_for_the_operator),
+		cmocka_unit_test(our_own_sleep_is_not_the_primarys_silence),
+		cmocka_unit_test(a_goodbye_is_no_reason_to_take_over),
+		cmocka_unit_test(a_crash_takes_over_at_once_only_when_automatic),
+		cmocka_unit_test(nothing_is_taken_over_without_a_committed_epoch),
+		cmocka_unit_test(a_lost_replica_is_not_taken_over),
+		cmocka_unit_test(a_failed_activation_may_be_tried_again_by_the_operator),
+		cmocka_unit_test(the_operator_cannot_take_over_twice),
+		cmocka_unit_test(random_histories_keep_the_invariants),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
