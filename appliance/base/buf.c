@@ -18,7 +18,7 @@ uint8_t *buf_extend(struct buf *buf, size_t len)
 		return NULL;
 	}
 	wanted = buf->len + len;
-	if (wanted > buf->capacity) {
+	if (wanted > buf->capacity || buf->data == NULL) {
 		capacity = buf->capacity < 64 ? 64 : buf->capacity;
 		while (capacity < wanted)
 			capacity *= 2;

@@ -1,0 +1,64 @@
+#include "appliance/client.h"
+
+#include "appliance/base/json_text.h"
+#include "appliance/config.h"
+#include "net/http.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define ERROR_MAX 400 /* bytes of a server's explanation that are shown */
+
+static int ask(const char *address, const char *path, const char *body, uint32_t timeout_ms,
+	       int *status, struct buf *answer)
+{
+	struct err err;
+
+	if (http_fetch(address, path, body, timeout_ms, status, answer, &err) == RC_OK)
+		return EXIT_FINE;
+	(void)err_prefix(&err, "%s: ", address);
+	return options_failed(err.text);
+}
+
+int client_ask(const struct command *command, const struct client_target *target, const char *path,
+	       const char *body, uint32_t timeout_ms, int *status, struct buf *answer)
+{
+	struct config config;
+	struct err err;
+	int result;
+
+	if ((target->config != NULL) == (target->http != NULL))
+		return options_wrong(command, "one of --config and --http is needed");
+	if (target->http != NULL)
+		return ask(target->http, path, body, timeout_ms, status, answer);
+	if (config_load_any(&config, target->config, &err) != RC_OK)
+		result = options_failed(err.text);
+	else if (config.http == NULL)
+		result = options_failed(
+			"this configuration has no http.listen: there is nobody to ask");
+	else
+		result = ask(config.http, path, body, timeout_ms, status, answer);
+	config_free(&config);
+	return result;
+}
+
+int client_refused(const char *what, int status, const struct buf *answer)
+{
+	const char *reason = NULL;
+	char text[ERROR_MAX + 1];
+	cJSON *root = NULL;
+	struct err err;
+
+	if (json_text_parse(&root, (const char *)answer->data, answer->len, &err) == RC_OK)
+		reason = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "error"));
+	if (reason != NULL) {
+		(void)snprintf(text, sizeof(text), "%s", reason);
+		for (char *at = text; *at != '\0'; at++)
+			*at = (char)((unsigned char)*at < 0x20 || *at == 0x7f ? '?' : *at);
+		(void)fprintf(stderr, "understudy: %s: %s\n", what, text);
+	} else {
+		(void)fprintf(stderr, "understudy: %s: HTTP status %d\n", what, status);
+	}
+	cJSON_Delete(root);
+	return EXIT_FAILED;
+}

@@ -1,0 +1,34 @@
+/*
+ * What `understudy status` and `understudy takeover` have in common: finding the HTTP address of a
+ * running primary or standby, asking it, and making sense of an answer that is not what was hoped
+ * for.
+ */
+#ifndef APPLIANCE_CLIENT_H
+#define APPLIANCE_CLIENT_H
+
+#include "appliance/base/buf.h"
+#include "appliance/options.h"
+
+#include <cjson/cJSON.h>
+#include <stdint.h>
+
+/* The two options; exactly one has to be given. */
+struct client_target {
+	const char *config; /* --config FILE: its http.listen */
+	const char *http;   /* --http ADDRESS */
+};
+
+/*
+ * One request (`body` NULL: GET), answered within timeout_ms. EXIT_FINE with the answer's status
+ * and text (buf_free() it in any case); else what was wrong has been said and the exit status is
+ * returned.
+ */
+int client_ask(const struct command *command, const struct client_target *target, const char *path,
+	       const char *body, uint32_t timeout_ms, int *status, struct buf *answer);
+
+/*
+ * Says why an answer with `status` is no good: its "error", else the status. Returns EXIT_FAILED.
+ */
+int client_refused(const char *what, int status, const struct buf *answer);
+
+#endif

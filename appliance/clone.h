@@ -1,0 +1,34 @@
+/*
+ * The clone of one instance, at the standby: reservation, epochs into the image, the decision, activation.
+ *
+ * It wires modules together; who serves is decided by failover.c. A half-received epoch never shows (receiver.h, image.h); a takeover waits
+ * for the commit that is under way, never for more.
+ */
+#ifndef APPLIANCE_CLONE_H
+#define APPLIANCE_CLONE_H
+
+#include "appliance/config.h"
+#include "appliance/status.h"
+#include "net/link.h"
+
+#include <uv.h>
+
+struct clone;
+
+int clone_start(struct clone **clone, uv_loop_t *loop, const struct config *config,
+		const struct config_instance *instance, struct err *err);
+const char *clone_name(const struct clone *clone);
+
+/* A primary said HELLO for this instance: as link_accept_ops.on_hello. */
+int clone_accept(struct clone *clone, struct link *link, const struct wire_hello *peer, struct wire_hello *own,
+		 const struct link_ops **link_ops, void **link_owner, uint16_t *reason, struct err *err);
+
+/* The operator's command. */
+int clone_takeover(struct clone *clone, struct err *err);
+
+void clone_status(const struct clone *clone, struct status_instance *status);
+
+/* Ends the warm QEMU (a serving one runs on), closes everything and frees; on_closed follows. */
+void clone_stop(struct clone *clone, void (*on_closed)(void *owner), void *owner);
+
+#endif

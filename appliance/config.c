@@ -1,0 +1,305 @@
+/*
+ * The tables of config_keys.c say what a file may contain; json_table.c reads by them. What no
+ * table can say, because it is about two keys at once, follows in check_*(): those run only when
+ * every single value is right.
+ */
+#include "appliance/config.h"
+
+#include "appliance/base/json_schema.h"
+#include "appliance/base/json_table.h"
+#include "appliance/base/json_text.h"
+#include "appliance/base/mem.h"
+#include "appliance/config_keys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DETECT_HEARTBEATS 3 /* two in a row may be lost or late on a link that is alive */
+#define NAME_CLIP 160 /* of the file's path in messages, which have ERR_TEXT_MAX bytes in all */
+
+static const char *const role_names[] = {
+	[CONFIG_PRIMARY] = "primary", [CONFIG_STANDBY] = "standby"
+};
+/* ---- what is about two keys at once ---- */
+
+struct checking {
+	const char *name;
+	struct buf *problems; /* or NULL */
+	struct err *err;
+	bool found;
+};
+
+static void conflict(struct checking *checking, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void conflict(struct checking *checking, const char *format, ...)
+{
+	char text[ERR_TEXT_MAX];
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (!checking->found)
+		(void)err_set(checking->err, RC_INVALID, "%s: %s", checking->name, text);
+	if (checking->problems != NULL)
+		(void)buf_printf(checking->problems, "%s: %s\n", checking->name, text);
+	checking->found = true;
+}
+
+static void check_link(struct checking *checking, const struct config *config)
+{
+	uint32_t least = DETECT_HEARTBEATS * config->heartbeat_ms;
+
+	if (config->detect_ms < least)
+		conflict(
+			checking,
+			"link.detect_ms: %u is below %u, %d x heartbeat_ms (%u): a heartbeat lost or late would pass "
+			"for a failed site",
+			config->detect_ms, least, DETECT_HEARTBEATS, config->heartbeat_ms);
+}
+
+static void check_checkpoint(struct checking *checking, const struct config_instance *instance,
+			     size_t index)
+{
+	const char *where = "checkpoint.target_ms";
+
+	if (instance->min_ms > instance->max_ms)
+		conflict(checking, "instances[%zu].checkpoint.min_ms: %u is above max_ms (%u)",
+			 index, instance->min_ms, instance->max_ms);
+	else if (instance->target_ms < instance->min_ms)
+		conflict(checking, "instances[%zu].%s: %u is below min_ms (%u)", index, where,
+			 instance->target_ms, instance->min_ms);
+	else if (instance->target_ms > instance->max_ms)
+		conflict(checking, "instances[%zu].%s: %u is above max_ms (%u)", index, where,
+			 instance->target_ms, instance->max_ms);
+}
+
+/* One name or one QEMU protected twice. */
+static void check_twice(struct checking *checking, const struct config *config, size_t index)
+{
+	const struct config_instance *one = &config->instances[index], *other;
+
+	for (size_t i = 0; i < index; i++) {
+		other = &config->instances[i];
+		if (strcmp(one->name, other->name) == 0)
+			conflict(checking,
+				 "instances[%zu].name: \"%s\" is the name of instances[%zu], too",
+				 index, one->name, i);
+		else if (one->qmp != NULL && strcmp(one->qmp, other->qmp) == 0)
+			conflict(checking,
+				 "instances[%zu].qmp: the same socket as that of instances[%zu]",
+				 index, i);
+		else
+			continue;
+		return;
+	}
+}
+
+static int check_whole(struct checking *checking, const struct config *config)
+{
+	check_link(checking, config);
+	for (size_t i = 0; i < config->ninstances; i++) {
+		if (config->role == CONFIG_PRIMARY)
+			check_checkpoint(checking, &config->instances[i], i);
+		check_twice(checking, config, i);
+		if (checking->found && checking->problems == NULL)
+			break;
+	}
+	return checking->found ? RC_INVALID : RC_OK;
+}
+
+/* ---- reading ---- */
+
+/* The end of a long path: its beginning is what all files of a machine share. */
+static void clip_name(char out[NAME_CLIP + 1], const char *name)
+{
+	size_t len = strlen(name);
+
+	if (len <= NAME_CLIP)
+		(void)snprintf(out, NAME_CLIP + 1, "%s", name);
+	else
+		(void)snprintf(out, NAME_CLIP + 1, "...%s", name + len - (NAME_CLIP - 3));
+}
+
+static int parse(struct config *config, enum config_role role, const char *name, const char *dir,
+		 const char *text, size_t len, struct buf *problems, struct err *err)
+{
+	struct json_reader reader = {
+		.dir = dir, .role = 1U << role, .role_names = role_names, .problems = problems
+	};
+	char clipped[NAME_CLIP + 1];
+	struct checking checking = { .name = clipped, .problems = problems, .err = err };
+	cJSON *root = NULL;
+	int rc;
+
+	*config = (struct config){ .role = role };
+	clip_name(clipped, name);
+	reader.name = clipped;
+	if (len > CONFIG_FILE_MAX)
+		rc = err_set(err, RC_LIMIT, "longer than %zu bytes", CONFIG_FILE_MAX);
+	else
+		rc = json_text_parse(&root, text, len, err);
+	if (rc != RC_OK) {
+		(void)err_prefix(err, "%s: ", clipped);
+		if (problems != NULL)
+			(void)buf_printf(problems, "%s\n", err->text);
+		return rc;
+	}
+	rc = json_table_read(&config_keys, &reader, root, config, err);
+	cJSON_Delete(root);
+	return rc == RC_OK ? check_whole(&checking, config) : rc;
+}
+
+int config_parse(struct config *config, enum config_role role, const char *name, const char *dir,
+		 const char *text, size_t len, struct err *err)
+{
+	return parse(config, role, name, dir, text, len, NULL, err);
+}
+
+int config_check(struct config *config, enum config_role role, const char *name, const char *dir,
+		 const char *text, size_t len, struct buf *problems, struct err *err)
+{
+	return parse(config, role, name, dir, text, len, problems, err);
+}
+
+void config_free(struct config *config)
+{
+	json_table_free(&config_keys, config);
+}
+
+static bool has_link_key(const cJSON *root, const char *key)
+{
+	return cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(root, "link"),
+						key) != NULL;
+}
+
+int config_infer_role(enum config_role *role, const char *name, const char *text, size_t len,
+		      struct err *err)
+{
+	char clipped[NAME_CLIP + 1];
+	bool connects, listens;
+	cJSON *root;
+	int rc;
+
+	clip_name(clipped, name);
+	rc = json_text_parse(&root, text, len, err);
+	if (rc != RC_OK) {
+		(void)err_prefix(err, "%s: ", clipped);
+		return rc;
+	}
+	connects = has_link_key(root, "connect");
+	listens = has_link_key(root, "listen");
+	cJSON_Delete(root);
+	*role = connects ? CONFIG_PRIMARY : CONFIG_STANDBY;
+	if (connects == listens)
+		return err_set(
+			err, RC_STATE,
+			"%s: cannot tell its role: a primary's has link.connect, a standby's link.listen, this %s",
+			clipped, connects ? "both" : "neither");
+	return RC_OK;
+}
+
+int config_read(struct buf *text, const char *path, struct err *err)
+{
+	bool standard = strcmp(path, "-") == 0;
+	int fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+	uint8_t piece[4096];
+	char clipped[NAME_CLIP + 1];
+	int rc = RC_OK;
+	ssize_t r;
+
+	clip_name(clipped, standard ? "standard input" : path);
+	if (fd < 0)
+		return err_system(err, errno, "%s", clipped);
+	text->limit = CONFIG_FILE_MAX;
+	do {
+		r = read(fd, piece, sizeof(piece));
+		if (r > (ssize_t)(CONFIG_FILE_MAX - text->len))
+			rc = err_set(err, RC_LIMIT, "%s: longer than %zu bytes", clipped,
+				     CONFIG_FILE_MAX);
+		else if (r > 0 && !buf_append(text, piece, (size_t)r))
+			rc = err_nomem(err, clipped);
+		else if (r < 0 && errno != EINTR)
+			rc = err_system(err, errno, "%s", clipped);
+	} while (rc == RC_OK && r != 0);
+	if (!standard)
+		(void)close(fd);
+	return rc;
+}
+
+char *config_directory(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (slash == NULL)
+		return mem_strdup(".");
+	return mem_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+/* `role` NULL: to be told from the file. */
+static int load(struct config *config, const enum config_role *role, const char *path,
+		struct err *err)
+{
+	const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
+	enum config_role inferred = CONFIG_PRIMARY;
+	char *dir = config_directory(path);
+	struct buf text = { 0 };
+	int rc;
+
+	*config = (struct config){ 0 };
+	rc = dir != NULL ? config_read(&text, path, err) : err_nomem(err, path);
+	if (rc == RC_OK && role == NULL)
+		rc = config_infer_role(&inferred, name, (const char *)text.data, text.len, err);
+	if (rc == RC_OK)
+		rc = config_parse(config, role != NULL ? *role : inferred, name, dir,
+				  (const char *)text.data, text.len, err);
+	buf_free(&text);
+	mem_free(dir);
+	return rc;
+}
+
+int config_load(struct config *config, enum config_role role, const char *path, struct err *err)
+{
+	return load(config, &role, path, err);
+}
+
+int config_load_any(struct config *config, const char *path, struct err *err)
+{
+	return load(config, NULL, path, err);
+}
+
+/* ---- the tables, for others ---- */
+
+int config_schema(enum config_role role, struct buf *out, struct err *err)
+{
+	char title[64];
+
+	(void)snprintf(title, sizeof(title), "understudy %s configuration", role_names[role]);
+	return json_schema_write(&config_keys, 1U << role, title, out, err);
+}
+
+int config_explain(enum config_role role, struct buf *out, struct err *err)
+{
+	return json_schema_explain(&config_keys, 1U << role, out, err);
+}
+
+const char *config_role_name(enum config_role role)
+{
+	return role_names[role];
+}
+
+bool config_role_named(const char *name, enum config_role *role)
+{
+	for (size_t i = 0; i < sizeof(role_names) / sizeof(role_names[0]); i++) {
+		if (strcmp(name, role_names[i]) == 0) {
+			*role = (enum config_role)i;
+			return true;
+		}
+	}
+	return false;
+}

@@ -1,0 +1,107 @@
+/*
+ * The configuration: one JSON file for either role, read once, checked whole.
+ *
+ * The tables in config_keys.c are the only description of it: the reader, `understudy check`,
+ * `understudy check --schema` and the README's list come from them. Unknown keys, wrong types,
+ * values out of range and impossible combinations are refused with the path of the key
+ * ("instances[0].checkpoint.target_ms") and, where there is one, the near miss ("did you mean
+ * ...?").
+ */
+#ifndef APPLIANCE_CONFIG_H
+#define APPLIANCE_CONFIG_H
+
+#include "appliance/base/buf.h"
+#include "appliance/base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CONFIG_FILE_MAX ((size_t)1 << 20)
+#define CONFIG_INSTANCES_MAX 64 /* per process; GUARDIAN_INSTANCES_MAX */
+
+enum config_role { CONFIG_PRIMARY, CONFIG_STANDBY };
+enum config_takeover { CONFIG_TAKEOVER_MANUAL, CONFIG_TAKEOVER_AUTOMATIC };
+
+struct config_instance {
+	char *name; /* 1 to 64 of [A-Za-z0-9._-] */
+	/* primary */
+	char *qmp; /* path of the protected QEMU's QMP socket */
+	/* checkpoint.*: the interval aimed at (100) and the bounds it adapts within (20, 2000) */
+	uint32_t target_ms, min_ms, max_ms;
+	uint32_t pause_limit_ms;   /* checkpoint.pause_limit_ms: 2000 */
+	uint64_t first_copy_mib_s; /* checkpoint.first_copy_mib_s: 0, unlimited */
+	uint32_t staging_mib;	   /* budget.staging_mib: 64; shadow buffers */
+	uint32_t inflight_mib;	   /* budget.inflight_mib: 64; encoded, not yet acknowledged */
+	uint32_t cache_mib;	   /* budget.cache_mib: 64; versions kept for XOR */
+	uint32_t resync_after_ms;  /* 10000; a longer outage ends with a resync of page hashes */
+	char **arguments;	   /* standby_arguments: NULL (derived ones) or NULL-terminated */
+	/* standby */
+	uint32_t standby_staging_mib;  /* budget.staging_mib: 64; an epoch in flight, in memory */
+	enum config_takeover takeover; /* "manual" (default) or "automatic" */
+};
+
+struct config {
+	enum config_role role; /* from the verb, not from the file */
+	char *site;
+	char *http; /* http.listen: address or NULL */
+	/* Relative paths are relative to the configuration file. */
+	char *tls_ca, *tls_cert, *tls_key;
+	char *connect;			  /* primary: link.connect */
+	char *listen;			  /* standby: link.listen */
+	uint32_t heartbeat_ms, detect_ms; /* link.*: 50, 300 */
+	char *state_dir;		  /* standby: what survives a restart, and spilled epochs */
+	char *memory_dir; /* standby: where memory images live; default "/dev/shm" */
+	char *hypervisor; /* standby: hypervisor.program */
+	char *firmware;	  /* standby: hypervisor.firmware or NULL */
+	char *accel;	  /* standby: hypervisor.accel: "auto" */
+	bool log_json;	  /* log.json */
+	bool log_debug;	  /* log.debug */
+	struct config_instance *instances;
+	size_t ninstances;
+};
+
+/*
+ * Reads and checks the file at `path` ("-": standard input) for a role. config_free() also after a
+ * failure.
+ */
+int config_load(struct config *config, enum config_role role, const char *path, struct err *err);
+/*
+ * The same from memory; `name` stands for the file in messages, `dir` is what relative paths are
+ * relative to.
+ */
+int config_parse(struct config *config, enum config_role role, const char *name, const char *dir,
+		 const char *text, size_t len, struct err *err);
+void config_free(struct config *config);
+
+/*
+ * As config_parse(), but a problem does not end it: `problems` gets a line for each (the first is
+ * in err, too).
+ */
+int config_check(struct config *config, enum config_role role, const char *name, const char *dir,
+		 const char *text, size_t len, struct buf *problems, struct err *err);
+
+/*
+ * As config_load() for whatever role the file is: link.connect makes it a primary's, link.listen a
+ * standby's.
+ */
+int config_load_any(struct config *config, const char *path, struct err *err);
+/* RC_STATE: it has both or neither. */
+int config_infer_role(enum config_role *role, const char *name, const char *text, size_t len,
+		      struct err *err);
+
+/*
+ * The parts of config_load(): the file's text into an empty buffer, and the directory of a path
+ * (the caller frees it).
+ */
+int config_read(struct buf *text, const char *path, struct err *err);
+char *config_directory(const char *path);
+
+/* The JSON Schema (draft 2020-12) of a role's file, and the list of its keys as Markdown. */
+int config_schema(enum config_role role, struct buf *out, struct err *err);
+int config_explain(enum config_role role, struct buf *out, struct err *err);
+
+const char *config_role_name(enum config_role role); /* "primary", "standby" */
+bool config_role_named(const char *name, enum config_role *role);
+
+#endif

@@ -1,0 +1,282 @@
+/*
+ * The limits below are not tuning advice: they keep a slip of the finger (a second for a
+ * millisecond, a byte count for MiB) from becoming a configuration that works badly.
+ */
+#include "appliance/config_keys.h"
+
+#include "appliance/config.h"
+#include "net/address.h"
+
+#include <string.h>
+
+#define PRIMARY (1U << CONFIG_PRIMARY)
+#define STANDBY (1U << CONFIG_STANDBY)
+
+#define INTERVAL_MAX_MS 60000 /* a clone a minute old is a backup, not an understudy */
+#define PAUSE_LIMIT_MIN_MS 10 /* below what a checkpoint of an idle guest can take under load */
+#define HEARTBEAT_MIN_MS 5    /* more would be load, not information */
+#define HEARTBEAT_MAX_MS 10000
+#define DETECT_MIN_MS 15
+#define DETECT_MAX_MS 600000
+#define RESYNC_AFTER_MAX_MS 3600000 /* an hour of changes is more than a budget holds */
+#define STAGING_MIN_MIB 2	    /* two chunks of 1 MiB: one being filled, one being read */
+#define BUDGET_MAX_MIB 65536	    /* 64 GiB */
+#define COPY_MAX_MIB_S 1048576	    /* 1 TiB a second */
+
+static const char *const takeovers[] = {
+	[CONFIG_TAKEOVER_MANUAL] = "manual", [CONFIG_TAKEOVER_AUTOMATIC] = "automatic", NULL
+};
+static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
+
+#define ADDRESS_PATTERN "(\\[[0-9A-Za-z:.%]+\\]|[A-Za-z0-9._-]{1,253}):[0-9]{1,5}"
+
+static int check_address(const char *text, struct err *err)
+{
+	struct address address;
+
+	return address_parse(&address, text, false, err);
+}
+
+static int check_http(const char *text, struct err *err)
+{
+	if (strncmp(text, "unix:", 5) != 0)
+		return check_address(text, err);
+	if (text[5] != '/' || strlen(text + 5) > JSON_SOCKET_MAX)
+		return err_set(err, RC_INVALID,
+			       "a unix socket is written unix:/path, of at most %d bytes",
+			       JSON_SOCKET_MAX);
+	return RC_OK;
+}
+
+#define NUMBER(name, member, least, most, usual, of, text)                                 \
+	.key = name, .type = JSON_U32, .offset = offsetof(struct config_instance, member), \
+	.min = least, .max = most, .fallback = usual, .unit = of, .doc = text
+
+static const struct json_field checkpoint_fields[] = {
+	{ NUMBER("target_ms", target_ms, 1, INTERVAL_MAX_MS, 100, "ms",
+		 "interval between checkpoints that is aimed at: what a takeover may lose") },
+	{ NUMBER("min_ms", min_ms, 1, INTERVAL_MAX_MS, 20, "ms",
+		 "the interval never becomes shorter than this; at most target_ms") },
+	{ NUMBER(
+		"max_ms", max_ms, 1, INTERVAL_MAX_MS, 2000, "ms",
+		"the interval never becomes longer than this while the link is up; at least target_ms") },
+	{ NUMBER(
+		"pause_limit_ms", pause_limit_ms, PAUSE_LIMIT_MIN_MS, INTERVAL_MAX_MS, 2000, "ms",
+		"a checkpoint that holds the instance longer is given up: the instance comes first") },
+	{ .key = "first_copy_mib_s",
+	  .type = JSON_U64,
+	  .max = COPY_MAX_MIB_S,
+	  .unit = "MiB/s",
+	  .offset = offsetof(struct config_instance, first_copy_mib_s),
+	  .doc = "bandwidth limit of the first full copy; 0: none" },
+};
+static const struct json_table checkpoint_table = JSON_TABLE(checkpoint_fields);
+
+static const struct json_field budget_fields[] = {
+	{ NUMBER("staging_mib", staging_mib, STAGING_MIN_MIB, BUDGET_MAX_MIB, 64, "MiB",
+		 "memory for pages copied from the paused instance"),
+	  .roles = PRIMARY },
+	{ NUMBER("staging_mib", standby_staging_mib, STAGING_MIN_MIB, BUDGET_MAX_MIB, 64, "MiB",
+		 "memory for an epoch that is being received; more of it goes to state_dir"),
+	  .roles = STANDBY },
+	{ NUMBER("inflight_mib", inflight_mib, 1, BUDGET_MAX_MIB, 64, "MiB",
+		 "memory for what is encoded and not yet acknowledged; when full, checkpoints wait"),
+	  .roles = PRIMARY },
+	{ NUMBER("cache_mib", cache_mib, 1, BUDGET_MAX_MIB, 64, "MiB",
+		 "memory for the last versions of pages, against which changes are encoded"),
+	  .roles = PRIMARY },
+};
+static const struct json_table budget_table = JSON_TABLE(budget_fields);
+
+static const struct json_field instance_fields[] = {
+	{ .key = "name",
+	  .type = JSON_NAME,
+	  .required = true,
+	  .offset = offsetof(struct config_instance, name),
+	  .doc = "the instance's name, the same at both sites" },
+	{ .key = "qmp",
+	  .type = JSON_SOCKET,
+	  .required = true,
+	  .roles = PRIMARY,
+	  .offset = offsetof(struct config_instance, qmp),
+	  .doc = "QMP socket of the protected QEMU" },
+	{ .key = "checkpoint",
+	  .type = JSON_OBJECT,
+	  .roles = PRIMARY,
+	  .table = &checkpoint_table,
+	  .doc = "how often the clone is brought up to date" },
+	{ .key = "budget",
+	  .type = JSON_OBJECT,
+	  .table = &budget_table,
+	  .doc = "memory that protecting this instance may take" },
+	{ NUMBER("resync_after_ms", resync_after_ms, 0, RESYNC_AFTER_MAX_MS, 10000, "ms",
+		 "after a longer loss of the link, page hashes are compared first and only what differs is sent"),
+	  .roles = PRIMARY },
+	{ .key = "standby_arguments",
+	  .type = JSON_STRINGS,
+	  .roles = PRIMARY,
+	  .offset = offsetof(struct config_instance, arguments),
+	  .doc = "arguments for the standby's QEMU, instead of those derived from the protected one's" },
+	{ .key = "takeover",
+	  .type = JSON_CHOICE,
+	  .roles = STANDBY,
+	  .choices = takeovers,
+	  .fallback = CONFIG_TAKEOVER_MANUAL,
+	  .offset = offsetof(struct config_instance, takeover),
+	  .doc = "who decides that the primary site has failed: an operator, or the standby by itself" },
+};
+static const struct json_table instance_table = JSON_TABLE(instance_fields);
+
+static const struct json_field http_fields[] = {
+	{ .key = "listen",
+	  .type = JSON_TEXT,
+	  .kind = "address",
+	  .check = check_http,
+	  .pattern = "^(unix:/.+|" ADDRESS_PATTERN ")$",
+	  .offset = offsetof(struct config, http),
+	  .doc = "address for health, status and takeover (\"127.0.0.1:7080\", \"unix:/run/understudy.sock\"); "
+		 "absent: none" },
+};
+static const struct json_table http_table = JSON_TABLE(http_fields);
+
+static const struct json_field tls_fields[] = {
+	{ .key = "ca",
+	  .type = JSON_PATH,
+	  .required = true,
+	  .offset = offsetof(struct config, tls_ca),
+	  .doc = "certificate of the authority that both sites trust (PEM)" },
+	{ .key = "cert",
+	  .type = JSON_PATH,
+	  .required = true,
+	  .offset = offsetof(struct config, tls_cert),
+	  .doc = "this site's certificate (PEM)" },
+	{ .key = "key",
+	  .type = JSON_PATH,
+	  .required = true,
+	  .offset = offsetof(struct config, tls_key),
+	  .doc = "this site's private key (PEM), readable by its owner only" },
+};
+static const struct json_table tls_table = JSON_TABLE(tls_fields);
+
+static const struct json_field link_fields[] = {
+	{ .key = "connect",
+	  .type = JSON_TEXT,
+	  .kind = "address",
+	  .check = check_address,
+	  .required = true,
+	  .pattern = "^" ADDRESS_PATTERN "$",
+	  .roles = PRIMARY,
+	  .offset = offsetof(struct config, connect),
+	  .doc = "address of the standby (\"198.51.100.7:7400\")" },
+	{ .key = "listen",
+	  .type = JSON_TEXT,
+	  .kind = "address",
+	  .check = check_address,
+	  .required = true,
+	  .pattern = "^" ADDRESS_PATTERN "$",
+	  .roles = STANDBY,
+	  .offset = offsetof(struct config, listen),
+	  .doc = "address to listen on for primaries (\"0.0.0.0:7400\")" },
+	{ .key = "heartbeat_ms",
+	  .type = JSON_U32,
+	  .min = HEARTBEAT_MIN_MS,
+	  .max = HEARTBEAT_MAX_MS,
+	  .fallback = 50,
+	  .unit = "ms",
+	  .offset = offsetof(struct config, heartbeat_ms),
+	  .doc = "interval between heartbeats" },
+	{ .key = "detect_ms",
+	  .type = JSON_U32,
+	  .min = DETECT_MIN_MS,
+	  .max = DETECT_MAX_MS,
+	  .fallback = 300,
+	  .unit = "ms",
+	  .offset = offsetof(struct config, detect_ms),
+	  .doc = "silence after which the other site counts as failed; at least 3 x heartbeat_ms" },
+};
+static const struct json_table link_table = JSON_TABLE(link_fields);
+
+static const struct json_field hypervisor_fields[] = {
+	{ .key = "program",
+	  .type = JSON_PATH,
+	  .required = true,
+	  .roles = STANDBY,
+	  .offset = offsetof(struct config, hypervisor),
+	  .doc = "the QEMU that runs the clones" },
+	{ .key = "firmware",
+	  .type = JSON_PATH,
+	  .roles = STANDBY,
+	  .offset = offsetof(struct config, firmware),
+	  .doc = "directory of its firmware; absent: where QEMU looks by itself" },
+	{ .key = "accel",
+	  .type = JSON_WORD,
+	  .roles = STANDBY,
+	  .choices = accels,
+	  .text_fallback = "auto",
+	  .offset = offsetof(struct config, accel),
+	  .doc = "accelerator; auto: kvm where the machine can, else tcg" },
+};
+static const struct json_table hypervisor_table = JSON_TABLE(hypervisor_fields);
+
+static const struct json_field log_fields[] = {
+	{ .key = "json",
+	  .type = JSON_BOOL,
+	  .offset = offsetof(struct config, log_json),
+	  .doc = "one JSON object per line instead of text" },
+	{ .key = "debug",
+	  .type = JSON_BOOL,
+	  .offset = offsetof(struct config, log_debug),
+	  .doc = "log more than an operator needs every day" },
+};
+static const struct json_table log_table = JSON_TABLE(log_fields);
+
+static const struct json_field root_fields[] = {
+	{ .key = "site",
+	  .type = JSON_NAME,
+	  .required = true,
+	  .offset = offsetof(struct config, site),
+	  .doc = "this site's name, for logs and status" },
+	{ .key = "http",
+	  .type = JSON_OBJECT,
+	  .table = &http_table,
+	  .doc = "health, status and the operator's commands" },
+	{ .key = "tls",
+	  .type = JSON_OBJECT,
+	  .table = &tls_table,
+	  .doc = "who this site is and whom it trusts" },
+	{ .key = "link",
+	  .type = JSON_OBJECT,
+	  .table = &link_table,
+	  .doc = "the connection between the sites" },
+	{ .key = "hypervisor",
+	  .type = JSON_OBJECT,
+	  .roles = STANDBY,
+	  .table = &hypervisor_table,
+	  .doc = "what runs the clones" },
+	{ .key = "state_dir",
+	  .type = JSON_PATH,
+	  .required = true,
+	  .roles = STANDBY,
+	  .offset = offsetof(struct config, state_dir),
+	  .doc = "directory for what has to survive a restart" },
+	{ .key = "memory_dir",
+	  .type = JSON_PATH,
+	  .roles = STANDBY,
+	  .text_fallback = "/dev/shm",
+	  .offset = offsetof(struct config, memory_dir),
+	  .doc = "directory for the clones' memory; on tmpfs or hugetlbfs" },
+	{ .key = "log",
+	  .type = JSON_OBJECT,
+	  .table = &log_table,
+	  .doc = "the log on standard error" },
+	{ .key = "instances",
+	  .type = JSON_OBJECTS,
+	  .required = true,
+	  .table = &instance_table,
+	  .max = CONFIG_INSTANCES_MAX,
+	  .offset = offsetof(struct config, instances),
+	  .count_offset = offsetof(struct config, ninstances),
+	  .item_size = sizeof(struct config_instance),
+	  .doc = "what is protected" },
+};
+const struct json_table config_keys = JSON_TABLE(root_fields);

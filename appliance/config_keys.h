@@ -1,0 +1,13 @@
+/*
+ * Every key of a configuration file, for both roles: the table behind config.c, its schema and its
+ * list. A key that is not here does not exist.
+ */
+#ifndef APPLIANCE_CONFIG_KEYS_H
+#define APPLIANCE_CONFIG_KEYS_H
+
+#include "appliance/base/json_table.h"
+
+/* Fills a struct config. Roles are bits: 1 << enum config_role. */
+extern const struct json_table config_keys;
+
+#endif

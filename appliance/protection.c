@@ -1,0 +1,572 @@
+#include "appliance/protection.h"
+
+#include "appliance/base/clock.h"
+#include "appliance/base/log.h"
+#include "appliance/base/mem.h"
+#include "appliance/session.h"
+#include "appliance/subject.h"
+
+#include <assert.h>
+#include <cJSON.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define RETRY_MS 500	      /* after a capture that was lost */
+#define RETRY_REFUSED_MS 5000 /* after a refusal: somebody has to change something first */
+#define DEAD_FACTOR 3	      /* a connection silent for this many detection limits is closed */
+
+enum state {
+	CONNECTING,
+	REFUSED,
+	WAITING,
+	RESERVING,
+	COPYING,
+	PROTECTED,
+	CATCHING_UP,
+	UNPROTECTED,
+	ENDED,
+	CRASHED,
+	SUPERSEDED,
+	STATES
+};
+
+static const struct {
+	const char *name;
+	bool healthy; /* nothing for an operator to do, or not yet */
+} states[] = {
+	[CONNECTING] = { "connecting", false },
+	[REFUSED] = { "refused", false },
+	[WAITING] = { "waiting", false },
+	[RESERVING] = { "reserving", true },
+	[COPYING] = { "copying", true },
+	[PROTECTED] = { "protected", true },
+	[CATCHING_UP] = { "catching-up", true },
+	[UNPROTECTED] = { "unprotected", false },
+	[ENDED] = { "ended", true },
+	[CRASHED] = { "crashed", false },
+	[SUPERSEDED] = { "superseded", false },
+};
+static_assert(sizeof(states) / sizeof(states[0]) == STATES, "a row for every state");
+
+struct protection {
+	struct protection_site site;
+	const struct config_instance *config;
+	char part[80]; /* for the log */
+	enum state state;
+	char reason[ERR_TEXT_MAX];
+	struct subject *subject;
+	char *reservation; /* JSON, while the subject is fit */
+	struct chunk_pool *pool;
+	struct link *link;
+	struct wire_hello peer;
+	bool up, reserving, reserved;
+	bool cooling; /* nothing is tried before the retry timer */
+	uint64_t term, down_ns;
+	struct session *session;
+	bool session_closing;
+	uint64_t newest; /* epoch of all sessions */
+	uv_timer_t retry; /* looks again at what to do: advance() */
+	bool stopping;
+	unsigned open_parts;
+	void (*on_stopped)(void *owner);
+	void *stop_owner;
+};
+
+__attribute__((format(printf, 3, 4))) static void enter(struct protection *p, enum state state, const char *format, ...)
+{
+	enum state old = p->state;
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(p->reason, sizeof(p->reason), format, args);
+	va_end(args);
+	p->state = state;
+	if (state != old || *p->reason != '\0')
+		log_write(states[state].healthy ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, p->part, "%s%s%s", states[state].name,
+			  *p->reason != '\0' ? ": " : "", p->reason);
+}
+
+static void advance(struct protection *p);
+
+static void on_retry(uv_timer_t *timer)
+{
+	struct protection *p = timer->data;
+
+	p->cooling = false;
+	advance(p);
+}
+
+static void retry_in(struct protection *p, uint64_t ms)
+{
+	if (!p->stopping)
+		(void)uv_timer_start(&p->retry, on_retry, ms, 0);
+}
+
+/* Capture session ------------------------------------------------------------------------------------------------- */
+
+static void on_session_closed(void *owner)
+{
+	struct protection *p = owner;
+
+	p->session = NULL;
+	p->session_closing = false;
+	advance(p);
+}
+
+static void end_session(struct protection *p)
+{
+	struct sender_state state;
+
+	if (p->session == NULL || p->session_closing)
+		return;
+	session_query(p->session, &state);
+	if (state.newest > p->newest)
+		p->newest = state.newest;
+	p->session_closing = true;
+	session_close(p->session, on_session_closed);
+}
+
+static void on_session_lost(void *owner, const struct err *err)
+{
+	struct protection *p = owner;
+
+	if (p->state != ENDED && p->state != CRASHED && p->state != SUPERSEDED)
+		enter(p, UNPROTECTED, "%s; the instance runs on", err->text);
+	p->cooling = true;
+	retry_in(p, RETRY_MS);
+	end_session(p);
+}
+
+static void on_session_committed(void *owner, uint64_t epoch)
+{
+	struct protection *p = owner;
+
+	if (p->state != PROTECTED && p->up && !p->session_closing)
+		enter(p, PROTECTED, "from epoch %llu on", (unsigned long long)epoch);
+}
+
+static const struct session_ops session_callbacks = { on_session_committed, on_session_lost };
+
+static void begin_session(struct protection *p, bool resync)
+{
+	const uint64_t newest = p->peer.epoch > p->newest ? p->peer.epoch : p->newest;
+	const struct session_options options = {
+		.instance = p->config,
+		.loop = p->site.loop,
+		.qmp = subject_qmp(p->subject),
+		.guardian = p->site.guardian,
+		.pool = p->pool,
+		.first_epoch = newest + 1,
+		.resync = resync,
+	};
+	struct err err = { 0 };
+
+	if (session_open(&p->session, &options, p->link, p->term, &session_callbacks, p, &err) != RC_OK) {
+		enter(p, UNPROTECTED, "%s", err.text);
+		p->cooling = true;
+		retry_in(p, RETRY_REFUSED_MS);
+		return;
+	}
+	enter(p, COPYING, "%s, as epoch %llu", resync ? "what differs from the standby's image" : "the whole memory",
+	      (unsigned long long)options.first_epoch);
+}
+
+/* The standby is ready and says what it has. */
+static void plan(struct protection *p, bool has_image, bool committed)
+{
+	uint64_t peer_session = has_image ? (committed ? p->peer.session : UINT64_MAX) : 0;
+	struct sender_state state = { 0 };
+	enum epoch_plan plan;
+
+	if (p->session_closing || p->stopping)
+		return; /* advance() comes back when it is closed */
+	if (p->session != NULL)
+		session_query(p->session, &state);
+	plan = epoch_plan(p->session != NULL ? session_id(p->session) : 0, state.oldest_kept, state.newest, peer_session,
+			  committed ? p->peer.epoch : 0);
+	if (plan == EPOCH_PLAN_CONTINUE && session_up(p->session, p->peer.epoch)) {
+		enter(p, CATCHING_UP, "from epoch %llu on", (unsigned long long)p->peer.epoch);
+		return;
+	}
+	if (p->session != NULL) {
+		end_session(p); /* then advance() reserves again and plans anew */
+		return;
+	}
+	begin_session(p, plan != EPOCH_PLAN_COPY);
+}
+
+/* Link ---------------------------------------------------------------------------------------------------------------- */
+
+static void reserve(struct protection *p)
+{
+	struct err err = { 0 };
+
+	p->reserved = false;
+	p->reserving = true;
+	if (link_send(p->link, WIRE_RESERVE, p->term, 0, p->reservation, strlen(p->reservation), &err) != RC_OK) {
+		log_warn(p->part, "%s", err.text);
+		p->reserving = false;
+		retry_in(p, RETRY_MS);
+		return;
+	}
+	if (p->session == NULL)
+		enter(p, RESERVING, "a replica at %s", link_peer(p->link));
+}
+
+static void on_up(void *owner, const struct wire_hello *peer)
+{
+	struct protection *p = owner;
+
+	p->up = true;
+	p->peer = *peer;
+	p->down_ns = 0;
+	advance(p);
+}
+
+static void on_down(void *owner, const struct err *err)
+{
+	struct protection *p = owner;
+	bool was_up = p->up;
+	struct sender_state state;
+
+	p->up = p->reserving = p->reserved = false;
+	if (was_up)
+		p->down_ns = clock_now_ns();
+	if (p->stopping || p->state == SUPERSEDED)
+		return;
+	if (p->session == NULL) {
+		if (p->reservation != NULL && (was_up || p->state == WAITING) && strcmp(p->reason, err->text) != 0)
+			enter(p, WAITING, "%s", err->text);
+		return;
+	}
+	if (!was_up)
+		return;
+	session_down(p->session);
+	session_query(p->session, &state);
+	if (state.first_copy) {
+		enter(p, UNPROTECTED, "link lost during the first copy: %s", err->text);
+		end_session(p);
+		return;
+	}
+	enter(p, CATCHING_UP, "link lost: %s; the instance runs on", err->text);
+	retry_in(p, p->config->resync_after_ms);
+}
+
+static void on_room(void *owner)
+{
+	struct protection *p = owner;
+
+	if (p->session != NULL && !p->session_closing)
+		session_room(p->session);
+}
+
+static int on_reserved(struct protection *p, const uint8_t *payload, size_t len, struct err *err)
+{
+	cJSON *json = cJSON_ParseWithLength((const char *)payload, len);
+	const cJSON *ok = cJSON_GetObjectItemCaseSensitive(json, "ok"), *text = cJSON_GetObjectItemCaseSensitive(json, "error");
+	const cJSON *image = cJSON_GetObjectItemCaseSensitive(json, "image");
+	int rc = RC_OK;
+
+	p->reserving = false;
+	if (!cJSON_IsBool(ok) || (cJSON_IsTrue(ok) && !cJSON_IsString(image))) {
+		rc = err_set(err, RC_INVALID, "an answer to a reservation that is none");
+	} else if (cJSON_IsFalse(ok)) {
+		enter(p, REFUSED, "the standby cannot run this instance: %s", cJSON_IsString(text) ? text->valuestring : "no reason given");
+		end_session(p);
+		p->cooling = true;
+		retry_in(p, RETRY_REFUSED_MS);
+	} else {
+		p->reserved = true;
+		plan(p, strcmp(image->valuestring, "empty") != 0, strcmp(image->valuestring, "committed") == 0);
+	}
+	cJSON_Delete(json);
+	return rc;
+}
+
+static void on_stop_answered(void *owner, const cJSON *reply, const struct err *err)
+{
+	struct protection *p = owner;
+
+	if (reply == NULL)
+		log_error(p->part, "could not pause the superseded instance: %s", err->text);
+	else
+		log_warn(p->part, "the superseded instance is paused; its state is kept");
+}
+
+/* Another one serves: this instance must not answer any more. It is paused, nothing of it is thrown away. */
+static void superseded(struct protection *p, uint64_t term)
+{
+	struct qmp *qmp = subject_qmp(p->subject);
+	struct err err = { 0 };
+
+	if (p->state == SUPERSEDED)
+		return;
+	p->term = term;
+	enter(p, SUPERSEDED, "the standby serves with term %llu", (unsigned long long)term);
+	end_session(p);
+	if (qmp != NULL && qmp_execute(qmp, "stop", NULL, on_stop_answered, p, &err) != RC_OK)
+		log_error(p->part, "could not pause the superseded instance: %s", err.text);
+}
+
+static int on_frame(void *owner, const struct wire_header *header, const uint8_t *payload, struct err *err)
+{
+	char text[WIRE_TEXT_MAX + 1];
+	struct protection *p = owner;
+	uint16_t code;
+	int rc = RC_OK;
+
+	if (header->type != WIRE_SUPERSEDED && header->term > p->term)
+		p->term = header->term;
+	switch (header->type) {
+	case WIRE_RESERVED:
+		return on_reserved(p, payload, header->length, err);
+	case WIRE_SUPERSEDED:
+		superseded(p, header->term);
+		return RC_OK;
+	case WIRE_ACK:
+	case WIRE_HASHES:
+		if (p->session == NULL || p->session_closing)
+			return RC_OK; /* of a session that has just ended */
+		return session_frame(p->session, header, payload, err);
+	case WIRE_FAULT:
+		rc = wire_get_reason(&code, text, payload, header->length, err);
+		if (rc == RC_OK && p->session != NULL) {
+			enter(p, UNPROTECTED, "the standby could not take epoch %llu: %s; resynchronising",
+			      (unsigned long long)header->epoch, text);
+			/* What is on the wire belongs to a dead session: a new connection draws the line. */
+			link_drop(p->link, WIRE_REASON_PROTOCOL, "resynchronising after a fault");
+			end_session(p);
+		}
+		return rc;
+	default:
+		return err_set(err, RC_INVALID, "a %s frame is not for a primary", wire_type_name(header->type));
+	}
+}
+
+static const struct link_ops link_callbacks = { .on_up = on_up, .on_frame = on_frame, .on_room = on_room, .on_down = on_down };
+
+static void fill_hello(void *owner, struct wire_hello *own)
+{
+	struct protection *p = owner;
+
+	own->session = p->session != NULL ? session_id(p->session) : 0;
+	own->epoch = 0;
+}
+
+static int dial(struct protection *p, struct err *err)
+{
+	const struct config *config = p->site.config;
+	const struct link_options options = {
+		.identity = p->site.identity,
+		.site = config->site,
+		.heartbeat_ms = config->heartbeat_ms,
+		.dead_ms = config->detect_ms * DEAD_FACTOR,
+	};
+
+	return link_dial(&p->link, p->site.loop, config->connect, &options, p->config->name, fill_hello, &link_callbacks, p, err);
+}
+
+/* The instance ------------------------------------------------------------------------------------------------------ */
+
+static void tell_standby(struct protection *p, enum wire_instance what, const char *text)
+{
+	struct buf payload = { 0 };
+	struct err err = { 0 };
+
+	if (p->link != NULL && p->up && wire_put_reason(&payload, (uint16_t)what, text))
+		(void)link_send(p->link, WIRE_INSTANCE, p->term, 0, payload.data, payload.len, &err);
+	buf_free(&payload);
+}
+
+static void on_fit(void *owner, const char *reservation)
+{
+	struct protection *p = owner;
+	struct err err = { 0 };
+	int rc = RC_OK;
+
+	mem_free(p->reservation);
+	p->reservation = mem_strdup(reservation);
+	if (p->reservation == NULL)
+		rc = err_nomem(&err, "the reservation");
+	if (rc == RC_OK && p->link == NULL)
+		rc = dial(p, &err);
+	if (rc != RC_OK) {
+		enter(p, REFUSED, "%s", err.text);
+		return;
+	}
+	if (p->state != SUPERSEDED)
+		enter(p, WAITING, "for the standby at %s", p->site.config->connect);
+	advance(p);
+}
+
+static void unreserve(struct protection *p)
+{
+	mem_free(p->reservation);
+	p->reservation = NULL;
+	p->reserved = false;
+	end_session(p);
+}
+
+static void on_unfit(void *owner, const struct err *err)
+{
+	struct protection *p = owner;
+
+	if (p->state != REFUSED || strcmp(p->reason, err->text) != 0)
+		enter(p, REFUSED, "%s", err->text);
+	unreserve(p);
+}
+
+static void on_event(void *owner, const char *name, const cJSON *data, uint64_t time_us)
+{
+	struct protection *p = owner;
+
+	if (p->session != NULL)
+		session_event(p->session, name, data, time_us);
+}
+
+static void on_gone(void *owner, bool orderly)
+{
+	struct protection *p = owner;
+
+	if (orderly) {
+		tell_standby(p, WIRE_INSTANCE_ENDED, "its QEMU was shut down");
+		enter(p, ENDED, "the instance's QEMU was shut down");
+	} else {
+		tell_standby(p, WIRE_INSTANCE_CRASHED, "its QEMU is gone");
+		enter(p, CRASHED, "the instance's QEMU is gone");
+	}
+	unreserve(p);
+}
+
+static void on_subject_lost(void *owner, const struct err *err)
+{
+	struct protection *p = owner;
+
+	if (p->state != ENDED && p->state != CRASHED && p->state != SUPERSEDED)
+		enter(p, CONNECTING, "%s", err->text);
+	unreserve(p);
+}
+
+static const struct subject_ops subject_callbacks = { on_fit, on_unfit, on_event, on_gone, on_subject_lost };
+
+/* What to do next, from whatever state we are in; called after everything that changes one. -------------------------- */
+
+static bool link_was_lost_for_long(const struct protection *p)
+{
+	return !p->up && p->down_ns != 0 && clock_now_ns() - p->down_ns >= p->config->resync_after_ms * CLOCK_NS_PER_MS;
+}
+
+static void check_stopped(struct protection *p);
+
+static void advance(struct protection *p)
+{
+	if (p->stopping) {
+		check_stopped(p);
+		return;
+	}
+	if (p->reservation == NULL || p->session_closing || p->cooling || p->state == SUPERSEDED)
+		return;
+	if (p->session != NULL && link_was_lost_for_long(p)) {
+		enter(p, UNPROTECTED, "no link for %u s; the instance runs on without checkpoints until a resync",
+		      p->config->resync_after_ms / 1000);
+		end_session(p);
+	} else if (p->up && !p->reserving && (!p->reserved || p->session == NULL)) {
+		reserve(p);
+	}
+}
+
+/* Life -------------------------------------------------------------------------------------------------------------------- */
+
+int protection_start(struct protection **out, const struct protection_site *site, const struct config_instance *config,
+		     struct err *err)
+{
+	struct protection *p = mem_zalloc(1, sizeof(*p));
+	int rc;
+
+	if (p == NULL)
+		return err_nomem(err, "a protection");
+	p->site = *site;
+	p->config = config;
+	p->term = 1;
+	(void)snprintf(p->part, sizeof(p->part), "protect %s", config->name);
+	rc = chunk_pool_create(&p->pool, (size_t)config->staging_mib << 20, err);
+	if (rc == RC_OK)
+		rc = subject_open(&p->subject, site->loop, config, &subject_callbacks, p, err);
+	if (rc != RC_OK) {
+		if (p->pool != NULL)
+			chunk_pool_destroy(p->pool);
+		mem_free(p);
+		return rc;
+	}
+	(void)uv_timer_init(site->loop, &p->retry);
+	p->retry.data = p;
+	enter(p, CONNECTING, "QMP at %s", config->qmp);
+	*out = p;
+	return RC_OK;
+}
+
+void protection_status(const struct protection *p, struct status_instance *status)
+{
+	status_clear(status, p->config->name);
+	status->state = states[p->state].name;
+	status->reason = p->reason;
+	status->healthy = states[p->state].healthy;
+	status->protected_now = p->state == PROTECTED;
+	status->term = (double)p->term;
+	if (p->link != NULL) {
+		status->link = p->link;
+		status->peer = link_peer(p->link);
+	}
+	if (p->session != NULL)
+		session_status(p->session, status);
+}
+
+static void on_part_stopped(void *owner)
+{
+	struct protection *p = owner;
+
+	p->open_parts--;
+	check_stopped(p);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	on_part_stopped(handle->data);
+}
+
+/* First the session (it needs QMP and the link), then the others. */
+static void check_stopped(struct protection *p)
+{
+	void (*on_stopped)(void *) = p->on_stopped;
+	void *owner = p->stop_owner;
+
+	if (p->session != NULL || p->open_parts > 0)
+		return;
+	if (p->subject != NULL) {
+		p->open_parts = 2 + (p->link != NULL);
+		uv_close((uv_handle_t *)&p->retry, on_timer_closed);
+		subject_close(p->subject, on_part_stopped);
+		p->subject = NULL;
+		if (p->link != NULL) {
+			link_drop(p->link, WIRE_REASON_SHUTDOWN, "the agent ends; the instance runs on, unprotected");
+			link_close(p->link, on_part_stopped);
+		}
+		return;
+	}
+	chunk_pool_destroy(p->pool);
+	mem_free(p->reservation);
+	mem_free(p);
+	on_stopped(owner);
+}
+
+void protection_stop(struct protection *p, void (*on_stopped)(void *owner), void *owner)
+{
+	p->stopping = true;
+	p->on_stopped = on_stopped;
+	p->stop_owner = owner;
+	(void)uv_timer_stop(&p->retry);
+	tell_standby(p, WIRE_INSTANCE_RUNNING, "the agent ends; the instance runs on, unprotected");
+	end_session(p);
+	check_stopped(p);
+}

@@ -1,0 +1,40 @@
+/*
+ * The protection of one instance, at the primary: from its QMP socket to epochs acknowledged by the standby.
+ *
+ *   connecting ─► waiting (for the standby) ─► reserving ─► copying ─► protected ◄─► catching-up
+ *       │                ▲                                                  │ link lost for long, capture lost
+ *       ▼ not fit        └──────────────── unprotected ◄────────────────────┘
+ *    refused (examined again)
+ *
+ *   ended, crashed: the instance's QEMU is gone (connecting again should it come back); superseded: the standby serves.
+ *
+ * It wires modules together; what to do is decided by epoch.c and precheck.c. Whatever fails here costs protection, never
+ * the instance: every way out goes through capture_close(), which lets the instance run.
+ */
+#ifndef APPLIANCE_PROTECTION_H
+#define APPLIANCE_PROTECTION_H
+
+#include "appliance/config.h"
+#include "appliance/status.h"
+#include "net/link.h"
+#include "replica/guardian.h"
+
+#include <uv.h>
+
+struct protection;
+
+/* What all instances of one agent share. */
+struct protection_site {
+	uv_loop_t *loop;
+	const struct config *config;
+	struct tls_identity *identity;
+	struct guardian *guardian;
+};
+
+int protection_start(struct protection **protection, const struct protection_site *site,
+		     const struct config_instance *instance, struct err *err);
+void protection_status(const struct protection *protection, struct status_instance *status);
+/* Lets the instance go, says goodbye to the standby, closes everything and frees; on_closed follows. */
+void protection_stop(struct protection *protection, void (*on_closed)(void *owner), void *owner);
+
+#endif

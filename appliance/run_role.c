@@ -1,0 +1,42 @@
+#include "appliance/run_role.h"
+
+#include "appliance/base/log.h"
+#include "appliance/options.h"
+#include "appliance/version.h"
+
+int run_role(enum config_role role, const char *synopsis, const char *about,
+	     int (*run)(const struct config *config), int argc, char **argv)
+{
+	const char *path = NULL;
+	bool debug = false;
+	const struct option options[] = {
+		{ .name = "config",
+		  .value = "FILE",
+		  .text = &path,
+		  .doc = "its configuration (JSON); -: standard input" },
+		{ .name = "debug", .flag = &debug, .doc = "log more, whatever log.debug says" },
+	};
+	const struct command command = {
+		.synopsis = synopsis, .about = about, .options = options, .count = 2
+	};
+	struct config config;
+	struct err err;
+	int status;
+
+	if (!options_parse(&command, argc, argv, &status))
+		return status;
+	if (path == NULL)
+		return options_wrong(&command, "--config FILE is missing");
+	if (config_load(&config, role, path, &err) != RC_OK) {
+		log_error("config", "%s", err.text);
+		status = EXIT_FAILED;
+	} else {
+		log_setup(config.log_debug || debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
+			  config.log_json);
+		log_info("main", "understudy %s, %s at site %s, configuration %s",
+			 UNDERSTUDY_VERSION, config_role_name(role), config.site, path);
+		status = run(&config);
+	}
+	config_free(&config);
+	return status;
+}

@@ -1,0 +1,334 @@
+#include "appliance/seat.h"
+
+#include "appliance/base/log.h"
+#include "appliance/base/mem.h"
+#include "replica/activation.h"
+#include "replica/hypervisor.h"
+#include "replica/reservation.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define RESTART_MS 1000 /* a warm QEMU that ended is started again after this */
+
+struct seat {
+	uv_loop_t *loop;
+	const struct config *config;
+	const struct config_instance *instance;
+	char part[80];
+	const char *dir, *memory_dir;
+	const struct seat_ops *ops;
+	void *owner;
+	char *wanted; /* the reservation's JSON as it came */
+	struct reservation reservation;
+	bool answer_owed;
+	struct image *image;
+	bool had_image;
+	struct receiver *receiver;
+	struct hypervisor *hypervisor;
+	bool warm, activating, serving;
+	bool replacing; /* the old seat is being taken down */
+	bool receiver_closing, hypervisor_closing;
+	uv_timer_t restart;
+	bool closing;
+	void (*on_closed)(void *owner);
+};
+
+static const struct hypervisor_ops hypervisor_callbacks;
+
+static void answer(struct seat *seat, const char *error)
+{
+	const char *image = seat->image == NULL		       ? "empty" :
+			    image_epoch(seat->image) > 0       ? "committed" :
+			    image_was_reopened(seat->image) ? "stale" :
+								 "empty";
+
+	if (!seat->answer_owed)
+		return;
+	seat->answer_owed = false;
+	seat->ops->on_reserved(seat->owner, error, image);
+}
+
+/* The next reservation, even an equal one, starts from nothing. */
+static void refuse(struct seat *seat, const struct err *err)
+{
+	log_warn(seat->part, "reservation: %s", err->text);
+	mem_free(seat->wanted);
+	seat->wanted = NULL;
+	answer(seat, err->text);
+}
+
+/* Making it ---------------------------------------------------------------------------------------------------------- */
+
+static int start_hypervisor(struct seat *seat, struct err *err)
+{
+	const struct hypervisor_options options = {
+		.name = seat->instance->name,
+		.program = seat->config->hypervisor,
+		.firmware = seat->config->firmware,
+		.accel = seat->config->accel,
+		.run_dir = seat->dir,
+	};
+
+	return hypervisor_start(&seat->hypervisor, seat->loop, &options, &seat->reservation.spec, &hypervisor_callbacks, seat,
+				err);
+}
+
+static void make(struct seat *seat)
+{
+	struct cmdline_spec *spec = &seat->reservation.spec;
+	struct err err = { 0 };
+	int rc;
+
+	reservation_free(&seat->reservation);
+	rc = reservation_from_json(&seat->reservation, (const uint8_t *)seat->wanted, strlen(seat->wanted), &err);
+	if (rc == RC_OK)
+		rc = image_create(&seat->image, seat->memory_dir, seat->dir, spec->backends, spec->nbackends,
+				  (size_t)seat->instance->standby_staging_mib << 20, &err);
+	if (rc == RC_OK)
+		rc = receiver_create(&seat->receiver, seat->loop, seat->image, &seat->ops->receiver, seat->owner, &err);
+	if (rc == RC_OK)
+		rc = start_hypervisor(seat, &err);
+	if (rc != RC_OK)
+		refuse(seat, &err);
+}
+
+/* Taking it down: receiver and QEMU side by side, then the image, then what comes next. -------------------------------- */
+
+static void take_down(struct seat *seat);
+static void on_restart(uv_timer_t *timer);
+
+static void on_receiver_closed(void *owner)
+{
+	struct seat *seat = owner;
+
+	seat->receiver = NULL;
+	seat->receiver_closing = false;
+	take_down(seat);
+}
+
+static void on_hypervisor_closed(void *owner)
+{
+	struct seat *seat = owner;
+
+	seat->hypervisor = NULL;
+	seat->hypervisor_closing = false;
+	if (seat->replacing || seat->closing)
+		take_down(seat);
+	else if (!seat->serving)
+		(void)uv_timer_start(&seat->restart, on_restart, RESTART_MS, 0);
+}
+
+static void end_hypervisor(struct seat *seat)
+{
+	seat->warm = false;
+	if (seat->hypervisor == NULL || seat->hypervisor_closing)
+		return;
+	seat->hypervisor_closing = true;
+	hypervisor_close(seat->hypervisor, seat->serving, on_hypervisor_closed);
+}
+
+static void on_restart_closed(uv_handle_t *handle)
+{
+	struct seat *seat = handle->data;
+	void (*on_closed)(void *) = seat->on_closed;
+	void *owner = seat->owner;
+
+	reservation_free(&seat->reservation);
+	mem_free(seat->wanted);
+	mem_free(seat);
+	on_closed(owner);
+}
+
+static void take_down(struct seat *seat)
+{
+	if (seat->receiver != NULL && !seat->receiver_closing) {
+		seat->receiver_closing = true;
+		receiver_close(seat->receiver, on_receiver_closed);
+	}
+	end_hypervisor(seat);
+	if (seat->receiver != NULL || seat->hypervisor != NULL)
+		return;
+	if (seat->image != NULL) {
+		image_destroy(seat->image, true);
+		seat->image = NULL;
+	}
+	if (seat->closing) {
+		if (!uv_is_closing((uv_handle_t *)&seat->restart))
+			uv_close((uv_handle_t *)&seat->restart, on_restart_closed);
+		return;
+	}
+	seat->replacing = false;
+	if (seat->had_image)
+		seat->ops->on_forgotten(seat->owner);
+	seat->had_image = true;
+	make(seat);
+}
+
+int seat_reserve(struct seat *seat, const uint8_t *json, size_t len, struct err *err)
+{
+	char *wanted = mem_strndup((const char *)json, len);
+
+	if (wanted == NULL)
+		return err_nomem(err, "a reservation");
+	seat->answer_owed = true;
+	if (seat->wanted != NULL && strcmp(seat->wanted, wanted) == 0) {
+		mem_free(wanted);
+		if (seat->warm)
+			answer(seat, NULL);
+		return RC_OK; /* else: on_ready or on_failed answers */
+	}
+	mem_free(seat->wanted);
+	seat->wanted = wanted;
+	seat->replacing = true;
+	(void)uv_timer_stop(&seat->restart);
+	take_down(seat);
+	return RC_OK;
+}
+
+/* The warm QEMU --------------------------------------------------------------------------------------------------------- */
+
+static void on_restart(uv_timer_t *timer)
+{
+	struct seat *seat = timer->data;
+	struct err err = { 0 };
+
+	if (seat->closing || seat->replacing || seat->hypervisor != NULL || seat->image == NULL)
+		return;
+	if (start_hypervisor(seat, &err) != RC_OK)
+		refuse(seat, &err);
+}
+
+static void on_ready(void *owner)
+{
+	struct seat *seat = owner;
+
+	seat->warm = true;
+	log_info(seat->part, "a warm QEMU (process %d) holds the replica", (int)hypervisor_pid(seat->hypervisor));
+	answer(seat, NULL);
+	seat->ops->on_warm(seat->owner);
+}
+
+static void on_failed(void *owner, const struct err *err)
+{
+	struct seat *seat = owner;
+
+	refuse(seat, err);
+	end_hypervisor(seat);
+}
+
+static void on_running(void *owner, uint64_t took_ns)
+{
+	struct seat *seat = owner;
+
+	seat->activating = false;
+	seat->serving = true;
+	seat->ops->on_running(seat->owner, took_ns);
+}
+
+static void on_qemu_exit(void *owner, const struct err *err)
+{
+	struct seat *seat = owner;
+	bool was_activating = seat->activating, was_serving = seat->serving;
+
+	log_warn(seat->part, "the replica's QEMU: %s", err->text);
+	seat->activating = false;
+	if (was_activating)
+		seat->ops->on_activation_failed(seat->owner, err);
+	else if (was_serving)
+		seat->ops->on_ended(seat->owner, err);
+	end_hypervisor(seat);
+}
+
+static void on_event(void *owner, const char *name, const cJSON *data)
+{
+	struct seat *seat = owner;
+
+	(void)data;
+	log_debug(seat->part, "QEMU: %s", name);
+}
+
+static const struct hypervisor_ops hypervisor_callbacks = {
+	.on_ready = on_ready,
+	.on_failed = on_failed,
+	.on_running = on_running,
+	.on_exit = on_qemu_exit,
+	.on_event = on_event,
+};
+
+int seat_activate(struct seat *seat, struct err *err)
+{
+	const struct activation_block *blocks;
+	size_t len, nblocks;
+	int fd, rc;
+
+	if (!seat->warm)
+		return err_set(err, RC_STATE, "no warm QEMU");
+	blocks = hypervisor_blocks(seat->hypervisor, &nblocks);
+	rc = activation_stream(seat->image, blocks, nblocks, &fd, &len, err);
+	if (rc != RC_OK)
+		return rc;
+	seat->warm = false; /* used up, whatever comes of it */
+	seat->activating = true;
+	rc = hypervisor_activate(seat->hypervisor, fd, err);
+	if (rc != RC_OK)
+		seat->activating = false;
+	return rc;
+}
+
+/* Life -------------------------------------------------------------------------------------------------------------------- */
+
+int seat_create(struct seat **out, uv_loop_t *loop, const struct config *config, const struct config_instance *instance,
+		const char *dir, const char *memory_dir, const struct seat_ops *ops, void *owner, struct err *err)
+{
+	struct seat *seat = mem_zalloc(1, sizeof(*seat));
+
+	if (seat == NULL)
+		return err_nomem(err, "a replica's seat");
+	seat->loop = loop;
+	seat->config = config;
+	seat->instance = instance;
+	(void)snprintf(seat->part, sizeof(seat->part), "replica %s", instance->name);
+	seat->dir = dir;
+	seat->memory_dir = memory_dir;
+	seat->ops = ops;
+	seat->owner = owner;
+	(void)uv_timer_init(loop, &seat->restart);
+	seat->restart.data = seat;
+	*out = seat;
+	return RC_OK;
+}
+
+struct image *seat_image(const struct seat *seat)
+{
+	return seat->replacing || seat->closing || seat->receiver == NULL ? NULL : seat->image;
+}
+
+struct receiver *seat_receiver(const struct seat *seat)
+{
+	return seat_image(seat) == NULL ? NULL : seat->receiver;
+}
+
+uint64_t seat_epoch(const struct seat *seat)
+{
+	return seat->image != NULL ? image_epoch(seat->image) : 0;
+}
+
+bool seat_is_warm(const struct seat *seat)
+{
+	return seat->warm;
+}
+
+const char *seat_hypervisor(const struct seat *seat)
+{
+	return seat->hypervisor != NULL ? hypervisor_state(seat->hypervisor) : "";
+}
+
+void seat_close(struct seat *seat, void (*on_closed)(void *owner))
+{
+	if (seat->closing)
+		return;
+	seat->closing = true;
+	seat->on_closed = on_closed;
+	take_down(seat);
+}

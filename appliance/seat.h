@@ -1,0 +1,54 @@
+/*
+ * The seat of a replica: what a reservation makes on the standby. A memory image, the receiver that fills it, and a warm QEMU that has it mapped.
+ *
+ * A new reservation, different from the present one, takes the old seat down and makes another; an equal one is answered from what is there. A warm
+ * QEMU that ends is started again on the same image (QEMU does not write to it before activation).
+ */
+#ifndef APPLIANCE_SEAT_H
+#define APPLIANCE_SEAT_H
+
+#include "appliance/config.h"
+#include "replica/receiver.h"
+
+#include <uv.h>
+
+struct seat;
+
+struct seat_ops {
+	/* The reservation stands (error NULL), or cannot be had and why, in QEMU's words. `image`: "committed", "stale" (worth a resync) or "empty". */
+	void (*on_reserved)(void *owner, const char *error, const char *image);
+	/* The image was replaced: what was committed is gone. */
+	void (*on_forgotten)(void *owner);
+	/* A warm QEMU waits: seat_activate() is possible. */
+	void (*on_warm)(void *owner);
+	/* After seat_activate(): it runs, took_ns by QEMU alone; or not. */
+	void (*on_running)(void *owner, uint64_t took_ns);
+	void (*on_activation_failed)(void *owner, const struct err *err);
+	/* A replica that ran has ended. */
+	void (*on_ended)(void *owner, const struct err *err);
+	/* As receiver_ops. */
+	struct receiver_ops receiver;
+};
+
+/* `dir` keeps sockets, logs and spilled epochs, `memory_dir` the image's files; both exist. */
+int seat_create(struct seat **seat, uv_loop_t *loop, const struct config *config, const struct config_instance *instance,
+		const char *dir, const char *memory_dir, const struct seat_ops *ops, void *owner, struct err *err);
+
+/* What the primary asks for (JSON); on_reserved follows. */
+int seat_reserve(struct seat *seat, const uint8_t *json, size_t len, struct err *err);
+
+/* NULL without a reservation or while it is being replaced; both or none. */
+struct image *seat_image(const struct seat *seat);
+struct receiver *seat_receiver(const struct seat *seat);
+/* Epoch that the image holds, 0: none. */
+uint64_t seat_epoch(const struct seat *seat);
+bool seat_is_warm(const struct seat *seat);
+const char *seat_hypervisor(const struct seat *seat); /* its state, "" without one */
+
+/* Brings the committed epoch to life. The receiver must be idle and the seat warm. */
+int seat_activate(struct seat *seat, struct err *err);
+
+/* Ends QEMU unless it serves, keeps the image's files; frees, then calls on_closed. */
+void seat_close(struct seat *seat, void (*on_closed)(void *owner));
+
+#endif

@@ -1,0 +1,445 @@
+#include "appliance/session.h"
+
+#include "appliance/base/bytes.h"
+#include "appliance/base/clock.h"
+#include "appliance/base/log.h"
+#include "appliance/base/mem.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define EPOCH_KIND_COPY 1
+#define EPOCH_KIND_CHECKPOINT 2
+#define HASHES_HEAD 16 /* of a HASHES payload: u64 first, u32 count, u32 last */
+
+struct session {
+	struct session_options options;
+	const struct session_ops *ops;
+	void *owner;
+	void (*on_closed)(void *owner);
+	struct link *link;
+	uint64_t term, id;
+	struct capture *capture;
+	struct sender *sender; /* from on_layout on */
+	struct epoch_pacer pacer;
+	uv_timer_t due;
+	uint64_t pages; /* of the layout */
+	uint64_t opened_ns, copied_ns; /* first copy: begun, acknowledged */
+	uint64_t copy_done, copy_total;
+	uint64_t stopped_us; /* QEMU's clock at its last STOP event */
+	struct status_pauses pauses;
+	uint64_t last_pause_ns;
+	bool up, ready, lost, closing;
+	unsigned open_handles; /* what session_close() waits for */
+};
+
+static void lost(struct session *session, const struct err *err)
+{
+	if (session->lost || session->closing)
+		return;
+	session->lost = true;
+	session->ops->on_lost(session->owner, err);
+}
+
+/* Pace ---------------------------------------------------------------------------------------------------------- */
+
+static void on_due(uv_timer_t *timer);
+
+static void arm(struct session *session)
+{
+	uint64_t now_ns = clock_now_ns(), due_ns;
+	struct sender_state state;
+
+	if (!session->ready || !session->up || session->closing || session->lost)
+		return;
+	sender_query(session->sender, now_ns, &state);
+	due_ns = epoch_due_ns(&session->pacer, state.unacknowledged, state.full);
+	if (due_ns == UINT64_MAX) {
+		(void)uv_timer_stop(&session->due); /* an acknowledgement comes back here */
+		return;
+	}
+	/* Rounded up to libuv's milliseconds. */
+	due_ns = due_ns > now_ns ? (due_ns - now_ns + CLOCK_NS_PER_MS - 1) / CLOCK_NS_PER_MS : 0;
+	uv_update_time(session->options.loop);
+	(void)uv_timer_start(&session->due, on_due, due_ns, 0);
+}
+
+static void on_due(uv_timer_t *timer)
+{
+	struct session *session = timer->data;
+
+	if (!session->ready || !session->up || session->closing || session->lost)
+		return;
+	session->ready = false;
+	capture_checkpoint(session->capture);
+}
+
+/* Transport: what the sender gives out ------------------------------------------------------------------------------ */
+
+static bool control(struct session *session, uint16_t type, uint64_t epoch, const void *payload, size_t len)
+{
+	struct err err = { 0 };
+
+	return session->up && link_send(session->link, type, session->term, epoch, payload, len, &err) == RC_OK;
+}
+
+static bool send_begin(void *owner, uint64_t epoch, bool first_copy)
+{
+	uint8_t kind = first_copy ? EPOCH_KIND_COPY : EPOCH_KIND_CHECKPOINT;
+
+	return control(owner, WIRE_EPOCH, epoch, &kind, sizeof(kind));
+}
+
+static bool send_commit(void *owner, uint64_t epoch, const struct sender_commit *commit)
+{
+	const struct wire_commit wire = { commit->batches, commit->pages, commit->hash, commit->device_state_len };
+	struct buf payload = { 0 };
+	bool sent = wire_put_commit(&payload, &wire) && control(owner, WIRE_COMMIT, epoch, payload.data, payload.len);
+
+	buf_free(&payload);
+	return sent;
+}
+
+static bool send_batch(void *owner, uint64_t epoch, const uint8_t *data, size_t len, void (*release)(void *context),
+		       void *context)
+{
+	struct session *session = owner;
+
+	return session->up && link_send_bulk(session->link, session->term, epoch, data, len, release, context);
+}
+
+static void on_sender_failed(void *owner, const struct err *err)
+{
+	lost(owner, err);
+}
+
+static const struct sender_ops sender_callbacks = {
+	.begin = send_begin,
+	.commit = send_commit,
+	.batch = send_batch,
+	.failed = on_sender_failed,
+};
+
+/* Capture: in the order in which it happens -------------------------------------------------------------------------- */
+
+static int announce_layout(struct session *session, const struct layout *layout, struct err *err)
+{
+	struct buf payload = { 0 };
+	int rc;
+
+	(void)buf_append_le64(&payload, session->id);
+	layout_encode(layout, &payload);
+	if (payload.failed)
+		rc = err_nomem(err, "the layout");
+	else
+		rc = link_send(session->link, WIRE_LAYOUT, session->term, 0, payload.data, payload.len, err);
+	buf_free(&payload);
+	if (rc == RC_OK && session->options.resync)
+		rc = link_send(session->link, WIRE_WANT_HASHES, session->term, 0, NULL, 0, err);
+	return rc;
+}
+
+static void on_layout(void *owner, const struct layout *layout)
+{
+	struct session *session = owner;
+	const struct session_options *options = &session->options;
+	struct err err = { 0 };
+	int rc;
+
+	session->pages = layout->pages;
+	rc = sender_create(&session->sender, options->loop, options->pool, layout->pages,
+			   (size_t)options->instance->cache_mib << 20, (size_t)options->instance->inflight_mib << 20,
+			   options->first_epoch, options->resync, &sender_callbacks, session, &err);
+	if (rc == RC_OK)
+		rc = announce_layout(session, layout, &err);
+	if (rc == RC_OK && !sender_up(session->sender, options->first_epoch - 1))
+		rc = err_set(&err, RC_STATE, "the first epoch does not follow the standby's");
+	if (rc != RC_OK)
+		lost(session, &err);
+}
+
+static void on_progress(void *owner, uint64_t done_bytes, uint64_t total_bytes)
+{
+	struct session *session = owner;
+
+	session->copy_done = done_bytes;
+	session->copy_total = total_bytes;
+}
+
+static void on_chunk(void *owner, struct chunk *chunk)
+{
+	struct session *session = owner;
+
+	if (session->sender == NULL || session->closing)
+		chunk_put(session->options.pool, chunk);
+	else
+		sender_chunk(session->sender, chunk);
+}
+
+static void on_epoch(void *owner, const struct capture_epoch *epoch)
+{
+	struct session *session = owner;
+
+	if (session->sender == NULL || session->closing)
+		return;
+	epoch_captured(&session->pacer, clock_now_ns(), epoch->pause_ns);
+	sender_epoch(session->sender, epoch);
+	arm(session);
+}
+
+static void on_ready(void *owner)
+{
+	struct session *session = owner;
+
+	session->ready = true;
+	if (session->pacer.captured_ns == 0 && !session->closing && !session->lost) {
+		/* The first copy is only whole with its first checkpoint. */
+		session->ready = false;
+		capture_checkpoint(session->capture);
+		return;
+	}
+	arm(session);
+}
+
+static void on_capture_lost(void *owner, const struct err *err)
+{
+	lost(owner, err);
+}
+
+static const struct capture_ops capture_callbacks = {
+	.on_layout = on_layout,
+	.on_progress = on_progress,
+	.on_chunk = on_chunk,
+	.on_epoch = on_epoch,
+	.on_ready = on_ready,
+	.on_lost = on_capture_lost,
+};
+
+/*
+ * QEMU's own timestamps tell how long the guest stood still: what we measure ourselves lacks the time it takes to stop and to
+ * start. Only pauses of checkpoints count: those while no capture runs are the operator's.
+ */
+static void note_pause(struct session *session, const char *name, uint64_t time_us)
+{
+	if (strcmp(name, "STOP") == 0) {
+		session->stopped_us = time_us;
+	} else if (strcmp(name, "RESUME") == 0 && session->stopped_us != 0) {
+		if (session->pacer.captured_ns != 0 && time_us > session->stopped_us) {
+			session->last_pause_ns = (time_us - session->stopped_us) * 1000;
+			status_pause(&session->pauses, session->last_pause_ns);
+		}
+		session->stopped_us = 0;
+	}
+}
+
+void session_event(struct session *session, const char *name, const cJSON *data, uint64_t time_us)
+{
+	note_pause(session, name, time_us);
+	if (session->capture != NULL)
+		capture_event(session->capture, name, data, time_us);
+}
+
+/* Connection --------------------------------------------------------------------------------------------------------- */
+
+bool session_up(struct session *session, uint64_t peer_epoch)
+{
+	if (session->sender == NULL)
+		return false;
+	session->up = true;
+	if (!sender_up(session->sender, peer_epoch)) {
+		session->up = false;
+		return false;
+	}
+	arm(session);
+	return true;
+}
+
+void session_down(struct session *session)
+{
+	session->up = false;
+	(void)uv_timer_stop(&session->due);
+	if (session->sender != NULL)
+		sender_down(session->sender);
+}
+
+void session_room(struct session *session)
+{
+	if (session->sender != NULL && session->up)
+		sender_room(session->sender);
+}
+
+static int take_hashes(struct session *session, const uint8_t *payload, size_t len, struct err *err)
+{
+	struct cursor c = cursor_of(payload, len);
+	uint64_t first = cursor_le64(&c), hashes[512];
+	uint32_t count = cursor_le32(&c), last = cursor_le32(&c), i, n;
+
+	if (c.short_read || c.left != (size_t)count * 8 || first > session->pages || count > session->pages - first)
+		return err_set(err, RC_INVALID, "page hashes of a wrong size or place");
+	for (; count > 0; count -= n, first += n) {
+		n = count < 512 ? count : 512;
+		for (i = 0; i < n; i++)
+			hashes[i] = cursor_le64(&c);
+		sender_learn(session->sender, first, hashes, n);
+	}
+	if (last != 0)
+		sender_learned(session->sender);
+	return RC_OK;
+}
+
+static int take_ack(struct session *session, uint64_t epoch, struct err *err)
+{
+	uint64_t took_ns;
+
+	if (!sender_ack(session->sender, epoch, &took_ns))
+		return err_set(err, RC_INVALID, "acknowledgement of epoch %llu, which is not on its way", (unsigned long long)epoch);
+	if (epoch == session->options.first_epoch)
+		session->copied_ns = clock_now_ns();
+	else
+		epoch_committed(&session->pacer, took_ns);
+	session->ops->on_committed(session->owner, epoch);
+	arm(session);
+	return RC_OK;
+}
+
+int session_frame(struct session *session, const struct wire_header *header, const uint8_t *payload, struct err *err)
+{
+	if (session->sender == NULL)
+		return err_set(err, RC_INVALID, "%s before the layout was sent", wire_type_name(header->type));
+	if (header->type == WIRE_ACK)
+		return take_ack(session, header->epoch, err);
+	assert(header->type == WIRE_HASHES);
+	return take_hashes(session, payload, header->length, err);
+}
+
+/* Questions ----------------------------------------------------------------------------------------------------------- */
+
+uint64_t session_id(const struct session *session)
+{
+	return session->id;
+}
+
+void session_query(const struct session *session, struct sender_state *state)
+{
+	*state = (struct sender_state){ 0 };
+	if (session->sender != NULL)
+		sender_query(session->sender, clock_now_ns(), state);
+}
+
+void session_status(const struct session *session, struct status_instance *status)
+{
+	uint64_t end_ns = session->copied_ns != 0 ? session->copied_ns : clock_now_ns();
+	struct sender_state state;
+
+	session_query(session, &state);
+	status->epoch = (double)state.acknowledged;
+	status->epochs = (double)(state.newest >= session->options.first_epoch ? state.newest - session->options.first_epoch + 1 : 0);
+	status->lag_ms = clock_ms(state.lag_ns);
+	status->lag_bytes = (double)state.bytes;
+	status->interval_ms = clock_ms(epoch_interval_ns(&session->pacer));
+	status->pages = (double)state.stats.pages;
+	status->unchanged_pages = (double)state.stats.unchanged;
+	status->wire_bytes = (double)state.stats.bytes_out;
+	if (state.stats.bytes_in > 0)
+		status->wire_ratio = (double)state.stats.bytes_out / (double)state.stats.bytes_in;
+	if (session->pauses.count > 0) {
+		status->pause_last_ms = clock_ms(session->last_pause_ns);
+		status->pause_median_ms = status_percentile(&session->pauses, 0.5);
+		status->pause_p99_ms = status_percentile(&session->pauses, 0.99);
+	}
+	status->copy_total_bytes = (double)session->copy_total;
+	status->copy_done_bytes = (double)(session->copied_ns != 0 ? session->copy_total : session->copy_done);
+	if (end_ns > session->opened_ns && session->copy_total > 0)
+		status->copy_mib_s = status->copy_done_bytes / 1048576.0 / (clock_ms(end_ns - session->opened_ns) / 1000.0);
+}
+
+/* Life ------------------------------------------------------------------------------------------------------------------ */
+
+static void handle_closed(struct session *session)
+{
+	void (*on_closed)(void *) = session->on_closed;
+	void *owner = session->owner;
+
+	if (--session->open_handles > 0)
+		return;
+	mem_free(session);
+	if (on_closed != NULL)
+		on_closed(owner);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	handle_closed(handle->data);
+}
+
+static void on_part_closed(void *owner)
+{
+	handle_closed(owner);
+}
+
+int session_open(struct session **out, const struct session_options *options, struct link *link, uint64_t term,
+		 const struct session_ops *ops, void *owner, struct err *err)
+{
+	const struct config_instance *instance = options->instance;
+	const struct capture_options capture_options = {
+		.name = instance->name,
+		.first_epoch = options->first_epoch,
+		.pause_limit_ms = instance->pause_limit_ms,
+		.first_copy_bytes_s = instance->first_copy_mib_s << 20,
+	};
+	struct session *session = mem_zalloc(1, sizeof(*session));
+	int rc;
+
+	if (session == NULL)
+		return err_nomem(err, "a capture session");
+	session->options = *options;
+	session->ops = ops;
+	session->owner = owner;
+	session->link = link;
+	session->term = term;
+	session->up = true;
+	session->opened_ns = clock_now_ns();
+	session->pacer.target_ns = instance->target_ms * CLOCK_NS_PER_MS;
+	session->pacer.min_ns = instance->min_ms * CLOCK_NS_PER_MS;
+	session->pacer.max_ns = instance->max_ms * CLOCK_NS_PER_MS;
+	if (uv_random(NULL, NULL, &session->id, sizeof(session->id), 0, NULL) != 0 || session->id == 0) {
+		mem_free(session);
+		return err_set(err, RC_IO, "no random number for a session");
+	}
+	rc = capture_open(&session->capture, options->loop, options->qmp, options->guardian, options->pool,
+			  &capture_options, &capture_callbacks, session, err);
+	if (rc != RC_OK) {
+		mem_free(session);
+		return rc;
+	}
+	(void)uv_timer_init(options->loop, &session->due);
+	session->due.data = session;
+	*out = session;
+	return RC_OK;
+}
+
+static void on_capture_closed(void *owner)
+{
+	struct session *session = owner;
+
+	/* Only now: chunks came until the capture was closed. */
+	if (session->sender != NULL) {
+		session->open_handles++;
+		sender_close(session->sender, on_part_closed);
+	}
+	handle_closed(session);
+}
+
+void session_close(struct session *session, void (*on_closed)(void *owner))
+{
+	if (session->closing)
+		return;
+	session->closing = true;
+	session->up = false;
+	session->on_closed = on_closed;
+	session->open_handles = 2;
+	if (session->sender != NULL)
+		sender_down(session->sender);
+	uv_close((uv_handle_t *)&session->due, on_timer_closed);
+	capture_close(session->capture, on_capture_closed);
+}

@@ -1,0 +1,57 @@
+/*
+ * A capture session at the primary: one capture, its sender and its pace, from the first copy until the capture ends.
+ *
+ * Epochs count on from what the standby has, so they only grow. While the connection is down no checkpoint is taken: the instance
+ * runs without any pause and its changes merge in QEMU's dirty log; on reconnection the session goes on where the standby stands, or
+ * says that it cannot (session_up() false) and the owner opens another one.
+ */
+#ifndef APPLIANCE_SESSION_H
+#define APPLIANCE_SESSION_H
+
+#include "appliance/config.h"
+#include "appliance/epoch.h"
+#include "appliance/status.h"
+#include "net/link.h"
+#include "replica/capture.h"
+#include "replica/sender.h"
+
+struct session;
+
+struct session_ops {
+	void (*on_committed)(void *owner, uint64_t epoch); /* acknowledged by the standby */
+	void (*on_lost)(void *owner, const struct err *err); /* then session_close(); the instance runs on */
+};
+
+struct session_options {
+	const struct config_instance *instance;
+	uv_loop_t *loop;
+	struct qmp *qmp;
+	struct guardian *guardian;
+	struct chunk_pool *pool;
+	uint64_t first_epoch;
+	bool resync; /* ask for hashes and send what differs */
+};
+
+/* Starts the first copy over `link`, which is up. */
+int session_open(struct session **session, const struct session_options *options, struct link *link, uint64_t term,
+		 const struct session_ops *ops, void *owner, struct err *err);
+uint64_t session_id(const struct session *session);
+
+/* From QMP, whole. */
+void session_event(struct session *session, const char *name, const cJSON *data, uint64_t time_us);
+
+/* From the link. session_up(): a new connection, whose standby has this session up to peer_epoch. */
+bool session_up(struct session *session, uint64_t peer_epoch);
+void session_down(struct session *session);
+void session_room(struct session *session);
+/* A frame for the session: ACK, HASHES. */
+int session_frame(struct session *session, const struct wire_header *header, const uint8_t *payload, struct err *err);
+
+/* What of its sender epoch_plan() needs, and what the status shows. */
+void session_query(const struct session *session, struct sender_state *state);
+void session_status(const struct session *session, struct status_instance *status);
+
+/* Lets the instance run and frees; on_closed follows. */
+void session_close(struct session *session, void (*on_closed)(void *owner));
+
+#endif

@@ -1,0 +1,212 @@
+#include "appliance/status.h"
+
+#include "appliance/base/clock.h"
+#include "appliance/base/mem.h"
+#include "appliance/version.h"
+
+#include <cJSON.h>
+#include <stdlib.h>
+#include <string.h>
+
+void status_pause(struct status_pauses *pauses, uint64_t pause_ns)
+{
+	pauses->ns[pauses->count++ % STATUS_PAUSES] = pause_ns;
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+
+	return left < right ? -1 : left > right;
+}
+
+double status_percentile(const struct status_pauses *pauses, double share)
+{
+	uint64_t sorted[STATUS_PAUSES];
+	size_t count = pauses->count < STATUS_PAUSES ? (size_t)pauses->count : STATUS_PAUSES;
+
+	if (count == 0)
+		return -1;
+	memcpy(sorted, pauses->ns, count * sizeof(sorted[0]));
+	qsort(sorted, count, sizeof(sorted[0]), compare);
+	return clock_ms(sorted[(size_t)((double)(count - 1) * share + 0.5)]);
+}
+
+void status_clear(struct status_instance *instance, const char *name)
+{
+	*instance = (struct status_instance){
+		.name = name, .state = "", .reason = "", .peer = "", .hypervisor = "",
+		.term = -1, .epoch = -1, .epochs = -1, .lag_ms = -1, .lag_bytes = -1, .interval_ms = -1,
+		.pause_last_ms = -1, .pause_median_ms = -1, .pause_p99_ms = -1, .wire_ratio = -1, .wire_bytes = -1,
+		.pages = -1, .unchanged_pages = -1, .copy_done_bytes = -1, .copy_total_bytes = -1, .copy_mib_s = -1,
+		.suspicion = -1, .detect_ms = -1, .activate_ms = -1, .resumed_epoch = -1,
+	};
+}
+
+/* A number with at most three decimals; nothing for what is not known. */
+static void number(cJSON *object, const char *name, double value)
+{
+	if (value >= 0)
+		cJSON_AddNumberToObject(object, name, (double)(uint64_t)(value * 1000 + 0.5) / 1000);
+}
+
+static void text(cJSON *object, const char *name, const char *value)
+{
+	if (value != NULL && *value != '\0')
+		cJSON_AddStringToObject(object, name, value);
+}
+
+static void link_json(cJSON *json, const struct link *link, uint64_t now_ns)
+{
+	cJSON *object = cJSON_AddObjectToObject(json, "link");
+	struct link_totals totals = link_totals(link);
+	uint64_t heard_ns = link_heard_ns(link);
+
+	cJSON_AddBoolToObject(object, "up", link_is_up(link));
+	number(object, "silent_ms", heard_ns > 0 && now_ns > heard_ns ? clock_ms(now_ns - heard_ns) : -1);
+	number(object, "round_trip_ms", link_round_trip_ns(link) > 0 ? clock_ms(link_round_trip_ns(link)) : -1);
+	number(object, "bytes_sent", (double)totals.bytes_sent);
+	number(object, "bytes_received", (double)totals.bytes_received);
+	number(object, "connections", (double)totals.connections);
+}
+
+static cJSON *instance_json(const struct status_instance *instance)
+{
+	cJSON *json = cJSON_CreateObject(), *object;
+
+	text(json, "name", instance->name);
+	text(json, "state", instance->state);
+	text(json, "reason", instance->reason);
+	cJSON_AddBoolToObject(json, "healthy", instance->healthy);
+	cJSON_AddBoolToObject(json, "protected", instance->protected_now);
+	number(json, "term", instance->term);
+	number(json, "epoch", instance->epoch);
+	number(json, "epochs", instance->epochs);
+	number(json, "lag_ms", instance->lag_ms);
+	number(json, "lag_bytes", instance->lag_bytes);
+	number(json, "interval_ms", instance->interval_ms);
+	if (instance->pause_last_ms >= 0) {
+		object = cJSON_AddObjectToObject(json, "pause_ms");
+		number(object, "last", instance->pause_last_ms);
+		number(object, "median", instance->pause_median_ms);
+		number(object, "p99", instance->pause_p99_ms);
+	}
+	number(json, "wire_ratio", instance->wire_ratio);
+	number(json, "wire_bytes", instance->wire_bytes);
+	number(json, "pages", instance->pages);
+	number(json, "unchanged_pages", instance->unchanged_pages);
+	if (instance->copy_total_bytes > 0) {
+		object = cJSON_AddObjectToObject(json, "initial_sync");
+		number(object, "done_bytes", instance->copy_done_bytes);
+		number(object, "total_bytes", instance->copy_total_bytes);
+		number(object, "mib_s", instance->copy_mib_s);
+	}
+	text(json, "hypervisor", instance->hypervisor);
+	number(json, "suspicion", instance->suspicion);
+	number(json, "detect_ms", instance->detect_ms);
+	number(json, "activate_ms", instance->activate_ms);
+	number(json, "resumed_epoch", instance->resumed_epoch);
+	text(json, "peer", instance->peer);
+	if (instance->link != NULL)
+		link_json(json, instance->link, clock_now_ns());
+	return json;
+}
+
+static void respond(struct http_response *response, cJSON *json)
+{
+	char *printed = json != NULL ? cJSON_Print(json) : NULL;
+
+	if (printed == NULL || !buf_append(&response->body, printed, strlen(printed)) || !buf_append_u8(&response->body, '\n')) {
+		buf_reset(&response->body);
+		response->status = 503;
+	}
+	cJSON_free(printed);
+	cJSON_Delete(json);
+}
+
+static void handle_status(const struct status_source *source, struct http_response *response)
+{
+	struct status_instance instance;
+	cJSON *json = cJSON_CreateObject(), *list;
+	size_t i;
+
+	text(json, "role", source->config->role == CONFIG_PRIMARY ? "primary" : "standby");
+	text(json, "site", source->config->site);
+	text(json, "version", UNDERSTUDY_VERSION);
+	number(json, "uptime_s", clock_ms(clock_now_ns() - source->started_ns) / 1000);
+	list = cJSON_AddArrayToObject(json, "instances");
+	for (i = 0; i < source->count(source->owner); i++) {
+		source->fill(source->owner, i, &instance);
+		cJSON_AddItemToArray(list, instance_json(&instance));
+	}
+	respond(response, json);
+}
+
+static void handle_health(const struct status_source *source, struct http_response *response)
+{
+	struct status_instance instance;
+	cJSON *json = cJSON_CreateObject(), *problems = cJSON_CreateArray(), *problem;
+	size_t i;
+
+	for (i = 0; i < source->count(source->owner); i++) {
+		source->fill(source->owner, i, &instance);
+		if (instance.healthy)
+			continue;
+		problem = cJSON_CreateObject();
+		text(problem, "instance", instance.name);
+		text(problem, "state", instance.state);
+		text(problem, "reason", instance.reason);
+		cJSON_AddItemToArray(problems, problem);
+	}
+	response->status = cJSON_GetArraySize(problems) > 0 ? 503 : 200;
+	text(json, "status", response->status == 200 ? "ok" : "attention");
+	cJSON_AddItemToObject(json, "problems", problems);
+	respond(response, json);
+}
+
+static void handle_takeover(const struct status_source *source, const struct http_request *request,
+			    struct http_response *response)
+{
+	cJSON *asked = cJSON_ParseWithLength((const char *)request->body, request->body_len), *json = cJSON_CreateObject();
+	const cJSON *name = cJSON_GetObjectItemCaseSensitive(asked, "instance");
+	struct err err = { 0 };
+
+	if (source->takeover == NULL)
+		(void)err_set(&err, RC_UNSUPPORTED, "this is a primary; a takeover is asked of the standby");
+	else if (!cJSON_IsString(name))
+		(void)err_set(&err, RC_INVALID, "the body must be {\"instance\": \"NAME\"}");
+	else
+		(void)source->takeover(source->owner, name->valuestring, &err);
+	response->status = err.code == RC_OK ? 202 : err.code == RC_INVALID ? 400 : 409;
+	if (err.code != RC_OK)
+		text(json, "error", err.text);
+	else
+		cJSON_AddBoolToObject(json, "ok", true);
+	cJSON_Delete(asked);
+	respond(response, json);
+}
+
+void status_handle(void *owner, const struct http_request *request, struct http_response *response)
+{
+	static const struct {
+		const char *path, *method;
+	} routes[] = { { "/healthz", "GET" }, { "/v1/status", "GET" }, { "/v1/takeover", "POST" } };
+	const struct status_source *source = owner;
+	size_t i;
+
+	for (i = 0; i < sizeof(routes) / sizeof(routes[0]) && strcmp(request->path, routes[i].path) != 0; i++)
+		;
+	if (i == sizeof(routes) / sizeof(routes[0])) {
+		response->status = 404;
+		(void)buf_printf(&response->body, "{\"error\": \"there are /healthz, /v1/status and /v1/takeover\"}\n");
+	} else if (strcmp(request->method, routes[i].method) != 0) {
+		response->status = 405;
+		(void)buf_printf(&response->body, "{\"error\": \"%s takes %s\"}\n", routes[i].path, routes[i].method);
+	} else if (i == 0) {
+		handle_health(source, response);
+	} else if (i == 1) {
+		handle_status(source, response);
+	} else {
+		handle_takeover(source, request, response);
+	}
+}

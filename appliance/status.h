@@ -1,0 +1,55 @@
+/*
+ * What the health endpoint says: GET /healthz, GET /v1/status, and the operator's POST /v1/takeover.
+ *
+ * Both roles fill the same record per instance; members that a role does not know stay negative or empty and are left out of the JSON.
+ * /healthz is 200 while nothing needs an operator, 503 with the reasons otherwise.
+ */
+#ifndef APPLIANCE_STATUS_H
+#define APPLIANCE_STATUS_H
+
+#include "appliance/config.h"
+#include "net/http.h"
+#include "net/link.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define STATUS_PAUSES 512 /* of the last epochs; median and 99th percentile are over these */
+
+/* The last pauses of an instance. */
+struct status_pauses {
+	uint64_t ns[STATUS_PAUSES];
+	uint64_t count; /* of all time */
+};
+void status_pause(struct status_pauses *pauses, uint64_t pause_ns);
+/* The value below which `share` (0 to 1) of them lie, in ms; negative when there is none yet. */
+double status_percentile(const struct status_pauses *pauses, double share);
+
+/* Numbers are left out when negative, texts when empty. */
+struct status_instance {
+	const char *name, *state, *reason, *peer, *hypervisor;
+	bool healthy; /* nothing for an operator to do */
+	bool protected_now; /* a fault of the primary site would be survived, as of now */
+	double term, epoch, epochs;
+	double lag_ms, lag_bytes, interval_ms, pause_last_ms, pause_median_ms, pause_p99_ms;
+	double wire_ratio, wire_bytes, pages, unchanged_pages;
+	double copy_done_bytes, copy_total_bytes, copy_mib_s;
+	double suspicion, detect_ms, activate_ms, resumed_epoch;
+	const struct link *link; /* NULL: none */
+};
+void status_clear(struct status_instance *instance, const char *name);
+
+struct status_source {
+	const struct config *config;
+	uint64_t started_ns;
+	size_t (*count)(void *owner);
+	void (*fill)(void *owner, size_t index, struct status_instance *instance);
+	/* NULL on a primary. Returns RC_OK once the takeover is under way. */
+	int (*takeover)(void *owner, const char *instance, struct err *err);
+	void *owner;
+};
+
+/* An http_handler; owner is a struct status_source. */
+void status_handle(void *owner, const struct http_request *request, struct http_response *response);
+
+#endif

@@ -1,0 +1,296 @@
+#include "appliance/subject.h"
+
+#include "appliance/base/log.h"
+#include "appliance/base/mem.h"
+#include "replica/cmdline.h"
+#include "replica/precheck.h"
+#include "replica/reservation.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define QMP_TIMEOUT_MS 5000
+#define RECONNECT_MS 500 /* between two attempts at the QMP socket */
+#define REEXAMINE_MS 5000 /* after a refusal: somebody has to change something first */
+#define SETTLE_MS 1	 /* after the process's end: what it said before is in our socket, and is read in this loop turn */
+
+struct subject {
+	uv_loop_t *loop;
+	const struct config_instance *config;
+	const struct subject_ops *ops;
+	void *owner;
+	struct qmp *qmp;
+	bool ready, fit, closing;
+	char last_error[ERR_TEXT_MAX];
+	int pidfd;
+	uv_poll_t *process; /* on the pidfd; of its own, because a new connection may come before libuv let go of it */
+	bool shutdown_seen;
+	uv_timer_t retry, settle;
+	unsigned open_parts;
+	void (*on_closed)(void *owner);
+};
+
+static void on_retry(uv_timer_t *timer);
+
+static void retry_in(struct subject *s, uint64_t ms)
+{
+	if (!s->closing)
+		(void)uv_timer_start(&s->retry, on_retry, ms, 0);
+}
+
+/* The process ------------------------------------------------------------------------------------------------------ */
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+	mem_free(handle);
+}
+
+static void unwatch(struct subject *s)
+{
+	if (s->process == NULL)
+		return;
+	uv_close((uv_handle_t *)s->process, on_poll_closed);
+	s->process = NULL;
+	(void)close(s->pidfd);
+}
+
+static void on_settled(uv_timer_t *timer)
+{
+	struct subject *s = timer->data;
+
+	unwatch(s);
+	s->fit = false;
+	s->ops->on_gone(s->owner, s->shutdown_seen);
+}
+
+static void on_process_end(uv_poll_t *poll, int status, int events)
+{
+	struct subject *s = poll->data;
+
+	(void)status;
+	(void)events;
+	(void)uv_poll_stop(poll);
+	(void)uv_timer_start(&s->settle, on_settled, SETTLE_MS, 0);
+}
+
+static int watch(struct subject *s, struct err *err)
+{
+	pid_t pid = qmp_peer_pid(s->qmp);
+	int fd;
+
+	unwatch(s);
+	s->shutdown_seen = false;
+	fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (fd < 0)
+		return err_system(err, errno, "process %d behind %s", (int)pid, s->config->qmp);
+	s->process = mem_zalloc(1, sizeof(*s->process));
+	if (s->process == NULL || uv_poll_init(s->loop, s->process, fd) != 0) {
+		mem_free(s->process);
+		s->process = NULL;
+		(void)close(fd);
+		return err_nomem(err, "watching the instance's process");
+	}
+	s->pidfd = fd;
+	s->process->data = s;
+	(void)uv_poll_start(s->process, UV_READABLE, on_process_end);
+	return RC_OK;
+}
+
+/* Examination -------------------------------------------------------------------------------------------------------- */
+
+static void unfit(struct subject *s, const struct err *err)
+{
+	s->ops->on_unfit(s->owner, err);
+	retry_in(s, REEXAMINE_MS);
+}
+
+static int derive(struct subject *s, const struct precheck_facts *facts, struct buf *json, struct err *err)
+{
+	struct reservation reservation = { 0 };
+	struct cmdline cmdline = { 0 };
+	int rc;
+
+	rc = cmdline_of_pid(&cmdline, qmp_peer_pid(s->qmp), err);
+	if (rc == RC_OK)
+		rc = reservation_derive(&reservation, &cmdline, facts, s->config->arguments, err);
+	if (rc == RC_OK)
+		rc = reservation_to_json(&reservation, json, err);
+	if (rc == RC_OK && !buf_append_u8(json, 0))
+		rc = err_nomem(err, "the reservation");
+	reservation_free(&reservation);
+	cmdline_free(&cmdline);
+	return rc;
+}
+
+static void on_released(void *owner, const cJSON *reply, const struct err *err)
+{
+	(void)reply;
+	(void)err;
+	retry_in(owner, RECONNECT_MS);
+}
+
+static void on_examined(void *owner, const struct precheck_facts *facts, const struct err *verdict)
+{
+	struct subject *s = owner;
+	struct buf json = { .limit = RESERVATION_JSON_MAX };
+	struct err err = *verdict;
+	int rc = (int)verdict->code;
+
+	if (s->closing || !s->ready)
+		return;
+	if (strcmp(facts->migration, "colo") == 0) {
+		/* An agent before us ended together with its guardian: the instance may be waiting for one that is no more. */
+		log_warn("subject", "%s: in COLO state without an agent; releasing it", s->config->name);
+		if (qmp_execute(s->qmp, "x-colo-lost-heartbeat", NULL, on_released, s, &err) == RC_OK)
+			return;
+	}
+	if (rc == RC_OK)
+		rc = derive(s, facts, &json, &err);
+	if (rc == RC_OK)
+		rc = watch(s, &err);
+	if (rc == RC_OK) {
+		s->fit = true;
+		s->ops->on_fit(s->owner, (const char *)json.data);
+	} else {
+		unfit(s, &err);
+	}
+	buf_free(&json);
+}
+
+static void examine(struct subject *s)
+{
+	struct err err = { 0 };
+
+	if (precheck_run(s->qmp, on_examined, s, &err) != RC_OK)
+		unfit(s, &err);
+}
+
+/* QMP ------------------------------------------------------------------------------------------------------------------ */
+
+static void on_qmp_ready(void *owner)
+{
+	struct subject *s = owner;
+
+	s->ready = true;
+	*s->last_error = '\0';
+	examine(s);
+}
+
+static void on_qmp_event(void *owner, const char *name, const cJSON *data, uint64_t time_us)
+{
+	struct subject *s = owner;
+
+	if (strcmp(name, "SHUTDOWN") == 0)
+		s->shutdown_seen = true;
+	s->ops->on_event(s->owner, name, data, time_us);
+}
+
+static void lost(struct subject *s, const struct err *err)
+{
+	s->fit = s->ready = false;
+	/* Once per reason: a machine that is off for a week is not worth a line every half second. */
+	if (strcmp(s->last_error, err->text) != 0) {
+		memcpy(s->last_error, err->text, sizeof(s->last_error));
+		s->ops->on_lost(s->owner, err);
+	}
+}
+
+static void on_qmp_closed(void *owner)
+{
+	struct subject *s = owner;
+
+	s->qmp = NULL;
+	retry_in(s, RECONNECT_MS);
+}
+
+static void on_qmp_lost(void *owner, const struct err *err)
+{
+	struct subject *s = owner;
+
+	lost(s, err);
+	if (!s->closing)
+		qmp_close(s->qmp, on_qmp_closed);
+}
+
+static const struct qmp_ops qmp_callbacks = { on_qmp_ready, on_qmp_event, on_qmp_lost };
+
+static void on_retry(uv_timer_t *timer)
+{
+	struct subject *s = timer->data;
+	struct err err = { 0 };
+
+	if (s->qmp != NULL) {
+		if (s->ready && !s->fit)
+			examine(s);
+		return;
+	}
+	if (qmp_connect(&s->qmp, s->loop, s->config->qmp, QMP_TIMEOUT_MS, &qmp_callbacks, s, &err) != RC_OK) {
+		s->qmp = NULL;
+		lost(s, &err);
+		retry_in(s, RECONNECT_MS);
+	}
+}
+
+/* Life ------------------------------------------------------------------------------------------------------------------- */
+
+int subject_open(struct subject **out, uv_loop_t *loop, const struct config_instance *config, const struct subject_ops *ops,
+		 void *owner, struct err *err)
+{
+	struct subject *s = mem_zalloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return err_nomem(err, "an instance");
+	s->loop = loop;
+	s->config = config;
+	s->ops = ops;
+	s->owner = owner;
+	(void)uv_timer_init(loop, &s->retry);
+	(void)uv_timer_init(loop, &s->settle);
+	s->retry.data = s->settle.data = s;
+	retry_in(s, 0);
+	*out = s;
+	return RC_OK;
+}
+
+struct qmp *subject_qmp(const struct subject *s)
+{
+	return s->fit ? s->qmp : NULL;
+}
+
+static void part_closed(struct subject *s)
+{
+	void (*on_closed)(void *) = s->on_closed;
+	void *owner = s->owner;
+
+	if (--s->open_parts > 0)
+		return;
+	mem_free(s);
+	on_closed(owner);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	part_closed(handle->data);
+}
+
+static void on_last_qmp_closed(void *owner)
+{
+	part_closed(owner);
+}
+
+void subject_close(struct subject *s, void (*on_closed)(void *owner))
+{
+	if (s->closing)
+		return;
+	s->closing = true;
+	s->fit = false;
+	s->on_closed = on_closed;
+	unwatch(s);
+	s->open_parts = 2 + (s->qmp != NULL);
+	if (s->qmp != NULL)
+		qmp_close(s->qmp, on_last_qmp_closed);
+	uv_close((uv_handle_t *)&s->retry, on_timer_closed);
+	uv_close((uv_handle_t *)&s->settle, on_timer_closed);
+}

@@ -1,0 +1,72 @@
+#include "appliance/base/json_text.h"
+#include "appliance/client.h"
+#include "appliance/status_table.h"
+#include "appliance/verb.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define TIMEOUT_MS \
+	5000 /* the answer is ready-made; an operator at 3 a.m. wants to know soon that there is none */
+
+static const char about[] =
+	"Shows what a running primary or standby is doing: for each instance its state, the last committed epoch,\n"
+	"how far the clone is behind, how long the instance is paused for a checkpoint, and what goes over the wire\n"
+	"in proportion to what changed.";
+
+static int show(const struct buf *answer)
+{
+	bool colour = isatty(STDOUT_FILENO) && getenv("NO_COLOR") == NULL;
+	struct buf out = { 0 };
+	cJSON *root;
+	struct err err;
+
+	if (json_text_parse(&root, (const char *)answer->data, answer->len, &err) != RC_OK) {
+		(void)err_prefix(&err, "the answer is not what a status is: ");
+		return options_failed(err.text);
+	}
+	status_table_print(root, colour, &out);
+	cJSON_Delete(root);
+	if (!out.failed)
+		(void)fwrite(out.data, 1, out.len, stdout);
+	buf_free(&out);
+	return out.failed ? options_failed("status: out of memory") : EXIT_FINE;
+}
+
+int verb_status(int argc, char **argv)
+{
+	struct client_target target = { NULL, NULL };
+	struct buf answer = { 0 };
+	bool json = false;
+	const struct option options[] = {
+		{ .name = "config",
+		  .value = "FILE",
+		  .text = &target.config,
+		  .doc = "ask at the http.listen of this file" },
+		{ .name = "http",
+		  .value = "ADDRESS",
+		  .text = &target.http,
+		  .doc = "ask here (127.0.0.1:7080, unix:/run/understudy.sock)" },
+		{ .name = "json", .flag = &json, .doc = "print the answer as it is" },
+	};
+	const struct command command = { .synopsis =
+						 "status (--config FILE | --http ADDRESS) [--json]",
+					 .about = about,
+					 .options = options,
+					 .count = sizeof(options) / sizeof(options[0]) };
+	int status, http_status;
+
+	if (!options_parse(&command, argc, argv, &status))
+		return status;
+	status = client_ask(&command, &target, "/v1/status", NULL, TIMEOUT_MS, &http_status,
+			    &answer);
+	if (status == EXIT_FINE && http_status != 200)
+		status = client_refused("status", http_status, &answer);
+	else if (status == EXIT_FINE && json)
+		(void)fwrite(answer.data, 1, answer.len, stdout);
+	else if (status == EXIT_FINE)
+		status = show(&answer);
+	buf_free(&answer);
+	return status;
+}

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# The Debian packages that building and testing need: finds what is missing and, as root, installs it; otherwise prints
+# the one command that does. Takes no noticeable time when nothing is missing.
+#
+# usage: image/prerequisites.sh PURPOSE...        purposes: build qemu test
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Debian 12 and 13 name some packages differently: of alternatives, separated by |, any will do, and the first that apt
+# knows is installed.
+declare -A packages=(
+	# The libraries, the program, the test guest.
+	[build]='gcc libc6-dev linux-libc-dev make patch xz-utils bzip2 cpio binutils'
+	# The hypervisor.
+	[qemu]='gcc libc6-dev make patch ninja-build python3 python3-venv pkg-config|pkgconf flex bison libglib2.0-dev
+		libpixman-1-dev zlib1g-dev libfdt-dev xz-utils'
+	# Unit tests, fuzzing, lint, system tests, demo.
+	[test]='clang libclang-rt-dev|libclang-rt-14-dev llvm libcmocka-dev clang-tidy clang-format cppcheck python3
+		python3-pytest iproute2 procps util-linux'
+)
+
+wanted=()
+for purpose in "$@"; do
+	[[ -n ${packages[$purpose]:-} ]] || { echo "prerequisites.sh: unknown purpose '$purpose'" >&2; exit 2; }
+	wanted+=(${packages[$purpose]})
+done
+
+if ! command -v dpkg-query >/dev/null; then
+	echo "note: this is not a Debian machine; these packages, or what they are called here, are needed: ${wanted[*]}" >&2
+	exit 0
+fi
+
+# What of a list of names is installed, in one query.
+declare -A installed=()
+while read -r name status; do
+	[[ $status != installed ]] || installed[$name]=1
+done < <(dpkg-query -W -f '${Package} ${db:Status-Status}\n' $(printf '%s\n' "${wanted[@]}" | tr '|' '\n') 2>/dev/null || true)
+
+# find_missing: the first alternative that apt knows of everything that is not installed, in missing.
+find_missing() {
+	local want name names
+	missing=()
+	for want in "${wanted[@]}"; do
+		IFS='|' read -ra names <<<"$want"
+		for name in "${names[@]}"; do
+			[[ -z ${installed[$name]:-} ]] || continue 2
+		done
+		for name in "${names[@]}"; do
+			[[ -z $(apt-cache show --no-all-versions "$name" 2>/dev/null) ]] || break
+		done
+		[[ " ${missing[*]} " == *" $name "* ]] || missing+=("$name")
+	done
+}
+
+find_missing
+((${#missing[@]})) || exit 0
+
+if ((EUID != 0)); then
+	printf 'These Debian packages are missing. Install them as root, then run make again:\n\n  apt-get install --no-install-recommends %s\n\n' \
+		"${missing[*]}" >&2
+	exit 1
+fi
+
+. image/apt.sh
+step_total=1
+step_count=0
+step_begin "installing ${#missing[@]} Debian packages"
+exec {prerequisites_lock}>"${TMPDIR:-/tmp}/understudy-prerequisites.lock"
+flock "$prerequisites_lock"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+export DEBIAN_FRONTEND=noninteractive
+install=(apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300)
+# The index is fetched only if what there is does not do.
+if ! "${install[@]}" "${missing[@]}" >"$log" 2>&1; then
+	apt-get update -qq >"$log" 2>&1 || true
+	find_missing
+	"${install[@]}" "${missing[@]}" >>"$log" 2>&1 || {
+		grep -E '^(E|W):' "$log" >&2 || tail -n 20 "$log" >&2
+		die "cannot install ${missing[*]}"
+	}
+fi
+step_end

@@ -1,0 +1,105 @@
+#include "net/address.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+static int parse_port(uint16_t *port, const char *text, bool any_port)
+{
+	size_t len = strlen(text);
+	long value;
+
+	if (len == 0 || len > 5 || strspn(text, "0123456789") != len)
+		return RC_INVALID;
+	value = strtol(text, NULL, 10);
+	if (value > UINT16_MAX || (value == 0 && !any_port))
+		return RC_INVALID;
+	*port = (uint16_t)value;
+	return RC_OK;
+}
+
+/* A name has letters, digits, dots, hyphens (and underscores, seen in practice). */
+static bool is_name(const char *host)
+{
+	static const char allowed[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+
+	return host[0] != '\0' && host[0] != '-' && host[strspn(host, allowed)] == '\0';
+}
+
+int address_parse(struct address *address, const char *text, bool any_port, struct err *err)
+{
+	const char *colon = strrchr(text, ':');
+	bool brackets = text[0] == '[';
+	struct sockaddr_storage unused;
+	const char *host = text;
+	size_t len;
+
+	memset(address, 0, sizeof(*address));
+	if (colon == NULL || parse_port(&address->port, colon + 1, any_port) != RC_OK)
+		return err_set(err, RC_INVALID,
+			       "\"%s\": no valid port at the end (\"192.0.2.7:7400\", "
+			       "\"[2001:db8::7]:7400\")",
+			       text);
+	len = (size_t)(colon - text);
+	if (brackets) {
+		if (len < 2 || text[len - 1] != ']')
+			return err_set(err, RC_INVALID, "\"%s\": '[' without ']' before the port",
+				       text);
+		host = text + 1;
+		len -= 2;
+	} else if (memchr(text, ':', len) != NULL) {
+		return err_set(err, RC_INVALID,
+			       "\"%s\": an IPv6 address needs brackets (\"[2001:db8::7]:7400\")",
+			       text);
+	}
+	if (len > ADDRESS_HOST_MAX)
+		return err_set(err, RC_INVALID, "the host's name is longer than %d characters",
+			       ADDRESS_HOST_MAX);
+	memcpy(address->host, host, len);
+	if (brackets ? strchr(address->host, ':') == NULL || !address_to_socket(address, &unused) :
+		       !is_name(address->host))
+		return err_set(err, RC_INVALID, "\"%s\": \"%s\" is not %s", text, address->host,
+			       brackets ? "an IPv6 address" : "a host's name or address");
+	return RC_OK;
+}
+
+bool address_to_socket(const struct address *address, struct sockaddr_storage *out)
+{
+	union {
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} socket_address;
+
+	memset(&socket_address, 0, sizeof(socket_address));
+	memset(out, 0, sizeof(*out));
+	if (uv_ip4_addr(address->host, address->port, &socket_address.v4) != 0 &&
+	    uv_ip6_addr(address->host, address->port, &socket_address.v6) != 0)
+		return false;
+	memcpy(out, &socket_address, sizeof(socket_address));
+	return true;
+}
+
+void address_print(char out[ADDRESS_TEXT_MAX], const struct sockaddr_storage *from)
+{
+	char host[INET6_ADDRSTRLEN];
+	struct sockaddr_in6 v6;
+	struct sockaddr_in v4;
+
+	if (from->ss_family == AF_INET) {
+		memcpy(&v4, from, sizeof(v4));
+		if (uv_ip4_name(&v4, host, sizeof(host)) == 0) {
+			(void)snprintf(out, ADDRESS_TEXT_MAX, "%s:%u", host, ntohs(v4.sin_port));
+			return;
+		}
+	}
+	if (from->ss_family == AF_INET6) {
+		memcpy(&v6, from, sizeof(v6));
+		if (uv_ip6_name(&v6, host, sizeof(host)) == 0) {
+			(void)snprintf(out, ADDRESS_TEXT_MAX, "[%s]:%u", host, ntohs(v6.sin6_port));
+			return;
+		}
+	}
+	(void)snprintf(out, ADDRESS_TEXT_MAX, "?");
+}

@@ -1,0 +1,34 @@
+/*
+ * Addresses as people write them: "192.0.2.7:7400", "[2001:db8::7]:7400",
+ * "standby.example.org:7400". No I/O: turning a name into numbers is the caller's business.
+ */
+#ifndef NET_ADDRESS_H
+#define NET_ADDRESS_H
+
+#include "appliance/base/err.h"
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#define ADDRESS_HOST_MAX 253			 /* a DNS name's longest text */
+#define ADDRESS_TEXT_MAX (INET6_ADDRSTRLEN + 32) /* brackets, a scope, a port and a NUL */
+
+struct address {
+	char host[ADDRESS_HOST_MAX + 1]; /* without brackets */
+	uint16_t port;
+};
+
+/* RC_INVALID names what is wrong with it. Port 0 (any) is taken only with `any_port`. */
+int address_parse(struct address *address, const char *text, bool any_port, struct err *err);
+
+/*
+ * The socket address if the host is a number (with "%scope" too for IPv6); false if it is a name.
+ */
+bool address_to_socket(const struct address *address, struct sockaddr_storage *out);
+
+/* As text, with its port; "?" if it is neither IPv4 nor IPv6. */
+void address_print(char out[ADDRESS_TEXT_MAX], const struct sockaddr_storage *from);
+
+#endif

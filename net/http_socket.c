@@ -1,0 +1,60 @@
+#include "net/http_socket.h"
+
+#include "net/address.h"
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/un.h>
+
+static int unix_socket(struct http_socket *to, const char *path, struct err *err)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	size_t len = strlen(path);
+
+	if (len == 0 || len >= sizeof(un.sun_path))
+		return err_set(err, RC_INVALID, "a unix socket's path has 1 to %zu bytes",
+			       sizeof(un.sun_path) - 1);
+	memcpy(un.sun_path, path, len + 1);
+	memcpy(&to->address, &un, sizeof(un));
+	to->len = sizeof(un);
+	to->is_unix = true;
+	return RC_OK;
+}
+
+static int resolve(struct http_socket *to, const struct address *address, struct err *err)
+{
+	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM },
+			*found = NULL;
+	char port[8];
+	int r;
+
+	(void)snprintf(port, sizeof(port), "%u", address->port);
+	r = getaddrinfo(address->host, port, &hints, &found);
+	if (r != 0)
+		return err_set(err, RC_IO, "%s: %s", address->host, gai_strerror(r));
+	memcpy(&to->address, found->ai_addr, found->ai_addrlen);
+	to->len = found->ai_addrlen;
+	freeaddrinfo(found);
+	return RC_OK;
+}
+
+int http_socket_of(struct http_socket *to, const char *text, bool any_port, struct err *err)
+{
+	static const char prefix[] = "unix:";
+	struct address address;
+	int rc;
+
+	memset(to, 0, sizeof(*to));
+	if (strncmp(text, prefix, strlen(prefix)) == 0)
+		return unix_socket(to, text + strlen(prefix), err);
+	rc = address_parse(&address, text, any_port, err);
+	if (rc != RC_OK)
+		return rc;
+	if (!address_to_socket(&address, &to->address))
+		return resolve(to, &address, err);
+	to->len = to->address.ss_family == AF_INET ? sizeof(struct sockaddr_in) :
+						     sizeof(struct sockaddr_in6);
+	return RC_OK;
+}

@@ -1,0 +1,315 @@
+/*
+ * The accepting end. Whoever connects is a stranger until HELLO: its link belongs to the listener,
+ * is one of at most LINK_STRANGERS_MAX, and has LINK_HANDSHAKE_MS. Then the owner's on_hello()
+ * takes it or refuses it. Strangers that come to nothing are logged with the reason, LOG_LINES in
+ * LOG_WINDOW_NS at most; the rest is counted and told with the next line.
+ */
+#include "net/link_internal.h"
+
+#include "appliance/base/clock.h"
+#include "appliance/base/log.h"
+#include "appliance/base/mem.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#define BACKLOG 64
+#define LOG_LINES 10
+#define LOG_WINDOW_NS (10 * CLOCK_NS_PER_S)
+
+struct link_listener {
+	uv_tcp_t tcp;
+	uv_tcp_t away; /* the connection being turned away */
+	bool turning_away, one_waits;
+	uv_loop_t *loop;
+	struct link_options options;
+	char *site; /* options.site */
+	const struct link_accept_ops *ops;
+	void *owner;
+	struct link *strangers; /* a list through `next` */
+	unsigned nstrangers;	/* in that list */
+	unsigned pending;	/* own handle, strangers\' links, a connection being turned away */
+	bool closing;
+	void (*on_closed)(void *owner);
+	uint64_t window_ns;
+	unsigned lines, unlogged;
+};
+
+/* ---- the log ---- */
+
+static void complain(struct link_listener *listener, const char *text)
+{
+	uint64_t now = clock_now_ns();
+
+	if (listener->window_ns == 0 || now - listener->window_ns > LOG_WINDOW_NS) {
+		if (listener->unlogged > 0)
+			log_warn("link", "%u more connections that came to nothing were not logged",
+				 listener->unlogged);
+		listener->window_ns = now;
+		listener->lines = listener->unlogged = 0;
+	}
+	if (listener->lines >= LOG_LINES) {
+		listener->unlogged++;
+		return;
+	}
+	listener->lines++;
+	log_warn("link", "%s", text);
+}
+
+/* ---- ending ---- */
+
+static void let_go(struct link_listener *listener)
+{
+	void (*on_closed)(void *owner) = listener->on_closed;
+	void *owner = listener->owner;
+
+	if (--listener->pending > 0)
+		return;
+	assert(listener->closing && listener->nstrangers == 0);
+	mem_free(listener->site);
+	mem_free(listener);
+	if (on_closed != NULL)
+		on_closed(owner);
+}
+
+void link_listen_gone(struct link_listener *listener)
+{
+	let_go(listener);
+}
+
+static void remove_stranger(struct link_listener *listener, struct link *link)
+{
+	struct link **at = &listener->strangers;
+
+	while (*at != link)
+		at = &(*at)->next;
+	*at = link->next;
+	link->next = NULL;
+	listener->nstrangers--;
+}
+
+void link_listen_lost(struct link *link)
+{
+	struct link_listener *listener = link->listener;
+
+	complain(listener, link->down.text);
+	remove_stranger(listener, link);
+	link_close(link, NULL);
+}
+
+static void on_listener_closed(uv_handle_t *handle)
+{
+	let_go(handle->data);
+}
+
+void link_listener_close(struct link_listener *listener, void (*on_closed)(void *owner))
+{
+	struct link *link;
+
+	if (listener->closing)
+		return;
+	listener->closing = true;
+	listener->on_closed = on_closed;
+	while ((link = listener->strangers) != NULL) {
+		remove_stranger(listener, link);
+		link_close(link, NULL);
+	}
+	uv_close((uv_handle_t *)&listener->tcp, on_listener_closed);
+}
+
+/* ---- strangers ---- */
+
+int link_listen_hello(struct link *link, const struct wire_hello *peer, struct wire_hello *own,
+		      struct err *err)
+{
+	struct link_listener *listener = link->listener;
+	const struct link_ops *ops = NULL;
+	uint16_t reason = WIRE_REASON_INSTANCE;
+	void *owner = NULL;
+	int rc;
+
+	rc = listener->ops->on_hello(listener->owner, link, peer, own, &ops, &owner, &reason, err);
+	if (rc != RC_OK) {
+		link->refuse_with = reason;
+		return rc;
+	}
+	/* The owner may have closed the listener, and with it every stranger, right there. */
+	if (link->state != LINK_GREETING)
+		return err_set(err, RC_CANCELLED, "the listener was closed");
+	assert(ops != NULL);
+	remove_stranger(listener, link);
+	link->listener = NULL;
+	link->ops = ops;
+	link->owner = owner;
+	let_go(listener);
+	return RC_OK;
+}
+
+static void on_connection(uv_stream_t *stream, int status);
+
+static void on_turned_away(uv_handle_t *handle)
+{
+	struct link_listener *listener = handle->data;
+
+	listener->turning_away = false;
+	if (listener->one_waits && !listener->closing) {
+		listener->one_waits = false;
+		on_connection((uv_stream_t *)&listener->tcp, 0);
+	}
+	let_go(listener);
+}
+
+/*
+ * Accepts a connection, so that it leaves the kernel's queue, and closes it. One at a time, with a
+ * handle that is always there: libuv does not accept another one until somebody took the last, and
+ * this must not depend on memory.
+ */
+static void turn_away(struct link_listener *listener, const char *why)
+{
+	if (listener->turning_away) {
+		listener->one_waits = true;
+		return;
+	}
+	complain(listener, why);
+	if (uv_tcp_init(listener->loop, &listener->away) != 0)
+		return;
+	listener->away.data = listener;
+	listener->turning_away = true;
+	listener->pending++;
+	(void)uv_accept((uv_stream_t *)&listener->tcp, (uv_stream_t *)&listener->away);
+	uv_close((uv_handle_t *)&listener->away, on_turned_away);
+}
+
+static void accept_stranger(struct link_listener *listener)
+{
+	struct channel_options options;
+	struct link *link;
+	struct err err;
+
+	if (link_create(&link, listener->loop, WIRE_ROLE_STANDBY, &listener->options, &err) !=
+	    RC_OK) {
+		turn_away(listener, err.text);
+		return;
+	}
+	link->listener = listener;
+	listener->pending++;
+	options = link_channel_options(link);
+	if (channel_accept(&link->channel, (uv_stream_t *)&listener->tcp, &options,
+			   &link_channel_ops, link, &err) != RC_OK) {
+		turn_away(listener, err.text);
+		link_close(link, NULL);
+		return;
+	}
+	link->pending++;
+	link->next = listener->strangers;
+	listener->strangers = link;
+	listener->nstrangers++;
+	link_begin(link);
+}
+
+static void on_connection(uv_stream_t *stream, int status)
+{
+	struct link_listener *listener = stream->data;
+	struct err err;
+
+	if (status != 0) {
+		(void)err_set(&err, RC_IO, "accept: %s", uv_strerror(status));
+		complain(listener, err.text);
+		return;
+	}
+	if (listener->nstrangers >= LINK_STRANGERS_MAX)
+		turn_away(listener,
+			  "too many connections that have not said hello; a new one was closed");
+	else
+		accept_stranger(listener);
+}
+
+/* ---- beginning ---- */
+
+/* Waits for the resolver if the address is a name: this is done once, at the start. */
+static int resolve(uv_loop_t *loop, const struct address *address, struct sockaddr_storage *out,
+		   struct err *err)
+{
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
+	uv_getaddrinfo_t request;
+	char port[8];
+	int r;
+
+	if (address_to_socket(address, out))
+		return RC_OK;
+	(void)snprintf(port, sizeof(port), "%u", address->port);
+	r = uv_getaddrinfo(loop, &request, NULL, address->host, port, &hints);
+	if (r != 0)
+		return err_set(err, RC_INVALID, "%s: %s", address->host, uv_strerror(r));
+	memset(out, 0, sizeof(*out));
+	if (request.addrinfo->ai_addrlen <= sizeof(*out))
+		memcpy(out, request.addrinfo->ai_addr, request.addrinfo->ai_addrlen);
+	uv_freeaddrinfo(request.addrinfo);
+	return RC_OK;
+}
+
+static int start(struct link_listener *listener, const struct sockaddr_storage *at, struct err *err)
+{
+	int r;
+
+	r = uv_tcp_bind(&listener->tcp, (const struct sockaddr *)at, 0);
+	if (r == 0)
+		r = uv_listen((uv_stream_t *)&listener->tcp, BACKLOG, on_connection);
+	return r == 0 ? RC_OK : err_set(err, RC_IO, "%s", uv_strerror(r));
+}
+
+int link_listen(struct link_listener **out, uv_loop_t *loop, const char *address,
+		const struct link_options *options, const struct link_accept_ops *ops, void *owner,
+		struct err *err)
+{
+	struct link_listener *listener;
+	struct sockaddr_storage at;
+	struct address parsed;
+	int rc, r;
+
+	rc = address_parse(&parsed, address, true, err);
+	if (rc == RC_OK)
+		rc = resolve(loop, &parsed, &at, err);
+	if (rc != RC_OK)
+		return rc;
+	listener = mem_zalloc(1, sizeof(*listener));
+	if (listener == NULL)
+		return err_nomem(err, "listener");
+	listener->options = *options;
+	listener->options.site = listener->site = mem_strdup(options->site);
+	r = listener->site != NULL ? uv_tcp_init(loop, &listener->tcp) : UV_ENOMEM;
+	if (r != 0) {
+		mem_free(listener->site);
+		mem_free(listener);
+		return err_set(err, r == UV_ENOMEM ? RC_NOMEM : RC_IO, "listener: %s",
+			       uv_strerror(r));
+	}
+	listener->loop = loop;
+	listener->tcp.data = listener;
+	listener->ops = ops;
+	listener->owner = owner;
+	listener->pending = 1;
+	rc = start(listener, &at, err);
+	if (rc != RC_OK) {
+		(void)err_prefix(err, "%s: ", address);
+		link_listener_close(listener, NULL);
+		return rc;
+	}
+	*out = listener;
+	return RC_OK;
+}
+
+uint16_t link_listener_port(const struct link_listener *listener)
+{
+	struct sockaddr_storage name;
+	struct sockaddr_in6 v6;
+	struct sockaddr_in v4;
+	int len = sizeof(name);
+
+	if (uv_tcp_getsockname(&listener->tcp, (struct sockaddr *)&name, &len) != 0)
+		return 0;
+	memcpy(&v4, &name, sizeof(v4));
+	memcpy(&v6, &name, sizeof(v6));
+	return ntohs(name.ss_family == AF_INET ? v4.sin_port : v6.sin6_port);
+}

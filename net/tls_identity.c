@@ -1,0 +1,266 @@
+/*
+ * Loading what this process is: the CA that it trusts, its own certificate and key. Both kinds of
+ * configuration are made here, once; a connection adds its own verification callback (tls.c).
+ *
+ * The client requires the server's certificate to verify within the handshake. The server leaves
+ * the verdict to tls_step(), after the handshake and before a byte of the peer's is taken: mbedtls
+ * sends a server's alerts under the handshake's keys until the client's last message is in, and by
+ * then the client has left those keys, so that it would see garbage instead of the reason.
+ */
+#include "net/tls_internal.h"
+
+#include "appliance/base/buf.h"
+#include "appliance/base/log.h"
+#include "appliance/base/mem.h"
+#include "net/tls.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <mbedtls/error.h>
+#include <mbedtls/platform_util.h>
+#include <mbedtls/psa_util.h>
+#include <psa/crypto.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const int suites[] = { MBEDTLS_TLS1_3_AES_128_GCM_SHA256, MBEDTLS_TLS1_3_AES_256_GCM_SHA384,
+			      MBEDTLS_TLS1_3_CHACHA20_POLY1305_SHA256, 0 };
+static const uint16_t groups[] = { MBEDTLS_SSL_IANA_TLS_GROUP_X25519,
+				   MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1,
+				   MBEDTLS_SSL_IANA_TLS_GROUP_NONE };
+
+void tls_time_text(char out[TLS_TIME_MAX], const mbedtls_x509_time *time)
+{
+	(void)snprintf(out, TLS_TIME_MAX, "%04u-%02u-%02u %02u:%02u:%02u UTC",
+		       (unsigned)time->year % 10000, (unsigned)time->mon % 100,
+		       (unsigned)time->day % 100, (unsigned)time->hour % 100,
+		       (unsigned)time->min % 100, (unsigned)time->sec % 100);
+}
+
+int tls_error(struct err *err, const char *what, int code)
+{
+	char text[128];
+
+	mbedtls_strerror(code, text, sizeof(text));
+	return err_set(err, RC_INVALID, "%s: %s", what, text);
+}
+
+/* ---- files ---- */
+
+static int check_private(const char *path, const struct stat *st, struct err *err)
+{
+	if (st->st_uid != geteuid() && st->st_uid != 0)
+		return err_set(err, RC_REFUSED, "%s: belongs to another user (uid %u)", path,
+			       (unsigned)st->st_uid);
+	if ((st->st_mode & 0077) != 0)
+		return err_set(err, RC_REFUSED,
+			       "%s: others than its owner may use it (mode %04o); chmod 600 it",
+			       path, (unsigned)st->st_mode & 07777);
+	return RC_OK;
+}
+
+/* The whole file and, as mbedtls wants it for PEM, a NUL. */
+static int read_file(struct buf *out, const char *path, bool private, struct err *err)
+{
+	struct stat st;
+	uint8_t *to;
+	ssize_t r;
+	int fd, rc;
+
+	out->limit = TLS_FILE_MAX + 1;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0)
+		return err_system(err, errno, "%s", path);
+	if (fstat(fd, &st) != 0) {
+		rc = err_system(err, errno, "%s", path);
+		goto out;
+	}
+	if (!S_ISREG(st.st_mode)) {
+		rc = err_set(err, RC_INVALID, "%s: not a file", path);
+		goto out;
+	}
+	rc = private ? check_private(path, &st, err) : RC_OK;
+	if (rc != RC_OK)
+		goto out;
+	if ((uint64_t)st.st_size > TLS_FILE_MAX) {
+		rc = err_set(err, RC_LIMIT, "%s: larger than %zu bytes", path, TLS_FILE_MAX);
+		goto out;
+	}
+	to = buf_extend(out, (size_t)st.st_size + 1);
+	if (to == NULL) {
+		rc = err_nomem(err, path);
+		goto out;
+	}
+	r = read(fd, to, (size_t)st.st_size);
+	if (r != st.st_size)
+		rc = err_system(err, r < 0 ? errno : EIO, "%s", path);
+	to[st.st_size] = '\0';
+out:
+	(void)close(fd);
+	return rc;
+}
+
+/* PEM is recognised by the NUL at its end, DER has to come without one. */
+static size_t parse_len(const struct buf *file)
+{
+	static const char begin[] = "-----BEGIN";
+
+	assert(file->data != NULL); /* there is a NUL at least */
+	return memmem(file->data, file->len, begin, sizeof(begin) - 1) != NULL ? file->len :
+										 file->len - 1;
+}
+
+static int load_certificates(mbedtls_x509_crt *into, const char *path, struct err *err)
+{
+	struct buf file = { 0 };
+	int rc, r;
+
+	rc = read_file(&file, path, false, err);
+	if (rc == RC_OK) {
+		r = mbedtls_x509_crt_parse(into, file.data, parse_len(&file));
+		if (r > 0)
+			rc = err_set(err, RC_INVALID, "%s: %d of its certificates cannot be read",
+				     path, r);
+		else if (r < 0)
+			rc = tls_error(err, path, r);
+	}
+	buf_free(&file);
+	return rc;
+}
+
+static int load_key(mbedtls_pk_context *into, const char *path, struct err *err)
+{
+	struct buf file = { 0 };
+	int rc, r;
+
+	rc = read_file(&file, path, true, err);
+	if (rc == RC_OK) {
+		r = mbedtls_pk_parse_key(into, file.data, parse_len(&file), NULL, 0,
+					 mbedtls_psa_get_random, MBEDTLS_PSA_RANDOM_STATE);
+		if (r != 0)
+			rc = tls_error(err, path, r);
+	}
+	if (file.data != NULL)
+		mbedtls_platform_zeroize(file.data, file.capacity);
+	buf_free(&file);
+	return rc;
+}
+
+/* What peers will say of our certificate, said here first. */
+static void judge_own(struct tls_identity *identity, const char *path)
+{
+	char when[TLS_TIME_MAX];
+	uint32_t flags = 0;
+
+	if (mbedtls_x509_crt_verify(&identity->chain, &identity->ca, NULL, NULL, &flags, NULL,
+				    NULL) == 0)
+		return;
+	if ((flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) != 0) {
+		log_warn("tls", "%s: not signed by our CA; peers with the same CA will refuse it",
+			 path);
+	} else if ((flags & MBEDTLS_X509_BADCERT_EXPIRED) != 0) {
+		tls_time_text(when, &identity->chain.valid_to);
+		log_warn(
+			"tls",
+			"%s: it or its CA has expired (it is valid until %s); peers will refuse it",
+			path, when);
+	} else if ((flags & MBEDTLS_X509_BADCERT_FUTURE) != 0) {
+		tls_time_text(when, &identity->chain.valid_from);
+		log_warn(
+			"tls",
+			"%s: it or its CA is not valid yet (it is from %s on); is the clock right?",
+			path, when);
+	} else {
+		log_warn("tls", "%s: peers may refuse it (verification flags 0x%x)", path, flags);
+	}
+}
+
+/* ---- configuration ---- */
+
+static int configure(mbedtls_ssl_config *conf, struct tls_identity *identity, int endpoint)
+{
+	int r;
+
+	r = mbedtls_ssl_config_defaults(conf, endpoint, MBEDTLS_SSL_TRANSPORT_STREAM,
+					MBEDTLS_SSL_PRESET_DEFAULT);
+	if (r != 0)
+		return r;
+	mbedtls_ssl_conf_rng(conf, mbedtls_psa_get_random, MBEDTLS_PSA_RANDOM_STATE);
+	mbedtls_ssl_conf_min_tls_version(conf, MBEDTLS_SSL_VERSION_TLS1_3);
+	mbedtls_ssl_conf_max_tls_version(conf, MBEDTLS_SSL_VERSION_TLS1_3);
+	mbedtls_ssl_conf_tls13_key_exchange_modes(conf,
+						  MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_EPHEMERAL);
+	mbedtls_ssl_conf_ciphersuites(conf, suites);
+	mbedtls_ssl_conf_groups(conf, groups);
+	mbedtls_ssl_conf_authmode(conf, endpoint == MBEDTLS_SSL_IS_CLIENT ?
+						MBEDTLS_SSL_VERIFY_REQUIRED :
+						MBEDTLS_SSL_VERIFY_OPTIONAL);
+	mbedtls_ssl_conf_ca_chain(conf, &identity->ca, NULL);
+	return mbedtls_ssl_conf_own_cert(conf, &identity->chain, &identity->key);
+}
+
+static int load(struct tls_identity *identity, const char *ca_path, const char *cert_path,
+		const char *key_path, struct err *err)
+{
+	int rc, r;
+
+	rc = load_certificates(&identity->ca, ca_path, err);
+	if (rc == RC_OK)
+		rc = load_certificates(&identity->chain, cert_path, err);
+	if (rc == RC_OK)
+		rc = load_key(&identity->key, key_path, err);
+	if (rc != RC_OK)
+		return rc;
+	if (mbedtls_pk_check_pair(&identity->chain.pk, &identity->key, mbedtls_psa_get_random,
+				  MBEDTLS_PSA_RANDOM_STATE) != 0)
+		return err_set(err, RC_INVALID, "%s: not the key of the certificate in %s",
+			       key_path, cert_path);
+	judge_own(identity, cert_path);
+	r = configure(&identity->client, identity, MBEDTLS_SSL_IS_CLIENT);
+	if (r == 0)
+		r = configure(&identity->server, identity, MBEDTLS_SSL_IS_SERVER);
+	return r == 0 ? RC_OK : tls_error(err, "TLS", r);
+}
+
+int tls_identity_load(struct tls_identity **identity, const char *ca_path, const char *cert_path,
+		      const char *key_path, struct err *err)
+{
+	struct tls_identity *made = mem_zalloc(1, sizeof(*made));
+	int rc;
+
+	*identity = NULL;
+	if (made == NULL)
+		return err_nomem(err, "TLS identity");
+	mbedtls_x509_crt_init(&made->ca);
+	mbedtls_x509_crt_init(&made->chain);
+	mbedtls_pk_init(&made->key);
+	mbedtls_ssl_config_init(&made->client);
+	mbedtls_ssl_config_init(&made->server);
+	/* Idempotent: only the first call of a process does something. */
+	if (psa_crypto_init() != PSA_SUCCESS)
+		rc = err_set(err, RC_UNSUPPORTED,
+			     "the cryptographic library finds no random numbers");
+	else
+		rc = load(made, ca_path, cert_path, key_path, err);
+	if (rc != RC_OK) {
+		tls_identity_free(made);
+		return rc;
+	}
+	*identity = made;
+	return RC_OK;
+}
+
+void tls_identity_free(struct tls_identity *identity)
+{
+	if (identity == NULL)
+		return;
+	mbedtls_ssl_config_free(&identity->client);
+	mbedtls_ssl_config_free(&identity->server);
+	mbedtls_pk_free(&identity->key);
+	mbedtls_x509_crt_free(&identity->chain);
+	mbedtls_x509_crt_free(&identity->ca);
+	mem_free(identity);
+}

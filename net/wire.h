@@ -1,0 +1,165 @@
+/*
+ * The wire format between a primary's agent and a standby's appliance, byte by byte. Little-endian.
+ *
+ * Frame = header, then payload:
+ *    0  u32  payload length, within the type's limits
+ *    4  u16  type (enum wire_type)
+ *    6  u16  flags: bit 0 "more follows", on BATCH only; the other bits are 0
+ *    8  u64  term: of who serves, as the sender knows it
+ *   16  u64  epoch, where the type has one, else 0
+ *   24  payload
+ *
+ * A delta batch is larger than what a heartbeat should have to wait for, so it travels as
+ * fragments: BATCH frames of the same term and epoch, each but the last with "more follows".
+ * Frames of other types may come between the fragments of a batch, fragments of another batch may
+ * not.
+ *
+ * HELLO is the first frame in both directions, the dialler's first; its layout never changes
+ * between versions:
+ *    0  8 bytes "UNDRSTDY"
+ *    8  u16  lowest, u16 highest protocol version spoken, 1 or more; the connection uses the
+ *            highest that both speak
+ *   12  u32  flags, 0
+ *   16  u64  features wanted (WIRE_FEATURE_*); what both want is on
+ *   24  u8   role: 1 primary's agent, 2 standby
+ *   25  7 bytes 0
+ *   32  u64  session: a random number per capture session, 0: none yet. A standby tells the one its
+ *            image belongs to
+ *   40  u64  committed epoch of that session
+ *   48  u8   length of the site's name, name; u8 length of the instance's name, name (each 1 to 64
+ *            bytes, printable ASCII)
+ *
+ * A frame is valid if and only if (1) its type is known, (2) its flags are those that the type
+ * has, (3) its length is within the type's limits, (4) it is HELLO exactly if it is the sender's
+ * first, or REFUSE, (5) the sender's role may send that type (wire_allowed()), (6) a fragment
+ * continues the batch that is open, if one is, and the batch stays within WIRE_BATCH_MAX.
+ */
+#ifndef NET_WIRE_H
+#define NET_WIRE_H
+
+#include "appliance/base/buf.h"
+#include "appliance/base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WIRE_VERSION_LOWEST 1
+#define WIRE_VERSION_HIGHEST 1
+#define WIRE_FEATURES UINT64_C(0)
+#define WIRE_HEADER ((size_t)24)
+#define WIRE_NAME_MAX 64
+#define WIRE_TEXT_MAX 1000		     /* of a reason: two or three log lines */
+#define WIRE_JSON_MAX ((size_t)256 << 10)    /* RESERVE: a long QEMU command line has some 20 KiB */
+#define WIRE_LAYOUT_MAX ((size_t)64 << 10)   /* 128 RAM blocks with the longest names: 35 KiB */
+#define WIRE_HASHES_MAX 8192		     /* in one frame: 64 KiB, the hashes of 32 MiB */
+#define WIRE_FRAGMENT_MAX ((size_t)64 << 10) /* of a batch: what a heartbeat may have to wait for */
+#define WIRE_BATCH_MAX ((size_t)1280 << 10) /* put together: 1 MiB of pages that did not compress */
+
+enum wire_role { WIRE_ROLE_PRIMARY = 1, WIRE_ROLE_STANDBY = 2 };
+
+enum wire_type {
+	WIRE_HELLO = 1,
+	WIRE_REFUSE,	/* both: u16 enum wire_reason, text; then the sender closes */
+	WIRE_HEARTBEAT, /* both: u64 sequence, u64 sender's clock ns, u64 the last such clock
+			     received (0: none), u64 ns since that was received */
+	WIRE_CREDIT,	/* standby: u64 bulk payload bytes that may have been sent in all since this
+			     connection began; never less than before */
+	WIRE_RESERVE,	/* primary: JSON, what the standby needs to start the replica's QEMU */
+	WIRE_RESERVED,	/* standby: JSON {"ok": bool, "error": text} */
+	WIRE_LAYOUT,	/* primary: u64 session that this begins, then the layout (layout.h) */
+	WIRE_WANT_HASHES, /* primary: empty; answered with HASHES */
+	WIRE_HASHES,	  /* standby: u64 first page, u32 count, u32 1 if last, u64 hashes[count] */
+	WIRE_EPOCH,	  /* primary: begins epoch of the header; u8 kind: 1 full copy (or resync),
+			     2 checkpoint */
+	WIRE_BATCH,  /* primary: one delta batch, or a fragment of it; the only bulk type, counted
+			     against credit */
+	WIRE_COMMIT, /* primary: ends the epoch: u64 batches, u64 pages, u64 hash, u32 device state
+			     length, u32 0 */
+	WIRE_ACK,    /* standby: header's epoch is committed; u64 ns it took from COMMIT */
+	WIRE_FAULT,  /* standby: header's epoch cannot be committed; u16 rc, text. The primary
+			     resyncs */
+	WIRE_INSTANCE,	 /* primary: u16 enum wire_instance, text: what became of the instance */
+	WIRE_SUPERSEDED, /* standby: this standby serves with the header's term; text */
+	WIRE_TYPE_END
+};
+
+enum wire_reason {
+	WIRE_REASON_VERSION = 1, /* no protocol version in common */
+	WIRE_REASON_ROLE,	 /* two primaries or two standbys */
+	WIRE_REASON_INSTANCE,	 /* this standby does not know that instance */
+	WIRE_REASON_BUSY,	 /* that instance has a connection already, and it is alive */
+	WIRE_REASON_PROTOCOL,	 /* the peer broke the protocol */
+	WIRE_REASON_TERM,	 /* the peer's term is over */
+	WIRE_REASON_SHUTDOWN,	 /* orderly end of this process */
+	WIRE_REASON_END
+};
+
+enum wire_instance {
+	WIRE_INSTANCE_RUNNING = 1, /* protected again, or unprotected while the agent works on it */
+	WIRE_INSTANCE_CRASHED,	   /* its QEMU is gone without a goodbye: a reason to take over */
+	WIRE_INSTANCE_ENDED, /* shut down by its guest or its operator: not a reason to take over */
+	WIRE_INSTANCE_END
+};
+
+struct wire_header {
+	uint32_t length;
+	uint16_t type;
+	bool more; /* flag bit 0 */
+	uint64_t term, epoch;
+};
+
+struct wire_hello {
+	uint16_t lowest, highest;
+	uint64_t features;
+	uint8_t role;
+	uint64_t session, epoch;
+	char site[WIRE_NAME_MAX + 1], instance[WIRE_NAME_MAX + 1];
+};
+
+size_t wire_payload_min(uint16_t type);
+size_t wire_payload_max(uint16_t type);	       /* of one frame; unknown types: 0 */
+const char *wire_type_name(uint16_t type);     /* "batch"; "unknown" */
+const char *wire_reason_text(uint16_t reason); /* a sentence an operator understands */
+bool wire_allowed(uint8_t sender_role, uint16_t type);
+/* Its place among the batches matters (EPOCH, COMMIT, BATCH): these leave in the order in which they were given; others may go ahead. */
+bool wire_is_ordered(uint16_t type);
+
+void wire_put_header(uint8_t out[WIRE_HEADER], const struct wire_header *header);
+/* RC_INVALID unless (1) to (3) above hold, RC_LIMIT when the payload would be too large. */
+int wire_get_header(struct wire_header *header, const uint8_t in[WIRE_HEADER], struct err *err);
+
+/* The wire_put_*() append a payload; false if the buffer failed or a field cannot be sent. */
+bool wire_put_hello(struct buf *payload, const struct wire_hello *hello);
+int wire_get_hello(struct wire_hello *hello, const uint8_t *payload, size_t len, struct err *err);
+/* The version to speak with a peer, or RC_UNSUPPORTED naming both ranges. */
+int wire_choose_version(const struct wire_hello *own, const struct wire_hello *peer,
+			uint16_t *version, struct err *err);
+
+/*
+ * Payloads with a code and a text (REFUSE, FAULT, INSTANCE). Texts that are too long are cut;
+ * `text` gets a NUL and holds printable ASCII only: what else came is replaced by '?'.
+ */
+bool wire_put_reason(struct buf *payload, uint16_t code, const char *text);
+int wire_get_reason(uint16_t *code, char text[WIRE_TEXT_MAX + 1], const uint8_t *payload,
+		    size_t len, struct err *err);
+
+struct wire_commit {
+	uint64_t batches, pages, hash;
+	uint32_t device_state_len;
+};
+bool wire_put_commit(struct buf *payload, const struct wire_commit *commit);
+int wire_get_commit(struct wire_commit *commit, const uint8_t *payload, size_t len,
+		    struct err *err);
+
+struct wire_heartbeat {
+	uint64_t sequence, clock_ns, echo_ns, held_ns;
+};
+bool wire_put_heartbeat(struct buf *payload, const struct wire_heartbeat *heartbeat);
+int wire_get_heartbeat(struct wire_heartbeat *heartbeat, const uint8_t *payload, size_t len,
+		       struct err *err);
+
+/* CREDIT, ACK: one u64. */
+int wire_get_u64(uint64_t *value, const uint8_t *payload, size_t len, struct err *err);
+
+#endif

@@ -1,0 +1,532 @@
+/*
+ * Theory of operation
+ *
+ *   OPENING ─► COPYING ─► PROTECTED        by colo_control's begin, and the end of the first epoch
+ *      └─────────┴───────────┴─► RELEASING ─► RELEASED ─► RESTORING ─► gone
+ *
+ * This is the loop's side: QEMU's events, time limits, and the order in which things end. The stream is colo_secondary's thread, QMP is colo_control's.
+ *
+ * One end of a socket pair goes to QEMU; nothing listens anywhere. Migration status "colo" (an event) is passed on to the thread, which tells QEMU that its
+ * secondary is ready. From then on QEMU asks for a checkpoint CHECKPOINT_DELAY_MS after the last one, and runs the guest until we grant it: when
+ * that is, is the owner's to say.
+ *
+ * Whatever goes wrong ends in RELEASING: the instance is set free first, then the owner is told (or closing goes on). The thread is joined
+ * after that, so that a first copy can be cancelled with its stream open; but if the instance stands just then, the stream is cut at once: QEMU may be
+ * writing to it with its big lock taken, deaf to QMP.
+ *
+ * How long an instance stands for us is bounded by one timer: armed when a checkpoint is granted and when the guest stops at the end of the first
+ * copy, it looks at how long the thread has held the instance and ends the capture beyond the limit.
+ */
+#include "replica/capture.h"
+
+#include "appliance/base/clock.h"
+#include "appliance/base/log.h"
+#include "appliance/base/mem.h"
+#include "replica/colo_control.h"
+#include "replica/colo_secondary.h"
+#include "replica/first_copy.h"
+#include "replica/guardian.h"
+#include "replica/qmp.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define PROGRESS_MS 250
+#define FREEZE_MARGIN_MS 500	      /* what the guardian gives us beyond the pause limit to notice ourselves */
+#define SOCKET_BYTES ((size_t)4 << 20) /* QEMU can be so far ahead of our thread; a usual checkpoint fits */
+
+enum state { OPENING, COPYING, PROTECTED, RELEASING, RELEASED, RESTORING, STATE_COUNT };
+
+static const char *const state_names[] = {
+	[OPENING] = "opening",	   [COPYING] = "copying",   [PROTECTED] = "protected",
+	[RELEASING] = "releasing", [RELEASED] = "released", [RESTORING] = "restoring",
+};
+static_assert(sizeof(state_names) / sizeof(state_names[0]) == STATE_COUNT, "a name for every state");
+
+struct capture {
+	uv_loop_t *loop;
+	struct guardian *guardian;
+	struct chunk_pool *pool;
+	struct capture_options options;
+	const struct capture_ops *ops;
+	void *owner;
+	char part[96]; /* "capture NAME", for the log */
+
+	enum state state;
+	struct colo_control *control;
+	struct colo_secondary *secondary;
+	unsigned slot;	/* the guardian's */
+	bool guarded;
+	int qemu_fd;	/* QEMU's end, until it has it; -1 */
+	uv_timer_t progress, pause;
+	unsigned handles; /* open timers */
+
+	struct first_copy first_copy;
+	bool querying;
+	bool entered;		    /* migration status "colo" */
+	unsigned stops;		    /* since then */
+	bool stopped_early;	    /* an event STOP while copying */
+	bool paused;		    /* by an operator */
+	bool ready, wanted;	    /* QEMU has asked for a checkpoint; the owner has */
+	uint64_t opened_ns;
+
+	struct err err; /* why it was lost; RC_OK: capture_close() */
+	bool closing;
+	void (*on_closed)(void *owner);
+};
+
+static void release(struct capture *capture);
+
+static void set_state(struct capture *capture, enum state state)
+{
+	assert(state > capture->state);
+	log_debug(capture->part, "%s -> %s", state_names[capture->state], state_names[state]);
+	capture->state = state;
+}
+
+static bool alive(const struct capture *capture)
+{
+	return capture->state < RELEASING;
+}
+
+/* Ends the capture for the reason in capture->err. */
+static void lose(struct capture *capture)
+{
+	if (alive(capture))
+		release(capture);
+}
+
+/* ---- time limits ---------------------------------------------------------------------------------------------- */
+
+static void on_pause_timer(uv_timer_t *timer)
+{
+	struct capture *capture = timer->data;
+	uint64_t limit_ns = capture->options.pause_limit_ms * CLOCK_NS_PER_MS;
+	uint64_t held_ns = colo_secondary_held_ns(capture->secondary);
+
+	if (held_ns >= limit_ns) {
+		(void)err_set(&capture->err, RC_TIMEOUT, "the instance stood for %.0f ms, longer than %u: staging is full",
+			      clock_ms(held_ns), capture->options.pause_limit_ms);
+		lose(capture);
+		return;
+	}
+	if (held_ns > 0 || (capture->wanted && !capture->paused) || capture->state == COPYING)
+		(void)uv_timer_start(timer, on_pause_timer, (limit_ns - held_ns) / CLOCK_NS_PER_MS + 1, 0);
+}
+
+static void watch_pause(struct capture *capture)
+{
+	if (!uv_is_active((const uv_handle_t *)&capture->pause))
+		(void)uv_timer_start(&capture->pause, on_pause_timer, capture->options.pause_limit_ms + 1, 0);
+}
+
+static void judge_first_copy(struct capture *capture, const struct colo_control_progress *progress)
+{
+	struct first_copy_state now = {
+		.now_ns = clock_now_ns(),
+		.passes = progress->passes,
+		.transferred = progress->transferred,
+		.speed_known = colo_control_takes_speed(capture->control),
+	};
+
+	switch (first_copy_step(&capture->first_copy, &now)) {
+	case FIRST_COPY_ON:
+		break;
+	case FIRST_COPY_RAISED:
+		log_info(capture->part, "the first copy does not come to its end (pass %u, %u MiB left): its downtime limit is %u ms now",
+			 (unsigned)progress->passes, (unsigned)(progress->remaining >> 20),
+			 (unsigned)capture->first_copy.downtime_ms);
+		colo_control_set_downtime(capture->control, capture->first_copy.downtime_ms);
+		break;
+	case FIRST_COPY_HOPELESS:
+		(void)err_set(&capture->err, RC_LIMIT,
+			      "the instance changes its memory faster than it can be copied (%u MiB left after %u passes)",
+			      (unsigned)(progress->remaining >> 20), (unsigned)progress->passes);
+		lose(capture);
+	}
+}
+
+static void on_progress(void *owner, const struct colo_control_progress *progress)
+{
+	struct capture *capture = owner;
+	uint64_t done;
+
+	capture->querying = false;
+	if (capture->state != COPYING || capture->entered || progress == NULL)
+		return;
+	if (capture->stopped_early && strcmp(progress->status, "active") == 0) {
+		(void)err_set(&capture->err, RC_STATE, "the instance was stopped by hand during the first copy");
+		lose(capture);
+		return;
+	}
+	if (progress->total == 0)
+		return;
+	done = progress->remaining < progress->total ? progress->total - progress->remaining : 0;
+	capture->ops->on_progress(capture->owner, done, progress->total);
+	if (capture->state == COPYING)
+		judge_first_copy(capture, progress);
+}
+
+static void on_progress_timer(uv_timer_t *timer)
+{
+	struct capture *capture = timer->data;
+
+	if (!capture->querying)
+		capture->querying = colo_control_query(capture->control, on_progress);
+}
+
+/* ---- what the stream brings ----------------------------------------------------------------------------------- */
+
+static void on_layout(void *owner, const struct layout *layout)
+{
+	struct capture *capture = owner;
+
+	capture->ops->on_layout(capture->owner, layout);
+}
+
+static void on_chunk(void *owner, struct chunk *chunk)
+{
+	struct capture *capture = owner;
+
+	capture->ops->on_chunk(capture->owner, chunk);
+}
+
+static void on_epoch(void *owner, const struct capture_epoch *epoch)
+{
+	struct capture *capture = owner;
+
+	if (capture->state == COPYING) {
+		set_state(capture, PROTECTED);
+		log_info(capture->part, "first copy: %u pages in %.1f s", (unsigned)epoch->pages,
+			 clock_ms(clock_now_ns() - capture->opened_ns) / 1000);
+	}
+	capture->ops->on_epoch(capture->owner, epoch);
+}
+
+static void grant(struct capture *capture)
+{
+	capture->ready = capture->wanted = false;
+	watch_pause(capture);
+	colo_secondary_checkpoint(capture->secondary);
+}
+
+static void on_request(void *owner)
+{
+	struct capture *capture = owner;
+
+	capture->ready = true;
+	if (!capture->wanted)
+		capture->ops->on_ready(capture->owner);
+	else if (!capture->paused)
+		grant(capture);
+}
+
+static void on_ended(void *owner, const struct err *err)
+{
+	struct capture *capture = owner;
+
+	capture->err = *err;
+	lose(capture);
+}
+
+static const struct colo_secondary_ops secondary_ops = {
+	.on_layout = on_layout,
+	.on_chunk = on_chunk,
+	.on_epoch = on_epoch,
+	.on_request = on_request,
+	.on_ended = on_ended,
+};
+
+/* The capture thread's. */
+static void on_hold(void *owner, bool held)
+{
+	struct capture *capture = owner;
+
+	if (capture->guarded)
+		guardian_hold(capture->guardian, capture->slot, held);
+}
+
+/* ---- what QEMU says ------------------------------------------------------------------------------------------- */
+
+static void on_migration_status(struct capture *capture, const char *status)
+{
+	log_debug(capture->part, "migration: %s", status);
+	if (strcmp(status, "colo") == 0 && !capture->entered) {
+		capture->entered = true;
+		(void)uv_timer_stop(&capture->progress);
+		colo_secondary_entered(capture->secondary);
+	} else if (strcmp(status, "cancelling") == 0 || strcmp(status, "cancelled") == 0) {
+		(void)err_set(&capture->err, RC_CLOSED, "somebody else has cancelled the migration that protects the instance");
+		lose(capture);
+	}
+	/* "failed" shows in the stream's end. */
+}
+
+/* Checkpoints stop the instance as often as they are granted; one stop more is somebody else's. */
+static void on_stop(struct capture *capture)
+{
+	if (!capture->entered) {
+		capture->stopped_early = true;
+		if (capture->state == COPYING) {
+			colo_secondary_standing(capture->secondary);
+			watch_pause(capture);
+		}
+		return;
+	}
+	capture->stops++;
+	if (capture->stops <= colo_secondary_granted(capture->secondary))
+		return;
+	capture->stops--;
+	capture->paused = true;
+	log_info(capture->part, "the instance was stopped by hand: no checkpoints until it goes on");
+}
+
+static void on_resume(struct capture *capture)
+{
+	capture->stopped_early = false;
+	if (!capture->paused)
+		return;
+	capture->paused = false;
+	log_info(capture->part, "the instance goes on: checkpoints again");
+	if (capture->ready && capture->wanted)
+		grant(capture);
+}
+
+void capture_event(struct capture *capture, const char *name, const cJSON *data, uint64_t time_us)
+{
+	const char *status = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(data, "status"));
+
+	(void)time_us;
+	if (strcmp(name, "COLO_EXIT") == 0)
+		colo_control_colo_exit(capture->control);
+	if (!alive(capture))
+		return;
+	if (strcmp(name, "MIGRATION") == 0 && status != NULL)
+		on_migration_status(capture, status);
+	else if (strcmp(name, "STOP") == 0)
+		on_stop(capture);
+	else if (strcmp(name, "RESUME") == 0)
+		on_resume(capture);
+}
+
+void capture_checkpoint(struct capture *capture)
+{
+	if (!alive(capture))
+		return;
+	capture->wanted = true;
+	if (capture->ready && !capture->paused)
+		grant(capture);
+}
+
+/* ---- the end -------------------------------------------------------------------------------------------------- */
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	struct capture *capture = handle->data;
+	void (*on_closed)(void *owner) = capture->on_closed;
+	void *owner = capture->owner;
+
+	if (--capture->handles > 0)
+		return;
+	mem_free(capture);
+	if (on_closed != NULL)
+		on_closed(owner);
+}
+
+static void on_control_closed(void *owner)
+{
+	struct capture *capture = owner;
+
+	uv_close((uv_handle_t *)&capture->progress, on_timer_closed);
+	uv_close((uv_handle_t *)&capture->pause, on_timer_closed);
+}
+
+static void on_secondary_closed(void *owner)
+{
+	struct capture *capture = owner;
+
+	colo_control_close(capture->control, on_control_closed);
+}
+
+static void on_restored(void *owner, const struct err *err)
+{
+	struct capture *capture = owner;
+
+	if (err != NULL && err->code != RC_CLOSED && err->code != RC_STATE)
+		log_warn(capture->part, "%s", err->text);
+	colo_secondary_close(capture->secondary, on_secondary_closed);
+}
+
+static void restore(struct capture *capture)
+{
+	set_state(capture, RESTORING);
+	colo_control_restore(capture->control, on_restored);
+}
+
+/* The instance goes on without us, or its QEMU is gone. */
+static void on_released(void *owner, const struct err *err, const char *why)
+{
+	struct capture *capture = owner;
+	size_t used = strlen(capture->err.text);
+
+	if (err != NULL && err->code == RC_TIMEOUT)
+		log_error(capture->part, "%s", err->text);
+	if (why != NULL && capture->err.code == RC_CLOSED)
+		(void)snprintf(capture->err.text + used, sizeof(capture->err.text) - used, ": %s", why);
+	colo_secondary_stop(capture->secondary);
+	if (capture->guarded)
+		guardian_unwatch(capture->guardian, capture->slot);
+	capture->guarded = false;
+	if (capture->qemu_fd >= 0)
+		(void)close(capture->qemu_fd);
+	capture->qemu_fd = -1;
+	set_state(capture, RELEASED);
+	if (capture->closing)
+		restore(capture);
+	else
+		capture->ops->on_lost(capture->owner, &capture->err);
+}
+
+static void on_cut(void *owner)
+{
+	struct capture *capture = owner;
+
+	colo_secondary_cut(capture->secondary);
+}
+
+static void release(struct capture *capture)
+{
+	set_state(capture, RELEASING);
+	(void)uv_timer_stop(&capture->progress);
+	(void)uv_timer_stop(&capture->pause);
+	colo_secondary_mute(capture->secondary);
+	if (colo_secondary_held_ns(capture->secondary) > 0)
+		colo_secondary_cut(capture->secondary);
+	colo_control_release(capture->control, colo_secondary_granted(capture->secondary) > 0, on_cut, on_released);
+}
+
+void capture_close(struct capture *capture, void (*on_closed)(void *owner))
+{
+	if (capture->closing)
+		return;
+	capture->closing = true;
+	capture->on_closed = on_closed;
+	if (alive(capture))
+		release(capture);
+	else if (capture->state == RELEASED)
+		restore(capture);
+}
+
+/* ---- the beginning -------------------------------------------------------------------------------------------- */
+
+static void on_begun(void *owner, const struct err *err)
+{
+	struct capture *capture = owner;
+
+	(void)close(capture->qemu_fd);
+	capture->qemu_fd = -1;
+	if (err != NULL) {
+		capture->err = *err;
+		lose(capture);
+		return;
+	}
+	set_state(capture, COPYING);
+	(void)uv_timer_start(&capture->progress, on_progress_timer, PROGRESS_MS, PROGRESS_MS);
+}
+
+/* fds[0] is ours, fds[1] is QEMU's. */
+static int make_stream(int fds[2], struct err *err)
+{
+	int bytes = (int)SOCKET_BYTES;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
+		return err_system(err, errno, "socketpair");
+	/* The writer's buffer is what counts. Without the privilege the kernel's limit is what we get; it works with any. */
+	if (setsockopt(fds[1], SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) != 0)
+		(void)setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	return RC_OK;
+}
+
+static int start_secondary(struct capture *capture, struct qmp *qmp, int fd, struct err *err)
+{
+	struct colo_secondary_options options = {
+		.fd = fd,
+		.first_epoch = capture->options.first_epoch,
+		.hold = on_hold,
+	};
+	int rc;
+
+	if (capture->guardian != NULL) {
+		rc = guardian_watch(capture->guardian, capture->options.name, qmp_fd(qmp), fd,
+				    capture->options.pause_limit_ms + FREEZE_MARGIN_MS, &capture->slot, err);
+		if (rc != RC_OK)
+			return rc;
+		capture->guarded = true;
+	}
+	rc = colo_secondary_start(&capture->secondary, capture->loop, capture->pool, &options, &secondary_ops, capture, err);
+	if (rc != RC_OK && capture->guarded)
+		guardian_unwatch(capture->guardian, capture->slot);
+	return rc;
+}
+
+static int start(struct capture *capture, struct qmp *qmp, struct err *err)
+{
+	int fds[2], rc = make_stream(fds, err);
+
+	if (rc != RC_OK)
+		return rc;
+	rc = colo_control_create(&capture->control, capture->loop, qmp, capture, err);
+	if (rc == RC_OK) {
+		rc = start_secondary(capture, qmp, fds[0], err);
+		if (rc != RC_OK)
+			colo_control_close(capture->control, NULL);
+	}
+	if (rc != RC_OK) {
+		(void)close(fds[0]);
+		(void)close(fds[1]);
+		return rc;
+	}
+	capture->qemu_fd = fds[1];
+	return RC_OK;
+}
+
+int capture_open(struct capture **out, uv_loop_t *loop, struct qmp *qmp, struct guardian *guardian,
+		 struct chunk_pool *pool, const struct capture_options *options, const struct capture_ops *ops,
+		 void *owner, struct err *err)
+{
+	struct capture *capture = mem_zalloc(1, sizeof(*capture));
+	struct colo_settings settings = { .copy_bytes_s = options->first_copy_bytes_s };
+	size_t ready;
+	int rc;
+
+	if (capture == NULL)
+		return err_nomem(err, "capture");
+	capture->loop = loop;
+	capture->guardian = guardian;
+	capture->pool = pool;
+	capture->options = *options;
+	capture->ops = ops;
+	capture->owner = owner;
+	capture->opened_ns = clock_now_ns();
+	(void)snprintf(capture->part, sizeof(capture->part), "capture %s", options->name);
+	rc = start(capture, qmp, err);
+	if (rc != RC_OK) {
+		mem_free(capture);
+		return rc;
+	}
+	(void)uv_timer_init(loop, &capture->progress); /* cannot fail */
+	(void)uv_timer_init(loop, &capture->pause);
+	capture->progress.data = capture->pause.data = capture;
+	capture->handles = 2;
+	ready = colo_secondary_reserve(pool) * CHUNK_BYTES;
+	ready -= ready > SOCKET_BYTES ? SOCKET_BYTES : ready; /* what QEMU has already sent comes before the rest */
+	first_copy_init(&capture->first_copy, ready, options->pause_limit_ms);
+	settings.downtime_ms = capture->first_copy.downtime_ms;
+	colo_control_begin(capture->control, capture->qemu_fd, &settings, on_begun);
+	*out = capture;
+	return RC_OK;
+}

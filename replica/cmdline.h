@@ -1,0 +1,97 @@
+/*
+ * The standby's QEMU arguments, derived from those of the protected QEMU. Pure but for cmdline_of_pid().
+ *
+ * The rules (the table in cmdline_rules.c is their only copy; options that no table names stay as written, in their order, and
+ * the standby's QEMU judges them at reservation):
+ *
+ *   replaced   -machine/-M: the exact versioned type, other properties kept. -accel, -enable-kvm: the standby's accelerator.
+ *              Every memory backend, and default memory: a shared file of the image, with the block's name. -L: the standby's firmware.
+ *   dropped    what concerns this one process: -qmp -monitor -mon and the chardevs only they used, -pidfile -daemonize -S
+ *              -incoming -loadvm -D -d -trace -gdb -sandbox -runas -chroot -run-with -msg -mem-path -mem-prealloc -plugin ...;
+ *              -no-shutdown, because nobody would notice a replica whose guest has switched itself off;
+ *              displays (-display -vnc -spice -nographic ...): a replica has none; secrets and TLS objects that nothing else names.
+ *   redirected files, terminals and pipes of -serial -parallel -debugcon -chardev: to console-N.log, parallel-N.log, debugcon-N.log or ID.log;
+ *              listening unix sockets: same base name; both in the replica's own directory, which is QEMU's working directory, so that
+ *              nothing of the primary's is written over where both sites see one file system. Sound goes nowhere (-audiodev none).
+ *   refused    what cannot travel: file descriptors (-add-fd, fd=, fds=, vhostfd=, /dev/fdset/N), SGX memory. The error names the
+ *              argument and the remedy: the operator's own list (cmdline_override()).
+ */
+#ifndef REPLICA_CMDLINE_H
+#define REPLICA_CMDLINE_H
+
+#include "appliance/base/err.h"
+#include "replica/image.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define CMDLINE_ARGS_MAX 1024
+#define CMDLINE_BYTES_MAX ((size_t)256 << 10) /* libvirt's longest seen: 12 KiB */
+#define CMDLINE_BACKENDS_MAX 16		      /* NUMA nodes and memory modules */
+#define CMDLINE_QMP_NAME "replica.qmp"	      /* the standby's own socket in the replica's directory */
+#define CMDLINE_NOTES_MAX 16		      /* remarks beyond these say nothing new */
+
+struct cmdline {
+	char **args; /* NULL-terminated; NULL when empty */
+	size_t count, capacity;
+	size_t bytes; /* of all arguments with their NULs */
+};
+
+void cmdline_free(struct cmdline *cmdline);
+
+/* Adds a copy of an argument; RC_LIMIT beyond the limits above. */
+int cmdline_add(struct cmdline *cmdline, const char *arg, struct err *err);
+
+/* From the NUL-separated bytes of /proc/PID/cmdline; args[0] is the program. */
+int cmdline_parse(struct cmdline *cmdline, const uint8_t *bytes, size_t len, struct err *err);
+
+/* A process's own, from /proc. */
+int cmdline_of_pid(struct cmdline *cmdline, pid_t pid, struct err *err);
+
+/* A RAM block's name that a memory backend can have: an id as QEMU takes it, or "/objects/" and one. */
+bool cmdline_is_backend_name(const char *name);
+
+/*
+ * What the primary sends with its reservation: arguments made independent of its process, and the memory backends that the standby
+ * has to provide (name of the RAM block, bytes).
+ */
+struct cmdline_spec {
+	struct cmdline args; /* without program, memory backends, QMP, accelerator, -incoming */
+	struct image_shared backends[CMDLINE_BACKENDS_MAX];
+	size_t nbackends;
+	char accel[8];	      /* what the instance runs under: "kvm", "tcg"; empty: unknown */
+	struct cmdline notes; /* sentences for the operator's log: what the replica will not have. Stay at the primary */
+};
+
+/*
+ * `source`: the protected QEMU's vector. `machine` ("pc-i440fx-10.0") and `default_ram_id` ("pc.ram") as QMP tells them, `memory_bytes`: the
+ * size of the default memory. cmdline_spec_free() also after a failure.
+ */
+int cmdline_derive(struct cmdline_spec *spec, const struct cmdline *source, const char *machine,
+		   const char *default_ram_id, uint64_t memory_bytes, struct err *err);
+
+/*
+ * The same with the operator's own list (NULL-terminated, without program) in place of what would be derived: taken as it is, but machine type and
+ * memory as above. What only the standby can set (-incoming, -accel, -S, -daemonize ...) is refused.
+ */
+int cmdline_override(struct cmdline_spec *spec, char *const *args, const char *machine,
+		     const char *default_ram_id, uint64_t memory_bytes, struct err *err);
+
+/* What a standby refuses to start although a primary asks for it: options that are its own. */
+int cmdline_check(const struct cmdline_spec *spec, struct err *err);
+
+void cmdline_spec_free(struct cmdline_spec *spec);
+
+/*
+ * The full vector the standby starts: program, spec, backends at their paths, accelerator ("kvm", "tcg"), firmware directory (may be
+ * NULL), QMP socket. Refuses what cmdline_check() refuses.
+ */
+int cmdline_standby(struct cmdline *out, const struct cmdline_spec *spec, const char *program,
+		    const char *accel, const char *firmware, const char *qmp_path, struct err *err);
+
+/* The QOM path of the memory region behind a backend's RAM block, for "qom-get"; mem_free(). */
+char *cmdline_backend_path(const struct image_shared *backend);
+
+#endif

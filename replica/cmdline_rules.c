@@ -1,0 +1,298 @@
+/*
+ * The table of rewriting rules, and the short ones among them. What the rules do as a whole is told in cmdline.h.
+ *
+ * The table also says which options take a value. It names those that take none and those with a rule; of any other, the next argument is
+ * the value unless it starts with a dash, which is right for all of QEMU 7.2 to 10.0 (values that may start with a dash belong to options
+ * named here).
+ */
+#include "replica/cmdline_derive.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int drop(struct cmdline_derivation *d, const struct cmdline_token *token, struct err *err)
+{
+	(void)d;
+	(void)token;
+	(void)err;
+	return RC_OK;
+}
+
+static int refuse_descriptor(struct cmdline_derivation *d, const struct cmdline_token *token,
+			     struct err *err)
+{
+	(void)d;
+	return cmdline_cannot_travel(token, NULL, "a file descriptor of the primary's QEMU", err);
+}
+
+static int see_display(struct cmdline_derivation *d, const struct cmdline_token *token,
+		       struct err *err)
+{
+	(void)token;
+	(void)err;
+	d->has_display = true;
+	return RC_OK;
+}
+
+static int apply_display(struct cmdline_derivation *d, const struct cmdline_token *token,
+			 struct err *err)
+{
+	return d->literal ? cmdline_keep(d, token, err) : RC_OK;
+}
+
+static int see_serial(struct cmdline_derivation *d, const struct cmdline_token *token,
+		      struct err *err)
+{
+	(void)token;
+	(void)err;
+	d->has_serial = true;
+	return RC_OK;
+}
+
+static int see_device(struct cmdline_derivation *d, const struct cmdline_token *token,
+		      struct err *err)
+{
+	/* QEMU adds its default serial port unless one is asked for in either way. */
+	if (cmdline_mentions(token->value, "isa-serial"))
+		return see_serial(d, token, err);
+	return RC_OK;
+}
+
+static int machine_property(struct cmdline_derivation *d, const char *text, struct err *err)
+{
+	if (!buf_printf(&d->machine_properties, ",%s", text))
+		return err_nomem(err, "machine properties");
+	return RC_OK;
+}
+
+static int collect_nographic(struct cmdline_derivation *d, const struct cmdline_token *token,
+			     struct err *err)
+{
+	(void)see_display(d, token, err);
+	return d->literal ? RC_OK : machine_property(d, "graphics=off", err);
+}
+
+static int collect_no_acpi(struct cmdline_derivation *d, const struct cmdline_token *token,
+			   struct err *err)
+{
+	(void)token;
+	return machine_property(d, "acpi=off", err);
+}
+
+static int collect_no_hpet(struct cmdline_derivation *d, const struct cmdline_token *token,
+			   struct err *err)
+{
+	(void)token;
+	return machine_property(d, "hpet=off", err);
+}
+
+/* Keeps an option without one of its keys; nothing of it when no other is left. */
+static int keep_without(struct cmdline_derivation *d, const struct cmdline_token *token,
+			const char *key, struct err *err)
+{
+	struct optstring options;
+	int rc = optstring_parse(&options, token->value, NULL, err);
+
+	if (rc != RC_OK)
+		return rc;
+	optstring_remove(&options, key);
+	if (options.count > 0)
+		rc = cmdline_emit_options(d, token->option, &options, err);
+	optstring_free(&options);
+	return rc;
+}
+
+static int apply_action(struct cmdline_derivation *d, const struct cmdline_token *token,
+			struct err *err)
+{
+	return keep_without(d, token, "shutdown", err); /* as -no-shutdown */
+}
+
+static int apply_overcommit(struct cmdline_derivation *d, const struct cmdline_token *token,
+			    struct err *err)
+{
+	return keep_without(d, token, "mem-lock", err); /* a sparse image must stay sparse */
+}
+
+static int apply_checked(struct cmdline_derivation *d, const struct cmdline_token *token,
+			 struct err *err)
+{
+	struct optstring options;
+	int rc = optstring_parse(&options, token->value, NULL, err);
+
+	if (rc != RC_OK)
+		return cmdline_refuse(token, NULL, "cannot be read", err);
+	rc = cmdline_no_descriptors(token, &options, err);
+	if (rc == RC_OK)
+		rc = cmdline_keep(d, token, err);
+	optstring_free(&options);
+	return rc;
+}
+
+/* Secrets and TLS objects serve displays, monitors and disks; without one that is left they would only fail over a file of the primary's. */
+static bool is_for_others(const char *kind)
+{
+	return strcmp(kind, "secret") == 0 || strcmp(kind, "secret_keyring") == 0 ||
+	       strncmp(kind, "tls-", 4) == 0 || strncmp(kind, "authz-", 6) == 0;
+}
+
+bool cmdline_is_dropped(const struct cmdline_token *token)
+{
+	return token->rule != NULL &&
+	       (token->rule->apply == drop || token->rule->apply == apply_display);
+}
+
+static int apply_object(struct cmdline_derivation *d, const struct cmdline_token *token,
+			struct err *err)
+{
+	struct optstring options;
+	const char *kind, *id;
+	int rc = optstring_parse(&options, token->value, "qom-type", err);
+
+	if (rc != RC_OK)
+		return cmdline_refuse(token, NULL, "cannot be read", err);
+	kind = optstring_get(&options, "qom-type");
+	id = optstring_get(&options, "id");
+	if (cmdline_is_memory(&options))
+		rc = RC_OK; /* was collected */
+	else if (d->literal || kind == NULL || id == NULL)
+		rc = cmdline_keep(d, token, err);
+	else if (!is_for_others(kind) || cmdline_is_used(d, token, id))
+		rc = apply_checked(d, token, err);
+	optstring_free(&options);
+	return rc;
+}
+
+static const char no_display[] = "the replica has no display (VNC, SPICE, window)";
+static const char no_audio[] = "the replica's sound goes nowhere";
+static const char reads_file[] = "-readconfig: the standby's QEMU reads a file of that name at its own site";
+
+#define FLAG(text) .name = text
+#define VALUE(text) .name = text, .value = true
+#define DROP .apply = drop
+#define OURS .apply = drop, .ours = true
+#define DISPLAY .always = true, .collect = see_display, .apply = apply_display
+
+static const struct cmdline_rule rules[] = {
+	/* Machine and memory. */
+	{ VALUE("machine"), .always = true, .collect = cmdline_collect_machine, DROP },
+	{ VALUE("M"), .always = true, .collect = cmdline_collect_machine, DROP },
+	{ VALUE("object"), .always = true, .collect = cmdline_collect_object, .apply = apply_object },
+	{ VALUE("numa"), .always = true, .collect = cmdline_collect_numa, .apply = cmdline_keep },
+	{ VALUE("mem-path"), OURS },
+	{ FLAG("mem-prealloc"), OURS },
+	{ VALUE("accel"), OURS },
+	{ FLAG("enable-kvm"), OURS },
+	{ FLAG("no-kvm"), OURS },
+	{ VALUE("tb-size"), DROP },
+	{ FLAG("singlestep"), DROP },
+	{ FLAG("one-insn-per-tb"), DROP },
+	{ VALUE("overcommit"), .apply = apply_overcommit },
+	{ VALUE("realtime"), DROP },
+
+	/* How the process lives. */
+	{ VALUE("incoming"), OURS },
+	{ VALUE("loadvm"), OURS },
+	{ FLAG("S"), OURS },
+	{ FLAG("daemonize"), OURS },
+	{ FLAG("preconfig"), OURS },
+	{ VALUE("pidfile"), DROP },
+	{ VALUE("runas"), DROP },
+	{ VALUE("chroot"), DROP },
+	{ VALUE("run-with"), DROP },
+	{ FLAG("async-teardown"), DROP },
+	{ VALUE("sandbox"), DROP },
+	{ VALUE("L"), DROP },
+	{ VALUE("id"), DROP }, /* Proxmox VE's number of the machine */
+	{ VALUE("readconfig"), .note = reads_file },
+	{ FLAG("no-shutdown"), DROP },
+	{ VALUE("action"), .apply = apply_action },
+	{ VALUE("add-fd"), .apply = refuse_descriptor },
+
+	/* Watching and debugging it. */
+	{ VALUE("qmp"), DROP },
+	{ VALUE("qmp-pretty"), DROP },
+	{ VALUE("monitor"), DROP },
+	{ VALUE("mon"), DROP },
+	{ VALUE("D"), DROP },
+	{ VALUE("d"), DROP },
+	{ VALUE("dfilter"), DROP },
+	{ VALUE("trace"), DROP },
+	{ VALUE("msg"), DROP },
+	{ VALUE("gdb"), DROP },
+	{ FLAG("s"), DROP },
+	{ VALUE("plugin"), DROP },
+	{ VALUE("qtest"), DROP },
+	{ VALUE("qtest-log"), DROP },
+	{ VALUE("dump-vmstate"), DROP },
+	{ VALUE("echr"), DROP },
+	{ FLAG("enable-sync-profile"), DROP },
+	{ FLAG("perfmap"), DROP },
+	{ FLAG("jitdump"), DROP },
+
+	/* Displays and sound. */
+	{ VALUE("display"), DISPLAY },
+	{ VALUE("vnc"), DISPLAY, .note = no_display },
+	{ VALUE("spice"), DISPLAY, .note = no_display },
+	{ FLAG("sdl"), DISPLAY },
+	{ FLAG("curses"), DISPLAY },
+	{ FLAG("nographic"), .always = true, .collect = collect_nographic, .apply = apply_display },
+	{ FLAG("full-screen"), DROP },
+	{ FLAG("alt-grab"), DROP },
+	{ FLAG("ctrl-grab"), DROP },
+	{ FLAG("no-quit"), DROP },
+	{ FLAG("no-frame"), DROP },
+	{ VALUE("k"), DROP },
+	{ VALUE("audiodev"), .apply = cmdline_apply_audio, .note = no_audio },
+	{ VALUE("audio"), .apply = cmdline_apply_audio, .note = no_audio },
+
+	/* What connects to the outside. */
+	{ VALUE("serial"), .collect = see_serial, .apply = cmdline_apply_serial },
+	{ VALUE("parallel"), .apply = cmdline_apply_parallel },
+	{ VALUE("debugcon"), .apply = cmdline_apply_debugcon },
+	{ VALUE("chardev"), .apply = cmdline_apply_chardev },
+	{ VALUE("netdev"), .apply = cmdline_apply_net },
+	{ VALUE("nic"), .apply = cmdline_apply_net },
+	{ VALUE("net"), .apply = cmdline_apply_net },
+	{ VALUE("device"), .collect = see_device, .apply = apply_checked },
+	{ VALUE("blockdev"), .apply = apply_checked },
+	{ VALUE("drive"), .apply = apply_checked },
+	{ VALUE("fsdev"), .apply = apply_checked },
+	{ VALUE("tpmdev"), .apply = apply_checked },
+
+	/* Options of older releases that newer ones say otherwise. */
+	{ FLAG("no-acpi"), .collect = collect_no_acpi, DROP },
+	{ FLAG("no-hpet"), .collect = collect_no_hpet, DROP },
+
+	/* Kept as written; named because they take no value, or one that may start with a dash. */
+	{ FLAG("nodefaults"), .collect = see_serial },
+	{ FLAG("no-user-config") },
+	{ FLAG("snapshot") },
+	{ FLAG("usb") },
+	{ FLAG("win2k-hack") },
+	{ FLAG("no-fd-bootchk") },
+	{ FLAG("no-reboot") },
+	{ FLAG("only-migratable") },
+	{ FLAG("semihosting") },
+	{ FLAG("old-param") },
+	{ FLAG("xen-attach") },
+	{ FLAG("xen-domid-restrict") },
+	{ FLAG("help") },
+	{ FLAG("h") },
+	{ FLAG("version") },
+	{ VALUE("append") },
+	{ VALUE("cpu") },
+	{ VALUE("fw_cfg") },
+	{ VALUE("global") },
+	{ VALUE("name") },
+	{ VALUE("smbios") },
+};
+
+const struct cmdline_rule *cmdline_find_rule(const char *name)
+{
+	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+		if (strcmp(rules[i].name, name) == 0)
+			return &rules[i];
+	}
+	return NULL;
+}

@@ -1,0 +1,370 @@
+/*
+ * Theory of operation
+ *
+ * Two phases, no way back. WATCH: wait for packets from the agent and look, a few times within the
+ * shortest freeze limit, whether it holds an instance for too long. RELEASE: the agent's end of the
+ * pair was closed, which the kernel does however the agent ends; every watched instance is let go
+ * (release.c), all at the same time, then the process ends.
+ *
+ * A frozen agent still owns its QMP connection and will read from it, so in WATCH nothing is read
+ * there: the command is written and its reply (without an id) is for the agent to ignore. The
+ * instance is known to be in a checkpoint then, so nothing has to be asked.
+ *
+ * Nothing here may wait for anything but poll(2): not for the log (a full pipe drops the line), not
+ * for QEMU. Nothing allocates: all state is static. The process keeps three descriptors and two per
+ * instance, and no privileges.
+ */
+#include "replica/guardian_process.h"
+
+#include "appliance/base/clock.h"
+#include "appliance/base/log.h"
+#include "replica/release.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define CONTROL 3 /* the agent's socket, after the standard three */
+#define FDS_MAX (CONTROL + 1 + 2 * GUARDIAN_INSTANCES_MAX + 2) /* two more come with a packet */
+#define FREEZE_LOOKS 8	/* looks within a freeze limit; two have to agree: at most a quarter late */
+#define LOOK_MS_MIN 5	/* between looks, however short the limit */
+#define LOOK_MS_MAX 100 /* and however long: then it wakes ten times a second */
+
+struct slot {
+	bool used;
+	char name[GUARDIAN_NAME_MAX + 1];
+	int qmp, colo;
+	uint32_t freeze_limit_ms;
+	uint64_t suspected_ns; /* the hold that was too long at the last look */
+	uint64_t frozen_ns;    /* the hold that was ended by us */
+	size_t told;	       /* bytes of freeze_command that are written */
+	struct release release;
+};
+
+static const char freeze_command[] = "\n" RELEASE_COMMAND;
+static struct slot slots[GUARDIAN_INSTANCES_MAX];
+static struct guardian_shared *shared_page;
+
+/* A log that nobody reads must not stop us: a pipe that says POLLOUT has room for a line. */
+static void say(enum log_level level, const char *name, const char *text)
+{
+	struct pollfd error = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	if (poll(&error, 1, 0) == 1 && (error.revents & POLLOUT) != 0)
+		log_write(level, "guardian", "%s: %s", name, text);
+}
+
+/* ---- becoming small ---- */
+
+/* What can be ignored; the kernel refuses the rest, and faults of our own must still end us. */
+static void ignore_signals(void)
+{
+	struct sigaction ignore = { .sa_handler = SIG_IGN }, standard = { .sa_handler = SIG_DFL };
+	static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS };
+	sigset_t none;
+	size_t i;
+	int n;
+
+	for (n = 1; n < NSIG; n++)
+		(void)sigaction(n, &ignore, NULL);
+	for (i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+		(void)sigaction(faults[i], &standard, NULL);
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/*
+ * Standard error and the control socket stay; 0 and 1 are made harmless, so that no received
+ * descriptor gets their numbers.
+ */
+static void close_others(int control)
+{
+	int null, fd;
+
+	if (control != CONTROL) {
+		if (dup2(control, CONTROL) < 0)
+			_exit(1);
+	}
+	(void)fcntl(CONTROL, F_SETFD, FD_CLOEXEC);
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (fd = 0; fd < CONTROL; fd++) {
+		if (fd != STDERR_FILENO || fcntl(fd, F_GETFD) < 0)
+			(void)dup2(null >= 0 ? null : CONTROL, fd);
+	}
+	if (syscall(SYS_close_range, CONTROL + 1, ~0U, 0) < 0) {
+		for (fd = CONTROL + 1; fd < 65536; fd++)
+			(void)close(fd);
+	}
+}
+
+static void drop_privileges(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
+	static const struct rlimit nothing = { 0, 0 }, fds = { FDS_MAX, FDS_MAX };
+	int capability;
+
+	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	for (capability = 0; capability < 64; capability++)
+		(void)prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+	(void)syscall(SYS_capset, &header, none);
+	(void)setrlimit(RLIMIT_NOFILE, &fds);
+	(void)setrlimit(RLIMIT_CORE, &nothing);
+	(void)setrlimit(RLIMIT_NPROC, &nothing);
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+/* ---- packets ---- */
+
+static void forget(struct slot *slot)
+{
+	if (slot->qmp >= 0)
+		(void)close(slot->qmp);
+	if (slot->colo >= 0)
+		(void)close(slot->colo);
+	slot->used = false;
+}
+
+static void watch(const struct guardian_packet *packet, const int fds[2])
+{
+	struct slot *slot = &slots[packet->slot];
+
+	memset(slot, 0, sizeof(*slot));
+	slot->used = true;
+	slot->qmp = fds[0];
+	slot->colo = fds[1];
+	slot->freeze_limit_ms = packet->freeze_limit_ms;
+	memcpy(slot->name, packet->name, sizeof(slot->name));
+	slot->name[GUARDIAN_NAME_MAX] = '\0';
+}
+
+/* The descriptors that came along; -1 where there are none. */
+static void take_fds(struct msghdr *message, int fds[2])
+{
+	struct cmsghdr *header = CMSG_FIRSTHDR(message);
+
+	fds[0] = fds[1] = -1;
+	if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
+		memcpy(fds, CMSG_DATA(header),
+		       header->cmsg_len - CMSG_LEN(0)); /* at most `control` */
+}
+
+enum heard { HEARD_NOTHING, HEARD_PACKET, HEARD_STOP, HEARD_END };
+
+static enum heard take_packet(void)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(2 * sizeof(int))];
+	} control = { .bytes = { 0 } };
+	struct guardian_packet packet;
+	struct iovec iov = { .iov_base = &packet, .iov_len = sizeof(packet) };
+	struct msghdr message = { .msg_iov = &iov,
+				  .msg_iovlen = 1,
+				  .msg_control = control.bytes,
+				  .msg_controllen = sizeof(control.bytes) };
+	ssize_t r = recvmsg(CONTROL, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	int fds[2];
+
+	if (r < 0 && (errno == EAGAIN || errno == EINTR))
+		return HEARD_NOTHING;
+	if (r <= 0)
+		return HEARD_END;
+	take_fds(&message, fds);
+	if (r != (ssize_t)sizeof(packet) || packet.slot >= GUARDIAN_INSTANCES_MAX)
+		return HEARD_PACKET; /* only the agent can write here: it never does that */
+	if (packet.kind == GUARDIAN_STOP)
+		return HEARD_STOP;
+	if (slots[packet.slot].used)
+		forget(&slots[packet.slot]);
+	if (packet.kind == GUARDIAN_WATCH && fds[1] >= 0)
+		watch(&packet, fds);
+	return HEARD_PACKET;
+}
+
+/* ---- an agent that is frozen ---- */
+
+/* Milliseconds until the next look, -1: nobody has a limit. */
+static int look_interval_ms(void)
+{
+	uint32_t shortest = UINT32_MAX, i;
+	const uint32_t most = LOOK_MS_MAX, least = LOOK_MS_MIN;
+
+	for (i = 0; i < GUARDIAN_INSTANCES_MAX; i++) {
+		if (slots[i].used && slots[i].freeze_limit_ms > 0 &&
+		    slots[i].freeze_limit_ms < shortest)
+			shortest = slots[i].freeze_limit_ms;
+	}
+	if (shortest == UINT32_MAX)
+		return -1;
+	shortest /= FREEZE_LOOKS;
+	shortest = shortest < most ? shortest : most;
+	return (int)(shortest > least ? shortest : least);
+}
+
+static void unfreeze(struct slot *slot, uint64_t since_ns)
+{
+	ssize_t r;
+
+	if (slot->frozen_ns != since_ns) {
+		slot->frozen_ns = since_ns;
+		slot->told = 0;
+		(void)shutdown(slot->colo, SHUT_RDWR);
+		say(LOG_LEVEL_WARN, slot->name,
+		    "the agent holds a checkpoint for too long: released without it");
+	}
+	if (slot->told == sizeof(freeze_command) - 1)
+		return;
+	r = send(slot->qmp, freeze_command + slot->told, sizeof(freeze_command) - 1 - slot->told,
+		 MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (r > 0)
+		slot->told += (size_t)r;
+}
+
+/*
+ * Two looks in a row have to agree: when everything was stopped (a suspended machine), the agent is
+ * given the time to go on.
+ */
+static void look(struct slot *slot, unsigned index, uint64_t now_ns)
+{
+	uint64_t since_ns = atomic_load(&shared_page->held_since_ns[index]);
+
+	if (slot->freeze_limit_ms == 0 || since_ns == 0 || now_ns < since_ns ||
+	    now_ns - since_ns < slot->freeze_limit_ms * CLOCK_NS_PER_MS) {
+		slot->suspected_ns = 0;
+		return;
+	}
+	if (slot->suspected_ns == since_ns)
+		unfreeze(slot, since_ns);
+	slot->suspected_ns = since_ns;
+}
+
+/* Returns when the agent is gone; ends the process when it says so. */
+static void watch_agent(void)
+{
+	struct pollfd control = { .fd = CONTROL, .events = POLLIN };
+	uint64_t next_look_ns = 0, now_ns;
+	int interval_ms;
+	enum heard heard;
+	unsigned i;
+
+	for (;;) {
+		interval_ms = look_interval_ms();
+		(void)poll(&control, 1, interval_ms);
+		do {
+			heard = take_packet();
+			if (heard == HEARD_STOP)
+				_exit(0);
+			if (heard == HEARD_END)
+				return;
+		} while (heard == HEARD_PACKET);
+		now_ns = clock_now_ns();
+		if (interval_ms < 0 || now_ns < next_look_ns)
+			continue;
+		next_look_ns = now_ns + (uint64_t)interval_ms * CLOCK_NS_PER_MS / 2;
+		for (i = 0; i < GUARDIAN_INSTANCES_MAX; i++) {
+			if (slots[i].used)
+				look(&slots[i], i, now_ns);
+		}
+	}
+}
+
+/* ---- an agent that is gone ---- */
+
+static void report(const struct slot *slot, uint64_t now_ns)
+{
+	double ms = clock_ms(now_ns - slot->release.started_ns);
+	char text[128];
+
+	switch (slot->release.end) {
+	case RELEASE_GOING:
+		return;
+	case RELEASE_RUNS:
+		(void)snprintf(text, sizeof(text), "the agent is gone; %s on its own after %.1f ms",
+			       slot->release.status, ms);
+		break;
+	case RELEASE_LEFT:
+		(void)snprintf(text, sizeof(text),
+			       "the agent is gone; left as its operator had it (%s)",
+			       slot->release.status);
+		break;
+	case RELEASE_QEMU_GONE:
+		(void)snprintf(text, sizeof(text), "the agent is gone, and so is QEMU");
+		break;
+	case RELEASE_GAVE_UP:
+		(void)snprintf(text, sizeof(text),
+			       "the agent is gone; not released within %.0f ms: %s, migration %s",
+			       ms, slot->release.status, slot->release.migration);
+		break;
+	}
+	say(slot->release.end == RELEASE_GAVE_UP ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, slot->name,
+	    text);
+}
+
+/*
+ * One turn for every instance; the number that still need more. Descriptors to wait for go into
+ * `fds`.
+ */
+static nfds_t release_turn(struct pollfd fds[GUARDIAN_INSTANCES_MAX])
+{
+	struct slot *slot;
+	nfds_t going = 0;
+
+	for (slot = slots; slot < slots + GUARDIAN_INSTANCES_MAX; slot++) {
+		if (!slot->used)
+			continue;
+		if (release_step(&slot->release, clock_now_ns()) != RELEASE_GOING) {
+			/* The socket first: the agent that returns can have it. */
+			forget(slot);
+			report(slot, clock_now_ns());
+			continue;
+		}
+		fds[going].fd = slot->qmp;
+		fds[going].events =
+			release_wants_to_write(&slot->release) ? POLLIN | POLLOUT : POLLIN;
+		going++;
+	}
+	return going;
+}
+
+static void release_all(void)
+{
+	struct pollfd fds[GUARDIAN_INSTANCES_MAX];
+	nfds_t going;
+	unsigned i;
+
+	for (i = 0; i < GUARDIAN_INSTANCES_MAX; i++) {
+		if (!slots[i].used)
+			continue;
+		(void)shutdown(slots[i].colo, SHUT_RDWR);
+		release_begin(&slots[i].release, slots[i].qmp,
+			      atomic_load(&shared_page->held_since_ns[i]) != 0, clock_now_ns());
+	}
+	while ((going = release_turn(fds)) > 0)
+		(void)poll(fds, going, RELEASE_ROUND_MS);
+}
+
+_Noreturn void guardian_process_run(int control, struct guardian_shared *shared)
+{
+	shared_page = shared;
+	(void)setsid();
+	ignore_signals();
+	close_others(control);
+	(void)prctl(PR_SET_NAME, "us-guardian", 0, 0, 0);
+	(void)chdir("/");
+	drop_privileges();
+	watch_agent();
+	release_all();
+	_exit(0);
+}

@@ -1,0 +1,413 @@
+/*
+ * Theory of operation
+ *
+ *   CLEARING -> STARTING -> CHECKING -> WARM -> ACTIVATING -> RUNNING
+ *       any of them -> ENDED (reported once)
+ *
+ * CLEARING: a QMP socket in run_dir may be a predecessor's, left by a process of ours that was killed (predecessor.h). STARTING: the process is there, its socket is
+ * tried every few milliseconds. CHECKING: it waits for its memory, takes the capability, and tells where its shared blocks lie (the stream must
+ * repeat that, see activation.h). ACTIVATING: the descriptor and the command go out in one go, nothing waits for a reply; the RESUME event is
+ * the moment at which the guest runs, QEMU sends it by itself and nothing is polled. If the stream ends in a machine that was stopped,
+ * MIGRATION "completed" comes without RESUME, and `cont` makes it run, or says why not (a disk's lock, for instance).
+ *
+ * The stream is a memfd passed by descriptor, "fd:": 1.7 to 2.4 ms to RESUME with a 256 MiB and with an 8 GiB guest where "exec:cat"
+ * took 6; pipes and sockets are no faster and need somebody to write. QEMU 10 warns that a file behind "fd:" is deprecated in favour of "file:", which QEMU
+ * before 8.2 does not have.
+ */
+#include "replica/hypervisor.h"
+
+#include "appliance/base/clock.h"
+#include "appliance/base/log.h"
+#include "appliance/base/mem.h"
+#include "replica/child.h"
+#include "replica/hypervisor_check.h"
+#include "replica/hypervisor_setup.h"
+#include "replica/predecessor.h"
+#include "replica/qmp.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define READY_MS 20000	  /* from the start to warm; QEMU needs 0.1 s, a loaded host with a large guest some seconds */
+#define CONNECT_EVERY_MS 5
+#define ACTIVATE_MS 10000 /* the stream is there whole; what is slow is opening the disks */
+#define LOST_MS 500	  /* from the loss of QMP to the process's end, which then is what is told */
+
+enum state { CLEARING, STARTING, CHECKING, WARM, ACTIVATING, RUNNING, ENDED, STATES };
+
+static const char *const state_names[] = {
+	[CLEARING] = "starting", [STARTING] = "starting", [CHECKING] = "starting", [WARM] = "warm",
+	[ACTIVATING] = "activating", [RUNNING] = "running", [ENDED] = "ended",
+};
+_Static_assert(sizeof(state_names) / sizeof(state_names[0]) == STATES, "a name for every state");
+
+struct hypervisor {
+	uv_loop_t *loop;
+	const struct hypervisor_ops *ops;
+	void *owner;
+	struct hypervisor_setup setup;
+	enum state state;
+	uv_timer_t tick;  /* the next try, or the wait for the process's end */
+	uv_timer_t limit; /* of the present state */
+	unsigned timers;  /* not closed yet */
+	struct predecessor *predecessor;
+	struct child *child;
+	struct qmp *qmp;
+	bool qmp_closing;
+	struct hypervisor_check check;
+	uint64_t started_ns; /* of the activation */
+	bool closing, leave;
+	void (*on_closed)(void *owner);
+};
+
+static void connect_qmp(struct hypervisor *hv);
+static void close_next(struct hypervisor *hv);
+
+/* The end, reported once ----------------------------------------------------------------------- */
+
+static void report(struct hypervisor *hv, const struct err *why)
+{
+	bool was_ready = hv->state >= WARM;
+
+	if (hv->state == ENDED || hv->closing)
+		return;
+	hv->state = ENDED;
+	(void)uv_timer_stop(&hv->tick);
+	(void)uv_timer_stop(&hv->limit);
+	if (was_ready)
+		hv->ops->on_exit(hv->owner, why);
+	else
+		hv->ops->on_failed(hv->owner, why);
+}
+
+/* Something went wrong while QEMU lives on: the reason, and what QEMU said. */
+static void report_with_words(struct hypervisor *hv, enum rc code, const char *reason)
+{
+	char words[CHILD_WORDS_MAX];
+	struct err err;
+
+	child_words(hv->child, words, sizeof(words));
+	(void)err_set(&err, code, "%.200s%s%s", reason, *words != '\0' ? "; QEMU said: " : "", words);
+	report(hv, &err);
+}
+
+static void on_limit(uv_timer_t *timer)
+{
+	struct hypervisor *hv = timer->data;
+
+	report_with_words(hv, RC_TIMEOUT,
+			  hv->state == ACTIVATING ? "QEMU did not run the instance in time" :
+						    "QEMU was not ready in time");
+}
+
+static void on_child_end(void *owner, const struct err *how)
+{
+	report(owner, how);
+}
+
+static void on_lost_limit(uv_timer_t *timer)
+{
+	report_with_words(timer->data, RC_CLOSED, "QEMU closed its QMP connection");
+}
+
+/* QMP ------------------------------------------------------------------------------------------ */
+
+static void on_tick(uv_timer_t *timer)
+{
+	connect_qmp(timer->data);
+}
+
+static void on_qmp_closed(void *owner)
+{
+	struct hypervisor *hv = owner;
+
+	hv->qmp = NULL;
+	hv->qmp_closing = false;
+	if (hv->closing)
+		close_next(hv);
+	else if (hv->state == STARTING)
+		(void)uv_timer_start(&hv->tick, on_tick, CONNECT_EVERY_MS, 0);
+}
+
+static void end_qmp(struct hypervisor *hv)
+{
+	if (hv->qmp_closing)
+		return;
+	hv->qmp_closing = true;
+	qmp_close(hv->qmp, on_qmp_closed);
+}
+
+/* A command that must succeed was refused. A lost connection is told by itself. */
+static void refused(struct hypervisor *hv, const char *command, const struct err *why)
+{
+	char reason[ERR_TEXT_MAX];
+
+	if (why->code == RC_CLOSED || why->code == RC_CANCELLED)
+		return;
+	(void)snprintf(reason, sizeof(reason), "%s: %.400s", command, why->text);
+	report_with_words(hv, why->code, reason);
+}
+
+static void on_checked(void *owner, const struct err *result)
+{
+	struct hypervisor *hv = owner;
+
+	if (hv->state != CHECKING)
+		return;
+	if (result->code != RC_OK) {
+		report_with_words(hv, result->code, result->text);
+		return;
+	}
+	hv->state = WARM;
+	(void)uv_timer_stop(&hv->limit);
+	hv->ops->on_ready(hv->owner);
+}
+
+static void on_qmp_ready(void *owner)
+{
+	struct hypervisor *hv = owner;
+	struct err err;
+
+	hv->state = CHECKING;
+	if (hypervisor_check(&hv->check, hv->qmp, &hv->setup, on_checked, hv, &err) != RC_OK)
+		report(hv, &err);
+}
+
+static void on_qmp_lost(void *owner, const struct err *err)
+{
+	struct hypervisor *hv = owner;
+
+	if (hv->state == STARTING)
+		end_qmp(hv); /* it does not listen yet: on_qmp_closed() goes on */
+	else if (hv->state == RUNNING)
+		log_warn(hv->setup.part, "%s; the instance is still watched by its process", err->text);
+	else if (hv->state != ENDED)
+		/* It is on its way out, and the process's end tells more than the connection's. */
+		(void)uv_timer_start(&hv->tick, on_lost_limit, LOST_MS, 0);
+}
+
+/* Activation ----------------------------------------------------------------------------------- */
+
+static void running(struct hypervisor *hv)
+{
+	if (hv->state != ACTIVATING)
+		return;
+	hv->state = RUNNING;
+	(void)uv_timer_stop(&hv->limit);
+	hv->ops->on_running(hv->owner, clock_now_ns() - hv->started_ns);
+}
+
+static void on_continued(void *owner, const cJSON *reply, const struct err *err)
+{
+	struct hypervisor *hv = owner;
+
+	if (hv->state == ACTIVATING && reply == NULL)
+		refused(hv, "cont", err);
+}
+
+static void on_migration(struct hypervisor *hv, const cJSON *data)
+{
+	const cJSON *status = cJSON_GetObjectItemCaseSensitive(data, "status");
+	struct err err;
+
+	if (hv->state != ACTIVATING || !cJSON_IsString(status) ||
+	    strcmp(status->valuestring, "completed") != 0)
+		return;
+	/* Its memory and devices are in place, and it was not resumed: it was stopped when it was captured, or a disk cannot be had. */
+	if (qmp_execute(hv->qmp, "cont", NULL, on_continued, hv, &err) != RC_OK)
+		report(hv, &err);
+}
+
+static void on_qmp_event(void *owner, const char *name, const cJSON *data, uint64_t time_us)
+{
+	struct hypervisor *hv = owner;
+
+	(void)time_us;
+	if (hv->state == ACTIVATING && strcmp(name, "RESUME") == 0)
+		running(hv);
+	else if (strcmp(name, "MIGRATION") == 0)
+		on_migration(hv, data);
+	else if (hv->state == RUNNING && hv->ops->on_event != NULL)
+		hv->ops->on_event(hv->owner, name, data);
+}
+
+static const struct qmp_ops qmp_callbacks = { on_qmp_ready, on_qmp_event, on_qmp_lost };
+
+static void connect_qmp(struct hypervisor *hv)
+{
+	struct err err;
+
+	if (access(hv->setup.qmp_path, F_OK) != 0)
+		(void)uv_timer_start(&hv->tick, on_tick, CONNECT_EVERY_MS, 0);
+	else if (qmp_connect(&hv->qmp, hv->loop, hv->setup.qmp_path, READY_MS, &qmp_callbacks, hv, &err) != RC_OK)
+		report(hv, &err);
+}
+
+static void on_activation_command(void *owner, const cJSON *reply, const struct err *err)
+{
+	struct hypervisor *hv = owner;
+
+	if (hv->state == ACTIVATING && reply == NULL)
+		refused(hv, "activation", err);
+}
+
+int hypervisor_activate(struct hypervisor *hv, int fd, struct err *err)
+{
+	uint64_t now_ns = clock_now_ns();
+	cJSON *arguments = cJSON_CreateObject();
+	int rc = RC_OK;
+
+	if (hv->state != WARM || hv->closing)
+		rc = err_set(err, RC_STATE, "QEMU is %s, not warm", hypervisor_state(hv));
+	else if (cJSON_AddStringToObject(arguments, "uri", "fd:activation") == NULL)
+		rc = err_nomem(err, "an activation");
+	if (rc == RC_OK)
+		rc = qmp_send_fd(hv->qmp, "activation", fd, on_activation_command, hv, err);
+	if (rc == RC_OK)
+		rc = qmp_execute(hv->qmp, "migrate-incoming", arguments, on_activation_command, hv, err);
+	else
+		cJSON_Delete(arguments);
+	(void)close(fd);
+	if (rc != RC_OK)
+		return rc;
+	hv->state = ACTIVATING;
+	hv->started_ns = now_ns;
+	(void)uv_timer_start(&hv->limit, on_limit, ACTIVATE_MS, 0);
+	return RC_OK;
+}
+
+/* Life ----------------------------------------------------------------------------------------- */
+
+static void start_process(struct hypervisor *hv)
+{
+	struct err err;
+
+	(void)unlink(hv->setup.qmp_path);
+	hv->state = STARTING;
+	(void)uv_timer_start(&hv->limit, on_limit, READY_MS, 0);
+	if (child_start(&hv->child, hv->loop, hv->setup.part, hv->setup.args.args, hv->setup.run_dir, on_child_end, hv,
+			&err) != RC_OK)
+		report(hv, &err);
+	else
+		connect_qmp(hv);
+}
+
+static void on_cleared(void *owner, const struct err *result)
+{
+	struct hypervisor *hv = owner;
+
+	hv->predecessor = NULL;
+	if (hv->closing)
+		close_next(hv);
+	else if (result->code != RC_OK)
+		report(hv, result);
+	else
+		start_process(hv);
+}
+
+static void on_first_tick(uv_timer_t *timer)
+{
+	struct hypervisor *hv = timer->data;
+	struct err err;
+
+	if (access(hv->setup.qmp_path, F_OK) != 0)
+		start_process(hv);
+	else if (predecessor_clear(&hv->predecessor, hv->loop, hv->setup.part, hv->setup.qmp_path, on_cleared, hv,
+				   &err) != RC_OK)
+		report(hv, &err);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	struct hypervisor *hv = handle->data;
+	void (*on_closed)(void *) = hv->on_closed;
+	void *owner = hv->owner;
+
+	if (--hv->timers > 0)
+		return;
+	hypervisor_setup_free(&hv->setup);
+	mem_free(hv);
+	if (on_closed != NULL)
+		on_closed(owner);
+}
+
+static void on_child_closed(void *owner)
+{
+	struct hypervisor *hv = owner;
+
+	hv->child = NULL;
+	if (!hv->leave)
+		(void)unlink(hv->setup.qmp_path);
+	close_next(hv);
+}
+
+/* One part after the other; each calls this again when it is closed. */
+static void close_next(struct hypervisor *hv)
+{
+	if (hv->predecessor != NULL) {
+		predecessor_cancel(hv->predecessor);
+	} else if (hv->qmp != NULL) {
+		end_qmp(hv);
+	} else if (hv->child != NULL) {
+		child_close(hv->child, hv->leave, on_child_closed);
+	} else {
+		uv_close((uv_handle_t *)&hv->tick, on_timer_closed);
+		uv_close((uv_handle_t *)&hv->limit, on_timer_closed);
+	}
+}
+
+void hypervisor_close(struct hypervisor *hv, bool leave, void (*on_closed)(void *owner))
+{
+	if (hv->closing)
+		return;
+	hv->closing = true;
+	hv->leave = leave;
+	hv->on_closed = on_closed;
+	(void)uv_timer_stop(&hv->tick);
+	(void)uv_timer_stop(&hv->limit);
+	close_next(hv);
+}
+
+int hypervisor_start(struct hypervisor **out, uv_loop_t *loop,
+		     const struct hypervisor_options *options, const struct cmdline_spec *spec,
+		     const struct hypervisor_ops *ops, void *owner, struct err *err)
+{
+	struct hypervisor *hv = mem_zalloc(1, sizeof(*hv));
+	int rc;
+
+	if (hv == NULL)
+		return err_nomem(err, "a replica's QEMU");
+	hv->loop = loop;
+	hv->ops = ops;
+	hv->owner = owner;
+	rc = hypervisor_setup(&hv->setup, options, spec, err);
+	if (rc != RC_OK) {
+		hypervisor_setup_free(&hv->setup);
+		mem_free(hv);
+		return rc;
+	}
+	(void)uv_timer_init(loop, &hv->tick);
+	(void)uv_timer_init(loop, &hv->limit);
+	hv->tick.data = hv->limit.data = hv;
+	hv->timers = 2;
+	(void)uv_timer_start(&hv->tick, on_first_tick, 0, 0);
+	*out = hv;
+	return RC_OK;
+}
+
+const struct activation_block *hypervisor_blocks(const struct hypervisor *hv, size_t *count)
+{
+	*count = hv->setup.nblocks;
+	return hv->setup.blocks;
+}
+
+pid_t hypervisor_pid(const struct hypervisor *hv)
+{
+	return hv->child != NULL ? child_pid(hv->child) : 0;
+}
+
+const char *hypervisor_state(const struct hypervisor *hv)
+{
+	return state_names[hv->state];
+}

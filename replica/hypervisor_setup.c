@@ -1,0 +1,105 @@
+#include "replica/hypervisor_setup.h"
+
+#include "appliance/base/log.h"
+#include "appliance/base/mem.h"
+#include "replica/accel.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+void hypervisor_setup_free(struct hypervisor_setup *setup)
+{
+	for (size_t i = 0; i < setup->nblocks; i++)
+		mem_free(setup->paths[i]);
+	cmdline_free(&setup->args);
+	free(setup->run_dir); /* realpath()'s */
+	mem_free(setup->qmp_path);
+	*setup = (struct hypervisor_setup){ 0 };
+}
+
+static int set_directory(struct hypervisor_setup *setup, const char *run_dir, struct err *err)
+{
+	struct sockaddr_un address;
+	size_t size;
+
+	if (mkdir(run_dir, 0700) != 0 && errno != EEXIST)
+		return err_system(err, errno, "%s", run_dir);
+	setup->run_dir = realpath(run_dir, NULL);
+	if (setup->run_dir == NULL)
+		return err_system(err, errno, "%s", run_dir);
+	size = strlen(setup->run_dir) + sizeof("/" CMDLINE_QMP_NAME);
+	if (size > sizeof(address.sun_path))
+		return err_set(err, RC_LIMIT, "%.200s/" CMDLINE_QMP_NAME
+			       ": %zu bytes, and a unix socket's path has at most %zu; choose a shorter directory",
+			       setup->run_dir, size - 1, sizeof(address.sun_path) - 1);
+	setup->qmp_path = mem_alloc(size);
+	if (setup->qmp_path == NULL)
+		return err_nomem(err, "a replica's QEMU");
+	(void)snprintf(setup->qmp_path, size, "%s/" CMDLINE_QMP_NAME, setup->run_dir);
+	return RC_OK;
+}
+
+static int set_blocks(struct hypervisor_setup *setup, const struct cmdline_spec *spec, struct err *err)
+{
+	for (size_t i = 0; i < spec->nbackends; i++) {
+		memcpy(setup->blocks[i].name, spec->backends[i].name, sizeof(setup->blocks[i].name));
+		setup->paths[i] = cmdline_backend_path(&spec->backends[i]);
+		setup->nblocks++;
+		if (setup->paths[i] == NULL)
+			return err_nomem(err, "a replica's QEMU");
+	}
+	return RC_OK;
+}
+
+/* A program or directory given with a slash, whole: QEMU's working directory is another. NULL and plain names stay. */
+static int absolute(const char *path, char resolved[PATH_MAX], const char **out, struct err *err)
+{
+	*out = path;
+	if (path == NULL || strchr(path, '/') == NULL)
+		return RC_OK;
+	if (realpath(path, resolved) == NULL)
+		return err_system(err, errno, "%s", path);
+	*out = resolved;
+	return RC_OK;
+}
+
+static int set_arguments(struct hypervisor_setup *setup, const struct hypervisor_options *options,
+			 const struct cmdline_spec *spec, struct err *err)
+{
+	char program_buffer[PATH_MAX], firmware_buffer[PATH_MAX], why[ACCEL_WHY_MAX];
+	const char *program, *firmware, *accel;
+	bool has_kvm = accel_has_kvm(why);
+	int rc;
+
+	rc = accel_choose(&accel, options->accel, spec->accel, has_kvm, why, err);
+	if (rc == RC_OK)
+		rc = absolute(options->program, program_buffer, &program, err);
+	if (rc == RC_OK)
+		rc = absolute(options->firmware, firmware_buffer, &firmware, err);
+	if (rc != RC_OK)
+		return rc;
+	if (*spec->accel != '\0' && strcmp(accel, spec->accel) != 0)
+		log_warn(setup->part, "the instance runs under %s, its replica will under %s: QEMU may "
+			 "refuse its state", spec->accel, accel);
+	return cmdline_standby(&setup->args, spec, program, accel, firmware, setup->qmp_path, err);
+}
+
+int hypervisor_setup(struct hypervisor_setup *setup, const struct hypervisor_options *options,
+		     const struct cmdline_spec *spec, struct err *err)
+{
+	int rc;
+
+	*setup = (struct hypervisor_setup){ 0 };
+	(void)snprintf(setup->part, sizeof(setup->part), "replica %s", options->name);
+	rc = set_directory(setup, options->run_dir, err);
+	if (rc == RC_OK)
+		rc = set_blocks(setup, spec, err);
+	if (rc == RC_OK)
+		rc = set_arguments(setup, options, spec, err);
+	return rc;
+}

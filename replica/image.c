@@ -1,0 +1,326 @@
+/*
+ * An epoch's life here: image_begin() → image_batch() ... → image_commit() or image_abort().
+ *
+ * With a committed epoch, batches are decoded into staging. image_commit() then goes through these steps, the first three of which
+ * can fail and change nothing that can be seen:
+ *   1. every batch was decoded; count and hash of the pages are what the primary states; the device state fits its block
+ *   2. what was spilled to a file comes back as it was
+ *   3. every page that will hold something has storage (a tmpfs can be full)
+ *   4. the pages are copied; the epoch is committed
+ * If reading the spill file fails in step 4 after it succeeded in step 2, the image is a mixture: then it has no committed epoch any
+ * more, rather than a wrong one, and the primary has to resync.
+ *
+ * Without a committed epoch, batches go straight to the blocks; step 1 decides whether that made an epoch. Differences are then
+ * refused: there is nothing that they could be applied to.
+ */
+#include "replica/image.h"
+
+#include "appliance/base/mem.h"
+#include "replica/delta.h"
+#include "replica/image_map.h"
+#include "replica/staging.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+
+struct image {
+	struct image_map map;
+	struct staging *staging;
+	_Atomic uint64_t epoch; /* committed; 0: none. The loop's thread asks while a worker commits */
+	uint64_t open;		/* being received; 0: none */
+	uint32_t device_state_len;
+	_Atomic uint64_t received, hash; /* of the open epoch */
+	atomic_bool failed;		 /* a batch was lost: the open epoch cannot be committed */
+};
+
+static const uint8_t zeroes[LAYOUT_PAGE];
+
+/* ---- making it ------------------------------------------------------------------------------------------------------- */
+
+int image_create(struct image **out, const char *dir, const char *spill_dir, struct image_shared *shared,
+		 size_t nshared, size_t staging_bytes, struct err *err)
+{
+	struct image *image = mem_zalloc(1, sizeof(*image));
+	int rc;
+
+	if (image == NULL)
+		return err_nomem(err, "memory image");
+	rc = image_map_open(&image->map, dir, shared, nshared, err);
+	if (rc == RC_OK)
+		rc = staging_create(&image->staging, staging_bytes, spill_dir, err);
+	if (rc != RC_OK)
+		image_destroy(image, true);
+	else
+		*out = image;
+	return rc;
+}
+
+void image_destroy(struct image *image, bool keep)
+{
+	if (image == NULL)
+		return;
+	image_map_close(&image->map, keep);
+	staging_destroy(image->staging);
+	mem_free(image);
+}
+
+int image_set_layout(struct image *image, const struct layout *layout, struct err *err)
+{
+	if (image->map.layout != NULL && layout_equal(image->map.layout, layout))
+		return RC_OK;
+	if (image->epoch > 0 || image->open > 0)
+		return err_set(err, RC_STATE, "memory image: another layout, while it holds an epoch of the former");
+	return image_map_layout(&image->map, layout, err);
+}
+
+/* ---- looking at it --------------------------------------------------------------------------------------------------- */
+
+const struct layout *image_layout(const struct image *image)
+{
+	return image->map.layout;
+}
+
+uint64_t image_epoch(const struct image *image)
+{
+	return image->epoch;
+}
+
+bool image_was_reopened(const struct image *image)
+{
+	return image->map.reopened;
+}
+
+bool image_is_shared(const struct image *image, const struct layout_block *block)
+{
+	return image_map_shared(&image->map, block) != NULL;
+}
+
+uint32_t image_device_state_len(const struct image *image)
+{
+	return image->device_state_len;
+}
+
+uint64_t image_staged(const struct image *image)
+{
+	return staging_bytes(image->staging);
+}
+
+/* NULL: all zeroes. */
+static const uint8_t *content_of(const struct image *image, uint64_t index)
+{
+	uint64_t page;
+	const struct image_block *block = image_map_block(&image->map, index, &page);
+
+	return image_block_page(block, page);
+}
+
+const uint8_t *image_page(const struct image *image, uint64_t index)
+{
+	const uint8_t *content = content_of(image, index);
+
+	return content != NULL ? content : zeroes;
+}
+
+void image_hashes(const struct image *image, uint64_t first, size_t count, uint64_t *hashes)
+{
+	uint64_t zero_hash = delta_content_hash(NULL);
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		const uint8_t *content = content_of(image, first + i);
+
+		hashes[i] = content != NULL ? delta_content_hash(content) : zero_hash;
+	}
+}
+
+/* ---- writing pages: at once, or at the commit -------------------------------------------------------------------------- */
+
+/* Zero pages are collected into runs, of which longer ones give memory back. */
+struct writer {
+	struct image *image;
+	uint64_t zero_first, zero_count;
+};
+
+static void flush_zeroes(struct writer *w)
+{
+	while (w->zero_count > 0) {
+		uint64_t page, count;
+		struct image_block *block = image_map_block(&w->image->map, w->zero_first, &page);
+
+		count = block->pages - page < w->zero_count ? block->pages - page : w->zero_count;
+		image_block_zero(block, page, count);
+		w->zero_first += count;
+		w->zero_count -= count;
+	}
+}
+
+static int write_page(void *owner, uint64_t index, const uint8_t *data, struct err *err)
+{
+	struct writer *w = owner;
+	struct image_block *block;
+	uint64_t page;
+
+	if (w->zero_count > 0 && (data != NULL || index != w->zero_first + w->zero_count))
+		flush_zeroes(w);
+	if (data == NULL) {
+		if (w->zero_count++ == 0)
+			w->zero_first = index;
+		return RC_OK;
+	}
+	block = image_map_block(&w->image->map, index, &page);
+	return image_block_write(block, page, data, err);
+}
+
+static int reserve_page(void *owner, uint64_t index, const uint8_t *data, struct err *err)
+{
+	struct image *image = owner;
+	struct image_block *block;
+	uint64_t page;
+
+	if (data == NULL)
+		return RC_OK;
+	block = image_map_block(&image->map, index, &page);
+	return image_block_reserve(block, page, err);
+}
+
+static int stage_page(void *owner, uint64_t index, const uint8_t *data, struct err *err)
+{
+	struct image *image = owner;
+
+	return staging_put(image->staging, index, data, err);
+}
+
+static const uint8_t *committed_page(void *owner, uint64_t index)
+{
+	const struct image *image = owner;
+
+	return image_page(image, index);
+}
+
+static const uint8_t *no_page(void *owner, uint64_t index)
+{
+	(void)owner;
+	(void)index;
+	return NULL;
+}
+
+/* ---- an epoch --------------------------------------------------------------------------------------------------------- */
+
+static void end_epoch(struct image *image)
+{
+	staging_reset(image->staging);
+	image->open = 0;
+}
+
+int image_begin(struct image *image, uint64_t epoch, struct err *err)
+{
+	if (image->map.layout == NULL)
+		return err_set(err, RC_STATE, "memory image: epoch %" PRIu64 " before a layout", epoch);
+	if (image->open > 0)
+		return err_set(err, RC_STATE, "memory image: epoch %" PRIu64 " while %" PRIu64 " is not complete", epoch,
+			       image->open);
+	if (epoch <= image->epoch)
+		return err_set(err, RC_INVALID, "memory image: epoch %" PRIu64 " after %" PRIu64, epoch, image->epoch);
+	image->open = epoch;
+	atomic_store(&image->received, 0);
+	atomic_store(&image->hash, 0);
+	atomic_store(&image->failed, false);
+	return RC_OK;
+}
+
+static int decode(struct image *image, const uint8_t *batch, size_t len, uint64_t *hash, uint64_t *received,
+		  struct err *err)
+{
+	struct writer writer = { .image = image };
+	struct delta_sink direct = { .base = no_page, .put = write_page, .owner = &writer };
+	struct delta_sink staged = { .base = committed_page, .put = stage_page, .owner = image };
+	struct delta_sink *sink = image->epoch == 0 ? &direct : &staged;
+	int rc;
+
+	sink->pages = image->map.layout->pages;
+	rc = delta_decode(batch, len, sink, hash, received, err);
+	flush_zeroes(&writer);
+	return rc;
+}
+
+int image_batch(struct image *image, const uint8_t *batch, size_t len, struct err *err)
+{
+	uint64_t hash = 0, received = 0;
+	int rc;
+
+	if (image->open == 0)
+		return err_set(err, RC_STATE, "memory image: a batch outside of an epoch");
+	rc = decode(image, batch, len, &hash, &received, err);
+	if (rc != RC_OK) {
+		atomic_store(&image->failed, true);
+		return err_prefix(err, "epoch %" PRIu64 ": ", image->open);
+	}
+	atomic_fetch_add(&image->received, received);
+	atomic_fetch_add(&image->hash, hash);
+	return RC_OK;
+}
+
+static int check_sums(const struct image *image, uint64_t pages, uint64_t hash, uint32_t device_state_len,
+		      struct err *err)
+{
+	if (atomic_load(&image->failed))
+		return err_set(err, RC_STATE, "a batch was lost");
+	if (atomic_load(&image->received) != pages)
+		return err_set(err, RC_INVALID, "%" PRIu64 " pages came, %" PRIu64 " were sent",
+			       atomic_load(&image->received), pages);
+	if (atomic_load(&image->hash) != hash)
+		return err_set(err, RC_INVALID, "its pages are not those that were sent");
+	if (device_state_len > LAYOUT_DEVICE_STATE_MAX)
+		return err_set(err, RC_LIMIT, "a device state of %" PRIu32 " bytes", device_state_len);
+	return RC_OK;
+}
+
+static int apply(struct image *image, struct err *err)
+{
+	struct writer writer = { .image = image };
+	int rc;
+
+	rc = staging_verify(image->staging, err);
+	if (rc == RC_OK)
+		rc = staging_each_index(image->staging, reserve_page, image, err);
+	if (rc != RC_OK)
+		return rc;
+	rc = staging_each(image->staging, write_page, &writer, err);
+	flush_zeroes(&writer);
+	if (rc != RC_OK) {
+		image_forget(image);
+		err_prefix(err, "the image is lost, a resync is needed: ");
+	}
+	return rc;
+}
+
+int image_commit(struct image *image, uint64_t pages, uint64_t hash, uint32_t device_state_len, struct err *err)
+{
+	uint64_t epoch = image->open;
+	int rc;
+
+	if (epoch == 0)
+		return err_set(err, RC_STATE, "memory image: a commit outside of an epoch");
+	rc = check_sums(image, pages, hash, device_state_len, err);
+	if (rc == RC_OK)
+		rc = apply(image, err);
+	if (rc == RC_OK) {
+		image->epoch = epoch;
+		image->device_state_len = device_state_len;
+	}
+	end_epoch(image);
+	return rc == RC_OK ? RC_OK : err_prefix(err, "epoch %" PRIu64 ": ", epoch);
+}
+
+void image_abort(struct image *image)
+{
+	if (image->open > 0)
+		end_epoch(image);
+}
+
+void image_forget(struct image *image)
+{
+	image_abort(image);
+	image->epoch = 0;
+	image->device_state_len = 0;
+}

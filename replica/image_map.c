@@ -1,0 +1,188 @@
+/*
+ * Shared blocks have their files from image_map_open() on, because QEMU is started before the instance's layout is known; private
+ * ones are made with the layout. A shared block's number in `shared` and a layout block's number are different things.
+ */
+#include "replica/image_map.h"
+
+#include "appliance/base/mem.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Blocks that QEMU does not share are ROMs and video memory. More than this is guest RAM that should have been shared. */
+#define PRIVATE_MAX (UINT64_C(2) << 30)
+
+/* The file's path: the block's name with what is not plain in a file name as %XX. */
+static int make_path(struct image_shared *shared, const char *dir, struct err *err)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+	char file[3 * sizeof(shared->name)], *to = file;
+	const char *at;
+	int n;
+
+	for (at = shared->name; *at != '\0'; at++) {
+		if (strchr(plain, *at) != NULL || (*at == '.' && at > shared->name))
+			*to++ = *at;
+		else
+			to += sprintf(to, "%%%02x", (unsigned)(unsigned char)*at);
+	}
+	*to = '\0';
+	n = snprintf(shared->path, sizeof(shared->path), "%s/%s", dir, file);
+	if (n < 0 || (size_t)n >= sizeof(shared->path))
+		return err_set(err, RC_LIMIT, "memory image: the path of block \"%s\" in %s is too long", shared->name, dir);
+	return RC_OK;
+}
+
+static int open_shared(struct image_map *map, const char *dir, struct image_shared *shared, size_t i, struct err *err)
+{
+	uint64_t pages = shared->bytes / LAYOUT_PAGE;
+	bool existed = false;
+	int rc;
+
+	if (shared->name[0] == '\0' || pages == 0 || shared->bytes % LAYOUT_PAGE != 0 || shared->bytes > LAYOUT_BYTES_MAX)
+		return err_set(err, RC_INVALID, "memory image: block \"%s\" of %" PRIu64 " bytes", shared->name,
+			       shared->bytes);
+	rc = make_path(shared, dir, err);
+	if (rc == RC_OK)
+		rc = image_block_open(&map->shared_blocks[i], shared->path, pages, &existed, err);
+	if (existed)
+		map->reopened = true;
+	map->shared[i] = *shared;
+	return rc;
+}
+
+int image_map_open(struct image_map *map, const char *dir, struct image_shared *shared, size_t nshared, struct err *err)
+{
+	size_t i;
+	int rc = RC_OK;
+
+	*map = (struct image_map){ 0 };
+	map->shared = mem_zalloc(nshared, sizeof(*map->shared));
+	map->shared_blocks = mem_zalloc(nshared, sizeof(*map->shared_blocks));
+	if (map->shared == NULL || map->shared_blocks == NULL)
+		rc = err_nomem(err, "memory image");
+	for (i = 0; rc == RC_OK && i < nshared; i++) {
+		rc = open_shared(map, dir, &shared[i], i, err);
+		if (rc == RC_OK)
+			map->nshared++;
+	}
+	if (rc != RC_OK)
+		image_map_close(map, true);
+	return rc;
+}
+
+static void drop_layout(struct image_map *map)
+{
+	uint32_t i;
+
+	for (i = 0; map->layout != NULL && i <= map->layout->ram_blocks; i++)
+		if (map->blocks[i] == &map->private_blocks[i])
+			image_block_close(&map->private_blocks[i]);
+	memset(map->blocks, 0, sizeof(map->blocks));
+	mem_free(map->layout);
+	map->layout = NULL;
+}
+
+void image_map_close(struct image_map *map, bool keep)
+{
+	size_t i;
+
+	drop_layout(map);
+	for (i = 0; i < map->nshared; i++) {
+		if (!keep)
+			(void)unlink(map->shared[i].path);
+		image_block_close(&map->shared_blocks[i]);
+	}
+	mem_free(map->shared);
+	mem_free(map->shared_blocks);
+	*map = (struct image_map){ 0 };
+}
+
+const struct image_shared *image_map_shared(const struct image_map *map, const struct layout_block *block)
+{
+	size_t i;
+
+	for (i = 0; i < map->nshared; i++)
+		if (strcmp(map->shared[i].name, block->name) == 0)
+			return &map->shared[i];
+	return NULL;
+}
+
+/* Every shared block is in the layout with its size, and what is left is not too much. */
+static int check_layout(const struct image_map *map, const struct layout *layout, struct err *err)
+{
+	uint64_t private_bytes = 0, shared_blocks = 0;
+	uint32_t i;
+
+	for (i = 0; i < layout->ram_blocks; i++) {
+		const struct layout_block *block = &layout->blocks[i];
+		const struct image_shared *shared = image_map_shared(map, block);
+
+		if (shared == NULL) {
+			private_bytes += block->pages * LAYOUT_PAGE;
+			continue;
+		}
+		shared_blocks++;
+		if (shared->bytes != block->pages * LAYOUT_PAGE)
+			return err_set(err, RC_REFUSED,
+				       "memory image: block \"%s\" has %" PRIu64 " bytes, %" PRIu64 " were reserved",
+				       block->name, block->pages * LAYOUT_PAGE, shared->bytes);
+	}
+	if (shared_blocks != map->nshared)
+		return err_set(err, RC_REFUSED, "memory image: the instance has not all of the %zu blocks reserved",
+			       map->nshared);
+	if (private_bytes > PRIVATE_MAX)
+		return err_set(err, RC_LIMIT, "memory image: %" PRIu64 " bytes of memory that cannot be shared",
+			       private_bytes);
+	return RC_OK;
+}
+
+static int make_blocks(struct image_map *map, struct err *err)
+{
+	const struct layout *layout = map->layout;
+	uint32_t i;
+	int rc = RC_OK;
+
+	for (i = 0; rc == RC_OK && i <= layout->ram_blocks; i++) {
+		const struct image_shared *shared = i < layout->ram_blocks ? image_map_shared(map, &layout->blocks[i]) : NULL;
+
+		if (shared != NULL) {
+			map->blocks[i] = &map->shared_blocks[shared - map->shared];
+			continue;
+		}
+		rc = image_block_private(&map->private_blocks[i], layout->blocks[i].pages, err);
+		if (rc == RC_OK)
+			map->blocks[i] = &map->private_blocks[i];
+	}
+	return rc;
+}
+
+int image_map_layout(struct image_map *map, const struct layout *layout, struct err *err)
+{
+	struct layout *copy;
+	int rc;
+
+	rc = check_layout(map, layout, err);
+	if (rc != RC_OK)
+		return rc;
+	copy = mem_alloc(sizeof(*copy));
+	if (copy == NULL)
+		return err_nomem(err, "memory image");
+	*copy = *layout;
+	drop_layout(map);
+	map->layout = copy;
+	rc = make_blocks(map, err);
+	if (rc != RC_OK)
+		drop_layout(map);
+	return rc;
+}
+
+struct image_block *image_map_block(const struct image_map *map, uint64_t index, uint64_t *page)
+{
+	const struct layout_block *block = layout_block_of(map->layout, index);
+
+	*page = index - block->first;
+	return map->blocks[block - map->layout->blocks];
+}

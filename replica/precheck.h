@@ -1,0 +1,55 @@
+/*
+ * Before the instance is touched: can this QEMU be protected at all, and if not, exactly why and
+ * what would help.
+ *
+ * Questions are put by QMP (query-version, query-kvm, query-status, query-migrate, ...) and change
+ * nothing; the verdict is a pure function of the answers: COLO compiled in; no release that never
+ * enters COLO; under TCG only a build with the lock fix; no migration under way; nothing that
+ * blocks migration; the guest runs (QEMU starts a paused guest when it enters COLO, and who paused
+ * it would not expect that).
+ */
+#ifndef REPLICA_PRECHECK_H
+#define REPLICA_PRECHECK_H
+
+#include "appliance/base/err.h"
+#include "replica/qmp.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PRECHECK_TEXT_MAX 128
+#define PRECHECK_REASON_MAX 256
+#define PRECHECK_PACKAGE "understudy-colo" /* version of a QEMU with the TCG lock fix for COLO */
+
+struct precheck_facts {
+	uint32_t major, minor, micro;
+	char package[PRECHECK_TEXT_MAX];
+	bool kvm;				      /* the accelerator in use */
+	bool has_colo, has_ignore_shared, has_events; /* migration capabilities */
+	char status[PRECHECK_TEXT_MAX];		      /* query-status */
+	char migration[PRECHECK_TEXT_MAX];	      /* query-migrate's status, empty: none */
+	char blocked[PRECHECK_REASON_MAX];	      /* first blocked-reason, empty: none */
+	char machine[PRECHECK_TEXT_MAX];	      /* "pc-i440fx-10.0" */
+	char default_ram_id[PRECHECK_TEXT_MAX];	      /* "pc.ram" */
+	uint64_t memory_bytes;			      /* without memory devices */
+	uint32_t cpus;				      /* present now */
+};
+
+/*
+ * RC_OK, RC_UNSUPPORTED (never like this) or RC_STATE (not now), with the reason and the remedy.
+ * Pure.
+ */
+int precheck_verdict(const struct precheck_facts *facts, struct err *err);
+
+/*
+ * Asks all and calls back exactly once, from the loop, also when `qmp` is closed meanwhile
+ * (RC_CANCELLED). `err->code` is RC_OK when the instance can be protected; else it is the verdict,
+ * or why it could not be asked (facts as far as known). Both are valid during the call only, which
+ * may close `qmp`. After an error of precheck_run() itself `done` is not called.
+ */
+int precheck_run(struct qmp *qmp,
+		 void (*done)(void *owner, const struct precheck_facts *facts,
+			      const struct err *err),
+		 void *owner, struct err *err);
+
+#endif

@@ -1,0 +1,328 @@
+/*
+ * Theory of operation. A queue of messages and a pump that starts what may start:
+ *
+ *   begin     waits until nothing runs, then opens the epoch in the image
+ *   batch     starts a job when its kind of epoch allows another one (a first copy: one at a time)
+ *   end       waits until nothing runs, then commits in a job of its own
+ *
+ * A fault drops the epoch and turns the receiver deaf until receiver_drop() is through: what is in the pipe behind a fault
+ * cannot be applied, and the primary is told to resynchronise.
+ */
+#include "replica/receiver.h"
+
+#include "appliance/base/clock.h"
+#include "appliance/base/mem.h"
+
+#include <string.h>
+
+#define JOBS_MAX 4 /* libuv's worker threads */
+
+enum kind { BEGIN, BATCH, END };
+
+struct message {
+	struct message *next;
+	struct receiver *receiver;
+	uv_work_t work;
+	enum kind kind;
+	uint64_t epoch;
+	bool first_copy;
+	struct receiver_commit commit;
+	uint64_t arrived_ns;
+	struct err err;
+	size_t len;
+	uint8_t batch[];
+};
+
+struct receiver {
+	uv_loop_t *loop;
+	struct image *image;
+	const struct receiver_ops *ops;
+	void *owner;
+	void (*on_closed)(void *owner);
+	void (*on_idle)(void *owner);
+	struct message *head, **tail;
+	size_t queued;
+	unsigned running;
+	bool serial;	/* the open epoch's batches go one by one */
+	bool deaf;	/* after a fault */
+	bool dropping;	/* receiver_drop() was called and is not through */
+	bool closing;
+	bool pumping;
+	/* What arrives: the open epoch as the peer sees it (0: none), and how many batches it had. */
+	uint64_t open_epoch, open_batches;
+	/* The image has an epoch open. */
+	bool image_open;
+};
+
+int receiver_create(struct receiver **out, uv_loop_t *loop, struct image *image, const struct receiver_ops *ops,
+		    void *owner, struct err *err)
+{
+	struct receiver *receiver = mem_zalloc(1, sizeof(*receiver));
+
+	if (receiver == NULL)
+		return err_nomem(err, "receiver");
+	receiver->loop = loop;
+	receiver->image = image;
+	receiver->ops = ops;
+	receiver->owner = owner;
+	receiver->tail = &receiver->head;
+	*out = receiver;
+	return RC_OK;
+}
+
+static struct message *message_new(struct receiver *receiver, enum kind kind, uint64_t epoch, size_t len)
+{
+	struct message *message = mem_alloc(sizeof(*message) + len);
+
+	if (message != NULL) {
+		memset(message, 0, sizeof(*message));
+		message->receiver = receiver;
+		message->kind = kind;
+		message->epoch = epoch;
+		message->len = len;
+	}
+	return message;
+}
+
+/* Frees a message that is no longer queued, and gives its bytes back to the credit. */
+static void message_done(struct message *message)
+{
+	struct receiver *receiver = message->receiver;
+	size_t len = message->kind == BATCH ? message->len : 0;
+
+	receiver->queued -= len;
+	mem_free(message);
+	if (len > 0 && !receiver->closing)
+		receiver->ops->on_consumed(receiver->owner, len);
+}
+
+static struct message *pop(struct receiver *receiver)
+{
+	struct message *message = receiver->head;
+
+	receiver->head = message->next;
+	if (receiver->head == NULL)
+		receiver->tail = &receiver->head;
+	return message;
+}
+
+static void fault(struct receiver *receiver, uint64_t epoch, const struct err *err)
+{
+	if (receiver->deaf)
+		return;
+	receiver->deaf = true;
+	if (!receiver->closing)
+		receiver->ops->on_fault(receiver->owner, epoch, err);
+}
+
+static void pump(struct receiver *receiver);
+
+static void run(uv_work_t *work)
+{
+	struct message *message = work->data;
+	const struct receiver_commit *commit = &message->commit;
+
+	if (message->kind == BATCH)
+		(void)image_batch(message->receiver->image, message->batch, message->len, &message->err);
+	else
+		(void)image_commit(message->receiver->image, commit->pages, commit->hash, commit->device_state_len,
+				   &message->err);
+}
+
+static void ran(uv_work_t *work, int status)
+{
+	struct message *message = work->data;
+	struct receiver *receiver = message->receiver;
+	bool committed = message->kind == END && message->err.code == RC_OK && status == 0;
+
+	if (message->kind == END)
+		receiver->image_open = false;
+	if (message->err.code != RC_OK)
+		fault(receiver, message->epoch, &message->err);
+	if (committed && !receiver->closing)
+		receiver->ops->on_committed(receiver->owner, message->epoch, clock_now_ns() - message->arrived_ns);
+	message_done(message);
+	receiver->running--; /* only now: a callback that closes us must find a job running */
+	pump(receiver);
+}
+
+static void start(struct receiver *receiver, struct message *message)
+{
+	message->work.data = message;
+	receiver->running++;
+	(void)uv_queue_work(receiver->loop, &message->work, run, ran); /* fails only without a callback */
+}
+
+/* Starts the message at the head if it may; false: not now. */
+static bool step(struct receiver *receiver)
+{
+	struct message *message = receiver->head;
+
+	if (receiver->deaf) {
+		message_done(pop(receiver));
+		return true;
+	}
+	if (receiver->running >= (message->kind == BATCH && !receiver->serial ? JOBS_MAX : 1))
+		return false;
+	(void)pop(receiver);
+	if (message->kind != BEGIN) {
+		start(receiver, message);
+		return true;
+	}
+	receiver->serial = message->first_copy;
+	if (image_begin(receiver->image, message->epoch, &message->err) == RC_OK)
+		receiver->image_open = true;
+	else
+		fault(receiver, message->epoch, &message->err);
+	message_done(message);
+	return true;
+}
+
+static void finish_close(struct receiver *receiver)
+{
+	void (*on_closed)(void *) = receiver->on_closed;
+	void *owner = receiver->owner;
+
+	mem_free(receiver);
+	if (on_closed != NULL)
+		on_closed(owner);
+}
+
+/* Nothing is queued and nothing runs. */
+static void idle(struct receiver *receiver)
+{
+	void (*on_idle)(void *) = receiver->on_idle;
+
+	if (receiver->image_open && receiver->open_epoch == 0) {
+		/* Dropped half-way, or a fault: nothing more of this epoch will come. */
+		image_abort(receiver->image);
+		receiver->image_open = false;
+	}
+	if (receiver->dropping && !receiver->closing) {
+		receiver->dropping = false;
+		receiver->deaf = false;
+		receiver->on_idle = NULL;
+		if (on_idle != NULL)
+			on_idle(receiver->owner);
+	}
+	if (receiver->closing && receiver->running == 0)
+		finish_close(receiver);
+}
+
+static void pump(struct receiver *receiver)
+{
+	if (receiver->pumping)
+		return; /* called back from below: the pump that runs sees what there is */
+	receiver->pumping = true;
+	while (receiver->head != NULL && step(receiver))
+		;
+	receiver->pumping = false;
+	if (receiver->head == NULL && receiver->running == 0)
+		idle(receiver);
+}
+
+static void push(struct receiver *receiver, struct message *message)
+{
+	*receiver->tail = message;
+	receiver->tail = &message->next;
+	pump(receiver);
+}
+
+int receiver_begin(struct receiver *receiver, uint64_t epoch, bool first_copy, struct err *err)
+{
+	struct message *message;
+
+	if (receiver->open_epoch != 0)
+		return err_set(err, RC_INVALID, "epoch %llu begins inside epoch %llu", (unsigned long long)epoch,
+			       (unsigned long long)receiver->open_epoch);
+	if (epoch == 0)
+		return err_set(err, RC_INVALID, "an epoch numbered 0");
+	message = message_new(receiver, BEGIN, epoch, 0);
+	if (message == NULL)
+		return err_nomem(err, "an epoch");
+	message->first_copy = first_copy;
+	receiver->open_epoch = epoch;
+	receiver->open_batches = 0;
+	push(receiver, message);
+	return RC_OK;
+}
+
+int receiver_batch(struct receiver *receiver, const uint8_t *batch, size_t len, struct err *err)
+{
+	struct message *message;
+
+	if (receiver->open_epoch == 0)
+		return err_set(err, RC_INVALID, "a batch outside of an epoch");
+	message = message_new(receiver, BATCH, receiver->open_epoch, len);
+	if (message == NULL)
+		return err_nomem(err, "a batch");
+	memcpy(message->batch, batch, len);
+	receiver->open_batches++;
+	receiver->queued += len;
+	push(receiver, message);
+	return RC_OK;
+}
+
+int receiver_end(struct receiver *receiver, uint64_t epoch, const struct receiver_commit *commit, struct err *err)
+{
+	struct message *message;
+
+	if (epoch == 0 || epoch != receiver->open_epoch)
+		return err_set(err, RC_INVALID, "commit of epoch %llu inside epoch %llu", (unsigned long long)epoch,
+			       (unsigned long long)receiver->open_epoch);
+	if (commit->batches != receiver->open_batches)
+		return err_set(err, RC_INVALID, "epoch %llu has %llu batches, its commit says %llu", (unsigned long long)epoch,
+			       (unsigned long long)receiver->open_batches, (unsigned long long)commit->batches);
+	message = message_new(receiver, END, epoch, 0);
+	if (message == NULL)
+		return err_nomem(err, "a commit");
+	message->commit = *commit;
+	message->arrived_ns = clock_now_ns();
+	receiver->open_epoch = 0;
+	push(receiver, message);
+	return RC_OK;
+}
+
+/* Removes the messages of the epoch whose end did not arrive: they are the last ones of the queue. */
+static void cut_open_epoch(struct receiver *receiver)
+{
+	struct message **at = &receiver->head, *message;
+
+	while (*at != NULL && (*at)->epoch != receiver->open_epoch)
+		at = &(*at)->next;
+	message = *at;
+	*at = NULL;
+	receiver->tail = at;
+	while (message != NULL) {
+		struct message *next = message->next;
+
+		message_done(message);
+		message = next;
+	}
+	receiver->open_epoch = 0;
+}
+
+void receiver_drop(struct receiver *receiver, void (*on_idle)(void *owner))
+{
+	if (receiver->open_epoch != 0)
+		cut_open_epoch(receiver);
+	receiver->on_idle = on_idle;
+	receiver->dropping = true;
+	pump(receiver);
+}
+
+size_t receiver_queued(const struct receiver *receiver)
+{
+	return receiver->queued;
+}
+
+void receiver_close(struct receiver *receiver, void (*on_closed)(void *owner))
+{
+	if (receiver->closing)
+		return;
+	receiver->closing = true;
+	receiver->on_closed = on_closed;
+	receiver->deaf = true;
+	receiver->open_epoch = 0;
+	pump(receiver);
+}

@@ -1,0 +1,48 @@
+/*
+ * The receiver: epochs as they come in, decoded on worker threads, committed in order.
+ *
+ * Messages are queued and dealt with in their order: an epoch begins when the one before is committed; batches of a checkpoint are decoded side by
+ * side, those of a first copy one by one (a page may come twice); a commit waits for its batches. Memory for queued messages is bounded by the credit
+ * that the owner grants: on_consumed() tells what may be granted again. All functions are the loop thread's.
+ */
+#ifndef REPLICA_RECEIVER_H
+#define REPLICA_RECEIVER_H
+
+#include "replica/image.h"
+
+#include <uv.h>
+
+struct receiver;
+
+struct receiver_commit {
+	uint64_t batches, pages, hash;
+	uint32_t device_state_len;
+};
+
+struct receiver_ops {
+	void (*on_committed)(void *owner, uint64_t epoch, uint64_t took_ns); /* since the commit message arrived */
+	void (*on_fault)(void *owner, uint64_t epoch, const struct err *err); /* the epoch is dropped, and what follows ignored until receiver_drop() */
+	void (*on_consumed)(void *owner, size_t bytes);
+};
+
+/* `image` stays the caller's and outlives the receiver. */
+int receiver_create(struct receiver **receiver, uv_loop_t *loop, struct image *image, const struct receiver_ops *ops,
+		    void *owner, struct err *err);
+
+/* Messages; an error is the peer's breach of the protocol. `batch` is copied. */
+int receiver_begin(struct receiver *receiver, uint64_t epoch, bool first_copy, struct err *err);
+int receiver_batch(struct receiver *receiver, const uint8_t *batch, size_t len, struct err *err);
+int receiver_end(struct receiver *receiver, uint64_t epoch, const struct receiver_commit *commit, struct err *err);
+
+/*
+ * No more is coming (connection lost, takeover): whole epochs are still committed, the half-received one is dropped; on_idle (may be NULL) is called when
+ * that is done, at once if it is already.
+ */
+void receiver_drop(struct receiver *receiver, void (*on_idle)(void *owner));
+
+/* Encoded bytes waiting. */
+size_t receiver_queued(const struct receiver *receiver);
+
+void receiver_close(struct receiver *receiver, void (*on_closed)(void *owner));
+
+#endif

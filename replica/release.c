@@ -1,0 +1,216 @@
+/*
+ * Theory of operation
+ *
+ * Each round asks query-migrate, then query-status, with ids of that round, and decides when both
+ * are answered. The order matters: a migration seen as over and a guest seen running *after that*
+ * is a guest that stays running.
+ *
+ * Telling once is not enough. Between the end of the first copy and COLO's start QEMU resets its
+ * failover state (colo_process_checkpoint), and a command that came just before is forgotten while
+ * the guest waits for it; so as long as QEMU says that it is in COLO, it is told again. Told twice,
+ * it answers with an error and nothing happens.
+ *
+ * The agent may have died in the middle of writing a command. 0xff makes QEMU's JSON parser forget
+ * what it has (docs/interop/qmp-spec, "Forcing the JSON parser into known-good state"), at the
+ * price of one error reply without an id.
+ */
+#include "replica/release.h"
+
+#include "appliance/base/clock.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+static bool one_of(const char *word, const char *const *words, size_t count)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		if (strcmp(word, words[i]) == 0)
+			return true;
+	}
+	return false;
+}
+#define ONE_OF(word, words) one_of(word, words, sizeof(words) / sizeof((words)[0]))
+
+enum release_verdict release_decide(const char *migration, const char *status)
+{
+	/*
+	 * Migrations that do not come back; and what a guest is in while COLO holds it or has not
+	 * begun.
+	 */
+	static const char *const over[] = { "", "none", "completed", "failed", "cancelled" };
+	static const char *const held[] = { "running", "colo", "finish-migrate", "suspended" };
+	static const char *const passing[] = { "colo", "finish-migrate" };
+
+	if (strcmp(migration, "colo") == 0)
+		return ONE_OF(status, held) ? RELEASE_TELL : RELEASE_LEAVE;
+	if (!ONE_OF(migration, over) || ONE_OF(status, passing))
+		return RELEASE_WAIT;
+	return RELEASE_DONE;
+}
+
+static void say(struct release *release, const char *text)
+{
+	size_t len = strlen(text);
+
+	if (release->out_sent == release->out_len)
+		release->out_sent = release->out_len = 0;
+	if (len > sizeof(release->out) - release->out_len)
+		return; /* QEMU reads nothing: what waits already says the same */
+	memcpy(release->out + release->out_len, text, len);
+	release->out_len += len;
+}
+
+static void tell(struct release *release)
+{
+	say(release, RELEASE_COMMAND);
+	release->told++;
+}
+
+static void ask(struct release *release, uint64_t now_ns)
+{
+	char text[160];
+
+	release->round++;
+	release->asked_ns = now_ns;
+	release->have_migration = release->have_status = false;
+	(void)snprintf(text, sizeof(text),
+		       "{\"execute\":\"query-migrate\",\"id\":\"us-guardian-m%u\"}\n"
+		       "{\"execute\":\"query-status\",\"id\":\"us-guardian-s%u\"}\n",
+		       release->round, release->round);
+	say(release, text);
+}
+
+void release_begin(struct release *release, int qmp_fd, bool held, uint64_t now_ns)
+{
+	memset(release, 0, sizeof(*release));
+	release->fd = qmp_fd;
+	release->held = held;
+	release->started_ns = now_ns;
+	qmp_scan_init(&release->scan);
+	say(release, "\xff\n");
+	if (held)
+		tell(release);
+	ask(release, now_ns);
+}
+
+bool release_wants_to_write(const struct release *release)
+{
+	return release->out_sent < release->out_len;
+}
+
+static bool write_out(struct release *release)
+{
+	ssize_t r;
+
+	while (release_wants_to_write(release)) {
+		r = send(release->fd, release->out + release->out_sent,
+			 release->out_len - release->out_sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (r < 0 && errno != EINTR)
+			return errno == EAGAIN;
+		if (r > 0)
+			release->out_sent += (size_t)r;
+	}
+	return true;
+}
+
+static void take_reply(struct release *release)
+{
+	struct qmp_scan_reply reply;
+	char expected[QMP_SCAN_WORD_MAX];
+
+	qmp_scan_reply(release->scan.text, release->scan.len, &reply);
+	if (!reply.returned)
+		return;
+	(void)snprintf(expected, sizeof(expected), "us-guardian-m%u", release->round);
+	if (strcmp(reply.id, expected) == 0) {
+		release->have_migration = true;
+		memcpy(release->migration, reply.status, sizeof(release->migration));
+	}
+	(void)snprintf(expected, sizeof(expected), "us-guardian-s%u", release->round);
+	if (strcmp(reply.id, expected) == 0) {
+		release->have_status = true;
+		memcpy(release->status, reply.status, sizeof(release->status));
+	}
+}
+
+/* False when the connection is over. */
+static bool read_in(struct release *release)
+{
+	uint8_t bytes[4096];
+	const uint8_t *at;
+	size_t left;
+	ssize_t r;
+
+	for (;;) {
+		r = recv(release->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r <= 0)
+			return r < 0 && errno == EAGAIN;
+		at = bytes;
+		left = (size_t)r;
+		while (qmp_scan_feed(&release->scan, &at, &left))
+			take_reply(release);
+	}
+}
+
+static bool passed(uint64_t since_ns, uint64_t now_ns, uint64_t ms)
+{
+	return now_ns - since_ns >= ms * CLOCK_NS_PER_MS;
+}
+
+/* With both answers of this round. */
+static void act(struct release *release, uint64_t now_ns)
+{
+	release->answered = true;
+	switch (release_decide(release->migration, release->status)) {
+	case RELEASE_DONE:
+		release->end = RELEASE_RUNS;
+		return;
+	case RELEASE_LEAVE:
+		/* In a held checkpoint the guest was told already, and may not have moved yet. */
+		if (!release->held)
+			release->end = RELEASE_LEFT;
+		break;
+	case RELEASE_TELL:
+		tell(release);
+		break;
+	case RELEASE_WAIT:
+		break;
+	}
+	if (release->end == RELEASE_GOING)
+		ask(release, now_ns);
+}
+
+enum release_end release_step(struct release *release, uint64_t now_ns)
+{
+	if (release->end != RELEASE_GOING)
+		return release->end;
+	if (!write_out(release) || !read_in(release)) {
+		release->end = RELEASE_QEMU_GONE;
+		return release->end;
+	}
+	if (release->have_migration && release->have_status) {
+		if (passed(release->asked_ns, now_ns, RELEASE_ROUND_MS) || release->told == 0 ||
+		    release_decide(release->migration, release->status) == RELEASE_DONE)
+			act(release, now_ns);
+	} else if (passed(release->asked_ns, now_ns, RELEASE_ANSWER_MS)) {
+		if (release->held)
+			tell(release);
+		ask(release, now_ns);
+	}
+	if (release->end == RELEASE_GOING &&
+	    passed(release->started_ns, now_ns, RELEASE_LIMIT_MS)) {
+		/* Nothing is known: rather a guest that runs than one that nobody frees. */
+		if (!release->answered)
+			tell(release);
+		release->end = RELEASE_GAVE_UP;
+	}
+	if (!write_out(release))
+		release->end = RELEASE_QEMU_GONE;
+	return release->end;
+}

@@ -1,0 +1,257 @@
+#include "replica/reservation.h"
+
+#include "appliance/base/mem.h"
+
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+void reservation_free(struct reservation *reservation)
+{
+	cmdline_spec_free(&reservation->spec);
+	*reservation = (struct reservation){ 0 };
+}
+
+int reservation_derive(struct reservation *reservation, const struct cmdline *cmdline,
+		       const struct precheck_facts *facts, char *const *arguments, struct err *err)
+{
+	struct reservation *r = reservation;
+
+	*r = (struct reservation){ .cpus = facts->cpus, .memory_bytes = facts->memory_bytes };
+	(void)snprintf(r->version, sizeof(r->version), "%u.%u.%u", facts->major, facts->minor,
+		       facts->micro);
+	memcpy(r->package, facts->package, sizeof(r->package));
+	memcpy(r->machine, facts->machine, sizeof(r->machine));
+	(void)snprintf(r->spec.accel, sizeof(r->spec.accel), "%s", facts->kvm ? "kvm" : "tcg");
+	if (arguments != NULL)
+		return cmdline_override(&r->spec, arguments, facts->machine, facts->default_ram_id,
+					facts->memory_bytes, err);
+	return cmdline_derive(&r->spec, cmdline, facts->machine, facts->default_ram_id,
+			      facts->memory_bytes, err);
+}
+
+/* Writing -------------------------------------------------------------------------------------- */
+
+static bool add_spec(cJSON *root, const struct cmdline_spec *spec)
+{
+	cJSON *arguments = cJSON_AddArrayToObject(root, "arguments");
+	cJSON *backends = cJSON_AddArrayToObject(root, "backends");
+	bool done = arguments != NULL && backends != NULL;
+
+	for (size_t i = 0; i < spec->args.count && done; i++)
+		done = cJSON_AddItemToArray(arguments, cJSON_CreateString(spec->args.args[i]));
+	for (size_t i = 0; i < spec->nbackends && done; i++) {
+		cJSON *backend = cJSON_CreateObject();
+
+		done = cJSON_AddItemToArray(backends, backend) &&
+		       cJSON_AddStringToObject(backend, "name", spec->backends[i].name) != NULL &&
+		       cJSON_AddNumberToObject(backend, "bytes",
+					       (double)spec->backends[i].bytes) != NULL;
+	}
+	return done && cJSON_AddStringToObject(root, "accel", spec->accel) != NULL;
+}
+
+/* Takes `root` over. */
+static int print(cJSON *root, bool complete, struct buf *json, struct err *err)
+{
+	char *text = complete ? cJSON_PrintUnformatted(root) : NULL;
+	size_t len = text != NULL ? strlen(text) : 0;
+	int rc = RC_OK;
+
+	if (text == NULL)
+		rc = err_nomem(err, "JSON");
+	else if (len >= RESERVATION_JSON_MAX)
+		rc = err_set(err, RC_LIMIT, "a reservation of %zu bytes; the most is %zu", len,
+			     RESERVATION_JSON_MAX - 1);
+	else if (!buf_append(json, text, len))
+		rc = err_nomem(err, "JSON");
+	cJSON_free(text);
+	cJSON_Delete(root);
+	return rc;
+}
+
+int reservation_to_json(const struct reservation *reservation, struct buf *json, struct err *err)
+{
+	const struct reservation *r = reservation;
+	cJSON *root = cJSON_CreateObject();
+	cJSON *qemu = cJSON_AddObjectToObject(root, "qemu");
+	bool done = qemu != NULL && cJSON_AddStringToObject(qemu, "version", r->version) != NULL &&
+		    cJSON_AddStringToObject(qemu, "package", r->package) != NULL &&
+		    cJSON_AddStringToObject(root, "machine", r->machine) != NULL &&
+		    cJSON_AddNumberToObject(root, "cpus", r->cpus) != NULL &&
+		    cJSON_AddNumberToObject(root, "memory_bytes", (double)r->memory_bytes) != NULL &&
+		    add_spec(root, &r->spec);
+
+	return print(root, done, json, err);
+}
+
+int reservation_answer(struct buf *json, const char *error, const char *image, struct err *err)
+{
+	cJSON *root = cJSON_CreateObject();
+	bool done = cJSON_AddBoolToObject(root, "ok", error == NULL) != NULL &&
+		    cJSON_AddStringToObject(root, "image", image) != NULL;
+
+	if (done && error != NULL)
+		done = cJSON_AddStringToObject(root, "error", error) != NULL;
+	return print(root, done, json, err);
+}
+
+/* Reading -------------------------------------------------------------------------------------- */
+
+/* A whole number from `least` to `most` (below 2^53, where doubles are exact). */
+static int get_number(const cJSON *object, const char *key, uint64_t least, uint64_t most,
+		      uint64_t *number, struct err *err)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+
+	if (!cJSON_IsNumber(item))
+		return err_set(err, RC_INVALID, "%s: a number is missing", key);
+	if (!(item->valuedouble >= (double)least && item->valuedouble <= (double)most) ||
+	    item->valuedouble != floor(item->valuedouble))
+		return err_set(err, RC_INVALID, "%s: not a whole number from %llu to %llu", key,
+			       (unsigned long long)least, (unsigned long long)most);
+	*number = (uint64_t)item->valuedouble;
+	return RC_OK;
+}
+
+/* A string that fits and is fit for a log line. */
+static int get_text(const cJSON *object, const char *key, char *text, size_t size, struct err *err)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+	size_t len;
+
+	if (!cJSON_IsString(item))
+		return err_set(err, RC_INVALID, "%s: a string is missing", key);
+	len = strlen(item->valuestring);
+	if (len >= size)
+		return err_set(err, RC_LIMIT, "%s: longer than %zu", key, size - 1);
+	for (size_t i = 0; i < len; i++) {
+		if ((unsigned char)item->valuestring[i] < 0x20 || item->valuestring[i] == 0x7f)
+			return err_set(err, RC_INVALID, "%s: a control character", key);
+	}
+	memcpy(text, item->valuestring, len + 1);
+	return RC_OK;
+}
+
+static int get_arguments(const cJSON *root, struct cmdline *args, struct err *err)
+{
+	const cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "arguments"), *item;
+	int rc = RC_OK;
+
+	if (!cJSON_IsArray(list))
+		return err_set(err, RC_INVALID, "arguments: a list is missing");
+	cJSON_ArrayForEach(item, list) {
+		if (!cJSON_IsString(item))
+			return err_set(err, RC_INVALID, "arguments[%zu]: not a string", args->count);
+		rc = cmdline_add(args, item->valuestring, err);
+		if (rc != RC_OK)
+			return rc;
+	}
+	return rc;
+}
+
+static int get_backend(const cJSON *item, struct cmdline_spec *spec, uint64_t *total,
+		       struct err *err)
+{
+	struct image_shared *backend = &spec->backends[spec->nbackends];
+	int rc;
+
+	if (spec->nbackends == CMDLINE_BACKENDS_MAX)
+		return err_set(err, RC_LIMIT, "more than %d", CMDLINE_BACKENDS_MAX);
+	*backend = (struct image_shared){ .bytes = 0 };
+	rc = get_text(item, "name", backend->name, sizeof(backend->name), err);
+	if (rc == RC_OK)
+		rc = get_number(item, "bytes", LAYOUT_PAGE, LAYOUT_BYTES_MAX - *total, &backend->bytes,
+				err);
+	if (rc != RC_OK)
+		return rc;
+	if (backend->bytes % LAYOUT_PAGE != 0)
+		return err_set(err, RC_INVALID, "bytes: not a whole number of pages");
+	if (!cmdline_is_backend_name(backend->name))
+		return err_set(err, RC_INVALID, "name: not a memory backend's");
+	for (size_t i = 0; i < spec->nbackends; i++) {
+		if (strcmp(spec->backends[i].name, backend->name) == 0)
+			return err_set(err, RC_INVALID, "name: \"%.64s\" comes twice", backend->name);
+	}
+	*total += backend->bytes;
+	spec->nbackends++;
+	return RC_OK;
+}
+
+static int get_backends(const cJSON *root, struct cmdline_spec *spec, struct err *err)
+{
+	const cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "backends"), *item;
+	uint64_t total = 0;
+
+	if (!cJSON_IsArray(list) || list->child == NULL)
+		return err_set(err, RC_INVALID, "backends: a list is missing, or empty");
+	cJSON_ArrayForEach(item, list) {
+		if (get_backend(item, spec, &total, err) != RC_OK)
+			return err_prefix(err, "backends[%zu]: ", spec->nbackends);
+	}
+	return RC_OK;
+}
+
+static int get_spec(const cJSON *root, struct cmdline_spec *spec, struct err *err)
+{
+	int rc = get_arguments(root, &spec->args, err);
+
+	if (rc == RC_OK)
+		rc = get_backends(root, spec, err);
+	if (rc == RC_OK)
+		rc = get_text(root, "accel", spec->accel, sizeof(spec->accel), err);
+	if (rc == RC_OK && strcmp(spec->accel, "kvm") != 0 && strcmp(spec->accel, "tcg") != 0)
+		rc = err_set(err, RC_INVALID, "accel: neither kvm nor tcg");
+	if (rc == RC_OK && cmdline_check(spec, err) != RC_OK)
+		rc = err_prefix(err, "arguments: ");
+	return rc;
+}
+
+static int get_all(const cJSON *root, struct reservation *r, struct err *err)
+{
+	const cJSON *qemu = cJSON_GetObjectItemCaseSensitive(root, "qemu");
+	uint64_t cpus = 0;
+	int rc;
+
+	if (!cJSON_IsObject(root) || !cJSON_IsObject(qemu))
+		return err_set(err, RC_INVALID, "qemu: an object is missing");
+	rc = get_text(qemu, "version", r->version, sizeof(r->version), err);
+	if (rc == RC_OK)
+		rc = get_text(qemu, "package", r->package, sizeof(r->package), err);
+	if (rc == RC_OK)
+		rc = get_text(root, "machine", r->machine, sizeof(r->machine), err);
+	if (rc == RC_OK)
+		rc = get_number(root, "cpus", 1, RESERVATION_CPUS_MAX, &cpus, err);
+	if (rc == RC_OK)
+		rc = get_number(root, "memory_bytes", 0, LAYOUT_BYTES_MAX, &r->memory_bytes, err);
+	if (rc == RC_OK)
+		rc = get_spec(root, &r->spec, err);
+	r->cpus = (uint32_t)cpus;
+	return rc;
+}
+
+int reservation_from_json(struct reservation *reservation, const uint8_t *json, size_t len,
+			  struct err *err)
+{
+	const char *text = (const char *)json, *end = NULL;
+	cJSON *root;
+	int rc;
+
+	*reservation = (struct reservation){ 0 };
+	if (len > RESERVATION_JSON_MAX)
+		return err_set(err, RC_LIMIT, "a reservation of %zu bytes", len);
+	/* cJSON turns an escaped NUL into the end of a string: what follows would silently be lost. */
+	if (memmem(json, len, "\\u0000", 6) != NULL || memchr(json, 0, len) != NULL)
+		return err_set(err, RC_INVALID, "a NUL in a reservation");
+	root = cJSON_ParseWithLengthOpts(text, len, &end, false);
+	if (root == NULL || end != text + len) {
+		cJSON_Delete(root);
+		return err_set(err, RC_INVALID, "a reservation that is not JSON");
+	}
+	rc = get_all(root, reservation, err);
+	if (rc != RC_OK)
+		(void)err_prefix(err, "reservation: ");
+	cJSON_Delete(root);
+	return rc;
+}

@@ -1,0 +1,134 @@
+"""What the rows of the benchmark share: medians, the events of a QEMU, how far along we are, and the name of the machine."""
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import lab  # noqa: E402
+
+# The load of every row with a guest: about 500 dirty pages for each checkpoint of 100 ms.
+DIRTY_PER_S = 5000
+INTERVAL_MS = 100
+
+
+class Unmeasured(Exception):
+    """A row that could not be measured at all, and why."""
+
+
+def program(name):
+    path = os.path.join(lab.BUILD, 'bench', name)
+    if not os.path.exists(path):
+        raise Unmeasured(f'{os.path.relpath(path, lab.TREE)} is missing: make bench-programs')
+    return path
+
+
+def say(text):
+    print(f'  {text}', flush=True)
+
+
+def ms(value):
+    return f'{value:.2f} ms'
+
+
+def summary(samples):
+    """Median, p99 and number; of at least one sample."""
+    ordered = sorted(samples)
+    return {'median': round(statistics.median(ordered), 3), 'p99': round(ordered[(len(ordered) - 1) * 99 // 100], 3),
+            'max': round(ordered[-1], 3), 'count': len(ordered)}
+
+
+def run_json(command, timeout=120):
+    """The JSON objects that a program prints, one per line."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout)
+    if done.returncode != 0:
+        raise Unmeasured(f'{os.path.basename(command[0])} ended with {done.returncode}: {done.stderr.strip()[-400:]}')
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{')]
+
+
+def machine():
+    """What the numbers of a run depend on."""
+    model, flags = 'unknown', ''
+    with open('/proc/cpuinfo') as f:
+        for line in f:
+            key, _, value = line.partition(':')
+            if key.strip() == 'model name':
+                model = value.strip()
+            elif key.strip() == 'flags':
+                flags = value
+    return {'processor': model, 'processors': os.cpu_count(), 'aes_ni': ' aes ' in flags, 'kernel': os.uname().release,
+            'accelerator': 'tcg', 'load_before': round(os.getloadavg()[0], 2)}
+
+
+class Monitor:
+    """A QMP connection of ours to a QEMU, beside whoever else has one: its commands, and how long the guest stands."""
+
+    def __init__(self, path, timeout=20):
+        self.sock = socket.socket(socket.AF_UNIX)
+        lab.wait_for(f'QMP at {path}', lambda: self.sock.connect_ex(path) == 0, timeout)
+        self.buffer, self.pauses, self.stopped = b'', [], None
+        self.line(timeout)
+        self('qmp_capabilities')
+
+    def line(self, timeout):
+        """The next line of QEMU's, None when the time is over."""
+        end = time.monotonic() + timeout
+        while b'\n' not in self.buffer:
+            left = end - time.monotonic()
+            if left <= 0:
+                return None
+            self.sock.settimeout(left)
+            try:
+                data = self.sock.recv(65536)
+            except TimeoutError:
+                return None
+            if not data:
+                raise Unmeasured('QEMU has ended')
+            self.buffer += data
+        line, self.buffer = self.buffer.split(b'\n', 1)
+        return json.loads(line)
+
+    def note(self, message):
+        """STOP and RESUME carry QEMU's own clock, to the microsecond."""
+        stamp = message['timestamp']
+        at_ms = stamp['seconds'] * 1e3 + stamp['microseconds'] / 1e3
+        if message['event'] == 'STOP':
+            self.stopped = at_ms
+        elif message['event'] == 'RESUME' and self.stopped is not None:
+            self.pauses.append(at_ms - self.stopped)
+            self.stopped = None
+
+    def __call__(self, command, **arguments):
+        self.sock.sendall(json.dumps({'execute': command, 'arguments': arguments}).encode() + b'\n')
+        while True:
+            reply = self.line(20)
+            if reply is None:
+                raise Unmeasured(f'QEMU does not answer {command}')
+            if 'event' in reply:
+                self.note(reply)
+            elif 'error' in reply:
+                raise Unmeasured(f"{command}: {reply['error']['desc']}")
+            elif 'return' in reply:
+                return reply['return']
+
+    def watch(self, checkpoints, timeout, progress=lambda count: None):
+        """The pauses of the next checkpoints, in ms. `progress` hears how many there are."""
+        self('query-status')                    # so that older events have been read
+        self.pauses, self.stopped = [], None
+        start, told = time.monotonic(), 0
+        while len(self.pauses) < checkpoints:
+            message = self.line(max(0.0, start + timeout - time.monotonic()))
+            if message is None:
+                raise Unmeasured(f'only {len(self.pauses)} of {checkpoints} checkpoints in {timeout} s')
+            if 'event' in message:
+                self.note(message)
+            if len(self.pauses) != told:
+                told = len(self.pauses)
+                progress(told)
+        return self.pauses
+
+    def close(self):
+        self.sock.close()

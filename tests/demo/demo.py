@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""The demo: a virtual machine at site A is killed and goes on at site B, told in a screenful with times; figures in build/demo.json."""
+import json
+import os
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import lab  # noqa: E402
+
+SECONDS_PROTECTED = 10
+TERMINAL = sys.stdout.isatty()
+BOLD, DIM, GREEN, OFF = ('\033[1m', '\033[2m', '\033[32m', '\033[0m') if TERMINAL else ('', '', '', '')
+
+
+class Story:
+    """Numbered steps with the time since the start."""
+
+    def __init__(self):
+        self.start, self.step = time.monotonic(), 0
+
+    def tell(self, text):
+        self.step += 1
+        print(f'{DIM}{time.monotonic() - self.start:6.1f} s{OFF}  {BOLD}{self.step}.{OFF} {text}', flush=True)
+
+    def add(self, text):
+        print(f'             {text}', flush=True)
+
+    def bar(self, share, text):
+        if TERMINAL:
+            filled = int(share * 30)
+            print(f'\r             [{"#" * filled}{"." * (30 - filled)}] {text}\033[K', end='' if share < 1 else '\n', flush=True)
+
+
+class Counter(threading.Thread):
+    """A client that counts: each answer it got is a promise of the service."""
+
+    def __init__(self, world):
+        super().__init__(daemon=True)
+        self.world, self.answers, self.gaps, self.stopping = world, [], [], False
+        self.connections = 0
+
+    def run(self):
+        while not self.stopping:
+            try:
+                with self.world.connect(timeout=1.0) as connection:
+                    self.connections += 1
+                    while not self.stopping:
+                        answer = self.world.ask('inc', 1.0, connection)
+                        if answer is None:
+                            break
+                        self.answers.append((time.monotonic(), int(answer)))
+                        time.sleep(0.005)
+            except OSError:
+                time.sleep(0.02)
+
+    def last(self):
+        return self.answers[-1] if self.answers else (0.0, 0)
+
+
+def first_copy(world, story):
+    while True:
+        status = world.status('primary')
+        sync = status.get('initial_sync', {})
+        total = sync.get('total_bytes', 0)
+        if total:
+            story.bar(min(0.99, sync['done_bytes'] / total), f"{sync['done_bytes'] / 2**20:.0f} of {total / 2**20:.0f} MiB")
+        if status.get('state') == 'protected':
+            break
+        if not world.agent.running() or status.get('state') == 'refused':
+            raise SystemExit(f'demo: the agent says {status}\n{world.logs()}')
+        time.sleep(0.05)
+    story.bar(1, f"{sync['total_bytes'] / 2**20:.0f} MiB at {sync.get('mib_s', 0):.0f} MiB/s")
+    return world.status('primary')
+
+
+def main():
+    story = Story()
+    with lab.Lab(dirty=500) as world:
+        story.tell('Two sites and a client, each in a network namespace of its own. A VM boots at site A (256 MiB, QEMU/TCG).')
+        world.start_guest()
+        counter = Counter(world)
+        counter.start()
+        lab.wait_for('the first answers', lambda: counter.last()[1] > 10)
+        story.tell('A client counts in it over TCP: every answer is the next number.')
+
+        world.start_appliance()
+        world.start_agent()
+        story.tell('The appliance starts at site B, the agent at site A; the first copy of the memory goes over TLS 1.3.')
+        status = first_copy(world, story)
+        sync = status['initial_sync']
+        story.add(f"{sync['total_bytes'] / 2**20:.0f} MiB of guest memory at {sync['mib_s']:.0f} MiB/s; the VM kept running.")
+
+        story.tell(f'Protected: a checkpoint every {status["interval_ms"]:.0f} ms. {SECONDS_PROTECTED} s of that, under load:')
+        for i in range(SECONDS_PROTECTED * 10):
+            time.sleep(0.1)
+            story.bar((i + 1) / (SECONDS_PROTECTED * 10), f"epoch {world.status('standby').get('epoch', 0):.0f}")
+        status = world.status('primary')
+        story.add(f"{status['epochs']:.0f} epochs; paused {status['pause_ms']['median']:.1f} ms (median), "
+                  f"{status['pause_ms']['p99']:.1f} ms (p99); {status['wire_ratio'] * 100:.1f} % of the dirty bytes travelled.")
+
+        killed = world.kill_site_a()
+        last_time, last_number = counter.last()
+        story.tell(f'Site A is killed: SIGKILL of QEMU and agent. The last answer was {last_number}.')
+        standby = world.wait_state('standby', 'serving')
+        story.tell(f"{GREEN}Site B serves{OFF}: silent for {standby['detect_ms']:.0f} ms, then running "
+                   f"{standby['activate_ms']:.1f} ms after the decision, from epoch {standby['resumed_epoch']:.0f}.")
+
+        lab.wait_for('answers from site B', lambda: counter.last()[0] > killed + 0.3, 60)
+        answers = [n for t, n in counter.answers if t > killed + 0.2]
+        outage = min(t for t, _ in counter.answers if t > killed + 0.2) - last_time
+        story.tell(f'The client counts on: {last_number} before, {answers[0]} after, {outage * 1000:.0f} ms in between '
+                   f'({"the same connection" if counter.connections == 1 else "reconnected"}).')
+        oracle = world.ask('sum')
+        story.add(f'The VM did not boot again: it goes on from memory (counter {answers[0]}, working set {oracle}).')
+        counter.stopping = True
+        counter.join()
+
+    result = {
+        'initial_sync_mib_s': sync['mib_s'], 'epochs': int(status['epochs']),
+        'pause_ms_median': status['pause_ms']['median'], 'pause_ms_p99': status['pause_ms']['p99'],
+        'wire_ratio': status['wire_ratio'], 'detect_ms': standby['detect_ms'], 'activate_ms': standby['activate_ms'],
+        'last_committed_epoch': int(status['epoch']), 'resumed_epoch': int(standby['resumed_epoch']),
+        'answers_before': last_number, 'first_answer_after': answers[0], 'client_outage_ms': round(outage * 1000, 1),
+    }
+    if answers[0] < 2 or result['resumed_epoch'] < result['last_committed_epoch']:
+        raise SystemExit(f'demo: the replica did not go on from the last committed epoch: {result}')
+    path = os.path.join(lab.BUILD, 'demo.json')
+    with open(path, 'w') as f:
+        json.dump(result, f, indent=2)
+        f.write('\n')
+    print(f'             figures: build/demo.json')
+
+
+if __name__ == '__main__':
+    main()

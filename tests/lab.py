@@ -1,0 +1,413 @@
+"""The lab: two sites and a client in network namespaces, with a real QEMU guest, for the system tests, the demo and the benchmarks.
+
+    client ──┐                       10.77.0.0/24: what the guest and its clients use
+    site A ──┼── bridge              guest 10.77.0.9, client 10.77.0.2
+    site B ──┘
+    site A ────── site B             10.78.0.0/24: the link between agent (.1) and appliance (.2)
+
+Everything is made by the lab and removed by it; processes are ended by their process ids. Works as root, and without root where user
+namespaces are allowed (start the script through tests/enter.sh).
+"""
+import contextlib
+import ctypes
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+TREE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.path.join(TREE, 'build')
+UNDERSTUDY = os.environ.get('UNDERSTUDY', os.path.join(BUILD, 'understudy'))
+QEMU_DIR = os.path.join(BUILD, 'qemu')
+QEMU = os.path.join(QEMU_DIR, 'qemu-system-x86_64')
+FIRMWARE = os.path.join(QEMU_DIR, 'firmware')
+KERNEL = os.path.join(BUILD, 'kernel', 'vmlinuz')
+INITRAMFS = os.path.join(BUILD, 'guest', 'initramfs.gz')
+GUEST_IP, CLIENT_IP, GUEST_PORT = '10.77.0.9', '10.77.0.2', 7000
+LINK_A, LINK_B, LINK_PORT = '10.78.0.1', '10.78.0.2', 7400
+MAC = '52:54:00:77:00:09'
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def wait_for(what, condition, timeout=30.0, step=0.01):
+    """Polls until condition() is true; its value. AssertionError naming `what` when the bounded wait is over."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f'waited {timeout:.0f} s in vain for: {what}')
+        time.sleep(step)
+
+
+class Namespace:
+    """A network namespace, held open by a descriptor."""
+
+    def __init__(self, name):
+        self.name = name
+        ready, tell = os.pipe()
+        wait, self.hold = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            for fd in range(3, 1024):               # nothing of the others' may be held here
+                if fd not in (tell, wait):
+                    with contextlib.suppress(OSError):
+                        os.close(fd)
+            if _libc.unshare(0x40000000) != 0:      # CLONE_NEWNET
+                os._exit(1)
+            os.write(tell, b'!')
+            os.close(tell)
+            os.read(wait, 1)                        # until the lab lets go
+            os._exit(0)
+        os.close(tell)
+        os.close(wait)
+        if os.read(ready, 1) != b'!':
+            raise RuntimeError('no network namespace: run as root, or through tests/enter.sh')
+        os.close(ready)
+        self.fd = os.open(f'/proc/{self.pid}/ns/net', os.O_RDONLY)
+        self.run('ip', 'link', 'set', 'lo', 'up')
+
+    def enter(self):
+        """For a child process, between fork and exec."""
+        if _libc.setns(self.fd, 0x40000000) != 0:
+            os._exit(126)
+
+    def run(self, *command):
+        subprocess.run(command, check=True, preexec_fn=self.enter, pass_fds=[self.fd], stdout=subprocess.DEVNULL)
+
+    def popen(self, command, **options):
+        return subprocess.Popen(command, preexec_fn=self.enter, pass_fds=[self.fd], **options)
+
+    @contextlib.contextmanager
+    def inside(self):
+        """The calling thread is in the namespace for a while."""
+        own = os.open('/proc/thread-self/ns/net', os.O_RDONLY)
+        try:
+            if _libc.setns(self.fd, 0x40000000) != 0:
+                raise OSError(ctypes.get_errno(), f'namespace {self.name}')
+            yield
+        finally:
+            _libc.setns(own, 0x40000000)
+            os.close(own)
+
+    def close(self):
+        os.close(self.fd)
+        os.close(self.hold)
+        os.waitpid(self.pid, 0)
+
+
+class Daemon:
+    """A process of the lab's own, with its log in a file."""
+
+    def __init__(self, namespace, command, log):
+        self.log = log
+        with open(log, 'ab') as out:
+            self.process = namespace.popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        self.pid = self.process.pid
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    def stop(self, timeout=10):
+        """SIGTERM; the exit status."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f'process {self.pid} did not end on SIGTERM; its log: {self.log}') from None
+
+    def signal(self, signum):
+        self.process.send_signal(signum)
+
+    def running(self):
+        return self.process.poll() is None
+
+    def text(self):
+        with open(self.log, errors='replace') as f:
+            return f.read()
+
+
+class Qmp:
+    """A blocking QMP client, for what a test asks of a QEMU itself."""
+
+    def __init__(self, path, timeout=20):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(timeout)
+        wait_for(f'QMP at {path}', lambda: self._connect(path), timeout)
+        self.file = self.sock.makefile('rw')
+        self.events = []
+        self.file.readline()
+        self('qmp_capabilities')
+
+    def _connect(self, path):
+        try:
+            self.sock.connect(path)
+            return True
+        except OSError:
+            return False
+
+    def __call__(self, command, **arguments):
+        self.file.write(json.dumps({'execute': command, 'arguments': arguments}) + '\n')
+        self.file.flush()
+        while True:
+            reply = json.loads(self.file.readline())
+            if 'event' in reply:
+                self.events.append(reply)
+            elif 'error' in reply:
+                raise RuntimeError(f"{command}: {reply['error']['desc']}")
+            else:
+                return reply['return']
+
+    def close(self):
+        self.file.close()
+        self.sock.close()
+
+
+class Lab:
+    """Two sites and a client. Use as a context manager."""
+
+    def __init__(self, memory_mib=256, dirty=500, working_set_mib=64, mode='service', machine='pc', cpus=1,
+                 primary=None, standby=None, instance=None, takeover='automatic', name='vm1'):
+        self.dir = tempfile.mkdtemp(prefix='understudy-lab-')
+        self.memory_mib, self.dirty, self.working_set_mib = memory_mib, dirty, working_set_mib
+        self.mode, self.machine, self.cpus, self.name = mode, machine, cpus, name
+        self.extra = {'primary': primary or {}, 'standby': standby or {}, 'instance': instance or {}}
+        self.takeover = takeover
+        self.daemons, self.namespaces = [], []
+        self.qemu = self.agent = self.appliance = None
+
+    # Network -----------------------------------------------------------------------------------------------------
+
+    def _namespace(self, name):
+        namespace = Namespace(name)
+        self.namespaces.append(namespace)
+        return namespace
+
+    def _network(self):
+        self.client, self.a, self.b = (self._namespace(n) for n in ('client', 'a', 'b'))
+        for site, link_ip, other in ((self.a, LINK_A, self.b), (self.b, LINK_B, self.a)):
+            side = site.name
+            self.client.run('ip', 'link', 'add', f'to-{side}', 'type', 'veth', 'peer', 'name', 'lan', 'netns', str(site.pid))
+            site.run('ip', 'link', 'add', 'br0', 'type', 'bridge', 'forward_delay', '0')
+            site.run('ip', 'tuntap', 'add', 'tap0', 'mode', 'tap')
+            for port in ('lan', 'tap0'):
+                site.run('ip', 'link', 'set', port, 'master', 'br0', 'up')
+            site.run('ip', 'link', 'set', 'br0', 'up')
+        self.client.run('ip', 'link', 'add', 'br0', 'type', 'bridge', 'forward_delay', '0')
+        for port in ('to-a', 'to-b'):
+            self.client.run('ip', 'link', 'set', port, 'master', 'br0', 'up')
+        self.client.run('ip', 'addr', 'add', f'{CLIENT_IP}/24', 'dev', 'br0')
+        self.client.run('ip', 'link', 'set', 'br0', 'up')
+        self.a.run('ip', 'link', 'add', 'wan', 'type', 'veth', 'peer', 'name', 'wan', 'netns', str(self.b.pid))
+        for site, ip in ((self.a, LINK_A), (self.b, LINK_B)):
+            site.run('ip', 'addr', 'add', f'{ip}/24', 'dev', 'wan')
+            site.run('ip', 'link', 'set', 'wan', 'up')
+
+    def cut_link(self):
+        self.a.run('ip', 'link', 'set', 'wan', 'down')
+
+    def mend_link(self):
+        self.a.run('ip', 'link', 'set', 'wan', 'up')
+
+    # Parts ---------------------------------------------------------------------------------------------------------
+
+    def __enter__(self):
+        try:
+            self._network()
+            subprocess.run([UNDERSTUDY, 'pki', f'{self.dir}/pki'], check=True, stdout=subprocess.DEVNULL)
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def daemon(self, namespace, command, log):
+        daemon = Daemon(namespace, command, self.path(log))
+        self.daemons.append(daemon)
+        return daemon
+
+    def qemu_command(self, qmp, serial):
+        append = (f'console=ttyS0 panic=-1 quiet understudy.ip={GUEST_IP}/24 understudy.mem={self.working_set_mib} '
+                  f'understudy.dirty={self.dirty} understudy.mode={self.mode}')
+        return [QEMU, '-machine', self.machine, '-accel', 'tcg', '-m', str(self.memory_mib), '-smp', str(self.cpus),
+                '-nodefaults', '-display', 'none', '-no-reboot', '-L', FIRMWARE, '-kernel', KERNEL, '-initrd', INITRAMFS,
+                '-append', append, '-serial', f'file:{serial}', '-qmp', f'unix:{qmp},server=on,wait=off',
+                '-qmp', f'unix:{qmp}.lab,server=on,wait=off',
+                '-netdev', 'tap,id=n0,ifname=tap0,script=no,downscript=no',
+                '-device', f'virtio-net-pci,netdev=n0,mac={MAC},romfile=']
+
+    def start_guest(self, wait=True):
+        self.qemu = self.daemon(self.a, self.qemu_command(self.path('vm.qmp'), self.path('console-a.log')), 'qemu-a.log')
+        if wait:
+            wait_for('the guest answers', lambda: self.ask('get', timeout=1), 60, 0.1)
+        return self.qemu
+
+    def write_config(self, role):
+        pki = self.path('pki')
+        config = {
+            'site': 'a' if role == 'primary' else 'b',
+            'http': {'listen': f'unix:{self.path(role)}.http'},
+            'tls': {'ca': f'{pki}/ca.crt', 'cert': f'{pki}/{role}.crt', 'key': f'{pki}/{role}.key'},
+            'link': {'heartbeat_ms': 50, 'detect_ms': 300},
+        }
+        instance = {'name': self.name}
+        if role == 'primary':
+            config['link']['connect'] = f'{LINK_B}:{LINK_PORT}'
+            instance['qmp'] = self.path('vm.qmp')
+            instance.update(self.extra['instance'])
+        else:
+            config['link']['listen'] = f'{LINK_B}:{LINK_PORT}'
+            config['state_dir'] = self.path('state-b')
+            config['memory_dir'] = self._memory_dir()
+            config['hypervisor'] = {'program': QEMU, 'firmware': FIRMWARE, 'accel': 'tcg'}
+            instance['takeover'] = self.takeover
+        config['instances'] = [instance]
+        for key, value in self.extra[role].items():
+            if isinstance(value, dict) and isinstance(config.get(key), dict):
+                config[key].update(value)
+            else:
+                config[key] = value
+        path = self.path(f'{role}.json')
+        with open(path, 'w') as f:
+            json.dump(config, f, indent=2)
+        return path
+
+    def _memory_dir(self):
+        path = os.path.join('/dev/shm', os.path.basename(self.dir))
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        return path
+
+    def start_agent(self):
+        self.agent = self.daemon(self.a, [UNDERSTUDY, 'primary', '--config', self.write_config('primary')], 'agent.log')
+        return self.agent
+
+    def start_appliance(self):
+        self.appliance = self.daemon(self.b, [UNDERSTUDY, 'standby', '--config', self.write_config('standby')], 'appliance.log')
+        return self.appliance
+
+    # Questions -----------------------------------------------------------------------------------------------------
+
+    def status(self, role):
+        """The instance's part of GET /v1/status, {} when the process does not answer."""
+        try:
+            return fetch_unix(self.path(f'{role}.http'), '/v1/status')['instances'][0]
+        except (OSError, ValueError, KeyError, IndexError):
+            return {}
+
+    def wait_state(self, role, *states, timeout=60.0):
+        try:
+            return wait_for(f'{role} is {" or ".join(states)}',
+                            lambda: (lambda s: s if s.get('state') in states else None)(self.status(role)), timeout)
+        except AssertionError as e:
+            raise AssertionError(f'{e}; it is {self.status(role)}\n{self.logs()}') from None
+
+    def ask(self, line, timeout=5.0, connection=None):
+        """One question to the guest's service over TCP; None when there is no answer."""
+        try:
+            with contextlib.ExitStack() as stack:
+                if connection is None:
+                    connection = stack.enter_context(self.connect(timeout))
+                connection.settimeout(timeout)
+                connection.sendall(line.encode() + b'\n')
+                answer = b''
+                while not answer.endswith(b'\n'):
+                    data = connection.recv(4096)
+                    if not data:
+                        return None
+                    answer += data
+                return answer.decode().strip()
+        except OSError:
+            return None
+
+    def connect(self, timeout=5.0):
+        """A TCP connection from the client's namespace to the guest's service."""
+        with self.client.inside():
+            sock = socket.socket()
+        sock.settimeout(timeout)
+        try:
+            sock.connect((GUEST_IP, GUEST_PORT))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def logs(self):
+        parts = []
+        for name in ('agent.log', 'appliance.log', 'qemu-a.log'):
+            if os.path.exists(self.path(name)):
+                with open(self.path(name), errors='replace') as f:
+                    parts.append(f'--- {name}\n' + ''.join(f.readlines()[-40:]))
+        return '\n'.join(parts)
+
+    # Ends ------------------------------------------------------------------------------------------------------------
+
+    def protect(self):
+        """Guest, appliance and agent, until the instance is protected."""
+        self.start_guest()
+        self.start_appliance()
+        self.start_agent()
+        self.wait_state('primary', 'protected')
+        return self.wait_state('standby', 'protected')
+
+    def kill_site_a(self):
+        """SIGKILL of everything there at once; the moment."""
+        now = time.monotonic()
+        for daemon in (self.agent, self.qemu):
+            if daemon is not None and daemon.running():
+                os.kill(daemon.pid, signal.SIGKILL)
+        for daemon in (self.agent, self.qemu):
+            if daemon is not None:
+                daemon.process.wait()
+        return now
+
+    def __exit__(self, *_):
+        for daemon in reversed(self.daemons):
+            daemon.kill()
+        end_descendants_of(self.dir)
+        for namespace in self.namespaces:
+            namespace.close()
+        shutil.rmtree(os.path.join('/dev/shm', os.path.basename(self.dir)), ignore_errors=True)
+        if os.environ.get('UNDERSTUDY_KEEP_LAB'):
+            print(f'lab kept: {self.dir}', file=sys.stderr)
+        else:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def end_descendants_of(directory):
+    """Ends what this lab's own processes left behind (the warm QEMU of a killed appliance): they name its directory."""
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with open(f'/proc/{pid}/cmdline', 'rb') as f:
+                command = f.read()
+        except OSError:
+            continue
+        if directory.encode() in command and int(pid) != os.getpid():
+            with contextlib.suppress(OSError):
+                os.kill(int(pid), signal.SIGKILL)
+
+
+def fetch_unix(path, target, body=None, timeout=2.0):
+    """A JSON document over HTTP on a unix socket."""
+    connection = http.client.HTTPConnection('localhost', timeout=timeout)
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(timeout)
+    try:
+        sock.connect(path)
+        connection.sock = sock
+        connection.request('GET' if body is None else 'POST', target, body=body)
+        return json.loads(connection.getresponse().read())
+    finally:
+        sock.close()

@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# Runs the parts of the tests that are named, after make has built them, and ends with one line that sums them up:
+#
+#   N passed, N failed[, N skipped]
+#
+# The exit status is 0 if nothing failed. Everything runs even if something before it failed; what a failing program
+# printed is shown. Files of the runs are in build/test.
+#
+# usage: tests/run.sh [unit] [fuzz] [system] [lint]      environment: SECONDS_PER_FUZZ (5)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+out=build/test
+mkdir -p "$out"
+passed=0 failed=0 skipped=0
+shown_lines=100 # of what a failing program printed
+
+# result STATUS LABEL [LOG]: one line for one program or check; on failure, its output.
+result() {
+	if (($1 == 0)); then
+		printf '  ok      %s\n' "$2"
+	else
+		printf '  FAILED  %s\n' "$2"
+		[[ -z ${3:-} ]] || head -n "$shown_lines" "$3" | sed 's/^/    | /'
+		[[ -z ${3:-} ]] || (($(wc -l <"$3") <= shown_lines)) || printf '    ... all of it is in %s\n' "$3"
+	fi
+}
+
+# Unit tests speak TAP. A program that ends badly without having reported a failure counts as one.
+run_unit() {
+	local program log status ok not_ok skip count=0 total
+	total=$(ls tests/unit/test_*.c 2>/dev/null | wc -l)
+	echo "unit tests: $total programs"
+	for program in tests/unit/test_*.c; do
+		[[ -f $program ]] || continue
+		program=$(basename "$program" .c)
+		log=$out/$program.log
+		status=0
+		count=$((count + 1))
+		CMOCKA_MESSAGE_OUTPUT=TAP UBSAN_OPTIONS=print_stacktrace=1 timeout 300 "build/unit/$program" \
+			>"$log" 2>&1 </dev/null || status=$?
+		skip=$(grep -cE '^(not )?ok .*# SKIP' "$log") || true
+		ok=$(grep -E '^ok ' "$log" | grep -vc '# SKIP') || true
+		not_ok=$(grep -E '^not ok ' "$log" | grep -vc '# SKIP') || true
+		((status == 0 || not_ok > 0)) || not_ok=1
+		if ((status == 0 && ok + skip == 0)); then
+			echo 'it ended well but reported no test' >>"$log"
+			status=1 not_ok=1
+		fi
+		passed=$((passed + ok)) failed=$((failed + not_ok)) skipped=$((skipped + skip))
+		result "$status" "[$count/$total] $program: $ok$( ((skip == 0)) || echo ", $skip skipped")" "$log"
+	done
+}
+
+# Each target runs for some seconds from its seeds and what earlier runs found (build/test/corpus); as many at a time
+# as there are processors.
+run_fuzz() {
+	local target log seeds
+	echo "fuzz targets: $(ls tests/fuzz/fuzz_*.c 2>/dev/null | wc -l), ${SECONDS_PER_FUZZ:=5} s each"
+	for target in tests/fuzz/fuzz_*.c; do
+		[[ -f $target ]] || continue
+		target=$(basename "$target" .c)
+		rm -f "$out/$target.status"
+		mkdir -p "$out/corpus/$target"
+		while (($(jobs -rp | wc -l) >= $(nproc))); do wait -n || true; done
+		(
+			seeds=tests/fuzz/corpus/${target#fuzz_}
+			[[ -d $seeds ]] || seeds=
+			status=0
+			timeout $((SECONDS_PER_FUZZ + 120)) "build/fuzz/$target" -max_total_time="$SECONDS_PER_FUZZ" -timeout=10 \
+				-rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix="$out/$target-" "$out/corpus/$target" $seeds \
+				>"$out/$target.log" 2>&1 </dev/null || status=$?
+			echo "$status" >"$out/$target.status"
+		) &
+	done
+	wait
+	for target in tests/fuzz/fuzz_*.c; do
+		[[ -f $target ]] || continue
+		target=$(basename "$target" .c)
+		log=$out/$target.log
+		tail -n 60 "$log" >"$log.end"
+		result "$(<"$out/$target.status")" \
+			"$target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs" "$log.end"
+		if (($(<"$out/$target.status") == 0)); then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+	done
+}
+
+# System tests report in JUnit's form, from which the numbers are taken.
+run_system() {
+	local report=$PWD/$out/system.xml status=0 tests failures errors skips
+	echo 'system tests'
+	rm -f "$report"
+	(cd tests/system && PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -v --tb=short -rs -p no:cacheprovider \
+		--junitxml="$report" .) || status=$?
+	if [[ ! -f $report ]]; then
+		failed=$((failed + 1))
+		return
+	fi
+	read -r tests failures errors skips < <(/usr/bin/python3 - "$report" <<-'END'
+		import sys, xml.etree.ElementTree as tree
+		suites = list(tree.parse(sys.argv[1]).getroot().iter('testsuite'))
+		print(*(sum(int(s.get(k, 0)) for s in suites) for k in ('tests', 'failures', 'errors', 'skipped')))
+	END
+	)
+	# Nothing failed, and yet pytest is not content: nothing was collected, or it was interrupted.
+	((status == 0 || failures + errors > 0)) || errors=1
+	failed=$((failed + failures + errors)) skipped=$((skipped + skips))
+	((tests <= failures + errors + skips)) || passed=$((passed + tests - failures - errors - skips))
+}
+
+run_lint() {
+	local check status
+	echo 'lint'
+	for check in clang-tidy cppcheck clang-format; do
+		status=0
+		env -u MAKEFLAGS -u MAKELEVEL make --no-print-directory -k -s "lint-$check" >"$out/$check.log" 2>&1 || status=$?
+		result "$status" "$check" "$out/$check.log"
+		if ((status == 0)); then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+	done
+}
+
+(($#)) || set -- unit fuzz system lint
+for part in "$@"; do
+	case $part in
+	unit | fuzz | system | lint) "run_$part" ;;
+	*) echo "run.sh: unknown part '$part'; known: unit, fuzz, system, lint" >&2 && exit 2 ;;
+	esac
+done
+printf '\n%d passed, %d failed%s\n' "$passed" "$failed" "$( ((skipped == 0)) || echo ", $skipped skipped")"
+((failed == 0))

@@ -1,0 +1,15 @@
+"""What the system tests share. Each test builds a lab of its own and leaves nothing behind; a missing part is a skip that names it."""
+import os
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import lab  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def parts():
+    for part, target in ((lab.UNDERSTUDY, 'make'), (lab.QEMU, 'make qemu'), (lab.KERNEL, 'make guest'), (lab.INITRAMFS, 'make guest')):
+        if not os.path.exists(part):
+            pytest.skip(f'{os.path.relpath(part, lab.TREE)} is missing: {target}')

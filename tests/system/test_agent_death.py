@@ -1,0 +1,111 @@
+"""The protected instance comes first: an agent that is killed or frozen, also inside a checkpoint, does not hold it up."""
+import json
+import select
+import signal
+import time
+
+import lab
+
+
+class Events:
+    """QEMU's STOP and RESUME events, as they come, on a QMP socket of the test's own."""
+
+    def __init__(self, world):
+        self.qmp = lab.Qmp(world.path('vm.qmp.lab'))
+        self.buffer = b''
+
+    def next(self, *names, timeout=10.0):
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            line, newline, rest = self.buffer.partition(b'\n')
+            if newline:
+                self.buffer = rest
+                event = json.loads(line)
+                if event.get('event') in names:
+                    stamp = event['timestamp']
+                    return event['event'], stamp['seconds'] * 1000 + stamp['microseconds'] / 1000
+            elif select.select([self.qmp.sock], [], [], 0.05)[0]:
+                self.buffer += self.qmp.sock.recv(65536)
+        raise AssertionError(f'no event {names} within {timeout} s')
+
+    def drain(self):
+        while select.select([self.qmp.sock], [], [], 0)[0]:
+            self.qmp.sock.recv(65536)
+        self.buffer = b''
+
+
+def strike_inside(world, events, strike):
+    """Strikes when a checkpoint has just stopped the guest. True when the guest was stopped by then, with the time until it ran again."""
+    events.drain()
+    _, stopped = events.next('STOP')
+    strike()
+    struck = time.time() * 1000
+    _, resumed = events.next('RESUME')
+    return resumed > struck, resumed - struck, resumed - stopped
+
+
+def hit_inside(world, events, strike, again, tries=40):
+    for _ in range(tries):
+        inside, took, _ = strike_inside(world, events, strike)
+        if inside:
+            return took
+        again()
+    raise AssertionError(f'in {tries} tries no strike fell into a checkpoint')
+
+
+def test_an_agent_killed_inside_a_checkpoint_leaves_the_instance_running_and_protects_it_again():
+    with lab.Lab(dirty=4000, takeover='manual') as world:
+        world.protect()
+        events = Events(world)
+
+        def again():
+            world.start_agent()
+            world.wait_state('primary', 'protected')
+
+        took = hit_inside(world, events, lambda: world.agent.kill(), again)
+        print(f'running again {took:.1f} ms after the kill')
+        assert world.ask('get') is not None
+        epoch = world.status('standby')['epoch']
+        again()
+        assert world.status('standby')['epoch'] > epoch
+        assert took < 1000
+
+
+def test_an_agent_killed_at_random_moments_never_stops_the_instance_for_long():
+    with lab.Lab(dirty=1000, takeover='manual') as world:
+        world.protect()
+        for i in range(8):
+            time.sleep(0.05 + 0.037 * i)
+            world.agent.kill()
+            assert world.ask('inc', 5) is not None, f'kill {i}: the instance does not answer\n{world.logs()}'
+            world.start_agent()
+            if i % 2:
+                world.wait_state('primary', 'copying', 'protected')
+            else:
+                world.wait_state('primary', 'protected')
+
+
+def test_a_frozen_agent_does_not_hold_the_instance():
+    with lab.Lab(dirty=4000, takeover='manual', instance={'checkpoint': {'pause_limit_ms': 200}}) as world:
+        world.protect()
+        events = Events(world)
+        took = hit_inside(world, events, lambda: world.agent.signal(signal.SIGSTOP), lambda: (
+            world.agent.signal(signal.SIGCONT), world.wait_state('primary', 'protected')))
+        print(f'running again {took:.1f} ms after the freeze')
+        assert world.ask('inc') is not None
+        world.agent.signal(signal.SIGCONT)
+        world.wait_state('primary', 'protected')
+
+
+def test_an_agent_that_is_asked_to_end_releases_the_instance_and_says_goodbye():
+    with lab.Lab() as world:
+        world.protect()
+        assert world.agent.stop() == 0
+        assert world.ask('inc') is not None
+        standby = world.wait_state('standby', 'unattended')
+        assert 'orderly' in standby['reason']
+        time.sleep(1)
+        assert world.status('standby')['state'] == 'unattended', 'a goodbye is no reason to take over'
+        world.start_agent()
+        world.wait_state('primary', 'protected')
+        world.wait_state('standby', 'protected')

@@ -1,0 +1,102 @@
+#include "net/address.h"
+
+#include <arpa/inet.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct err err;
+
+static void good(const char *text, const char *host, uint16_t port, const char *printed)
+{
+	struct sockaddr_storage numeric;
+	char out[ADDRESS_TEXT_MAX];
+	struct address address;
+
+	assert_int_equal(address_parse(&address, text, false, &err), RC_OK);
+	assert_string_equal(address.host, host);
+	assert_int_equal(address.port, port);
+	assert_int_equal(address_to_socket(&address, &numeric), printed != NULL);
+	if (printed != NULL) {
+		address_print(out, &numeric);
+		assert_string_equal(out, printed);
+	}
+}
+
+static void numbers_and_names_are_read(void **state)
+{
+	(void)state;
+	good("192.0.2.7:7400", "192.0.2.7", 7400, "192.0.2.7:7400");
+	good("[2001:db8::7]:1", "2001:db8::7", 1, "[2001:db8::7]:1");
+	good("[::]:65535", "::", 65535, "[::]:65535");
+	good("standby-2.example.org:7400", "standby-2.example.org", 7400, NULL);
+	good("my_host:1", "my_host", 1, NULL);
+}
+
+static void bad(const char *text, const char *complaint)
+{
+	struct address address;
+
+	assert_int_equal(address_parse(&address, text, false, &err), RC_INVALID);
+	if (strstr(err.text, complaint) == NULL)
+		fail_msg("\"%s\": \"%s\" does not say \"%s\"", text, err.text, complaint);
+}
+
+static void what_is_wrong_is_said(void **state)
+{
+	char long_name[ADDRESS_HOST_MAX + 10];
+
+	(void)state;
+	bad("", "no valid port");
+	bad("192.0.2.7", "no valid port");
+	bad("192.0.2.7:", "no valid port");
+	bad("192.0.2.7:0", "no valid port");
+	bad("192.0.2.7:65536", "no valid port");
+	bad("192.0.2.7:7400x", "no valid port");
+	bad("192.0.2.7:-1", "no valid port");
+	bad("2001:db8::7:7400", "needs brackets");
+	bad("[2001:db8::7:7400", "']'");
+	bad("[192.0.2.7]:7400", "not an IPv6 address");
+	bad("[x::y]:7400", "not an IPv6 address");
+	bad("[]:7400", "not an IPv6 address");
+	bad(":7400", "not a host's name");
+	bad("a b:7400", "not a host's name");
+	bad("-a:7400", "not a host's name");
+	memset(long_name, 'a', sizeof(long_name));
+	memcpy(long_name + ADDRESS_HOST_MAX + 1, ":7400", 6);
+	bad(long_name, "longer than");
+}
+
+static void any_port_is_for_those_who_ask_for_it(void **state)
+{
+	struct address address;
+
+	(void)state;
+	assert_int_equal(address_parse(&address, "127.0.0.1:0", true, &err), RC_OK);
+	assert_int_equal(address.port, 0);
+}
+
+static void an_unknown_family_is_printed_as_such(void **state)
+{
+	struct sockaddr_storage other = { .ss_family = AF_UNIX };
+	char out[ADDRESS_TEXT_MAX];
+
+	(void)state;
+	address_print(out, &other);
+	assert_string_equal(out, "?");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(numbers_and_names_are_read),
+		cmocka_unit_test(what_is_wrong_is_said),
+		cmocka_unit_test(any_port_is_for_those_who_ask_for_it),
+		cmocka_unit_test(an_unknown_family_is_printed_as_such),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

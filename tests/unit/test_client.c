@@ -1,0 +1,223 @@
+/*
+ * `understudy status` and `understudy takeover` against a real HTTP server: the one of net/http.c, in a process of its
+ * own, on a unix socket.
+ */
+#include "appliance/base/mem.h"
+#include "appliance/options.h"
+#include "appliance/verb.h"
+#include "net/http.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define STATUS_JSON \
+	"{\"role\":\"standby\",\"site\":\"busan\",\"instances\":[{\"name\":\"vm1\",\"epoch\":7}]}\n"
+
+static char dir[] = "/tmp/test_client.XXXXXX";
+static char address[64], config_path[64];
+static pid_t server;
+static char said[8192]; /* by the last verb, on standard output and standard error */
+
+/* ---- the server ---- */
+
+static void handle(void *owner, const struct http_request *request, struct http_response *response)
+{
+	static const char wanted[] = "{\"instance\":\"vm1\"}";
+	bool known = request->body_len == strlen(wanted) &&
+		     memcmp(request->body, wanted, strlen(wanted)) == 0;
+
+	(void)owner;
+	if (strcmp(request->path, "/v1/status") == 0 && strcmp(request->method, "GET") == 0) {
+		(void)buf_printf(&response->body, "%s", STATUS_JSON);
+	} else if (strcmp(request->path, "/v1/takeover") == 0 &&
+		   strcmp(request->method, "POST") == 0 && known) {
+		response->status = 202;
+		(void)buf_printf(&response->body, "{\"ok\":true}");
+	} else {
+		response->status = 409;
+		(void)buf_printf(&response->body, "{\"error\":\"no\\u001b[31m such instance\"}");
+	}
+}
+
+static void serve(int ready)
+{
+	struct http_server *http;
+	uv_loop_t loop;
+	struct err err;
+
+	if (uv_loop_init(&loop) != 0 ||
+	    http_listen(&http, &loop, address, handle, NULL, &err) != RC_OK)
+		_exit(1);
+	if (write(ready, "", 1) != 1)
+		_exit(1);
+	(void)uv_run(&loop, UV_RUN_DEFAULT);
+	_exit(0);
+}
+
+static int start(void **state)
+{
+	FILE *file;
+	int ends[2];
+	char byte;
+
+	(void)state;
+	if (mkdtemp(dir) == NULL || pipe(ends) != 0)
+		return -1;
+	(void)snprintf(address, sizeof(address), "unix:%s/http", dir);
+	(void)snprintf(config_path, sizeof(config_path), "%s/c.json", dir);
+	file = fopen(config_path, "w");
+	if (file == NULL)
+		return -1;
+	(void)fprintf(
+		file,
+		"{\"site\": \"busan\", \"tls\": {\"ca\": \"a\", \"cert\": \"b\", \"key\": \"c\"}, "
+		"\"http\": {\"listen\": \"%s\"}, \"link\": {\"listen\": \"0.0.0.0:7400\"}, \"state_dir\": \"s\", "
+		"\"hypervisor\": {\"program\": \"q\"}, \"instances\": [{\"name\": \"vm1\"}]}",
+		address);
+	(void)fclose(file);
+	server = fork();
+	if (server == 0)
+		serve(ends[1]);
+	(void)close(ends[1]);
+	/* The server's end closes without a byte if it could not be started. */
+	return server > 0 && read(ends[0], &byte, 1) == 1 ? 0 : -1;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	(void)kill(server, SIGKILL);
+	(void)waitpid(server, NULL, 0);
+	(void)unlink(config_path);
+	(void)unlink(address + strlen("unix:"));
+	return rmdir(dir);
+}
+
+/* ---- the verbs ---- */
+
+/* Runs a verb with its output, and nothing to read, in our hands; its exit status. */
+static int run(int (*verb)(int argc, char **argv), const char *const *words)
+{
+	int out = dup(1), error = dup(2), in = dup(0), ends[2], null = open("/dev/null", O_RDONLY),
+	    argc = 0, status;
+	char *argv[16];
+	ssize_t len;
+
+	for (; words[argc] != NULL; argc++)
+		argv[argc] = mem_strdup(words[argc]);
+	argv[argc] = NULL;
+	(void)fflush(stdout);
+	assert_int_equal(pipe2(ends, O_NONBLOCK), 0);
+	assert_true(dup2(ends[1], 1) == 1 && dup2(ends[1], 2) == 2 && dup2(null, 0) == 0);
+	status = verb(argc, argv);
+	(void)fflush(stdout);
+	assert_true(dup2(out, 1) == 1 && dup2(error, 2) == 2 && dup2(in, 0) == 0);
+	len = read(ends[0], said, sizeof(said) - 1);
+	said[len > 0 ? len : 0] = '\0';
+	(void)close(out);
+	(void)close(error);
+	(void)close(in);
+	(void)close(null);
+	(void)close(ends[0]);
+	(void)close(ends[1]);
+	while (argc > 0)
+		mem_free(argv[--argc]);
+	return status;
+}
+#define RUN(verb, ...) run(verb, (const char *const[]){ __VA_ARGS__, NULL })
+
+static void status_prints_a_table(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(verb_status, "status", "--http", address), EXIT_FINE);
+	assert_memory_equal(said, "standby at site busan", 21);
+	assert_non_null(strstr(said, "\nvm1       -      -     7 "));
+}
+
+static void status_finds_the_address_in_a_configuration_of_either_role(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(verb_status, "status", "--config", config_path), EXIT_FINE);
+	assert_memory_equal(said, "standby at site busan", 21);
+}
+
+static void status_as_json_is_the_answer_as_it_is(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(verb_status, "status", "--http", address, "--json"), EXIT_FINE);
+	assert_string_equal(said, STATUS_JSON);
+}
+
+static void nobody_there_is_an_error_that_names_the_address(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(verb_status, "status", "--http", "unix:/nowhere/socket"), EXIT_FAILED);
+	assert_non_null(strstr(said, "unix:/nowhere/socket"));
+	assert_non_null(strstr(said, "No such file or directory"));
+	assert_int_equal(RUN(verb_status, "status", "--config", "/nowhere/c.json"), EXIT_FAILED);
+	assert_string_equal(said, "understudy: /nowhere/c.json: No such file or directory\n");
+}
+
+static void status_needs_somebody_to_ask(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(verb_status, "status"), EXIT_USAGE);
+	assert_int_equal(RUN(verb_status, "status", "--http", address, "--config", config_path),
+			 EXIT_USAGE);
+}
+
+static void takeover_asks_for_the_instance(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(verb_takeover, "takeover", "--http", address, "--instance", "vm1",
+			     "--yes"),
+			 EXIT_FINE);
+	assert_memory_equal(said, "vm1: the takeover is under way", 30);
+}
+
+static void a_refused_takeover_says_why(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(verb_takeover, "takeover", "--http", address, "--instance", "vm2",
+			     "--yes"),
+			 EXIT_FAILED);
+	assert_string_equal(said,
+			    "understudy: the standby did not take over: no?[31m such instance\n");
+}
+
+static void takeover_does_nothing_unconfirmed(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(verb_takeover, "takeover", "--http", address, "--instance", "vm1"),
+			 EXIT_USAGE);
+	assert_non_null(strstr(said, "say --yes"));
+	assert_int_equal(RUN(verb_takeover, "takeover", "--http", address, "--yes"), EXIT_USAGE);
+	assert_int_equal(RUN(verb_takeover, "takeover", "--http", address, "--instance", "a/b",
+			     "--yes"),
+			 EXIT_USAGE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(status_prints_a_table),
+		cmocka_unit_test(status_finds_the_address_in_a_configuration_of_either_role),
+		cmocka_unit_test(status_as_json_is_the_answer_as_it_is),
+		cmocka_unit_test(nobody_there_is_an_error_that_names_the_address),
+		cmocka_unit_test(status_needs_somebody_to_ask),
+		cmocka_unit_test(takeover_asks_for_the_instance),
+		cmocka_unit_test(a_refused_takeover_says_why),
+		cmocka_unit_test(takeover_does_nothing_unconfirmed),
+	};
+
+	return cmocka_run_group_tests(tests, start, stop);
+}

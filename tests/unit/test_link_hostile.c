@@ -1,0 +1,390 @@
+/*
+ * The link and those it must not trust: other certificates, no TLS, other versions, broken frames,
+ * silence, crowds.
+ */
+#include "tests/unit/link_fixture.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static struct err err;
+
+/* ---- certificates ---- */
+
+/* The dialler has these certificates: what both ends say. */
+static void expect_refused(const char *identity, const char *dialler_says, const char *log_says)
+{
+	struct world world;
+	const char *log;
+
+	world_open(&world);
+	world_listen(&world);
+	log_capture();
+	world_dial(&world, identity);
+	RUN_UNTIL(&world, world.primary.downs == 1);
+	log = log_captured();
+	expect_text(world.primary.down.text, dialler_says);
+	expect_text(world.primary.down.text, "127.0.0.1:");
+	expect_text(log, "warn   link: 127.0.0.1:");
+	expect_text(log, log_says);
+	assert_int_equal(world.primary.ups + world.standby.ups, 0);
+	assert_int_equal(world.hello.role, 0); /* on_hello was not asked */
+	world_close(&world);
+}
+
+static void certificates_that_are_not_right_are_refused_on_both_sides_logs(void **state)
+{
+	(void)state;
+	expect_refused("foreign", "the peer refused our certificate: unknown CA",
+		       "is not signed by our CA");
+	expect_refused("expired", "the peer refused our certificate: expired", "expired on 2");
+	expect_refused("standby", "the peer refused our certificate: not of the role",
+		       "is for role 'standby', expected 'primary'");
+}
+
+static void a_listener_that_is_no_standby_is_refused(void **state)
+{
+	struct link_options options;
+	struct link_listener *impostor;
+	struct world world;
+	const char *log;
+	const struct link_accept_ops none = { 0 };
+
+	(void)state;
+	world_open(&world);
+	options = world.options;
+	options.identity = link_fixture_identity("primary");
+	assert_int_equal(link_listen(&impostor, &world.loop, "127.0.0.1:0", &options, &none, NULL,
+				     &err),
+			 RC_OK);
+	world.port = link_listener_port(impostor);
+	log_capture();
+	world_dial(&world, "primary");
+	RUN_UNTIL(&world, world.primary.downs == 1);
+	world_run_for(&world, 20);
+	log = log_captured();
+	expect_text(world.primary.down.text, "is for role 'primary', expected 'standby'");
+	expect_text(log, "the peer refused our certificate: not of the role");
+	link_listener_close(impostor, NULL);
+	world_close(&world);
+}
+
+/* ---- plain TCP ---- */
+
+static int plain_connect(const struct world *world)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(world->port) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
+/* The other end closed it; what it said before is thrown away. */
+static bool is_closed(int fd)
+{
+	char bytes[256];
+	ssize_t r;
+
+	do
+		r = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+	while (r > 0);
+	return r == 0 || errno != EAGAIN;
+}
+
+static void a_plain_text_client_is_named_as_such(void **state)
+{
+	static const char request[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+	struct world world;
+	int fd;
+
+	(void)state;
+	world_open(&world);
+	world_listen(&world);
+	log_capture();
+	fd = plain_connect(&world);
+	assert_int_equal(write(fd, request, sizeof(request) - 1), sizeof(request) - 1);
+	RUN_UNTIL(&world, is_closed(fd));
+	expect_text(log_captured(), "not TLS: a plain-text client?");
+	(void)close(fd);
+	world_close(&world);
+}
+
+static void a_crowd_of_strangers_is_bounded_in_number_time_and_log(void **state)
+{
+	enum { CROWD = 60 };
+	struct world world;
+	struct raw silent;
+	int fds[CROWD], i, kept = 0;
+	uint64_t began;
+	const char *log;
+
+	(void)state;
+	world_open(&world);
+	world_listen(&world);
+	log_capture();
+	raw_connect(&silent, &world, "primary"); /* speaks TLS, and then nothing */
+	for (i = 0; i < CROWD; i++)
+		fds[i] = plain_connect(&world);
+	began = uv_now(&world.loop);
+	world_run_for(&world, 300);
+	for (i = 0; i < CROWD; i++)
+		kept += is_closed(fds[i]) ? 0 : 1;
+	assert_int_equal(kept, LINK_STRANGERS_MAX - 1);
+	assert_false(silent.ended);
+	/* Their time is limited; then there is room for an honest one, which kept trying. */
+	world_dial(&world, "primary");
+	RUN_UNTIL(&world, world.primary.ups == 1);
+	assert_true(world.primary.downs > 0);
+	RUN_UNTIL(&world, silent.ended);
+	assert_true(uv_now(&world.loop) - began >= LINK_HANDSHAKE_MS - 500);
+	log = log_captured();
+	assert_true(count_lines(log, " warn ") >= 3);
+	assert_true(count_lines(log, " warn ") <=
+		    10 + 1); /* in ten seconds, and the line that sums up */
+	for (i = 0; i < CROWD; i++)
+		(void)close(fds[i]);
+	raw_close(&silent);
+	world_close(&world);
+}
+
+/* ---- versions and HELLO ---- */
+
+static void a_peer_of_another_version_is_refused_on_both_sides(void **state)
+{
+	struct world world;
+	const char *log;
+
+	(void)state;
+	world_open(&world);
+	world.lowest = 7;
+	world.highest = 9;
+	world_listen(&world);
+	log_capture();
+	world_dial(&world, "primary");
+	RUN_UNTIL(&world, world.primary.downs == 1);
+	log = log_captured();
+	expect_text(log, "no protocol version in common: the peer speaks 7 to 9, this end 1 to 1");
+	expect_text(world.primary.down.text, "refused by the peer: no protocol version in common");
+	expect_text(world.primary.down.text, "speaks 7 to 9");
+	assert_int_equal(link_refusal(world.primary.link), WIRE_REASON_VERSION);
+	world_close(&world);
+}
+
+/* Connects, says something, and the listener refuses with this reason and text. */
+static void expect_stranger_refused(void (*say)(struct raw *raw), uint16_t reason, const char *text)
+{
+	struct world world;
+	struct raw raw;
+
+	world_open(&world);
+	world_listen(&world);
+	raw_connect(&raw, &world, "primary");
+	log_capture();
+	say(&raw);
+	RUN_UNTIL(&world, raw.ended);
+	expect_text(log_captured(), text);
+	assert_int_equal(raw.refusals, 1);
+	assert_int_equal(raw.hellos, 0);
+	assert_int_equal(raw.reason, reason);
+	expect_text(raw.text, text);
+	assert_int_equal(world.standby.ups + world.standby.downs, 0);
+	raw_close(&raw);
+	world_close(&world);
+}
+
+static void say_the_same_role(struct raw *raw)
+{
+	raw_hello(raw, 1, 1, WIRE_ROLE_STANDBY);
+}
+
+static void say_no_hello(struct raw *raw)
+{
+	const uint8_t commit[32] = { 0 };
+
+	raw_frame(raw, WIRE_COMMIT, 0, sizeof(commit), commit, sizeof(commit));
+}
+
+static void say_another_hello(struct raw *raw)
+{
+	uint8_t bytes[60] = { 'S', 'S', 'H' };
+
+	raw_frame(raw, WIRE_HELLO, 0, sizeof(bytes), bytes, sizeof(bytes));
+}
+
+static void say_something_huge(struct raw *raw)
+{
+	raw_frame(raw, WIRE_HELLO, 0, UINT32_MAX, "", 0);
+}
+
+static void a_first_word_that_is_not_right_is_refused(void **state)
+{
+	(void)state;
+	expect_stranger_refused(say_the_same_role, WIRE_REASON_ROLE,
+				"both ends have the same role");
+	expect_stranger_refused(say_no_hello, WIRE_REASON_PROTOCOL, "commit frame before hello");
+	expect_stranger_refused(say_another_hello, WIRE_REASON_PROTOCOL, "does not begin with");
+	expect_stranger_refused(say_something_huge, WIRE_REASON_PROTOCOL,
+				"hello frame of 4294967295 bytes");
+}
+
+/* ---- after HELLO ---- */
+
+static void raw_up(struct raw *raw, struct world *world)
+{
+	world_listen(world);
+	raw_connect(raw, world, "primary");
+	raw_hello(raw, 1, 1, WIRE_ROLE_PRIMARY);
+	RUN_UNTIL(world, raw->hellos == 1);
+	assert_true(link_is_up(world->standby.link));
+}
+
+static void expect_broken(void (*say)(struct raw *raw), int code, const char *text)
+{
+	struct world world;
+	struct raw raw;
+
+	world_open(&world);
+	raw_up(&raw, &world);
+	say(&raw);
+	RUN_UNTIL(&world, raw.ended && world.standby.closed == 1);
+	assert_int_equal(world.standby.down.code, code);
+	expect_text(world.standby.down.text, text);
+	assert_int_equal(raw.reason, WIRE_REASON_PROTOCOL);
+	expect_text(raw.text, text);
+	assert_int_equal(world.standby.frames, 0);
+	raw_close(&raw);
+	world_close(&world);
+}
+
+static void say_too_much(struct raw *raw)
+{
+	raw_frame(raw, WIRE_RESERVE, 0, (uint32_t)WIRE_JSON_MAX + 1, "", 0);
+}
+
+static void say_an_unknown_type(struct raw *raw)
+{
+	raw_frame(raw, 99, 0, 0, "", 0);
+}
+
+static void say_a_flag(struct raw *raw)
+{
+	raw_frame(raw, WIRE_WANT_HASHES, 4, 0, "", 0);
+}
+
+static void say_bulk_without_credit(struct raw *raw)
+{
+	raw_frame(raw, WIRE_BATCH, 0, 3, "abc", 3);
+}
+
+static void say_what_a_standby_says(struct raw *raw)
+{
+	raw_frame(raw, WIRE_ACK, 0, 8, "12345678", 8);
+}
+
+static void say_hello_again(struct raw *raw)
+{
+	raw_hello(raw, 1, 1, WIRE_ROLE_PRIMARY);
+}
+
+static void frames_that_break_the_protocol_end_the_link_with_the_reason(void **state)
+{
+	(void)state;
+	expect_broken(say_too_much, RC_LIMIT, "reserve frame of 262145 bytes");
+	expect_broken(say_an_unknown_type, RC_INVALID, "unknown type 99");
+	expect_broken(say_a_flag, RC_INVALID, "unknown flags 0x4");
+	expect_broken(say_bulk_without_credit, RC_LIMIT, "more bulk than it was granted");
+	expect_broken(say_what_a_standby_says, RC_INVALID, "ack frame from a primary");
+	expect_broken(say_hello_again, RC_INVALID, "hello frame after the first");
+}
+
+static void a_frame_that_is_cut_is_never_delivered(void **state)
+{
+	struct world world;
+	struct raw raw;
+
+	(void)state;
+	world_open(&world);
+	raw_up(&raw, &world);
+	raw_frame(&raw, WIRE_RESERVE, 0, 1000, "the beginning", 13);
+	world_run_for(&world, 50);
+	assert_int_equal(world.standby.frames + world.standby.downs, 0);
+	channel_end(raw.channel);
+	RUN_UNTIL(&world, world.standby.closed == 1);
+	assert_int_equal(world.standby.frames, 0);
+	assert_int_equal(world.standby.down.code, RC_CLOSED);
+	expect_text(world.standby.down.text, "in the middle of a frame");
+	raw_close(&raw);
+	world_close(&world);
+}
+
+static void a_silent_peer_is_given_up(void **state)
+{
+	struct world world;
+	struct raw raw;
+
+	(void)state;
+	world_open(&world);
+	world.options.heartbeat_ms = 20;
+	world.options.dead_ms = 200;
+	raw_up(&raw, &world); /* says hello and never beats */
+	assert_true(link_heard_ns(world.standby.link) > 0);
+	RUN_UNTIL(&world, world.standby.closed == 1);
+	assert_int_equal(world.standby.down.code, RC_TIMEOUT);
+	expect_text(world.standby.down.text, "nothing heard for ");
+	raw_close(&raw);
+	world_close(&world);
+}
+
+static void any_bytes_count_as_life(void **state)
+{
+	struct world world;
+	struct raw raw;
+	int i;
+
+	(void)state;
+	world_open(&world);
+	world.options.heartbeat_ms = 20;
+	world.options.dead_ms = 400;
+	raw_up(&raw, &world);
+	/* A frame that never ends: its bytes come in slowly, but they come. */
+	raw_frame(&raw, WIRE_RESERVE, 0, 1000, "x", 1);
+	for (i = 0; i < 10; i++) {
+		world_run_for(&world, 100);
+		assert_int_equal(world.standby.downs, 0);
+		assert_int_equal(channel_write(raw.channel, (const uint8_t *)"x", 1, &err), RC_OK);
+		channel_wake(raw.channel);
+	}
+	RUN_UNTIL(&world, world.standby.closed == 1);
+	assert_int_equal(world.standby.down.code, RC_TIMEOUT);
+	raw_close(&raw);
+	world_close(&world);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(certificates_that_are_not_right_are_refused_on_both_sides_logs),
+		cmocka_unit_test(a_listener_that_is_no_standby_is_refused),
+		cmocka_unit_test(a_plain_text_client_is_named_as_such),
+		cmocka_unit_test(a_crowd_of_strangers_is_bounded_in_number_time_and_log),
+		cmocka_unit_test(a_peer_of_another_version_is_refused_on_both_sides),
+		cmocka_unit_test(a_first_word_that_is_not_right_is_refused),
+		cmocka_unit_test(frames_that_break_the_protocol_end_the_link_with_the_reason),
+		cmocka_unit_test(a_frame_that_is_cut_is_never_delivered),
+		cmocka_unit_test(a_silent_peer_is_given_up),
+		cmocka_unit_test(any_bytes_count_as_life),
+	};
+
+	return cmocka_run_group_tests(tests, link_fixture_setup, link_fixture_teardown);
+}
