@@ -115,7 +115,7 @@ static void on_hypervisor_closed(void *owner)
 	seat->hypervisor_closing = false;
 	if (seat->replacing || seat->closing)
 		take_down(seat);
-	else if (!seat->serving)
+	else if (!seat->serving && seat->wanted != NULL)
 		(void)uv_timer_start(&seat->restart, on_restart, RESTART_MS, 0);
 }
 
@@ -144,7 +144,7 @@ static void take_down(struct seat *seat)
 {
 	if (seat->receiver != NULL && !seat->receiver_closing) {
 		seat->receiver_closing = true;
-		receiver_close(seat->receiver, on_receiver_closed);
+		receiver_close(seat->receiver, on_receiver_closed, seat);
 	}
 	end_hypervisor(seat);
 	if (seat->receiver != NULL || seat->hypervisor != NULL)

@@ -49,15 +49,18 @@ static void on_connected(uv_connect_t *request, int status)
 		channel_fail(channel, &err);
 }
 
-static int create(struct channel **out, uv_loop_t *loop, bool server,
-		  const struct channel_options *options, struct err *err)
+/* NULL on failure. */
+static struct channel *create(uv_loop_t *loop, bool server, const struct channel_options *options,
+			      struct err *err)
 {
 	struct channel *channel = mem_zalloc(1, sizeof(*channel));
 	size_t i;
 	int rc, r;
 
-	if (channel == NULL)
-		return err_nomem(err, "connection");
+	if (channel == NULL) {
+		(void)err_nomem(err, "connection");
+		return NULL;
+	}
 	channel->input = mem_alloc(CHANNEL_INPUT);
 	rc = channel->input != NULL ? RC_OK : err_nomem(err, "connection");
 	if (rc == RC_OK)
@@ -69,12 +72,11 @@ static int create(struct channel **out, uv_loop_t *loop, bool server,
 		tls_destroy(channel->tls);
 		mem_free(channel->input);
 		mem_free(channel);
-		return rc;
+		return NULL;
 	}
 	(void)uv_timer_init(loop, &channel->linger);
 	(void)uv_idle_init(loop, &channel->wake);
 	channel->handles = 3;
-	channel->linger.timer_cb = channel_on_linger;
 	channel->options = *options;
 	channel->tcp.data = channel->linger.data = channel->wake.data = channel;
 	channel->connect.data = channel->shutdown.data = channel;
@@ -83,20 +85,18 @@ static int create(struct channel **out, uv_loop_t *loop, bool server,
 		channel->chunks[i].request.data = &channel->chunks[i];
 		channel->chunks[i].data.limit = TLS_OUTPUT_MAX;
 	}
-	*out = channel;
-	return RC_OK;
+	return channel;
 }
 
 int channel_connect(struct channel **channel, uv_loop_t *loop, const struct sockaddr_storage *to,
 		    const struct channel_options *options, const struct channel_ops *ops,
 		    void *owner, struct err *err)
 {
-	struct channel *made = NULL;
-	int rc, r;
+	struct channel *made = create(loop, false, options, err);
+	int r;
 
-	rc = create(&made, loop, false, options, err);
-	if (rc != RC_OK)
-		return rc;
+	if (made == NULL)
+		return (int)err->code;
 	address_print(made->address, to);
 	r = uv_tcp_connect(&made->connect, &made->tcp, (const struct sockaddr *)to, on_connected);
 	if (r != 0) {
@@ -113,12 +113,11 @@ int channel_accept(struct channel **channel, uv_stream_t *listener,
 		   const struct channel_options *options, const struct channel_ops *ops,
 		   void *owner, struct err *err)
 {
-	struct channel *made = NULL;
-	int rc, r;
+	struct channel *made = create(listener->loop, true, options, err);
+	int rc = RC_OK, r;
 
-	rc = create(&made, listener->loop, true, options, err);
-	if (rc != RC_OK)
-		return rc;
+	if (made == NULL)
+		return (int)err->code;
 	r = uv_accept(listener, (uv_stream_t *)&made->tcp);
 	if (r != 0)
 		rc = err_set(err, RC_IO, "accept: %s", uv_strerror(r));

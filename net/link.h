@@ -2,14 +2,15 @@
  * A link: one authenticated connection between a primary's agent and a standby's appliance for one
  * instance; mutual TLS 1.3, framed as wire.h.
  *
- * Small frames (link_send) go ahead of bulk (link_send_bulk): bulk enters the TLS stream in
- * fragments of LINK_SLICE, only while the socket takes what it is given, and little of it is
- * handed to the kernel at a time (TCP_NOTSENT_LOWAT), so a heartbeat waits for at most one slice
- * and CHANNEL_NOTSENT. Bulk beyond the peer's credit stays with the caller. Anything received
- * counts as a sign of life; heartbeats are sent every `heartbeat_ms` regardless. A peer that is
- * silent for `dead_ms` has its connection closed (the failure detector above uses link_heard_ns()
- * and its own, shorter, limits). The dialler reconnects for ever with growing, jittered waits
- * (LINK_BACKOFF_*).
+ * Small frames (link_send) go ahead of bulk (link_send_bulk), but for those whose place among the
+ * batches matters (wire_is_ordered(): LAYOUT, EPOCH, COMMIT ...): these and the batches leave in
+ * the order of the calls. Bulk enters the TLS stream in fragments of LINK_SLICE, only while the
+ * socket takes what it is given, and little of it is handed to the kernel at a time
+ * (TCP_NOTSENT_LOWAT), so a heartbeat waits for at most one slice and CHANNEL_NOTSENT. Bulk beyond
+ * the peer's credit stays with the caller. Anything received counts as a sign of life; heartbeats
+ * are sent every `heartbeat_ms` regardless. A peer that is silent for `dead_ms` has its connection
+ * closed (the failure detector above uses link_heard_ns() and its own, shorter, limits). The
+ * dialler reconnects for ever with growing, jittered waits (LINK_BACKOFF_*).
  *
  * All functions are the loop thread's and may be called at any time, also from the callbacks.
  * Callbacks come from the loop only, never from within a call.

@@ -37,14 +37,18 @@ int link_queue_add(struct link_queue *queue, const struct wire_header *header, c
 	return RC_OK;
 }
 
+/* A frame of the bulk lane that comes before the next batch. */
+static bool ordered_is_due(const struct link_queue *queue)
+{
+	return queue->ordered.first != NULL && queue->ordered.first->after <= queue->batches_sent;
+}
+
 /* Where the next frame is taken from; NULL: a batch goes first, or nothing waits. */
 static struct link_lane *next_lane(struct link_queue *queue)
 {
 	if (queue->control.first != NULL)
 		return &queue->control;
-	if (queue->ordered.first != NULL && queue->ordered.first->after <= queue->batches_sent)
-		return &queue->ordered;
-	return NULL;
+	return ordered_is_due(queue) ? &queue->ordered : NULL;
 }
 
 const struct link_frame *link_queue_first(struct link_queue *queue)
@@ -102,7 +106,7 @@ bool link_queue_fragment(const struct link_queue *queue, uint8_t header[WIRE_HEA
 				      .term = batch->term,
 				      .epoch = batch->epoch };
 
-	if (queue->nbatches == 0)
+	if (queue->nbatches == 0 || ordered_is_due(queue))
 		return false;
 	*len = fragment_len(queue);
 	*data = batch->data + queue->offset;

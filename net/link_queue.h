@@ -1,7 +1,7 @@
 /*
- * What a link still has to send, in two lanes. Control frames: copied, first come first served, ahead of everything else.
- * The bulk lane: batches, lent and sent in fragments when nothing else waits, and the frames whose place among the batches
- * matters (wire_is_ordered()). No I/O.
+ * What a link still has to send, in two lanes. Control frames: copied, first come first served,
+ * ahead of everything else. The bulk lane: batches, lent and sent in fragments when nothing else
+ * waits, and the frames whose place among the batches matters (wire_is_ordered()). No I/O.
  *
  * Bounded: LINK_QUEUE_FRAMES and LINK_QUEUE_BYTES of control, two batches. Bulk also needs the
  * peer's credit, which counts all bulk payload since the connection began.
@@ -31,11 +31,11 @@ struct link_batch {
 	void *context;
 };
 
-/* Zero-initialise; link_queue_clear() releases. */
 struct link_lane {
 	struct link_frame *first, **end;
 };
 
+/* Zero-initialise; link_queue_clear() releases. */
 struct link_queue {
 	struct link_lane control, ordered;
 	size_t frames, bytes; /* of both */
@@ -60,7 +60,10 @@ void link_queue_remove_first(struct link_queue *queue);
  * link_queue_clear().
  */
 bool link_queue_add_batch(struct link_queue *queue, const struct link_batch *batch);
-/* The next fragment, its header encoded; false when there is none. And: it was sent. */
+/*
+ * The next fragment, its header encoded; false when there is none, or a frame comes first. And: it
+ * was sent.
+ */
 bool link_queue_fragment(const struct link_queue *queue, uint8_t header[WIRE_HEADER],
 			 const uint8_t **data, size_t *len);
 void link_queue_remove_fragment(struct link_queue *queue);

@@ -85,7 +85,16 @@ bool wire_allowed(uint8_t sender_role, uint16_t type)
 
 bool wire_is_ordered(uint16_t type)
 {
-	return type == WIRE_EPOCH || type == WIRE_BATCH || type == WIRE_COMMIT;
+	switch (type) {
+	case WIRE_LAYOUT:
+	case WIRE_WANT_HASHES:
+	case WIRE_EPOCH:
+	case WIRE_BATCH:
+	case WIRE_COMMIT:
+		return true;
+	default:
+		return false;
+	}
 }
 
 /* ---- header ---- */

@@ -122,7 +122,10 @@ size_t wire_payload_max(uint16_t type);	       /* of one frame; unknown types: 0
 const char *wire_type_name(uint16_t type);     /* "batch"; "unknown" */
 const char *wire_reason_text(uint16_t reason); /* a sentence an operator understands */
 bool wire_allowed(uint8_t sender_role, uint16_t type);
-/* Its place among the batches matters (EPOCH, COMMIT, BATCH): these leave in the order in which they were given; others may go ahead. */
+/*
+ * Its place among the batches matters (LAYOUT, WANT_HASHES, EPOCH, BATCH, COMMIT): these leave in
+ * the order in which they were given; others go ahead of them.
+ */
 bool wire_is_ordered(uint16_t type);
 
 void wire_put_header(uint8_t out[WIRE_HEADER], const struct wire_header *header);

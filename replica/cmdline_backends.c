@@ -100,7 +100,7 @@ static int listening(struct cmdline_derivation *d, const struct cmdline_token *t
 	int len = 0, rc;
 
 	if (optstring_parse(&options, value + head, implied, err) != RC_OK)
-		return cmdline_refuse(token, NULL, "cannot be read", err);
+		return cmdline_name(token, err);
 	if (!optstring_is_on(&options, "server")) {
 		optstring_free(&options);
 		return cmdline_emit(d, token->option, value, err);
@@ -239,10 +239,10 @@ int cmdline_apply_chardev(struct cmdline_derivation *d, const struct cmdline_tok
 	static const char *const gone[] = { "spicevmc", "spiceport", "qemu-vdagent", "dbus", NULL };
 	struct optstring options;
 	const char *backend, *id;
-	int rc = optstring_parse(&options, token->value, "backend", err);
+	int rc = cmdline_options(token, "backend", &options, err);
 
 	if (rc != RC_OK)
-		return cmdline_refuse(token, NULL, "cannot be read", err);
+		return rc;
 	backend = optstring_get(&options, "backend");
 	id = optstring_get(&options, "id");
 	if (backend == NULL || id == NULL)
@@ -297,10 +297,10 @@ int cmdline_apply_net(struct cmdline_derivation *d, const struct cmdline_token *
 		      struct err *err)
 {
 	struct optstring options;
-	int rc = optstring_parse(&options, token->value, "type", err);
+	int rc = cmdline_options(token, "type", &options, err);
 
 	if (rc != RC_OK)
-		return cmdline_refuse(token, NULL, "cannot be read", err);
+		return rc;
 	rc = cmdline_no_descriptors(token, &options, err);
 	if (rc == RC_OK && has_descriptor_address(&options))
 		rc = cmdline_cannot_travel(token, &options, "an address of type fd", err);
@@ -318,10 +318,10 @@ int cmdline_apply_audio(struct cmdline_derivation *d, const struct cmdline_token
 	static const char *const keys[] = { "id", "model" };
 	struct optstring old, new = { 0 };
 	const char *value;
-	int rc = optstring_parse(&old, token->value, "driver", err);
+	int rc = cmdline_options(token, "driver", &old, err);
 
 	if (rc != RC_OK)
-		return cmdline_refuse(token, NULL, "cannot be read", err);
+		return rc;
 	rc = optstring_set(&new, "driver", "none", err);
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]) && rc == RC_OK; i++) {
 		value = optstring_get(&old, keys[i]);

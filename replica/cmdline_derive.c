@@ -47,10 +47,9 @@ int cmdline_tokens(struct cmdline_token **out, size_t *count, char *const *args,
 		t->rule = cmdline_find_rule(cmdline_token_name(t));
 		value = t->rule != NULL ? t->rule->value : i + 1 < nargs && args[i + 1][0] != '-';
 		if (value && i + 1 == nargs) {
-			(void)cmdline_refuse(t, NULL, "its value is missing", err);
 			mem_free(tokens);
 			*out = NULL;
-			return RC_INVALID;
+			return err_set(err, RC_INVALID, "%.40s: its value is missing", args[i]);
 		}
 		if (value)
 			t->value = args[++i];
@@ -60,6 +59,20 @@ int cmdline_tokens(struct cmdline_token **out, size_t *count, char *const *args,
 }
 
 /* What the rules use --------------------------------------------------------------------------- */
+
+int cmdline_name(const struct cmdline_token *token, struct err *err)
+{
+	return err_prefix(err, "%.40s (argument %zu): ",
+			  token->option != NULL ? token->option : "disk image", token->position);
+}
+
+int cmdline_options(const struct cmdline_token *token, const char *implied,
+		    struct optstring *options, struct err *err)
+{
+	if (optstring_parse(options, token->value, implied, err) != RC_OK)
+		return cmdline_name(token, err);
+	return RC_OK;
+}
 
 int cmdline_refuse(const struct cmdline_token *token, const struct optstring *options,
 		   const char *why, struct err *err)

@@ -63,6 +63,11 @@ bool cmdline_is_dropped(const struct cmdline_token *token);
 int cmdline_tokens(struct cmdline_token **tokens, size_t *count, char *const *args, size_t nargs,
 		   size_t first, struct err *err);
 const char *cmdline_token_name(const struct cmdline_token *token); /* without dashes, "" for none */
+/* Puts "-netdev (argument 17): " in front of an error. */
+int cmdline_name(const struct cmdline_token *token, struct err *err);
+/* The token's value as options. */
+int cmdline_options(const struct cmdline_token *token, const char *implied,
+		    struct optstring *options, struct err *err);
 /* "-netdev net0 (argument 17): WHY"; `options` (may be NULL) gives the id. Values are not told: they may be secrets. */
 int cmdline_refuse(const struct cmdline_token *token, const struct optstring *options,
 		   const char *why, struct err *err);

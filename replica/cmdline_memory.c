@@ -54,10 +54,10 @@ int cmdline_collect_machine(struct cmdline_derivation *d, const struct cmdline_t
 			    struct err *err)
 {
 	struct optstring options;
-	int rc = optstring_parse(&options, token->value, "type", err);
+	int rc = cmdline_options(token, "type", &options, err);
 
 	if (rc != RC_OK)
-		return cmdline_refuse(token, NULL, "cannot be read", err);
+		return rc;
 	for (size_t i = 0; i < options.count && rc == RC_OK; i++)
 		rc = collect_property(d, token, &options.items[i], err);
 	optstring_free(&options);
@@ -69,8 +69,8 @@ int cmdline_collect_numa(struct cmdline_derivation *d, const struct cmdline_toke
 {
 	struct optstring options;
 
-	if (optstring_parse(&options, token->value, "type", err) != RC_OK)
-		return cmdline_refuse(token, NULL, "cannot be read", err);
+	if (cmdline_options(token, "type", &options, err) != RC_OK)
+		return (int)err->code;
 	if (optstring_get(&options, "memdev") != NULL)
 		d->has_memdev = true;
 	optstring_free(&options);
@@ -217,8 +217,8 @@ int cmdline_collect_object(struct cmdline_derivation *d, const struct cmdline_to
 	struct optstring object;
 	int rc = RC_OK;
 
-	if (optstring_parse(&object, token->value, "qom-type", err) != RC_OK)
-		return cmdline_refuse(token, NULL, "cannot be read", err);
+	if (cmdline_options(token, "qom-type", &object, err) != RC_OK)
+		return (int)err->code;
 	if (cmdline_is_memory(&object))
 		rc = collect_memory(d, token, &object, err);
 	optstring_free(&object);

@@ -91,7 +91,7 @@ static int keep_without(struct cmdline_derivation *d, const struct cmdline_token
 			const char *key, struct err *err)
 {
 	struct optstring options;
-	int rc = optstring_parse(&options, token->value, NULL, err);
+	int rc = cmdline_options(token, NULL, &options, err);
 
 	if (rc != RC_OK)
 		return rc;
@@ -118,10 +118,10 @@ static int apply_checked(struct cmdline_derivation *d, const struct cmdline_toke
 			 struct err *err)
 {
 	struct optstring options;
-	int rc = optstring_parse(&options, token->value, NULL, err);
+	int rc = cmdline_options(token, NULL, &options, err);
 
 	if (rc != RC_OK)
-		return cmdline_refuse(token, NULL, "cannot be read", err);
+		return rc;
 	rc = cmdline_no_descriptors(token, &options, err);
 	if (rc == RC_OK)
 		rc = cmdline_keep(d, token, err);
@@ -147,10 +147,10 @@ static int apply_object(struct cmdline_derivation *d, const struct cmdline_token
 {
 	struct optstring options;
 	const char *kind, *id;
-	int rc = optstring_parse(&options, token->value, "qom-type", err);
+	int rc = cmdline_options(token, "qom-type", &options, err);
 
 	if (rc != RC_OK)
-		return cmdline_refuse(token, NULL, "cannot be read", err);
+		return rc;
 	kind = optstring_get(&options, "qom-type");
 	id = optstring_get(&options, "id");
 	if (cmdline_is_memory(&options))

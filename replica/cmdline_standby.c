@@ -18,8 +18,8 @@ static int check_token(const struct cmdline_token *token, struct err *err)
 		return cmdline_refuse(token, NULL, "is the standby's own to set", err);
 	if (!is_object && strcmp(name, "machine") != 0 && strcmp(name, "M") != 0)
 		return RC_OK;
-	if (optstring_parse(&options, token->value, is_object ? "qom-type" : "type", err) != RC_OK)
-		return cmdline_refuse(token, NULL, "cannot be read", err);
+	if (cmdline_options(token, is_object ? "qom-type" : "type", &options, err) != RC_OK)
+		return (int)err->code;
 	ours = is_object ? cmdline_is_memory(&options) : optstring_get(&options, "accel") != NULL;
 	optstring_free(&options);
 	if (ours)

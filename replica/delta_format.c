@@ -30,7 +30,12 @@ void delta_format_seal(uint8_t *batch, const struct delta_header *h)
 	bytes_put_le32(batch + 24, h->control_stored);
 	bytes_put_le32(batch + 28, h->content);
 	bytes_put_le32(batch + 32, h->content_stored);
-	bytes_put_le64(batch + 8, checksum(batch, DELTA_HEADER + h->control_stored + h->content_stored));
+	delta_format_reseal(batch, DELTA_HEADER + h->control_stored + h->content_stored);
+}
+
+void delta_format_reseal(uint8_t *batch, size_t len)
+{
+	bytes_put_le64(batch + 8, checksum(batch, len));
 }
 
 int delta_format_open(struct delta_header *h, const uint8_t *batch, size_t len, struct err *err)

@@ -62,6 +62,8 @@ struct delta_header {
 
 /* Writes a header in front of the two parts that are already behind it. */
 void delta_format_seal(uint8_t *batch, const struct delta_header *header);
+/* Only the checksum anew, of a batch of `len` bytes (at least DELTA_HEADER). */
+void delta_format_reseal(uint8_t *batch, size_t len);
 /* Conditions (1) to (3). */
 int delta_format_open(struct delta_header *header, const uint8_t *batch, size_t len, struct err *err);
 

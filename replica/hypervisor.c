@@ -238,10 +238,10 @@ static void connect_qmp(struct hypervisor *hv)
 {
 	struct err err;
 
-	if (access(hv->setup.qmp_path, F_OK) != 0)
+	/* Not there yet, or bound and not yet listening: `limit` bounds how often. */
+	if (access(hv->setup.qmp_path, F_OK) != 0 ||
+	    qmp_connect(&hv->qmp, hv->loop, hv->setup.qmp_path, READY_MS, &qmp_callbacks, hv, &err) != RC_OK)
 		(void)uv_timer_start(&hv->tick, on_tick, CONNECT_EVERY_MS, 0);
-	else if (qmp_connect(&hv->qmp, hv->loop, hv->setup.qmp_path, READY_MS, &qmp_callbacks, hv, &err) != RC_OK)
-		report(hv, &err);
 }
 
 static void on_activation_command(void *owner, const cJSON *reply, const struct err *err)

@@ -39,6 +39,7 @@ struct receiver {
 	const struct receiver_ops *ops;
 	void *owner;
 	void (*on_closed)(void *owner);
+	void *closed_owner;
 	void (*on_idle)(void *owner);
 	struct message *head, **tail;
 	size_t queued;
@@ -181,7 +182,7 @@ static bool step(struct receiver *receiver)
 static void finish_close(struct receiver *receiver)
 {
 	void (*on_closed)(void *) = receiver->on_closed;
-	void *owner = receiver->owner;
+	void *owner = receiver->closed_owner;
 
 	mem_free(receiver);
 	if (on_closed != NULL)
@@ -316,12 +317,13 @@ size_t receiver_queued(const struct receiver *receiver)
 	return receiver->queued;
 }
 
-void receiver_close(struct receiver *receiver, void (*on_closed)(void *owner))
+void receiver_close(struct receiver *receiver, void (*on_closed)(void *owner), void *owner)
 {
 	if (receiver->closing)
 		return;
 	receiver->closing = true;
 	receiver->on_closed = on_closed;
+	receiver->closed_owner = owner;
 	receiver->deaf = true;
 	receiver->open_epoch = 0;
 	pump(receiver);

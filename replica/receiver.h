@@ -43,6 +43,7 @@ void receiver_drop(struct receiver *receiver, void (*on_idle)(void *owner));
 /* Encoded bytes waiting. */
 size_t receiver_queued(const struct receiver *receiver);
 
-void receiver_close(struct receiver *receiver, void (*on_closed)(void *owner));
+/* Waits for what runs, frees, then calls on_closed(owner), which need not be the owner of the ops. */
+void receiver_close(struct receiver *receiver, void (*on_closed)(void *owner), void *owner);
 
 #endif

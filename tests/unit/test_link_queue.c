@@ -143,6 +143,67 @@ static void two_batches_are_taken_and_each_is_released_once_when_sent(void **sta
 	assert_int_equal(released, 2);
 }
 
+/* What leaves next: a frame's type, or WIRE_BATCH, or 0. It is taken away. */
+static uint16_t next_type(struct link_queue *queue)
+{
+	const struct link_frame *frame = link_queue_first(queue);
+	uint8_t head[WIRE_HEADER];
+	struct wire_header header;
+	const uint8_t *data;
+	size_t len;
+
+	if (frame != NULL) {
+		assert_int_equal(wire_get_header(&header, frame->bytes, &err), RC_OK);
+		link_queue_remove_first(queue);
+		return header.type;
+	}
+	if (!link_queue_fragment(queue, head, &data, &len))
+		return 0;
+	link_queue_remove_fragment(queue);
+	return WIRE_BATCH;
+}
+
+static void frames_of_an_epoch_keep_their_place_among_its_batches_and_others_go_ahead(void **state)
+{
+	static const uint16_t expected[] = { WIRE_INSTANCE, WIRE_EPOCH, WIRE_BATCH, WIRE_BATCH,
+					     WIRE_COMMIT,   WIRE_EPOCH, WIRE_BATCH, WIRE_COMMIT,
+					     WIRE_LAYOUT,   0 };
+	struct link_queue queue = { 0 };
+	size_t i;
+
+	(void)state;
+	assert_int_equal(link_queue_credit(&queue, UINT64_MAX, &err), RC_OK);
+	assert_int_equal(add(&queue, WIRE_EPOCH, 1), RC_OK);
+	assert_true(add_batch(&queue, WIRE_FRAGMENT_MAX + 1)); /* two fragments */
+	assert_int_equal(add(&queue, WIRE_COMMIT, 32), RC_OK);
+	assert_int_equal(add(&queue, WIRE_EPOCH, 1), RC_OK);
+	assert_true(add_batch(&queue, 100));
+	assert_int_equal(add(&queue, WIRE_COMMIT, 32), RC_OK);
+	assert_int_equal(add(&queue, WIRE_LAYOUT, 100), RC_OK);
+	assert_int_equal(add(&queue, WIRE_INSTANCE, 10), RC_OK);
+	for (i = 0; i < sizeof(expected) / sizeof(expected[0]); i++)
+		assert_int_equal(next_type(&queue), expected[i]);
+	assert_int_equal(queue.frames + queue.bytes, 0);
+	link_queue_clear(&queue);
+}
+
+static void a_batch_waits_for_the_frame_before_it(void **state)
+{
+	struct link_queue queue = { 0 };
+	uint8_t head[WIRE_HEADER];
+	const uint8_t *data;
+	size_t len;
+
+	(void)state;
+	assert_int_equal(link_queue_credit(&queue, 1000, &err), RC_OK);
+	assert_int_equal(add(&queue, WIRE_EPOCH, 1), RC_OK);
+	assert_true(add_batch(&queue, 100));
+	assert_false(link_queue_fragment(&queue, head, &data, &len));
+	link_queue_remove_first(&queue);
+	assert_true(link_queue_fragment(&queue, head, &data, &len));
+	link_queue_clear(&queue);
+}
+
 static void clearing_releases_what_was_not_sent(void **state)
 {
 	struct link_queue queue = { 0 };
@@ -178,6 +239,9 @@ int main(void)
 		cmocka_unit_test(the_bytes_of_frames_are_bounded),
 		cmocka_unit_test(bulk_needs_credit),
 		cmocka_unit_test(two_batches_are_taken_and_each_is_released_once_when_sent),
+		cmocka_unit_test(
+			frames_of_an_epoch_keep_their_place_among_its_batches_and_others_go_ahead),
+		cmocka_unit_test(a_batch_waits_for_the_frame_before_it),
 		cmocka_unit_test(clearing_releases_what_was_not_sent),
 		cmocka_unit_test(without_memory_a_frame_is_not_taken),
 	};

@@ -362,7 +362,7 @@ static void run_seed(unsigned seed)
 
 	close_sender(w);
 	lose_frames(w);
-	receiver_close(w->receiver, on_receiver_closed);
+	receiver_close(w->receiver, on_receiver_closed, w);
 	while (!w->receiver_closed)
 		(void)uv_run(&w->loop, UV_RUN_ONCE);
 	assert_int_equal(uv_run(&w->loop, UV_RUN_DEFAULT), 0);
