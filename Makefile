@@ -85,7 +85,7 @@ build/understudy.debug: $(objects)
 	@$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-build/obj/%.o: %.c build/musl/libs | build/version.h
+build/obj/%.o: %.c Makefile build/musl/libs | build/version.h
 	@$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -c $< -o $@
@@ -136,7 +136,7 @@ build/guest/initramfs.gz: image/guest.sh $(wildcard tests/guest/*) build/kernel/
 
 # ---- tests -------------------------------------------------------------------------------------------------------
 
-build/asan/obj/%.o: %.c build/asan/libs | build/version.h
+build/asan/obj/%.o: %.c Makefile build/asan/libs | build/version.h
 	@$(call say,ASAN,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CLANG) $(ASAN_CFLAGS) -c $< -o $@

@@ -105,12 +105,35 @@ static void retry_in(struct protection *p, uint64_t ms)
 
 /* Capture session ------------------------------------------------------------------------------------------------- */
 
+static void on_stop_answered(void *owner, const cJSON *reply, const struct err *err)
+{
+	struct protection *p = owner;
+
+	if (reply == NULL)
+		log_error(p->part, "could not pause the superseded instance: %s", err->text);
+	else
+		log_warn(p->part, "the superseded instance is paused; its state is kept");
+}
+
+/* Another one serves: this instance must not answer any more. After the session, whose end lets the instance run. */
+static void pause_instance(struct protection *p)
+{
+	struct qmp *qmp = subject_qmp(p->subject);
+	struct err err = { 0 };
+
+	if (qmp != NULL && qmp_execute(qmp, "stop", NULL, on_stop_answered, p, &err) != RC_OK)
+		log_error(p->part, "could not pause the superseded instance: %s", err.text);
+}
+
 static void on_session_closed(void *owner)
 {
 	struct protection *p = owner;
 
 	p->session = NULL;
 	p->session_closing = false;
+	subject_release(p->subject);
+	if (p->state == SUPERSEDED)
+		pause_instance(p);
 	advance(p);
 }
 
@@ -168,6 +191,7 @@ static void begin_session(struct protection *p, bool resync)
 		retry_in(p, RETRY_REFUSED_MS);
 		return;
 	}
+	subject_hold(p->subject);
 	enter(p, COPYING, "%s, as epoch %llu", resync ? "what differs from the standby's image" : "the whole memory",
 	      (unsigned long long)options.first_epoch);
 }
@@ -284,29 +308,17 @@ static int on_reserved(struct protection *p, const uint8_t *payload, size_t len,
 	return rc;
 }
 
-static void on_stop_answered(void *owner, const cJSON *reply, const struct err *err)
-{
-	struct protection *p = owner;
-
-	if (reply == NULL)
-		log_error(p->part, "could not pause the superseded instance: %s", err->text);
-	else
-		log_warn(p->part, "the superseded instance is paused; its state is kept");
-}
-
-/* Another one serves: this instance must not answer any more. It is paused, nothing of it is thrown away. */
+/* Another one serves. Nothing of this instance is thrown away. */
 static void superseded(struct protection *p, uint64_t term)
 {
-	struct qmp *qmp = subject_qmp(p->subject);
-	struct err err = { 0 };
-
 	if (p->state == SUPERSEDED)
 		return;
 	p->term = term;
 	enter(p, SUPERSEDED, "the standby serves with term %llu", (unsigned long long)term);
-	end_session(p);
-	if (qmp != NULL && qmp_execute(qmp, "stop", NULL, on_stop_answered, p, &err) != RC_OK)
-		log_error(p->part, "could not pause the superseded instance: %s", err.text);
+	if (p->session != NULL)
+		end_session(p);
+	else
+		pause_instance(p);
 }
 
 static int on_frame(void *owner, const struct wire_header *header, const uint8_t *payload, struct err *err)

@@ -4,6 +4,19 @@
 #include "appliance/options.h"
 #include "appliance/version.h"
 
+#include <sys/resource.h>
+
+/*
+ * A core would hold keys and guest memory; and while it is written the sockets of a dead agent stay open, so that its
+ * guardian would not see its end.
+ */
+static void forbid_core_dumps(void)
+{
+	const struct rlimit none = { 0, 0 };
+
+	(void)setrlimit(RLIMIT_CORE, &none);
+}
+
 int run_role(enum config_role role, const char *synopsis, const char *about,
 	     int (*run)(const struct config *config), int argc, char **argv)
 {
@@ -33,6 +46,7 @@ int run_role(enum config_role role, const char *synopsis, const char *about,
 	} else {
 		log_setup(config.log_debug || debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
 			  config.log_json);
+		forbid_core_dumps();
 		log_info("main", "understudy %s, %s at site %s, configuration %s",
 			 UNDERSTUDY_VERSION, config_role_name(role), config.site, path);
 		status = run(&config);

@@ -4,6 +4,7 @@
 #include "appliance/base/mem.h"
 #include "replica/cmdline.h"
 #include "replica/precheck.h"
+#include "replica/release.h"
 #include "replica/reservation.h"
 
 #include <errno.h>
@@ -23,6 +24,7 @@ struct subject {
 	void *owner;
 	struct qmp *qmp;
 	bool ready, fit, closing;
+	bool held, orphan; /* orphan: the connection is lost, and closed once it is not held */
 	char last_error[ERR_TEXT_MAX];
 	int pidfd;
 	uv_poll_t *process; /* on the pidfd; of its own, because a new connection may come before libuv let go of it */
@@ -140,7 +142,7 @@ static void on_examined(void *owner, const struct precheck_facts *facts, const s
 
 	if (s->closing || !s->ready)
 		return;
-	if (strcmp(facts->migration, "colo") == 0) {
+	if (release_decide(facts->migration, facts->status) == RELEASE_TELL) {
 		/* An agent before us ended together with its guardian: the instance may be waiting for one that is no more. */
 		log_warn("subject", "%s: in COLO state without an agent; releasing it", s->config->name);
 		if (qmp_execute(s->qmp, "x-colo-lost-heartbeat", NULL, on_released, s, &err) == RC_OK)
@@ -205,13 +207,21 @@ static void on_qmp_closed(void *owner)
 	retry_in(s, RECONNECT_MS);
 }
 
+static void close_orphan(struct subject *s)
+{
+	if (!s->orphan || s->held || s->closing)
+		return;
+	s->orphan = false;
+	qmp_close(s->qmp, on_qmp_closed);
+}
+
 static void on_qmp_lost(void *owner, const struct err *err)
 {
 	struct subject *s = owner;
 
+	s->orphan = true;
 	lost(s, err);
-	if (!s->closing)
-		qmp_close(s->qmp, on_qmp_closed);
+	close_orphan(s);
 }
 
 static const struct qmp_ops qmp_callbacks = { on_qmp_ready, on_qmp_event, on_qmp_lost };
@@ -224,7 +234,7 @@ static void on_retry(uv_timer_t *timer)
 	if (s->qmp != NULL) {
 		if (s->ready && !s->fit)
 			examine(s);
-		return;
+		return; /* else a lost one that is not closed yet */
 	}
 	if (qmp_connect(&s->qmp, s->loop, s->config->qmp, QMP_TIMEOUT_MS, &qmp_callbacks, s, &err) != RC_OK) {
 		s->qmp = NULL;
@@ -257,6 +267,17 @@ int subject_open(struct subject **out, uv_loop_t *loop, const struct config_inst
 struct qmp *subject_qmp(const struct subject *s)
 {
 	return s->fit ? s->qmp : NULL;
+}
+
+void subject_hold(struct subject *s)
+{
+	s->held = true;
+}
+
+void subject_release(struct subject *s)
+{
+	s->held = false;
+	close_orphan(s);
 }
 
 static void part_closed(struct subject *s)

@@ -30,6 +30,10 @@ int subject_open(struct subject **subject, uv_loop_t *loop, const struct config_
 /* Its QMP connection; NULL unless fit. */
 struct qmp *subject_qmp(const struct subject *subject);
 
+/* Somebody uses that connection: after it is lost it stays allocated, and is not made anew, until subject_release(). */
+void subject_hold(struct subject *subject);
+void subject_release(struct subject *subject);
+
 /* Idempotent; frees, then calls on_closed. */
 void subject_close(struct subject *subject, void (*on_closed)(void *owner));
 

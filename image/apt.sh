@@ -152,16 +152,19 @@ apt_run() {
 
 # Brings the index up to date if it is missing or old; "apt_update now" in any case.
 apt_update() {
-	local stamp=$apt_dir/updated
+	local stamp=$apt_dir/updated log
 	command -v apt-get >/dev/null ||
 		die "apt-get is not here, so packages cannot be fetched; give a directory of tarballs: UNDERSTUDY_SOURCES=DIR"
 	apt_configure
 	if [[ ${1:-} != now && -n $(find "$stamp" -mmin -$apt_max_age_min 2>/dev/null) ]]; then
 		return
 	fi
-	apt_run apt-get update >/dev/null ||
-		die "cannot fetch the index of Debian's $suite with this machine's apt configuration (messages above)"
-	touch "$stamp"
+	# apt-get is content when part of the index could not be had; then the old part serves, but not for long.
+	log=$(apt_run apt-get update) && compgen -G "$apt_dir/lists/*_Sources*" >/dev/null || {
+		printf '%s\n' "$log" | grep -E '^(E|W|Err)' | head -n 4 >&2
+		die "cannot fetch the index of Debian's $suite with this machine's apt configuration"
+	}
+	grep -qE '^(W|E|Err)' <<<"$log" || touch "$stamp"
 }
 
 # apt_fetch DIR COMMAND PACKAGE [OPTIONS...]: apt-get source or download of one package, into the new directory DIR.

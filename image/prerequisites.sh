@@ -13,7 +13,7 @@ declare -A packages=(
 	[build]='gcc libc6-dev linux-libc-dev make patch xz-utils bzip2 cpio binutils'
 	# The hypervisor.
 	[qemu]='gcc libc6-dev make patch ninja-build python3 python3-venv pkg-config|pkgconf flex bison libglib2.0-dev
-		libpixman-1-dev zlib1g-dev libfdt-dev xz-utils'
+		zlib1g-dev libfdt-dev xz-utils'
 	# Unit tests, fuzzing, lint, system tests, demo.
 	[test]='clang libclang-rt-dev|libclang-rt-14-dev llvm libcmocka-dev clang-tidy clang-format cppcheck python3
 		python3-pytest iproute2 procps util-linux'

@@ -87,8 +87,7 @@ static void on_written(uv_write_t *request, int status)
 		 * or the timer.
 		 */
 		(void)err_set(&channel->broken, RC_CLOSED, "write: %s", uv_strerror(status));
-		(void)uv_timer_start(&channel->linger, channel->linger.timer_cb, CHANNEL_LINGER_MS,
-				     0);
+		(void)uv_timer_start(&channel->linger, channel_on_linger, CHANNEL_LINGER_MS, 0);
 		return;
 	}
 	if (channel_flush(channel, &err) != RC_OK) {

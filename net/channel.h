@@ -2,8 +2,8 @@
  * A channel: one TLS connection over TCP on a libuv loop, from connecting or accepting to the last
  * byte. It carries plain bytes; what they mean is its owner's business (link.c).
  *
- * All functions and callbacks are the loop thread's. Callbacks come from the loop only, never from
- * within a call. Any callback may call channel_end().
+ * The process has to ignore SIGPIPE. All functions and callbacks are the loop thread's. Callbacks
+ * come from the loop only, never from within a call. Any callback may call channel_end().
  */
 #ifndef NET_CHANNEL_H
 #define NET_CHANNEL_H

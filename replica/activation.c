@@ -144,12 +144,15 @@ static bool is_zero(const uint8_t *page)
 static int put_block_pages(struct writer *w, const struct image *image,
 			   const struct layout_block *block, struct err *err)
 {
+	const uint8_t *known_zero = NULL; /* the image has one page for all that hold nothing */
 	uint64_t same = 0;
 
 	for (uint64_t i = 0; i < block->pages; i++) {
 		const uint8_t *page = image_page(image, block->first + i);
-		bool zero = is_zero(page);
+		bool zero = page == known_zero || is_zero(page);
 
+		if (zero)
+			known_zero = page;
 		(void)buf_append_be64(&w->buf, i * LAYOUT_PAGE | (zero ? PAGE_ZERO : PAGE_DATA) | same);
 		if (same == 0)
 			put_name(&w->buf, block->name);

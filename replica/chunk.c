@@ -1,8 +1,9 @@
 /*
- * A chunk is made when none is free, kept when it comes back, because the guest stands still while one is being filled and
- * fresh memory is filled at half the speed. What was kept and not needed is given back slowly: each
- * time the pool falls idle (after every checkpoint) it may keep as many as were used at the busiest moment
- * since it was idle last, or a little less than it kept before, whichever is more.
+ * A chunk is made when none is free, kept when it comes back, because the guest stands still
+ * while one is being filled and fresh memory is filled at half the speed. What was kept and not
+ * needed is given back slowly: each time the pool falls idle (after every checkpoint) it may keep
+ * as many as were used at the busiest moment since it was idle last, or a little less than it
+ * kept before, whichever is more.
  */
 #include "replica/chunk.h"
 
@@ -11,7 +12,8 @@
 #include <assert.h>
 #include <pthread.h>
 
-#define KEEP_DECAY 16 /* of what is kept, a sixteenth less per idle moment: a burst of 64 is gone after about 60 checkpoints */
+/* What is kept shrinks by a sixteenth each time: 64 chunks are gone after about 60 checkpoints. */
+#define KEEP_DECAY 16
 
 struct chunk_pool {
 	pthread_mutex_t lock;

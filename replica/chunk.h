@@ -1,9 +1,9 @@
 /*
  * Staging ("shadow") buffers: what the paused guest's pages are copied into, once.
  *
- * A chunk holds raw bytes as QEMU sent them and an index that points into them: nothing is moved again
- * until the encoder reads it. A pool hands out at most its budget; the capture thread waits for a free chunk,
- * which is how a slow link slows QEMU's background copy down.
+ * A chunk holds raw bytes as QEMU sent them and an index that points into them: nothing is moved
+ * again until the encoder reads it. A pool hands out at most its budget; the capture thread waits
+ * for a free chunk, which is how a slow link slows QEMU's background copy down.
  */
 #ifndef REPLICA_CHUNK_H
 #define REPLICA_CHUNK_H
@@ -15,11 +15,12 @@
 #include <stdint.h>
 
 #define CHUNK_BYTES ((size_t)1 << 20)
-#define CHUNK_PAGES 1024 /* zero pages cost 9 bytes in the stream: the index, not the bytes, is full first */
+/* Zero pages cost 9 bytes in the stream: of them, the index is full before the bytes. */
+#define CHUNK_PAGES 1024
 
 struct chunk_page {
 	uint64_t index;
-	const uint8_t *data; /* LAYOUT_PAGE bytes inside `bytes`, unaligned; NULL: the page is all zeroes */
+	const uint8_t *data; /* LAYOUT_PAGE bytes inside `bytes`, unaligned; NULL: all zeroes */
 };
 
 struct chunk {
@@ -34,9 +35,14 @@ struct chunk {
 
 struct chunk_pool;
 
-/* At most budget_bytes / CHUNK_BYTES chunks (at least 2) will exist; memory is taken as needed, and given back when idle. */
+/*
+ * At most budget_bytes / CHUNK_BYTES chunks (at least 2) will exist; memory is taken as needed,
+ * and given back when idle.
+ */
 int chunk_pool_create(struct chunk_pool **pool, size_t budget_bytes, struct err *err);
-/* Waits for a free chunk; NULL once chunk_pool_close() was called or memory is short. Any thread. */
+/*
+ * Waits for a free chunk; NULL once chunk_pool_close() was called or memory is short. Any thread.
+ */
 struct chunk *chunk_get(struct chunk_pool *pool);
 /* Gives a chunk back. Any thread. */
 void chunk_put(struct chunk_pool *pool, struct chunk *chunk);

@@ -88,7 +88,7 @@ int colo_control_create(struct colo_control **out, uv_loop_t *loop, struct qmp *
 	return RC_OK;
 }
 
-/* ---- one command ---------------------------------------------------------------------------------------------- */
+/* ---- one command ----------------------------------------------------------------------------- */
 
 static void free_if_idle(struct colo_control *control)
 {
@@ -146,7 +146,7 @@ static uint64_t number_of(const cJSON *object, const char *name)
 	return cJSON_IsNumber(item) && item->valuedouble > 0 && item->valuedouble < 1e18 ? (uint64_t)item->valuedouble : 0;
 }
 
-/* ---- chains --------------------------------------------------------------------------------------------------- */
+/* ---- chains ---------------------------------------------------------------------------------- */
 
 struct step {
 	const char *what; /* for errors */
@@ -365,7 +365,7 @@ bool colo_control_takes_speed(const struct colo_control *control)
 	return control->takes_speed;
 }
 
-/* ---- progress ------------------------------------------------------------------------------------------------- */
+/* ---- progress -------------------------------------------------------------------------------- */
 
 static void on_progress_reply(void *owner, const cJSON *reply, const struct err *err)
 {
@@ -405,7 +405,7 @@ void colo_control_set_downtime(struct colo_control *control, uint64_t downtime_m
 	(void)execute(control, "migrate-set-parameters", arguments, ignore_reply, &err);
 }
 
-/* ---- release -------------------------------------------------------------------------------------------------- */
+/* ---- release --------------------------------------------------------------------------------- */
 
 void colo_control_colo_exit(struct colo_control *control)
 {
@@ -575,7 +575,7 @@ void colo_control_release(struct colo_control *control, bool running_colo, void 
 		control->release_next = true;
 }
 
-/* ---- end ------------------------------------------------------------------------------------------------------ */
+/* ---- end ------------------------------------------------------------------------------------- */
 
 static void on_timer_closed(uv_handle_t *handle)
 {

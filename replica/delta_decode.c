@@ -1,7 +1,8 @@
 /*
- * Decoding: the header and the checksum first, then both streams into working memory whose size is the format's limit, never
- * the batch's word; then the entries one by one. The checksum protects against accidents, not against a peer: every later
- * step checks as if it were not there.
+ * Decoding: the header and the checksum first, then both streams into working memory whose size
+ * is the format's limit, never the batch's word; then the entries one by one. The checksum
+ * protects against accidents, not against a peer: every later step checks as if it were not
+ * there.
  */
 #include "replica/delta.h"
 #include "replica/delta_format.h"
@@ -17,16 +18,26 @@ struct decoding {
 	uint64_t hash;
 };
 
-/* The `len` bytes of a stream, from the `stored` bytes at `from`; NULL when they are not that many. */
+/*
+ * The `len` bytes of a stream, from the `stored` bytes at `from`; NULL when they are not that
+ * many.
+ */
 static const uint8_t *restore(uint8_t *to, uint32_t len, const uint8_t *from, uint32_t stored)
 {
 	if (stored == len)
 		return from;
-	return LZ4_decompress_safe((const char *)from, (char *)to, (int)stored, (int)len) == (int)len ? to : NULL;
+	return LZ4_decompress_safe((const char *)from, (char *)to, (int)stored, (int)len) ==
+			       (int)len ?
+		       to :
+		       NULL;
 }
 
-/* The new content of a page that is in content or made of its old one; NULL: refused (err is set). */
-static const uint8_t *new_content(struct decoding *d, enum delta_kind kind, uint64_t index, struct err *err)
+/*
+ * The new content of a page that is in content or made of its old one; NULL: refused (err is
+ * set).
+ */
+static const uint8_t *new_content(struct decoding *d, enum delta_kind kind, uint64_t index,
+				  struct err *err)
 {
 	const uint8_t *data;
 
@@ -38,7 +49,9 @@ static const uint8_t *new_content(struct decoding *d, enum delta_kind kind, uint
 	}
 	data = d->sink->base(d->sink->owner, index);
 	if (data == NULL) {
-		err_set(err, RC_INVALID, "page %" PRIu64 ": changed, but there is nothing that it could have been", index);
+		err_set(err, RC_INVALID,
+			"page %" PRIu64 ": changed, but there is nothing that it could have been",
+			index);
 		return NULL;
 	}
 	memcpy(d->scratch->page, data, LAYOUT_PAGE);
@@ -58,7 +71,8 @@ static int decode_page(struct decoding *d, struct err *err)
 	if (d->control.short_read || kind >= DELTA_KINDS)
 		return err_set(err, RC_INVALID, "no page after the one before %" PRIu64, d->next);
 	if (index >= d->sink->pages)
-		return err_set(err, RC_INVALID, "page %" PRIu64 " of %" PRIu64, index, d->sink->pages);
+		return err_set(err, RC_INVALID, "page %" PRIu64 " of %" PRIu64, index,
+			       d->sink->pages);
 	if (kind != DELTA_ZERO) {
 		data = new_content(d, (enum delta_kind)kind, index, err);
 		if (data == NULL)
@@ -69,14 +83,16 @@ static int decode_page(struct decoding *d, struct err *err)
 	return d->sink->put(d->sink->owner, index, data, err);
 }
 
-static int decode_pages(struct decoding *d, const struct delta_header *header, const uint8_t *parts, struct err *err)
+static int decode_pages(struct decoding *d, const struct delta_header *header, const uint8_t *parts,
+			struct err *err)
 {
 	const uint8_t *control, *content;
 	uint32_t i;
 	int rc;
 
 	control = restore(d->scratch->control, header->control, parts, header->control_stored);
-	content = restore(d->scratch->content, header->content, parts + header->control_stored, header->content_stored);
+	content = restore(d->scratch->content, header->content, parts + header->control_stored,
+			  header->content_stored);
 	if (control == NULL || content == NULL)
 		return err_set(err, RC_INVALID, "a part does not decompress to what it should be");
 	d->control = cursor_of(control, header->control);
@@ -87,12 +103,13 @@ static int decode_pages(struct decoding *d, const struct delta_header *header, c
 			return rc;
 	}
 	if (d->control.left > 0 || d->content.left > 0)
-		return err_set(err, RC_INVALID, "%zu and %zu bytes too many", d->control.left, d->content.left);
+		return err_set(err, RC_INVALID, "%zu and %zu bytes too many", d->control.left,
+			       d->content.left);
 	return RC_OK;
 }
 
-int delta_decode(const uint8_t *batch, size_t len, const struct delta_sink *sink, uint64_t *epoch_hash,
-		 uint64_t *received, struct err *err)
+int delta_decode(const uint8_t *batch, size_t len, const struct delta_sink *sink,
+		 uint64_t *epoch_hash, uint64_t *received, struct err *err)
 {
 	struct decoding d = { .sink = sink };
 	struct delta_header header;

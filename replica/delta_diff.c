@@ -1,9 +1,11 @@
 /*
- * The difference of two versions of a page: a mask of the bytes that differ, 64 at a time, and runs made from the mask.
+ * The difference of two versions of a page: a mask of the bytes that differ, 64 at a time, and
+ * runs made from the mask.
  *
- * Making the mask reads both pages once with SSE2 (every x86-64 has it) and is all that an unchanged page costs. Runs come out
- * of the mask by counting bits, so their cost is that of the changes, not of the page. Equal bytes fewer than DELTA_GAP are
- * sent along, because ending a run costs two bytes. Measured on recorded guests: with 1 instead of 4, batches are 1 to 6 % larger;
+ * Making the mask reads both pages once with SSE2 (every x86-64 has it) and is all that an
+ * unchanged page costs. Runs come out of the mask by counting bits, so their cost is that of the
+ * changes, not of the page. Equal bytes fewer than DELTA_GAP are sent along, because ending a run
+ * costs two bytes. Measured on recorded guests: with 1 instead of 4, batches are 1 to 6 % larger;
  * with 6, up to 14 %, because in a table of 8-byte pointers 5 bytes of each stay.
  */
 #include "replica/delta_format.h"
@@ -47,9 +49,9 @@ unsigned delta_diff(struct delta_diff *diff, const uint8_t *page, const uint8_t 
 }
 
 /*
- * Runs are short, and musl's memcpy takes as long for 3 bytes as for 200. So up to 8 bytes are copied by one load and
- * one store, where there is room for that; the store may spoil the bytes behind (they are written later, or are
- * slack) unless `keep`.
+ * Runs are short, and musl's memcpy takes as long for 3 bytes as for 200. So up to 8 bytes are
+ * copied by one load and one store, where there is room for that; the store may spoil the bytes
+ * behind (they are written later, or are slack) unless `keep`.
  */
 static inline void copy_short(uint8_t *to, const uint8_t *from, size_t len, bool room, bool keep)
 {
@@ -93,7 +95,8 @@ static inline __attribute__((always_inline)) void write_run(struct run *run, boo
 	run->written = run->end;
 }
 
-void delta_diff_write(const struct delta_diff *diff, const uint8_t *page, uint8_t **control, uint8_t **content)
+void delta_diff_write(const struct delta_diff *diff, const uint8_t *page, uint8_t **control,
+		      uint8_t **content)
 {
 	struct run run = { .page = page, .control = *control, .content = *content };
 	unsigned i;
@@ -103,9 +106,11 @@ void delta_diff_write(const struct delta_diff *diff, const uint8_t *page, uint8_
 
 		while (left != 0) {
 			unsigned first = (unsigned)__builtin_ctzll(left), start = 64 * i + first;
-			uint64_t carried = left + (UINT64_C(1) << first); /* the run's bits become zero */
+			uint64_t carried =
+				left + (UINT64_C(1) << first); /* the run's bits become zero */
 			uint64_t after = carried & ~left; /* the bit behind it, or 0 at the end */
-			unsigned count = carried != 0 ? (unsigned)__builtin_ctzll(after) - first : 64 - first;
+			unsigned count = carried != 0 ? (unsigned)__builtin_ctzll(after) - first :
+							64 - first;
 
 			if (run.end == 0 || start - run.end >= DELTA_GAP) {
 				if (run.end > 0)
@@ -137,7 +142,8 @@ bool delta_diff_read(uint8_t page[LAYOUT_PAGE], struct cursor *control, struct c
 		bytes = cursor_bytes(content, len);
 		if (bytes == NULL)
 			return false;
-		copy_short(page + at, bytes, len, at + 8 <= LAYOUT_PAGE && content->left + len >= 8, true);
+		copy_short(page + at, bytes, len, at + 8 <= LAYOUT_PAGE && content->left + len >= 8,
+			   true);
 		at += len;
 	} while (!last);
 	return true;

@@ -1,13 +1,16 @@
 /*
- * Encoding: the pages of a chunk, in ascending order, are looked at one by one and written into two streams, control and
- * content; then the streams are compressed straight into the caller's buffer.
+ * Encoding: the pages of a chunk, in ascending order, are looked at one by one and written into
+ * two streams, control and content; then the streams are compressed straight into the caller's
+ * buffer.
  *
- * What the standby has of a page is known by its content in the cache or else by its hash. A cached page is compared byte by byte,
- * which finds the differences and proves "unchanged" in one go; the hash of a page is only taken when it travels or is not
- * cached. A difference is sent of a page whose former content is at hand (in the cache, or zeroes), unless most of it differs.
+ * What the standby has of a page is known by its content in the cache or else by its hash. A
+ * cached page is compared byte by byte, which finds the differences and proves "unchanged" in one
+ * go; the hash of a page is only taken when it travels or is not cached. A difference is sent of
+ * a page whose former content is at hand (in the cache, or zeroes), unless most of it differs.
  *
- * A page enters the cache when it is sent although something was known of it, not when it is merely copied: the first copy of
- * a guest brings every page once and must not push out those that keep changing.
+ * A page enters the cache when it is sent although something was known of it, not when it is
+ * merely copied: the first copy of a guest brings every page once and must not push out those
+ * that keep changing.
  */
 #define LZ4_STATIC_LINKING_ONLY /* LZ4_compress_fast_extState_fastReset(): we link it statically */
 #include "replica/delta_format.h"
@@ -17,7 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ACCELERATION 1 /* LZ4's. Measured on recorded guests: 8 makes batches 4 to 18 % larger, all in all 6 to 11 % faster */
+/* LZ4's. Measured on recorded guests: 8 makes batches 4 to 18 % larger and all 6 to 11 % faster. */
+#define ACCELERATION 1
 
 static const uint8_t zeroes[LAYOUT_PAGE];
 
@@ -33,7 +37,8 @@ struct encoding {
 
 static void put_entry(struct encoding *e, uint64_t index, enum delta_kind kind)
 {
-	e->control = delta_put_number(e->control, (uint32_t)(index - e->next) << 2 | (uint32_t)kind);
+	e->control =
+		delta_put_number(e->control, (uint32_t)(index - e->next) << 2 | (uint32_t)kind);
 	e->next = index + 1;
 }
 
@@ -71,8 +76,12 @@ static void encode_zero(struct encoding *e, uint64_t index)
 	e->stats.zero++;
 }
 
-/* What differs from `old`, which the standby has; the whole page when that is most of it. False: nothing differs. */
-static bool put_difference(struct encoding *e, uint64_t index, const uint8_t *data, const uint8_t *old)
+/*
+ * What differs from `old`, which the standby has; the whole page when that is most of it. False:
+ * nothing differs.
+ */
+static bool put_difference(struct encoding *e, uint64_t index, const uint8_t *data,
+			   const uint8_t *old)
 {
 	struct delta_diff diff;
 	unsigned differ = delta_diff(&diff, data, old);
@@ -154,8 +163,12 @@ static int compare_u64(const void *a, const void *b)
 	return x < y ? -1 : x > y ? 1 : 0;
 }
 
-/* `order`: page index and place in the chunk, ascending; a capture delivers almost always in that order already. */
-static int sort_pages(const struct delta_state *state, const struct chunk *chunk, uint64_t *order, struct err *err)
+/*
+ * `order`: page index and place in the chunk, ascending; a capture delivers almost always in that
+ * order already.
+ */
+static int sort_pages(const struct delta_state *state, const struct chunk *chunk, uint64_t *order,
+		      struct err *err)
 {
 	bool ascending = true;
 	size_t with_data = 0;
@@ -164,7 +177,8 @@ static int sort_pages(const struct delta_state *state, const struct chunk *chunk
 	static_assert(CHUNK_PAGES <= 1 << 16, "the place fits 16 bits");
 	for (i = 0; i < chunk->npages; i++) {
 		if (chunk->pages[i].index >= state->pages)
-			return err_set(err, RC_INVALID, "page %llu of %llu", (unsigned long long)chunk->pages[i].index,
+			return err_set(err, RC_INVALID, "page %llu of %llu",
+				       (unsigned long long)chunk->pages[i].index,
 				       (unsigned long long)state->pages);
 		order[i] = chunk->pages[i].index << 16 | i;
 		ascending = ascending && (i == 0 || order[i - 1] < order[i]);
@@ -185,21 +199,26 @@ static void encode_pages(struct encoding *e, const struct chunk *chunk)
 	for (i = 0; i < chunk->npages; i++) {
 		const struct chunk_page *page = &chunk->pages[order[i] & 0xffff];
 
-		if (i + 1 == chunk->npages || order[i + 1] >> 16 != page->index) /* the later of two */
+		if (i + 1 == chunk->npages ||
+		    order[i + 1] >> 16 != page->index) /* the later of two */
 			encode_page(e, page->index, page->data);
 		e->stats.bytes_in += LAYOUT_PAGE;
 	}
 	e->stats.pages += chunk->npages;
 }
 
-/* Compresses to `to`, where there are `len` bytes of room; as it is when it does not shrink. Returns the bytes used. */
+/*
+ * Compresses to `to`, where there are `len` bytes of room; as it is when it does not shrink.
+ * Returns the bytes used.
+ */
 static uint32_t store(struct delta_scratch *scratch, const uint8_t *stream, size_t len, uint8_t *to)
 {
 	int shrunk = 0;
 
 	if (len > 1)
-		shrunk = LZ4_compress_fast_extState_fastReset(&scratch->lz4, (const char *)stream, (char *)to, (int)len,
-							      (int)len - 1, ACCELERATION);
+		shrunk = LZ4_compress_fast_extState_fastReset(&scratch->lz4, (const char *)stream,
+							      (char *)to, (int)len, (int)len - 1,
+							      ACCELERATION);
 	if (shrunk > 0)
 		return (uint32_t)shrunk;
 	memcpy(to, stream, len);
@@ -221,7 +240,8 @@ static int write_batch(struct encoding *e, struct buf *out, uint64_t sent, struc
 	batch = buf_extend(out, most);
 	if (batch == NULL)
 		return err_nomem(err, "batch");
-	header.control_stored = store(scratch, scratch->control, header.control, batch + DELTA_HEADER);
+	header.control_stored =
+		store(scratch, scratch->control, header.control, batch + DELTA_HEADER);
 	header.content_stored = store(scratch, scratch->content, header.content,
 				      batch + DELTA_HEADER + header.control_stored);
 	delta_format_seal(batch, &header);
@@ -250,8 +270,9 @@ static void add_stats(struct delta_stats *to, const struct delta_stats *s)
 	to->bytes_out += s->bytes_out;
 }
 
-int delta_encode(struct delta_state *state, const struct chunk *chunk, bool may_xor, struct buf *out,
-		 uint64_t *epoch_hash, uint64_t *sent, struct delta_stats *stats, struct err *err)
+int delta_encode(struct delta_state *state, const struct chunk *chunk, bool may_xor,
+		 struct buf *out, uint64_t *epoch_hash, uint64_t *sent, struct delta_stats *stats,
+		 struct err *err)
 {
 	struct encoding e = { .state = state, .may_xor = may_xor };
 	uint64_t travelled;

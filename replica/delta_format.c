@@ -17,7 +17,8 @@ static uint64_t checksum(const uint8_t *batch, size_t len)
 static void check_limits(const struct delta_header *h)
 {
 	assert(h->pages >= 1 && h->pages <= CHUNK_PAGES);
-	assert(h->control >= 1 && h->control <= DELTA_CONTROL_MAX && h->control_stored <= h->control);
+	assert(h->control >= 1 && h->control <= DELTA_CONTROL_MAX &&
+	       h->control_stored <= h->control);
 	assert(h->content <= CHUNK_BYTES && h->content_stored <= h->content);
 }
 
@@ -49,15 +50,18 @@ int delta_format_open(struct delta_header *h, const uint8_t *batch, size_t len, 
 	h->control_stored = bytes_get_le32(batch + 24);
 	h->content = bytes_get_le32(batch + 28);
 	h->content_stored = bytes_get_le32(batch + 32);
-	if (h->pages < 1 || h->pages > CHUNK_PAGES || h->control < 1 || h->control > DELTA_CONTROL_MAX ||
-	    h->content > CHUNK_BYTES)
+	if (h->pages < 1 || h->pages > CHUNK_PAGES || h->control < 1 ||
+	    h->control > DELTA_CONTROL_MAX || h->content > CHUNK_BYTES)
 		return err_set(err, RC_INVALID,
-			       "batch: %" PRIu32 " pages, %" PRIu32 " bytes of control, %" PRIu32 " of content", h->pages,
-			       h->control, h->content);
+			       "batch: %" PRIu32 " pages, %" PRIu32 " bytes of control, %" PRIu32
+			       " of content",
+			       h->pages, h->control, h->content);
 	if (h->control_stored > h->control || h->content_stored > h->content ||
 	    (size_t)h->control_stored + h->content_stored != len - DELTA_HEADER)
-		return err_set(err, RC_INVALID, "batch: %zu bytes do not hold %" PRIu32 " of control and %" PRIu32
-			       " of content", len, h->control_stored, h->content_stored);
+		return err_set(err, RC_INVALID,
+			       "batch: %zu bytes do not hold %" PRIu32 " of control and %" PRIu32
+			       " of content",
+			       len, h->control_stored, h->content_stored);
 	return RC_OK;
 }
 
@@ -73,7 +77,10 @@ uint64_t delta_page_hash(uint64_t index, uint64_t content_hash)
 {
 	uint64_t hash = content_hash ^ ((index + 1) * UINT64_C(0x9E3779B97F4A7C15));
 
-	/* What is summed must be mixed first: otherwise two pages that swap places would cancel out. */
+	/*
+	 * What is summed must be mixed first: otherwise two pages that swap places would cancel
+	 * out.
+	 */
 	hash = (hash ^ (hash >> 32)) * UINT64_C(0xD6E8FEB86659FD93);
 	hash = (hash ^ (hash >> 32)) * UINT64_C(0xD6E8FEB86659FD93);
 	return hash ^ (hash >> 32);

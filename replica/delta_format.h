@@ -1,32 +1,40 @@
 /*
- * The form of a delta batch, byte by byte (little-endian), and the small pieces that write and read it. Private to delta_*.c.
+ * The form of a delta batch, byte by byte (little-endian), and the small pieces that write and
+ * read it. Private to delta_*.c.
  *
  *    0  8 bytes "USDELTA1"
  *    8  u64  XXH64 (seed 0) of everything from byte 16 to the end
  *   16  u32  pages, 1 to CHUNK_PAGES
  *   20  u32  control: bytes, 1 to DELTA_CONTROL_MAX
- *   24  u32  control: bytes in the batch, at most the former; the same: as it is, less: one LZ4 block
+ *   24  u32  control: bytes in the batch. As many: it is there as it is; fewer: as one LZ4 block
  *   28  u32  content: bytes, 0 to CHUNK_BYTES
  *   32  u32  content: bytes in the batch, as with control
  *   36  control, content
  *
- * Control, once decompressed, is a sequence of `pages` entries. Numbers in it are LEB128: 7 bits a byte, lowest first, the
- * highest bit set on every byte but the last. An entry begins with a number: its lowest 2 bits are the kind, the rest is
- * how far the page's index lies beyond the previous page's, less one (the first page's: beyond -1).
+ * Control, once decompressed, is a sequence of `pages` entries. Numbers in it are LEB128: 7 bits
+ * a byte, lowest first, the highest bit set on every byte but the last. An entry begins with a
+ * number: its lowest 2 bits are the kind, the rest is how far the page's index lies beyond the
+ * previous page's, less one (the first page's: beyond -1).
  *   kind 0  the page is all zeroes
  *   kind 1  the page is the next 4096 bytes of content
- *   kind 2  the page is as it was, but for runs: each a number, the bytes that stay after the previous run (or the
- *           page's start), and a number, twice the bytes that are replaced by the next bytes of content, plus 1 if the
- *           page's last run is this one
+ *   kind 2  the page is as it was, but for runs. Each is a number, the bytes that stay after the
+ *           previous run (or the page's start), and a number, twice the bytes that are replaced by
+ *           the next bytes of content, plus 1 if this is the page's last run
  *
- * A batch is valid if and only if (1) it is 36 bytes long and as many more as the header says are in the batch, and not longer than
- * DELTA_BATCH_MAX; (2) the first 8 bytes and the checksum are right; (3) the header's numbers are within the limits above;
- * (4) an LZ4 block decompresses to exactly the bytes stated; (5) control holds `pages` entries and not a byte more, no number in it
- * is longer than DELTA_NUMBER_MAX bytes, no kind is 3; (6) every index is below the receiver's number of pages; (7) a run
- * replaces at least one byte and ends within the page; (8) the pages and runs take exactly all of content.
+ * A batch is valid if and only if
+ *   (1) its length is 36 and what the header says is in it, and at most DELTA_BATCH_MAX,
+ *   (2) the first 8 bytes and the checksum are right,
+ *   (3) the header's numbers are within the limits above,
+ *   (4) an LZ4 block decompresses to exactly the bytes stated,
+ *   (5) control holds `pages` entries and not a byte more, no number in it is longer than
+ *       DELTA_NUMBER_MAX bytes, no kind is 3,
+ *   (6) every index is below the receiver's number of pages,
+ *   (7) a run replaces at least one byte and ends within the page,
+ *   (8) the pages and runs take exactly all of content.
  *
- * Why two streams: the guest's bytes compress better without lengths between them (recorded guests: 1 to 18 % smaller). Why the
- * new bytes and not their XOR: programs write text and tables, whose XOR with what was there is noise to LZ4 (2 to 19 % larger).
+ * Why two streams: the guest's bytes compress better without lengths between them (recorded
+ * guests: 1 to 18 % smaller). Why the new bytes and not their XOR: programs write text and
+ * tables, whose XOR with what was there is noise to LZ4 (2 to 19 % larger).
  */
 #ifndef REPLICA_DELTA_FORMAT_H
 #define REPLICA_DELTA_FORMAT_H
@@ -42,15 +50,18 @@
 #include <stdint.h>
 
 #define DELTA_HEADER ((size_t)36)
-#define DELTA_CHECKED 16    /* where the checksum's reach begins */
-#define DELTA_NUMBER_MAX 5  /* bytes; an index below 2^31 and its kind fit */
-#define DELTA_GAP 4	    /* fewer equal bytes than these do not end a run; see delta_diff.c */
-#define DELTA_DENSE 3072    /* a page of which more bytes differ travels whole: as short, and faster */
-#define DELTA_RUNS_MAX ((LAYOUT_PAGE + DELTA_GAP) / (DELTA_GAP + 1)) /* a byte that differs, a gap, and so on */
-/* Pages with content are at most CHUNK_BYTES / LAYOUT_PAGE, and a run's two numbers take at most 2 bytes each. */
-#define DELTA_CONTROL_MAX (CHUNK_PAGES * DELTA_NUMBER_MAX + CHUNK_BYTES / LAYOUT_PAGE * DELTA_RUNS_MAX * 4)
+#define DELTA_CHECKED 16   /* where the checksum's reach begins */
+#define DELTA_NUMBER_MAX 5 /* bytes; an index below 2^31 and its kind fit */
+#define DELTA_GAP 4	   /* fewer equal bytes than these do not end a run; see delta_diff.c */
+#define DELTA_DENSE 3072   /* a page of which more bytes differ travels whole: as short, faster */
+#define DELTA_SLACK 8	   /* bytes behind content that delta_diff_write() may spoil */
 
-#define DELTA_SLACK 8 /* bytes behind content that delta_diff_write() may spoil */
+/* The most runs in a page: a byte that differs, a gap, and so on. */
+#define DELTA_RUNS_MAX ((LAYOUT_PAGE + DELTA_GAP) / (DELTA_GAP + 1))
+/* At most so many pages have content; a run's two numbers take at most 2 bytes each. */
+#define DELTA_CONTENT_PAGES (CHUNK_BYTES / LAYOUT_PAGE)
+#define DELTA_CONTROL_MAX \
+	(CHUNK_PAGES * DELTA_NUMBER_MAX + DELTA_CONTENT_PAGES * DELTA_RUNS_MAX * 4)
 
 enum delta_kind { DELTA_ZERO, DELTA_PLAIN, DELTA_CHANGED, DELTA_KINDS };
 
@@ -65,7 +76,8 @@ void delta_format_seal(uint8_t *batch, const struct delta_header *header);
 /* Only the checksum anew, of a batch of `len` bytes (at least DELTA_HEADER). */
 void delta_format_reseal(uint8_t *batch, size_t len);
 /* Conditions (1) to (3). */
-int delta_format_open(struct delta_header *header, const uint8_t *batch, size_t len, struct err *err);
+int delta_format_open(struct delta_header *header, const uint8_t *batch, size_t len,
+		      struct err *err);
 
 /* A number, written at `to`; returns where the next byte goes. */
 static inline uint8_t *delta_put_number(uint8_t *to, uint32_t value)
@@ -104,16 +116,20 @@ struct delta_diff {
 /* Returns how many bytes differ. */
 unsigned delta_diff(struct delta_diff *diff, const uint8_t *page, const uint8_t *old);
 /* Writes the runs of a page (at least one byte differs) and their new bytes; moves both ends on. */
-void delta_diff_write(const struct delta_diff *diff, const uint8_t *page, uint8_t **control, uint8_t **content);
-/* Reads runs and replaces bytes of `page`; false when they are not valid (condition 7), or content is too short. */
+void delta_diff_write(const struct delta_diff *diff, const uint8_t *page, uint8_t **control,
+		      uint8_t **content);
+/*
+ * Reads runs and replaces bytes of `page`; false when they are not valid (condition 7), or
+ * content is too short.
+ */
 bool delta_diff_read(uint8_t page[LAYOUT_PAGE], struct cursor *control, struct cursor *content);
 
 /* What one thread needs to encode or decode a batch; see delta_scratch.c. */
 struct delta_scratch {
 	struct delta_scratch *next;
-	LZ4_stream_t lz4;		 /* initialised; LZ4_compress_fast_extState_fastReset() keeps it so */
-	uint64_t order[CHUNK_PAGES];	 /* encoding: page index and place in the chunk */
-	uint8_t page[LAYOUT_PAGE];	 /* decoding: a page being put together */
+	LZ4_stream_t lz4; /* initialised; LZ4_compress_fast_extState_fastReset() keeps it so */
+	uint64_t order[CHUNK_PAGES]; /* encoding: page index and place in the chunk */
+	uint8_t page[LAYOUT_PAGE];   /* decoding: a page being put together */
 	uint8_t content[CHUNK_BYTES + DELTA_SLACK];
 	uint8_t control[DELTA_CONTROL_MAX];
 };

@@ -1,6 +1,7 @@
 /*
- * Working memory for encoding and decoding: as many pieces as threads are at it at once, shared by all instances, because
- * getting 1 MiB from the system, which clears it, takes a tenth of the time of the work done in it.
+ * Working memory for encoding and decoding: as many pieces as threads are at it at once, shared
+ * by all instances, because getting 1 MiB from the system, which clears it, takes a tenth of the
+ * time of the work done in it.
  */
 #include "replica/delta_format.h"
 
@@ -9,7 +10,8 @@
 
 #include <pthread.h>
 
-#define SCRATCH_KEEP 4 /* libuv's worker threads; more threads than these get theirs afresh each time */
+/* As many as libuv has worker threads; others get theirs afresh each time. */
+#define SCRATCH_KEEP 4
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct delta_scratch *unused;

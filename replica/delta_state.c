@@ -1,6 +1,7 @@
 /*
- * The table of hashes is memory that the system gives page by page as it is written, 8 bytes for a page of the guest's;
- * forgetting gives it back. The hashes are written by whichever thread encodes the page (a page is in one chunk at a time).
+ * The table of hashes is memory that the system gives page by page as it is written, 8 bytes for
+ * a page of the guest's; forgetting gives it back. The hashes are written by whichever thread
+ * encodes the page (a page is in one chunk at a time).
  */
 #include "replica/delta_state.h"
 
@@ -9,7 +10,8 @@
 
 #include <sys/mman.h>
 
-int delta_state_create(struct delta_state **out, uint64_t pages, size_t cache_bytes, struct err *err)
+int delta_state_create(struct delta_state **out, uint64_t pages, size_t cache_bytes,
+		       struct err *err)
 {
 	struct delta_state *state;
 	int rc;
@@ -21,9 +23,10 @@ int delta_state_create(struct delta_state **out, uint64_t pages, size_t cache_by
 		return err_nomem(err, "delta state");
 	state->pages = pages;
 	state->zero_hash = delta_content_hash(NULL);
-	state->hashes = fault_here(FAULT_ALLOC) ? MAP_FAILED :
-						  mmap(NULL, pages * sizeof(*state->hashes), PROT_READ | PROT_WRITE,
-						       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	state->hashes = fault_here(FAULT_ALLOC) ?
+				MAP_FAILED :
+				mmap(NULL, pages * sizeof(*state->hashes), PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (state->hashes == MAP_FAILED) {
 		mem_free(state);
 		return err_nomem(err, "delta state: page hashes");
@@ -48,11 +51,13 @@ void delta_state_destroy(struct delta_state *state)
 
 void delta_state_forget(struct delta_state *state)
 {
-	madvise(state->hashes, state->pages * sizeof(*state->hashes), MADV_DONTNEED); /* reads as zeroes from now on */
+	madvise(state->hashes, state->pages * sizeof(*state->hashes),
+		MADV_DONTNEED); /* reads as zeroes from now on */
 	page_cache_clear(state->cache);
 }
 
-void delta_state_learn(struct delta_state *state, uint64_t first, const uint64_t *hashes, size_t count)
+void delta_state_learn(struct delta_state *state, uint64_t first, const uint64_t *hashes,
+		       size_t count)
 {
 	uint64_t room = first < state->pages ? state->pages - first : 0;
 	uint64_t i;

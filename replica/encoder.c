@@ -1,8 +1,9 @@
 /*
- * Chunks are numbered as they come. `delivered` <= `started` <= `added`: those between the first two are being encoded or wait
- * for an earlier one, each in its place of a ring of JOBS_MAX jobs, so that order needs no sorting and the
- * results that wait are bounded; the others are a list. The end of an epoch is a mark that knows how many chunks came before it:
- * no chunk beyond it is started before all of those are delivered.
+ * Chunks are numbered as they come. `delivered` <= `started` <= `added`: those between the first
+ * two are being encoded or wait for an earlier one, each in its place of a ring of JOBS_MAX jobs,
+ * so that order needs no sorting and the results that wait are bounded; the others are a list.
+ * The end of an epoch is a mark that knows how many chunks came before it: no chunk beyond it is
+ * started before all of those are delivered.
  *
  * One function, pump(), moves everything on; it is called whenever something has changed.
  */
@@ -58,8 +59,9 @@ struct encoder {
 
 static void pump(struct encoder *encoder);
 
-int encoder_create(struct encoder **out, uv_loop_t *loop, struct chunk_pool *pool, struct delta_state *state,
-		   const struct encoder_ops *ops, void *owner, struct err *err)
+int encoder_create(struct encoder **out, uv_loop_t *loop, struct chunk_pool *pool,
+		   struct delta_state *state, const struct encoder_ops *ops, void *owner,
+		   struct err *err)
 {
 	struct encoder *encoder = mem_zalloc(1, sizeof(*encoder));
 
@@ -101,7 +103,7 @@ int encoder_end_epoch(struct encoder *encoder, uint64_t epoch, void *mark, struc
 	return RC_OK;
 }
 
-/* ---- one chunk, in the order in which it happens ----------------------------------------------------------------------- */
+/* ---- one chunk, in the order in which it happens --------------------------------------------- */
 
 static struct chunk *take_waiting(struct encoder *encoder)
 {
@@ -118,8 +120,8 @@ static void encode(uv_work_t *work)
 	struct job *job = work->data;
 	struct encoder *encoder = job->encoder;
 
-	job->rc = delta_encode(encoder->state, job->chunk, !job->first_copy, &job->out, &job->hash, &job->sent,
-			       &job->stats, &job->err);
+	job->rc = delta_encode(encoder->state, job->chunk, !job->first_copy, &job->out, &job->hash,
+			       &job->sent, &job->stats, &job->err);
 	chunk_put(encoder->pool, job->chunk);
 	job->chunk = NULL;
 }
@@ -141,7 +143,8 @@ static bool start(struct encoder *encoder)
 	struct chunk *chunk = encoder->waiting;
 	struct job *job = &encoder->jobs[encoder->started % JOBS_MAX];
 
-	if (chunk == NULL || encoder->closing || encoder->failed || encoder->started - encoder->delivered == JOBS_MAX)
+	if (chunk == NULL || encoder->closing || encoder->failed ||
+	    encoder->started - encoder->delivered == JOBS_MAX)
 		return false;
 	if (encoder->marks != NULL && encoder->started == encoder->marks->after)
 		return false;
@@ -156,7 +159,8 @@ static bool start(struct encoder *encoder)
 	encoder->alone = job->first_copy;
 	encoder->started++;
 	encoder->running++;
-	(void)uv_queue_work(encoder->loop, &job->work, encode, encoded); /* fails only without a function */
+	(void)uv_queue_work(encoder->loop, &job->work, encode,
+			    encoded); /* fails only without a function */
 	return true;
 }
 
@@ -238,7 +242,8 @@ static bool deliver_mark(struct encoder *encoder)
 	struct encoder_epoch epoch = encoder->sums;
 	struct mark *mark;
 
-	if (encoder->marks == NULL || encoder->marks->after != encoder->delivered || encoder->failed)
+	if (encoder->marks == NULL || encoder->marks->after != encoder->delivered ||
+	    encoder->failed)
 		return false;
 	mark = take_mark(encoder);
 	epoch.epoch = mark->epoch;
@@ -249,7 +254,7 @@ static bool deliver_mark(struct encoder *encoder)
 	return true;
 }
 
-/* ---- the end ----------------------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 /* What will never be encoded. */
 static void drop(struct encoder *encoder)
@@ -313,7 +318,8 @@ void encoder_close(struct encoder *encoder, void (*on_closed)(void *owner), void
 	encoder->on_closed = on_closed;
 	encoder->closed_owner = owner;
 	drop(encoder);
-	if (encoder->running == 0) { /* a trip through the loop, so that on_closed does not come from within */
+	if (encoder->running ==
+	    0) { /* a trip through the loop, so that on_closed does not come from within */
 		encoder->close_work.data = encoder;
 		(void)uv_queue_work(encoder->loop, &encoder->close_work, nothing, nothing_done);
 	}

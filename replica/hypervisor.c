@@ -310,11 +310,13 @@ static void on_first_tick(uv_timer_t *timer)
 {
 	struct hypervisor *hv = timer->data;
 	struct err err;
+	int rc = RC_CLOSED;
 
-	if (access(hv->setup.qmp_path, F_OK) != 0)
-		start_process(hv);
-	else if (predecessor_clear(&hv->predecessor, hv->loop, hv->setup.part, hv->setup.qmp_path, on_cleared, hv,
-				   &err) != RC_OK)
+	if (access(hv->setup.qmp_path, F_OK) == 0)
+		rc = predecessor_clear(&hv->predecessor, hv->loop, hv->setup.part, hv->setup.qmp_path, on_cleared, hv, &err);
+	if (rc == RC_CLOSED)
+		start_process(hv); /* there is nobody; at most the name of a socket that died with its QEMU */
+	else if (rc != RC_OK)
 		report(hv, &err);
 }
 

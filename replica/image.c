@@ -1,17 +1,18 @@
 /*
  * An epoch's life here: image_begin() → image_batch() ... → image_commit() or image_abort().
  *
- * With a committed epoch, batches are decoded into staging. image_commit() then goes through these steps, the first three of which
- * can fail and change nothing that can be seen:
- *   1. every batch was decoded; count and hash of the pages are what the primary states; the device state fits its block
+ * With a committed epoch, batches are decoded into staging. image_commit() then goes through
+ * these steps, the first three of which can fail and change nothing that can be seen:
+ *   1. every batch was decoded; count and hash of the pages are what the primary states; the
+ *      device state fits its block
  *   2. what was spilled to a file comes back as it was
  *   3. every page that will hold something has storage (a tmpfs can be full)
- *   4. the pages are copied; the epoch is committed
- * If reading the spill file fails in step 4 after it succeeded in step 2, the image is a mixture: then it has no committed epoch any
- * more, rather than a wrong one, and the primary has to resync.
+ *   4. the pages are copied; the epoch is committed If reading the spill file fails in step 4
+ *      after it succeeded in step 2, the image is a mixture: then it has no committed epoch any
+ *      more, rather than a wrong one, and the primary has to resync.
  *
- * Without a committed epoch, batches go straight to the blocks; step 1 decides whether that made an epoch. Differences are then
- * refused: there is nothing that they could be applied to.
+ * Without a committed epoch, batches go straight to the blocks; step 1 decides whether that made
+ * an epoch. Differences are then refused: there is nothing that they could be applied to.
  */
 #include "replica/image.h"
 
@@ -26,8 +27,9 @@
 struct image {
 	struct image_map map;
 	struct staging *staging;
-	_Atomic uint64_t epoch; /* committed; 0: none. The loop's thread asks while a worker commits */
-	uint64_t open;		/* being received; 0: none */
+	_Atomic uint64_t
+		epoch; /* committed; 0: none. The loop's thread asks while a worker commits */
+	uint64_t open; /* being received; 0: none */
 	uint32_t device_state_len;
 	_Atomic uint64_t received, hash; /* of the open epoch */
 	atomic_bool failed;		 /* a batch was lost: the open epoch cannot be committed */
@@ -35,10 +37,10 @@ struct image {
 
 static const uint8_t zeroes[LAYOUT_PAGE];
 
-/* ---- making it ------------------------------------------------------------------------------------------------------- */
+/* ---- making it ------------------------------------------------------------------------------- */
 
-int image_create(struct image **out, const char *dir, const char *spill_dir, struct image_shared *shared,
-		 size_t nshared, size_t staging_bytes, struct err *err)
+int image_create(struct image **out, const char *dir, const char *spill_dir,
+		 struct image_shared *shared, size_t nshared, size_t staging_bytes, struct err *err)
 {
 	struct image *image = mem_zalloc(1, sizeof(*image));
 	int rc;
@@ -69,11 +71,13 @@ int image_set_layout(struct image *image, const struct layout *layout, struct er
 	if (image->map.layout != NULL && layout_equal(image->map.layout, layout))
 		return RC_OK;
 	if (image->epoch > 0 || image->open > 0)
-		return err_set(err, RC_STATE, "memory image: another layout, while it holds an epoch of the former");
+		return err_set(
+			err, RC_STATE,
+			"memory image: another layout, while it holds an epoch of the former");
 	return image_map_layout(&image->map, layout, err);
 }
 
-/* ---- looking at it --------------------------------------------------------------------------------------------------- */
+/* ---- looking at it --------------------------------------------------------------------------- */
 
 const struct layout *image_layout(const struct image *image)
 {
@@ -133,7 +137,7 @@ void image_hashes(const struct image *image, uint64_t first, size_t count, uint6
 	}
 }
 
-/* ---- writing pages: at once, or at the commit -------------------------------------------------------------------------- */
+/* ---- writing pages: at once, or at the commit ------------------------------------------------ */
 
 /* Zero pages are collected into runs, of which longer ones give memory back. */
 struct writer {
@@ -204,7 +208,7 @@ static const uint8_t *no_page(void *owner, uint64_t index)
 	return NULL;
 }
 
-/* ---- an epoch --------------------------------------------------------------------------------------------------------- */
+/* ---- an epoch -------------------------------------------------------------------------------- */
 
 static void end_epoch(struct image *image)
 {
@@ -215,12 +219,15 @@ static void end_epoch(struct image *image)
 int image_begin(struct image *image, uint64_t epoch, struct err *err)
 {
 	if (image->map.layout == NULL)
-		return err_set(err, RC_STATE, "memory image: epoch %" PRIu64 " before a layout", epoch);
+		return err_set(err, RC_STATE, "memory image: epoch %" PRIu64 " before a layout",
+			       epoch);
 	if (image->open > 0)
-		return err_set(err, RC_STATE, "memory image: epoch %" PRIu64 " while %" PRIu64 " is not complete", epoch,
-			       image->open);
+		return err_set(err, RC_STATE,
+			       "memory image: epoch %" PRIu64 " while %" PRIu64 " is not complete",
+			       epoch, image->open);
 	if (epoch <= image->epoch)
-		return err_set(err, RC_INVALID, "memory image: epoch %" PRIu64 " after %" PRIu64, epoch, image->epoch);
+		return err_set(err, RC_INVALID, "memory image: epoch %" PRIu64 " after %" PRIu64,
+			       epoch, image->epoch);
 	image->open = epoch;
 	atomic_store(&image->received, 0);
 	atomic_store(&image->hash, 0);
@@ -228,8 +235,8 @@ int image_begin(struct image *image, uint64_t epoch, struct err *err)
 	return RC_OK;
 }
 
-static int decode(struct image *image, const uint8_t *batch, size_t len, uint64_t *hash, uint64_t *received,
-		  struct err *err)
+static int decode(struct image *image, const uint8_t *batch, size_t len, uint64_t *hash,
+		  uint64_t *received, struct err *err)
 {
 	struct writer writer = { .image = image };
 	struct delta_sink direct = { .base = no_page, .put = write_page, .owner = &writer };
@@ -260,8 +267,8 @@ int image_batch(struct image *image, const uint8_t *batch, size_t len, struct er
 	return RC_OK;
 }
 
-static int check_sums(const struct image *image, uint64_t pages, uint64_t hash, uint32_t device_state_len,
-		      struct err *err)
+static int check_sums(const struct image *image, uint64_t pages, uint64_t hash,
+		      uint32_t device_state_len, struct err *err)
 {
 	if (atomic_load(&image->failed))
 		return err_set(err, RC_STATE, "a batch was lost");
@@ -271,7 +278,8 @@ static int check_sums(const struct image *image, uint64_t pages, uint64_t hash, 
 	if (atomic_load(&image->hash) != hash)
 		return err_set(err, RC_INVALID, "its pages are not those that were sent");
 	if (device_state_len > LAYOUT_DEVICE_STATE_MAX)
-		return err_set(err, RC_LIMIT, "a device state of %" PRIu32 " bytes", device_state_len);
+		return err_set(err, RC_LIMIT, "a device state of %" PRIu32 " bytes",
+			       device_state_len);
 	return RC_OK;
 }
 
@@ -294,7 +302,8 @@ static int apply(struct image *image, struct err *err)
 	return rc;
 }
 
-int image_commit(struct image *image, uint64_t pages, uint64_t hash, uint32_t device_state_len, struct err *err)
+int image_commit(struct image *image, uint64_t pages, uint64_t hash, uint32_t device_state_len,
+		 struct err *err)
 {
 	uint64_t epoch = image->open;
 	int rc;

@@ -1,11 +1,12 @@
 /*
- * The standby's memory image of one instance: shared files that a warm QEMU already has mapped, private memory for the blocks that it
- * cannot share, and the epoch that is being received.
+ * The standby's memory image of one instance: shared files that a warm QEMU already has mapped,
+ * private memory for the blocks that it cannot share, and the epoch that is being received.
  *
- * Guarantees: the image always holds exactly one committed epoch, or none (`image_epoch()` is 0: the first copy is still coming in);
- * a received batch is decoded and verified at once into staging memory, beyond a limit into an unlinked file; the image
- * itself changes only in image_commit(), after page count and hash of the whole epoch were found right. Without a committed epoch batches go straight
- * to the image: there is nothing to protect yet.
+ * Guarantees: the image always holds exactly one committed epoch, or none (`image_epoch()` is 0:
+ * the first copy is still coming in); a received batch is decoded and verified at once into
+ * staging memory, beyond a limit into an unlinked file; the image itself changes only in
+ * image_commit(), after page count and hash of the whole epoch were found right. Without a
+ * committed epoch batches go straight to the image: there is nothing to protect yet.
  */
 #ifndef REPLICA_IMAGE_H
 #define REPLICA_IMAGE_H
@@ -27,14 +28,20 @@ struct image_shared {
 };
 
 /*
- * Makes (or reopens, when they have the right size: their contents are then known to be stale but useful for a resync) one file per shared
- * block in `dir`, mode 0600, sparse. `dir` should be on tmpfs or hugetlbfs for speed. `staging_bytes` bounds what an epoch in flight
- * takes in memory; `spill_dir` takes the rest.
+ * Makes (or reopens, when they have the right size: their contents are then known to be stale but
+ * useful for a resync) one file per shared block in `dir`, mode 0600, sparse. `dir` should be on
+ * tmpfs or hugetlbfs for speed. `staging_bytes` bounds what an epoch in flight takes in memory;
+ * `spill_dir` takes the rest.
  */
-int image_create(struct image **image, const char *dir, const char *spill_dir, struct image_shared *shared,
-		 size_t nshared, size_t staging_bytes, struct err *err);
+int image_create(struct image **image, const char *dir, const char *spill_dir,
+		 struct image_shared *shared, size_t nshared, size_t staging_bytes,
+		 struct err *err);
 
-/* The instance's layout: checks the shared blocks against it and makes the private ones. Again with an equal layout: nothing happens. */
+/*
+ * The instance's layout: checks the shared blocks against it (RC_REFUSED) and makes the private
+ * ones. Again with an equal layout: nothing happens. With another one: RC_STATE while there is an
+ * epoch, committed or open (image_forget() first); else the private blocks are empty again.
+ */
 int image_set_layout(struct image *image, const struct layout *layout, struct err *err);
 
 const struct layout *image_layout(const struct image *image); /* NULL before image_set_layout() */
@@ -43,28 +50,43 @@ uint64_t image_epoch(const struct image *image);	      /* committed; 0: none */
 bool image_was_reopened(const struct image *image);
 bool image_is_shared(const struct image *image, const struct layout_block *block);
 
-/* XXH3 hashes of `count` pages from index `first`, for a resync. */
+/* delta_content_hash() of `count` pages from index `first`, for a resync. */
 void image_hashes(const struct image *image, uint64_t first, size_t count, uint64_t *hashes);
 
-/* An epoch in three steps. image_batch() may be called from several threads at once; the others not. */
+/*
+ * An epoch in three steps, with a number above the committed one's. image_batch() may be called
+ * from several threads at once if no page is in two of the batches; the others not. After an error
+ * of image_batch() the epoch can only be dropped; the committed one is as it was.
+ */
 int image_begin(struct image *image, uint64_t epoch, struct err *err);
 int image_batch(struct image *image, const uint8_t *batch, size_t len, struct err *err);
-/* Verifies the sums as the primary stated them, then applies. On an error nothing was applied and the epoch is dropped. */
-int image_commit(struct image *image, uint64_t pages, uint64_t hash, uint32_t device_state_len, struct err *err);
+/*
+ * Verifies the sums as the primary stated them, then applies. On an error nothing was applied and
+ * the epoch is dropped; with one exception, a spill file that could be read once and not again
+ * (RC_IO): then image_epoch() is 0, the image holds a mixture and counts as having no epoch.
+ */
+int image_commit(struct image *image, uint64_t pages, uint64_t hash, uint32_t device_state_len,
+		 struct err *err);
 /* Drops the epoch being received, if there is one. */
 void image_abort(struct image *image);
 
-/* Forgets that there is a committed epoch (a new capture session begins from nothing). */
+/*
+ * Forgets that there is a committed epoch (a new capture session begins from nothing), and drops
+ * an open one. The pages stay, for a resync.
+ */
 void image_forget(struct image *image);
 
-/* Committed content of a page; valid until the next commit. Zero pages may come as a shared constant page. */
+/*
+ * Committed content of a page; valid until the next commit. Zero pages may come as a shared
+ * constant page.
+ */
 const uint8_t *image_page(const struct image *image, uint64_t index);
 uint32_t image_device_state_len(const struct image *image);
 
 /* Bytes staged now (memory and spill), for credit and status. */
 uint64_t image_staged(const struct image *image);
 
-/* Unmaps; removes the files unless `keep`. */
+/* Unmaps; removes the files unless `keep`. NULL is fine. */
 void image_destroy(struct image *image, bool keep);
 
 #endif

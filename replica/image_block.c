@@ -1,10 +1,11 @@
 /*
- * A file's page that holds nothing yet is written with pwrite(2), not through the mapping: when the file system is full, that is an
- * error, where the mapping would be a SIGBUS. Once it has storage, copying into the mapping cannot fail and is cheaper. A
- * page's bit is set when it has storage, so a set bit also says that the mapping is safe.
+ * A file's page that holds nothing yet is written with pwrite(2), not through the mapping: when
+ * the file system is full, that is an error, where the mapping would be a SIGBUS. Once it has
+ * storage, copying into the mapping cannot fail and is cheaper. A page's bit is set when it has
+ * storage, so a set bit also says that the mapping is safe.
  *
- * hugetlbfs has no write(2) and frees whole huge pages only; there, storage comes from fallocate(2), and zeroing is
- * writing zeroes.
+ * hugetlbfs has no write(2) and frees whole huge pages only; there, storage comes from
+ * fallocate(2), and zeroing is writing zeroes.
  */
 #include "replica/image_block.h"
 
@@ -21,23 +22,27 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
-#define PUNCH_PAGES 16 /* shorter runs of zeroes are written: a hole costs a system call and every mapping's page tables */
+/* Shorter runs of zeroes are written: a hole costs a system call and every mapping's page table. */
+#define PUNCH_PAGES 16
 
 static const uint8_t zeroes[LAYOUT_PAGE];
 
 static bool is_populated(const struct image_block *block, uint64_t page)
 {
-	return (__atomic_load_n(&block->populated[page / 64], __ATOMIC_ACQUIRE) >> (page % 64) & 1) != 0;
+	return (__atomic_load_n(&block->populated[page / 64], __ATOMIC_ACQUIRE) >> (page % 64) &
+		1) != 0;
 }
 
 static void set_populated(struct image_block *block, uint64_t page)
 {
-	__atomic_fetch_or(&block->populated[page / 64], UINT64_C(1) << (page % 64), __ATOMIC_RELEASE);
+	__atomic_fetch_or(&block->populated[page / 64], UINT64_C(1) << (page % 64),
+			  __ATOMIC_RELEASE);
 }
 
 static void clear_populated(struct image_block *block, uint64_t page)
 {
-	__atomic_fetch_and(&block->populated[page / 64], ~(UINT64_C(1) << (page % 64)), __ATOMIC_RELEASE);
+	__atomic_fetch_and(&block->populated[page / 64], ~(UINT64_C(1) << (page % 64)),
+			   __ATOMIC_RELEASE);
 }
 
 static off_t offset_of(uint64_t page)
@@ -54,11 +59,14 @@ static int map_block(struct image_block *block, struct err *err)
 	block->populated = mem_zalloc(block->pages / 64 + 1, sizeof(*block->populated));
 	if (block->populated == NULL)
 		return err_nomem(err, "memory image");
-	map = mmap(NULL, block->pages * LAYOUT_PAGE, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, block->fd, 0);
+	map = mmap(NULL, block->pages * LAYOUT_PAGE, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE,
+		   block->fd, 0);
 	if (map == MAP_FAILED)
-		return err_system(err, errno, "memory image: mapping %zu MiB", (size_t)(block->pages * LAYOUT_PAGE) >> 20);
+		return err_system(err, errno, "memory image: mapping %zu MiB",
+				  (size_t)(block->pages * LAYOUT_PAGE) >> 20);
 	block->map = map;
-	madvise(map, block->pages * LAYOUT_PAGE, MADV_DONTDUMP); /* a guest's memory has no place in a core file */
+	madvise(map, block->pages * LAYOUT_PAGE,
+		MADV_DONTDUMP); /* a guest's memory has no place in a core file */
 	return RC_OK;
 }
 
@@ -77,7 +85,8 @@ static void find_populated(struct image_block *block)
 			at = 0;
 			hole = end;
 		}
-		for (page = (uint64_t)at / LAYOUT_PAGE; page * LAYOUT_PAGE < (uint64_t)hole && page < block->pages; page++)
+		for (page = (uint64_t)at / LAYOUT_PAGE;
+		     page * LAYOUT_PAGE < (uint64_t)hole && page < block->pages; page++)
 			set_populated(block, page);
 		at = hole;
 	}
@@ -92,16 +101,18 @@ static int open_file(const char *path, int *fd, struct stat *st, struct err *err
 	if (fstat(*fd, st) != 0)
 		return err_system(err, errno, "%s", path);
 	if (!S_ISREG(st->st_mode) || st->st_uid != geteuid() || st->st_nlink != 1)
-		return err_set(err, RC_REFUSED, "%s: there is something that is not a memory image of ours", path);
+		return err_set(err, RC_REFUSED,
+			       "%s: there is something that is not a memory image of ours", path);
 	if (flock(*fd, LOCK_EX | LOCK_NB) != 0)
-		return errno == EWOULDBLOCK ? err_set(err, RC_REFUSED, "%s: another process uses it", path) :
-					      err_system(err, errno, "%s", path);
+		return errno == EWOULDBLOCK ?
+			       err_set(err, RC_REFUSED, "%s: another process uses it", path) :
+			       err_system(err, errno, "%s", path);
 	return RC_OK;
 }
 
 static int open_or_renew(const char *path, uint64_t bytes, int *fd, bool *existed, struct err *err)
 {
-	struct stat st;
+	struct stat st = { 0 };
 	int rc;
 
 	rc = open_file(path, fd, &st, err);
@@ -115,13 +126,15 @@ static int open_or_renew(const char *path, uint64_t bytes, int *fd, bool *existe
 		return rc;
 	*existed = (uint64_t)st.st_size == bytes;
 	if (!*existed && ftruncate(*fd, (off_t)bytes) != 0)
-		return err_system(err, errno, "%s: making it %zu MiB long", path, (size_t)bytes >> 20);
+		return err_system(err, errno, "%s: making it %zu MiB long", path,
+				  (size_t)bytes >> 20);
 	if (fchmod(*fd, 0600) != 0)
 		return err_system(err, errno, "%s", path);
 	return RC_OK;
 }
 
-int image_block_open(struct image_block *block, const char *path, uint64_t pages, bool *existed, struct err *err)
+int image_block_open(struct image_block *block, const char *path, uint64_t pages, bool *existed,
+		     struct err *err)
 {
 	struct statfs fs;
 	int rc;
@@ -175,7 +188,8 @@ static bool write_file(const struct image_block *block, uint64_t page, const uin
 		return false;
 	}
 	while (done < LAYOUT_PAGE) {
-		r = pwrite(block->fd, data + done, LAYOUT_PAGE - done, offset_of(page) + (off_t)done);
+		r = pwrite(block->fd, data + done, LAYOUT_PAGE - done,
+			   offset_of(page) + (off_t)done);
 		if (r < 0 && errno == EINTR)
 			continue;
 		if (r <= 0)
@@ -204,13 +218,15 @@ int image_block_reserve(struct image_block *block, uint64_t page, struct err *er
 	if (is_populated(block, page))
 		return RC_OK;
 	/* What has no fallocate(2) has write(2). */
-	if (block->fd >= 0 && !allocate(block, page) && (errno != EOPNOTSUPP || !write_file(block, page, zeroes)))
+	if (block->fd >= 0 && !allocate(block, page) &&
+	    (errno != EOPNOTSUPP || !write_file(block, page, zeroes)))
 		return err_system(err, errno, "memory image: storage for a page");
 	set_populated(block, page);
 	return RC_OK;
 }
 
-int image_block_write(struct image_block *block, uint64_t page, const uint8_t *data, struct err *err)
+int image_block_write(struct image_block *block, uint64_t page, const uint8_t *data,
+		      struct err *err)
 {
 	int rc;
 
@@ -234,8 +250,10 @@ static bool punch(const struct image_block *block, uint64_t page, uint64_t count
 	if (count < PUNCH_PAGES || block->huge)
 		return false;
 	if (block->fd < 0)
-		return madvise(block->map + page * LAYOUT_PAGE, count * LAYOUT_PAGE, MADV_DONTNEED) == 0;
-	return fallocate(block->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset_of(page), offset_of(count)) == 0;
+		return madvise(block->map + page * LAYOUT_PAGE, count * LAYOUT_PAGE,
+			       MADV_DONTNEED) == 0;
+	return fallocate(block->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset_of(page),
+			 offset_of(count)) == 0;
 }
 
 /* A run of populated pages. */

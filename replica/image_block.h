@@ -1,8 +1,9 @@
 /*
- * The memory of one block of the replica: a file that QEMU maps too, or private memory. Private to image.c.
+ * The memory of one block of the replica: a file that QEMU maps too, or private memory. Private
+ * to image.c.
  *
- * A block knows which of its pages ever held anything. The others are zero, take no memory, and are never touched:
- * reading a hole of a mapped file would fill it.
+ * A block knows which of its pages ever held anything. The others are zero, take no memory, and
+ * are never touched: reading a hole of a mapped file would fill it.
  */
 #ifndef REPLICA_IMAGE_BLOCK_H
 #define REPLICA_IMAGE_BLOCK_H
@@ -22,10 +23,12 @@ struct image_block {
 };
 
 /*
- * Makes the file at `path`, or takes it over (*existed) when it is there with the right size; another size means that it is
- * of no use and it is made anew. RC_REFUSED when it is not a file of ours, or another process has it open as its image.
+ * Makes the file at `path`, or takes it over (*existed) when it is there with the right size;
+ * another size means that it is of no use and it is made anew. RC_REFUSED when it is not a file
+ * of ours, or another process has it open as its image.
  */
-int image_block_open(struct image_block *block, const char *path, uint64_t pages, bool *existed, struct err *err);
+int image_block_open(struct image_block *block, const char *path, uint64_t pages, bool *existed,
+		     struct err *err);
 /* Private memory, all zeroes. */
 int image_block_private(struct image_block *block, uint64_t pages, struct err *err);
 /* Unmaps and closes; the file stays. */
@@ -38,7 +41,8 @@ const uint8_t *image_block_page(const struct image_block *block, uint64_t page);
 
 /* Makes sure that image_block_write() of a page cannot fail: gets its storage. Content stays. */
 int image_block_reserve(struct image_block *block, uint64_t page, struct err *err);
-int image_block_write(struct image_block *block, uint64_t page, const uint8_t *data, struct err *err);
+int image_block_write(struct image_block *block, uint64_t page, const uint8_t *data,
+		      struct err *err);
 /* `count` pages become zero; longer runs give their memory back. */
 void image_block_zero(struct image_block *block, uint64_t page, uint64_t count);
 

@@ -1,6 +1,7 @@
 /*
- * Shared blocks have their files from image_map_open() on, because QEMU is started before the instance's layout is known; private
- * ones are made with the layout. A shared block's number in `shared` and a layout block's number are different things.
+ * Shared blocks have their files from image_map_open() on, because QEMU is started before the
+ * instance's layout is known; private ones are made with the layout. A shared block's number in
+ * `shared` and a layout block's number are different things.
  */
 #include "replica/image_map.h"
 
@@ -11,13 +12,17 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Blocks that QEMU does not share are ROMs and video memory. More than this is guest RAM that should have been shared. */
+/*
+ * Blocks that QEMU does not share are ROMs and video memory. More than this is guest RAM that
+ * should have been shared.
+ */
 #define PRIVATE_MAX (UINT64_C(2) << 30)
 
 /* The file's path: the block's name with what is not plain in a file name as %XX. */
 static int make_path(struct image_shared *shared, const char *dir, struct err *err)
 {
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+	static const char plain[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
 	char file[3 * sizeof(shared->name)], *to = file;
 	const char *at;
 	int n;
@@ -31,19 +36,23 @@ static int make_path(struct image_shared *shared, const char *dir, struct err *e
 	*to = '\0';
 	n = snprintf(shared->path, sizeof(shared->path), "%s/%s", dir, file);
 	if (n < 0 || (size_t)n >= sizeof(shared->path))
-		return err_set(err, RC_LIMIT, "memory image: the path of block \"%s\" in %s is too long", shared->name, dir);
+		return err_set(err, RC_LIMIT,
+			       "memory image: the path of block \"%s\" in %s is too long",
+			       shared->name, dir);
 	return RC_OK;
 }
 
-static int open_shared(struct image_map *map, const char *dir, struct image_shared *shared, size_t i, struct err *err)
+static int open_shared(struct image_map *map, const char *dir, struct image_shared *shared,
+		       size_t i, struct err *err)
 {
 	uint64_t pages = shared->bytes / LAYOUT_PAGE;
 	bool existed = false;
 	int rc;
 
-	if (shared->name[0] == '\0' || pages == 0 || shared->bytes % LAYOUT_PAGE != 0 || shared->bytes > LAYOUT_BYTES_MAX)
-		return err_set(err, RC_INVALID, "memory image: block \"%s\" of %" PRIu64 " bytes", shared->name,
-			       shared->bytes);
+	if (shared->name[0] == '\0' || pages == 0 || shared->bytes % LAYOUT_PAGE != 0 ||
+	    shared->bytes > LAYOUT_BYTES_MAX)
+		return err_set(err, RC_INVALID, "memory image: block \"%s\" of %" PRIu64 " bytes",
+			       shared->name, shared->bytes);
 	rc = make_path(shared, dir, err);
 	if (rc == RC_OK)
 		rc = image_block_open(&map->shared_blocks[i], shared->path, pages, &existed, err);
@@ -53,7 +62,8 @@ static int open_shared(struct image_map *map, const char *dir, struct image_shar
 	return rc;
 }
 
-int image_map_open(struct image_map *map, const char *dir, struct image_shared *shared, size_t nshared, struct err *err)
+int image_map_open(struct image_map *map, const char *dir, struct image_shared *shared,
+		   size_t nshared, struct err *err)
 {
 	size_t i;
 	int rc = RC_OK;
@@ -61,8 +71,10 @@ int image_map_open(struct image_map *map, const char *dir, struct image_shared *
 	*map = (struct image_map){ 0 };
 	map->shared = mem_zalloc(nshared, sizeof(*map->shared));
 	map->shared_blocks = mem_zalloc(nshared, sizeof(*map->shared_blocks));
-	if (map->shared == NULL || map->shared_blocks == NULL)
-		rc = err_nomem(err, "memory image");
+	if (map->shared == NULL || map->shared_blocks == NULL) {
+		image_map_close(map, true);
+		return err_nomem(err, "memory image");
+	}
 	for (i = 0; rc == RC_OK && i < nshared; i++) {
 		rc = open_shared(map, dir, &shared[i], i, err);
 		if (rc == RC_OK)
@@ -100,7 +112,8 @@ void image_map_close(struct image_map *map, bool keep)
 	*map = (struct image_map){ 0 };
 }
 
-const struct image_shared *image_map_shared(const struct image_map *map, const struct layout_block *block)
+const struct image_shared *image_map_shared(const struct image_map *map,
+					    const struct layout_block *block)
 {
 	size_t i;
 
@@ -127,14 +140,17 @@ static int check_layout(const struct image_map *map, const struct layout *layout
 		shared_blocks++;
 		if (shared->bytes != block->pages * LAYOUT_PAGE)
 			return err_set(err, RC_REFUSED,
-				       "memory image: block \"%s\" has %" PRIu64 " bytes, %" PRIu64 " were reserved",
+				       "memory image: block \"%s\" has %" PRIu64 " bytes, %" PRIu64
+				       " were reserved",
 				       block->name, block->pages * LAYOUT_PAGE, shared->bytes);
 	}
 	if (shared_blocks != map->nshared)
-		return err_set(err, RC_REFUSED, "memory image: the instance has not all of the %zu blocks reserved",
+		return err_set(err, RC_REFUSED,
+			       "memory image: the instance has not all of the %zu blocks reserved",
 			       map->nshared);
 	if (private_bytes > PRIVATE_MAX)
-		return err_set(err, RC_LIMIT, "memory image: %" PRIu64 " bytes of memory that cannot be shared",
+		return err_set(err, RC_LIMIT,
+			       "memory image: %" PRIu64 " bytes of memory that cannot be shared",
 			       private_bytes);
 	return RC_OK;
 }
@@ -146,7 +162,8 @@ static int make_blocks(struct image_map *map, struct err *err)
 	int rc = RC_OK;
 
 	for (i = 0; rc == RC_OK && i <= layout->ram_blocks; i++) {
-		const struct image_shared *shared = i < layout->ram_blocks ? image_map_shared(map, &layout->blocks[i]) : NULL;
+		const struct image_shared *shared =
+			i < layout->ram_blocks ? image_map_shared(map, &layout->blocks[i]) : NULL;
 
 		if (shared != NULL) {
 			map->blocks[i] = &map->shared_blocks[shared - map->shared];

@@ -14,19 +14,21 @@ struct image_map {
 	bool reopened;	       /* one of the files was there before */
 	struct layout *layout; /* NULL: not known yet */
 	struct image_block private_blocks[LAYOUT_BLOCKS_MAX + 1];
-	struct image_block *blocks[LAYOUT_BLOCKS_MAX + 1]; /* by the layout's numbers: shared or private ones */
+	struct image_block *
+		blocks[LAYOUT_BLOCKS_MAX + 1]; /* by the layout's numbers: shared or private ones */
 };
 
 /* As image_create() and image_destroy() say. */
-int image_map_open(struct image_map *map, const char *dir, struct image_shared *shared, size_t nshared,
-		   struct err *err);
+int image_map_open(struct image_map *map, const char *dir, struct image_shared *shared,
+		   size_t nshared, struct err *err);
 void image_map_close(struct image_map *map, bool keep);
 
 /* Takes a layout (in place of the one that it had: private blocks are then empty). */
 int image_map_layout(struct image_map *map, const struct layout *layout, struct err *err);
 
 /* The shared block that is this block of a layout, or NULL. */
-const struct image_shared *image_map_shared(const struct image_map *map, const struct layout_block *block);
+const struct image_shared *image_map_shared(const struct image_map *map,
+					    const struct layout_block *block);
 
 /* The block of a page, and the page's number in it. There has to be a layout. */
 struct image_block *image_map_block(const struct image_map *map, uint64_t index, uint64_t *page);

@@ -1,7 +1,8 @@
 /*
- * Blocks are kept in the order of the stream, their first pages ascending without gaps, so the block of a page is found
- * by bisection and nothing but this file needs to know how indices are made. layout_add() is the only way in,
- * for what QEMU says and for what a peer says alike: one set of checks.
+ * Blocks are kept in the order of the stream, their first pages ascending without gaps, so the
+ * block of a page is found by bisection and nothing but this file needs to know how indices are
+ * made. layout_add() is the only way in, for what QEMU says and for what a peer says alike: one
+ * set of checks.
  */
 #include "replica/layout.h"
 
@@ -14,14 +15,16 @@
 #define LAYOUT_MAGIC UINT32_C(0x3159414c) /* "LAY1" */
 
 static_assert(LAYOUT_DEVICE_STATE_MAX % LAYOUT_PAGE == 0, "whole pages");
-static_assert(LAYOUT_BYTES_MAX / LAYOUT_PAGE <= UINT32_MAX, "page indices fit 32 bits, and one value stays free");
+static_assert(LAYOUT_BYTES_MAX / LAYOUT_PAGE <= UINT32_MAX,
+	      "page indices fit 32 bits, and one value stays free");
 
 static bool name_is(const struct layout_block *block, const char *name, size_t name_len)
 {
 	return strlen(block->name) == name_len && memcmp(block->name, name, name_len) == 0;
 }
 
-static const struct layout_block *find(const struct layout *layout, uint32_t count, const char *name, size_t name_len)
+static const struct layout_block *find(const struct layout *layout, uint32_t count,
+				       const char *name, size_t name_len)
 {
 	uint32_t i;
 
@@ -40,13 +43,16 @@ static int check_name(const char *name, size_t name_len, struct err *err)
 		return err_set(err, RC_INVALID, "RAM block: a name of %zu bytes", name_len);
 	for (i = 0; i < name_len; i++)
 		if (name[i] < ' ' || name[i] > '~')
-			return err_set(err, RC_INVALID, "RAM block: byte %zu of its name is not printable", i);
+			return err_set(err, RC_INVALID,
+				       "RAM block: byte %zu of its name is not printable", i);
 	return RC_OK;
 }
 
-int layout_add(struct layout *layout, const char *name, size_t name_len, uint64_t bytes, struct err *err)
+int layout_add(struct layout *layout, const char *name, size_t name_len, uint64_t bytes,
+	       struct err *err)
 {
-	uint64_t room = LAYOUT_BYTES_MAX - LAYOUT_DEVICE_STATE_MAX - layout->ram_pages * LAYOUT_PAGE;
+	uint64_t room =
+		LAYOUT_BYTES_MAX - LAYOUT_DEVICE_STATE_MAX - layout->ram_pages * LAYOUT_PAGE;
 	struct layout_block *block;
 	int rc;
 
@@ -57,14 +63,18 @@ int layout_add(struct layout *layout, const char *name, size_t name_len, uint64_
 	if (layout->ram_blocks == LAYOUT_BLOCKS_MAX)
 		return err_set(err, RC_LIMIT, "more than %d RAM blocks", LAYOUT_BLOCKS_MAX);
 	if (bytes == 0 || bytes % LAYOUT_PAGE != 0)
-		return err_set(err, RC_INVALID, "RAM block \"%.*s\": %" PRIu64 " bytes are not whole pages",
+		return err_set(err, RC_INVALID,
+			       "RAM block \"%.*s\": %" PRIu64 " bytes are not whole pages",
 			       (int)name_len, name, bytes);
 	if (bytes > room)
-		return err_set(err, RC_LIMIT, "RAM block \"%.*s\": %" PRIu64 " bytes are more than we can number",
+		return err_set(err, RC_LIMIT,
+			       "RAM block \"%.*s\": %" PRIu64 " bytes are more than we can number",
 			       (int)name_len, name, bytes);
 	if (find(layout, layout->ram_blocks, name, name_len) != NULL ||
-	    (name_len == strlen(LAYOUT_DEVICE_STATE_NAME) && memcmp(name, LAYOUT_DEVICE_STATE_NAME, name_len) == 0))
-		return err_set(err, RC_INVALID, "two RAM blocks named \"%.*s\"", (int)name_len, name);
+	    (name_len == strlen(LAYOUT_DEVICE_STATE_NAME) &&
+	     memcmp(name, LAYOUT_DEVICE_STATE_NAME, name_len) == 0))
+		return err_set(err, RC_INVALID, "two RAM blocks named \"%.*s\"", (int)name_len,
+			       name);
 	block = &layout->blocks[layout->ram_blocks++];
 	memcpy(block->name, name, name_len);
 	block->name[name_len] = '\0';
@@ -88,14 +98,16 @@ int layout_finish(struct layout *layout, struct err *err)
 	return RC_OK;
 }
 
-const struct layout_block *layout_find(const struct layout *layout, const char *name, size_t name_len)
+const struct layout_block *layout_find(const struct layout *layout, const char *name,
+				       size_t name_len)
 {
 	return find(layout, layout->ram_blocks, name, name_len);
 }
 
 const struct layout_block *layout_block_of(const struct layout *layout, uint64_t page)
 {
-	uint32_t low = 0, high = layout->ram_blocks + 1, middle; /* the last one is the device state */
+	uint32_t low = 0, high = layout->ram_blocks + 1,
+		 middle; /* the last one is the device state */
 
 	assert(page < layout->pages);
 	while (high - low > 1) {
@@ -113,11 +125,13 @@ bool layout_equal(const struct layout *a, const struct layout *b)
 	uint32_t i;
 
 	if (a->ram_blocks != b->ram_blocks || a->pages != b->pages || a->section != b->section ||
-	    a->instance != b->instance || a->version != b->version || a->configuration_len != b->configuration_len ||
+	    a->instance != b->instance || a->version != b->version ||
+	    a->configuration_len != b->configuration_len ||
 	    memcmp(a->configuration, b->configuration, a->configuration_len) != 0)
 		return false;
 	for (i = 0; i < a->ram_blocks; i++)
-		if (a->blocks[i].pages != b->blocks[i].pages || strcmp(a->blocks[i].name, b->blocks[i].name) != 0)
+		if (a->blocks[i].pages != b->blocks[i].pages ||
+		    strcmp(a->blocks[i].name, b->blocks[i].name) != 0)
 			return false;
 	return true;
 }
@@ -155,7 +169,8 @@ static int decode_head(struct layout *layout, struct cursor *c, uint32_t *blocks
 	layout->version = cursor_le32(c);
 	layout->configuration_len = cursor_le32(c);
 	if (layout->configuration_len > LAYOUT_CONFIGURATION_MAX)
-		return err_set(err, RC_LIMIT, "a machine configuration of %" PRIu32 " bytes, at most %d are taken",
+		return err_set(err, RC_LIMIT,
+			       "a machine configuration of %" PRIu32 " bytes, at most %d are taken",
 			       layout->configuration_len, LAYOUT_CONFIGURATION_MAX);
 	configuration = cursor_bytes(c, layout->configuration_len);
 	if (configuration != NULL)
@@ -166,7 +181,7 @@ static int decode_head(struct layout *layout, struct cursor *c, uint32_t *blocks
 
 static int decode(struct layout *layout, struct cursor *c, struct err *err)
 {
-	uint32_t blocks, i;
+	uint32_t blocks = 0, i;
 	int rc;
 
 	rc = decode_head(layout, c, &blocks, err);

@@ -1,18 +1,18 @@
 /*
- * The layout of an instance's memory: which RAM blocks its QEMU has, in the order of its migration stream,
- * and what a warm QEMU has to be told so that it takes them over.
+ * The layout of an instance's memory: which RAM blocks its QEMU has, in the order of its
+ * migration stream, and what a warm QEMU has to be told so that it takes them over.
  *
- * Everything else in replica/ names a page by one number, its index: blocks follow one another without
- * gaps, and after the last RAM block comes a block of our own, the device state of the epoch, so that one
- * way of hashing, comparing, compressing and applying serves both. `kind` says where a block lives on the standby.
+ * Everything else in replica/ names a page by one number, its index: blocks follow one another
+ * without gaps, and after the last RAM block comes a block of our own, the device state of the
+ * epoch, so that one way of hashing, comparing, compressing and applying serves both.
  *
  * Encoded form (little-endian), sent once per capture session:
  *   u32 magic "LAY1" | u32 ram section id | u32 ram instance | u32 ram version |
- *   u32 configuration length | configuration (contents of the stream's configuration section: machine type) |
+ *   u32 configuration length | configuration (of the stream's configuration section: machine type) |
  *   u32 number of blocks | per block: u8 name length | name | u64 bytes
- * Valid if and only if lengths fit exactly, there is a block, names are unique, not empty and of printable ASCII, sizes are
- * multiples of 4096 above zero, and the sum with the device state stays within LAYOUT_BYTES_MAX. The device-state
- * block is not part of the encoded form: both ends add it.
+ * Valid if and only if lengths fit exactly, there is a block, names are unique, not empty and of
+ * printable ASCII, sizes are multiples of 4096 above zero, and the sum with the device state
+ * stays within LAYOUT_BYTES_MAX. The device-state block is not part of it: both ends add it.
  */
 #ifndef REPLICA_LAYOUT_H
 #define REPLICA_LAYOUT_H
@@ -25,11 +25,13 @@
 #include <stdint.h>
 
 #define LAYOUT_PAGE ((size_t)4096)
-#define LAYOUT_BLOCKS_MAX 128		     /* a libvirt guest with many NICs has about 40 */
-#define LAYOUT_NAME_MAX 255		     /* the stream's length byte */
-#define LAYOUT_BYTES_MAX (UINT64_C(1) << 43) /* 8 TiB, device state included: page indices stay below 2^31 */
-#define LAYOUT_CONFIGURATION_MAX 256	     /* a machine type's name */
-#define LAYOUT_DEVICE_STATE_MAX ((size_t)64 << 20) /* seen: 60 KiB to 1 MiB; video memory is a RAM block, not this */
+#define LAYOUT_BLOCKS_MAX 128 /* a libvirt guest with many NICs has about 40 */
+#define LAYOUT_NAME_MAX 255   /* the stream's length byte */
+/* 8 TiB, device state included: page indices stay below 2^31. */
+#define LAYOUT_BYTES_MAX (UINT64_C(1) << 43)
+#define LAYOUT_CONFIGURATION_MAX 256 /* a machine type's name */
+/* Seen: 16 KiB to 1 MiB; video memory is a RAM block, not this. */
+#define LAYOUT_DEVICE_STATE_MAX ((size_t)64 << 20)
 #define LAYOUT_DEVICE_STATE_NAME "understudy/device-state"
 
 struct layout_block {
@@ -41,24 +43,30 @@ struct layout_block {
 struct layout {
 	struct layout_block blocks[LAYOUT_BLOCKS_MAX + 1]; /* RAM blocks, then the device state */
 	uint32_t ram_blocks;
-	uint64_t ram_pages; /* first index of the device state */
-	uint64_t pages;	    /* all of them, device state included */
+	uint64_t ram_pages;		     /* first index of the device state */
+	uint64_t pages;			     /* all of them, device state included */
 	uint32_t section, instance, version; /* of the stream's "ram" section */
 	uint8_t configuration[LAYOUT_CONFIGURATION_MAX];
 	uint32_t configuration_len;
 };
 
 /*
- * Adds a RAM block after those present (zero-initialise the layout before the first); call layout_finish() after the
- * last one. RC_INVALID or RC_LIMIT when the block breaks a rule above; the layout is then as before.
+ * Adds a RAM block after those present (zero-initialise the layout before the first); call
+ * layout_finish() after the last one. RC_INVALID or RC_LIMIT when the block breaks a rule above;
+ * the layout is then as before.
  */
-int layout_add(struct layout *layout, const char *name, size_t name_len, uint64_t bytes, struct err *err);
+int layout_add(struct layout *layout, const char *name, size_t name_len, uint64_t bytes,
+	       struct err *err);
 
-/* Adds the device-state block and the totals: the layout is complete, nothing can be added any more. */
+/*
+ * Adds the device-state block and the totals: the layout is complete, nothing can be added any
+ * more.
+ */
 int layout_finish(struct layout *layout, struct err *err);
 
 /* The RAM block of that name, or NULL. */
-const struct layout_block *layout_find(const struct layout *layout, const char *name, size_t name_len);
+const struct layout_block *layout_find(const struct layout *layout, const char *name,
+				       size_t name_len);
 
 /* The block (device state included) that holds a page index below layout->pages. */
 const struct layout_block *layout_block_of(const struct layout *layout, uint64_t page);
@@ -66,7 +74,10 @@ const struct layout_block *layout_block_of(const struct layout *layout, uint64_t
 /* The same blocks in the same order, the same machine. */
 bool layout_equal(const struct layout *a, const struct layout *b);
 
-/* Appends the encoded form (failure as struct buf tells); and reads it, RC_INVALID or RC_LIMIT for what is not valid. */
+/*
+ * Appends the encoded form (failure as struct buf tells); and reads it, RC_INVALID or RC_LIMIT
+ * for what is not valid.
+ */
 void layout_encode(const struct layout *layout, struct buf *out);
 int layout_decode(struct layout *layout, const uint8_t *data, size_t len, struct err *err);
 

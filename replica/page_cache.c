@@ -1,11 +1,13 @@
 /*
- * A set-associative cache: a page index is hashed to a set of WAYS pages and is in one of them or nowhere. That costs 5
- * bytes a page, needs no chains to keep right when pages go, and lets sets share a few locks.
+ * A set-associative cache: a page index is hashed to a set of WAYS pages and is in one of them or
+ * nowhere. That costs 5 bytes a page, needs no chains to keep right when pages go, and lets sets
+ * share a few locks.
  *
- * Which page of a full set goes: every page has a small count of how often it was found. A newcomer begins with none and
- * takes the place of a page that has none; when there is no such page, every count of the set is lowered by one and the
- * newcomer is turned away. So pages that come once, a file being written or memory being swept, pass through
- * without displacing what changes again and again.
+ * Which page of a full set goes: every page has a small count of how often it was found. A
+ * newcomer begins with none and takes the place of a page that has none; when there is no such
+ * page, every count of the set is lowered by one and the newcomer is turned away. So pages that
+ * come once, a file being written or memory being swept, pass through without displacing what
+ * changes again and again.
  */
 #include "replica/page_cache.h"
 
@@ -15,10 +17,11 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
-#define WAYS 16			     /* the fuller a hashed set is, the nearer to a cache that looks everywhere */
-#define LOCKS 64		     /* far more than there are worker threads, so that they seldom meet */
-#define FOUND_MAX 3		     /* a page found this often outlives as many rounds of newcomers */
-#define SETS_MAX (UINT32_C(1) << 26) /* 4 TiB of pages: a bound that keeps the arithmetic in range */
+#define WAYS 16	    /* the fuller a hashed set is, the nearer to a cache that looks everywhere */
+#define LOCKS 64    /* far more than there are worker threads, so that they seldom meet */
+#define FOUND_MAX 3 /* a page found this often outlives as many rounds of newcomers */
+/* 4 TiB of pages: a bound that keeps the arithmetic in range. */
+#define SETS_MAX (UINT32_C(1) << 26)
 
 struct set {
 	uint32_t page[WAYS]; /* index + 1; 0: free. Indices are below 2^31 (layout.h) */
@@ -44,9 +47,10 @@ int page_cache_create(struct page_cache **out, size_t budget_bytes, struct err *
 		return err_nomem(err, "page cache");
 	cache->nsets = nsets < SETS_MAX ? (uint32_t)nsets : SETS_MAX;
 	if (cache->nsets > 0) {
-		void *memory = fault_here(FAULT_ALLOC) ? MAP_FAILED :
-							 mmap(NULL, cache->nsets * SET_BYTES, PROT_READ | PROT_WRITE,
-							      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		void *memory = fault_here(FAULT_ALLOC) ?
+				       MAP_FAILED :
+				       mmap(NULL, cache->nsets * SET_BYTES, PROT_READ | PROT_WRITE,
+					    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 		if (memory == MAP_FAILED) {
 			mem_free(cache);
@@ -77,7 +81,8 @@ void page_cache_destroy(struct page_cache *cache)
 void page_cache_clear(struct page_cache *cache)
 {
 	if (cache->nsets > 0)
-		madvise(cache->data, cache->nsets * SET_BYTES, MADV_DONTNEED); /* reads as zeroes from now on */
+		madvise(cache->data, cache->nsets * SET_BYTES,
+			MADV_DONTNEED); /* reads as zeroes from now on */
 }
 
 size_t page_cache_pages(const struct page_cache *cache)

@@ -14,6 +14,7 @@ struct predecessor;
 /*
  * `part` names it in the log. `done` is called once, from the loop, and then all is freed: code RC_OK, nobody is there (any more); RC_STATE, an instance runs
  * there; RC_TIMEOUT, somebody is there who does not answer (another process of ours talks to it); RC_CANCELLED.
+ * Returns RC_CLOSED when nobody listens there at all.
  */
 int predecessor_clear(struct predecessor **predecessor, uv_loop_t *loop, const char *part, const char *qmp_path,
 		      void (*done)(void *owner, const struct err *result), void *owner, struct err *err);

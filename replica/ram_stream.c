@@ -133,7 +133,7 @@ int ram_stream_next(struct ram_stream *stream, struct cursor *in, struct ram_ite
 	uint64_t head;
 	int rc;
 
-	item->kind = RAM_ITEM_MORE;
+	*item = (struct ram_item){ .kind = RAM_ITEM_MORE };
 	while (stream->unlisted > 0) {
 		before = in->left;
 		rc = list_block(stream, in, item, err);

@@ -1,11 +1,12 @@
 /*
- * A page gets an entry when it comes, in order of arrival, and a slot of LAYOUT_PAGE bytes when it has content: the first slots are
- * memory, the rest are places in the file. A hash table over the entries finds a page that comes again. The lock
- * covers entries and table, not the copying of pages.
+ * A page gets an entry when it comes, in order of arrival, and a slot of LAYOUT_PAGE bytes when
+ * it has content: the first slots are memory, the rest are places in the file. A hash table over
+ * the entries finds a page that comes again. The lock covers entries and table, not the copying
+ * of pages.
  *
- * The file is written with pwrite(2), because a full disk must be an error and not a signal, and read back in windows of
- * consecutive slots. What was written is not trusted to come back: every spilled page has its hash, and image.c verifies
- * all of them before it changes anything.
+ * The file is written with pwrite(2), because a full disk must be an error and not a signal, and
+ * read back in windows of consecutive slots. What was written is not trusted to come back: every
+ * spilled page has its hash, and image.c verifies all of them before it changes anything.
  */
 #include "replica/staging.h"
 
@@ -25,10 +26,10 @@
 #include <unistd.h>
 
 #define NO_SLOT UINT32_MAX
-#define ENTRIES_MIN 1024	       /* a small epoch's; more than these are given back between epochs */
-#define ENTRY_COST 48		       /* bytes of an entry and its part of the table, at worst */
-#define WINDOW ((size_t)64)	       /* slots read at once from the file: 256 KiB */
-#define KEEP_DECAY 16		       /* memory kept shrinks by a sixteenth an epoch towards what is needed */
+#define ENTRIES_MIN 1024    /* a small epoch's; more than these are given back between epochs */
+#define ENTRY_COST 48	    /* bytes of an entry and its part of the table, at worst */
+#define WINDOW ((size_t)64) /* slots read at once from the file: 256 KiB */
+#define KEEP_DECAY 16	    /* memory kept shrinks by a sixteenth an epoch towards what is needed */
 
 struct entry {
 	uint32_t index : 31; /* layout.h: below 2^31 */
@@ -42,19 +43,22 @@ struct staging {
 	struct entry *entries;
 	uint32_t *table; /* entry's number + 1; a power of two, at most half full */
 	size_t count, room, table_size;
-	uint32_t slots;	     /* given out */
+	uint32_t slots;	       /* given out */
 	uint32_t slots_memory; /* how many of them are memory */
 	uint8_t *memory;
-	uint32_t touched, keep; /* slots of memory that have storage; that may keep it between epochs */
+	uint32_t touched; /* slots of memory that have storage */
+	uint32_t keep;	  /* slots that may keep it between epochs */
 	char *spill_dir;
 	int spill; /* -1: no file */
 	uint8_t *window;
 	uint32_t window_first, window_count; /* slots in it, counted from the file's first */
 };
 
-static_assert(2 * (sizeof(struct entry) + 2 * sizeof(uint32_t)) <= ENTRY_COST, "both were doubled just now, at worst");
+static_assert(2 * (sizeof(struct entry) + 2 * sizeof(uint32_t)) <= ENTRY_COST,
+	      "both were doubled just now, at worst");
 
-int staging_create(struct staging **out, size_t memory_bytes, const char *spill_dir, struct err *err)
+int staging_create(struct staging **out, size_t memory_bytes, const char *spill_dir,
+		   struct err *err)
 {
 	struct staging *s = mem_zalloc(1, sizeof(*s));
 	size_t slots = memory_bytes / (LAYOUT_PAGE + ENTRY_COST);
@@ -66,9 +70,10 @@ int staging_create(struct staging **out, size_t memory_bytes, const char *spill_
 	s->slots_memory = slots > 0 ? (slots < NO_SLOT ? (uint32_t)slots : NO_SLOT - 1) : 1;
 	pthread_mutex_init(&s->lock, NULL);
 	s->spill_dir = mem_strdup(spill_dir);
-	memory = fault_here(FAULT_ALLOC) ? MAP_FAILED :
-					   mmap(NULL, s->slots_memory * LAYOUT_PAGE, PROT_READ | PROT_WRITE,
-						MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	memory = fault_here(FAULT_ALLOC) ?
+			 MAP_FAILED :
+			 mmap(NULL, s->slots_memory * LAYOUT_PAGE, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (memory != MAP_FAILED)
 		s->memory = memory;
 	if (s->spill_dir == NULL || s->memory == NULL) {
@@ -104,7 +109,7 @@ void staging_destroy(struct staging *s)
 	mem_free(s);
 }
 
-/* ---- finding entries ------------------------------------------------------------------------------------------------ */
+/* ---- finding entries ------------------------------------------------------------------------- */
 
 static size_t place_of(const struct staging *s, uint32_t index)
 {
@@ -149,13 +154,14 @@ static struct entry *entry_of(struct staging *s, uint32_t index)
 		return NULL;
 	place = place_of(s, index);
 	if (s->table[place] == 0) {
-		s->entries[s->count] = (struct entry){ .index = index & 0x7fffffff, .slot = NO_SLOT };
+		s->entries[s->count] =
+			(struct entry){ .index = index & 0x7fffffff, .slot = NO_SLOT };
 		s->table[place] = (uint32_t)++s->count;
 	}
 	return &s->entries[s->table[place] - 1];
 }
 
-/* ---- the file -------------------------------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 /* An unnamed file, where the file system can; else one whose name is taken away at once. */
 static int open_spill(struct staging *s, struct err *err)
@@ -185,12 +191,14 @@ static int write_spill(const struct staging *s, uint32_t slot, const uint8_t *da
 	ssize_t r;
 
 	while (done < LAYOUT_PAGE) {
-		r = fault_here(FAULT_WRITE) ? (errno = ENOSPC, -1) :
-					      pwrite(s->spill, data + done, LAYOUT_PAGE - done, at + (off_t)done);
+		r = fault_here(FAULT_WRITE) ?
+			    (errno = ENOSPC, -1) :
+			    pwrite(s->spill, data + done, LAYOUT_PAGE - done, at + (off_t)done);
 		if (r < 0 && errno == EINTR)
 			continue;
 		if (r <= 0)
-			return err_system(err, r < 0 ? errno : ENOSPC, "staging: writing to a file in %s", s->spill_dir);
+			return err_system(err, r < 0 ? errno : ENOSPC,
+					  "staging: writing to a file in %s", s->spill_dir);
 		done += (size_t)r;
 	}
 	return RC_OK;
@@ -206,11 +214,13 @@ static int read_spill(struct staging *s, uint32_t slot, const uint8_t **data, st
 	if (wanted < s->window_first || wanted - s->window_first >= s->window_count) {
 		s->window_count = 0;
 		while (done < len) {
-			r = pread(s->spill, s->window + done, len - done, (off_t)wanted * (off_t)LAYOUT_PAGE + (off_t)done);
+			r = pread(s->spill, s->window + done, len - done,
+				  (off_t)wanted * (off_t)LAYOUT_PAGE + (off_t)done);
 			if (r < 0 && errno == EINTR)
 				continue;
 			if (r <= 0)
-				return err_system(err, r < 0 ? errno : EIO, "staging: reading a file in %s", s->spill_dir);
+				return err_system(err, r < 0 ? errno : EIO,
+						  "staging: reading a file in %s", s->spill_dir);
 			done += (size_t)r;
 		}
 		s->window_first = wanted;
@@ -220,7 +230,7 @@ static int read_spill(struct staging *s, uint32_t slot, const uint8_t **data, st
 	return RC_OK;
 }
 
-/* ---- what comes in --------------------------------------------------------------------------------------------------- */
+/* ---- what comes in --------------------------------------------------------------------------- */
 
 /* Gives the page an entry, and a slot if it has content. */
 static int reserve(struct staging *s, uint32_t index, bool zero, uint32_t *slot, struct err *err)
@@ -242,7 +252,8 @@ static int reserve(struct staging *s, uint32_t index, bool zero, uint32_t *slot,
 	return RC_OK;
 }
 
-static int put_spilled(struct staging *s, uint32_t index, uint32_t slot, const uint8_t *data, struct err *err)
+static int put_spilled(struct staging *s, uint32_t index, uint32_t slot, const uint8_t *data,
+		       struct err *err)
 {
 	uint64_t hash = delta_content_hash(data);
 
@@ -279,7 +290,7 @@ uint64_t staging_bytes(struct staging *s)
 	return bytes;
 }
 
-/* ---- what goes out: by now nobody puts any more ------------------------------------------------------------------------ */
+/* ---- what goes out: by now nobody puts any more ---------------------------------------------- */
 
 int staging_verify(struct staging *s, struct err *err)
 {
@@ -296,13 +307,15 @@ int staging_verify(struct staging *s, struct err *err)
 		if (rc != RC_OK)
 			return rc;
 		if (delta_content_hash(data) != entry->hash)
-			return err_set(err, RC_IO, "staging: a page came back from a file in %s otherwise than it was written",
+			return err_set(err, RC_IO,
+				       "staging: a page came back from a file in %s altered",
 				       s->spill_dir);
 	}
 	return RC_OK;
 }
 
-int staging_each(struct staging *s, int (*page)(void *owner, uint64_t index, const uint8_t *data, struct err *err),
+int staging_each(struct staging *s,
+		 int (*page)(void *owner, uint64_t index, const uint8_t *data, struct err *err),
 		 void *owner, struct err *err)
 {
 	size_t i;
@@ -323,8 +336,9 @@ int staging_each(struct staging *s, int (*page)(void *owner, uint64_t index, con
 }
 
 int staging_each_index(struct staging *s,
-		       int (*page)(void *owner, uint64_t index, const uint8_t *data, struct err *err), void *owner,
-		       struct err *err)
+		       int (*page)(void *owner, uint64_t index, const uint8_t *data,
+				   struct err *err),
+		       void *owner, struct err *err)
 {
 	size_t i;
 	int rc = RC_OK;
@@ -345,7 +359,8 @@ void staging_reset(struct staging *s)
 	s->keep -= (s->keep + KEEP_DECAY - 1) / KEEP_DECAY;
 	s->keep = used > s->keep ? used : s->keep;
 	if (s->touched > s->keep) {
-		madvise(s->memory + s->keep * LAYOUT_PAGE, (s->touched - s->keep) * LAYOUT_PAGE, MADV_DONTNEED);
+		madvise(s->memory + s->keep * LAYOUT_PAGE, (s->touched - s->keep) * LAYOUT_PAGE,
+			MADV_DONTNEED);
 		s->touched = s->keep;
 	}
 	if (s->room > ENTRIES_MIN) {

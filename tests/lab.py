@@ -407,7 +407,7 @@ def fetch_unix(path, target, body=None, timeout=2.0):
     try:
         sock.connect(path)
         connection.sock = sock
-        connection.request('GET' if body is None else 'POST', target, body=body)
+        connection.request('GET' if body is None else 'POST', target, body=body, headers={'Content-Type': 'application/json'})
         return json.loads(connection.getresponse().read())
     finally:
         sock.close()

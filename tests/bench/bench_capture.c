@@ -142,6 +142,15 @@ static void report(void)
 
 static void begin_round(void);
 
+static void finish(void)
+{
+	chunk_list_return(&slow_chunks, pool);
+	uv_close((uv_handle_t *)&next_timer, NULL);
+	uv_close((uv_handle_t *)&slow_timer, NULL);
+	uv_close((uv_handle_t *)&cut_timer, NULL);
+	qmp_close(qmp, NULL);
+}
+
 static void on_closed(void *owner)
 {
 	(void)owner;
@@ -150,22 +159,17 @@ static void on_closed(void *owner)
 	report();
 	if (chunk_pool_in_use(pool) != slow_chunks.count)
 		fail("chunks are missing from the pool");
-	if (round_number < options.rounds) {
+	if (round_number < options.rounds && !failed)
 		begin_round();
-		return;
-	}
-	chunk_list_return(&slow_chunks, pool);
-	uv_close((uv_handle_t *)&next_timer, NULL);
-	uv_close((uv_handle_t *)&slow_timer, NULL);
-	uv_close((uv_handle_t *)&cut_timer, NULL);
-	qmp_close(qmp, NULL);
+	else
+		finish();
 }
 
 static void close_capture(void)
 {
+	closing = true;
 	(void)uv_timer_stop(&next_timer);
 	(void)uv_timer_stop(&cut_timer);
-	closing = true;
 	capture_close(capture, on_closed);
 }
 
@@ -289,8 +293,10 @@ static void begin_round(void)
 	expected = 1;
 	opened_ns = first_ns = clock_now_ns();
 	if (capture_open(&capture, loop, qmp, NULL, pool, &wanted, &capture_ops, NULL, &err) != RC_OK) {
+		capture = NULL;
 		fail(err.text);
-		exit(1);
+		finish();
+		return;
 	}
 	if (options.cut > 0)
 		(void)uv_timer_start(&cut_timer, on_cut, options.cut, 0);
@@ -331,7 +337,10 @@ static void on_qmp_lost(void *owner, const struct err *err)
 {
 	(void)owner;
 	fail(err->text);
-	exit(1);
+	if (capture == NULL)
+		finish();
+	else
+		close_capture();
 }
 
 static const struct qmp_ops qmp_ops = { .on_ready = on_qmp_ready, .on_event = on_qmp_event, .on_lost = on_qmp_lost };

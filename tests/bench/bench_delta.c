@@ -1,21 +1,24 @@
 /*
- * What dirty pages of a real guest cost on the wire and in processor time: our delta, XBZRLE, LZ4 page by page, and
- * memcpy, over one recorded trace.
+ * What dirty pages of a real guest cost on the wire and in processor time: our delta, XBZRLE, LZ4
+ * page by page, and memcpy, over one recorded trace.
  *
  * usage: bench_delta TRACE [CACHE_MIB]        (default 64; XBZRLE gets the same budget)
  *
- * A trace (little-endian): 8 bytes "USTRACE1", u64 pages (indices are below it); then epoch after epoch: u32 number of
- * pages, and for each: u64 index, with bit 63 set if the page is all zeroes, else followed by its 4096 bytes. The first epoch
- * is the full copy, in which a page may come more than once; the others are checkpoints.
+ * A trace (little-endian): 8 bytes "USTRACE1", u64 pages (indices are below it); then epoch after
+ * epoch: u32 number of pages, and for each: u64 index, with bit 63 set if the page is all zeroes,
+ * else followed by its 4096 bytes. The first epoch is the full copy, in which a page may come
+ * more than once; the others are checkpoints.
  *
- * Prints a JSON object per line. Sizes count the checkpoints, not the full copy (which has a line of its own for
- * our delta); rates are of the pages' bytes (4096 each, zero ones too) per second of this thread's processor time. `both_mb_s` is encoding
- * and decoding together on one processor. Everything that is encoded is decoded, and compared at the end.
+ * Prints a JSON object per line. Sizes count the checkpoints, not the full copy (which has a line
+ * of its own for our delta); rates are of the pages' bytes (4096 each, zero ones too) per second
+ * of this thread's processor time. `both_mb_s` is encoding and decoding together on one
+ * processor. Everything that is encoded is decoded, and compared at the end.
  *
- * XBZRLE is written here from the description of QEMU's format: 8 bytes of header a page, for an encoded one 1
- * byte of flag and 2 of length; runs of equal and of new bytes alternate, each a LEB128 number, new ones followed by
- * their bytes; a direct-mapped cache of the budget's whole pages (a power of two); a page whose encoding does not fit
- * into 4096 bytes travels raw; a zero page takes 9 bytes. LZ4: the same headers, 2 bytes of length.
+ * XBZRLE is written here from the description of QEMU's format: 8 bytes of header a page, for an
+ * encoded one 1 byte of flag and 2 of length; runs of equal and of new bytes alternate, each a
+ * LEB128 number, new ones followed by their bytes; a direct-mapped cache of the budget's whole
+ * pages (a power of two); a page whose encoding does not fit into 4096 bytes travels raw; a zero
+ * page takes 9 bytes. LZ4: the same headers, 2 bytes of length.
  */
 #include "replica/delta.h"
 #include "replica/layout.h"
@@ -33,7 +36,8 @@
 
 #define PAGE LAYOUT_PAGE
 #define ZERO_FLAG (UINT64_C(1) << 63)
-#define CHUNK_DATA_PAGES (CHUNK_BYTES / (PAGE + 8)) /* what fits a chunk with the stream's headers */
+/* What fits a chunk with the stream's headers */
+#define CHUNK_DATA_PAGES (CHUNK_BYTES / (PAGE + 8))
 
 struct trace {
 	const uint8_t *data;
@@ -46,7 +50,10 @@ struct result {
 	double encode_s, decode_s;
 };
 
-/* One way of sending a chunk's pages: encodes into memory of its own, decodes that into `image`, and notes both. */
+/*
+ * One way of sending a chunk's pages: encodes into memory of its own, decodes that into `image`,
+ * and notes both.
+ */
 struct codec {
 	const char *name;
 	void (*transfer)(const struct chunk *chunk, bool first_copy, struct result *r);
@@ -72,14 +79,15 @@ static void die(const char *what)
 
 static void *map_zeroes(size_t len)
 {
-	void *memory = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *memory = mmap(NULL, len, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (memory == MAP_FAILED)
 		die("out of memory");
 	return memory;
 }
 
-/* ---- ours ---------------------------------------------------------------------------------------------------------- */
+/* ---- ours ------------------------------------------------------------------------------------ */
 
 static struct delta_state *state;
 static struct delta_stats stats;
@@ -112,7 +120,8 @@ static void ours_transfer(const struct chunk *chunk, bool first_copy, struct res
 	if (delta_encode(state, chunk, !first_copy, &out, &hash, &sent, &stats, &err) != RC_OK)
 		die(err.text);
 	encoded = cpu_now();
-	if (out.len > 0 && delta_decode(out.data, out.len, &sink, &hash_received, &received, &err) != RC_OK)
+	if (out.len > 0 &&
+	    delta_decode(out.data, out.len, &sink, &hash_received, &received, &err) != RC_OK)
 		die(err.text);
 	if (sent != received || hash != hash_received)
 		die("what was decoded is not what was encoded");
@@ -122,7 +131,7 @@ static void ours_transfer(const struct chunk *chunk, bool first_copy, struct res
 	buf_free(&out);
 }
 
-/* ---- XBZRLE -------------------------------------------------------------------------------------------------------- */
+/* ---- XBZRLE ---------------------------------------------------------------------------------- */
 
 static uint64_t *cached_index; /* plus 1 */
 static uint8_t *cached_data;
@@ -211,7 +220,10 @@ static void xbzrle_decode(const uint8_t *from, size_t len, uint8_t *page)
 	}
 }
 
-/* Encodes a page at `to`; *how: 'z'ero, 'u'nchanged, 'x'bzrle, 'r'aw. Returns the bytes after the header. */
+/*
+ * Encodes a page at `to`; *how: 'z'ero, 'u'nchanged, 'x'bzrle, 'r'aw. Returns the bytes after the
+ * header.
+ */
 static size_t xbzrle_page(const struct chunk_page *page, bool first_copy, uint8_t *to, char *how)
 {
 	uint64_t place = page->index & (cached_pages - 1);
@@ -267,7 +279,7 @@ static void xbzrle_transfer(const struct chunk *chunk, bool first_copy, struct r
 	r->decode_s += cpu_now() - encoded;
 }
 
-/* ---- LZ4 page by page, and copying --------------------------------------------------------------------------------- */
+/* ---- LZ4 page by page, and copying ----------------------------------------------------------- */
 
 static void lz4_transfer(const struct chunk *chunk, bool first_copy, struct result *r)
 {
@@ -280,10 +292,12 @@ static void lz4_transfer(const struct chunk *chunk, bool first_copy, struct resu
 	for (i = 0; i < chunk->npages; i++) {
 		lens[i] = 0;
 		if (chunk->pages[i].data != NULL)
-			lens[i] = LZ4_compress_default((const char *)chunk->pages[i].data, (char *)at, (int)PAGE,
-						       LZ4_COMPRESSBOUND((int)PAGE));
+			lens[i] =
+				LZ4_compress_default((const char *)chunk->pages[i].data, (char *)at,
+						     (int)PAGE, LZ4_COMPRESSBOUND((int)PAGE));
 		at += lens[i];
-		r->out += lens[i] == 0 ? 9 : 8 + 2 + ((size_t)lens[i] < PAGE ? (size_t)lens[i] : PAGE);
+		r->out += lens[i] == 0 ? 9 :
+					 8 + 2 + ((size_t)lens[i] < PAGE ? (size_t)lens[i] : PAGE);
 	}
 	encoded = cpu_now();
 	for (i = 0, at = wire; i < chunk->npages; at += lens[i++]) {
@@ -291,7 +305,8 @@ static void lz4_transfer(const struct chunk *chunk, bool first_copy, struct resu
 
 		if (lens[i] == 0)
 			memset(to, 0, PAGE);
-		else if (LZ4_decompress_safe((char *)at, (char *)to, lens[i], (int)PAGE) != (int)PAGE)
+		else if (LZ4_decompress_safe((char *)at, (char *)to, lens[i], (int)PAGE) !=
+			 (int)PAGE)
 			die("LZ4 does not give the page back");
 	}
 	r->encode_s += encoded - start;
@@ -316,7 +331,7 @@ static void memcpy_transfer(const struct chunk *chunk, bool first_copy, struct r
 	r->out += (uint64_t)chunk->npages * PAGE;
 }
 
-/* ---- running over the trace ---------------------------------------------------------------------------------------- */
+/* ---- running over the trace ------------------------------------------------------------------ */
 
 static const struct codec codecs[] = {
 	{ "understudy", ours_transfer },
@@ -346,9 +361,12 @@ static void open_trace(struct trace *trace, const char *path)
 		die("a trace of impossibly many pages");
 }
 
-/* Gives one epoch's pages to the codec, in chunks as a capture fills them; returns where the next epoch begins. */
-static size_t run_epoch(const struct trace *trace, size_t at, const struct codec *codec, bool first_copy,
-			struct result *r)
+/*
+ * Gives one epoch's pages to the codec, in chunks as a capture fills them; returns where the next
+ * epoch begins.
+ */
+static size_t run_epoch(const struct trace *trace, size_t at, const struct codec *codec,
+			bool first_copy, struct result *r)
 {
 	static struct chunk chunk;
 	uint32_t count, i;
@@ -364,15 +382,18 @@ static size_t run_epoch(const struct trace *trace, size_t at, const struct codec
 			die("the trace is cut short");
 		memcpy(&index, trace->data + at, 8);
 		at += 8;
-		if ((index & ~ZERO_FLAG) >= trace->pages || ((index & ZERO_FLAG) == 0 && trace->len - at < PAGE))
+		if ((index & ~ZERO_FLAG) >= trace->pages ||
+		    ((index & ZERO_FLAG) == 0 && trace->len - at < PAGE))
 			die("the trace is cut short, or damaged");
 		if ((index & ZERO_FLAG) == 0) {
 			data = trace->data + at;
 			at += PAGE;
 		}
-		chunk.pages[chunk.npages++] = (struct chunk_page){ .index = index & ~ZERO_FLAG, .data = data };
+		chunk.pages[chunk.npages++] =
+			(struct chunk_page){ .index = index & ~ZERO_FLAG, .data = data };
 		with_data += data != NULL;
-		if (chunk.npages == CHUNK_PAGES || with_data == CHUNK_DATA_PAGES || i + 1 == count) {
+		if (chunk.npages == CHUNK_PAGES || with_data == CHUNK_DATA_PAGES ||
+		    i + 1 == count) {
 			codec->transfer(&chunk, first_copy, r);
 			chunk.npages = 0;
 			with_data = 0;
@@ -382,14 +403,17 @@ static size_t run_epoch(const struct trace *trace, size_t at, const struct codec
 	return at;
 }
 
-static void print_result(const char *codec, const char *part, uint64_t epochs, const struct result *r)
+static void print_result(const char *codec, const char *part, uint64_t epochs,
+			 const struct result *r)
 {
 	double mb = (double)r->in / 1e6;
 
-	printf("{\"bench\": \"delta\", \"codec\": \"%s\", \"part\": \"%s\", \"epochs\": %" PRIu64 ", \"bytes_in\": %" PRIu64
-	       ", \"bytes_out\": %" PRIu64 ", \"ratio\": %.2f, \"encode_mb_s\": %.0f, \"decode_mb_s\": %.0f, "
+	printf("{\"bench\": \"delta\", \"codec\": \"%s\", \"part\": \"%s\", \"epochs\": %" PRIu64
+	       ", \"bytes_in\": %" PRIu64 ", \"bytes_out\": %" PRIu64
+	       ", \"ratio\": %.2f, \"encode_mb_s\": %.0f, \"decode_mb_s\": %.0f, "
 	       "\"both_mb_s\": %.0f}\n",
-	       codec, part, epochs, r->in, r->out, (double)r->in / (double)(r->out > 0 ? r->out : 1),
+	       codec, part, epochs, r->in, r->out,
+	       (double)r->in / (double)(r->out > 0 ? r->out : 1),
 	       r->encode_s > 0 ? mb / r->encode_s : 0, r->decode_s > 0 ? mb / r->decode_s : 0,
 	       mb / (r->encode_s + r->decode_s));
 	fflush(stdout);
@@ -441,8 +465,10 @@ int main(int argc, char **argv)
 			die("the decoded memory is not the guest's");
 		munmap(image, trace.pages * PAGE);
 	}
-	fprintf(stderr, "bench_delta: %" PRIu64 " pages zero, %" PRIu64 " unchanged, %" PRIu64 " changed, %" PRIu64
-		" plain, cache of %zu MiB\n", stats.zero, stats.unchanged, stats.changed, stats.plain, cache_mib);
+	fprintf(stderr,
+		"bench_delta: %" PRIu64 " pages zero, %" PRIu64 " unchanged, %" PRIu64
+		" changed, %" PRIu64 " plain, cache of %zu MiB\n",
+		stats.zero, stats.unchanged, stats.changed, stats.plain, cache_mib);
 	delta_state_destroy(state);
 	delta_trim();
 	return 0;

@@ -391,6 +391,7 @@ int main(int argc, char **argv)
 		die("usage: bench_link [ROUNDS [SECONDS]]");
 	for (i = 0; i < sizeof(data); i++)
 		data[i] = (uint8_t)(i * 2654435761u >> 24);
+	(void)signal(SIGPIPE, SIG_IGN); /* as main.c does */
 	make_certificates();
 	if (pipe(pipes) != 0 || (child = fork()) < 0)
 		die("cannot fork");

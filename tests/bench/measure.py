@@ -4,11 +4,9 @@ import os
 import socket
 import statistics
 import subprocess
-import sys
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-import lab  # noqa: E402
+import lab
 
 # The load of every row with a guest: about 500 dirty pages for each checkpoint of 100 ms.
 DIRTY_PER_S = 5000
@@ -28,10 +26,6 @@ def program(name):
 
 def say(text):
     print(f'  {text}', flush=True)
-
-
-def ms(value):
-    return f'{value:.2f} ms'
 
 
 def summary(samples):

@@ -17,6 +17,10 @@ FIRST_COPY_S = 60
 COLO = [{'capability': 'x-colo', 'state': True}]
 
 
+class Ended(Unmeasured):
+    """Native COLO did not last, which happens: worth another attempt."""
+
+
 def start_secondary(world, uri):
     world.b.run('ip', 'tuntap', 'add', 'nowhere', 'mode', 'tap')
     command = [a.replace('ifname=tap0', 'ifname=nowhere')
@@ -27,7 +31,7 @@ def start_secondary(world, uri):
 def in_colo(primary, secondary):
     status = primary('query-migrate').get('status')
     if status in ('failed', 'cancelled') or not secondary.running():
-        raise Unmeasured(f'native COLO: the migration is {status}; the secondary says: {secondary.text()[-400:]}')
+        raise Ended(f'native COLO: the migration is {status}; the secondary says: {secondary.text()[-400:]}')
     return status == 'colo'
 
 
@@ -45,8 +49,11 @@ def measure(world, checkpoints, delay_ms, progress):
         primary('migrate-set-parameters', **{'x-checkpoint-delay': INTERVAL_MS, 'max-bandwidth': 1 << 40})
         primary('migrate', uri=uri)
         lab.wait_for('native COLO', lambda: in_colo(primary, secondary), FIRST_COPY_S, 0.05)
-        primary.watch(WARM_UP, 30)
-        pauses = primary.watch(checkpoints, 120, progress)
+        try:
+            primary.watch(WARM_UP, 15)
+            pauses = primary.watch(checkpoints, 120, progress)
+        except Unmeasured as e:
+            raise Ended(f'native COLO: {e}') from None
         if not in_colo(primary, secondary):
-            raise Unmeasured('native COLO ended during the measurement')
+            raise Ended('native COLO ended during the measurement')
         return pauses

@@ -173,7 +173,7 @@ static size_t use(size_t count)
 	return made;
 }
 
-static void chunks_are_kept_for_the_next_checkpoint_and_a_bursts_are_given_back_in_time(void **state)
+static void chunks_are_kept_for_a_while_and_those_of_a_burst_given_back(void **state)
 {
 	int i;
 
@@ -232,7 +232,7 @@ int main(void)
 		cmocka_unit_test(beyond_the_budget_one_waits_until_a_chunk_comes_back),
 		cmocka_unit_test(closing_wakes_every_waiter_and_opening_lets_them_wait_again),
 		cmocka_unit_test(when_memory_is_short_there_is_no_chunk_but_its_place_stays),
-		cmocka_unit_test(chunks_are_kept_for_the_next_checkpoint_and_a_bursts_are_given_back_in_time),
+		cmocka_unit_test(chunks_are_kept_for_a_while_and_those_of_a_burst_given_back),
 		cmocka_unit_test(many_threads_share_few_chunks),
 	};
 

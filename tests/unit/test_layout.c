@@ -71,7 +71,8 @@ static void a_block_is_found_by_its_whole_name_and_the_device_state_is_not_a_ram
 	assert_ptr_equal(layout_find(&layout, "pc.ram", 6), &layout.blocks[0]);
 	assert_null(layout_find(&layout, "pc.ra", 5));
 	assert_null(layout_find(&layout, "pc.ram\0", 7));
-	assert_null(layout_find(&layout, LAYOUT_DEVICE_STATE_NAME, strlen(LAYOUT_DEVICE_STATE_NAME)));
+	assert_null(
+		layout_find(&layout, LAYOUT_DEVICE_STATE_NAME, strlen(LAYOUT_DEVICE_STATE_NAME)));
 }
 
 static void what_is_encoded_decodes_to_the_same_layout(void **state)
@@ -82,7 +83,10 @@ static void what_is_encoded_decodes_to_the_same_layout(void **state)
 	make_sample();
 	layout_encode(&layout, &out);
 	assert_false(out.failed);
-	assert_memory_equal(out.data, "LAY1\x02\0\0\0\x03\0\0\0\x04\0\0\0\x0e\0\0\0pc-i440fx-10.0\x03\0\0\0\x06pc.ram", 45);
+	assert_memory_equal(
+		out.data,
+		"LAY1\x02\0\0\0\x03\0\0\0\x04\0\0\0\x0e\0\0\0pc-i440fx-10.0\x03\0\0\0\x06pc.ram",
+		45);
 	assert_int_equal(layout_decode(&back, out.data, out.len, &err), RC_OK);
 	assert_true(layout_equal(&layout, &back));
 	assert_int_equal(back.ram_pages, layout.ram_pages);
@@ -121,7 +125,8 @@ static void blocks_that_break_a_rule_are_refused_and_change_nothing(void **state
 	assert_int_equal(add("", 4096), RC_INVALID);
 	assert_int_equal(add("a\nb", 4096), RC_INVALID);
 	assert_int_equal(layout_add(&layout, "a\0b", 3, 4096, &err), RC_INVALID);
-	assert_int_equal(layout_add(&layout, long_name, sizeof(long_name) - 1, 4096, &err), RC_INVALID);
+	assert_int_equal(layout_add(&layout, long_name, sizeof(long_name) - 1, 4096, &err),
+			 RC_INVALID);
 	assert_int_equal(add(LAYOUT_DEVICE_STATE_NAME, 4096), RC_INVALID);
 	assert_int_equal(add("x", 0), RC_INVALID);
 	assert_int_equal(add("x", 4097), RC_INVALID);
@@ -130,7 +135,7 @@ static void blocks_that_break_a_rule_are_refused_and_change_nothing(void **state
 	assert_memory_equal(&layout, &back, sizeof(layout));
 }
 
-static void the_largest_layout_keeps_page_indices_in_31_bits_and_one_page_more_is_refused(void **state)
+static void one_page_more_than_31_bits_can_number_is_refused(void **state)
 {
 	(void)state;
 	assert_int_equal(add("a", LAYOUT_BYTES_MAX - LAYOUT_DEVICE_STATE_MAX - 4096), RC_OK);
@@ -204,16 +209,21 @@ static void a_peers_layout_with_impossible_numbers_is_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(blocks_follow_one_another_and_the_device_state_comes_last, setup),
+		cmocka_unit_test_setup(blocks_follow_one_another_and_the_device_state_comes_last,
+				       setup),
 		cmocka_unit_test_setup(every_page_is_found_in_its_block, setup),
-		cmocka_unit_test_setup(a_block_is_found_by_its_whole_name_and_the_device_state_is_not_a_ram_block, setup),
+		cmocka_unit_test_setup(
+			a_block_is_found_by_its_whole_name_and_the_device_state_is_not_a_ram_block,
+			setup),
 		cmocka_unit_test_setup(what_is_encoded_decodes_to_the_same_layout, setup),
 		cmocka_unit_test_setup(layouts_that_differ_in_anything_are_not_equal, setup),
-		cmocka_unit_test_setup(blocks_that_break_a_rule_are_refused_and_change_nothing, setup),
-		cmocka_unit_test_setup(the_largest_layout_keeps_page_indices_in_31_bits_and_one_page_more_is_refused, setup),
+		cmocka_unit_test_setup(blocks_that_break_a_rule_are_refused_and_change_nothing,
+				       setup),
+		cmocka_unit_test_setup(one_page_more_than_31_bits_can_number_is_refused, setup),
 		cmocka_unit_test_setup(as_many_blocks_as_the_limit_says_and_no_more, setup),
 		cmocka_unit_test_setup(an_instance_without_memory_is_refused, setup),
-		cmocka_unit_test_setup(a_layout_cut_short_anywhere_or_with_more_behind_it_is_refused, setup),
+		cmocka_unit_test_setup(
+			a_layout_cut_short_anywhere_or_with_more_behind_it_is_refused, setup),
 		cmocka_unit_test_setup(a_peers_layout_with_impossible_numbers_is_refused, setup),
 	};
 

@@ -2,6 +2,7 @@
 #include "tests/unit/link_fixture.h"
 
 #include "appliance/base/mem.h"
+#include "net/channel_internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -235,6 +236,39 @@ static void without_credit_nothing_is_taken_and_with_it_room_is_told(void **stat
 	world_close(&world);
 }
 
+static void a_peer_that_does_not_read_is_owed_one_slice_and_a_heartbeat(void **state)
+{
+	struct channel *channel;
+	struct world world;
+	uv_stream_t *stream;
+
+	(void)state;
+	held = 0;
+	world_open(&world);
+	world.options.heartbeat_ms = 10;
+	world.primary.room = send_bulk;
+	world.standby.up = grant_window;
+	world.standby.frame = take_bulk;
+	world_connect(&world);
+	link_grant(world.standby.link, BULK_BYTES); /* more than sockets hold */
+	RUN_UNTIL(&world, world.primary.link->queue.credit > BULK_BYTES);
+	stream = (uv_stream_t *)&world.standby.link->channel->tcp;
+	assert_int_equal(uv_read_stop(stream), 0);
+	send_bulk(&world.primary);
+	channel = world.primary.link->channel;
+	RUN_UNTIL(&world, channel->chunks[0].busy && channel->chunks[1].busy);
+	world_run_for(&world, 100);
+	assert_true(world.primary.number < BULK_BYTES);
+	assert_true(channel->chunks[0].data.len + channel->chunks[1].data.len <= LINK_SLICE + 2048);
+	assert_int_equal(channel_unsent(channel), 0);
+	assert_int_equal(world.primary.link->queue.nbatches, LINK_QUEUE_BATCHES);
+
+	assert_int_equal(uv_read_start(stream, channel_on_alloc, channel_on_read), 0);
+	RUN_UNTIL(&world, world.standby.number == BULK_BYTES);
+	assert_int_equal(world.primary.downs + world.standby.downs, 0);
+	world_close(&world);
+}
+
 static void bulk_is_released_when_the_link_goes(void **state)
 {
 	struct world world;
@@ -310,6 +344,7 @@ int main(void)
 		cmocka_unit_test(frames_for_a_link_that_is_down_vanish),
 		cmocka_unit_test(bulk_arrives_whole_under_credit_while_heartbeats_go_on),
 		cmocka_unit_test(without_credit_nothing_is_taken_and_with_it_room_is_told),
+		cmocka_unit_test(a_peer_that_does_not_read_is_owed_one_slice_and_a_heartbeat),
 		cmocka_unit_test(bulk_is_released_when_the_link_goes),
 		cmocka_unit_test(a_flood_of_frames_is_bounded_and_arrives_in_order),
 	};

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -112,6 +113,24 @@ static void drop_says_why_and_the_dialler_comes_back(void **state)
 	RUN_UNTIL(&world, world.primary.ups == 2 && world.standby.ups == 2);
 	assert_int_equal(link_refusal(world.primary.link), 0);
 	assert_true(link_totals(world.primary.link).connections == 2);
+	world_close(&world);
+}
+
+static void a_process_that_was_stopped_does_not_take_its_peer_for_dead(void **state)
+{
+	struct world world;
+	uint64_t beats;
+
+	(void)state;
+	world_open(&world);
+	world.options.heartbeat_ms = 20;
+	world.options.dead_ms = 200;
+	world_connect(&world);
+	world_run_for(&world, 50);
+	(void)usleep(500 * 1000); /* both ends: nothing was heard for longer than dead_ms */
+	beats = world.primary.link->beats_heard;
+	RUN_UNTIL(&world, world.primary.link->beats_heard > beats + 3);
+	assert_int_equal(world.primary.downs + world.standby.downs, 0);
 	world_close(&world);
 }
 
@@ -414,6 +433,7 @@ int main(void)
 		cmocka_unit_test(a_second_connection_for_an_instance_is_its_owners_to_refuse),
 		cmocka_unit_test(an_error_of_on_frame_ends_the_link_and_the_peer_hears_it),
 		cmocka_unit_test(drop_says_why_and_the_dialler_comes_back),
+		cmocka_unit_test(a_process_that_was_stopped_does_not_take_its_peer_for_dead),
 		cmocka_unit_test(the_dialler_finds_a_listener_that_was_away),
 		cmocka_unit_test(a_name_is_resolved),
 		cmocka_unit_test(a_name_that_does_not_exist_is_tried_again),

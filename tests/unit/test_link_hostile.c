@@ -4,6 +4,8 @@
  */
 #include "tests/unit/link_fixture.h"
 
+#include "net/channel_internal.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <setjmp.h>
@@ -328,6 +330,77 @@ static void a_frame_that_is_cut_is_never_delivered(void **state)
 	world_close(&world);
 }
 
+/* Resets the connection at once, as a machine that lost its memory of it would. */
+static void raw_reset(struct raw *raw)
+{
+	const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+	uv_os_fd_t fd;
+
+	assert_int_equal(uv_fileno((uv_handle_t *)&raw->channel->tcp, &fd), 0);
+	assert_int_equal(connect(fd, &nobody, sizeof(nobody)), 0);
+}
+
+/*
+ * The standby's link writes, and has read all that it may in that turn: it learns of a reset by
+ * its write.
+ */
+static void write_before_reading(struct world *world)
+{
+	struct channel *channel = world->standby.link->channel;
+	uv_metrics_t metrics;
+
+	assert_int_equal(uv_metrics_info(&world->loop, &metrics), 0);
+	channel->turn = metrics.loop_count + 1;
+	channel->burst = CHANNEL_BURST;
+	assert_int_equal(link_send(world->standby.link, WIRE_ACK, 1, 1, "12345678", 8, &err),
+			 RC_OK);
+}
+
+static void a_write_that_fails_ends_the_link_once(void **state)
+{
+	struct world world;
+	struct raw raw;
+
+	(void)state;
+	world_open(&world);
+	raw_up(&raw, &world);
+	raw_reset(&raw);
+	write_before_reading(&world);
+	RUN_UNTIL(&world, world.standby.closed == 1);
+	assert_int_equal(world.standby.downs, 1);
+	assert_int_equal(world.standby.down.code, RC_CLOSED);
+	expect_text(world.standby.down.text, "write: connection reset by peer");
+	raw_close(&raw);
+	world_close(&world);
+}
+
+static void last_words_are_heard_even_if_a_write_failed_before(void **state)
+{
+	struct world world;
+	struct buf words = { 0 };
+	struct raw raw;
+	struct buf *out;
+	uv_os_fd_t fd;
+
+	(void)state;
+	world_open(&world);
+	raw_up(&raw, &world);
+	assert_true(wire_put_reason(&words, WIRE_REASON_SHUTDOWN, "good night"));
+	raw_frame(&raw, WIRE_REFUSE, 0, (uint32_t)words.len, words.data, words.len);
+	/* Past the loop, so that the other end finds both only after its own write. */
+	out = tls_output(raw.channel->tls);
+	assert_int_equal(uv_fileno((uv_handle_t *)&raw.channel->tcp, &fd), 0);
+	assert_int_equal(write(fd, out->data, out->len), out->len);
+	buf_reset(out);
+	raw_reset(&raw);
+	write_before_reading(&world);
+	RUN_UNTIL(&world, world.standby.closed == 1);
+	expect_text(world.standby.down.text, "refused by the peer: shutting down: good night");
+	buf_free(&words);
+	raw_close(&raw);
+	world_close(&world);
+}
+
 static void a_silent_peer_is_given_up(void **state)
 {
 	struct world world;
@@ -382,6 +455,8 @@ int main(void)
 		cmocka_unit_test(a_first_word_that_is_not_right_is_refused),
 		cmocka_unit_test(frames_that_break_the_protocol_end_the_link_with_the_reason),
 		cmocka_unit_test(a_frame_that_is_cut_is_never_delivered),
+		cmocka_unit_test(a_write_that_fails_ends_the_link_once),
+		cmocka_unit_test(last_words_are_heard_even_if_a_write_failed_before),
 		cmocka_unit_test(a_silent_peer_is_given_up),
 		cmocka_unit_test(any_bytes_count_as_life),
 	};
