@@ -222,18 +222,18 @@ format:  ## let clang-format rewrite what it would complain about
 
 demo: prerequisites  ## two sites, a guest, one is killed: the guest goes on at the other (writes build/demo.json)
 	@$(MAKE) system
-	@$(PYTHON) tests/demo/demo.py
+	@tests/enter.sh $(PYTHON) tests/demo/demo.py
 
 bench: prerequisites  ## the measurements of the README (writes build/bench.json)
 	@$(MAKE) system bench-programs
-	@$(PYTHON) tests/bench/bench.py
+	@tests/enter.sh $(PYTHON) tests/bench/bench.py
 
 bench-programs: $(bench_programs)
 
 soak: SECONDS := 3600
 soak: prerequisites  ## protect and kill over and over; SECONDS says for how long
 	@$(MAKE) system
-	@$(PYTHON) tests/system/soak.py $(SECONDS)
+	@tests/enter.sh $(PYTHON) tests/system/soak.py $(SECONDS)
 
 # ---- housekeeping ------------------------------------------------------------------------------------------------
 

@@ -71,16 +71,19 @@ static void begin_takeover(struct clone *c)
 		on_drained(c);
 }
 
-static void decide_at(struct clone *c, enum failover_event_type type, uint64_t epoch, uint64_t now_ns,
-		      struct failover_update *update)
+static void decide_at(struct clone *c, enum failover_event_type type, uint64_t epoch,
+		      uint64_t now_ns, struct failover_update *update)
 {
 	const struct failover_event event = { .type = type, .now_ns = now_ns, .epoch = epoch };
 
 	failover_step(&c->failover, &event, update);
 	if (*update->reason != '\0') {
 		(void)snprintf(c->reason, sizeof(c->reason), "%s", update->reason);
-		log_write(update->changed && c->failover.state >= FAILOVER_SUSPECT ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, c->part,
-			  "%s: %s", failover_state_name(c->failover.state), update->reason);
+		log_write(update->changed && c->failover.state >= FAILOVER_SUSPECT ?
+				  LOG_LEVEL_WARN :
+				  LOG_LEVEL_INFO,
+			  c->part, "%s: %s", failover_state_name(c->failover.state),
+			  update->reason);
 	}
 	if (update->activate)
 		begin_takeover(c);
@@ -108,7 +111,9 @@ int clone_takeover(struct clone *c, struct err *err)
 	struct failover_update update;
 
 	decide_at(c, FAILOVER_OPERATOR, 0, clock_now_ns(), &update);
-	return update.refused ? err_set(err, RC_REFUSED, "%s: %s", c->instance->name, update.reason) : RC_OK;
+	return update.refused ?
+		       err_set(err, RC_REFUSED, "%s: %s", c->instance->name, update.reason) :
+		       RC_OK;
 }
 
 static bool is_over(const struct clone *c)
@@ -172,7 +177,8 @@ static void on_running(void *owner, uint64_t took_ns)
 	struct clone *c = owner;
 
 	c->activate_ns = clock_now_ns() - c->failover.decided_ns;
-	log_warn(c->part, "the instance runs here: epoch %llu, %.1f ms after the decision (QEMU %.1f ms)",
+	log_warn(c->part,
+		 "the instance runs here: epoch %llu, %.1f ms after the decision (QEMU %.1f ms)",
 		 (unsigned long long)c->resumed_epoch, clock_ms(c->activate_ns), clock_ms(took_ns));
 	decide(c, FAILOVER_ACTIVATED, 0);
 	tell_superseded(c);
@@ -225,7 +231,8 @@ static void on_fault(void *owner, uint64_t epoch, const struct err *err)
 	struct clone *c = owner;
 	struct buf payload = { 0 };
 
-	log_warn(c->part, "epoch %llu cannot be committed: %s", (unsigned long long)epoch, err->text);
+	log_warn(c->part, "epoch %llu cannot be committed: %s", (unsigned long long)epoch,
+		 err->text);
 	if (wire_put_reason(&payload, (uint16_t)err->code, err->text))
 		tell(c, WIRE_FAULT, epoch, payload.data, payload.len);
 	buf_free(&payload);
@@ -285,7 +292,9 @@ static void send_hashes(struct clone *c)
 
 	while (c->hashes_next != UINT64_MAX && c->link_up && image != NULL) {
 		pages = image_layout(image)->pages;
-		count = pages - c->hashes_next < HASHES_PER_FRAME ? (uint32_t)(pages - c->hashes_next) : HASHES_PER_FRAME;
+		count = pages - c->hashes_next < HASHES_PER_FRAME ?
+				(uint32_t)(pages - c->hashes_next) :
+				HASHES_PER_FRAME;
 		bytes_put_le64(payload, c->hashes_next);
 		bytes_put_le32(payload + 8, count);
 		bytes_put_le32(payload + 12, c->hashes_next + count == pages);
@@ -295,9 +304,11 @@ static void send_hashes(struct clone *c)
 			for (i = 0; i < n; i++)
 				bytes_put_le64(payload + 16 + 8 * (done + i), hashes[i]);
 		}
-		if (link_send(c->link, WIRE_HASHES, c->failover.term, 0, payload, 16 + 8 * (size_t)count, &err) != RC_OK)
+		if (link_send(c->link, WIRE_HASHES, c->failover.term, 0, payload,
+			      16 + 8 * (size_t)count, &err) != RC_OK)
 			return;
-		c->hashes_next = c->hashes_next + count == pages ? UINT64_MAX : c->hashes_next + count;
+		c->hashes_next =
+			c->hashes_next + count == pages ? UINT64_MAX : c->hashes_next + count;
 	}
 }
 
@@ -310,7 +321,8 @@ static int on_want_hashes(struct clone *c, struct err *err)
 	return RC_OK;
 }
 
-static int on_epoch(struct clone *c, const struct wire_header *header, const uint8_t *payload, struct err *err)
+static int on_epoch(struct clone *c, const struct wire_header *header, const uint8_t *payload,
+		    struct err *err)
 {
 	if (header->length != 1 || payload[0] < 1 || payload[0] > 2)
 		return err_set(err, RC_INVALID, "an epoch of unknown kind");
@@ -319,7 +331,8 @@ static int on_epoch(struct clone *c, const struct wire_header *header, const uin
 	return receiver_begin(seat_receiver(c->seat), header->epoch, payload[0] == 1, err);
 }
 
-static int on_commit(struct clone *c, const struct wire_header *header, const uint8_t *payload, struct err *err)
+static int on_commit(struct clone *c, const struct wire_header *header, const uint8_t *payload,
+		     struct err *err)
 {
 	struct receiver_commit commit;
 	struct wire_commit wire;
@@ -328,7 +341,8 @@ static int on_commit(struct clone *c, const struct wire_header *header, const ui
 	rc = wire_get_commit(&wire, payload, header->length, err);
 	if (rc != RC_OK)
 		return rc;
-	commit = (struct receiver_commit){ wire.batches, wire.pages, wire.hash, wire.device_state_len };
+	commit = (struct receiver_commit){ wire.batches, wire.pages, wire.hash,
+					   wire.device_state_len };
 	return receiver_end(seat_receiver(c->seat), header->epoch, &commit, err);
 }
 
@@ -353,7 +367,8 @@ static int on_instance(struct clone *c, const uint8_t *payload, size_t len, stru
 	return RC_OK;
 }
 
-static int on_frame(void *owner, const struct wire_header *header, const uint8_t *payload, struct err *err)
+static int on_frame(void *owner, const struct wire_header *header, const uint8_t *payload,
+		    struct err *err)
 {
 	struct clone *c = owner;
 
@@ -361,7 +376,8 @@ static int on_frame(void *owner, const struct wire_header *header, const uint8_t
 		tell_superseded(c);
 		return RC_OK;
 	}
-	if (header->type != WIRE_RESERVE && header->type != WIRE_INSTANCE && seat_image(c->seat) == NULL)
+	if (header->type != WIRE_RESERVE && header->type != WIRE_INSTANCE &&
+	    seat_image(c->seat) == NULL)
 		return RC_OK; /* for a seat that is being replaced: the primary will plan anew when it is told of the new one */
 	switch (header->type) {
 	case WIRE_RESERVE:
@@ -379,7 +395,8 @@ static int on_frame(void *owner, const struct wire_header *header, const uint8_t
 	case WIRE_INSTANCE:
 		return on_instance(c, payload, header->length, err);
 	default:
-		return err_set(err, RC_INVALID, "a %s frame is not for a standby", wire_type_name(header->type));
+		return err_set(err, RC_INVALID, "a %s frame is not for a standby",
+			       wire_type_name(header->type));
 	}
 }
 
@@ -433,15 +450,19 @@ static void on_room(void *owner)
 	send_hashes(owner);
 }
 
-static const struct link_ops link_callbacks = { .on_up = on_up, .on_frame = on_frame, .on_room = on_room, .on_down = on_down };
+static const struct link_ops link_callbacks = {
+	.on_up = on_up, .on_frame = on_frame, .on_room = on_room, .on_down = on_down
+};
 
-int clone_accept(struct clone *c, struct link *link, const struct wire_hello *peer, struct wire_hello *own,
-		 const struct link_ops **link_ops, void **link_owner, uint16_t *reason, struct err *err)
+int clone_accept(struct clone *c, struct link *link, const struct wire_hello *peer,
+		 struct wire_hello *own, const struct link_ops **link_ops, void **link_owner,
+		 uint16_t *reason, struct err *err)
 {
 	(void)peer;
 	if (c->link != NULL || c->draining || c->stopping) {
 		*reason = WIRE_REASON_BUSY;
-		return err_set(err, RC_REFUSED, "instance %s has a connection already", c->instance->name);
+		return err_set(err, RC_REFUSED, "instance %s has a connection already",
+			       c->instance->name);
 	}
 	c->link = link;
 	own->session = c->session;
@@ -460,8 +481,8 @@ static int make_dir(const char *path, struct err *err)
 	return RC_OK;
 }
 
-int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config, const struct config_instance *instance,
-		struct err *err)
+int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config,
+		const struct config_instance *instance, struct err *err)
 {
 	struct clone *c = mem_zalloc(1, sizeof(*c));
 	uint64_t tick_ms = config->detect_ms / TICKS_PER_DETECT;
@@ -475,17 +496,20 @@ int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config
 	c->hashes_next = UINT64_MAX;
 	(void)snprintf(c->part, sizeof(c->part), "clone %s", instance->name);
 	(void)snprintf(c->dir, sizeof(c->dir), "%s/%s", config->state_dir, instance->name);
-	(void)snprintf(c->memory_dir, sizeof(c->memory_dir), "%s/understudy-%s-%s", config->memory_dir, config->site, instance->name);
+	(void)snprintf(c->memory_dir, sizeof(c->memory_dir), "%s/understudy-%s-%s",
+		       config->memory_dir, config->site, instance->name);
 	rc = make_dir(c->dir, err);
 	if (rc == RC_OK)
 		rc = make_dir(c->memory_dir, err);
 	if (rc == RC_OK)
-		rc = seat_create(&c->seat, loop, config, instance, c->dir, c->memory_dir, &seat_callbacks, c, err);
+		rc = seat_create(&c->seat, loop, config, instance, c->dir, c->memory_dir,
+				 &seat_callbacks, c, err);
 	if (rc != RC_OK) {
 		mem_free(c);
 		return rc;
 	}
-	failover_init(&c->failover, config->detect_ms, instance->takeover == CONFIG_TAKEOVER_AUTOMATIC, clock_now_ns());
+	failover_init(&c->failover, config->detect_ms,
+		      instance->takeover == CONFIG_TAKEOVER_AUTOMATIC, clock_now_ns());
 	(void)uv_timer_init(loop, &c->tick);
 	c->tick.data = c;
 	tick_ms = tick_ms > 0 ? tick_ms : 1;
@@ -507,7 +531,8 @@ void clone_status(const struct clone *c, struct status_instance *status)
 	status->state = failover_state_name(state);
 	status->reason = c->reason;
 	status->healthy = state != FAILOVER_UNATTENDED && state != FAILOVER_FAILED;
-	status->protected_now = (state == FAILOVER_PROTECTED || state == FAILOVER_SUSPECT) && seat_is_warm(c->seat);
+	status->protected_now =
+		(state == FAILOVER_PROTECTED || state == FAILOVER_SUSPECT) && seat_is_warm(c->seat);
 	status->term = (double)c->failover.term;
 	status->epoch = (double)c->failover.epoch;
 	status->suspicion = failover_suspicion(&c->failover, clock_now_ns());

@@ -20,8 +20,9 @@ int clone_start(struct clone **clone, uv_loop_t *loop, const struct config *conf
 const char *clone_name(const struct clone *clone);
 
 /* A primary said HELLO for this instance: as link_accept_ops.on_hello. */
-int clone_accept(struct clone *clone, struct link *link, const struct wire_hello *peer, struct wire_hello *own,
-		 const struct link_ops **link_ops, void **link_owner, uint16_t *reason, struct err *err);
+int clone_accept(struct clone *clone, struct link *link, const struct wire_hello *peer,
+		 struct wire_hello *own, const struct link_ops **link_ops, void **link_owner,
+		 uint16_t *reason, struct err *err);
 
 /* The operator's command. */
 int clone_takeover(struct clone *clone, struct err *err);

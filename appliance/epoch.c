@@ -49,14 +49,15 @@ uint64_t epoch_due_ns(const struct epoch_pacer *pacer, uint32_t unacknowledged, 
 	return pacer->captured_ns + interval;
 }
 
-enum epoch_plan epoch_plan(uint64_t own_session, uint64_t oldest_kept, uint64_t newest, uint64_t peer_session,
-			   uint64_t peer_epoch)
+enum epoch_plan epoch_plan(uint64_t own_session, uint64_t oldest_kept, uint64_t newest,
+			   uint64_t peer_session, uint64_t peer_epoch)
 {
 	if (peer_session == 0)
 		return EPOCH_PLAN_COPY;
 	if (own_session == 0 || own_session != peer_session || peer_epoch == 0)
 		return EPOCH_PLAN_RESYNC;
-	if (peer_epoch == newest || (oldest_kept != 0 && oldest_kept <= peer_epoch + 1 && peer_epoch < newest))
+	if (peer_epoch == newest ||
+	    (oldest_kept != 0 && oldest_kept <= peer_epoch + 1 && peer_epoch < newest))
 		return EPOCH_PLAN_CONTINUE;
 	return EPOCH_PLAN_RESYNC;
 }

@@ -42,12 +42,12 @@ uint64_t epoch_due_ns(const struct epoch_pacer *pacer, uint32_t unacknowledged, 
 /* What to do about an instance after a connection with its standby was made (or made again). */
 enum epoch_plan {
 	EPOCH_PLAN_CONTINUE, /* the standby has our session: send what it lacks and go on */
-	EPOCH_PLAN_RESYNC,   /* it has an image of this instance: a first copy, of what differs by hash */
-	EPOCH_PLAN_COPY	     /* it has nothing: a first copy */
+	EPOCH_PLAN_RESYNC, /* it has an image of this instance: a first copy, of what differs by hash */
+	EPOCH_PLAN_COPY /* it has nothing: a first copy */
 };
 
 /* own_session 0: no capture is running. `oldest_kept`: the first epoch that could be sent again (0: none is kept). */
-enum epoch_plan epoch_plan(uint64_t own_session, uint64_t oldest_kept, uint64_t newest, uint64_t peer_session,
-			   uint64_t peer_epoch);
+enum epoch_plan epoch_plan(uint64_t own_session, uint64_t oldest_kept, uint64_t newest,
+			   uint64_t peer_session, uint64_t peer_epoch);
 
 #endif

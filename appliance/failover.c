@@ -15,13 +15,18 @@ static const struct {
 } states[] = {
 	[FAILOVER_EMPTY] = { "empty", BIT(FAILOVER_SYNCING) },
 	[FAILOVER_SYNCING] = { "syncing", BIT(FAILOVER_EMPTY) | BIT(FAILOVER_PROTECTED) },
-	[FAILOVER_PROTECTED] = { "protected", BIT(FAILOVER_SUSPECT) | BIT(FAILOVER_UNATTENDED) | BIT(FAILOVER_ENDED) |
-						      BIT(FAILOVER_TAKING_OVER) | BIT(FAILOVER_EMPTY) },
-	[FAILOVER_SUSPECT] = { "suspect", BIT(FAILOVER_PROTECTED) | BIT(FAILOVER_UNATTENDED) | BIT(FAILOVER_ENDED) |
-						  BIT(FAILOVER_TAKING_OVER) | BIT(FAILOVER_EMPTY) },
+	[FAILOVER_PROTECTED] = { "protected", BIT(FAILOVER_SUSPECT) | BIT(FAILOVER_UNATTENDED) |
+						      BIT(FAILOVER_ENDED) |
+						      BIT(FAILOVER_TAKING_OVER) |
+						      BIT(FAILOVER_EMPTY) },
+	[FAILOVER_SUSPECT] = { "suspect", BIT(FAILOVER_PROTECTED) | BIT(FAILOVER_UNATTENDED) |
+						  BIT(FAILOVER_ENDED) | BIT(FAILOVER_TAKING_OVER) |
+						  BIT(FAILOVER_EMPTY) },
 	[FAILOVER_UNATTENDED] = { "unattended", BIT(FAILOVER_PROTECTED) | BIT(FAILOVER_ENDED) |
-							BIT(FAILOVER_TAKING_OVER) | BIT(FAILOVER_EMPTY) },
-	[FAILOVER_ENDED] = { "ended", BIT(FAILOVER_PROTECTED) | BIT(FAILOVER_TAKING_OVER) | BIT(FAILOVER_EMPTY) },
+							BIT(FAILOVER_TAKING_OVER) |
+							BIT(FAILOVER_EMPTY) },
+	[FAILOVER_ENDED] = { "ended", BIT(FAILOVER_PROTECTED) | BIT(FAILOVER_TAKING_OVER) |
+					      BIT(FAILOVER_EMPTY) },
 	[FAILOVER_TAKING_OVER] = { "taking-over", BIT(FAILOVER_SERVING) | BIT(FAILOVER_FAILED) },
 	[FAILOVER_SERVING] = { "serving", 0 },
 	[FAILOVER_FAILED] = { "failed", BIT(FAILOVER_TAKING_OVER) | BIT(FAILOVER_EMPTY) },
@@ -57,8 +62,10 @@ double failover_suspicion(const struct failover *failover, uint64_t now_ns)
 	return silent >= failover->detect_ns ? 1.0 : (double)silent / (double)failover->detect_ns;
 }
 
-__attribute__((format(printf, 4, 5))) static void
-move(struct failover *failover, enum failover_state to, struct failover_update *update, const char *format, ...)
+__attribute__((format(printf, 4, 5))) static void move(struct failover *failover,
+						       enum failover_state to,
+						       struct failover_update *update,
+						       const char *format, ...)
 {
 	va_list args;
 
@@ -71,13 +78,16 @@ move(struct failover *failover, enum failover_state to, struct failover_update *
 	va_end(args);
 }
 
-static void take_over(struct failover *failover, uint64_t now_ns, struct failover_update *update, const char *why)
+static void take_over(struct failover *failover, uint64_t now_ns, struct failover_update *update,
+		      const char *why)
 {
 	failover->silent_ns = now_ns > failover->heard_ns ? now_ns - failover->heard_ns : 0;
 	failover->decided_ns = now_ns;
 	failover->term++;
-	move(failover, FAILOVER_TAKING_OVER, update, "%s (silent for %.0f ms); taking over from epoch %llu with term %llu", why,
-	     clock_ms(failover->silent_ns), (unsigned long long)failover->epoch, (unsigned long long)failover->term);
+	move(failover, FAILOVER_TAKING_OVER, update,
+	     "%s (silent for %.0f ms); taking over from epoch %llu with term %llu", why,
+	     clock_ms(failover->silent_ns), (unsigned long long)failover->epoch,
+	     (unsigned long long)failover->term);
 	update->activate = true;
 }
 
@@ -95,7 +105,8 @@ static void on_tick(struct failover *failover, uint64_t now_ns, struct failover_
 	if (since > failover->detect_ns / 2) {
 		/* We were the ones who slept: what the primary sent meanwhile is still in our socket. */
 		failover->heard_ns = now_ns;
-		(void)snprintf(update->reason, sizeof(update->reason), "this process did not run for %.0f ms; counting silence anew",
+		(void)snprintf(update->reason, sizeof(update->reason),
+			       "this process did not run for %.0f ms; counting silence anew",
 			       clock_ms(since));
 		return;
 	}
@@ -109,9 +120,11 @@ static void on_tick(struct failover *failover, uint64_t now_ns, struct failover_
 			move(failover, FAILOVER_UNATTENDED, update,
 			     "the primary is silent; takeover is manual: `understudy takeover` brings up epoch %llu",
 			     (unsigned long long)failover->epoch);
-	} else if (failover->silent_ns >= failover->detect_ns / 2 && failover->state == FAILOVER_PROTECTED) {
-		move(failover, FAILOVER_SUSPECT, update, "the primary is silent for %.0f ms of %.0f",
-		     clock_ms(failover->silent_ns), clock_ms(failover->detect_ns));
+	} else if (failover->silent_ns >= failover->detect_ns / 2 &&
+		   failover->state == FAILOVER_PROTECTED) {
+		move(failover, FAILOVER_SUSPECT, update,
+		     "the primary is silent for %.0f ms of %.0f", clock_ms(failover->silent_ns),
+		     clock_ms(failover->detect_ns));
 	}
 }
 
@@ -129,13 +142,16 @@ static void on_committed(struct failover *failover, uint64_t epoch, struct failo
 	failover->epoch = epoch;
 	if (failover->state == FAILOVER_EMPTY)
 		failover->state = FAILOVER_SYNCING;
-	if (failover->state == FAILOVER_SYNCING || failover->state == FAILOVER_UNATTENDED || failover->state == FAILOVER_ENDED)
-		move(failover, FAILOVER_PROTECTED, update, "protected from epoch %llu on", (unsigned long long)epoch);
+	if (failover->state == FAILOVER_SYNCING || failover->state == FAILOVER_UNATTENDED ||
+	    failover->state == FAILOVER_ENDED)
+		move(failover, FAILOVER_PROTECTED, update, "protected from epoch %llu on",
+		     (unsigned long long)epoch);
 }
 
 static void on_forgotten(struct failover *failover, struct failover_update *update)
 {
-	if (failover->state == FAILOVER_SERVING || failover->state == FAILOVER_TAKING_OVER || failover->state == FAILOVER_EMPTY)
+	if (failover->state == FAILOVER_SERVING || failover->state == FAILOVER_TAKING_OVER ||
+	    failover->state == FAILOVER_EMPTY)
 		return;
 	failover->epoch = 0;
 	move(failover, FAILOVER_EMPTY, update, "there is no replica any more");
@@ -149,12 +165,15 @@ static void on_operator(struct failover *failover, uint64_t now_ns, struct failo
 	}
 	update->refused = true;
 	(void)snprintf(update->reason, sizeof(update->reason), "%s",
-		       failover->state == FAILOVER_SERVING	   ? "the replica is serving already" :
-		       failover->state == FAILOVER_TAKING_OVER ? "a takeover is under way" :
-								       "there is no committed epoch to take over from");
+		       failover->state == FAILOVER_SERVING ?
+			       "the replica is serving already" :
+		       failover->state == FAILOVER_TAKING_OVER ?
+			       "a takeover is under way" :
+			       "there is no committed epoch to take over from");
 }
 
-static void on_instance(struct failover *failover, const struct failover_event *event, struct failover_update *update)
+static void on_instance(struct failover *failover, const struct failover_event *event,
+			struct failover_update *update)
 {
 	bool present = watching(failover) || failover->state == FAILOVER_UNATTENDED;
 
@@ -163,14 +182,17 @@ static void on_instance(struct failover *failover, const struct failover_event *
 	if (event->type == FAILOVER_CRASHED && failover->automatic)
 		take_over(failover, event->now_ns, update, "the instance's QEMU is gone");
 	else if (event->type == FAILOVER_SHUT_DOWN)
-		move(failover, FAILOVER_ENDED, update, "the instance was shut down in an orderly way");
+		move(failover, FAILOVER_ENDED, update,
+		     "the instance was shut down in an orderly way");
 	else if (failover->state != FAILOVER_UNATTENDED)
 		move(failover, FAILOVER_UNATTENDED, update, "%s",
-		     event->type == FAILOVER_GOODBYE ? "the primary's agent ended in an orderly way; the instance runs unprotected" :
-						       "the instance's QEMU is gone; takeover is manual");
+		     event->type == FAILOVER_GOODBYE ?
+			     "the primary's agent ended in an orderly way; the instance runs unprotected" :
+			     "the instance's QEMU is gone; takeover is manual");
 }
 
-void failover_step(struct failover *failover, const struct failover_event *event, struct failover_update *update)
+void failover_step(struct failover *failover, const struct failover_event *event,
+		   struct failover_update *update)
 {
 	*update = (struct failover_update){ 0 };
 	switch (event->type) {
@@ -200,11 +222,14 @@ void failover_step(struct failover *failover, const struct failover_event *event
 		break;
 	case FAILOVER_ACTIVATED:
 		if (failover->state == FAILOVER_TAKING_OVER)
-			move(failover, FAILOVER_SERVING, update, "the replica serves with term %llu", (unsigned long long)failover->term);
+			move(failover, FAILOVER_SERVING, update,
+			     "the replica serves with term %llu",
+			     (unsigned long long)failover->term);
 		break;
 	case FAILOVER_ACTIVATION_FAILED:
 		if (failover->state == FAILOVER_TAKING_OVER)
-			move(failover, FAILOVER_FAILED, update, "the replica could not be brought to life");
+			move(failover, FAILOVER_FAILED, update,
+			     "the replica could not be brought to life");
 		break;
 	}
 }

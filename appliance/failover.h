@@ -44,16 +44,16 @@ enum failover_state {
 };
 
 enum failover_event_type {
-	FAILOVER_TICK,		/* time passes; at least every detect/8 */
-	FAILOVER_HEARD,		/* bytes of the primary arrived at now_ns */
-	FAILOVER_COPYING,	/* a session without a committed epoch has begun */
-	FAILOVER_COMMITTED,	/* `epoch` is committed */
-	FAILOVER_FORGOTTEN,	/* the replica was lost (its QEMU died, its session was given up) */
-	FAILOVER_GOODBYE,	/* the agent ends in an orderly way; the instance goes on unprotected */
-	FAILOVER_CRASHED,	/* the agent reports its instance gone */
-	FAILOVER_SHUT_DOWN,	/* the agent reports an orderly end of its instance */
-	FAILOVER_OPERATOR,	/* take over now */
-	FAILOVER_ACTIVATED,	/* the replica runs */
+	FAILOVER_TICK,	    /* time passes; at least every detect/8 */
+	FAILOVER_HEARD,	    /* bytes of the primary arrived at now_ns */
+	FAILOVER_COPYING,   /* a session without a committed epoch has begun */
+	FAILOVER_COMMITTED, /* `epoch` is committed */
+	FAILOVER_FORGOTTEN, /* the replica was lost (its QEMU died, its session was given up) */
+	FAILOVER_GOODBYE,   /* the agent ends in an orderly way; the instance goes on unprotected */
+	FAILOVER_CRASHED,   /* the agent reports its instance gone */
+	FAILOVER_SHUT_DOWN, /* the agent reports an orderly end of its instance */
+	FAILOVER_OPERATOR,  /* take over now */
+	FAILOVER_ACTIVATED, /* the replica runs */
 	FAILOVER_ACTIVATION_FAILED
 };
 
@@ -80,14 +80,15 @@ struct failover {
 #define FAILOVER_REASON_MAX 160
 
 struct failover_update {
-	bool changed;  /* the state is another one now */
-	bool activate; /* bring the replica to life */
-	bool refused;  /* OPERATOR: no; `reason` says why */
+	bool changed;			  /* the state is another one now */
+	bool activate;			  /* bring the replica to life */
+	bool refused;			  /* OPERATOR: no; `reason` says why */
 	char reason[FAILOVER_REASON_MAX]; /* for the log and the status; empty: nothing to say */
 };
 
 void failover_init(struct failover *failover, uint32_t detect_ms, bool automatic, uint64_t now_ns);
-void failover_step(struct failover *failover, const struct failover_event *event, struct failover_update *update);
+void failover_step(struct failover *failover, const struct failover_event *event,
+		   struct failover_update *update);
 
 /* 0 (just heard) to 1 (silent for detect_ms or more). */
 double failover_suspicion(const struct failover *failover, uint64_t now_ns);

@@ -18,10 +18,11 @@ static void on_signal(uv_signal_t *handle, int signum)
 	process->on_end(process->owner);
 }
 
-int process_begin(struct process *process, const struct config *config, size_t (*count)(void *owner),
+int process_begin(struct process *process, const struct config *config,
+		  size_t (*count)(void *owner),
 		  void (*fill)(void *owner, size_t index, struct status_instance *instance),
-		  int (*takeover)(void *owner, const char *instance, struct err *err), void (*on_end)(void *owner),
-		  void *owner, struct err *err)
+		  int (*takeover)(void *owner, const char *instance, struct err *err),
+		  void (*on_end)(void *owner), void *owner, struct err *err)
 {
 	static const int signals[] = { SIGTERM, SIGINT };
 	size_t i;
@@ -33,14 +34,16 @@ int process_begin(struct process *process, const struct config *config, size_t (
 		return err_set(err, RC_IO, "event loop: %s", uv_strerror(r));
 	process->on_end = on_end;
 	process->owner = owner;
-	process->source = (struct status_source){ config, clock_now_ns(), count, fill, takeover, owner };
+	process->source =
+		(struct status_source){ config, clock_now_ns(), count, fill, takeover, owner };
 	for (i = 0; i < 2; i++) {
 		(void)uv_signal_init(&process->loop, &process->signals[i]);
 		process->signals[i].data = process;
 		(void)uv_signal_start(&process->signals[i], on_signal, signals[i]);
 	}
 	if (config->http != NULL)
-		rc = http_listen(&process->http, &process->loop, config->http, status_handle, &process->source, err);
+		rc = http_listen(&process->http, &process->loop, config->http, status_handle,
+				 &process->source, err);
 	if (rc != RC_OK) {
 		process_end(process);
 		process_run(process);

@@ -22,10 +22,11 @@ struct process {
 };
 
 /* `on_end` is called once, at the first signal: it closes what the role has, then calls process_end(). `takeover` may be NULL. */
-int process_begin(struct process *process, const struct config *config, size_t (*count)(void *owner),
+int process_begin(struct process *process, const struct config *config,
+		  size_t (*count)(void *owner),
 		  void (*fill)(void *owner, size_t index, struct status_instance *instance),
-		  int (*takeover)(void *owner, const char *instance, struct err *err), void (*on_end)(void *owner),
-		  void *owner, struct err *err);
+		  int (*takeover)(void *owner, const char *instance, struct err *err),
+		  void (*on_end)(void *owner), void *owner, struct err *err);
 
 /* Runs until process_end() was called and every handle is closed. */
 void process_run(struct process *process);

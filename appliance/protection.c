@@ -65,7 +65,7 @@ struct protection {
 	uint64_t term, down_ns;
 	struct session *session;
 	bool session_closing;
-	uint64_t newest; /* epoch of all sessions */
+	uint64_t newest;  /* epoch of all sessions */
 	uv_timer_t retry; /* looks again at what to do: advance() */
 	bool stopping;
 	unsigned open_parts;
@@ -73,7 +73,8 @@ struct protection {
 	void *stop_owner;
 };
 
-__attribute__((format(printf, 3, 4))) static void enter(struct protection *p, enum state state, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void enter(struct protection *p, enum state state,
+							const char *format, ...)
 {
 	enum state old = p->state;
 	va_list args;
@@ -83,8 +84,8 @@ __attribute__((format(printf, 3, 4))) static void enter(struct protection *p, en
 	va_end(args);
 	p->state = state;
 	if (state != old || *p->reason != '\0')
-		log_write(states[state].healthy ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, p->part, "%s%s%s", states[state].name,
-			  *p->reason != '\0' ? ": " : "", p->reason);
+		log_write(states[state].healthy ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, p->part,
+			  "%s%s%s", states[state].name, *p->reason != '\0' ? ": " : "", p->reason);
 }
 
 static void advance(struct protection *p);
@@ -185,14 +186,16 @@ static void begin_session(struct protection *p, bool resync)
 	};
 	struct err err = { 0 };
 
-	if (session_open(&p->session, &options, p->link, p->term, &session_callbacks, p, &err) != RC_OK) {
+	if (session_open(&p->session, &options, p->link, p->term, &session_callbacks, p, &err) !=
+	    RC_OK) {
 		enter(p, UNPROTECTED, "%s", err.text);
 		p->cooling = true;
 		retry_in(p, RETRY_REFUSED_MS);
 		return;
 	}
 	subject_hold(p->subject);
-	enter(p, COPYING, "%s, as epoch %llu", resync ? "what differs from the standby's image" : "the whole memory",
+	enter(p, COPYING, "%s, as epoch %llu",
+	      resync ? "what differs from the standby's image" : "the whole memory",
 	      (unsigned long long)options.first_epoch);
 }
 
@@ -207,8 +210,8 @@ static void plan(struct protection *p, bool has_image, bool committed)
 		return; /* advance() comes back when it is closed */
 	if (p->session != NULL)
 		session_query(p->session, &state);
-	plan = epoch_plan(p->session != NULL ? session_id(p->session) : 0, state.oldest_kept, state.newest, peer_session,
-			  committed ? p->peer.epoch : 0);
+	plan = epoch_plan(p->session != NULL ? session_id(p->session) : 0, state.oldest_kept,
+			  state.newest, peer_session, committed ? p->peer.epoch : 0);
 	if (plan == EPOCH_PLAN_CONTINUE && session_up(p->session, p->peer.epoch)) {
 		enter(p, CATCHING_UP, "from epoch %llu on", (unsigned long long)p->peer.epoch);
 		return;
@@ -228,7 +231,8 @@ static void reserve(struct protection *p)
 
 	p->reserved = false;
 	p->reserving = true;
-	if (link_send(p->link, WIRE_RESERVE, p->term, 0, p->reservation, strlen(p->reservation), &err) != RC_OK) {
+	if (link_send(p->link, WIRE_RESERVE, p->term, 0, p->reservation, strlen(p->reservation),
+		      &err) != RC_OK) {
 		log_warn(p->part, "%s", err.text);
 		p->reserving = false;
 		retry_in(p, RETRY_MS);
@@ -260,7 +264,8 @@ static void on_down(void *owner, const struct err *err)
 	if (p->stopping || p->state == SUPERSEDED)
 		return;
 	if (p->session == NULL) {
-		if (p->reservation != NULL && (was_up || p->state == WAITING) && strcmp(p->reason, err->text) != 0)
+		if (p->reservation != NULL && (was_up || p->state == WAITING) &&
+		    strcmp(p->reason, err->text) != 0)
 			enter(p, WAITING, "%s", err->text);
 		return;
 	}
@@ -288,7 +293,8 @@ static void on_room(void *owner)
 static int on_reserved(struct protection *p, const uint8_t *payload, size_t len, struct err *err)
 {
 	cJSON *json = cJSON_ParseWithLength((const char *)payload, len);
-	const cJSON *ok = cJSON_GetObjectItemCaseSensitive(json, "ok"), *text = cJSON_GetObjectItemCaseSensitive(json, "error");
+	const cJSON *ok = cJSON_GetObjectItemCaseSensitive(json, "ok"),
+		    *text = cJSON_GetObjectItemCaseSensitive(json, "error");
 	const cJSON *image = cJSON_GetObjectItemCaseSensitive(json, "image");
 	int rc = RC_OK;
 
@@ -296,13 +302,15 @@ static int on_reserved(struct protection *p, const uint8_t *payload, size_t len,
 	if (!cJSON_IsBool(ok) || (cJSON_IsTrue(ok) && !cJSON_IsString(image))) {
 		rc = err_set(err, RC_INVALID, "an answer to a reservation that is none");
 	} else if (cJSON_IsFalse(ok)) {
-		enter(p, REFUSED, "the standby cannot run this instance: %s", cJSON_IsString(text) ? text->valuestring : "no reason given");
+		enter(p, REFUSED, "the standby cannot run this instance: %s",
+		      cJSON_IsString(text) ? text->valuestring : "no reason given");
 		end_session(p);
 		p->cooling = true;
 		retry_in(p, RETRY_REFUSED_MS);
 	} else {
 		p->reserved = true;
-		plan(p, strcmp(image->valuestring, "empty") != 0, strcmp(image->valuestring, "committed") == 0);
+		plan(p, strcmp(image->valuestring, "empty") != 0,
+		     strcmp(image->valuestring, "committed") == 0);
 	}
 	cJSON_Delete(json);
 	return rc;
@@ -321,7 +329,8 @@ static void superseded(struct protection *p, uint64_t term)
 		pause_instance(p);
 }
 
-static int on_frame(void *owner, const struct wire_header *header, const uint8_t *payload, struct err *err)
+static int on_frame(void *owner, const struct wire_header *header, const uint8_t *payload,
+		    struct err *err)
 {
 	char text[WIRE_TEXT_MAX + 1];
 	struct protection *p = owner;
@@ -344,7 +353,8 @@ static int on_frame(void *owner, const struct wire_header *header, const uint8_t
 	case WIRE_FAULT:
 		rc = wire_get_reason(&code, text, payload, header->length, err);
 		if (rc == RC_OK && p->session != NULL) {
-			enter(p, UNPROTECTED, "the standby could not take epoch %llu: %s; resynchronising",
+			enter(p, UNPROTECTED,
+			      "the standby could not take epoch %llu: %s; resynchronising",
 			      (unsigned long long)header->epoch, text);
 			/* What is on the wire belongs to a dead session: a new connection draws the line. */
 			link_drop(p->link, WIRE_REASON_PROTOCOL, "resynchronising after a fault");
@@ -352,11 +362,14 @@ static int on_frame(void *owner, const struct wire_header *header, const uint8_t
 		}
 		return rc;
 	default:
-		return err_set(err, RC_INVALID, "a %s frame is not for a primary", wire_type_name(header->type));
+		return err_set(err, RC_INVALID, "a %s frame is not for a primary",
+			       wire_type_name(header->type));
 	}
 }
 
-static const struct link_ops link_callbacks = { .on_up = on_up, .on_frame = on_frame, .on_room = on_room, .on_down = on_down };
+static const struct link_ops link_callbacks = {
+	.on_up = on_up, .on_frame = on_frame, .on_room = on_room, .on_down = on_down
+};
 
 static void fill_hello(void *owner, struct wire_hello *own)
 {
@@ -376,7 +389,8 @@ static int dial(struct protection *p, struct err *err)
 		.dead_ms = config->detect_ms * DEAD_FACTOR,
 	};
 
-	return link_dial(&p->link, p->site.loop, config->connect, &options, p->config->name, fill_hello, &link_callbacks, p, err);
+	return link_dial(&p->link, p->site.loop, config->connect, &options, p->config->name,
+			 fill_hello, &link_callbacks, p, err);
 }
 
 /* The instance ------------------------------------------------------------------------------------------------------ */
@@ -387,7 +401,8 @@ static void tell_standby(struct protection *p, enum wire_instance what, const ch
 	struct err err = { 0 };
 
 	if (p->link != NULL && p->up && wire_put_reason(&payload, (uint16_t)what, text))
-		(void)link_send(p->link, WIRE_INSTANCE, p->term, 0, payload.data, payload.len, &err);
+		(void)link_send(p->link, WIRE_INSTANCE, p->term, 0, payload.data, payload.len,
+				&err);
 	buf_free(&payload);
 }
 
@@ -460,13 +475,15 @@ static void on_subject_lost(void *owner, const struct err *err)
 	unreserve(p);
 }
 
-static const struct subject_ops subject_callbacks = { on_fit, on_unfit, on_event, on_gone, on_subject_lost };
+static const struct subject_ops subject_callbacks = { on_fit, on_unfit, on_event, on_gone,
+						      on_subject_lost };
 
 /* What to do next, from whatever state we are in; called after everything that changes one. -------------------------- */
 
 static bool link_was_lost_for_long(const struct protection *p)
 {
-	return !p->up && p->down_ns != 0 && clock_now_ns() - p->down_ns >= p->config->resync_after_ms * CLOCK_NS_PER_MS;
+	return !p->up && p->down_ns != 0 &&
+	       clock_now_ns() - p->down_ns >= p->config->resync_after_ms * CLOCK_NS_PER_MS;
 }
 
 static void check_stopped(struct protection *p);
@@ -480,7 +497,8 @@ static void advance(struct protection *p)
 	if (p->reservation == NULL || p->session_closing || p->cooling || p->state == SUPERSEDED)
 		return;
 	if (p->session != NULL && link_was_lost_for_long(p)) {
-		enter(p, UNPROTECTED, "no link for %u s; the instance runs on without checkpoints until a resync",
+		enter(p, UNPROTECTED,
+		      "no link for %u s; the instance runs on without checkpoints until a resync",
 		      p->config->resync_after_ms / 1000);
 		end_session(p);
 	} else if (p->up && !p->reserving && (!p->reserved || p->session == NULL)) {
@@ -490,8 +508,8 @@ static void advance(struct protection *p)
 
 /* Life -------------------------------------------------------------------------------------------------------------------- */
 
-int protection_start(struct protection **out, const struct protection_site *site, const struct config_instance *config,
-		     struct err *err)
+int protection_start(struct protection **out, const struct protection_site *site,
+		     const struct config_instance *config, struct err *err)
 {
 	struct protection *p = mem_zalloc(1, sizeof(*p));
 	int rc;
@@ -561,7 +579,8 @@ static void check_stopped(struct protection *p)
 		subject_close(p->subject, on_part_stopped);
 		p->subject = NULL;
 		if (p->link != NULL) {
-			link_drop(p->link, WIRE_REASON_SHUTDOWN, "the agent ends; the instance runs on, unprotected");
+			link_drop(p->link, WIRE_REASON_SHUTDOWN,
+				  "the agent ends; the instance runs on, unprotected");
 			link_close(p->link, on_part_stopped);
 		}
 		return;

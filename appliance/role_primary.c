@@ -57,7 +57,8 @@ static int start(struct role *role, struct err *err)
 	int rc = RC_OK;
 
 	for (i = 0; i < role->config->ninstances && rc == RC_OK; i++) {
-		rc = protection_start(&role->protections[i], &site, &role->config->instances[i], err);
+		rc = protection_start(&role->protections[i], &site, &role->config->instances[i],
+				      err);
 		if (rc == RC_OK)
 			role->running = ++role->count;
 	}
@@ -76,7 +77,8 @@ int role_primary_run(const struct config *config)
 	/* First of all: it must have neither threads nor keys. */
 	rc = guardian_start(&role->guardian, &err);
 	if (rc == RC_OK)
-		rc = tls_identity_load(&role->identity, config->tls_ca, config->tls_cert, config->tls_key, &err);
+		rc = tls_identity_load(&role->identity, config->tls_ca, config->tls_cert,
+				       config->tls_key, &err);
 	if (rc == RC_OK)
 		rc = process_begin(&role->process, config, count, fill, NULL, on_end, role, &err);
 	if (rc == RC_OK) {
@@ -85,7 +87,8 @@ int role_primary_run(const struct config *config)
 			log_error("primary", "%s", err.text);
 			on_end(role);
 		} else {
-			log_info("primary", "site %s: %zu instance(s), standby at %s", config->site, role->count, config->connect);
+			log_info("primary", "site %s: %zu instance(s), standby at %s", config->site,
+				 role->count, config->connect);
 		}
 		process_run(&role->process);
 	} else {

@@ -48,14 +48,17 @@ static int takeover(void *owner, const char *name, struct err *err)
 	return clone_takeover(clone, err);
 }
 
-static int on_hello(void *owner, struct link *link, const struct wire_hello *peer, struct wire_hello *own,
-		    const struct link_ops **link_ops, void **link_owner, uint16_t *reason, struct err *err)
+static int on_hello(void *owner, struct link *link, const struct wire_hello *peer,
+		    struct wire_hello *own, const struct link_ops **link_ops, void **link_owner,
+		    uint16_t *reason, struct err *err)
 {
 	struct clone *clone = find(owner, peer->instance);
 
 	if (clone == NULL) {
 		*reason = WIRE_REASON_INSTANCE;
-		return err_set(err, RC_REFUSED, "instance %s is not in this standby's configuration", peer->instance);
+		return err_set(err, RC_REFUSED,
+			       "instance %s is not in this standby's configuration",
+			       peer->instance);
 	}
 	return clone_accept(clone, link, peer, own, link_ops, link_owner, reason, err);
 }
@@ -107,12 +110,14 @@ static int start(struct role *role, struct err *err)
 	if (mkdir(config->state_dir, 0700) != 0 && errno != EEXIST)
 		return err_system(err, errno, "state_dir %s", config->state_dir);
 	for (i = 0; i < config->ninstances && rc == RC_OK; i++) {
-		rc = clone_start(&role->clones[i], &role->process.loop, config, &config->instances[i], err);
+		rc = clone_start(&role->clones[i], &role->process.loop, config,
+				 &config->instances[i], err);
 		if (rc == RC_OK)
 			role->running = ++role->count;
 	}
 	if (rc == RC_OK)
-		rc = link_listen(&role->listener, &role->process.loop, config->listen, &options, &accept_callbacks, role, err);
+		rc = link_listen(&role->listener, &role->process.loop, config->listen, &options,
+				 &accept_callbacks, role, err);
 	return rc;
 }
 
@@ -125,16 +130,19 @@ int role_standby_run(const struct config *config)
 	if (role == NULL)
 		return 1;
 	role->config = config;
-	rc = tls_identity_load(&role->identity, config->tls_ca, config->tls_cert, config->tls_key, &err);
+	rc = tls_identity_load(&role->identity, config->tls_ca, config->tls_cert, config->tls_key,
+			       &err);
 	if (rc == RC_OK)
-		rc = process_begin(&role->process, config, count, fill, takeover, on_end, role, &err);
+		rc = process_begin(&role->process, config, count, fill, takeover, on_end, role,
+				   &err);
 	if (rc == RC_OK) {
 		rc = start(role, &err);
 		if (rc != RC_OK) {
 			log_error("standby", "%s", err.text);
 			on_end(role);
 		} else {
-			log_info("standby", "site %s: %zu instance(s), listening at %s", config->site, role->count, config->listen);
+			log_info("standby", "site %s: %zu instance(s), listening at %s",
+				 config->site, role->count, config->listen);
 		}
 		process_run(&role->process);
 	} else {

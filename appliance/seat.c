@@ -38,10 +38,10 @@ static const struct hypervisor_ops hypervisor_callbacks;
 
 static void answer(struct seat *seat, const char *error)
 {
-	const char *image = seat->image == NULL		       ? "empty" :
-			    image_epoch(seat->image) > 0       ? "committed" :
+	const char *image = seat->image == NULL		    ? "empty" :
+			    image_epoch(seat->image) > 0    ? "committed" :
 			    image_was_reopened(seat->image) ? "stale" :
-								 "empty";
+							      "empty";
 
 	if (!seat->answer_owed)
 		return;
@@ -70,8 +70,8 @@ static int start_hypervisor(struct seat *seat, struct err *err)
 		.run_dir = seat->dir,
 	};
 
-	return hypervisor_start(&seat->hypervisor, seat->loop, &options, &seat->reservation.spec, &hypervisor_callbacks, seat,
-				err);
+	return hypervisor_start(&seat->hypervisor, seat->loop, &options, &seat->reservation.spec,
+				&hypervisor_callbacks, seat, err);
 }
 
 static void make(struct seat *seat)
@@ -81,12 +81,15 @@ static void make(struct seat *seat)
 	int rc;
 
 	reservation_free(&seat->reservation);
-	rc = reservation_from_json(&seat->reservation, (const uint8_t *)seat->wanted, strlen(seat->wanted), &err);
+	rc = reservation_from_json(&seat->reservation, (const uint8_t *)seat->wanted,
+				   strlen(seat->wanted), &err);
 	if (rc == RC_OK)
-		rc = image_create(&seat->image, seat->memory_dir, seat->dir, spec->backends, spec->nbackends,
+		rc = image_create(&seat->image, seat->memory_dir, seat->dir, spec->backends,
+				  spec->nbackends,
 				  (size_t)seat->instance->standby_staging_mib << 20, &err);
 	if (rc == RC_OK)
-		rc = receiver_create(&seat->receiver, seat->loop, seat->image, &seat->ops->receiver, seat->owner, &err);
+		rc = receiver_create(&seat->receiver, seat->loop, seat->image, &seat->ops->receiver,
+				     seat->owner, &err);
 	if (rc == RC_OK)
 		rc = start_hypervisor(seat, &err);
 	if (rc != RC_OK)
@@ -204,7 +207,8 @@ static void on_ready(void *owner)
 	struct seat *seat = owner;
 
 	seat->warm = true;
-	log_info(seat->part, "a warm QEMU (process %d) holds the replica", (int)hypervisor_pid(seat->hypervisor));
+	log_info(seat->part, "a warm QEMU (process %d) holds the replica",
+		 (int)hypervisor_pid(seat->hypervisor));
 	answer(seat, NULL);
 	seat->ops->on_warm(seat->owner);
 }
@@ -278,8 +282,9 @@ int seat_activate(struct seat *seat, struct err *err)
 
 /* Life -------------------------------------------------------------------------------------------------------------------- */
 
-int seat_create(struct seat **out, uv_loop_t *loop, const struct config *config, const struct config_instance *instance,
-		const char *dir, const char *memory_dir, const struct seat_ops *ops, void *owner, struct err *err)
+int seat_create(struct seat **out, uv_loop_t *loop, const struct config *config,
+		const struct config_instance *instance, const char *dir, const char *memory_dir,
+		const struct seat_ops *ops, void *owner, struct err *err)
 {
 	struct seat *seat = mem_zalloc(1, sizeof(*seat));
 

@@ -31,8 +31,9 @@ struct seat_ops {
 };
 
 /* `dir` keeps sockets, logs and spilled epochs, `memory_dir` the image's files; both exist. */
-int seat_create(struct seat **seat, uv_loop_t *loop, const struct config *config, const struct config_instance *instance,
-		const char *dir, const char *memory_dir, const struct seat_ops *ops, void *owner, struct err *err);
+int seat_create(struct seat **seat, uv_loop_t *loop, const struct config *config,
+		const struct config_instance *instance, const char *dir, const char *memory_dir,
+		const struct seat_ops *ops, void *owner, struct err *err);
 
 /* What the primary asks for (JSON); on_reserved follows. */
 int seat_reserve(struct seat *seat, const uint8_t *json, size_t len, struct err *err);

@@ -23,7 +23,7 @@ struct session {
 	struct sender *sender; /* from on_layout on */
 	struct epoch_pacer pacer;
 	uv_timer_t due;
-	uint64_t pages; /* of the layout */
+	uint64_t pages;		       /* of the layout */
 	uint64_t opened_ns, copied_ns; /* first copy: begun, acknowledged */
 	uint64_t copy_done, copy_total;
 	uint64_t stopped_us; /* QEMU's clock at its last STOP event */
@@ -76,11 +76,13 @@ static void on_due(uv_timer_t *timer)
 
 /* Transport: what the sender gives out ------------------------------------------------------------------------------ */
 
-static bool control(struct session *session, uint16_t type, uint64_t epoch, const void *payload, size_t len)
+static bool control(struct session *session, uint16_t type, uint64_t epoch, const void *payload,
+		    size_t len)
 {
 	struct err err = { 0 };
 
-	return session->up && link_send(session->link, type, session->term, epoch, payload, len, &err) == RC_OK;
+	return session->up &&
+	       link_send(session->link, type, session->term, epoch, payload, len, &err) == RC_OK;
 }
 
 static bool send_begin(void *owner, uint64_t epoch, bool first_copy)
@@ -92,20 +94,23 @@ static bool send_begin(void *owner, uint64_t epoch, bool first_copy)
 
 static bool send_commit(void *owner, uint64_t epoch, const struct sender_commit *commit)
 {
-	const struct wire_commit wire = { commit->batches, commit->pages, commit->hash, commit->device_state_len };
+	const struct wire_commit wire = { commit->batches, commit->pages, commit->hash,
+					  commit->device_state_len };
 	struct buf payload = { 0 };
-	bool sent = wire_put_commit(&payload, &wire) && control(owner, WIRE_COMMIT, epoch, payload.data, payload.len);
+	bool sent = wire_put_commit(&payload, &wire) &&
+		    control(owner, WIRE_COMMIT, epoch, payload.data, payload.len);
 
 	buf_free(&payload);
 	return sent;
 }
 
-static bool send_batch(void *owner, uint64_t epoch, const uint8_t *data, size_t len, void (*release)(void *context),
-		       void *context)
+static bool send_batch(void *owner, uint64_t epoch, const uint8_t *data, size_t len,
+		       void (*release)(void *context), void *context)
 {
 	struct session *session = owner;
 
-	return session->up && link_send_bulk(session->link, session->term, epoch, data, len, release, context);
+	return session->up &&
+	       link_send_bulk(session->link, session->term, epoch, data, len, release, context);
 }
 
 static void on_sender_failed(void *owner, const struct err *err)
@@ -132,7 +137,8 @@ static int announce_layout(struct session *session, const struct layout *layout,
 	if (payload.failed)
 		rc = err_nomem(err, "the layout");
 	else
-		rc = link_send(session->link, WIRE_LAYOUT, session->term, 0, payload.data, payload.len, err);
+		rc = link_send(session->link, WIRE_LAYOUT, session->term, 0, payload.data,
+			       payload.len, err);
 	buf_free(&payload);
 	if (rc == RC_OK && session->options.resync)
 		rc = link_send(session->link, WIRE_WANT_HASHES, session->term, 0, NULL, 0, err);
@@ -148,8 +154,9 @@ static void on_layout(void *owner, const struct layout *layout)
 
 	session->pages = layout->pages;
 	rc = sender_create(&session->sender, options->loop, options->pool, layout->pages,
-			   (size_t)options->instance->cache_mib << 20, (size_t)options->instance->inflight_mib << 20,
-			   options->first_epoch, options->resync, &sender_callbacks, session, &err);
+			   (size_t)options->instance->cache_mib << 20,
+			   (size_t)options->instance->inflight_mib << 20, options->first_epoch,
+			   options->resync, &sender_callbacks, session, &err);
 	if (rc == RC_OK)
 		rc = announce_layout(session, layout, &err);
 	if (rc == RC_OK && !sender_up(session->sender, options->first_epoch - 1))
@@ -274,7 +281,8 @@ static int take_hashes(struct session *session, const uint8_t *payload, size_t l
 	uint64_t first = cursor_le64(&c), hashes[512];
 	uint32_t count = cursor_le32(&c), last = cursor_le32(&c), i, n;
 
-	if (c.short_read || c.left != (size_t)count * 8 || first > session->pages || count > session->pages - first)
+	if (c.short_read || c.left != (size_t)count * 8 || first > session->pages ||
+	    count > session->pages - first)
 		return err_set(err, RC_INVALID, "page hashes of a wrong size or place");
 	for (; count > 0; count -= n, first += n) {
 		n = count < 512 ? count : 512;
@@ -292,7 +300,9 @@ static int take_ack(struct session *session, uint64_t epoch, struct err *err)
 	uint64_t took_ns;
 
 	if (!sender_ack(session->sender, epoch, &took_ns))
-		return err_set(err, RC_INVALID, "acknowledgement of epoch %llu, which is not on its way", (unsigned long long)epoch);
+		return err_set(err, RC_INVALID,
+			       "acknowledgement of epoch %llu, which is not on its way",
+			       (unsigned long long)epoch);
 	if (epoch == session->options.first_epoch)
 		session->copied_ns = clock_now_ns();
 	else
@@ -302,10 +312,12 @@ static int take_ack(struct session *session, uint64_t epoch, struct err *err)
 	return RC_OK;
 }
 
-int session_frame(struct session *session, const struct wire_header *header, const uint8_t *payload, struct err *err)
+int session_frame(struct session *session, const struct wire_header *header, const uint8_t *payload,
+		  struct err *err)
 {
 	if (session->sender == NULL)
-		return err_set(err, RC_INVALID, "%s before the layout was sent", wire_type_name(header->type));
+		return err_set(err, RC_INVALID, "%s before the layout was sent",
+			       wire_type_name(header->type));
 	if (header->type == WIRE_ACK)
 		return take_ack(session, header->epoch, err);
 	assert(header->type == WIRE_HASHES);
@@ -333,7 +345,9 @@ void session_status(const struct session *session, struct status_instance *statu
 
 	session_query(session, &state);
 	status->epoch = (double)state.acknowledged;
-	status->epochs = (double)(state.newest >= session->options.first_epoch ? state.newest - session->options.first_epoch + 1 : 0);
+	status->epochs = (double)(state.newest >= session->options.first_epoch ?
+					  state.newest - session->options.first_epoch + 1 :
+					  0);
 	status->lag_ms = clock_ms(state.lag_ns);
 	status->lag_bytes = (double)state.bytes;
 	status->interval_ms = clock_ms(epoch_interval_ns(&session->pacer));
@@ -348,9 +362,11 @@ void session_status(const struct session *session, struct status_instance *statu
 		status->pause_p99_ms = status_percentile(&session->pauses, 0.99);
 	}
 	status->copy_total_bytes = (double)session->copy_total;
-	status->copy_done_bytes = (double)(session->copied_ns != 0 ? session->copy_total : session->copy_done);
+	status->copy_done_bytes =
+		(double)(session->copied_ns != 0 ? session->copy_total : session->copy_done);
 	if (end_ns > session->opened_ns && session->copy_total > 0)
-		status->copy_mib_s = status->copy_done_bytes / 1048576.0 / (clock_ms(end_ns - session->opened_ns) / 1000.0);
+		status->copy_mib_s = status->copy_done_bytes / 1048576.0 /
+				     (clock_ms(end_ns - session->opened_ns) / 1000.0);
 }
 
 /* Life ------------------------------------------------------------------------------------------------------------------ */
@@ -377,8 +393,8 @@ static void on_part_closed(void *owner)
 	handle_closed(owner);
 }
 
-int session_open(struct session **out, const struct session_options *options, struct link *link, uint64_t term,
-		 const struct session_ops *ops, void *owner, struct err *err)
+int session_open(struct session **out, const struct session_options *options, struct link *link,
+		 uint64_t term, const struct session_ops *ops, void *owner, struct err *err)
 {
 	const struct config_instance *instance = options->instance;
 	const struct capture_options capture_options = {
@@ -402,12 +418,13 @@ int session_open(struct session **out, const struct session_options *options, st
 	session->pacer.target_ns = instance->target_ms * CLOCK_NS_PER_MS;
 	session->pacer.min_ns = instance->min_ms * CLOCK_NS_PER_MS;
 	session->pacer.max_ns = instance->max_ms * CLOCK_NS_PER_MS;
-	if (uv_random(NULL, NULL, &session->id, sizeof(session->id), 0, NULL) != 0 || session->id == 0) {
+	if (uv_random(NULL, NULL, &session->id, sizeof(session->id), 0, NULL) != 0 ||
+	    session->id == 0) {
 		mem_free(session);
 		return err_set(err, RC_IO, "no random number for a session");
 	}
-	rc = capture_open(&session->capture, options->loop, options->qmp, options->guardian, options->pool,
-			  &capture_options, &capture_callbacks, session, err);
+	rc = capture_open(&session->capture, options->loop, options->qmp, options->guardian,
+			  options->pool, &capture_options, &capture_callbacks, session, err);
 	if (rc != RC_OK) {
 		mem_free(session);
 		return rc;

@@ -19,7 +19,8 @@ struct session;
 
 struct session_ops {
 	void (*on_committed)(void *owner, uint64_t epoch); /* acknowledged by the standby */
-	void (*on_lost)(void *owner, const struct err *err); /* then session_close(); the instance runs on */
+	void (*on_lost)(void *owner,
+			const struct err *err); /* then session_close(); the instance runs on */
 };
 
 struct session_options {
@@ -33,8 +34,8 @@ struct session_options {
 };
 
 /* Starts the first copy over `link`, which is up. */
-int session_open(struct session **session, const struct session_options *options, struct link *link, uint64_t term,
-		 const struct session_ops *ops, void *owner, struct err *err);
+int session_open(struct session **session, const struct session_options *options, struct link *link,
+		 uint64_t term, const struct session_ops *ops, void *owner, struct err *err);
 uint64_t session_id(const struct session *session);
 
 /* From QMP, whole. */
@@ -45,7 +46,8 @@ bool session_up(struct session *session, uint64_t peer_epoch);
 void session_down(struct session *session);
 void session_room(struct session *session);
 /* A frame for the session: ACK, HASHES. */
-int session_frame(struct session *session, const struct wire_header *header, const uint8_t *payload, struct err *err);
+int session_frame(struct session *session, const struct wire_header *header, const uint8_t *payload,
+		  struct err *err);
 
 /* What of its sender epoch_plan() needs, and what the status shows. */
 void session_query(const struct session *session, struct sender_state *state);

@@ -35,11 +35,31 @@ double status_percentile(const struct status_pauses *pauses, double share)
 void status_clear(struct status_instance *instance, const char *name)
 {
 	*instance = (struct status_instance){
-		.name = name, .state = "", .reason = "", .peer = "", .hypervisor = "",
-		.term = -1, .epoch = -1, .epochs = -1, .lag_ms = -1, .lag_bytes = -1, .interval_ms = -1,
-		.pause_last_ms = -1, .pause_median_ms = -1, .pause_p99_ms = -1, .wire_ratio = -1, .wire_bytes = -1,
-		.pages = -1, .unchanged_pages = -1, .copy_done_bytes = -1, .copy_total_bytes = -1, .copy_mib_s = -1,
-		.suspicion = -1, .detect_ms = -1, .activate_ms = -1, .resumed_epoch = -1,
+		.name = name,
+		.state = "",
+		.reason = "",
+		.peer = "",
+		.hypervisor = "",
+		.term = -1,
+		.epoch = -1,
+		.epochs = -1,
+		.lag_ms = -1,
+		.lag_bytes = -1,
+		.interval_ms = -1,
+		.pause_last_ms = -1,
+		.pause_median_ms = -1,
+		.pause_p99_ms = -1,
+		.wire_ratio = -1,
+		.wire_bytes = -1,
+		.pages = -1,
+		.unchanged_pages = -1,
+		.copy_done_bytes = -1,
+		.copy_total_bytes = -1,
+		.copy_mib_s = -1,
+		.suspicion = -1,
+		.detect_ms = -1,
+		.activate_ms = -1,
+		.resumed_epoch = -1,
 	};
 }
 
@@ -47,7 +67,8 @@ void status_clear(struct status_instance *instance, const char *name)
 static void number(cJSON *object, const char *name, double value)
 {
 	if (value >= 0)
-		cJSON_AddNumberToObject(object, name, (double)(uint64_t)(value * 1000 + 0.5) / 1000);
+		cJSON_AddNumberToObject(object, name,
+					(double)(uint64_t)(value * 1000 + 0.5) / 1000);
 }
 
 static void text(cJSON *object, const char *name, const char *value)
@@ -63,8 +84,10 @@ static void link_json(cJSON *json, const struct link *link, uint64_t now_ns)
 	uint64_t heard_ns = link_heard_ns(link);
 
 	cJSON_AddBoolToObject(object, "up", link_is_up(link));
-	number(object, "silent_ms", heard_ns > 0 && now_ns > heard_ns ? clock_ms(now_ns - heard_ns) : -1);
-	number(object, "round_trip_ms", link_round_trip_ns(link) > 0 ? clock_ms(link_round_trip_ns(link)) : -1);
+	number(object, "silent_ms",
+	       heard_ns > 0 && now_ns > heard_ns ? clock_ms(now_ns - heard_ns) : -1);
+	number(object, "round_trip_ms",
+	       link_round_trip_ns(link) > 0 ? clock_ms(link_round_trip_ns(link)) : -1);
 	number(object, "bytes_sent", (double)totals.bytes_sent);
 	number(object, "bytes_received", (double)totals.bytes_received);
 	number(object, "connections", (double)totals.connections);
@@ -116,7 +139,8 @@ static void respond(struct http_response *response, cJSON *json)
 {
 	char *printed = json != NULL ? cJSON_Print(json) : NULL;
 
-	if (printed == NULL || !buf_append(&response->body, printed, strlen(printed)) || !buf_append_u8(&response->body, '\n')) {
+	if (printed == NULL || !buf_append(&response->body, printed, strlen(printed)) ||
+	    !buf_append_u8(&response->body, '\n')) {
 		buf_reset(&response->body);
 		response->status = 503;
 	}
@@ -167,12 +191,14 @@ static void handle_health(const struct status_source *source, struct http_respon
 static void handle_takeover(const struct status_source *source, const struct http_request *request,
 			    struct http_response *response)
 {
-	cJSON *asked = cJSON_ParseWithLength((const char *)request->body, request->body_len), *json = cJSON_CreateObject();
+	cJSON *asked = cJSON_ParseWithLength((const char *)request->body, request->body_len),
+	      *json = cJSON_CreateObject();
 	const cJSON *name = cJSON_GetObjectItemCaseSensitive(asked, "instance");
 	struct err err = { 0 };
 
 	if (source->takeover == NULL)
-		(void)err_set(&err, RC_UNSUPPORTED, "this is a primary; a takeover is asked of the standby");
+		(void)err_set(&err, RC_UNSUPPORTED,
+			      "this is a primary; a takeover is asked of the standby");
 	else if (!cJSON_IsString(name))
 		(void)err_set(&err, RC_INVALID, "the body must be {\"instance\": \"NAME\"}");
 	else
@@ -194,14 +220,19 @@ void status_handle(void *owner, const struct http_request *request, struct http_
 	const struct status_source *source = owner;
 	size_t i;
 
-	for (i = 0; i < sizeof(routes) / sizeof(routes[0]) && strcmp(request->path, routes[i].path) != 0; i++)
+	for (i = 0;
+	     i < sizeof(routes) / sizeof(routes[0]) && strcmp(request->path, routes[i].path) != 0;
+	     i++)
 		;
 	if (i == sizeof(routes) / sizeof(routes[0])) {
 		response->status = 404;
-		(void)buf_printf(&response->body, "{\"error\": \"there are /healthz, /v1/status and /v1/takeover\"}\n");
+		(void)buf_printf(
+			&response->body,
+			"{\"error\": \"there are /healthz, /v1/status and /v1/takeover\"}\n");
 	} else if (strcmp(request->method, routes[i].method) != 0) {
 		response->status = 405;
-		(void)buf_printf(&response->body, "{\"error\": \"%s takes %s\"}\n", routes[i].path, routes[i].method);
+		(void)buf_printf(&response->body, "{\"error\": \"%s takes %s\"}\n", routes[i].path,
+				 routes[i].method);
 	} else if (i == 0) {
 		handle_health(source, response);
 	} else if (i == 1) {

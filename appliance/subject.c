@@ -13,9 +13,10 @@
 #include <unistd.h>
 
 #define QMP_TIMEOUT_MS 5000
-#define RECONNECT_MS 500 /* between two attempts at the QMP socket */
+#define RECONNECT_MS 500  /* between two attempts at the QMP socket */
 #define REEXAMINE_MS 5000 /* after a refusal: somebody has to change something first */
-#define SETTLE_MS 1	 /* after the process's end: what it said before is in our socket, and is read in this loop turn */
+#define SETTLE_MS \
+	1 /* after the process's end: what it said before is in our socket, and is read in this loop turn */
 
 struct subject {
 	uv_loop_t *loop;
@@ -27,7 +28,8 @@ struct subject {
 	bool held, orphan; /* orphan: the connection is lost, and closed once it is not held */
 	char last_error[ERR_TEXT_MAX];
 	int pidfd;
-	uv_poll_t *process; /* on the pidfd; of its own, because a new connection may come before libuv let go of it */
+	uv_poll_t *
+		process; /* on the pidfd; of its own, because a new connection may come before libuv let go of it */
 	bool shutdown_seen;
 	uv_timer_t retry, settle;
 	unsigned open_parts;
@@ -108,7 +110,8 @@ static void unfit(struct subject *s, const struct err *err)
 	retry_in(s, REEXAMINE_MS);
 }
 
-static int derive(struct subject *s, const struct precheck_facts *facts, struct buf *json, struct err *err)
+static int derive(struct subject *s, const struct precheck_facts *facts, struct buf *json,
+		  struct err *err)
 {
 	struct reservation reservation = { 0 };
 	struct cmdline cmdline = { 0 };
@@ -144,8 +147,10 @@ static void on_examined(void *owner, const struct precheck_facts *facts, const s
 		return;
 	if (release_decide(facts->migration, facts->status) == RELEASE_TELL) {
 		/* An agent before us ended together with its guardian: the instance may be waiting for one that is no more. */
-		log_warn("subject", "%s: in COLO state without an agent; releasing it", s->config->name);
-		if (qmp_execute(s->qmp, "x-colo-lost-heartbeat", NULL, on_released, s, &err) == RC_OK)
+		log_warn("subject", "%s: in COLO state without an agent; releasing it",
+			 s->config->name);
+		if (qmp_execute(s->qmp, "x-colo-lost-heartbeat", NULL, on_released, s, &err) ==
+		    RC_OK)
 			return;
 	}
 	if (rc == RC_OK)
@@ -236,7 +241,8 @@ static void on_retry(uv_timer_t *timer)
 			examine(s);
 		return; /* else a lost one that is not closed yet */
 	}
-	if (qmp_connect(&s->qmp, s->loop, s->config->qmp, QMP_TIMEOUT_MS, &qmp_callbacks, s, &err) != RC_OK) {
+	if (qmp_connect(&s->qmp, s->loop, s->config->qmp, QMP_TIMEOUT_MS, &qmp_callbacks, s,
+			&err) != RC_OK) {
 		s->qmp = NULL;
 		lost(s, &err);
 		retry_in(s, RECONNECT_MS);
@@ -245,8 +251,8 @@ static void on_retry(uv_timer_t *timer)
 
 /* Life ------------------------------------------------------------------------------------------------------------------- */
 
-int subject_open(struct subject **out, uv_loop_t *loop, const struct config_instance *config, const struct subject_ops *ops,
-		 void *owner, struct err *err)
+int subject_open(struct subject **out, uv_loop_t *loop, const struct config_instance *config,
+		 const struct subject_ops *ops, void *owner, struct err *err)
 {
 	struct subject *s = mem_zalloc(1, sizeof(*s));
 

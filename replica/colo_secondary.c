@@ -398,14 +398,14 @@ static int on_request(struct colo_secondary *secondary, struct err *err)
 	size_t most = spares_max(secondary->pool), wanted = secondary->filled + secondary->filled / 4 + 1;
 	int rc = RC_OK;
 
-	if (secondary->epoch.epoch != secondary->options.first_epoch)
+	if (secondary->epoch.epoch != secondary->options.first_epoch && secondary->chunk->used == secondary->parsed)
 		rc = await_word(secondary, err);
+	if (rc == RC_OK && secondary->chunk->used != secondary->parsed)
+		rc = err_set(err, RC_INVALID, "QEMU's stream goes on behind the request for a checkpoint");
 	if (rc == RC_OK)
 		rc = set_spares(secondary, wanted < most ? wanted : most, err);
 	if (rc != RC_OK)
 		return rc;
-	if (secondary->chunk->used != secondary->parsed)
-		return err_set(err, RC_INVALID, "QEMU's stream goes on behind the request for a checkpoint");
 	secondary->filled = 0;
 	hold(secondary, true);
 	atomic_fetch_add(&secondary->granted, 1);

@@ -44,9 +44,9 @@ struct receiver {
 	struct message *head, **tail;
 	size_t queued;
 	unsigned running;
-	bool serial;	/* the open epoch's batches go one by one */
-	bool deaf;	/* after a fault */
-	bool dropping;	/* receiver_drop() was called and is not through */
+	bool serial;   /* the open epoch's batches go one by one */
+	bool deaf;     /* after a fault */
+	bool dropping; /* receiver_drop() was called and is not through */
 	bool closing;
 	bool pumping;
 	/* What arrives: the open epoch as the peer sees it (0: none), and how many batches it had. */
@@ -55,8 +55,8 @@ struct receiver {
 	bool image_open;
 };
 
-int receiver_create(struct receiver **out, uv_loop_t *loop, struct image *image, const struct receiver_ops *ops,
-		    void *owner, struct err *err)
+int receiver_create(struct receiver **out, uv_loop_t *loop, struct image *image,
+		    const struct receiver_ops *ops, void *owner, struct err *err)
 {
 	struct receiver *receiver = mem_zalloc(1, sizeof(*receiver));
 
@@ -71,7 +71,8 @@ int receiver_create(struct receiver **out, uv_loop_t *loop, struct image *image,
 	return RC_OK;
 }
 
-static struct message *message_new(struct receiver *receiver, enum kind kind, uint64_t epoch, size_t len)
+static struct message *message_new(struct receiver *receiver, enum kind kind, uint64_t epoch,
+				   size_t len)
 {
 	struct message *message = mem_alloc(sizeof(*message) + len);
 
@@ -124,10 +125,11 @@ static void run(uv_work_t *work)
 	const struct receiver_commit *commit = &message->commit;
 
 	if (message->kind == BATCH)
-		(void)image_batch(message->receiver->image, message->batch, message->len, &message->err);
+		(void)image_batch(message->receiver->image, message->batch, message->len,
+				  &message->err);
 	else
-		(void)image_commit(message->receiver->image, commit->pages, commit->hash, commit->device_state_len,
-				   &message->err);
+		(void)image_commit(message->receiver->image, commit->pages, commit->hash,
+				   commit->device_state_len, &message->err);
 }
 
 static void ran(uv_work_t *work, int status)
@@ -141,7 +143,8 @@ static void ran(uv_work_t *work, int status)
 	if (message->err.code != RC_OK)
 		fault(receiver, message->epoch, &message->err);
 	if (committed && !receiver->closing)
-		receiver->ops->on_committed(receiver->owner, message->epoch, clock_now_ns() - message->arrived_ns);
+		receiver->ops->on_committed(receiver->owner, message->epoch,
+					    clock_now_ns() - message->arrived_ns);
 	message_done(message);
 	receiver->running--; /* only now: a callback that closes us must find a job running */
 	pump(receiver);
@@ -151,7 +154,8 @@ static void start(struct receiver *receiver, struct message *message)
 {
 	message->work.data = message;
 	receiver->running++;
-	(void)uv_queue_work(receiver->loop, &message->work, run, ran); /* fails only without a callback */
+	(void)uv_queue_work(receiver->loop, &message->work, run,
+			    ran); /* fails only without a callback */
 }
 
 /* Starts the message at the head if it may; false: not now. */
@@ -234,8 +238,8 @@ int receiver_begin(struct receiver *receiver, uint64_t epoch, bool first_copy, s
 	struct message *message;
 
 	if (receiver->open_epoch != 0)
-		return err_set(err, RC_INVALID, "epoch %llu begins inside epoch %llu", (unsigned long long)epoch,
-			       (unsigned long long)receiver->open_epoch);
+		return err_set(err, RC_INVALID, "epoch %llu begins inside epoch %llu",
+			       (unsigned long long)epoch, (unsigned long long)receiver->open_epoch);
 	if (epoch == 0)
 		return err_set(err, RC_INVALID, "an epoch numbered 0");
 	message = message_new(receiver, BEGIN, epoch, 0);
@@ -264,16 +268,19 @@ int receiver_batch(struct receiver *receiver, const uint8_t *batch, size_t len, 
 	return RC_OK;
 }
 
-int receiver_end(struct receiver *receiver, uint64_t epoch, const struct receiver_commit *commit, struct err *err)
+int receiver_end(struct receiver *receiver, uint64_t epoch, const struct receiver_commit *commit,
+		 struct err *err)
 {
 	struct message *message;
 
 	if (epoch == 0 || epoch != receiver->open_epoch)
-		return err_set(err, RC_INVALID, "commit of epoch %llu inside epoch %llu", (unsigned long long)epoch,
-			       (unsigned long long)receiver->open_epoch);
+		return err_set(err, RC_INVALID, "commit of epoch %llu inside epoch %llu",
+			       (unsigned long long)epoch, (unsigned long long)receiver->open_epoch);
 	if (commit->batches != receiver->open_batches)
-		return err_set(err, RC_INVALID, "epoch %llu has %llu batches, its commit says %llu", (unsigned long long)epoch,
-			       (unsigned long long)receiver->open_batches, (unsigned long long)commit->batches);
+		return err_set(err, RC_INVALID, "epoch %llu has %llu batches, its commit says %llu",
+			       (unsigned long long)epoch,
+			       (unsigned long long)receiver->open_batches,
+			       (unsigned long long)commit->batches);
 	message = message_new(receiver, END, epoch, 0);
 	if (message == NULL)
 		return err_nomem(err, "a commit");

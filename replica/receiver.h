@@ -20,19 +20,24 @@ struct receiver_commit {
 };
 
 struct receiver_ops {
-	void (*on_committed)(void *owner, uint64_t epoch, uint64_t took_ns); /* since the commit message arrived */
-	void (*on_fault)(void *owner, uint64_t epoch, const struct err *err); /* the epoch is dropped, and what follows ignored until receiver_drop() */
+	void (*on_committed)(void *owner, uint64_t epoch,
+			     uint64_t took_ns); /* since the commit message arrived */
+	void (*on_fault)(
+		void *owner, uint64_t epoch,
+		const struct
+		err *err); /* the epoch is dropped, and what follows ignored until receiver_drop() */
 	void (*on_consumed)(void *owner, size_t bytes);
 };
 
 /* `image` stays the caller's and outlives the receiver. */
-int receiver_create(struct receiver **receiver, uv_loop_t *loop, struct image *image, const struct receiver_ops *ops,
-		    void *owner, struct err *err);
+int receiver_create(struct receiver **receiver, uv_loop_t *loop, struct image *image,
+		    const struct receiver_ops *ops, void *owner, struct err *err);
 
 /* Messages; an error is the peer's breach of the protocol. `batch` is copied. */
 int receiver_begin(struct receiver *receiver, uint64_t epoch, bool first_copy, struct err *err);
 int receiver_batch(struct receiver *receiver, const uint8_t *batch, size_t len, struct err *err);
-int receiver_end(struct receiver *receiver, uint64_t epoch, const struct receiver_commit *commit, struct err *err);
+int receiver_end(struct receiver *receiver, uint64_t epoch, const struct receiver_commit *commit,
+		 struct err *err);
 
 /*
  * No more is coming (connection lost, takeover): whole epochs are still committed, the half-received one is dropped; on_idle (may be NULL) is called when

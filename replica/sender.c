@@ -28,10 +28,10 @@ struct epoch {
 	struct epoch *next;
 	uint64_t number;
 	bool first_copy;
-	bool ended; /* `commit` is complete */
+	bool ended;	       /* `commit` is complete */
 	bool begun, committed; /* sent on this connection */
 	struct sender_commit commit;
-	uint64_t captured_ns; /* end of its capture */
+	uint64_t captured_ns;		     /* end of its capture */
 	struct batch *first, *last, *cursor; /* cursor: next batch to send */
 	bool cursor_at_end;		     /* every present batch is sent */
 	size_t bytes;
@@ -255,7 +255,8 @@ static void on_epoch(void *owner, const struct encoder_epoch *encoded)
 	struct err err = { 0 };
 
 	if (epoch != NULL) {
-		epoch->commit = (struct sender_commit){ encoded->batches, encoded->pages, encoded->hash, mark->device_state_len };
+		epoch->commit = (struct sender_commit){ encoded->batches, encoded->pages,
+							encoded->hash, mark->device_state_len };
 		epoch->captured_ns = mark->captured_ns;
 		epoch->ended = true;
 	}
@@ -302,7 +303,8 @@ static bool pump_batches(struct sender *sender, struct epoch *epoch)
 		batch = epoch->cursor;
 		/* Set before the call: the transport may release at once. */
 		batch->in_transport = true;
-		if (!sender->ops->batch(sender->owner, epoch->number, batch->data, batch->len, batch_released, batch)) {
+		if (!sender->ops->batch(sender->owner, epoch->number, batch->data, batch->len,
+					batch_released, batch)) {
 			batch->in_transport = false;
 			return false;
 		}
@@ -384,7 +386,8 @@ bool sender_ack(struct sender *sender, uint64_t number, uint64_t *took_ns)
 	struct epoch *epoch;
 	uint64_t captured_ns = 0;
 
-	if (number <= sender->acknowledged || number < sender->first_epoch || number > sender->newest)
+	if (number <= sender->acknowledged || number < sender->first_epoch ||
+	    number > sender->newest)
 		return false;
 	while ((epoch = sender->epochs) != NULL && epoch->number <= number && epoch->ended) {
 		captured_ns = epoch->captured_ns;
@@ -402,9 +405,9 @@ bool sender_ack(struct sender *sender, uint64_t number, uint64_t *took_ns)
 
 /* Life --------------------------------------------------------------------------------------------------------- */
 
-int sender_create(struct sender **out, uv_loop_t *loop, struct chunk_pool *pool, uint64_t pages, size_t cache_bytes,
-		  size_t inflight_bytes, uint64_t first_epoch, bool held, const struct sender_ops *ops, void *owner,
-		  struct err *err)
+int sender_create(struct sender **out, uv_loop_t *loop, struct chunk_pool *pool, uint64_t pages,
+		  size_t cache_bytes, size_t inflight_bytes, uint64_t first_epoch, bool held,
+		  const struct sender_ops *ops, void *owner, struct err *err)
 {
 	struct sender *sender = mem_zalloc(1, sizeof(*sender));
 	int rc;
@@ -423,7 +426,8 @@ int sender_create(struct sender **out, uv_loop_t *loop, struct chunk_pool *pool,
 	sender->ends_end = &sender->ends;
 	rc = delta_state_create(&sender->delta, pages, cache_bytes, err);
 	if (rc == RC_OK)
-		rc = encoder_create(&sender->encoder, loop, pool, sender->delta, &encoder_callbacks, sender, err);
+		rc = encoder_create(&sender->encoder, loop, pool, sender->delta, &encoder_callbacks,
+				    sender, err);
 	if (rc != RC_OK) {
 		delta_state_destroy(sender->delta);
 		mem_free(sender);

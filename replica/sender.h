@@ -26,7 +26,8 @@ struct sender_ops {
 	bool (*begin)(void *owner, uint64_t epoch, bool first_copy);
 	bool (*commit)(void *owner, uint64_t epoch, const struct sender_commit *commit);
 	/* True: `data` stays valid until release(context), which comes when it is sent or the connection is gone. */
-	bool (*batch)(void *owner, uint64_t epoch, const uint8_t *data, size_t len, void (*release)(void *context), void *context);
+	bool (*batch)(void *owner, uint64_t epoch, const uint8_t *data, size_t len,
+		      void (*release)(void *context), void *context);
 	/* The session cannot go on (no memory, encoder trouble). */
 	void (*failed)(void *owner, const struct err *err);
 };
@@ -35,9 +36,9 @@ struct sender_ops {
  * One sender per capture session: epochs count from first_epoch, which is the first copy. `held`: nothing is encoded before sender_learned() (hashes of a resync
  * are still coming). Starts disconnected.
  */
-int sender_create(struct sender **sender, uv_loop_t *loop, struct chunk_pool *pool, uint64_t pages, size_t cache_bytes,
-		  size_t inflight_bytes, uint64_t first_epoch, bool held, const struct sender_ops *ops, void *owner,
-		  struct err *err);
+int sender_create(struct sender **sender, uv_loop_t *loop, struct chunk_pool *pool, uint64_t pages,
+		  size_t cache_bytes, size_t inflight_bytes, uint64_t first_epoch, bool held,
+		  const struct sender_ops *ops, void *owner, struct err *err);
 void sender_learn(struct sender *sender, uint64_t first, const uint64_t *hashes, size_t count);
 void sender_learned(struct sender *sender);
 
@@ -58,9 +59,10 @@ struct sender_state {
 	uint64_t acknowledged;	 /* last one; first_epoch - 1: none yet */
 	uint32_t unacknowledged; /* whole epochs captured and not acknowledged */
 	uint64_t bytes;		 /* encoded and not acknowledged */
-	uint64_t lag_ns;	 /* age of the oldest captured and unacknowledged epoch at now_ns, 0: none */
-	bool full;		 /* the in-flight budget is used up */
-	bool first_copy;	 /* the first copy is not yet acknowledged */
+	uint64_t
+		lag_ns; /* age of the oldest captured and unacknowledged epoch at now_ns, 0: none */
+	bool full;	/* the in-flight budget is used up */
+	bool first_copy; /* the first copy is not yet acknowledged */
 	struct delta_stats stats;
 };
 void sender_query(const struct sender *sender, uint64_t now_ns, struct sender_state *state);

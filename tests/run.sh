@@ -90,7 +90,7 @@ run_system() {
 	local report=$PWD/$out/system.xml status=0 tests failures errors skips
 	echo 'system tests'
 	rm -f "$report"
-	(cd tests/system && PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -v --tb=short -rs -p no:cacheprovider \
+	(cd tests/system && PYTHONDONTWRITEBYTECODE=1 ../enter.sh /usr/bin/python3 -m pytest -v --tb=short -rs -p no:cacheprovider \
 		--junitxml="$report" .) || status=$?
 	if [[ ! -f $report ]]; then
 		failed=$((failed + 1))

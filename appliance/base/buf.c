@@ -50,13 +50,13 @@ bool buf_append_u8(struct buf *buf, uint8_t value)
 	return buf_append(buf, &value, 1);
 }
 
-#define BUF_APPEND(name, type)                                      \
-	bool buf_append_##name(struct buf *buf, type value)         \
-	{                                                           \
-		uint8_t *to = buf_extend(buf, sizeof(value));       \
-		if (to != NULL)                                     \
-			bytes_put_##name(to, value);                \
-		return to != NULL;                                  \
+#define BUF_APPEND(name, type)                                \
+	bool buf_append_##name(struct buf *buf, type value)   \
+	{                                                     \
+		uint8_t *to = buf_extend(buf, sizeof(value)); \
+		if (to != NULL)                               \
+			bytes_put_##name(to, value);          \
+		return to != NULL;                            \
 	}
 BUF_APPEND(le16, uint16_t)
 BUF_APPEND(le32, uint32_t)

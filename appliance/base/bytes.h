@@ -29,11 +29,11 @@ BYTES_GET(be32, uint32_t, be32toh)
 BYTES_GET(be64, uint64_t, be64toh)
 #undef BYTES_GET
 
-#define BYTES_PUT(name, type, convert)                              \
-	static inline void bytes_put_##name(void *to, type value)   \
-	{                                                           \
-		type stored = convert(value);                       \
-		memcpy(to, &stored, sizeof(stored));                \
+#define BYTES_PUT(name, type, convert)                            \
+	static inline void bytes_put_##name(void *to, type value) \
+	{                                                         \
+		type stored = convert(value);                     \
+		memcpy(to, &stored, sizeof(stored));              \
 	}
 BYTES_PUT(le16, uint16_t, htole16)
 BYTES_PUT(le32, uint32_t, htole32)
@@ -68,11 +68,11 @@ static inline const uint8_t *cursor_bytes(struct cursor *c, size_t len)
 	return start;
 }
 
-#define CURSOR_GET(name, type, get)                                         \
-	static inline type cursor_##name(struct cursor *c)                  \
-	{                                                                   \
-		const uint8_t *from = cursor_bytes(c, sizeof(type));        \
-		return from != NULL ? get(from) : (type)0;                  \
+#define CURSOR_GET(name, type, get)                                  \
+	static inline type cursor_##name(struct cursor *c)           \
+	{                                                            \
+		const uint8_t *from = cursor_bytes(c, sizeof(type)); \
+		return from != NULL ? get(from) : (type)0;           \
 	}
 #define CURSOR_BYTE(from) (*(from))
 CURSOR_GET(u8, uint8_t, CURSOR_BYTE)

@@ -6,17 +6,10 @@
 #include <string.h>
 
 static const char *const names[] = {
-	[RC_OK] = "ok",
-	[RC_NOMEM] = "out of memory",
-	[RC_IO] = "i/o",
-	[RC_INVALID] = "invalid",
-	[RC_LIMIT] = "limit",
-	[RC_REFUSED] = "refused",
-	[RC_CLOSED] = "closed",
-	[RC_TIMEOUT] = "timeout",
-	[RC_UNSUPPORTED] = "unsupported",
-	[RC_STATE] = "state",
-	[RC_CANCELLED] = "cancelled",
+	[RC_OK] = "ok",		  [RC_NOMEM] = "out of memory", [RC_IO] = "i/o",
+	[RC_INVALID] = "invalid", [RC_LIMIT] = "limit",		[RC_REFUSED] = "refused",
+	[RC_CLOSED] = "closed",	  [RC_TIMEOUT] = "timeout",	[RC_UNSUPPORTED] = "unsupported",
+	[RC_STATE] = "state",	  [RC_CANCELLED] = "cancelled",
 };
 static_assert(sizeof(names) / sizeof(names[0]) == RC_COUNT, "a name for every code");
 
@@ -61,7 +54,8 @@ int err_prefix(struct err *err, const char *format, ...)
 	(void)vsnprintf(err->text, sizeof(err->text), format, args);
 	va_end(args);
 	used = strlen(err->text);
-	(void)snprintf(err->text + used, sizeof(err->text) - used, "%.*s", (int)(sizeof(rest) - 1), rest);
+	(void)snprintf(err->text + used, sizeof(err->text) - used, "%.*s", (int)(sizeof(rest) - 1),
+		       rest);
 	return (int)err->code;
 }
 

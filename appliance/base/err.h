@@ -31,10 +31,12 @@ struct err {
 };
 
 /* Sets code and text, forgetting what was there. Returns the code, so that it can be returned at once. */
-int err_set(struct err *err, enum rc code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int err_set(struct err *err, enum rc code, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* As err_set(RC_IO) with ": " and the text of `errnum` (an errno value) at the end. */
-int err_system(struct err *err, int errnum, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int err_system(struct err *err, int errnum, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* RC_NOMEM, naming what the memory was for. */
 int err_nomem(struct err *err, const char *what);

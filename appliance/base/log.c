@@ -69,8 +69,10 @@ void log_write(enum log_level level, const char *part, const char *format, ...)
 	(void)strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &utc);
 	if (as_json) {
 		escape_json(escaped, sizeof(escaped), text);
-		len = snprintf(line, sizeof(line), "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"part\":\"%s\",\"text\":\"%s\"}\n",
-			       when, now.tv_nsec / 1000000, levels[level].name, part, escaped);
+		len = snprintf(
+			line, sizeof(line),
+			"{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"part\":\"%s\",\"text\":\"%s\"}\n",
+			when, now.tv_nsec / 1000000, levels[level].name, part, escaped);
 	} else {
 		colour = isatty(STDERR_FILENO) ? levels[level].colour : "";
 		off = *colour != '\0' ? "\033[0m" : "";

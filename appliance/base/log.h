@@ -12,9 +12,16 @@
 
 #include <stdbool.h>
 
-enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR, LOG_LEVEL_COUNT };
+enum log_level {
+	LOG_LEVEL_DEBUG,
+	LOG_LEVEL_INFO,
+	LOG_LEVEL_WARN,
+	LOG_LEVEL_ERROR,
+	LOG_LEVEL_COUNT
+};
 
-#define LOG_LINE_MAX 1024 /* longer lines are cut: atomic on a pipe (PIPE_BUF is 4096) even when escaped */
+#define LOG_LINE_MAX \
+	1024 /* longer lines are cut: atomic on a pipe (PIPE_BUF is 4096) even when escaped */
 
 /* Lines below `least` are dropped; `json` chooses the form. Before the first call: info, text. */
 void log_setup(enum log_level least, bool json);

@@ -2,8 +2,8 @@
 
 Counted: the resident memory (smaps, "Rss") of the process and of its children that run the same program (the agent's guardian), all of
 it, text and shared pages included, less the mapping of the clone's memory image. The highest of samples from the start, through the first
-copy, to some seconds of checkpoints. Budgets are set small, so that little can hide behind one that is not used to the full; what is
-subtracted, and what was there before, is in bench.json.
+copy, to some seconds of checkpoints. Budgets are set small, so that little can hide behind one that is not used to the full, and the table
+shows beside it what it is with the budgets not subtracted at all.
 """
 import os
 import threading
@@ -13,7 +13,7 @@ import lab
 from measure import DIRTY_PER_S, Unmeasured, say
 
 SIZES_MIB = (256, 8192)
-BUDGET_MIB = 8              # each
+BUDGET_MIB = 4              # each: about what two checkpoints of the load need
 PRIMARY_BUDGET = {'staging_mib': BUDGET_MIB, 'inflight_mib': BUDGET_MIB, 'cache_mib': BUDGET_MIB}
 STANDBY_BUDGET = {'staging_mib': BUDGET_MIB}
 PROTECTED_S = 6
@@ -89,6 +89,7 @@ def measure(memory_mib):
 def row():
     measured = {f'{size}_mib': measure(size) for size in SIZES_MIB}
     agent, appliance = (max(m[name]['beyond_mib'] for m in measured.values()) for name in ('agent', 'appliance'))
+    whole = [max(m[name]['beyond_mib'] + m[name]['budgets_mib'] for m in measured.values()) for name in ('agent', 'appliance')]
     return {'what': 'resident memory: agent, appliance', 'target': f'<= {LIMIT_MIB} MiB each', 'ours': f'{agent:.1f}, {appliance:.1f} MiB',
-            'beside': f'limit {LIMIT_MIB} MiB', 'ratio': max(agent, appliance) / LIMIT_MIB, 'passed': max(agent, appliance) <= LIMIT_MIB,
+            'beside': f'budgets included: {whole[0]:.1f}, {whole[1]:.1f} MiB', 'ratio': max(agent, appliance) / LIMIT_MIB, 'passed': max(agent, appliance) <= LIMIT_MIB,
             'numbers': measured}

@@ -44,10 +44,10 @@ class Counter(threading.Thread):
     def run(self):
         while not self.stopping:
             try:
-                with self.world.connect(timeout=1.0) as connection:
+                with self.world.connect(timeout=0.3) as connection:
                     self.connections += 1
                     while not self.stopping:
-                        answer = self.world.ask('inc', 1.0, connection)
+                        answer = self.world.ask('inc', 0.3, connection)
                         if answer is None:
                             break
                         self.answers.append((time.monotonic(), int(answer)))

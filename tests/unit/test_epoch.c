@@ -12,7 +12,9 @@
 
 static struct epoch_pacer pacer(void)
 {
-	return (struct epoch_pacer){ .target_ns = 100 * MS, .min_ns = 20 * MS, .max_ns = 2000 * MS };
+	return (struct epoch_pacer){ .target_ns = 100 * MS,
+				     .min_ns = 20 * MS,
+				     .max_ns = 2000 * MS };
 }
 
 static void the_first_checkpoint_is_due_at_once(void **unused)
@@ -91,14 +93,16 @@ static void a_reconnection_continues_only_where_nothing_is_missing(void **unused
 	(void)unused;
 	/* own session, oldest kept, newest, peer's session and epoch */
 	assert_int_equal(epoch_plan(7, 11, 14, 7, 10), EPOCH_PLAN_CONTINUE);
-	assert_int_equal(epoch_plan(7, 11, 14, 7, 12), EPOCH_PLAN_CONTINUE); /* acknowledgements were lost */
-	assert_int_equal(epoch_plan(7, 0, 14, 7, 14), EPOCH_PLAN_CONTINUE);  /* it has all */
-	assert_int_equal(epoch_plan(7, 11, 14, 7, 9), EPOCH_PLAN_RESYNC);    /* 10 is gone */
-	assert_int_equal(epoch_plan(7, 11, 14, 7, 15), EPOCH_PLAN_RESYNC);   /* more than there is */
-	assert_int_equal(epoch_plan(7, 0, 14, 7, 13), EPOCH_PLAN_RESYNC);    /* nothing is kept */
-	assert_int_equal(epoch_plan(7, 11, 14, 8, 10), EPOCH_PLAN_RESYNC);   /* another session's image */
-	assert_int_equal(epoch_plan(0, 0, 0, 8, 10), EPOCH_PLAN_RESYNC);     /* the agent is new */
-	assert_int_equal(epoch_plan(7, 11, 14, 0, 0), EPOCH_PLAN_COPY);	     /* the standby is new */
+	assert_int_equal(epoch_plan(7, 11, 14, 7, 12),
+			 EPOCH_PLAN_CONTINUE); /* acknowledgements were lost */
+	assert_int_equal(epoch_plan(7, 0, 14, 7, 14), EPOCH_PLAN_CONTINUE); /* it has all */
+	assert_int_equal(epoch_plan(7, 11, 14, 7, 9), EPOCH_PLAN_RESYNC);   /* 10 is gone */
+	assert_int_equal(epoch_plan(7, 11, 14, 7, 15), EPOCH_PLAN_RESYNC);  /* more than there is */
+	assert_int_equal(epoch_plan(7, 0, 14, 7, 13), EPOCH_PLAN_RESYNC);   /* nothing is kept */
+	assert_int_equal(epoch_plan(7, 11, 14, 8, 10),
+			 EPOCH_PLAN_RESYNC); /* another session's image */
+	assert_int_equal(epoch_plan(0, 0, 0, 8, 10), EPOCH_PLAN_RESYNC); /* the agent is new */
+	assert_int_equal(epoch_plan(7, 11, 14, 0, 0), EPOCH_PLAN_COPY);	 /* the standby is new */
 	assert_int_equal(epoch_plan(0, 0, 0, 0, 0), EPOCH_PLAN_COPY);
 }
 

@@ -13,9 +13,12 @@
 #define DETECT_MS 300
 #define MS CLOCK_NS_PER_MS
 
-static struct failover_update step(struct failover *failover, enum failover_event_type type, uint64_t now_ns)
+static struct failover_update step(struct failover *failover, enum failover_event_type type,
+				   uint64_t now_ns)
 {
-	const struct failover_event event = { .type = type, .now_ns = now_ns, .epoch = failover->epoch + 1 };
+	const struct failover_event event = { .type = type,
+					      .now_ns = now_ns,
+					      .epoch = failover->epoch + 1 };
 	struct failover_update update;
 
 	failover_step(failover, &event, &update);
@@ -200,7 +203,8 @@ static void random_histories_keep_the_invariants(void **unused)
 		activated = false;
 		failover_init(&failover, DETECT_MS, seed % 2 == 0, now_ms * MS);
 		for (i = 0; i < 40; i++) {
-			enum failover_event_type type = (enum failover_event_type)(rand_r(&random) % (FAILOVER_ACTIVATION_FAILED + 1));
+			enum failover_event_type type = (enum failover_event_type)(
+				rand_r(&random) % (FAILOVER_ACTIVATION_FAILED + 1));
 
 			now_ms += (uint64_t)rand_r(&random) % 100;
 			term = failover.term;
@@ -210,7 +214,8 @@ static void random_histories_keep_the_invariants(void **unused)
 				assert_true(failover.epoch > 0);
 				assert_true(failover.automatic || type == FAILOVER_OPERATOR);
 				assert_int_equal(failover.state, FAILOVER_TAKING_OVER);
-				assert_false(type == FAILOVER_GOODBYE || type == FAILOVER_SHUT_DOWN || type == FAILOVER_HEARD);
+				assert_false(type == FAILOVER_GOODBYE ||
+					     type == FAILOVER_SHUT_DOWN || type == FAILOVER_HEARD);
 				activated = true;
 			}
 			if (failover.state == FAILOVER_SERVING)

@@ -40,10 +40,10 @@ struct world {
 	struct image *image;
 	struct sender *sender;
 	struct receiver *receiver;
-	uint8_t memory[PAGES + 2][4096]; /* the instance: RAM and device state */
+	uint8_t memory[PAGES + 2][4096];  /* the instance: RAM and device state */
 	uint8_t (*then)[PAGES + 2][4096]; /* it, per epoch */
-	uint64_t captured;		 /* last epoch */
-	uint64_t first_epoch;		 /* of the session */
+	uint64_t captured;		  /* last epoch */
+	uint64_t first_epoch;		  /* of the session */
 	uint64_t commits;
 	bool up, quiet, sender_closed, receiver_closed;
 	struct frame *frames, **frames_end; /* on the wire */
@@ -57,7 +57,8 @@ static unsigned dice(struct world *w, unsigned sides)
 
 /* Transport ---------------------------------------------------------------------------------------------------------- */
 
-static bool post(struct world *w, enum frame_kind kind, uint64_t epoch, const void *data, size_t len, struct frame **posted)
+static bool post(struct world *w, enum frame_kind kind, uint64_t epoch, const void *data,
+		 size_t len, struct frame **posted)
 {
 	struct frame *frame;
 
@@ -96,7 +97,8 @@ static bool on_commit(void *owner, uint64_t epoch, const struct sender_commit *c
 	return sent;
 }
 
-static bool on_batch(void *owner, uint64_t epoch, const uint8_t *data, size_t len, void (*release)(void *context), void *context)
+static bool on_batch(void *owner, uint64_t epoch, const uint8_t *data, size_t len,
+		     void (*release)(void *context), void *context)
 {
 	struct frame *frame;
 	bool sent = post(owner, FRAME_BATCH, epoch, data, len, &frame);
@@ -112,7 +114,9 @@ static void on_failed(void *owner, const struct err *err)
 	fail_msg("sender: %s", err->text);
 }
 
-static const struct sender_ops sender_callbacks = { .begin = on_begin, .commit = on_commit, .batch = on_batch, .failed = on_failed };
+static const struct sender_ops sender_callbacks = {
+	.begin = on_begin, .commit = on_commit, .batch = on_batch, .failed = on_failed
+};
 
 static void deliver_one(struct world *w)
 {
@@ -128,7 +132,8 @@ static void deliver_one(struct world *w)
 	} else if (frame->kind == FRAME_BATCH) {
 		rc = receiver_batch(w->receiver, frame->data, frame->len, &err);
 	} else {
-		const struct receiver_commit commit = { frame->commit.batches, frame->commit.pages, frame->commit.hash,
+		const struct receiver_commit commit = { frame->commit.batches, frame->commit.pages,
+							frame->commit.hash,
 							frame->commit.device_state_len };
 		rc = receiver_end(w->receiver, frame->epoch, &commit, &err);
 	}
@@ -158,7 +163,8 @@ static void on_committed(void *owner, uint64_t epoch, uint64_t took_ns)
 	(void)took_ns;
 	for (page = 0; page < PAGES + 2; page++) {
 		if (memcmp(image_page(w->image, page), w->then[epoch][page], 4096) != 0)
-			fail_msg("page %llu differs at epoch %llu", (unsigned long long)page, (unsigned long long)epoch);
+			fail_msg("page %llu differs at epoch %llu", (unsigned long long)page,
+				 (unsigned long long)epoch);
 	}
 	w->commits++;
 	if (w->up && w->sender != NULL && dice(w, 4) != 0) /* else the acknowledgement is lost */
@@ -233,7 +239,8 @@ static void capture(struct world *w)
 		if (dice(w, 8) == 0)
 			memset(w->memory[page], 0, 4096);
 		else
-			w->memory[page][dice(w, page == PAGES + 1 ? STATE_LEN - 4096 : 4096)] = (uint8_t)dice(w, 256);
+			w->memory[page][dice(w, page == PAGES + 1 ? STATE_LEN - 4096 : 4096)] =
+				(uint8_t)dice(w, 256);
 	}
 	memcpy(w->then[epoch.epoch], w->memory, sizeof(w->memory));
 	capture_pages(w, epoch.epoch, epoch.epoch == w->first_epoch);
@@ -246,8 +253,9 @@ static void open_session(struct world *w)
 	struct err err = { 0 };
 
 	w->first_epoch = w->captured + 1;
-	assert_int_equal(sender_create(&w->sender, &w->loop, w->pool, w->layout.pages, 1 << 20, 1 << 20, w->first_epoch, false,
-				       &sender_callbacks, w, &err), RC_OK);
+	assert_int_equal(sender_create(&w->sender, &w->loop, w->pool, w->layout.pages, 1 << 20,
+				       1 << 20, w->first_epoch, false, &sender_callbacks, w, &err),
+			 RC_OK);
 }
 
 static void on_sender_closed(void *owner)
@@ -271,7 +279,8 @@ static void connect_again(struct world *w)
 	while (!w->quiet)
 		(void)uv_run(&w->loop, UV_RUN_ONCE);
 	w->up = true;
-	if (sender_up(w->sender, image_epoch(w->image) >= w->first_epoch ? image_epoch(w->image) : w->first_epoch - 1))
+	if (sender_up(w->sender, image_epoch(w->image) >= w->first_epoch ? image_epoch(w->image) :
+									   w->first_epoch - 1))
 		return;
 	/* Lost in the first copy: another session. */
 	w->up = false;
@@ -355,7 +364,9 @@ static void run_seed(unsigned seed)
 	assert_int_equal(chunk_pool_create(&w->pool, 256 * CHUNK_BYTES, &err), RC_OK);
 	assert_int_equal(image_create(&w->image, w->dir, w->dir, NULL, 0, 1 << 20, &err), RC_OK);
 	assert_int_equal(image_set_layout(w->image, &w->layout, &err), RC_OK);
-	assert_int_equal(receiver_create(&w->receiver, &w->loop, w->image, &receiver_callbacks, w, &err), RC_OK);
+	assert_int_equal(receiver_create(&w->receiver, &w->loop, w->image, &receiver_callbacks, w,
+					 &err),
+			 RC_OK);
 
 	play(w);
 	assert_true(w->commits > 0);
@@ -387,7 +398,8 @@ static void every_commit_is_the_instance_at_that_epoch_whatever_the_connection_d
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_commit_is_the_instance_at_that_epoch_whatever_the_connection_does),
+		cmocka_unit_test(
+			every_commit_is_the_instance_at_that_epoch_whatever_the_connection_does),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
