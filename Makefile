@@ -122,7 +122,7 @@ relock: deps qemu guest  ## make the versions of this build the locked ones (ima
 	@cat build/*.used >image/deps.lock
 
 qemu: build/qemu/ready  ## the hypervisor from source (about 2.5 minutes, once; cached in ~/.cache/understudy)
-build/qemu/ready: image/qemu.sh image/qemu-colo-tcg-lock.patch $(fetching)
+build/qemu/ready: image/qemu.sh $(wildcard image/qemu-*.patch) $(fetching)
 	@image/prerequisites.sh build qemu
 	@image/qemu.sh
 

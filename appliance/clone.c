@@ -272,6 +272,13 @@ static int on_layout(struct clone *c, const uint8_t *payload, size_t len, struct
 	rc = layout_decode(layout, payload + 8, len - 8, err);
 	if (rc == RC_OK)
 		rc = image_set_layout(image, layout, err);
+	if (rc == RC_STATE) {
+		/* The same reservation, other memory: the instance that was committed is not the one that runs now. */
+		log_warn(c->part, "%s", err->text);
+		image_forget(image);
+		on_forgotten(c);
+		rc = image_set_layout(image, layout, err);
+	}
 	mem_free(layout);
 	if (rc == RC_OK) {
 		c->pending_session = bytes_get_le64(payload);

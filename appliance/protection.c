@@ -34,18 +34,19 @@ enum state {
 static const struct {
 	const char *name;
 	bool healthy; /* nothing for an operator to do, or not yet */
+	enum log_level level;
 } states[] = {
-	[CONNECTING] = { "connecting", false },
-	[REFUSED] = { "refused", false },
-	[WAITING] = { "waiting", false },
-	[RESERVING] = { "reserving", true },
-	[COPYING] = { "copying", true },
-	[PROTECTED] = { "protected", true },
-	[CATCHING_UP] = { "catching-up", true },
-	[UNPROTECTED] = { "unprotected", false },
-	[ENDED] = { "ended", true },
-	[CRASHED] = { "crashed", false },
-	[SUPERSEDED] = { "superseded", false },
+	[CONNECTING] = { "connecting", false, LOG_LEVEL_INFO },
+	[REFUSED] = { "refused", false, LOG_LEVEL_WARN },
+	[WAITING] = { "waiting", false, LOG_LEVEL_INFO },
+	[RESERVING] = { "reserving", true, LOG_LEVEL_INFO },
+	[COPYING] = { "copying", true, LOG_LEVEL_INFO },
+	[PROTECTED] = { "protected", true, LOG_LEVEL_INFO },
+	[CATCHING_UP] = { "catching-up", true, LOG_LEVEL_INFO },
+	[UNPROTECTED] = { "unprotected", false, LOG_LEVEL_WARN },
+	[ENDED] = { "ended", true, LOG_LEVEL_INFO },
+	[CRASHED] = { "crashed", false, LOG_LEVEL_ERROR },
+	[SUPERSEDED] = { "superseded", false, LOG_LEVEL_WARN },
 };
 static_assert(sizeof(states) / sizeof(states[0]) == STATES, "a row for every state");
 
@@ -84,8 +85,7 @@ __attribute__((format(printf, 3, 4))) static void enter(struct protection *p, en
 	va_end(args);
 	p->state = state;
 	if (state != old || *p->reason != '\0')
-		log_write(states[state].healthy ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, p->part,
-			  "%s%s%s", states[state].name, *p->reason != '\0' ? ": " : "", p->reason);
+		log_write(states[state].level, p->part, "%s%s%s", states[state].name, *p->reason != '\0' ? ": " : "", p->reason);
 }
 
 static void advance(struct protection *p);

@@ -3,7 +3,7 @@
 # optional feature (no display server, no user-mode network, no audio); and the firmware that its devices load.
 #
 # Built once: the result is kept in ~/.cache/understudy/qemu-HASH, where HASH is over how it is built (the functions here),
-# the patch, and the checksums of everything that goes in. build/qemu is a link to it.
+# the patches, and the checksums of everything that goes in. build/qemu is a link to it.
 #
 # result: build/qemu/qemu-system-x86_64, build/qemu/firmware/ (for -L), build/qemu/VERSION
 set -euo pipefail
@@ -13,8 +13,8 @@ cd "$(dirname "$0")/.."
 
 step_count=0
 step_total=6
-patch=image/qemu-colo-tcg-lock.patch
-pkgversion=understudy-colo1
+patches=(image/qemu-*.patch)
+pkgversion=understudy-colo2
 
 # Beside the sources of QEMU and of Pixman, of which Debian 13 has no static library, these packages are unpacked: Meson,
 # which is run from its folder (QEMU wants one newer than Debian 12's), and the firmware, of which Debian's QEMU source has
@@ -35,7 +35,7 @@ hash_of() {
 	{
 		declare -f unpack_debs build_pixman configure_qemu compile_qemu collect
 		echo "$pkgversion"
-		cat "$patch" "$1"
+		cat "${patches[@]}" "$1"
 	} | sha256sum | cut -c 1-16
 }
 

@@ -8,7 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CPUINFO_MAX ((size_t)16 << 10) /* the first processor's part, all that is needed, has 2 KiB */
+#define CPUINFO_MAX \
+	((size_t)16 << 10) /* the first processor's part, all that is needed, has 2 KiB */
 
 bool accel_has_virtualization(const char *cpuinfo)
 {
@@ -73,7 +74,8 @@ int accel_choose(const char **accel, const char *wanted, const char *primary, bo
 	bool automatic = strcmp(wanted, "auto") == 0;
 
 	if (!automatic && strcmp(wanted, "kvm") != 0 && strcmp(wanted, "tcg") != 0)
-		return err_set(err, RC_INVALID, "accelerator \"%.16s\"; known: auto, kvm, tcg", wanted);
+		return err_set(err, RC_INVALID, "accelerator \"%.16s\"; known: auto, kvm, tcg",
+			       wanted);
 	if (!automatic)
 		*accel = strcmp(wanted, "kvm") == 0 ? "kvm" : "tcg";
 	else if (*primary != '\0')
@@ -82,6 +84,7 @@ int accel_choose(const char **accel, const char *wanted, const char *primary, bo
 		*accel = has_kvm ? "kvm" : "tcg";
 	if (strcmp(*accel, "kvm") == 0 && !has_kvm)
 		return err_set(err, RC_UNSUPPORTED, "%s KVM, which does not work here: %s",
-			       automatic ? "the instance runs under" : "the configuration wants", why);
+			       automatic ? "the instance runs under" : "the configuration wants",
+			       why);
 	return RC_OK;
 }

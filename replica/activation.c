@@ -1,25 +1,31 @@
 /*
  * The stream, big-endian throughout:
  *
- *   be32 "QEVM"                       be32 3                                         file header
- *   u8 07  be32 length  machine type                                                 configuration section,
- *   u8 05  u8 26 "configuration/capabilities"  be32 1  be32 1  u8 15 "x-ignore-shared"   with its one subsection
- *   u8 01  be32 section  u8 3 "ram"  be32 instance  be32 version                     start of RAM:
- *     be64 sum of all blocks' bytes | 04                                               list of blocks, in the layout's order:
- *     per block: u8 length  name  be64 bytes  be64 address in its region
- *     be64 10                                                                          end of part
- *   u8 7e  be32 section                                                              footer
- *   u8 03  be32 section                                                              end of RAM:
- *     per page of a private block: be64 offset | 08 (| 20)  [u8 length  name]  4096 bytes
- *         or, when it is all zeroes:  be64 offset | 02 (| 20)  [u8 length  name]  u8 0     20: of the same block as the page before
- *     be64 10
- *   u8 7e  be32 section
- *   device state as the last checkpoint brought it: its sections, u8 00
- *   u8 06  be32 0                                                                    an empty description of the stream, so that QEMU
- *                                                                                    neither waits for one nor warns that there is none
+ * File header and configuration, with the one subsection that lists capabilities:
+ *   be32 "QEVM"  be32 3
+ *   u8 07  be32 length  machine type
+ *   u8 05  u8 26 "configuration/capabilities"  be32 1  be32 1  u8 15 "x-ignore-shared"
  *
- * Every page of a private block is sent, also those that are zero: a QEMU that has just been started does not have zeroes everywhere (firmware, option
- * ROMs, the video memory of some cards). 9 bytes each; for 64 MiB of video memory that was measured as 1 to 2 ms.
+ * Start of RAM, the blocks in the layout's order:
+ *   u8 01  be32 section  u8 3 "ram"  be32 instance  be32 version
+ *   be64 sum of all blocks' bytes | 04
+ *   per block: u8 length  name  be64 bytes  be64 address in its region
+ *   be64 10  u8 7e  be32 section
+ *
+ * End of RAM, each page of the blocks that are not shared; 20: of the same block as the page
+ * before, whose name is then left out:
+ *   u8 03  be32 section
+ *   per page: be64 offset | 08 (| 20)  [u8 length  name]  4096 bytes
+ *   or, all zeroes: be64 offset | 02 (| 20)  [u8 length  name]  u8 0
+ *   be64 10  u8 7e  be32 section
+ *
+ * Device state as the last checkpoint brought it (its sections, u8 00), then an empty description
+ * of the stream, so that QEMU neither waits for one nor warns that there is none:
+ *   u8 06  be32 0
+ *
+ * Every page of a private block is sent, also those that are zero: a QEMU that has just been
+ * started does not have zeroes everywhere (firmware, option ROMs, the video memory of some cards).
+ * 9 bytes each; 64 MiB of video memory add about 2 ms to the activation.
  */
 #include "replica/activation.h"
 
@@ -32,16 +38,27 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum section { SECTION_START = 1, SECTION_END = 3, SECTION_SUBSECTION = 5, SECTION_DESCRIPTION = 6,
-	       SECTION_CONFIGURATION = 7, SECTION_FOOTER = 0x7e };
-enum page_flag { PAGE_ZERO = 0x02, PAGE_BLOCKS = 0x04, PAGE_DATA = 0x08, PAGE_END = 0x10,
-		 PAGE_SAME_BLOCK = 0x20 };
+enum section {
+	SECTION_START = 1,
+	SECTION_END = 3,
+	SECTION_SUBSECTION = 5,
+	SECTION_DESCRIPTION = 6,
+	SECTION_CONFIGURATION = 7,
+	SECTION_FOOTER = 0x7e
+};
+enum page_flag {
+	PAGE_ZERO = 0x02,
+	PAGE_BLOCKS = 0x04,
+	PAGE_DATA = 0x08,
+	PAGE_END = 0x10,
+	PAGE_SAME_BLOCK = 0x20
+};
 
 #define MAGIC UINT32_C(0x5145564d)
 #define VERSION 3
 #define SUBSECTION "configuration/capabilities"
 #define CAPABILITY "x-ignore-shared"
-#define WRITE_AT ((size_t)256 << 10) /* buffered up to this, then written */
+#define WRITE_AT ((size_t)256 << 10)			  /* buffered, then written */
 #define PAGE_COST (LAYOUT_PAGE + 8 + 1 + LAYOUT_NAME_MAX) /* the most a page adds */
 
 struct writer {
@@ -62,7 +79,8 @@ static int flush(struct writer *w, struct err *err)
 		if (r < 0 && errno == EINTR)
 			continue;
 		if (r <= 0)
-			return err_system(err, r < 0 ? errno : ENOSPC, "writing an activation stream");
+			return err_system(err, r < 0 ? errno : ENOSPC,
+					  "writing an activation stream");
 		done += (size_t)r;
 	}
 	w->written += done;
@@ -153,7 +171,8 @@ static int put_block_pages(struct writer *w, const struct image *image,
 
 		if (zero)
 			known_zero = page;
-		(void)buf_append_be64(&w->buf, i * LAYOUT_PAGE | (zero ? PAGE_ZERO : PAGE_DATA) | same);
+		(void)buf_append_be64(&w->buf,
+				      i * LAYOUT_PAGE | (zero ? PAGE_ZERO : PAGE_DATA) | same);
 		if (same == 0)
 			put_name(&w->buf, block->name);
 		same = PAGE_SAME_BLOCK;

@@ -1,21 +1,23 @@
 /*
  * Theory of operation
  *
- *   OPENING ─► COPYING ─► PROTECTED        by colo_control's begin, and the end of the first epoch
- *      └─────────┴───────────┴─► RELEASING ─► RELEASED ─► RESTORING ─► gone
+ *   OPENING -> COPYING -> PROTECTED     colo_control's begin; the end of the first epoch
+ *   any of these -> RELEASING -> RELEASED -> RESTORING -> gone
  *
- * This is the loop's side: QEMU's events, time limits, and the order in which things end. The stream is colo_secondary's thread, QMP is colo_control's.
+ * This is the loop's side: QEMU's events, time limits, and the order in which things end. The
+ * stream is colo_secondary's thread, QMP is colo_control's and colo_release's.
  *
- * One end of a socket pair goes to QEMU; nothing listens anywhere. Migration status "colo" (an event) is passed on to the thread, which tells QEMU that its
- * secondary is ready. From then on QEMU asks for a checkpoint CHECKPOINT_DELAY_MS after the last one, and runs the guest until we grant it: when
- * that is, is the owner's to say.
+ * One end of a socket pair goes to QEMU; nothing listens anywhere. Migration status "colo" (an
+ * event) is passed on to the thread, which tells QEMU that its secondary is ready. From then on
+ * QEMU asks for a checkpoint 10 ms (colo_settings.c) after the last one, and runs the guest until
+ * we grant it: when that is, is the owner's to say.
  *
- * Whatever goes wrong ends in RELEASING: the instance is set free first, then the owner is told (or closing goes on). The thread is joined
- * after that, so that a first copy can be cancelled with its stream open; but if the instance stands just then, the stream is cut at once: QEMU may be
- * writing to it with its big lock taken, deaf to QMP.
+ * Whatever goes wrong ends in RELEASING: the stream is shut down and its thread joined, the
+ * instance is set free, and only then the owner is told (or closing goes on).
  *
- * How long an instance stands for us is bounded by one timer: armed when a checkpoint is granted and when the guest stops at the end of the first
- * copy, it looks at how long the thread has held the instance and ends the capture beyond the limit.
+ * How long an instance stands for us is bounded by one timer: armed when a checkpoint is granted
+ * and when the guest stops at the end of the first copy, it looks at how long the thread has held
+ * the instance and ends the capture beyond the limit.
  */
 #include "replica/capture.h"
 
@@ -23,6 +25,7 @@
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "replica/colo_control.h"
+#include "replica/colo_release.h"
 #include "replica/colo_secondary.h"
 #include "replica/first_copy.h"
 #include "replica/guardian.h"
@@ -36,8 +39,10 @@
 #include <unistd.h>
 
 #define PROGRESS_MS 250
-#define FREEZE_MARGIN_MS 500	      /* what the guardian gives us beyond the pause limit to notice ourselves */
-#define SOCKET_BYTES ((size_t)4 << 20) /* QEMU can be so far ahead of our thread; a usual checkpoint fits */
+/* What the guardian gives us beyond the pause limit to notice ourselves. */
+#define FREEZE_MARGIN_MS 500
+/* QEMU can be so far ahead of our thread. 208 KiB to 4 MiB were tried and make no difference. */
+#define SOCKET_BYTES ((size_t)1 << 20)
 
 enum state { OPENING, COPYING, PROTECTED, RELEASING, RELEASED, RESTORING, STATE_COUNT };
 
@@ -45,7 +50,8 @@ static const char *const state_names[] = {
 	[OPENING] = "opening",	   [COPYING] = "copying",   [PROTECTED] = "protected",
 	[RELEASING] = "releasing", [RELEASED] = "released", [RESTORING] = "restoring",
 };
-static_assert(sizeof(state_names) / sizeof(state_names[0]) == STATE_COUNT, "a name for every state");
+static_assert(sizeof(state_names) / sizeof(state_names[0]) == STATE_COUNT,
+	      "a name for every state");
 
 struct capture {
 	uv_loop_t *loop;
@@ -58,20 +64,21 @@ struct capture {
 
 	enum state state;
 	struct colo_control *control;
+	struct colo_release *release;
 	struct colo_secondary *secondary;
-	unsigned slot;	/* the guardian's */
+	unsigned slot; /* the guardian's */
 	bool guarded;
-	int qemu_fd;	/* QEMU's end, until it has it; -1 */
+	int qemu_fd; /* QEMU's end, until it has it; -1 */
 	uv_timer_t progress, pause;
 	unsigned handles; /* open timers */
 
 	struct first_copy first_copy;
 	bool querying;
-	bool entered;		    /* migration status "colo" */
-	unsigned stops;		    /* since then */
-	bool stopped_early;	    /* an event STOP while copying */
-	bool paused;		    /* by an operator */
-	bool ready, wanted;	    /* QEMU has asked for a checkpoint; the owner has */
+	bool entered;	    /* migration status "colo" */
+	unsigned stops;	    /* since then */
+	bool stopped_early; /* an event STOP while copying */
+	bool paused;	    /* by an operator */
+	bool ready, wanted; /* QEMU has asked for a checkpoint; the owner has */
 	uint64_t opened_ns;
 
 	struct err err; /* why it was lost; RC_OK: capture_close() */
@@ -109,19 +116,22 @@ static void on_pause_timer(uv_timer_t *timer)
 	uint64_t held_ns = colo_secondary_held_ns(capture->secondary);
 
 	if (held_ns >= limit_ns) {
-		(void)err_set(&capture->err, RC_TIMEOUT, "the instance stood for %.0f ms, longer than %u: staging is full",
+		(void)err_set(&capture->err, RC_TIMEOUT,
+			      "the instance stood for %.0f ms, longer than %u: staging is full",
 			      clock_ms(held_ns), capture->options.pause_limit_ms);
 		lose(capture);
 		return;
 	}
 	if (held_ns > 0 || (capture->wanted && !capture->paused) || capture->state == COPYING)
-		(void)uv_timer_start(timer, on_pause_timer, (limit_ns - held_ns) / CLOCK_NS_PER_MS + 1, 0);
+		(void)uv_timer_start(timer, on_pause_timer,
+				     (limit_ns - held_ns) / CLOCK_NS_PER_MS + 1, 0);
 }
 
 static void watch_pause(struct capture *capture)
 {
 	if (!uv_is_active((const uv_handle_t *)&capture->pause))
-		(void)uv_timer_start(&capture->pause, on_pause_timer, capture->options.pause_limit_ms + 1, 0);
+		(void)uv_timer_start(&capture->pause, on_pause_timer,
+				     capture->options.pause_limit_ms + 1, 0);
 }
 
 static void judge_first_copy(struct capture *capture, const struct colo_control_progress *progress)
@@ -137,15 +147,17 @@ static void judge_first_copy(struct capture *capture, const struct colo_control_
 	case FIRST_COPY_ON:
 		break;
 	case FIRST_COPY_RAISED:
-		log_info(capture->part, "the first copy does not come to its end (pass %u, %u MiB left): its downtime limit is %u ms now",
+		log_info(capture->part,
+			 "first copy: pass %u, %u MiB left; the downtime limit is %u ms now",
 			 (unsigned)progress->passes, (unsigned)(progress->remaining >> 20),
 			 (unsigned)capture->first_copy.downtime_ms);
 		colo_control_set_downtime(capture->control, capture->first_copy.downtime_ms);
 		break;
 	case FIRST_COPY_HOPELESS:
-		(void)err_set(&capture->err, RC_LIMIT,
-			      "the instance changes its memory faster than it can be copied (%u MiB left after %u passes)",
-			      (unsigned)(progress->remaining >> 20), (unsigned)progress->passes);
+		(void)err_set(
+			&capture->err, RC_LIMIT,
+			"memory changes faster than it is copied: %u MiB left after %u passes",
+			(unsigned)(progress->remaining >> 20), (unsigned)progress->passes);
 		lose(capture);
 	}
 }
@@ -159,7 +171,8 @@ static void on_progress(void *owner, const struct colo_control_progress *progres
 	if (capture->state != COPYING || capture->entered || progress == NULL)
 		return;
 	if (capture->stopped_early && strcmp(progress->status, "active") == 0) {
-		(void)err_set(&capture->err, RC_STATE, "the instance was stopped by hand during the first copy");
+		(void)err_set(&capture->err, RC_STATE,
+			      "the instance was stopped by hand during the first copy");
 		lose(capture);
 		return;
 	}
@@ -260,7 +273,9 @@ static void on_migration_status(struct capture *capture, const char *status)
 		(void)uv_timer_stop(&capture->progress);
 		colo_secondary_entered(capture->secondary);
 	} else if (strcmp(status, "cancelling") == 0 || strcmp(status, "cancelled") == 0) {
-		(void)err_set(&capture->err, RC_CLOSED, "somebody else has cancelled the migration that protects the instance");
+		(void)err_set(
+			&capture->err, RC_CLOSED,
+			"somebody else has cancelled the migration that protects the instance");
 		lose(capture);
 	}
 	/* "failed" shows in the stream's end. */
@@ -282,7 +297,8 @@ static void on_stop(struct capture *capture)
 		return;
 	capture->stops--;
 	capture->paused = true;
-	log_info(capture->part, "the instance was stopped by hand: no checkpoints until it goes on");
+	log_info(capture->part,
+		 "the instance was stopped by hand: no checkpoints until it goes on");
 }
 
 static void on_resume(struct capture *capture)
@@ -302,7 +318,7 @@ void capture_event(struct capture *capture, const char *name, const cJSON *data,
 
 	(void)time_us;
 	if (strcmp(name, "COLO_EXIT") == 0)
-		colo_control_colo_exit(capture->control);
+		colo_release_ready(capture->release);
 	if (!alive(capture))
 		return;
 	if (strcmp(name, "MIGRATION") == 0 && status != NULL)
@@ -345,11 +361,18 @@ static void on_control_closed(void *owner)
 	uv_close((uv_handle_t *)&capture->pause, on_timer_closed);
 }
 
-static void on_secondary_closed(void *owner)
+static void on_release_closed(void *owner)
 {
 	struct capture *capture = owner;
 
 	colo_control_close(capture->control, on_control_closed);
+}
+
+static void on_secondary_closed(void *owner)
+{
+	struct capture *capture = owner;
+
+	colo_release_close(capture->release, on_release_closed);
 }
 
 static void on_restored(void *owner, const struct err *err)
@@ -371,13 +394,18 @@ static void restore(struct capture *capture)
 static void on_released(void *owner, const struct err *err, const char *why)
 {
 	struct capture *capture = owner;
-	size_t used = strlen(capture->err.text);
+	size_t used;
 
-	if (err != NULL && err->code == RC_TIMEOUT)
+	if (err != NULL && (err->code == RC_TIMEOUT || err->code == RC_REFUSED)) {
 		log_error(capture->part, "%s", err->text);
+		capture->err = *err;
+	}
+	used = strlen(capture->err.text);
+	if (err == NULL && capture->paused)
+		colo_control_stop(capture->control);
 	if (why != NULL && capture->err.code == RC_CLOSED)
-		(void)snprintf(capture->err.text + used, sizeof(capture->err.text) - used, ": %s", why);
-	colo_secondary_stop(capture->secondary);
+		(void)snprintf(capture->err.text + used, sizeof(capture->err.text) - used, ": %s",
+			       why);
 	if (capture->guarded)
 		guardian_unwatch(capture->guardian, capture->slot);
 	capture->guarded = false;
@@ -391,11 +419,16 @@ static void on_released(void *owner, const struct err *err, const char *why)
 		capture->ops->on_lost(capture->owner, &capture->err);
 }
 
-static void on_cut(void *owner)
+static void on_halted(void *owner)
 {
 	struct capture *capture = owner;
 
-	colo_secondary_cut(capture->secondary);
+	if (colo_secondary_granted(capture->secondary) > 0)
+		colo_release_ready(capture->release);
+	if (colo_control_migrating(capture->control))
+		colo_release_begin(capture->release, on_released);
+	else
+		on_released(capture, NULL, NULL);
 }
 
 static void release(struct capture *capture)
@@ -403,10 +436,8 @@ static void release(struct capture *capture)
 	set_state(capture, RELEASING);
 	(void)uv_timer_stop(&capture->progress);
 	(void)uv_timer_stop(&capture->pause);
-	colo_secondary_mute(capture->secondary);
-	if (colo_secondary_held_ns(capture->secondary) > 0)
-		colo_secondary_cut(capture->secondary);
-	colo_control_release(capture->control, colo_secondary_granted(capture->secondary) > 0, on_cut, on_released);
+	colo_secondary_stop(capture->secondary);
+	colo_control_halt(capture->control, on_halted);
 }
 
 void capture_close(struct capture *capture, void (*on_closed)(void *owner))
@@ -445,7 +476,10 @@ static int make_stream(int fds[2], struct err *err)
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
 		return err_system(err, errno, "socketpair");
-	/* The writer's buffer is what counts. Without the privilege the kernel's limit is what we get; it works with any. */
+	/*
+	 * The writer's buffer is what counts. Without the privilege the kernel's limit is what we
+	 * get; it works with any.
+	 */
 	if (setsockopt(fds[1], SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) != 0)
 		(void)setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 	return RC_OK;
@@ -462,12 +496,14 @@ static int start_secondary(struct capture *capture, struct qmp *qmp, int fd, str
 
 	if (capture->guardian != NULL) {
 		rc = guardian_watch(capture->guardian, capture->options.name, qmp_fd(qmp), fd,
-				    capture->options.pause_limit_ms + FREEZE_MARGIN_MS, &capture->slot, err);
+				    capture->options.pause_limit_ms + FREEZE_MARGIN_MS,
+				    &capture->slot, err);
 		if (rc != RC_OK)
 			return rc;
 		capture->guarded = true;
 	}
-	rc = colo_secondary_start(&capture->secondary, capture->loop, capture->pool, &options, &secondary_ops, capture, err);
+	rc = colo_secondary_start(&capture->secondary, capture->loop, capture->pool, &options,
+				  &secondary_ops, capture, err);
 	if (rc != RC_OK && capture->guarded)
 		guardian_unwatch(capture->guardian, capture->slot);
 	return rc;
@@ -480,23 +516,26 @@ static int start(struct capture *capture, struct qmp *qmp, struct err *err)
 	if (rc != RC_OK)
 		return rc;
 	rc = colo_control_create(&capture->control, capture->loop, qmp, capture, err);
-	if (rc == RC_OK) {
+	if (rc == RC_OK)
+		rc = colo_release_create(&capture->release, capture->loop, qmp, capture, err);
+	if (rc == RC_OK)
 		rc = start_secondary(capture, qmp, fds[0], err);
-		if (rc != RC_OK)
-			colo_control_close(capture->control, NULL);
+	if (rc == RC_OK) {
+		capture->qemu_fd = fds[1];
+		return RC_OK;
 	}
-	if (rc != RC_OK) {
-		(void)close(fds[0]);
-		(void)close(fds[1]);
-		return rc;
-	}
-	capture->qemu_fd = fds[1];
-	return RC_OK;
+	if (capture->release != NULL)
+		colo_release_close(capture->release, NULL);
+	if (capture->control != NULL)
+		colo_control_close(capture->control, NULL);
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+	return rc;
 }
 
 int capture_open(struct capture **out, uv_loop_t *loop, struct qmp *qmp, struct guardian *guardian,
-		 struct chunk_pool *pool, const struct capture_options *options, const struct capture_ops *ops,
-		 void *owner, struct err *err)
+		 struct chunk_pool *pool, const struct capture_options *options,
+		 const struct capture_ops *ops, void *owner, struct err *err)
 {
 	struct capture *capture = mem_zalloc(1, sizeof(*capture));
 	struct colo_settings settings = { .copy_bytes_s = options->first_copy_bytes_s };
@@ -523,7 +562,9 @@ int capture_open(struct capture **out, uv_loop_t *loop, struct qmp *qmp, struct 
 	capture->progress.data = capture->pause.data = capture;
 	capture->handles = 2;
 	ready = colo_secondary_reserve(pool) * CHUNK_BYTES;
-	ready -= ready > SOCKET_BYTES ? SOCKET_BYTES : ready; /* what QEMU has already sent comes before the rest */
+	ready -= ready > SOCKET_BYTES ?
+			 SOCKET_BYTES :
+			 ready; /* what QEMU has already sent comes before the rest */
 	first_copy_init(&capture->first_copy, ready, options->pause_limit_ms);
 	settings.downtime_ms = capture->first_copy.downtime_ms;
 	colo_control_begin(capture->control, capture->qemu_fd, &settings, on_begun);

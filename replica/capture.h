@@ -1,9 +1,12 @@
 /*
- * Capture: what changed in an instance, epoch by epoch. The instance is a virtual machine; other kinds of instance can offer the same.
+ * Capture: what changed in an instance, epoch by epoch. The instance is a virtual machine; other
+ * kinds of instance can offer the same.
  *
- * Life: capture_open() → on_layout → chunks of epoch 1 (the first full copy and, at its end, the first checkpoint) → on_epoch →
- * guest runs → on_ready (the instance is ready for the next checkpoint, for as long as we like) → capture_checkpoint() → chunks → on_epoch → ...
- * Callbacks run on the loop's thread, in this order. A chunk belongs to the callee, who returns it to the pool.
+ * Life: capture_open() -> on_layout -> chunks of the first epoch (the full copy and, at its end,
+ * the first checkpoint) -> on_epoch -> the guest runs -> on_ready (the instance is ready for the
+ * next checkpoint, for as long as we like) -> capture_checkpoint() -> chunks -> on_epoch -> ...
+ * Callbacks run on the loop's thread, in this order. A chunk belongs to the callee, who returns it
+ * to the pool.
  */
 #ifndef REPLICA_CAPTURE_H
 #define REPLICA_CAPTURE_H
@@ -23,9 +26,9 @@ struct qmp;
 
 struct capture_epoch {
 	uint64_t epoch;
-	uint64_t pages;		    /* captured for it, device state included */
-	uint32_t device_state_len;  /* bytes; its pages were in the chunks */
-	uint64_t pause_ns;	    /* how long we held the instance: reply sent until it was let go (0 for what did not pause) */
+	uint64_t pages;		   /* captured for it, device state included */
+	uint32_t device_state_len; /* bytes; its pages were in the chunks */
+	uint64_t pause_ns;	   /* we held the instance: reply sent until it was let go */
 };
 
 struct capture_ops {
@@ -36,35 +39,45 @@ struct capture_ops {
 	void (*on_epoch)(void *owner, const struct capture_epoch *epoch);
 	/* Not called if capture_checkpoint() was called before. */
 	void (*on_ready)(void *owner);
-	/* The end of this capture for any reason but capture_close(): the instance has been told to go on without us. Call capture_close(). */
+	/*
+	 * The end of this capture for any reason but capture_close(): the instance has been told to
+	 * go on without us. Call capture_close().
+	 */
 	void (*on_lost)(void *owner, const struct err *err);
 };
 
 struct capture_options {
-	const char *name;	     /* of the instance, for the log */
-	uint64_t first_epoch;	     /* number of the epoch of the full copy */
-	uint32_t pause_limit_ms;     /* a checkpoint that holds the instance longer is given up: the instance comes first */
+	const char *name;     /* of the instance, for the log */
+	uint64_t first_epoch; /* number of the epoch of the full copy */
+	/* A checkpoint that holds the instance longer is given up: the instance comes first. */
+	uint32_t pause_limit_ms;
 	uint64_t first_copy_bytes_s; /* bandwidth limit of the first copy, 0: none */
 };
 
 /*
- * Starts protecting the instance behind `qmp` (connected, checked by precheck.h). `pool`, `qmp` and `guardian` stay the caller's and outlive the
- * capture; guardian may be NULL. Nothing of the instance was touched if this fails.
+ * Starts protecting the instance behind `qmp` (connected, checked by precheck.h). `pool`, `qmp` and
+ * `guardian` stay the caller's and outlive the capture; guardian may be NULL. Nothing of the
+ * instance was touched if this fails.
  */
-int capture_open(struct capture **capture, uv_loop_t *loop, struct qmp *qmp, struct guardian *guardian,
-		 struct chunk_pool *pool, const struct capture_options *options, const struct capture_ops *ops,
-		 void *owner, struct err *err);
+int capture_open(struct capture **capture, uv_loop_t *loop, struct qmp *qmp,
+		 struct guardian *guardian, struct chunk_pool *pool,
+		 const struct capture_options *options, const struct capture_ops *ops, void *owner,
+		 struct err *err);
 
 /*
- * Every event of `qmp`, as its on_event had it. Without these the capture does not get beyond the first copy. An operator's stop and cont are
- * seen here: while the instance is stopped by hand no checkpoint is taken (QEMU would set it running afterwards), and a first copy is given up.
+ * Every event of `qmp`, as its on_event had it. Without these the capture does not get beyond the
+ * first copy. An operator's stop and cont are seen here: while the instance is stopped by hand no
+ * checkpoint is taken (QEMU would set it running afterwards), and a first copy is given up.
  */
 void capture_event(struct capture *capture, const char *name, const cJSON *data, uint64_t time_us);
 
 /* Takes the checkpoint now if the instance is ready, else as soon as it is. */
 void capture_checkpoint(struct capture *capture);
 
-/* Lets the instance go (it runs on, unprotected) and frees the capture after `on_closed`; idempotent. Chunks still out stay valid. */
+/*
+ * Lets the instance go (it runs on, unprotected) and frees the capture after `on_closed`;
+ * idempotent. Chunks still out stay valid.
+ */
 void capture_close(struct capture *capture, void (*on_closed)(void *owner));
 
 #endif

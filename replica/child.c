@@ -1,9 +1,11 @@
 /*
- * The end of a process is known when it was reaped and its standard error was read to the end, so that its last words are complete. A helper of
- * its own that keeps standard error open delays that by WORDS_MS at most.
+ * The end of a process is known when it was reaped and its standard error was read to the end, so
+ * that its last words are complete. A helper of its own that keeps standard error open delays that
+ * by WORDS_MS at most.
  *
- * A session of its own: what ends us (a terminal's Ctrl-C, a supervisor's kill of our group) does not end an instance that runs in it. It is not
- * tied to our life either: PR_SET_PDEATHSIG would kill a running instance with us.
+ * A session of its own: what ends us (a terminal's Ctrl-C, a supervisor's kill of our group) does
+ * not end an instance that runs in it. It is not tied to our life either: PR_SET_PDEATHSIG would
+ * kill a running instance with us.
  */
 #include "replica/child.h"
 

@@ -1,6 +1,6 @@
 /*
- * A long-lived child process (a QEMU): started in a session of its own, its standard error read into the debug log, its last words
- * kept, ended in an orderly way or left running.
+ * A long-lived child process (a QEMU): started in a session of its own, its standard error read
+ * into the debug log, its last words kept, ended in an orderly way or left running.
  */
 #ifndef REPLICA_CHILD_H
 #define REPLICA_CHILD_H
@@ -14,21 +14,27 @@
 
 struct child;
 
-#define CHILD_WORDS_MAX 380 /* of its last words, so that they fit into an error text with something in front */
+#define CHILD_WORDS_MAX \
+	380 /* of its last words, so that they fit into an error text with something in front */
 
 /*
- * Starts args[0] with `args` (NULL-terminated) in directory `cwd`; standard input and output are /dev/null. `part` names it in the log. on_end is called
- * once, from the loop, when the process has ended and its last words were read: RC_CLOSED with how it ended and what it said.
+ * Starts args[0] with `args` (NULL-terminated) in directory `cwd`; standard input and output are
+ * /dev/null. `part` names it in the log. on_end is called once, from the loop, when the process has
+ * ended and its last words were read: RC_CLOSED with how it ended and what it said.
  */
-int child_start(struct child **child, uv_loop_t *loop, const char *part, char **args, const char *cwd,
-		void (*on_end)(void *owner, const struct err *how), void *owner, struct err *err);
+int child_start(struct child **child, uv_loop_t *loop, const char *part, char **args,
+		const char *cwd, void (*on_end)(void *owner, const struct err *how), void *owner,
+		struct err *err);
 
 pid_t child_pid(const struct child *child); /* 0: it has ended */
 
 /* What it said last, as last_words_text(). */
 void child_words(const struct child *child, char *text, size_t size);
 
-/* No on_end from now on. Ends it (SIGTERM, then SIGKILL) unless `leave`; after that frees, then calls on_closed (may be NULL). Idempotent. */
+/*
+ * No on_end from now on. Ends it (SIGTERM, then SIGKILL) unless `leave`; after that frees, then
+ * calls on_closed (may be NULL). Idempotent.
+ */
 void child_close(struct child *child, bool leave, void (*on_closed)(void *owner));
 
 #endif

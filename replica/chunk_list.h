@@ -1,5 +1,6 @@
 /*
- * A list of chunks in order: added at the end, taken from the front. Of one thread, or under its owner's lock.
+ * A list of chunks in order: added at the end, taken from the front. Of one thread, or under its
+ * owner's lock.
  */
 #ifndef REPLICA_CHUNK_LIST_H
 #define REPLICA_CHUNK_LIST_H

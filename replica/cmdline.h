@@ -1,20 +1,27 @@
 /*
- * The standby's QEMU arguments, derived from those of the protected QEMU. Pure but for cmdline_of_pid().
+ * The standby's QEMU arguments, derived from those of the protected QEMU. Pure but for
+ * cmdline_of_pid().
  *
- * The rules (the table in cmdline_rules.c is their only copy; options that no table names stay as written, in their order, and
- * the standby's QEMU judges them at reservation):
+ * The rules (the table in cmdline_rules.c is their only copy; options that no table names stay as
+ * written, in their order, and the standby's QEMU judges them at reservation):
  *
- *   replaced   -machine/-M: the exact versioned type, other properties kept. -accel, -enable-kvm: the standby's accelerator.
- *              Every memory backend, and default memory: a shared file of the image, with the block's name. -L: the standby's firmware.
- *   dropped    what concerns this one process: -qmp -monitor -mon and the chardevs only they used, -pidfile -daemonize -S
- *              -incoming -loadvm -D -d -trace -gdb -sandbox -runas -chroot -run-with -msg -mem-path -mem-prealloc -plugin ...;
- *              -no-shutdown, because nobody would notice a replica whose guest has switched itself off;
- *              displays (-display -vnc -spice -nographic ...): a replica has none; secrets and TLS objects that nothing else names.
- *   redirected files, terminals and pipes of -serial -parallel -debugcon -chardev: to console-N.log, parallel-N.log, debugcon-N.log or ID.log;
- *              listening unix sockets: same base name; both in the replica's own directory, which is QEMU's working directory, so that
- *              nothing of the primary's is written over where both sites see one file system. Sound goes nowhere (-audiodev none).
- *   refused    what cannot travel: file descriptors (-add-fd, fd=, fds=, vhostfd=, /dev/fdset/N), SGX memory. The error names the
- *              argument and the remedy: the operator's own list (cmdline_override()).
+ *   replaced    -machine/-M: the exact versioned type, other properties kept. -accel, -enable-kvm:
+ *               the standby's accelerator. Every memory backend, and default memory: a shared file
+ *               of the image, with the block's name. -L: the standby's firmware.
+ *   dropped     what concerns this one process: -qmp -monitor -mon and the chardevs only they used,
+ *               -pidfile -daemonize -S -incoming -loadvm -D -d -trace -gdb -sandbox -runas -chroot
+ *               -run-with -msg -mem-path -mem-prealloc -plugin ...; -no-shutdown, because nobody
+ *               would notice a replica whose guest has switched itself off; displays (-display -vnc
+ *               -spice -nographic ...): a replica has none; secrets and TLS objects that nothing
+ *               else names.
+ *   redirected  files, terminals and pipes of -serial -parallel -debugcon -chardev: to
+ *               console-N.log, parallel-N.log, debugcon-N.log or ID.log; listening unix sockets,
+ *               and those of network back ends: same base name. All in the replica's own directory,
+ *               which is QEMU's working directory, so that nothing of the primary's is written over
+ *               where both sites see one file system. Sound goes nowhere (-audiodev none).
+ *   refused     what cannot travel: file descriptors (-add-fd, fd=, fds=, vhostfd=, /dev/fdset/N),
+ *               SGX memory. The error names the argument and the remedy: the operator's own list
+ *               (cmdline_override()).
  */
 #ifndef REPLICA_CMDLINE_H
 #define REPLICA_CMDLINE_H
@@ -30,8 +37,8 @@
 #define CMDLINE_ARGS_MAX 1024
 #define CMDLINE_BYTES_MAX ((size_t)256 << 10) /* libvirt's longest seen: 12 KiB */
 #define CMDLINE_BACKENDS_MAX 16		      /* NUMA nodes and memory modules */
-#define CMDLINE_QMP_NAME "replica.qmp"	      /* the standby's own socket in the replica's directory */
-#define CMDLINE_NOTES_MAX 16		      /* remarks beyond these say nothing new */
+#define CMDLINE_QMP_NAME "replica.qmp" /* the standby's own socket in the replica's directory */
+#define CMDLINE_NOTES_MAX 16	       /* remarks beyond these say nothing new */
 
 struct cmdline {
 	char **args; /* NULL-terminated; NULL when empty */
@@ -50,31 +57,37 @@ int cmdline_parse(struct cmdline *cmdline, const uint8_t *bytes, size_t len, str
 /* A process's own, from /proc. */
 int cmdline_of_pid(struct cmdline *cmdline, pid_t pid, struct err *err);
 
-/* A RAM block's name that a memory backend can have: an id as QEMU takes it, or "/objects/" and one. */
+/*
+ * A RAM block's name that a memory backend can have: an id as QEMU takes it, or "/objects/" and
+ * one.
+ */
 bool cmdline_is_backend_name(const char *name);
 
 /*
- * What the primary sends with its reservation: arguments made independent of its process, and the memory backends that the standby
- * has to provide (name of the RAM block, bytes).
+ * What the primary sends with its reservation: arguments made independent of its process, and the
+ * memory backends that the standby has to provide (name of the RAM block, bytes).
  */
 struct cmdline_spec {
-	struct cmdline args; /* without program, memory backends, QMP, accelerator, -incoming */
+	struct cmdline args; /* without program, memory backends, accelerator, -incoming */
 	struct image_shared backends[CMDLINE_BACKENDS_MAX];
 	size_t nbackends;
-	char accel[8];	      /* what the instance runs under: "kvm", "tcg"; empty: unknown */
-	struct cmdline notes; /* sentences for the operator's log: what the replica will not have. Stay at the primary */
+	char accel[8]; /* what the instance runs under: "kvm", "tcg"; empty: unknown */
+	/* Sentences for the operator: what the replica will not have. They stay at the primary. */
+	struct cmdline notes;
 };
 
 /*
- * `source`: the protected QEMU's vector. `machine` ("pc-i440fx-10.0") and `default_ram_id` ("pc.ram") as QMP tells them, `memory_bytes`: the
- * size of the default memory. cmdline_spec_free() also after a failure.
+ * `source`: the protected QEMU's vector. `machine` ("pc-i440fx-10.0") and `default_ram_id`
+ * ("pc.ram") as QMP tells them, `memory_bytes`: the size of the default memory. cmdline_spec_free()
+ * also after a failure.
  */
 int cmdline_derive(struct cmdline_spec *spec, const struct cmdline *source, const char *machine,
 		   const char *default_ram_id, uint64_t memory_bytes, struct err *err);
 
 /*
- * The same with the operator's own list (NULL-terminated, without program) in place of what would be derived: taken as it is, but machine type and
- * memory as above. What only the standby can set (-incoming, -accel, -S, -daemonize ...) is refused.
+ * The same with the operator's own list (NULL-terminated, without program) in place of what would
+ * be derived: taken as it is, but machine type and memory as above. What only the standby can set
+ * (-incoming, -accel, -S, -daemonize ...) is refused.
  */
 int cmdline_override(struct cmdline_spec *spec, char *const *args, const char *machine,
 		     const char *default_ram_id, uint64_t memory_bytes, struct err *err);
@@ -85,8 +98,8 @@ int cmdline_check(const struct cmdline_spec *spec, struct err *err);
 void cmdline_spec_free(struct cmdline_spec *spec);
 
 /*
- * The full vector the standby starts: program, spec, backends at their paths, accelerator ("kvm", "tcg"), firmware directory (may be
- * NULL), QMP socket. Refuses what cmdline_check() refuses.
+ * The full vector the standby starts: program, spec, backends at their paths, accelerator ("kvm",
+ * "tcg"), firmware directory (may be NULL), QMP socket. Refuses what cmdline_check() refuses.
  */
 int cmdline_standby(struct cmdline *out, const struct cmdline_spec *spec, const char *program,
 		    const char *accel, const char *firmware, const char *qmp_path, struct err *err);

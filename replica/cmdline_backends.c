@@ -1,9 +1,12 @@
 /*
- * What a guest's ports are connected to outside of QEMU: terminals, files, sockets, network back ends, sound.
+ * What a guest's ports are connected to outside of QEMU: terminals, files, sockets, network back
+ * ends, sound.
  *
- * The guest keeps every port it had. Output that went to a file or a terminal of the primary goes to a log in the replica's own directory;
- * a socket that the primary's QEMU listens on is listened on there too, without waiting for somebody to connect. Names are relative (the
- * directory is QEMU's working directory), free of anything but letters, digits, dots, dashes and underscores, and given out once.
+ * The guest keeps every port it had. Output that went to a file or a terminal of the primary goes
+ * to a log in the replica's own directory; a socket that the primary's QEMU listens on is listened
+ * on there too, without waiting for somebody to connect. Names are relative (the directory is
+ * QEMU's working directory), free of anything but letters, digits, dots, dashes and underscores,
+ * and given out once.
  */
 #include "replica/cmdline_derive.h"
 
@@ -13,8 +16,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NAME_MAX_LEN 64	  /* of a file of ours: a unix socket's whole path has 107 bytes */
-#define NAME_TRIES 99	  /* "qga.sock", "qga.sock-2" ...: more ports of one name than QEMU has ports */
+#define NAME_MAX_LEN 64 /* of a file of ours: a unix socket's whole path has 107 bytes */
+#define NAME_TRIES 99 /* "qga.sock", "qga.sock-2" ...: more ports of one name than QEMU has ports */
 #define TEXT_MAX_LEN 4096 /* of a rewritten legacy device string: a path and some flags */
 
 /* Names ---------------------------------------------------------------------------------------- */
@@ -80,8 +83,8 @@ static bool starts_with(const char *text, const char *prefix)
 
 static bool is_terminal_or_file(const char *value)
 {
-	static const char *const prefixes[] = { "vc", "stdio", "pty",  "file:", "pipe:",
-						"con:", "COM", "/dev/" };
+	static const char *const prefixes[] = { "vc",	 "stdio", "pty", "file:",
+						"pipe:", "con:",  "COM", "/dev/" };
 
 	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
 		if (starts_with(value, prefixes[i]))
@@ -234,8 +237,9 @@ static int keep_chardev(struct cmdline_derivation *d, const struct cmdline_token
 int cmdline_apply_chardev(struct cmdline_derivation *d, const struct cmdline_token *token,
 			  struct err *err)
 {
-	static const char *const logged[] = { "file", "stdio", "pty",	   "pipe",    "console", "vc",
-					      "tty",  "serial", "parallel", "parport", NULL };
+	static const char *const logged[] = { "file",	  "stdio",   "pty", "pipe",
+					      "console",  "vc",	     "tty", "serial",
+					      "parallel", "parport", NULL };
 	static const char *const gone[] = { "spicevmc", "spiceport", "qemu-vdagent", "dbus", NULL };
 	struct optstring options;
 	const char *backend, *id;
@@ -261,7 +265,10 @@ int cmdline_apply_chardev(struct cmdline_derivation *d, const struct cmdline_tok
 
 /* Network and sound ---------------------------------------------------------------------------- */
 
-/* Unix sockets of `-netdev dgram` and `stream` move to the replica's directory, both ends: the guest's port there is the standby's own. */
+/*
+ * Unix sockets of `-netdev dgram` and `stream` move to the replica's directory, both ends: the
+ * guest's port there is the standby's own.
+ */
 static int redirect_sockets(struct cmdline_derivation *d, struct optstring *options,
 			    struct err *err)
 {

@@ -1,6 +1,7 @@
 /*
- * Deriving: the command line is split into options, each option finds its rule (cmdline_rules.c), the rules' `collect` halves run, then
- * -machine is written, then each option's `apply` half, then what every replica gets. The order of the options is kept.
+ * Deriving: the command line is split into options, each option finds its rule (cmdline_rules.c),
+ * the rules' `collect` halves run, then -machine is written, then each option's `apply` half, then
+ * what every replica gets. The order of the options is kept.
  */
 #include "replica/cmdline_derive.h"
 
@@ -178,7 +179,8 @@ int cmdline_no_descriptors(const struct cmdline_token *token, const struct optst
 
 		for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++) {
 			if (strcmp(key, keys[k]) == 0) {
-				(void)snprintf(what, sizeof(what), "%s=, a file descriptor,", keys[k]);
+				(void)snprintf(what, sizeof(what), "%s=, a file descriptor,",
+					       keys[k]);
 				return cmdline_cannot_travel(token, options, what, err);
 			}
 		}
@@ -233,7 +235,10 @@ static int derive(struct cmdline_derivation *d, char *const *args, size_t nargs,
 		rc = apply_one(d, &d->tokens[i], err);
 	if (rc == RC_OK && (!d->literal || !d->has_display))
 		rc = cmdline_emit(d, "-display", "none", err);
-	/* The port that QEMU would add by itself, with its output where the operator will look for it. */
+	/*
+	 * The port that QEMU would add by itself, with its output where the operator will look for
+	 * it.
+	 */
 	if (rc == RC_OK && !d->literal && !d->has_serial)
 		rc = cmdline_emit(d, "-serial", "file:console-0.log", err);
 	mem_free(d->tokens);

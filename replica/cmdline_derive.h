@@ -1,8 +1,10 @@
 /*
- * Inside of cmdline.h: one derivation under way, and the rewriting rules that the table in cmdline_rules.c points to.
+ * Inside of cmdline.h: one derivation under way, and the rewriting rules that the table in
+ * cmdline_rules.c points to.
  *
- * Each rule has up to two halves. `collect` runs over the whole command line before anything is written: it gathers what one option says
- * about others (machine properties, memory). `apply` then writes what becomes of the option; without it the option stays as written.
+ * Each rule has up to two halves. `collect` runs over the whole command line before anything is
+ * written: it gathers what one option says about others (machine properties, memory). `apply` then
+ * writes what becomes of the option; without it the option stays as written.
  */
 #ifndef REPLICA_CMDLINE_DERIVE_H
 #define REPLICA_CMDLINE_DERIVE_H
@@ -43,7 +45,7 @@ struct cmdline_rule {
 	const char *name; /* without dashes */
 	bool value;	  /* takes one */
 	bool always;	  /* also in the operator's own list */
-	bool ours;	  /* only the standby may set it: refused from an operator and from a peer */
+	bool ours; /* only the standby may set it: refused from an operator and from a peer */
 	int (*collect)(struct cmdline_derivation *d, const struct cmdline_token *token,
 		       struct err *err);
 	int (*apply)(struct cmdline_derivation *d, const struct cmdline_token *token,
@@ -68,7 +70,10 @@ int cmdline_name(const struct cmdline_token *token, struct err *err);
 /* The token's value as options. */
 int cmdline_options(const struct cmdline_token *token, const char *implied,
 		    struct optstring *options, struct err *err);
-/* "-netdev net0 (argument 17): WHY"; `options` (may be NULL) gives the id. Values are not told: they may be secrets. */
+/*
+ * "-netdev net0 (argument 17): WHY"; `options` (may be NULL) gives the id. Values are not told:
+ * they may be secrets.
+ */
 int cmdline_refuse(const struct cmdline_token *token, const struct optstring *options,
 		   const char *why, struct err *err);
 /* As cmdline_refuse() with the remedy: the operator's own list. */

@@ -1,11 +1,13 @@
 /*
  * Machine type and memory.
  *
- * A RAM block's name, by which the migration stream and the image know it, is the id of its memory backend; "/objects/ID" when the
- * backend's x-use-canonical-path-for-ramblock-id is on, which machine types up to 3.1 default to for files and memfds. The default memory's
- * name is the machine's default_ram_id ("pc.ram") whatever -mem-path said. So a backend of the same id, with that property written out, takes
- * the block over under any machine type. What a backend was made of (anonymous, memfd, huge pages, binding to the primary's NUMA nodes)
- * concerns the primary alone.
+ * A RAM block's name, by which the migration stream and the image know it, is the id of its memory
+ * backend; "/objects/ID" when the backend's x-use-canonical-path-for-ramblock-id is on, which
+ * machine types up to 3.1 default to for files and memfds. The default memory's name is the
+ * machine's default_ram_id ("pc.ram") whatever -mem-path said. So a backend of the same id, with
+ * that property written out, takes the block over under any machine type. What a backend was made
+ * of (anonymous, memfd, huge pages, binding to the primary's NUMA nodes) concerns the primary
+ * alone.
  */
 #include "replica/cmdline_derive.h"
 
@@ -13,6 +15,7 @@
 
 #include <ctype.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +42,8 @@ static int collect_property(struct cmdline_derivation *d, const struct cmdline_t
 		return RC_OK;
 	if (strcmp(item->key, "accel") == 0) {
 		if (d->literal)
-			return cmdline_refuse(token, NULL, "accel= is the standby's own to set", err);
+			return cmdline_refuse(token, NULL, "accel= is the standby's own to set",
+					      err);
 		return RC_OK;
 	}
 	if (strcmp(item->key, "memory-backend") == 0 && item->value != NULL) {
@@ -118,11 +122,13 @@ static bool parse_size(const char *text, uint64_t *bytes)
 static unsigned major_version(const char *machine)
 {
 	const char *dash = strrchr(machine, '-');
-	unsigned major = 0, minor = 0;
+	unsigned long major;
+	char *end;
 
-	if (dash == NULL || sscanf(dash, "-%3u.%3u", &major, &minor) != 2)
+	if (dash == NULL || !isdigit((unsigned char)dash[1]))
 		return 0;
-	return major;
+	major = strtoul(dash + 1, &end, 10);
+	return *end == '.' && major < UINT_MAX ? (unsigned)major : 0;
 }
 
 static bool is_canonical(const struct cmdline_derivation *d, const struct optstring *object)
@@ -159,8 +165,8 @@ bool cmdline_is_backend_name(const char *name)
 	return *name == '\0';
 }
 
-static int add_backend(struct cmdline_derivation *d, const char *id, bool canonical,
-		       uint64_t bytes, struct err *err)
+static int add_backend(struct cmdline_derivation *d, const char *id, bool canonical, uint64_t bytes,
+		       struct err *err)
 {
 	struct cmdline_spec *spec = d->spec;
 	struct image_shared *backend = &spec->backends[spec->nbackends];
@@ -205,9 +211,9 @@ static int collect_memory(struct cmdline_derivation *d, const struct cmdline_tok
 	if (!is_mapped(d, token, id))
 		return RC_OK;
 	if (!parse_size(optstring_get(object, "size"), &bytes))
-		return cmdline_refuse(token, object,
-				      "its size is not a whole number of pages, or none we can read",
-				      err);
+		return cmdline_refuse(
+			token, object,
+			"its size is not a whole number of pages, or none we can read", err);
 	return add_backend(d, id, is_canonical(d, object), bytes, err);
 }
 
@@ -229,8 +235,10 @@ int cmdline_collect_object(struct cmdline_derivation *d, const struct cmdline_to
 static int add_default_memory(struct cmdline_derivation *d, struct err *err)
 {
 	if (*d->default_ram_id == '\0')
-		return err_set(err, RC_UNSUPPORTED, "machine %.64s has no default memory, and no "
-			       "memory backend is given", d->machine);
+		return err_set(err, RC_UNSUPPORTED,
+			       "machine %.64s has no default memory, and no "
+			       "memory backend is given",
+			       d->machine);
 	if (d->memory_bytes == 0 || d->memory_bytes % LAYOUT_PAGE != 0 ||
 	    d->memory_bytes > LAYOUT_BYTES_MAX)
 		return err_set(err, RC_INVALID, "memory of %" PRIu64 " bytes", d->memory_bytes);
@@ -262,14 +270,16 @@ int cmdline_emit_machine(struct cmdline_derivation *d, struct err *err)
 		rc = err_set(err, RC_UNSUPPORTED,
 			     "-machine names memory-backend=%.64s, which no -object makes",
 			     d->memory_backend);
+	else if (d->spec->nbackends == 0)
+		rc = err_set(err, RC_UNSUPPORTED, "-numa names memory that no -object makes");
 	if (rc == RC_OK && d->memory_backend != NULL) {
 		backend = (struct optstring_item){ key, d->memory_backend };
 		rc = add_property(d, &backend, err);
 	}
-	if (rc == RC_OK && !buf_printf(&text, "%s%.*s", d->machine, (int)d->machine_properties.len,
-				       d->machine_properties.len > 0 ?
-					       (const char *)d->machine_properties.data :
-					       ""))
+	if (rc == RC_OK &&
+	    !buf_printf(&text, "%s%.*s", d->machine, (int)d->machine_properties.len,
+			d->machine_properties.len > 0 ? (const char *)d->machine_properties.data :
+							""))
 		rc = err_nomem(err, "machine properties");
 	if (rc == RC_OK)
 		rc = cmdline_emit(d, "-machine", (const char *)text.data, err);

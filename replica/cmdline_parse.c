@@ -25,7 +25,8 @@ static int add_len(struct cmdline *cmdline, const char *arg, size_t len, struct 
 	if (cmdline->count == CMDLINE_ARGS_MAX)
 		return err_set(err, RC_LIMIT, "more than %d arguments", CMDLINE_ARGS_MAX);
 	if (len >= CMDLINE_BYTES_MAX - cmdline->bytes)
-		return err_set(err, RC_LIMIT, "more than %zu bytes of arguments", CMDLINE_BYTES_MAX);
+		return err_set(err, RC_LIMIT, "more than %zu bytes of arguments",
+			       CMDLINE_BYTES_MAX);
 	if (cmdline->count + 1 >= cmdline->capacity) {
 		grown = mem_realloc(cmdline->args, capacity * sizeof(*grown));
 		if (grown == NULL)
@@ -69,7 +70,10 @@ int cmdline_parse(struct cmdline *cmdline, const uint8_t *bytes, size_t len, str
 	return rc;
 }
 
-/* Everything of a file of /proc, which tells no size; one byte more than the limit tells that it is too long. */
+/*
+ * Everything of a file of /proc, which tells no size; one byte more than the limit tells that it is
+ * too long.
+ */
 static int read_proc(const char *path, uint8_t *bytes, size_t size, size_t *len, struct err *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -1,9 +1,10 @@
 /*
- * The table of rewriting rules, and the short ones among them. What the rules do as a whole is told in cmdline.h.
+ * The table of rewriting rules, and the short ones among them. What the rules do as a whole is told
+ * in cmdline.h.
  *
- * The table also says which options take a value. It names those that take none and those with a rule; of any other, the next argument is
- * the value unless it starts with a dash, which is right for all of QEMU 7.2 to 10.0 (values that may start with a dash belong to options
- * named here).
+ * The table also says which options take a value. It names those that take none and those with a
+ * rule; of any other, the next argument is the value unless it starts with a dash, which is right
+ * for all of QEMU 7.2 to 10.0 (values that may start with a dash belong to options named here).
  */
 #include "replica/cmdline_derive.h"
 
@@ -129,7 +130,10 @@ static int apply_checked(struct cmdline_derivation *d, const struct cmdline_toke
 	return rc;
 }
 
-/* Secrets and TLS objects serve displays, monitors and disks; without one that is left they would only fail over a file of the primary's. */
+/*
+ * Secrets and TLS objects serve displays, monitors and disks; without one that is left they would
+ * only fail over a file of the primary's.
+ */
 static bool is_for_others(const char *kind)
 {
 	return strcmp(kind, "secret") == 0 || strcmp(kind, "secret_keyring") == 0 ||
@@ -165,7 +169,8 @@ static int apply_object(struct cmdline_derivation *d, const struct cmdline_token
 
 static const char no_display[] = "the replica has no display (VNC, SPICE, window)";
 static const char no_audio[] = "the replica's sound goes nowhere";
-static const char reads_file[] = "-readconfig: the standby's QEMU reads a file of that name at its own site";
+static const char reads_file[] =
+	"-readconfig: the standby's QEMU reads a file of that name at its own site";
 
 #define FLAG(text) .name = text
 #define VALUE(text) .name = text, .value = true
@@ -177,7 +182,8 @@ static const struct cmdline_rule rules[] = {
 	/* Machine and memory. */
 	{ VALUE("machine"), .always = true, .collect = cmdline_collect_machine, DROP },
 	{ VALUE("M"), .always = true, .collect = cmdline_collect_machine, DROP },
-	{ VALUE("object"), .always = true, .collect = cmdline_collect_object, .apply = apply_object },
+	{ VALUE("object"), .always = true, .collect = cmdline_collect_object,
+	  .apply = apply_object },
 	{ VALUE("numa"), .always = true, .collect = cmdline_collect_numa, .apply = cmdline_keep },
 	{ VALUE("mem-path"), OURS },
 	{ FLAG("mem-prealloc"), OURS },

@@ -1,41 +1,22 @@
 /*
  * Theory of operation
  *
- * A chain is a table of steps; a step sends one command, its reply runs the step's reader and then the next step. Only one chain runs at a time; a
- * release takes over from a chain under way when that one's open reply arrives.
- *
- * Release:
- *
- *   migration status        what is done, again every POLL_MS until the instance is seen to go on
- *   setup ... device        migrate_cancel
- *   colo                    x-colo-lost-heartbeat
- *   cancelling              nothing
- *   any other               query-status: if the run state is not one of a migration, that was it
- *
- * The stream is left open meanwhile where that is possible: a cancelled migration is over when its status says so, one that failed (because the
- * stream was cut) has still to clean up when its status says so, and a new one that begins then would meet the rest of the old one: hence CLEANUP_MS.
- * It is cut when QEMU does not answer, for it may be writing to it with its big lock taken.
- *
- * x-colo-lost-heartbeat aborts a QEMU (10.0, assertion) whose status is "colo" but whose COLO thread has not made its events yet. It has made them when
- * it asks for a checkpoint, or sends the event COLO_EXIT, which it does soon after the stream is cut. Where neither was seen the command
- * waits for SETTLE_MS.
+ * A chain is a table of steps; a step sends one command, its reply runs the step's reader and then
+ * the next step. Only one chain runs at a time. Halting waits for the reply that is open and drops
+ * the rest of the chain.
  */
 #include "replica/colo_control.h"
 
-#include "appliance/base/clock.h"
 #include "appliance/base/mem.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
-#define FD_NAME "understudy-colo" /* in QEMU's list for this monitor; a second one of the name replaces the first */
-#define POLL_MS 2
-#define CUT_MS 300
-#define CLEANUP_MS 20
-#define SETTLE_MS 200 /* many times what a thread needs to get from one lock to the next */
+/* In QEMU's list for this monitor; a second one of the name replaces the first. */
+#define FD_NAME "understudy-colo"
 
-enum chain { CHAIN_NONE, CHAIN_BEGIN, CHAIN_RELEASE, CHAIN_RESTORE };
+enum chain { CHAIN_NONE, CHAIN_BEGIN, CHAIN_RESTORE };
 
 struct colo_control {
 	struct qmp *qmp;
@@ -44,8 +25,8 @@ struct colo_control {
 	unsigned open; /* commands without a reply */
 	enum chain chain;
 	unsigned step;
-	bool release_next; /* a release waits for the open reply of this chain */
-	struct err err; /* for a deferred answer */
+	void (*halted)(void *owner); /* waits for the reply that is open */
+	struct err err;		     /* for a deferred answer */
 	colo_control_cb done;
 
 	int fd;
@@ -55,33 +36,21 @@ struct colo_control {
 
 	void (*progress_done)(void *owner, const struct colo_control_progress *progress);
 
-	void (*released)(void *owner, const struct err *err, const char *why);
-	void (*cut)(void *owner); /* shuts the stream down; NULL: done */
-	uint64_t release_ns, cut_ns;
-	bool colo_ready; /* x-colo-lost-heartbeat is safe */
-	bool failed;
-	char why[256];
-
 	void (*on_closed)(void *owner);
-	uv_timer_t cut_timer;
-	bool closing;
-	unsigned timers;
+	bool closing, timer_closed;
 };
 
 static void next_step(struct colo_control *control);
-static void start_release(struct colo_control *control);
-static void release_query(struct colo_control *control);
 
-int colo_control_create(struct colo_control **out, uv_loop_t *loop, struct qmp *qmp, void *owner, struct err *err)
+int colo_control_create(struct colo_control **out, uv_loop_t *loop, struct qmp *qmp, void *owner,
+			struct err *err)
 {
 	struct colo_control *control = mem_zalloc(1, sizeof(*control));
 
 	if (control == NULL)
 		return err_nomem(err, "COLO control");
 	(void)uv_timer_init(loop, &control->timer); /* cannot fail */
-	(void)uv_timer_init(loop, &control->cut_timer);
-	control->timer.data = control->cut_timer.data = control;
-	control->timers = 2;
+	control->timer.data = control;
 	control->qmp = qmp;
 	control->owner = owner;
 	*out = control;
@@ -95,7 +64,7 @@ static void free_if_idle(struct colo_control *control)
 	void (*on_closed)(void *owner) = control->on_closed;
 	void *owner = control->owner;
 
-	if (!control->closing || control->timers > 0 || control->open > 0)
+	if (!control->closing || !control->timer_closed || control->open > 0)
 		return;
 	cJSON_Delete(control->capabilities.ours);
 	cJSON_Delete(control->capabilities.theirs);
@@ -116,7 +85,8 @@ static bool reply_wanted(struct colo_control *control)
 	return false;
 }
 
-static int execute(struct colo_control *control, const char *command, cJSON *arguments, qmp_reply_cb cb, struct err *err)
+static int execute(struct colo_control *control, const char *command, cJSON *arguments,
+		   qmp_reply_cb cb, struct err *err)
 {
 	int rc = qmp_execute(control->qmp, command, arguments, cb, control, err);
 
@@ -143,7 +113,9 @@ static uint64_t number_of(const cJSON *object, const char *name)
 {
 	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
 
-	return cJSON_IsNumber(item) && item->valuedouble > 0 && item->valuedouble < 1e18 ? (uint64_t)item->valuedouble : 0;
+	return cJSON_IsNumber(item) && item->valuedouble > 0 && item->valuedouble < 1e18 ?
+		       (uint64_t)item->valuedouble :
+		       0;
 }
 
 /* ---- chains ---------------------------------------------------------------------------------- */
@@ -151,7 +123,8 @@ static uint64_t number_of(const cJSON *object, const char *name)
 struct step {
 	const char *what; /* for errors */
 	int (*send)(struct colo_control *control, qmp_reply_cb cb, struct err *err);
-	int (*read)(struct colo_control *control, const cJSON *reply, struct err *err); /* may be NULL */
+	int (*read)(struct colo_control *control, const cJSON *reply,
+		    struct err *err); /* may be NULL */
 };
 
 static void end_chain(struct colo_control *control, const struct err *err)
@@ -163,12 +136,21 @@ static void end_chain(struct colo_control *control, const struct err *err)
 	done(control->owner, err);
 }
 
+static void end_halt(struct colo_control *control)
+{
+	void (*halted)(void *owner) = control->halted;
+
+	control->chain = CHAIN_NONE;
+	control->halted = NULL;
+	halted(control->owner);
+}
+
 static void on_deferred(uv_timer_t *timer)
 {
 	struct colo_control *control = timer->data;
 
-	if (control->release_next)
-		start_release(control);
+	if (control->halted != NULL)
+		end_halt(control);
 	else
 		end_chain(control, control->err.code != RC_OK ? &control->err : NULL);
 }
@@ -189,7 +171,9 @@ static int read_status(struct colo_control *control, const cJSON *reply, struct 
 	(void)control;
 	if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(reply, "running")))
 		return RC_OK;
-	return err_set(err, RC_STATE, "the instance is \"%s\"; it has to run when protection begins", text_of(reply, "status"));
+	return err_set(err, RC_STATE,
+		       "the instance is \"%s\"; it has to run when protection begins",
+		       text_of(reply, "status"));
 }
 
 static int send_query_capabilities(struct colo_control *control, qmp_reply_cb cb, struct err *err)
@@ -210,12 +194,13 @@ static int send_query_parameters(struct colo_control *control, qmp_reply_cb cb, 
 static int read_parameters(struct colo_control *control, const cJSON *reply, struct err *err)
 {
 	control->takes_speed = cJSON_HasObjectItem(reply, "avail-switchover-bandwidth");
-	return colo_settings_parameters(reply, &control->settings, control->leftover, &control->parameters, err);
+	return colo_settings_parameters(reply, &control->settings, control->leftover,
+					&control->parameters, err);
 }
 
 /* `arguments` is used up. */
-static int send_settings(struct colo_control *control, const char *command, cJSON **arguments, qmp_reply_cb cb,
-			 struct err *err)
+static int send_settings(struct colo_control *control, const char *command, cJSON **arguments,
+			 qmp_reply_cb cb, struct err *err)
 {
 	cJSON *taken = *arguments;
 
@@ -226,7 +211,8 @@ static int send_settings(struct colo_control *control, const char *command, cJSO
 static int send_capabilities(struct colo_control *control, qmp_reply_cb cb, struct err *err)
 {
 	control->capabilities_set = true;
-	return send_settings(control, "migrate-set-capabilities", &control->capabilities.ours, cb, err);
+	return send_settings(control, "migrate-set-capabilities", &control->capabilities.ours, cb,
+			     err);
 }
 
 static int send_parameters(struct colo_control *control, qmp_reply_cb cb, struct err *err)
@@ -258,12 +244,14 @@ static int send_migrate(struct colo_control *control, qmp_reply_cb cb, struct er
 
 static int send_old_capabilities(struct colo_control *control, qmp_reply_cb cb, struct err *err)
 {
-	return send_settings(control, "migrate-set-capabilities", &control->capabilities.theirs, cb, err);
+	return send_settings(control, "migrate-set-capabilities", &control->capabilities.theirs, cb,
+			     err);
 }
 
 static int send_old_parameters(struct colo_control *control, qmp_reply_cb cb, struct err *err)
 {
-	return send_settings(control, "migrate-set-parameters", &control->parameters.theirs, cb, err);
+	return send_settings(control, "migrate-set-parameters", &control->parameters.theirs, cb,
+			     err);
 }
 
 static const struct step begin_steps[] = {
@@ -285,8 +273,12 @@ static const struct step restore_steps[] = {
 static const struct step *step_of(const struct colo_control *control)
 {
 	if (control->chain == CHAIN_BEGIN)
-		return control->step < sizeof(begin_steps) / sizeof(begin_steps[0]) ? &begin_steps[control->step] : NULL;
-	return control->step < sizeof(restore_steps) / sizeof(restore_steps[0]) ? &restore_steps[control->step] : NULL;
+		return control->step < sizeof(begin_steps) / sizeof(begin_steps[0]) ?
+			       &begin_steps[control->step] :
+			       NULL;
+	return control->step < sizeof(restore_steps) / sizeof(restore_steps[0]) ?
+		       &restore_steps[control->step] :
+		       NULL;
 }
 
 /* True: the chain goes on. */
@@ -312,8 +304,8 @@ static void on_step_reply(void *owner, const cJSON *reply, const struct err *err
 	} else if (step->read != NULL) {
 		rc = step->read(control, reply, &control->err);
 	}
-	if (control->release_next) {
-		start_release(control);
+	if (control->halted != NULL) {
+		end_halt(control);
 	} else if (step_ok(control, rc, step->what)) {
 		control->step++;
 		next_step(control);
@@ -348,7 +340,8 @@ static void start_chain(struct colo_control *control, enum chain chain, colo_con
 	next_step(control);
 }
 
-void colo_control_begin(struct colo_control *control, int fd, const struct colo_settings *settings, colo_control_cb done)
+void colo_control_begin(struct colo_control *control, int fd, const struct colo_settings *settings,
+			colo_control_cb done)
 {
 	control->fd = fd;
 	control->settings = *settings;
@@ -363,6 +356,18 @@ void colo_control_restore(struct colo_control *control, colo_control_cb done)
 bool colo_control_takes_speed(const struct colo_control *control)
 {
 	return control->takes_speed;
+}
+
+void colo_control_halt(struct colo_control *control, void (*halted)(void *owner))
+{
+	control->halted = halted;
+	if (control->chain == CHAIN_NONE)
+		end_chain_later(control);
+}
+
+bool colo_control_migrating(const struct colo_control *control)
+{
+	return control->migrating;
 }
 
 /* ---- progress -------------------------------------------------------------------------------- */
@@ -405,174 +410,11 @@ void colo_control_set_downtime(struct colo_control *control, uint64_t downtime_m
 	(void)execute(control, "migrate-set-parameters", arguments, ignore_reply, &err);
 }
 
-/* ---- release --------------------------------------------------------------------------------- */
-
-void colo_control_colo_exit(struct colo_control *control)
-{
-	control->colo_ready = true;
-}
-
-static void end_release(struct colo_control *control, const struct err *err)
-{
-	(void)uv_timer_stop(&control->cut_timer);
-	control->chain = CHAIN_NONE;
-	control->released(control->owner, err, control->why[0] != '\0' ? control->why : NULL);
-}
-
-static void on_release_timer(uv_timer_t *timer)
-{
-	release_query(timer->data);
-}
-
-static void release_later(struct colo_control *control)
-{
-	(void)uv_timer_start(&control->timer, on_release_timer, POLL_MS, 0);
-}
-
-static void release_command(struct colo_control *control, const char *command)
+void colo_control_stop(struct colo_control *control)
 {
 	struct err err;
 
-	(void)execute(control, command, NULL, ignore_reply, &err);
-}
-
-/* Run states that a migration puts an instance into; it does not stay in them. */
-static bool is_ours(const char *run_state)
-{
-	return strcmp(run_state, "colo") == 0 || strcmp(run_state, "finish-migrate") == 0 ||
-	       strcmp(run_state, "postmigrate") == 0;
-}
-
-static void cut_stream(struct colo_control *control)
-{
-	void (*cut)(void *owner) = control->cut;
-
-	control->cut = NULL;
-	if (cut == NULL)
-		return;
-	control->cut_ns = clock_now_ns();
-	cut(control->owner);
-}
-
-static void release_colo(struct colo_control *control)
-{
-	if (!control->colo_ready) {
-		cut_stream(control);
-		control->colo_ready = clock_now_ns() - control->cut_ns > SETTLE_MS * CLOCK_NS_PER_MS;
-	}
-	if (control->colo_ready)
-		release_command(control, "x-colo-lost-heartbeat");
-	release_later(control);
-}
-
-static void on_release_status(void *owner, const cJSON *reply, const struct err *err)
-{
-	struct colo_control *control = owner;
-
-	if (!reply_wanted(control))
-		return;
-	if (err != NULL) {
-		end_release(control, err);
-		return;
-	}
-	if (!is_ours(text_of(reply, "status"))) {
-		end_release(control, NULL);
-		return;
-	}
-	if (strcmp(text_of(reply, "status"), "postmigrate") == 0)
-		release_command(control, "cont");
-	release_later(control);
-}
-
-static bool is_cancellable(const char *status)
-{
-	static const char *const names[] = { "setup", "active", "pre-switchover", "device", "wait-unplug" };
-	size_t i;
-
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(status, names[i]) == 0)
-			return true;
-	}
-	return false;
-}
-
-static void on_release_query(void *owner, const cJSON *reply, const struct err *err)
-{
-	struct colo_control *control = owner;
-	const char *status = text_of(reply, "status");
-	struct err failed;
-
-	if (!reply_wanted(control))
-		return;
-	if (err != NULL) {
-		end_release(control, err);
-		return;
-	}
-	if (strcmp(status, "failed") == 0 && !control->failed) {
-		control->failed = true;
-		(void)snprintf(control->why, sizeof(control->why), "%s", text_of(reply, "error-desc"));
-		(void)uv_timer_start(&control->timer, on_release_timer, CLEANUP_MS, 0);
-	} else if (is_cancellable(status)) {
-		release_command(control, "migrate_cancel");
-		release_later(control);
-	} else if (strcmp(status, "colo") == 0) {
-		release_colo(control);
-	} else if (strcmp(status, "cancelling") == 0) {
-		release_later(control);
-	} else if (execute(control, "query-status", NULL, on_release_status, &failed) != RC_OK) {
-		end_release(control, &failed);
-	}
-}
-
-static void release_query(struct colo_control *control)
-{
-	struct err err;
-
-	if (clock_now_ns() - control->release_ns > COLO_CONTROL_RELEASE_MS * CLOCK_NS_PER_MS) {
-		(void)err_set(&err, RC_TIMEOUT, "QEMU has not let the instance go on within %d s",
-			      COLO_CONTROL_RELEASE_MS / 1000);
-		end_release(control, &err);
-	} else if (execute(control, "query-migrate", NULL, on_release_query, &err) != RC_OK) {
-		end_release(control, &err);
-	}
-}
-
-static void on_nothing_to_release(uv_timer_t *timer)
-{
-	end_release(timer->data, NULL);
-}
-
-static void on_cut_timer(uv_timer_t *timer)
-{
-	cut_stream(timer->data);
-}
-
-static void start_release(struct colo_control *control)
-{
-	control->release_next = false;
-	control->chain = CHAIN_RELEASE;
-	control->release_ns = clock_now_ns();
-	if (!control->migrating) {
-		(void)uv_timer_start(&control->timer, on_nothing_to_release, 0, 0);
-		return;
-	}
-	(void)uv_timer_start(&control->cut_timer, on_cut_timer, CUT_MS, 0);
-	/* If the instance stands inside a checkpoint this is what counts. */
-	if (control->colo_ready)
-		release_command(control, "x-colo-lost-heartbeat");
-	(void)uv_timer_start(&control->timer, on_release_timer, 0, 0);
-}
-
-void colo_control_release(struct colo_control *control, bool running_colo, void (*cut)(void *owner),
-			  void (*done)(void *owner, const struct err *err, const char *why))
-{
-	control->cut = cut;
-	control->released = done;
-	control->colo_ready = control->colo_ready || running_colo;
-	if (control->chain == CHAIN_NONE)
-		start_release(control);
-	else
-		control->release_next = true;
+	(void)execute(control, "stop", NULL, ignore_reply, &err);
 }
 
 /* ---- end ------------------------------------------------------------------------------------- */
@@ -581,7 +423,7 @@ static void on_timer_closed(uv_handle_t *handle)
 {
 	struct colo_control *control = handle->data;
 
-	control->timers--;
+	control->timer_closed = true;
 	free_if_idle(control);
 }
 
@@ -590,5 +432,4 @@ void colo_control_close(struct colo_control *control, void (*on_closed)(void *ow
 	control->closing = true;
 	control->on_closed = on_closed;
 	uv_close((uv_handle_t *)&control->timer, on_timer_closed);
-	uv_close((uv_handle_t *)&control->cut_timer, on_timer_closed);
 }

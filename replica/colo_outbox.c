@@ -98,7 +98,8 @@ void colo_outbox_chunks(struct colo_outbox *outbox, struct chunk_list *chunks)
 	(void)uv_async_send(&outbox->async);
 }
 
-void colo_outbox_epoch(struct colo_outbox *outbox, struct chunk_list *chunks, const struct capture_epoch *epoch)
+void colo_outbox_epoch(struct colo_outbox *outbox, struct chunk_list *chunks,
+		       const struct capture_epoch *epoch)
 {
 	uv_mutex_lock(&outbox->lock);
 	assert(!outbox->contents.epoch_done);

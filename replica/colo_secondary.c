@@ -1,29 +1,32 @@
 /*
  * Theory of operation
  *
- * One thread reads the socket straight into the current chunk and lets colo_stream.c point at the pages in it; pages are never copied again here, but
- * for the piece of an item that a chunk's end cuts off, which moves to the next chunk. Where the thread waits:
+ * One thread reads the socket into chunks (colo_staging.h) and lets colo_stream.c point at the
+ * pages in them. Where it waits, and what ends that when colo_secondary_stop() is called:
  *
- *   COPYING, CHECKPOINT   in recv(); colo_secondary_stop() shuts the socket down
- *   any, for a chunk      in chunk_get(); colo_secondary_stop() closes the pool meanwhile
- *   DRAINING, IDLE        in poll(), on the socket and on an eventfd that brings commands
+ *   in the first copy, in a checkpoint   recv()        the socket is shut down
+ *   for a chunk, at any time             chunk_get()   the pool is closed meanwhile
+ *   draining, between checkpoints        poll()        on the socket, and an eventfd with commands
  *
- * DRAINING follows the end of RAM in the first copy. The device state that comes then has no length; but once QEMU's status is "colo" it
- * has been sent, so the thread reads until the socket is empty and answers READY. Before that QEMU sends nothing more.
+ * Draining follows the end of RAM in the first copy. The device state that comes then has no
+ * length; but once QEMU's status is "colo" it has been sent, so the thread reads until the socket
+ * is empty and answers READY. Before that QEMU sends nothing more.
  *
- * While the guest stands nothing is given to the loop and no memory is asked for: chunks for as much as the last checkpoint needed and
- * some more are taken from the pool before REPLY, where waiting only delays the checkpoint. RECEIVED and LOADED go out in one send. Only a checkpoint that
- * outgrows its chunks hands over what it has and waits for the pool; the owner looks at colo_secondary_held_ns() to bound that.
+ * While the guest stands nothing is given to the loop and no memory is asked for: chunks for as
+ * much as the last checkpoint needed and some more are taken before REPLY, where waiting only
+ * delays the checkpoint. RECEIVED and LOADED go out in one send. A checkpoint that outgrows its
+ * chunks waits for the pool; the owner looks at colo_secondary_held_ns() to bound that.
  *
- * At the end of the first copy it is QEMU that decides when the guest stands. The thread may be far behind then, waiting for chunks at the speed of a
- * slow link; the loop hears of it by an event (colo_secondary_standing()), and what is still to be read goes into chunks kept for that.
+ * At the end of the first copy it is QEMU that decides when the guest stands. The thread may be far
+ * behind then, waiting for chunks at the speed of a slow link; the loop hears of it by an event
+ * (colo_secondary_standing()), and what is still to be read goes into chunks kept for that.
  */
 #include "replica/colo_secondary.h"
 
 #include "appliance/base/clock.h"
 #include "appliance/base/mem.h"
-#include "replica/chunk_list.h"
 #include "replica/colo_outbox.h"
+#include "replica/colo_staging.h"
 #include "replica/colo_stream.h"
 
 #include <assert.h>
@@ -36,9 +39,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define RESERVE_MAX 64 /* chunks; 64 MiB take some 50 ms to copy, as long as a guest should ever stand */
+/* Chunks: 64 MiB take some 50 ms to copy, as long as a guest should ever stand. */
+#define RESERVE_MAX 64
 
-static_assert(CHUNK_BYTES >= 2 * COLO_STREAM_ITEM_MAX, "a chunk takes the piece of an item and the rest of it");
+static_assert(CHUNK_BYTES >= 2 * COLO_STREAM_ITEM_MAX,
+	      "a chunk takes the piece of an item and the rest of it");
 
 enum command { COMMAND_ENTERED = 1, COMMAND_CHECKPOINT = 2, COMMAND_STOP = 4 };
 
@@ -56,14 +61,12 @@ struct colo_secondary {
 	atomic_uint commands;
 	atomic_uint granted;
 	_Atomic uint64_t held_since_ns; /* 0: not held */
-	struct chunk *_Atomic nudge;	/* the thread's until the guest stands at the end of the first copy, then the pool's */
+	/* The thread's until the guest stands at the end of the first copy, then the pool's. */
+	struct chunk *_Atomic nudge;
 
 	/* The thread's. */
-	struct chunk *chunk; /* being filled; bytes [0, parsed) are done with, [parsed, used) not yet understood */
-	size_t parsed;
+	struct colo_staging staging;
 	bool draining, entered;
-	struct chunk_list spare, kept; /* taken from the pool ahead of need; filled while the guest stands */
-	size_t filled; /* chunks, in this checkpoint */
 	struct capture_epoch epoch;
 	struct err err;
 
@@ -84,7 +87,8 @@ static void hold(struct colo_secondary *secondary, bool held)
 {
 	uint64_t since = 0;
 
-	if (held && !atomic_compare_exchange_strong(&secondary->held_since_ns, &since, clock_now_ns()))
+	if (held &&
+	    !atomic_compare_exchange_strong(&secondary->held_since_ns, &since, clock_now_ns()))
 		return;
 	if (!held)
 		atomic_store(&secondary->held_since_ns, 0);
@@ -108,7 +112,7 @@ void colo_secondary_entered(struct colo_secondary *secondary)
 	command(secondary, COMMAND_ENTERED);
 }
 
-/* The thread may be waiting for a chunk just then; with this one it gets on, and then to its spares. */
+/* The thread may be waiting for a chunk just then; with this one it gets on to those kept ready. */
 static void give_nudge(struct colo_secondary *secondary)
 {
 	struct chunk *nudge = atomic_exchange(&secondary->nudge, NULL);
@@ -140,108 +144,17 @@ unsigned colo_secondary_granted(const struct colo_secondary *secondary)
 	return atomic_load(&secondary->granted);
 }
 
-/* What may be kept ready: half of the pool, and what is left suffices to pass chunks on one by one. */
-static size_t spares_max(const struct chunk_pool *pool)
-{
-	size_t limit = chunk_pool_limit(pool);
-
-	return limit / 2 < limit - 2 ? limit / 2 : limit - 2;
-}
-
 size_t colo_secondary_reserve(const struct chunk_pool *pool)
 {
-	size_t most = spares_max(pool);
+	size_t most = colo_staging_ready_max(pool);
 
 	return most < RESERVE_MAX ? most : RESERVE_MAX;
 }
 
-/* ---- chunks ---------------------------------------------------------------------------------- */
-
-static int no_chunk(struct colo_secondary *secondary, struct err *err)
-{
-	if (atomic_load(&secondary->commands) & COMMAND_STOP)
-		return err_set(err, RC_CANCELLED, "stopped");
-	return err_nomem(err, "staging chunk");
-}
-
-static void start_chunk(struct colo_secondary *secondary, struct chunk *chunk)
-{
-	chunk->next = NULL;
-	chunk->npages = 0;
-	chunk->used = 0;
-	chunk->epoch = secondary->epoch.epoch;
-}
-
-/* The spares are for when the guest stands. */
-static int get_chunk(struct colo_secondary *secondary, struct chunk **chunk, struct err *err)
-{
-	*chunk = is_held(secondary) ? chunk_list_take(&secondary->spare) : NULL;
-	if (*chunk == NULL && secondary->kept.count > 0)
-		colo_outbox_chunks(secondary->outbox, &secondary->kept); /* so that they can come back */
-	if (*chunk == NULL)
-		*chunk = chunk_get(secondary->pool);
-	if (*chunk == NULL)
-		return no_chunk(secondary, err);
-	start_chunk(secondary, *chunk);
-	return RC_OK;
-}
-
-/* Takes chunks ahead of need, or gives some back, until there are `count`. */
-static int set_spares(struct colo_secondary *secondary, size_t count, struct err *err)
-{
-	struct chunk *chunk;
-
-	if (secondary->kept.count > 0)
-		colo_outbox_chunks(secondary->outbox, &secondary->kept);
-	while (secondary->spare.count > count)
-		chunk_put(secondary->pool, chunk_list_take(&secondary->spare));
-	while (secondary->spare.count < count) {
-		chunk = chunk_get(secondary->pool);
-		if (chunk == NULL)
-			return no_chunk(secondary, err);
-		chunk_list_add(&secondary->spare, chunk);
-	}
-	return RC_OK;
-}
-
-/* The current chunk is full (or its epoch is): it goes, and what is not yet understood moves to the next. */
-static int next_chunk(struct colo_secondary *secondary, struct err *err)
-{
-	struct chunk *old = secondary->chunk, *chunk = old;
-	size_t rest = old->used - secondary->parsed;
-	int rc;
-
-	if (old->npages > 0) {
-		rc = get_chunk(secondary, &chunk, err);
-		if (rc != RC_OK)
-			return rc;
-	}
-	memmove(chunk->bytes, old->bytes + secondary->parsed, rest);
-	chunk->used = rest;
-	secondary->parsed = 0;
-	secondary->chunk = chunk;
-	if (chunk == old)
-		return RC_OK;
-	old->used -= rest;
-	secondary->filled++;
-	chunk_list_add(&secondary->kept, old);
-	if (!is_held(secondary))
-		colo_outbox_chunks(secondary->outbox, &secondary->kept);
-	return RC_OK;
-}
-
-static void add_page(struct colo_secondary *secondary, uint64_t index, const uint8_t *data)
-{
-	struct chunk *chunk = secondary->chunk;
-
-	assert(chunk->npages < CHUNK_PAGES);
-	chunk->pages[chunk->npages++] = (struct chunk_page){ .index = index, .data = data };
-	secondary->epoch.pages++;
-}
-
 /* ---- the socket ------------------------------------------------------------------------------ */
 
-static int send_messages(struct colo_secondary *secondary, const uint32_t *messages, size_t count, struct err *err)
+static int send_messages(struct colo_secondary *secondary, const uint32_t *messages, size_t count,
+			 struct err *err)
 {
 	uint8_t bytes[2 * sizeof(uint32_t)];
 	size_t len = count * sizeof(uint32_t), i;
@@ -260,16 +173,20 @@ static int send_messages(struct colo_secondary *secondary, const uint32_t *messa
 	return err_set(err, RC_CLOSED, "QEMU has closed its migration stream");
 }
 
-/* Appends to the current chunk, which has room. *got is 0 if MSG_DONTWAIT was given and nothing is there. */
+/*
+ * Appends to the current chunk, which has room. *got is 0 if MSG_DONTWAIT was given and nothing is
+ * there.
+ */
 static int receive(struct colo_secondary *secondary, int flags, size_t *got, struct err *err)
 {
-	struct chunk *chunk = secondary->chunk;
+	struct chunk *chunk = secondary->staging.chunk;
 	ssize_t r;
 
 	assert(chunk->used < CHUNK_BYTES);
 	*got = 0;
 	do {
-		r = recv(secondary->options.fd, chunk->bytes + chunk->used, CHUNK_BYTES - chunk->used, flags);
+		r = recv(secondary->options.fd, chunk->bytes + chunk->used,
+			 CHUNK_BYTES - chunk->used, flags);
 	} while (r < 0 && errno == EINTR);
 	if (r > 0) {
 		*got = (size_t)r;
@@ -286,7 +203,8 @@ static int receive(struct colo_secondary *secondary, int flags, size_t *got, str
 }
 
 /* Waits for bytes, the other end's close, or a command; *commands are taken. */
-static int wait_any(struct colo_secondary *secondary, unsigned *commands, bool *readable, struct err *err)
+static int wait_any(struct colo_secondary *secondary, unsigned *commands, bool *readable,
+		    struct err *err)
 {
 	struct pollfd fds[2] = { { .fd = secondary->options.fd, .events = POLLIN },
 				 { .fd = secondary->wake, .events = POLLIN } };
@@ -298,10 +216,12 @@ static int wait_any(struct colo_secondary *secondary, unsigned *commands, bool *
 	} while (r < 0 && errno == EINTR);
 	if (r < 0)
 		return err_system(err, errno, "waiting for QEMU");
-	if (fds[1].revents != 0 && read(secondary->wake, &count, sizeof(count)) < 0 && errno != EAGAIN)
+	if (fds[1].revents != 0 && read(secondary->wake, &count, sizeof(count)) < 0 &&
+	    errno != EAGAIN)
 		return err_system(err, errno, "waiting for a command");
 	*readable = fds[0].revents != 0;
-	*commands = atomic_fetch_and(&secondary->commands, ~(unsigned)(COMMAND_ENTERED | COMMAND_CHECKPOINT));
+	*commands = atomic_fetch_and(&secondary->commands,
+				     ~(unsigned)(COMMAND_ENTERED | COMMAND_CHECKPOINT));
 	if (*commands & COMMAND_STOP)
 		return err_set(err, RC_CANCELLED, "stopped");
 	return RC_OK;
@@ -309,13 +229,16 @@ static int wait_any(struct colo_secondary *secondary, unsigned *commands, bool *
 
 /* ---- what happens on the stream -------------------------------------------------------------- */
 
-/* All of RAM is here and QEMU sends the device state. When it has entered COLO nothing follows before READY. */
+/*
+ * All of RAM is here and QEMU sends the device state. When it has entered COLO nothing follows
+ * before READY.
+ */
 static int drain(struct colo_secondary *secondary, struct err *err)
 {
 	static const uint32_t ready[] = { COLO_CHECKPOINT_READY };
 	unsigned commands = 0;
 	bool readable;
-	size_t got;
+	size_t got = 0;
 	int rc = RC_OK;
 
 	if (!secondary->entered)
@@ -337,41 +260,37 @@ static int drain(struct colo_secondary *secondary, struct err *err)
 
 static int on_more(struct colo_secondary *secondary, struct err *err)
 {
-	struct chunk *chunk = secondary->chunk;
+	struct colo_staging *staging = &secondary->staging;
 	size_t got;
 	int rc;
 
-	if (chunk->npages == 0 && secondary->parsed == chunk->used)
-		secondary->parsed = chunk->used = 0;
-	if (chunk->used == CHUNK_BYTES) {
-		rc = next_chunk(secondary, err);
+	if (staging->chunk->npages == 0 && staging->parsed == staging->chunk->used)
+		staging->parsed = staging->chunk->used = 0;
+	if (staging->chunk->used == CHUNK_BYTES) {
+		rc = colo_staging_next(staging, is_held(secondary), err);
 		if (rc != RC_OK)
 			return rc;
 	}
 	return secondary->draining ? drain(secondary, err) : receive(secondary, 0, &got, err);
 }
 
-/* The last page of the device state is completed with zeroes; QEMU sends nothing behind it before LOADED. */
-static int on_tail(struct colo_secondary *secondary, const struct colo_event *event, struct err *err)
+/* QEMU is to wait for us now. */
+static int nothing_behind(const struct colo_secondary *secondary, const char *what, struct err *err)
 {
-	struct chunk *chunk = secondary->chunk;
-	size_t start = secondary->parsed - event->len;
-	int rc;
+	if (secondary->staging.chunk->used == secondary->staging.parsed)
+		return RC_OK;
+	return err_set(err, RC_INVALID, "QEMU's stream goes on behind %s", what);
+}
 
-	if (chunk->used != secondary->parsed)
-		return err_set(err, RC_INVALID, "QEMU's stream goes on behind a checkpoint");
-	if (CHUNK_BYTES - start < LAYOUT_PAGE) {
-		secondary->parsed = start;
-		rc = next_chunk(secondary, err);
-		if (rc != RC_OK)
-			return rc;
-		chunk = secondary->chunk;
-		start = 0;
-	}
-	memset(chunk->bytes + start + event->len, 0, LAYOUT_PAGE - event->len);
-	secondary->parsed = chunk->used = start + LAYOUT_PAGE;
-	add_page(secondary, event->index, chunk->bytes + start);
-	return RC_OK;
+static int on_tail(struct colo_secondary *secondary, const struct colo_event *event,
+		   struct err *err)
+{
+	int rc = nothing_behind(secondary, "a checkpoint", err);
+
+	if (rc != RC_OK)
+		return rc;
+	secondary->epoch.pages++;
+	return colo_staging_add_tail(&secondary->staging, event->index, event->len, err);
 }
 
 /* QEMU has asked for a checkpoint and runs the guest: waits for the loop's word. */
@@ -395,53 +314,46 @@ static int await_word(struct colo_secondary *secondary, struct err *err)
 static int on_request(struct colo_secondary *secondary, struct err *err)
 {
 	static const uint32_t reply[] = { COLO_CHECKPOINT_REPLY };
-	size_t most = spares_max(secondary->pool), wanted = secondary->filled + secondary->filled / 4 + 1;
-	int rc = RC_OK;
+	size_t most = colo_staging_ready_max(secondary->pool);
+	size_t wanted = secondary->staging.filled + secondary->staging.filled / 4 + 1;
+	int rc = nothing_behind(secondary, "the request for a checkpoint", err);
 
-	if (secondary->epoch.epoch != secondary->options.first_epoch && secondary->chunk->used == secondary->parsed)
+	if (rc == RC_OK && secondary->epoch.epoch != secondary->options.first_epoch) {
 		rc = await_word(secondary, err);
-	if (rc == RC_OK && secondary->chunk->used != secondary->parsed)
-		rc = err_set(err, RC_INVALID, "QEMU's stream goes on behind the request for a checkpoint");
+		if (rc == RC_OK)
+			rc = nothing_behind(secondary, "the request for a checkpoint", err);
+	}
 	if (rc == RC_OK)
-		rc = set_spares(secondary, wanted < most ? wanted : most, err);
+		rc = colo_staging_prepare(&secondary->staging, wanted < most ? wanted : most, err);
 	if (rc != RC_OK)
 		return rc;
-	secondary->filled = 0;
+	secondary->staging.filled = 0;
 	hold(secondary, true);
 	atomic_fetch_add(&secondary->granted, 1);
 	return send_messages(secondary, reply, 1, err);
 }
 
-static int on_checkpoint(struct colo_secondary *secondary, const struct colo_event *event, struct err *err)
+static int on_checkpoint(struct colo_secondary *secondary, const struct colo_event *event,
+			 struct err *err)
 {
 	static const uint32_t loaded[] = { COLO_VMSTATE_RECEIVED, COLO_VMSTATE_LOADED };
-	int rc;
+	int rc = nothing_behind(secondary, "a checkpoint", err);
 
-	if (secondary->chunk->used != secondary->parsed)
-		return err_set(err, RC_INVALID, "QEMU's stream goes on behind a checkpoint");
-	rc = send_messages(secondary, loaded, 2, err);
+	if (rc == RC_OK)
+		rc = send_messages(secondary, loaded, 2, err);
 	if (rc != RC_OK)
 		return rc;
 	secondary->epoch.pause_ns = colo_secondary_held_ns(secondary);
 	hold(secondary, false);
 
 	secondary->epoch.device_state_len = (uint32_t)event->len;
-	if (secondary->chunk->npages > 0) {
-		chunk_list_add(&secondary->kept, secondary->chunk);
-		secondary->chunk = NULL;
-		secondary->filled++;
-	}
-	colo_outbox_epoch(secondary->outbox, &secondary->kept, &secondary->epoch);
-	secondary->epoch = (struct capture_epoch){ .epoch = secondary->epoch.epoch + 1 };
-	if (secondary->chunk == NULL)
-		rc = get_chunk(secondary, &secondary->chunk, err);
-	if (rc == RC_OK)
-		start_chunk(secondary, secondary->chunk);
-	secondary->parsed = 0;
+	rc = colo_staging_end_epoch(&secondary->staging, &secondary->epoch, err);
+	secondary->epoch = (struct capture_epoch){ .epoch = secondary->staging.epoch };
 	return rc;
 }
 
-static int on_event(struct colo_secondary *secondary, const struct colo_event *event, struct err *err)
+static int on_event(struct colo_secondary *secondary, const struct colo_event *event,
+		    struct err *err)
 {
 	switch (event->kind) {
 	case COLO_EVENT_MORE:
@@ -453,7 +365,8 @@ static int on_event(struct colo_secondary *secondary, const struct colo_event *e
 		hold(secondary, true);
 		return RC_OK;
 	case COLO_EVENT_PAGE:
-		add_page(secondary, event->index, event->data);
+		colo_staging_add(&secondary->staging, event->index, event->data);
+		secondary->epoch.pages++;
 		return RC_OK;
 	case COLO_EVENT_COPIED:
 		secondary->draining = true;
@@ -468,36 +381,38 @@ static int on_event(struct colo_secondary *secondary, const struct colo_event *e
 	return RC_OK;
 }
 
-/* Chunks for the end of the first copy. */
-static int get_reserve(struct colo_secondary *secondary, struct err *err)
+/* The first chunk, and those for the end of the first copy. */
+static int get_chunks(struct colo_secondary *secondary, struct err *err)
 {
-	int rc = set_spares(secondary, colo_secondary_reserve(secondary->pool), err);
+	struct colo_staging *staging = &secondary->staging;
+	int rc = colo_staging_begin(staging, err);
 
 	if (rc == RC_OK)
-		atomic_store(&secondary->nudge, chunk_list_take(&secondary->spare));
+		rc = colo_staging_prepare(staging, colo_secondary_reserve(secondary->pool), err);
+	if (rc == RC_OK)
+		atomic_store(&secondary->nudge, chunk_list_take(&staging->ready));
 	return rc;
 }
 
 static int read_stream(struct colo_secondary *secondary, struct err *err)
 {
+	struct colo_staging *staging = &secondary->staging;
+	int rc = get_chunks(secondary, err);
 	struct colo_event event;
 	struct cursor in;
-	int rc;
 
-	rc = get_chunk(secondary, &secondary->chunk, err);
-	if (rc == RC_OK)
-		rc = get_reserve(secondary, err);
 	while (rc == RC_OK) {
-		if (secondary->chunk->npages == CHUNK_PAGES) {
-			rc = next_chunk(secondary, err);
+		if (staging->chunk->npages == CHUNK_PAGES) {
+			rc = colo_staging_next(staging, is_held(secondary), err);
 			if (rc != RC_OK)
 				break;
 		}
-		in = cursor_of(secondary->chunk->bytes + secondary->parsed, secondary->chunk->used - secondary->parsed);
+		in = cursor_of(staging->chunk->bytes + staging->parsed,
+			       staging->chunk->used - staging->parsed);
 		rc = colo_stream_next(secondary->stream, &in, &event, err);
 		if (rc != RC_OK)
 			break;
-		secondary->parsed = secondary->chunk->used - in.left;
+		staging->parsed = staging->chunk->used - in.left;
 		rc = on_event(secondary, &event, err);
 	}
 	return rc;
@@ -533,7 +448,8 @@ static void on_outbox_closed(void *owner)
 		on_closed(closed);
 }
 
-static int start(struct colo_secondary *secondary, uv_loop_t *loop, const struct colo_secondary_ops *ops, struct err *err)
+static int start(struct colo_secondary *secondary, uv_loop_t *loop,
+		 const struct colo_secondary_ops *ops, struct err *err)
 {
 	int rc, r;
 
@@ -543,9 +459,13 @@ static int start(struct colo_secondary *secondary, uv_loop_t *loop, const struct
 	rc = colo_stream_create(&secondary->stream, err);
 	if (rc != RC_OK)
 		return rc;
-	rc = colo_outbox_create(&secondary->outbox, loop, secondary->pool, ops, secondary->owner, err);
+	rc = colo_outbox_create(&secondary->outbox, loop, secondary->pool, ops, secondary->owner,
+				err);
 	if (rc != RC_OK)
 		return rc;
+	secondary->staging.pool = secondary->pool;
+	secondary->staging.outbox = secondary->outbox;
+	secondary->staging.epoch = secondary->options.first_epoch;
 	r = uv_thread_create(&secondary->thread, run, secondary);
 	if (r == 0)
 		return RC_OK;
@@ -554,8 +474,8 @@ static int start(struct colo_secondary *secondary, uv_loop_t *loop, const struct
 }
 
 int colo_secondary_start(struct colo_secondary **out, uv_loop_t *loop, struct chunk_pool *pool,
-			 const struct colo_secondary_options *options, const struct colo_secondary_ops *ops, void *owner,
-			 struct err *err)
+			 const struct colo_secondary_options *options,
+			 const struct colo_secondary_ops *ops, void *owner, struct err *err)
 {
 	struct colo_secondary *secondary = mem_zalloc(1, sizeof(*secondary));
 	int rc;
@@ -574,34 +494,20 @@ int colo_secondary_start(struct colo_secondary **out, uv_loop_t *loop, struct ch
 	return rc;
 }
 
-void colo_secondary_mute(struct colo_secondary *secondary)
-{
-	colo_outbox_mute(secondary->outbox);
-}
-
-void colo_secondary_cut(struct colo_secondary *secondary)
-{
-	(void)shutdown(secondary->options.fd, SHUT_RDWR);
-}
-
 void colo_secondary_stop(struct colo_secondary *secondary)
 {
 	if (secondary->stopped)
 		return;
 	secondary->stopped = true;
-	colo_secondary_mute(secondary);
+	colo_outbox_mute(secondary->outbox);
 	command(secondary, COMMAND_STOP);
-	colo_secondary_cut(secondary);
+	(void)shutdown(secondary->options.fd, SHUT_RDWR);
 	chunk_pool_close(secondary->pool);
 	(void)uv_thread_join(&secondary->thread);
 	chunk_pool_open(secondary->pool);
 
-	if (secondary->chunk != NULL)
-		chunk_put(secondary->pool, secondary->chunk);
-	secondary->chunk = NULL;
 	give_nudge(secondary);
-	chunk_list_return(&secondary->spare, secondary->pool);
-	chunk_list_return(&secondary->kept, secondary->pool);
+	colo_staging_end(&secondary->staging);
 	(void)close(secondary->options.fd);
 }
 

@@ -1,10 +1,12 @@
 /*
  * Theory of operation
  *
- * The stream is a sequence of items, each short enough to be shown in one piece (COLO_STREAM_ITEM_MAX). `phase` says what the next item is; one
- * step function per phase takes it, all or nothing, and may name the next phase. A step that yields no event is followed by the next step, so that the
- * caller sees events only. Whatever does not belong where it stands ends the stream with an error: QEMU and we disagree about
- * what it sends, and a guess would become a wrong replica.
+ * The stream is a sequence of items, each short enough to be shown in one piece
+ * (COLO_STREAM_ITEM_MAX). `phase` says what the next item is; one step function per phase takes it,
+ * all or nothing, and may name the next phase. A step that yields no event is followed by the next
+ * step, so that the caller sees events only. Whatever does not belong where it stands ends the
+ * stream with an error: QEMU and we disagree about what it sends, and a guess would become a wrong
+ * replica.
  */
 #include "replica/colo_stream.h"
 
@@ -47,11 +49,11 @@ enum phase {
 
 struct colo_stream {
 	enum phase phase;
-	bool checkpoint; /* the first copy is behind us */
-	bool started;	 /* the RAM section's START was seen */
-	bool ending;	 /* the RAM section being read is an END */
-	bool ram_done;	 /* END was seen, of the first copy or of this checkpoint */
-	uint64_t offset; /* of the next item in the stream, for messages */
+	bool checkpoint;		 /* the first copy is behind us */
+	bool started;			 /* the RAM section's START was seen */
+	bool ending;			 /* the RAM section being read is an END */
+	bool ram_done;			 /* END was seen, of the first copy or this checkpoint */
+	uint64_t offset;		 /* of the next item in the stream, for messages */
 	uint64_t state_size, state_left; /* device state of a checkpoint, bytes */
 	struct ram_stream ram;
 	struct layout layout;
@@ -84,7 +86,8 @@ bool colo_stream_ready(struct colo_stream *stream)
 	return true;
 }
 
-static int step_header(struct colo_stream *stream, struct cursor *in, struct colo_event *event, struct err *err)
+static int step_header(struct colo_stream *stream, struct cursor *in, struct colo_event *event,
+		       struct err *err)
 {
 	uint32_t magic = cursor_be32(in), version = cursor_be32(in);
 
@@ -92,9 +95,11 @@ static int step_header(struct colo_stream *stream, struct cursor *in, struct col
 	if (in->short_read)
 		return RC_OK;
 	if (magic != FILE_MAGIC)
-		return err_set(err, RC_INVALID, "not a migration stream: it begins with %#010" PRIx32, magic);
+		return err_set(err, RC_INVALID,
+			       "not a migration stream: it begins with %#010" PRIx32, magic);
 	if (version != FILE_VERSION)
-		return err_set(err, RC_UNSUPPORTED, "migration stream version %" PRIu32 ", only %d is supported",
+		return err_set(err, RC_UNSUPPORTED,
+			       "migration stream version %" PRIu32 ", only %d is supported",
 			       version, FILE_VERSION);
 	stream->phase = PHASE_SECTION;
 	return RC_OK;
@@ -110,7 +115,8 @@ static int take_configuration(struct colo_stream *stream, struct cursor *in, str
 	if (stream->checkpoint || stream->layout.configuration_len > 0)
 		return err_set(err, RC_INVALID, "a second configuration section");
 	if (len == 0 || len > LAYOUT_CONFIGURATION_MAX)
-		return err_set(err, RC_LIMIT, "a machine type of %" PRIu32 " bytes, 1 to %d are supported", len,
+		return err_set(err, RC_LIMIT,
+			       "a machine type of %" PRIu32 " bytes, 1 to %d are supported", len,
 			       LAYOUT_CONFIGURATION_MAX);
 	text = cursor_bytes(in, len);
 	if (text == NULL)
@@ -127,7 +133,8 @@ static int take_command(struct cursor *in, struct err *err)
 	if (in->short_read)
 		return RC_OK;
 	if ((command != COMMAND_ENABLE_COLO && command != COMMAND_SWITCHOVER_START) || len != 0)
-		return err_set(err, RC_UNSUPPORTED, "command %u with %u bytes in the stream", command, len);
+		return err_set(err, RC_UNSUPPORTED, "command %u with %u bytes in the stream",
+			       command, len);
 	return RC_OK;
 }
 
@@ -142,12 +149,14 @@ static int take_start(struct colo_stream *stream, struct cursor *in, struct err 
 	if (in->short_read)
 		return RC_OK;
 	if (len != 3 || memcmp(name, "ram", 3) != 0)
-		return err_set(err, RC_UNSUPPORTED, "\"%.*s\" wants to be copied while the guest runs; only RAM can be", len,
-			       (const char *)name);
+		return err_set(err, RC_UNSUPPORTED,
+			       "\"%.*s\" wants to be copied while the guest runs; only RAM can be",
+			       len, (const char *)name);
 	if (stream->started)
 		return err_set(err, RC_INVALID, "RAM starts a second time");
 	if (stream->layout.configuration_len == 0)
-		return err_set(err, RC_UNSUPPORTED, "no configuration section: the machine type is too old");
+		return err_set(err, RC_UNSUPPORTED,
+			       "no configuration section: the machine type is too old");
 	stream->started = true;
 	stream->layout.section = section;
 	stream->layout.instance = instance;
@@ -156,15 +165,17 @@ static int take_start(struct colo_stream *stream, struct cursor *in, struct err 
 	return RC_OK;
 }
 
-static int take_part(struct colo_stream *stream, uint8_t type, struct cursor *in, struct colo_event *event,
-		     struct err *err)
+static int take_part(struct colo_stream *stream, uint8_t type, struct cursor *in,
+		     struct colo_event *event, struct err *err)
 {
 	uint32_t section = cursor_be32(in);
 
 	if (in->short_read)
 		return RC_OK;
 	if (!stream->started || section != stream->layout.section)
-		return err_set(err, RC_INVALID, "a part of section %" PRIu32 ", which has not been started", section);
+		return err_set(err, RC_INVALID,
+			       "a part of section %" PRIu32 ", which has not been started",
+			       section);
 	if (stream->ram_done || (stream->checkpoint && type != SECTION_END))
 		return err_set(err, RC_INVALID, "RAM goes on after its end");
 	stream->phase = PHASE_RAM;
@@ -174,7 +185,10 @@ static int take_part(struct colo_stream *stream, uint8_t type, struct cursor *in
 	return RC_OK;
 }
 
-/* A device's state (type FULL) before the end of RAM: virtio-mem announces itself so. Its length is written nowhere. */
+/*
+ * A device's state (type FULL) before the end of RAM: virtio-mem announces itself so. Its length is
+ * written nowhere.
+ */
 static int refuse_full(struct cursor *in, struct err *err)
 {
 	uint8_t len;
@@ -185,8 +199,10 @@ static int refuse_full(struct cursor *in, struct err *err)
 	name = cursor_bytes(in, len);
 	if (in->short_read)
 		return RC_OK;
-	return err_set(err, RC_UNSUPPORTED, "device \"%.*s\" sends its state ahead of memory; such devices are not supported",
-		       len, (const char *)name);
+	return err_set(
+		err, RC_UNSUPPORTED,
+		"device \"%.*s\" sends its state ahead of memory; such devices are not supported",
+		len, (const char *)name);
 }
 
 /* Between the configuration and RAM: what QEMU wants its destination to validate. */
@@ -197,10 +213,12 @@ static int refuse_subsection(struct cursor *in, struct err *err)
 
 	if (in->short_read)
 		return RC_OK;
-	return err_set(err, RC_UNSUPPORTED, "subsection \"%.*s\" is not supported", len, (const char *)name);
+	return err_set(err, RC_UNSUPPORTED, "subsection \"%.*s\" is not supported", len,
+		       (const char *)name);
 }
 
-static int step_section(struct colo_stream *stream, struct cursor *in, struct colo_event *event, struct err *err)
+static int step_section(struct colo_stream *stream, struct cursor *in, struct colo_event *event,
+			struct err *err)
 {
 	uint8_t type = cursor_u8(in);
 
@@ -230,7 +248,8 @@ static int step_section(struct colo_stream *stream, struct cursor *in, struct co
 	}
 }
 
-static int step_ram(struct colo_stream *stream, struct cursor *in, struct colo_event *event, struct err *err)
+static int step_ram(struct colo_stream *stream, struct cursor *in, struct colo_event *event,
+		    struct err *err)
 {
 	struct ram_item item;
 	int rc = ram_stream_next(&stream->ram, in, &item, err);
@@ -244,7 +263,9 @@ static int step_ram(struct colo_stream *stream, struct cursor *in, struct colo_e
 		event->kind = COLO_EVENT_LAYOUT;
 		break;
 	case RAM_ITEM_PAGE:
-		*event = (struct colo_event){ .kind = COLO_EVENT_PAGE, .index = item.index, .data = item.data };
+		*event = (struct colo_event){ .kind = COLO_EVENT_PAGE,
+					      .index = item.index,
+					      .data = item.data };
 		break;
 	case RAM_ITEM_END:
 		if (!stream->ram.listed)
@@ -255,7 +276,8 @@ static int step_ram(struct colo_stream *stream, struct cursor *in, struct colo_e
 	return RC_OK;
 }
 
-static int step_footer(struct colo_stream *stream, struct cursor *in, struct colo_event *event, struct err *err)
+static int step_footer(struct colo_stream *stream, struct cursor *in, struct colo_event *event,
+		       struct err *err)
 {
 	uint8_t type = cursor_u8(in);
 	uint32_t section = cursor_be32(in);
@@ -263,8 +285,10 @@ static int step_footer(struct colo_stream *stream, struct cursor *in, struct col
 	if (in->short_read)
 		return RC_OK;
 	if (type != SECTION_FOOTER || section != stream->layout.section)
-		return err_set(err, RC_INVALID, "no footer at the end of a RAM section (type %u, section %" PRIu32 ")", type,
-			       section);
+		return err_set(err, RC_INVALID,
+			       "no footer at the end of a RAM section (type %u, section %" PRIu32
+			       ")",
+			       type, section);
 	stream->phase = PHASE_SECTION;
 	if (!stream->ending)
 		return RC_OK;
@@ -277,7 +301,8 @@ static int step_footer(struct colo_stream *stream, struct cursor *in, struct col
 	return RC_OK;
 }
 
-static int step_device_state(struct colo_stream *stream, struct cursor *in, struct colo_event *event, struct err *err)
+static int step_device_state(struct colo_stream *stream, struct cursor *in,
+			     struct colo_event *event, struct err *err)
 {
 	(void)stream;
 	(void)event;
@@ -292,11 +317,13 @@ static int take_message(struct cursor *in, enum colo_message expected, struct er
 	uint32_t message = cursor_be32(in);
 
 	if (!in->short_read && message != (uint32_t)expected)
-		return err_set(err, RC_INVALID, "COLO message %" PRIu32 " where %d belongs", message, (int)expected);
+		return err_set(err, RC_INVALID, "COLO message %" PRIu32 " where %d belongs",
+			       message, (int)expected);
 	return RC_OK;
 }
 
-static int step_request(struct colo_stream *stream, struct cursor *in, struct colo_event *event, struct err *err)
+static int step_request(struct colo_stream *stream, struct cursor *in, struct colo_event *event,
+			struct err *err)
 {
 	int rc = take_message(in, COLO_CHECKPOINT_REQUEST, err);
 
@@ -309,7 +336,8 @@ static int step_request(struct colo_stream *stream, struct cursor *in, struct co
 	return RC_OK;
 }
 
-static int step_send(struct colo_stream *stream, struct cursor *in, struct colo_event *event, struct err *err)
+static int step_send(struct colo_stream *stream, struct cursor *in, struct colo_event *event,
+		     struct err *err)
 {
 	int rc = take_message(in, COLO_VMSTATE_SEND, err);
 
@@ -319,7 +347,8 @@ static int step_send(struct colo_stream *stream, struct cursor *in, struct colo_
 	return rc;
 }
 
-static int step_size(struct colo_stream *stream, struct cursor *in, struct colo_event *event, struct err *err)
+static int step_size(struct colo_stream *stream, struct cursor *in, struct colo_event *event,
+		     struct err *err)
 {
 	int rc = take_message(in, COLO_VMSTATE_SIZE, err);
 	uint64_t size = cursor_be64(in);
@@ -328,14 +357,16 @@ static int step_size(struct colo_stream *stream, struct cursor *in, struct colo_
 	if (rc != RC_OK || in->short_read)
 		return rc;
 	if (size == 0 || size > LAYOUT_DEVICE_STATE_MAX)
-		return err_set(err, RC_LIMIT, "%" PRIu64 " bytes of device state, 1 to %zu are supported", size,
+		return err_set(err, RC_LIMIT,
+			       "%" PRIu64 " bytes of device state, 1 to %zu are supported", size,
 			       LAYOUT_DEVICE_STATE_MAX);
 	stream->state_size = stream->state_left = size;
 	stream->phase = PHASE_PAGES;
 	return RC_OK;
 }
 
-static int step_pages(struct colo_stream *stream, struct cursor *in, struct colo_event *event, struct err *err)
+static int step_pages(struct colo_stream *stream, struct cursor *in, struct colo_event *event,
+		      struct err *err)
 {
 	uint64_t done = stream->state_size - stream->state_left;
 	size_t len = stream->state_left < LAYOUT_PAGE ? (size_t)stream->state_left : LAYOUT_PAGE;
@@ -343,7 +374,8 @@ static int step_pages(struct colo_stream *stream, struct cursor *in, struct colo
 
 	(void)err;
 	if (len == 0) {
-		*event = (struct colo_event){ .kind = COLO_EVENT_CHECKPOINT, .len = (size_t)stream->state_size };
+		*event = (struct colo_event){ .kind = COLO_EVENT_CHECKPOINT,
+					      .len = (size_t)stream->state_size };
 		stream->phase = PHASE_REQUEST;
 		return RC_OK;
 	}
@@ -358,7 +390,8 @@ static int step_pages(struct colo_stream *stream, struct cursor *in, struct colo
 	return RC_OK;
 }
 
-typedef int (*step_fn)(struct colo_stream *stream, struct cursor *in, struct colo_event *event, struct err *err);
+typedef int (*step_fn)(struct colo_stream *stream, struct cursor *in, struct colo_event *event,
+		       struct err *err);
 
 static const step_fn steps[] = {
 	[PHASE_HEADER] = step_header,
@@ -373,7 +406,8 @@ static const step_fn steps[] = {
 };
 static_assert(sizeof(steps) / sizeof(steps[0]) == PHASE_COUNT, "a step for every phase");
 
-int colo_stream_next(struct colo_stream *stream, struct cursor *in, struct colo_event *event, struct err *err)
+int colo_stream_next(struct colo_stream *stream, struct cursor *in, struct colo_event *event,
+		     struct err *err)
 {
 	enum phase phase;
 	struct cursor at;
@@ -385,11 +419,13 @@ int colo_stream_next(struct colo_stream *stream, struct cursor *in, struct colo_
 		phase = stream->phase;
 		rc = steps[phase](stream, &at, event, err);
 		if (rc != RC_OK)
-			return err_prefix(err, "byte %" PRIu64 " of QEMU's stream: ", stream->offset);
+			return err_prefix(err,
+					  "byte %" PRIu64 " of QEMU's stream: ", stream->offset);
 		if (at.short_read)
 			return RC_OK;
 		stream->offset += in->left - at.left;
-		if (event->kind != COLO_EVENT_MORE || (at.left == in->left && phase == stream->phase)) {
+		if (event->kind != COLO_EVENT_MORE ||
+		    (at.left == in->left && phase == stream->phase)) {
 			*in = at;
 			return RC_OK;
 		}

@@ -8,9 +8,9 @@
  * go; the hash of a page is only taken when it travels or is not cached. A difference is sent of
  * a page whose former content is at hand (in the cache, or zeroes), unless most of it differs.
  *
- * A page enters the cache when it is sent although something was known of it, not when it is
- * merely copied: the first copy of a guest brings every page once and must not push out those
- * that keep changing.
+ * A page enters the cache for good when it is sent although something was known of it. A page that
+ * is merely copied for the first time only fills room that is free: the first copy of a guest
+ * brings every page once and must not push out those that keep changing.
  */
 #define LZ4_STATIC_LINKING_ONLY /* LZ4_compress_fast_extState_fastReset(): we link it statically */
 #include "replica/delta_format.h"
@@ -118,7 +118,8 @@ static void encode_uncached(struct encoding *e, uint64_t index, const uint8_t *d
 		e->stats.unchanged++;
 		return;
 	}
-	room = had != 0 ? page_cache_insert(e->state->cache, index) : NULL;
+	room = had != 0 ? page_cache_insert(e->state->cache, index) :
+			  page_cache_fill(e->state->cache, index);
 	if (room != NULL)
 		memcpy(room, data, LAYOUT_PAGE);
 	if (had == e->state->zero_hash)

@@ -18,18 +18,21 @@ void first_copy_init(struct first_copy *copy, size_t ready, uint32_t pause_limit
 static uint64_t limit_ms(const struct first_copy *copy, const struct first_copy_state *state)
 {
 	uint64_t took_ms = (state->now_ns - copy->begin_ns) / 1000000;
-	uint64_t bytes = state->transferred > copy->begin_bytes ? state->transferred - copy->begin_bytes : 0;
+	uint64_t bytes =
+		state->transferred > copy->begin_bytes ? state->transferred - copy->begin_bytes : 0;
 	uint64_t ms;
 
 	if (!state->speed_known)
 		return copy->most_ms;
-	ms = (copy->ready + bytes / (took_ms > 0 ? took_ms : 1) * copy->most_ms) * 1000 / FIRST_COPY_SPEED;
+	ms = (copy->ready + bytes / (took_ms > 0 ? took_ms : 1) * copy->most_ms) * 1000 /
+	     FIRST_COPY_SPEED;
 	if (ms < copy->downtime_ms)
 		return copy->downtime_ms;
 	return ms < copy->most_ms ? ms : copy->most_ms;
 }
 
-enum first_copy_verdict first_copy_step(struct first_copy *copy, const struct first_copy_state *state)
+enum first_copy_verdict first_copy_step(struct first_copy *copy,
+					const struct first_copy_state *state)
 {
 	uint64_t limit;
 

@@ -4,14 +4,18 @@
  *   CLEARING -> STARTING -> CHECKING -> WARM -> ACTIVATING -> RUNNING
  *       any of them -> ENDED (reported once)
  *
- * CLEARING: a QMP socket in run_dir may be a predecessor's, left by a process of ours that was killed (predecessor.h). STARTING: the process is there, its socket is
- * tried every few milliseconds. CHECKING: it waits for its memory, takes the capability, and tells where its shared blocks lie (the stream must
- * repeat that, see activation.h). ACTIVATING: the descriptor and the command go out in one go, nothing waits for a reply; the RESUME event is
- * the moment at which the guest runs, QEMU sends it by itself and nothing is polled. If the stream ends in a machine that was stopped,
- * MIGRATION "completed" comes without RESUME, and `cont` makes it run, or says why not (a disk's lock, for instance).
+ * CLEARING: a QMP socket in run_dir may be a predecessor's, left by a process of ours that was
+ * killed (predecessor.h). STARTING: the process is there, its socket is tried every few
+ * milliseconds. CHECKING: it waits for its memory, takes the capability, and tells where its shared
+ * blocks lie (the stream must repeat that, see activation.h). ACTIVATING: the descriptor and the
+ * command go out in one go, nothing waits for a reply; the RESUME event is the moment at which the
+ * guest runs, QEMU sends it by itself and nothing is polled. If the stream ends in a machine that
+ * was stopped, MIGRATION "completed" comes without RESUME, and `cont` makes it run, or says why not
+ * (a disk's lock, for instance).
  *
- * The stream is a memfd passed by descriptor, "fd:": 1.7 to 2.4 ms to RESUME with a 256 MiB and with an 8 GiB guest where "exec:cat"
- * took 6; pipes and sockets are no faster and need somebody to write. QEMU 10 warns that a file behind "fd:" is deprecated in favour of "file:", which QEMU
+ * The stream is a memfd passed by descriptor, "fd:": 1.7 to 2.4 ms to RESUME with a 256 MiB and
+ * with an 8 GiB guest where "exec:cat" took 6; pipes and sockets are no faster and need somebody to
+ * write. QEMU 10 warns that a file behind "fd:" is deprecated in favour of "file:", which QEMU
  * before 8.2 does not have.
  */
 #include "replica/hypervisor.h"
@@ -24,21 +28,23 @@
 #include "replica/hypervisor_setup.h"
 #include "replica/predecessor.h"
 #include "replica/qmp.h"
+#include "replica/ram_blocks.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#define READY_MS 20000	  /* from the start to warm; QEMU needs 0.1 s, a loaded host with a large guest some seconds */
+#define READY_MS 20000 /* from start to warm: 0.1 s, on a loaded host with a large guest seconds */
 #define CONNECT_EVERY_MS 5
 #define ACTIVATE_MS 10000 /* the stream is there whole; what is slow is opening the disks */
-#define LOST_MS 500	  /* from the loss of QMP to the process's end, which then is what is told */
+#define LOST_MS 500 /* from the loss of QMP to the process's end, which then is what is told */
 
 enum state { CLEARING, STARTING, CHECKING, WARM, ACTIVATING, RUNNING, ENDED, STATES };
 
 static const char *const state_names[] = {
-	[CLEARING] = "starting", [STARTING] = "starting", [CHECKING] = "starting", [WARM] = "warm",
-	[ACTIVATING] = "activating", [RUNNING] = "running", [ENDED] = "ended",
+	[CLEARING] = "starting", [STARTING] = "starting",     [CHECKING] = "starting",
+	[WARM] = "warm",	 [ACTIVATING] = "activating", [RUNNING] = "running",
+	[ENDED] = "ended",
 };
 _Static_assert(sizeof(state_names) / sizeof(state_names[0]) == STATES, "a name for every state");
 
@@ -88,7 +94,8 @@ static void report_with_words(struct hypervisor *hv, enum rc code, const char *r
 	struct err err;
 
 	child_words(hv->child, words, sizeof(words));
-	(void)err_set(&err, code, "%.200s%s%s", reason, *words != '\0' ? "; QEMU said: " : "", words);
+	(void)err_set(&err, code, "%.200s%s%s", reason, *words != '\0' ? "; QEMU said: " : "",
+		      words);
 	report(hv, &err);
 }
 
@@ -181,7 +188,8 @@ static void on_qmp_lost(void *owner, const struct err *err)
 	if (hv->state == STARTING)
 		end_qmp(hv); /* it does not listen yet: on_qmp_closed() goes on */
 	else if (hv->state == RUNNING)
-		log_warn(hv->setup.part, "%s; the instance is still watched by its process", err->text);
+		log_warn(hv->setup.part, "%s; the instance is still watched by its process",
+			 err->text);
 	else if (hv->state != ENDED)
 		/* It is on its way out, and the process's end tells more than the connection's. */
 		(void)uv_timer_start(&hv->tick, on_lost_limit, LOST_MS, 0);
@@ -214,7 +222,10 @@ static void on_migration(struct hypervisor *hv, const cJSON *data)
 	if (hv->state != ACTIVATING || !cJSON_IsString(status) ||
 	    strcmp(status->valuestring, "completed") != 0)
 		return;
-	/* Its memory and devices are in place, and it was not resumed: it was stopped when it was captured, or a disk cannot be had. */
+	/*
+	 * Its memory and devices are in place, and it was not resumed: it was stopped when it was
+	 * captured, or a disk cannot be had.
+	 */
 	if (qmp_execute(hv->qmp, "cont", NULL, on_continued, hv, &err) != RC_OK)
 		report(hv, &err);
 }
@@ -240,7 +251,8 @@ static void connect_qmp(struct hypervisor *hv)
 
 	/* Not there yet, or bound and not yet listening: `limit` bounds how often. */
 	if (access(hv->setup.qmp_path, F_OK) != 0 ||
-	    qmp_connect(&hv->qmp, hv->loop, hv->setup.qmp_path, READY_MS, &qmp_callbacks, hv, &err) != RC_OK)
+	    qmp_connect(&hv->qmp, hv->loop, hv->setup.qmp_path, READY_MS, &qmp_callbacks, hv,
+			&err) != RC_OK)
 		(void)uv_timer_start(&hv->tick, on_tick, CONNECT_EVERY_MS, 0);
 }
 
@@ -265,7 +277,8 @@ int hypervisor_activate(struct hypervisor *hv, int fd, struct err *err)
 	if (rc == RC_OK)
 		rc = qmp_send_fd(hv->qmp, "activation", fd, on_activation_command, hv, err);
 	if (rc == RC_OK)
-		rc = qmp_execute(hv->qmp, "migrate-incoming", arguments, on_activation_command, hv, err);
+		rc = qmp_execute(hv->qmp, "migrate-incoming", arguments, on_activation_command, hv,
+				 err);
 	else
 		cJSON_Delete(arguments);
 	(void)close(fd);
@@ -286,8 +299,8 @@ static void start_process(struct hypervisor *hv)
 	(void)unlink(hv->setup.qmp_path);
 	hv->state = STARTING;
 	(void)uv_timer_start(&hv->limit, on_limit, READY_MS, 0);
-	if (child_start(&hv->child, hv->loop, hv->setup.part, hv->setup.args.args, hv->setup.run_dir, on_child_end, hv,
-			&err) != RC_OK)
+	if (child_start(&hv->child, hv->loop, hv->setup.part, hv->setup.args.args,
+			hv->setup.run_dir, on_child_end, hv, &err) != RC_OK)
 		report(hv, &err);
 	else
 		connect_qmp(hv);
@@ -313,9 +326,11 @@ static void on_first_tick(uv_timer_t *timer)
 	int rc = RC_CLOSED;
 
 	if (access(hv->setup.qmp_path, F_OK) == 0)
-		rc = predecessor_clear(&hv->predecessor, hv->loop, hv->setup.part, hv->setup.qmp_path, on_cleared, hv, &err);
+		rc = predecessor_clear(&hv->predecessor, hv->loop, hv->setup.part,
+				       hv->setup.qmp_path, on_cleared, hv, &err);
+	/* There is nobody; at most the name of a socket that died with its QEMU. */
 	if (rc == RC_CLOSED)
-		start_process(hv); /* there is nobody; at most the name of a socket that died with its QEMU */
+		start_process(hv);
 	else if (rc != RC_OK)
 		report(hv, &err);
 }
@@ -396,6 +411,15 @@ int hypervisor_start(struct hypervisor **out, uv_loop_t *loop,
 	(void)uv_timer_start(&hv->tick, on_first_tick, 0, 0);
 	*out = hv;
 	return RC_OK;
+}
+
+int hypervisor_check_layout(struct hypervisor *hv, const struct layout *layout,
+			    void (*done)(void *owner, const struct err *result), void *owner,
+			    struct err *err)
+{
+	if (hv->state != WARM || hv->closing)
+		return err_set(err, RC_STATE, "QEMU is %s, not warm", hypervisor_state(hv));
+	return ram_blocks_ask(hv->qmp, layout, done, owner, err);
 }
 
 const struct activation_block *hypervisor_blocks(const struct hypervisor *hv, size_t *count)

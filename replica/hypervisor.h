@@ -1,8 +1,10 @@
 /*
- * The standby's warm QEMU: started at reservation with `-incoming defer` and the image's files as its memory, brought to life in milliseconds.
+ * The standby's warm QEMU: started at reservation with `-incoming defer` and the image's files as
+ * its memory, brought to life in milliseconds.
  *
- * Starting it early also proves, before it matters, that this standby can run this instance: whatever QEMU says against it comes back in err,
- * in QEMU's own words. A replica QEMU that dies while it waits is reported by on_exit.
+ * Starting it early also proves, before it matters, that this standby can run this instance:
+ * whatever QEMU says against it comes back in err, in QEMU's own words. A replica QEMU that dies
+ * while it waits is reported by on_exit.
  */
 #ifndef REPLICA_HYPERVISOR_H
 #define REPLICA_HYPERVISOR_H
@@ -24,35 +26,59 @@ struct hypervisor_options {
 	const char *program;  /* the QEMU binary */
 	const char *firmware; /* directory, may be NULL */
 	const char *accel;    /* "auto" (what the instance runs under), "kvm" or "tcg" */
-	const char *run_dir;  /* of this replica alone: QEMU's working directory, its QMP socket, its console logs */
+	const char *run_dir;  /* of this replica alone: QEMU's working directory, sockets, logs */
 };
 
-/* Called from the loop only, never from inside a function of this header. Each may call hypervisor_close(). */
+/* Called from the loop only, never from inside a function of this header. Each may close it. */
 struct hypervisor_ops {
 	void (*on_ready)(void *owner); /* waiting for its memory's content */
-	void (*on_failed)(void *owner, const struct err *err); /* could not be started; then hypervisor_close() */
-	void (*on_running)(void *owner, uint64_t took_ns); /* after hypervisor_activate(): from the call to the guest running */
-	void (*on_exit)(void *owner, const struct err *err); /* it ended, was lost or could not be activated; once, then hypervisor_close() */
-	void (*on_event)(void *owner, const char *name, const cJSON *data); /* QMP events of the running replica; `data` may be NULL. May be NULL */
+	/* Could not be started. Then hypervisor_close(). */
+	void (*on_failed)(void *owner, const struct err *err);
+	/* After hypervisor_activate(): from that call to the guest running. */
+	void (*on_running)(void *owner, uint64_t took_ns);
+	/* It ended, was lost, or could not be activated; once. Then hypervisor_close(). */
+	void (*on_exit)(void *owner, const struct err *err);
+	/* QMP events of the running replica; `data` may be NULL. May be NULL. */
+	void (*on_event)(void *owner, const char *name, const cJSON *data);
 };
 
 /*
- * on_ready or on_failed follows. A warm QEMU that a predecessor of this process left in run_dir is ended first; one that runs an instance there is
- * never touched: RC_STATE. All that is pointed to is copied, but `ops`.
+ * on_ready or on_failed follows. A warm QEMU that a predecessor of this process left in run_dir is
+ * ended first; one that runs an instance there is never touched: RC_STATE. All that is pointed to
+ * is copied, but `ops`.
  */
-int hypervisor_start(struct hypervisor **hypervisor, uv_loop_t *loop, const struct hypervisor_options *options,
-		     const struct cmdline_spec *spec, const struct hypervisor_ops *ops, void *owner, struct err *err);
+int hypervisor_start(struct hypervisor **hypervisor, uv_loop_t *loop,
+		     const struct hypervisor_options *options, const struct cmdline_spec *spec,
+		     const struct hypervisor_ops *ops, void *owner, struct err *err);
 
 /* Its shared blocks, for activation_stream(); from on_ready on. */
-const struct activation_block *hypervisor_blocks(const struct hypervisor *hypervisor, size_t *count);
+const struct activation_block *hypervisor_blocks(const struct hypervisor *hypervisor,
+						 size_t *count);
 
-/* Feeds it the activation stream in `fd` (taken over, also on failure); on_running or on_exit follows. RC_STATE unless it is warm. */
+/*
+ * Whether its RAM blocks can take the instance's layout: `done` is called once, from the loop, with
+ * code RC_OK or RC_UNSUPPORTED and the reason; not when QEMU is lost or closed before (on_exit
+ * tells). RC_STATE unless it is warm.
+ */
+int hypervisor_check_layout(struct hypervisor *hypervisor, const struct layout *layout,
+			    void (*done)(void *owner, const struct err *result), void *owner,
+			    struct err *err);
+
+/*
+ * Feeds it the activation stream in `fd` (taken over, also on failure); on_running or on_exit
+ * follows. RC_STATE unless it is warm.
+ */
 int hypervisor_activate(struct hypervisor *hypervisor, int fd, struct err *err);
 
 pid_t hypervisor_pid(const struct hypervisor *hypervisor); /* 0: none */
-const char *hypervisor_state(const struct hypervisor *hypervisor); /* "starting", "warm", "activating", "running", "ended" */
+const char *hypervisor_state(
+	const struct hypervisor
+		*hypervisor); /* "starting", "warm", "activating", "running", "ended" */
 
-/* Ends it (SIGTERM, then SIGKILL) unless `leave`: then it keeps running without us. Idempotent. Calls on_closed after all handles are closed. */
+/*
+ * Ends it (SIGTERM, then SIGKILL) unless `leave`: then it keeps running without us. Idempotent.
+ * Calls on_closed after all handles are closed.
+ */
 void hypervisor_close(struct hypervisor *hypervisor, bool leave, void (*on_closed)(void *owner));
 
 #endif

@@ -73,7 +73,10 @@ static int ask_address(struct hypervisor_check *check, struct err *err)
 	return qmp_execute(check->qmp, "qom-get", arguments, on_address, check, err);
 }
 
-/* {"capabilities": [{"capability": NAME, "state": true}, ...]}; "events" tells when a stream has been taken in. */
+/*
+ * {"capabilities": [{"capability": NAME, "state": true}, ...]}; "events" tells when a stream has
+ * been taken in.
+ */
 static cJSON *capabilities(void)
 {
 	static const char *const names[] = { CAPABILITY, "events" };
@@ -94,13 +97,17 @@ static cJSON *capabilities(void)
 	return arguments;
 }
 
-int hypervisor_check(struct hypervisor_check *check, struct qmp *qmp, struct hypervisor_setup *setup,
-		     void (*done)(void *owner, const struct err *result), void *owner, struct err *err)
+int hypervisor_check(struct hypervisor_check *check, struct qmp *qmp,
+		     struct hypervisor_setup *setup,
+		     void (*done)(void *owner, const struct err *result), void *owner,
+		     struct err *err)
 {
 	cJSON *arguments = capabilities();
 	int rc;
 
-	*check = (struct hypervisor_check){ .qmp = qmp, .setup = setup, .done = done, .owner = owner };
+	*check = (struct hypervisor_check){
+		.qmp = qmp, .setup = setup, .done = done, .owner = owner
+	};
 	if (arguments == NULL)
 		return err_nomem(err, "migration capabilities");
 	rc = qmp_execute(qmp, "migrate-set-capabilities", arguments, on_capabilities, check, err);

@@ -34,9 +34,12 @@ static int set_directory(struct hypervisor_setup *setup, const char *run_dir, st
 		return err_system(err, errno, "%s", run_dir);
 	size = strlen(setup->run_dir) + sizeof("/" CMDLINE_QMP_NAME);
 	if (size > sizeof(address.sun_path))
-		return err_set(err, RC_LIMIT, "%.200s/" CMDLINE_QMP_NAME
-			       ": %zu bytes, and a unix socket's path has at most %zu; choose a shorter directory",
-			       setup->run_dir, size - 1, sizeof(address.sun_path) - 1);
+		return err_set(
+			err, RC_LIMIT,
+			"%.200s/" CMDLINE_QMP_NAME
+			": %zu bytes, and a unix socket's path has at most %zu; choose a shorter "
+			"directory",
+			setup->run_dir, size - 1, sizeof(address.sun_path) - 1);
 	setup->qmp_path = mem_alloc(size);
 	if (setup->qmp_path == NULL)
 		return err_nomem(err, "a replica's QEMU");
@@ -44,10 +47,12 @@ static int set_directory(struct hypervisor_setup *setup, const char *run_dir, st
 	return RC_OK;
 }
 
-static int set_blocks(struct hypervisor_setup *setup, const struct cmdline_spec *spec, struct err *err)
+static int set_blocks(struct hypervisor_setup *setup, const struct cmdline_spec *spec,
+		      struct err *err)
 {
 	for (size_t i = 0; i < spec->nbackends; i++) {
-		memcpy(setup->blocks[i].name, spec->backends[i].name, sizeof(setup->blocks[i].name));
+		memcpy(setup->blocks[i].name, spec->backends[i].name,
+		       sizeof(setup->blocks[i].name));
 		setup->paths[i] = cmdline_backend_path(&spec->backends[i]);
 		setup->nblocks++;
 		if (setup->paths[i] == NULL)
@@ -56,7 +61,10 @@ static int set_blocks(struct hypervisor_setup *setup, const struct cmdline_spec 
 	return RC_OK;
 }
 
-/* A program or directory given with a slash, whole: QEMU's working directory is another. NULL and plain names stay. */
+/*
+ * A program or directory given with a slash, whole: QEMU's working directory is another. NULL and
+ * plain names stay.
+ */
 static int absolute(const char *path, char resolved[PATH_MAX], const char **out, struct err *err)
 {
 	*out = path;
@@ -84,8 +92,10 @@ static int set_arguments(struct hypervisor_setup *setup, const struct hypervisor
 	if (rc != RC_OK)
 		return rc;
 	if (*spec->accel != '\0' && strcmp(accel, spec->accel) != 0)
-		log_warn(setup->part, "the instance runs under %s, its replica will under %s: QEMU may "
-			 "refuse its state", spec->accel, accel);
+		log_warn(setup->part,
+			 "the instance runs under %s, its replica will under %s: QEMU may "
+			 "refuse its state",
+			 spec->accel, accel);
 	return cmdline_standby(&setup->args, spec, program, accel, firmware, setup->qmp_path, err);
 }
 

@@ -1,5 +1,6 @@
 /*
- * What is settled before a replica's QEMU is started: its directory, its whole command line, its shared blocks. Inside of hypervisor.h.
+ * What is settled before a replica's QEMU is started: its directory, its whole command line, its
+ * shared blocks. Inside of hypervisor.h.
  */
 #ifndef REPLICA_HYPERVISOR_SETUP_H
 #define REPLICA_HYPERVISOR_SETUP_H
@@ -7,7 +8,7 @@
 #include "replica/hypervisor.h"
 
 struct hypervisor_setup {
-	char part[96];		 /* names it in the log */
+	char part[96];		  /* names it in the log */
 	char *run_dir, *qmp_path; /* absolute */
 	struct cmdline args;
 	char *paths[CMDLINE_BACKENDS_MAX]; /* QOM, of the blocks' memory regions */
@@ -15,7 +16,10 @@ struct hypervisor_setup {
 	size_t nblocks;
 };
 
-/* Makes the directory if it is not there; chooses the accelerator. hypervisor_setup_free() also after a failure. */
+/*
+ * Makes the directory if it is not there; chooses the accelerator. hypervisor_setup_free() also
+ * after a failure.
+ */
 int hypervisor_setup(struct hypervisor_setup *setup, const struct hypervisor_options *options,
 		     const struct cmdline_spec *spec, struct err *err);
 void hypervisor_setup_free(struct hypervisor_setup *setup);

@@ -8,7 +8,8 @@
  *
  * Encoded form (little-endian), sent once per capture session:
  *   u32 magic "LAY1" | u32 ram section id | u32 ram instance | u32 ram version |
- *   u32 configuration length | configuration (of the stream's configuration section: machine type) |
+ *   u32 configuration length | configuration (of the stream's configuration section: machine
+ *   type) |
  *   u32 number of blocks | per block: u8 name length | name | u64 bytes
  * Valid if and only if lengths fit exactly, there is a block, names are unique, not empty and of
  * printable ASCII, sizes are multiples of 4096 above zero, and the sum with the device state

@@ -7,8 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define KEY_MAX 256			     /* of a dotted JSON key */
-#define TEXT_MAX_BYTES ((size_t)1 << 20) /* of one option written back; a whole command line is smaller */
+#define KEY_MAX 256 /* of a dotted JSON key */
+#define TEXT_MAX_BYTES \
+	((size_t)1 << 20) /* of one option written back; a whole command line is smaller */
 
 void optstring_free(struct optstring *options)
 {
@@ -25,7 +26,7 @@ void optstring_free(struct optstring *options)
 static int add(struct optstring *options, char *key, char *value, struct err *err)
 {
 	size_t capacity = options->capacity > 0 ? options->capacity * 2 : 8;
-	struct optstring_item *grown = options->items;
+	struct optstring_item *grown;
 	int rc = RC_OK;
 
 	if (key == NULL) {
@@ -99,12 +100,30 @@ static int parse_item(struct optstring *options, const char **text, const char *
 
 /* JSON form ------------------------------------------------------------------------------------ */
 
+/* A member that is no object and no list. */
+static int add_scalar(struct optstring *options, const char *key, const cJSON *member,
+		      struct err *err)
+{
+	const char *word = cJSON_IsTrue(member) ? "on" : "off";
+	char number[32];
+	char *value;
+
+	(void)snprintf(number, sizeof(number), "%.17g", member->valuedouble);
+	if (cJSON_IsString(member))
+		word = member->valuestring;
+	else if (cJSON_IsNumber(member))
+		word = number;
+	value = mem_strdup(word);
+	if (value == NULL)
+		return err_nomem(err, "an option");
+	return add(options, mem_strdup(key), value, err);
+}
+
 static int flatten(struct optstring *options, const cJSON *object, const char *prefix,
 		   struct err *err)
 {
-	char key[KEY_MAX], number[32];
+	char key[KEY_MAX];
 	const cJSON *member;
-	const char *value;
 	size_t index = 0;
 	int len, rc;
 
@@ -119,12 +138,7 @@ static int flatten(struct optstring *options, const cJSON *object, const char *p
 			memcpy(key + len, ".", 2);
 			rc = flatten(options, member, key, err);
 		} else {
-			(void)snprintf(number, sizeof(number), "%.17g", member->valuedouble);
-			value = cJSON_IsString(member) ? member->valuestring :
-				cJSON_IsNumber(member) ? number :
-				cJSON_IsTrue(member)   ? "on" :
-							 "off";
-			rc = add(options, mem_strdup(key), mem_strdup(value), err);
+			rc = add_scalar(options, key, member, err);
 		}
 		if (rc != RC_OK)
 			return rc;
@@ -324,7 +338,8 @@ int optstring_print(const struct optstring *options, char **text, struct err *er
 	} else {
 		for (size_t i = 0; i < options->count; i++) {
 			const struct optstring_item *item = &options->items[i];
-			bool keyless = i == 0 && options->implied && strchr(item->value, '=') == NULL;
+			bool keyless =
+				i == 0 && options->implied && strchr(item->value, '=') == NULL;
 
 			if (i > 0)
 				(void)buf_append_u8(&out, ',');

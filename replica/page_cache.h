@@ -33,6 +33,8 @@ uint8_t *page_cache_lock(struct page_cache *cache, uint64_t index);
  * wanted more.
  */
 uint8_t *page_cache_insert(struct page_cache *cache, uint64_t index);
+/* While locked and not here: room that nobody else wants, or NULL. */
+uint8_t *page_cache_fill(struct page_cache *cache, uint64_t index);
 /* While locked: forgets the page, if it is here. */
 void page_cache_remove(struct page_cache *cache, uint64_t index);
 void page_cache_unlock(struct page_cache *cache, uint64_t index);

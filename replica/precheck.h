@@ -19,7 +19,7 @@
 
 #define PRECHECK_TEXT_MAX 128
 #define PRECHECK_REASON_MAX 256
-#define PRECHECK_PACKAGE "understudy-colo" /* version of a QEMU with the TCG lock fix for COLO */
+#define PRECHECK_PACKAGE "understudy-colo2" /* a build with both TCG fixes (image/qemu-*.patch); the first did without the second */
 
 struct precheck_facts {
 	uint32_t major, minor, micro;

@@ -1,8 +1,10 @@
 /*
- * connect -> query-status -> (inmigrate) quit -> the connection is lost -> the process has ended -> done
+ * connect -> query-status -> (inmigrate) quit -> the connection is lost -> the process has ended ->
+ * done
  *
- * Its end is waited for, and not only that of the connection: QEMU removes its socket's name on the way out, which must not be the name of the
- * next one's. A pidfd tells also of a process that nobody reaps.
+ * Its end is waited for, and not only that of the connection: QEMU removes its socket's name on the
+ * way out, which must not be the name of the next one's. A pidfd tells also of a process that
+ * nobody reaps.
  */
 #include "replica/predecessor.h"
 
@@ -79,8 +81,8 @@ static void on_limit(uv_timer_t *timer)
 {
 	struct predecessor *p = timer->data;
 
-	(void)err_set(&p->result, RC_TIMEOUT, "%.200s: process %d is there and does not %s", p->path,
-		      (int)p->pid, p->quitting ? "end" : "answer");
+	(void)err_set(&p->result, RC_TIMEOUT, "%.200s: process %d is there and does not %s",
+		      p->path, (int)p->pid, p->quitting ? "end" : "answer");
 	finish(p);
 }
 
@@ -146,23 +148,23 @@ static void on_lost(void *owner, const struct err *err)
 
 static const struct qmp_ops qmp_callbacks = { .on_ready = on_ready, .on_lost = on_lost };
 
-int predecessor_clear(struct predecessor **out, uv_loop_t *loop, const char *part, const char *qmp_path,
-		      void (*done)(void *owner, const struct err *result), void *owner, struct err *err)
+int predecessor_clear(struct predecessor **out, uv_loop_t *loop, const char *part,
+		      const char *qmp_path, void (*done)(void *owner, const struct err *result),
+		      void *owner, struct err *err)
 {
 	struct predecessor *p = mem_zalloc(1, sizeof(*p));
-	int rc = RC_OK;
+	int rc;
 
-	if (p != NULL)
-		p->path = mem_strdup(qmp_path);
-	if (p == NULL || p->path == NULL)
+	if (p == NULL)
+		return err_nomem(err, "looking for an earlier replica");
+	p->pidfd = -1;
+	p->path = mem_strdup(qmp_path);
+	if (p->path == NULL)
 		rc = err_nomem(err, "looking for an earlier replica");
-	if (rc == RC_OK) {
-		p->pidfd = -1;
+	else
 		rc = qmp_connect(&p->qmp, loop, qmp_path, ANSWER_MS, &qmp_callbacks, p, err);
-	}
 	if (rc != RC_OK) {
-		if (p != NULL)
-			mem_free(p->path);
+		mem_free(p->path);
 		mem_free(p);
 		return rc;
 	}

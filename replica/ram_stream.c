@@ -33,13 +33,15 @@ static int refuse_flags(uint64_t head, struct err *err)
 
 	for (i = 0; i < sizeof(unsupported) / sizeof(unsupported[0]); i++) {
 		if (head & unsupported[i].flag)
-			return err_set(err, RC_UNSUPPORTED, "RAM section: %s is not supported", unsupported[i].what);
+			return err_set(err, RC_UNSUPPORTED, "RAM section: %s is not supported",
+				       unsupported[i].what);
 	}
 	return err_set(err, RC_INVALID, "RAM section: unknown flags %#" PRIx64, head & FLAGS);
 }
 
 /* One block of the list. */
-static int list_block(struct ram_stream *stream, struct cursor *in, struct ram_item *item, struct err *err)
+static int list_block(struct ram_stream *stream, struct cursor *in, struct ram_item *item,
+		      struct err *err)
 {
 	struct cursor at = *in;
 	uint8_t name_len = cursor_u8(&at);
@@ -51,7 +53,8 @@ static int list_block(struct ram_stream *stream, struct cursor *in, struct ram_i
 	if (at.short_read)
 		return RC_OK;
 	if (bytes > stream->unlisted)
-		return err_set(err, RC_INVALID, "RAM section: the blocks are larger than their announced total");
+		return err_set(err, RC_INVALID,
+			       "RAM section: the blocks are larger than their announced total");
 	rc = layout_add(stream->layout, (const char *)name, name_len, bytes, err);
 	if (rc != RC_OK)
 		return err_prefix(err, "RAM section: ");
@@ -74,7 +77,9 @@ static int begin_list(struct ram_stream *stream, uint64_t total, struct err *err
 	if (total == 0)
 		return err_set(err, RC_INVALID, "RAM section: the list of blocks is empty");
 	if (total > LAYOUT_BYTES_MAX)
-		return err_set(err, RC_LIMIT, "RAM section: %" PRIu64 " bytes of memory, at most %" PRIu64 " are supported",
+		return err_set(err, RC_LIMIT,
+			       "RAM section: %" PRIu64 " bytes of memory, at most %" PRIu64
+			       " are supported",
 			       total, (uint64_t)LAYOUT_BYTES_MAX);
 	stream->unlisted = total;
 	return RC_OK;
@@ -85,8 +90,9 @@ static int find_block(const struct ram_stream *stream, const uint8_t *name, size
 {
 	*block = layout_find(stream->layout, (const char *)name, len);
 	if (*block == NULL)
-		return err_set(err, RC_INVALID, "RAM section: a page of a block that was not listed: \"%.*s\"", (int)len,
-			       (const char *)name);
+		return err_set(err, RC_INVALID,
+			       "RAM section: a page of a block that was not listed: \"%.*s\"",
+			       (int)len, (const char *)name);
 	return RC_OK;
 }
 
@@ -113,20 +119,26 @@ static int take_page(struct ram_stream *stream, uint64_t head, struct cursor at,
 	if (name != NULL && find_block(stream, name, name_len, &block, err) != RC_OK)
 		return (int)err->code;
 	if (page >= block->pages)
-		return err_set(err, RC_INVALID, "RAM section: page %" PRIu64 " of block \"%s\", which has %" PRIu64, page,
-			       block->name, block->pages);
+		return err_set(err, RC_INVALID,
+			       "RAM section: page %" PRIu64 " of block \"%s\", which has %" PRIu64,
+			       page, block->name, block->pages);
 	if (head & FLAG_ZERO) {
 		if (*data != 0)
-			return err_set(err, RC_UNSUPPORTED, "RAM section: a page filled with %#x instead of zeroes", *data);
+			return err_set(err, RC_UNSUPPORTED,
+				       "RAM section: a page filled with %#x instead of zeroes",
+				       *data);
 		data = NULL;
 	}
 	stream->block = block;
-	*item = (struct ram_item){ .kind = RAM_ITEM_PAGE, .index = block->first + page, .data = data };
+	*item = (struct ram_item){ .kind = RAM_ITEM_PAGE,
+				   .index = block->first + page,
+				   .data = data };
 	*in = at;
 	return RC_OK;
 }
 
-int ram_stream_next(struct ram_stream *stream, struct cursor *in, struct ram_item *item, struct err *err)
+int ram_stream_next(struct ram_stream *stream, struct cursor *in, struct ram_item *item,
+		    struct err *err)
 {
 	struct cursor at = *in;
 	size_t before;

@@ -46,8 +46,8 @@ static bool add_spec(cJSON *root, const struct cmdline_spec *spec)
 
 		done = cJSON_AddItemToArray(backends, backend) &&
 		       cJSON_AddStringToObject(backend, "name", spec->backends[i].name) != NULL &&
-		       cJSON_AddNumberToObject(backend, "bytes",
-					       (double)spec->backends[i].bytes) != NULL;
+		       cJSON_AddNumberToObject(backend, "bytes", (double)spec->backends[i].bytes) !=
+			       NULL;
 	}
 	return done && cJSON_AddStringToObject(root, "accel", spec->accel) != NULL;
 }
@@ -59,12 +59,10 @@ static int print(cJSON *root, bool complete, struct buf *json, struct err *err)
 	size_t len = text != NULL ? strlen(text) : 0;
 	int rc = RC_OK;
 
-	if (text == NULL)
-		rc = err_nomem(err, "JSON");
-	else if (len >= RESERVATION_JSON_MAX)
+	if (len >= RESERVATION_JSON_MAX)
 		rc = err_set(err, RC_LIMIT, "a reservation of %zu bytes; the most is %zu", len,
 			     RESERVATION_JSON_MAX - 1);
-	else if (!buf_append(json, text, len))
+	else if (text == NULL || !buf_append(json, text, len))
 		rc = err_nomem(err, "JSON");
 	cJSON_free(text);
 	cJSON_Delete(root);
@@ -76,12 +74,13 @@ int reservation_to_json(const struct reservation *reservation, struct buf *json,
 	const struct reservation *r = reservation;
 	cJSON *root = cJSON_CreateObject();
 	cJSON *qemu = cJSON_AddObjectToObject(root, "qemu");
-	bool done = qemu != NULL && cJSON_AddStringToObject(qemu, "version", r->version) != NULL &&
-		    cJSON_AddStringToObject(qemu, "package", r->package) != NULL &&
-		    cJSON_AddStringToObject(root, "machine", r->machine) != NULL &&
-		    cJSON_AddNumberToObject(root, "cpus", r->cpus) != NULL &&
-		    cJSON_AddNumberToObject(root, "memory_bytes", (double)r->memory_bytes) != NULL &&
-		    add_spec(root, &r->spec);
+	bool done =
+		qemu != NULL && cJSON_AddStringToObject(qemu, "version", r->version) != NULL &&
+		cJSON_AddStringToObject(qemu, "package", r->package) != NULL &&
+		cJSON_AddStringToObject(root, "machine", r->machine) != NULL &&
+		cJSON_AddNumberToObject(root, "cpus", r->cpus) != NULL &&
+		cJSON_AddNumberToObject(root, "memory_bytes", (double)r->memory_bytes) != NULL &&
+		add_spec(root, &r->spec);
 
 	return print(root, done, json, err);
 }
@@ -143,7 +142,8 @@ static int get_arguments(const cJSON *root, struct cmdline *args, struct err *er
 		return err_set(err, RC_INVALID, "arguments: a list is missing");
 	cJSON_ArrayForEach(item, list) {
 		if (!cJSON_IsString(item))
-			return err_set(err, RC_INVALID, "arguments[%zu]: not a string", args->count);
+			return err_set(err, RC_INVALID, "arguments[%zu]: not a string",
+				       args->count);
 		rc = cmdline_add(args, item->valuestring, err);
 		if (rc != RC_OK)
 			return rc;
@@ -162,8 +162,8 @@ static int get_backend(const cJSON *item, struct cmdline_spec *spec, uint64_t *t
 	*backend = (struct image_shared){ .bytes = 0 };
 	rc = get_text(item, "name", backend->name, sizeof(backend->name), err);
 	if (rc == RC_OK)
-		rc = get_number(item, "bytes", LAYOUT_PAGE, LAYOUT_BYTES_MAX - *total, &backend->bytes,
-				err);
+		rc = get_number(item, "bytes", LAYOUT_PAGE, LAYOUT_BYTES_MAX - *total,
+				&backend->bytes, err);
 	if (rc != RC_OK)
 		return rc;
 	if (backend->bytes % LAYOUT_PAGE != 0)
@@ -172,7 +172,8 @@ static int get_backend(const cJSON *item, struct cmdline_spec *spec, uint64_t *t
 		return err_set(err, RC_INVALID, "name: not a memory backend's");
 	for (size_t i = 0; i < spec->nbackends; i++) {
 		if (strcmp(spec->backends[i].name, backend->name) == 0)
-			return err_set(err, RC_INVALID, "name: \"%.64s\" comes twice", backend->name);
+			return err_set(err, RC_INVALID, "name: \"%.64s\" comes twice",
+				       backend->name);
 	}
 	*total += backend->bytes;
 	spec->nbackends++;
@@ -231,6 +232,21 @@ static int get_all(const cJSON *root, struct reservation *r, struct err *err)
 	return rc;
 }
 
+/*
+ * A NUL, escaped or not. cJSON takes it for the end of a string: what follows would silently be
+ * lost.
+ */
+static bool has_nul(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] == '\0' || (len - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0))
+			return true;
+		if (text[i] == '\\')
+			i++; /* an escaped backslash does not begin an escape */
+	}
+	return false;
+}
+
 int reservation_from_json(struct reservation *reservation, const uint8_t *json, size_t len,
 			  struct err *err)
 {
@@ -241,8 +257,7 @@ int reservation_from_json(struct reservation *reservation, const uint8_t *json, 
 	*reservation = (struct reservation){ 0 };
 	if (len > RESERVATION_JSON_MAX)
 		return err_set(err, RC_LIMIT, "a reservation of %zu bytes", len);
-	/* cJSON turns an escaped NUL into the end of a string: what follows would silently be lost. */
-	if (memmem(json, len, "\\u0000", 6) != NULL || memchr(json, 0, len) != NULL)
+	if (has_nul(text, len))
 		return err_set(err, RC_INVALID, "a NUL in a reservation");
 	root = cJSON_ParseWithLengthOpts(text, len, &end, false);
 	if (root == NULL || end != text + len) {

@@ -1,15 +1,20 @@
 /*
- * A reservation: what a primary asks its standby to hold ready, as the JSON text of the wire's RESERVE, and the answer in RESERVED.
+ * A reservation: what a primary asks its standby to hold ready, as the JSON text of the wire's
+ * RESERVE, and the answer in RESERVED.
  *
- *   {"arguments": ["-machine", "pc-i440fx-10.0,...", ...], "backends": [{"name": "pc.ram", "bytes": 268435456}],
- *    "qemu": {"version": "10.0.13", "package": "Debian ..."}, "accel": "tcg", "machine": "pc-i440fx-10.0", "cpus": 2,
- *    "memory_bytes": 268435456}
+ *   {"arguments": ["-machine", "pc-i440fx-10.0,...", ...],
+ *    "backends": [{"name": "pc.ram", "bytes": 268435456}],
+ *    "qemu": {"version": "10.0.13", "package": "Debian ..."}, "accel": "tcg",
+ *    "machine": "pc-i440fx-10.0", "cpus": 2, "memory_bytes": 268435456}
  *
- * Valid if and only if every member above is there with its type, arguments and backends are within the limits of cmdline.h, backends' names are
- * such that QEMU takes them and none comes twice, sizes are whole pages within LAYOUT_BYTES_MAX in all, accel is "kvm" or "tcg", the texts
- * are printable, and no argument is one that only the standby may set. Members that are not listed are ignored: a newer primary may say more.
+ * Valid if and only if every member above is there with its type, arguments and backends are within
+ * the limits of cmdline.h, backends' names are such that QEMU takes them and none comes twice,
+ * sizes are whole pages within LAYOUT_BYTES_MAX in all, accel is "kvm" or "tcg", the texts are
+ * printable, and no argument is one that only the standby may set. Members that are not listed are
+ * ignored: a newer primary may say more.
  *
- *   {"ok": true, "image": "committed" | "stale" | "empty"} or {"ok": false, "error": "reason", "image": ...}
+ *   {"ok": true, "image": "committed" | "stale" | "empty"}
+ *   {"ok": false, "image": ..., "error": "reason"}
  */
 #ifndef REPLICA_RESERVATION_H
 #define REPLICA_RESERVATION_H
@@ -28,15 +33,17 @@
 
 struct reservation {
 	struct cmdline_spec spec;
-	char version[RESERVATION_TEXT_MAX], package[RESERVATION_TEXT_MAX]; /* of the primary's QEMU */
+	char version[RESERVATION_TEXT_MAX],
+		package[RESERVATION_TEXT_MAX]; /* of the primary's QEMU */
 	char machine[RESERVATION_TEXT_MAX];
 	uint32_t cpus;
 	uint64_t memory_bytes;
 };
 
 /*
- * From the protected QEMU's command line and what its QMP told; `arguments` (NULL-terminated, or NULL) is the operator's own list.
- * reservation_free() also after a failure, for this and reservation_from_json().
+ * From the protected QEMU's command line and what its QMP told; `arguments` (NULL-terminated, or
+ * NULL) is the operator's own list. reservation_free() also after a failure, for this and
+ * reservation_from_json().
  */
 int reservation_derive(struct reservation *reservation, const struct cmdline *cmdline,
 		       const struct precheck_facts *facts, char *const *arguments, struct err *err);

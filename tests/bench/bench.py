@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """The measurements that the README quotes, side by side in one run: a table to read, and build/bench.json.
 
-usage: bench.py [--only NAME]...      NAME: one of the rows below
+usage: bench.py [--only NAME]...      NAME: one of the rows below; what is left out is not in build/bench.json then, so that goes to
+                                      build/bench-only.json
 
-A miss is printed as a miss and is not an error: machines are shared, and times move with them; so all that is compared is measured in turns, in
-the same run. The exit status is 1 if a row could not be measured at all. A further row is a function that returns a dictionary (`what`,
-`target`, `ours`, `beside`, `ratio`, `passed`, `numbers`) and a line in ROWS.
+A miss is printed as a miss and is not an error: machines are shared, and times move with them; so all that is compared is
+measured in turns, in the same run. The exit status is 1 if a row could not be measured at all, or
+if a program was built anew in between, so that the rows are not of one build. A further row is a function that returns
+a dictionary (`what`, `target`, `ours`, `beside`, `ratio`, `passed`, `numbers`) and a line in ROWS.
 """
 import argparse
 import json
@@ -20,10 +22,10 @@ sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
 import activation  # noqa: E402
 import lab  # noqa: E402
+import measure as common  # noqa: E402
 import memory  # noqa: E402
 import pause  # noqa: E402
 import programs  # noqa: E402
-from measure import Unmeasured, machine  # noqa: E402
 
 ROWS = {
     'activation': activation.row,
@@ -42,7 +44,7 @@ def measure(name):
     try:
         return ROWS[name]()
     except Exception as e:
-        if not isinstance(e, (Unmeasured, AssertionError)):
+        if not isinstance(e, (common.Unmeasured, AssertionError)):
             traceback.print_exc()
         return {'what': name, 'error': str(e) or type(e).__name__}
 
@@ -66,21 +68,26 @@ def print_table(rows):
 def main():
     parser = argparse.ArgumentParser(description='Measures; see the head of this file.')
     parser.add_argument('--only', action='append', choices=ROWS, metavar='NAME', help=f"one of: {', '.join(ROWS)}; may be given again")
-    names = parser.parse_args().only or list(ROWS)
-    start, results, host = time.monotonic(), {}, machine()
+    only = parser.parse_args().only
+    names = only or list(ROWS)
+    start, results, host, used = time.monotonic(), {}, common.machine(), common.programs()
     for number, name in enumerate(names, 1):
         print(f'[{number}/{len(names)}] {name} ({time.monotonic() - start:.0f} s so far)', flush=True)
         results[name] = measure(name)
         if 'error' in results[name]:
             print(f"  not measured: {results[name]['error']}", flush=True)
     host['load_after'] = round(os.getloadavg()[0], 2)
+    changed = [name for name, digest in common.programs().items() if used[name] != digest]
     print_table(results.values())
-    path = os.path.join(lab.BUILD, 'bench.json')
+    if changed:
+        print(f"\nNot of one build: {', '.join(changed)} changed during the run.")
+    path = os.path.join(lab.BUILD, 'bench-only.json' if only else 'bench.json')
     with open(path, 'w') as f:
-        json.dump({'machine': host, 'seconds': round(time.monotonic() - start), 'rows': results}, f, indent=2)
+        json.dump({'machine': host, 'programs': used, 'changed_during_the_run': changed, 'seconds': round(time.monotonic() - start), 'rows': results}, f, indent=2)
         f.write('\n')
-    print(f'\n{host["processor"]}, {host["processors"]} processors, QEMU/TCG (KVM is not measured); figures: build/bench.json')
-    return 1 if any('error' in row for row in results.values()) else 0
+    print(f'\n{host["processor"]}, {host["processors"]} processors, QEMU/TCG (KVM is not measured);',
+          f'figures: {os.path.relpath(path, lab.TREE)}')
+    return 1 if changed or any('error' in row for row in results.values()) else 0
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 /*
- * How long a checkpoint holds a real guest: captures epochs of the QEMU behind a QMP socket and measures.
+ * How long a checkpoint holds a real guest: captures epochs of the QEMU behind a QMP socket and
+ * measures.
  *
  * usage: bench_capture QMP_SOCKET [option=value]...
  *   epochs=100     checkpoints to take, after the first copy
@@ -8,17 +9,20 @@
  *   pool=64        staging buffers, MiB
  *   limit=2000     milliseconds that the guest may stand
  *   slow=0         milliseconds that each chunk is kept before it goes back, as on a slow link
- *   cut=0          close each capture after this many milliseconds instead, whatever it is doing (for tests of closing)
+ *   cut=0          close each capture after this many milliseconds instead, whatever it is doing
+ *   guard=0        1: with a guardian, which lets the guest go if this program is killed
  *   trace=FILE     write the pages of the last round, in the format of bench_delta.c
  *
- * Prints a JSON object per round: `pause_ms` as QEMU's STOP and RESUME events have it, `hold_ms` as we see it (answer sent until LOADED sent),
- * per checkpoint; the first copy's own pause; pages; and what the trace needs to become a machine again. Ends with 1 if anything is not as it
- * should be: an epoch out of order, a chunk of another epoch, a page beyond the layout, a lost capture.
+ * Prints a JSON object per round: `pause_ms` as QEMU's STOP and RESUME events have it, `hold_ms` as
+ * we see it (answer sent until LOADED sent), per checkpoint; the first copy's own pause; pages; and
+ * what the trace needs to become a machine again. Ends with 1 if anything is not as it should be:
+ * an epoch out of order, a chunk of another epoch, a page beyond the layout, a lost capture.
  */
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "replica/capture.h"
 #include "replica/chunk_list.h"
+#include "replica/guardian.h"
 #include "replica/qmp.h"
 
 #include <inttypes.h>
@@ -30,7 +34,7 @@
 #define ZERO_FLAG (UINT64_C(1) << 63)
 
 struct options {
-	uint64_t epochs, interval, rounds, pool, limit, slow, cut;
+	uint64_t epochs, interval, rounds, pool, limit, slow, cut, guard;
 	const char *trace;
 };
 
@@ -39,16 +43,20 @@ struct samples {
 	size_t count;
 };
 
-static struct options options = { .epochs = 100, .interval = 100, .rounds = 1, .pool = 64, .limit = 2000 };
+static struct options options = {
+	.epochs = 100, .interval = 100, .rounds = 1, .pool = 64, .limit = 2000
+};
 static uv_loop_t *loop;
 static struct qmp *qmp;
+static struct guardian *guardian;
 static struct capture *capture;
 static struct chunk_pool *pool;
 static uv_timer_t next_timer, slow_timer, cut_timer;
 static struct layout layout;
 static struct samples pauses, holds;
 static struct chunk_list slow_chunks;
-static uint64_t round_number, opened_ns, first_ns, epoch_ns, expected, pages, epoch_pages, stopped_us;
+static uint64_t round_number, opened_ns, first_ns, epoch_ns, expected, pages, epoch_pages,
+	stopped_us;
 static double first_pause_ms;
 static uint32_t device_state_len;
 static FILE *trace;
@@ -61,7 +69,7 @@ static void fail(const char *what)
 	failed = true;
 }
 
-/* ---- trace ---------------------------------------------------------------------------------------------------- */
+/* ---- trace ----------------------------------------------------------------------------------- */
 
 static void write_le(uint64_t value, size_t bytes)
 {
@@ -92,12 +100,13 @@ static void trace_chunk(const struct chunk *chunk)
 
 	for (i = 0; trace != NULL && i < chunk->npages; i++) {
 		write_le(chunk->pages[i].index | (chunk->pages[i].data == NULL ? ZERO_FLAG : 0), 8);
-		if (chunk->pages[i].data != NULL && fwrite(chunk->pages[i].data, LAYOUT_PAGE, 1, trace) != 1)
+		if (chunk->pages[i].data != NULL &&
+		    fwrite(chunk->pages[i].data, LAYOUT_PAGE, 1, trace) != 1)
 			fail("trace: cannot write");
 	}
 }
 
-/* ---- report --------------------------------------------------------------------------------------------------- */
+/* ---- report ---------------------------------------------------------------------------------- */
 
 static int compare(const void *a, const void *b)
 {
@@ -114,8 +123,9 @@ static void print_samples(const char *name, struct samples *samples)
 	if (count == 0)
 		return;
 	qsort(ms, count, sizeof(ms[0]), compare);
-	printf(", \"%s\": {\"median\": %.3f, \"p99\": %.3f, \"min\": %.3f, \"max\": %.3f, \"count\": %zu}", name,
-	       ms[count / 2], ms[count * 99 / 100], ms[0], ms[count - 1], count);
+	printf(", \"%s\": {\"median\": %.3f, \"p99\": %.3f, \"min\": %.3f, \"max\": %.3f, "
+	       "\"count\": %zu}",
+	       name, ms[count / 2], ms[count * 99 / 100], ms[0], ms[count - 1], count);
 }
 
 static void report(void)
@@ -123,22 +133,25 @@ static void report(void)
 	double first_s = (double)(first_ns - opened_ns) / 1e9;
 	uint32_t i;
 
-	printf("{\"round\": %" PRIu64 ", \"first_copy_s\": %.3f, \"first_copy_pause_ms\": %.3f, \"first_copy_mib_s\": %.1f",
-	       round_number, first_s, first_pause_ms, first_s > 0 ? (double)layout.ram_pages / 256 / first_s : 0);
+	printf("{\"round\": %" PRIu64
+	       ", \"first_copy_s\": %.3f, \"first_copy_pause_ms\": %.3f, \"first_copy_mib_s\": %.1f",
+	       round_number, first_s, first_pause_ms,
+	       first_s > 0 ? (double)layout.ram_pages / 256 / first_s : 0);
 	print_samples("pause_ms", &pauses);
 	print_samples("hold_ms", &holds);
-	printf(", \"pages_per_epoch\": %.1f, \"device_state_bytes\": %u, \"configuration\": \"%.*s\", \"ram\": [%u, %u, %u], "
-	       "\"blocks\": [",
+	printf(", \"pages_per_epoch\": %.1f, \"device_state_bytes\": %u, \"configuration\": \"%.*s\", "
+	       "\"ram\": [%u, %u, %u], \"blocks\": [",
 	       holds.count > 0 ? (double)pages / (double)holds.count : 0, device_state_len,
-	       (int)layout.configuration_len, (const char *)layout.configuration, layout.section, layout.instance,
-	       layout.version);
+	       (int)layout.configuration_len, (const char *)layout.configuration, layout.section,
+	       layout.instance, layout.version);
 	for (i = 0; i < layout.ram_blocks; i++)
-		printf("%s[\"%s\", %" PRIu64 "]", i > 0 ? ", " : "", layout.blocks[i].name, layout.blocks[i].pages);
+		printf("%s[\"%s\", %" PRIu64 "]", i > 0 ? ", " : "", layout.blocks[i].name,
+		       layout.blocks[i].pages);
 	printf("], \"ok\": %s}\n", failed ? "false" : "true");
 	(void)fflush(stdout);
 }
 
-/* ---- capture -------------------------------------------------------------------------------------------------- */
+/* ---- capture --------------------------------------------------------------------------------- */
 
 static void begin_round(void);
 
@@ -185,7 +198,8 @@ static void on_layout(void *owner, const struct layout *found)
 static void on_progress(void *owner, uint64_t done_bytes, uint64_t total_bytes)
 {
 	(void)owner;
-	log_info("bench", "first copy: %u of %u MiB", (unsigned)(done_bytes >> 20), (unsigned)(total_bytes >> 20));
+	log_info("bench", "first copy: %u of %u MiB", (unsigned)(done_bytes >> 20),
+		 (unsigned)(total_bytes >> 20));
 }
 
 static void on_slow_timer(uv_timer_t *timer)
@@ -245,13 +259,15 @@ static void on_next(uv_timer_t *timer)
 
 static void on_ready(void *owner)
 {
-	uint64_t now_ms = clock_now_ns() / CLOCK_NS_PER_MS, due_ms = epoch_ns / CLOCK_NS_PER_MS + options.interval;
+	uint64_t now_ms = clock_now_ns() / CLOCK_NS_PER_MS,
+		 due_ms = epoch_ns / CLOCK_NS_PER_MS + options.interval;
 
 	(void)owner;
 	if (holds.count >= options.epochs && options.cut == 0)
 		close_capture();
 	else
-		(void)uv_timer_start(&next_timer, on_next, due_ms > now_ms ? due_ms - now_ms : 0, 0);
+		(void)uv_timer_start(&next_timer, on_next, due_ms > now_ms ? due_ms - now_ms : 0,
+				     0);
 }
 
 static void on_lost(void *owner, const struct err *err)
@@ -278,7 +294,9 @@ static void on_cut(uv_timer_t *timer)
 
 static void begin_round(void)
 {
-	struct capture_options wanted = { .name = "bench", .first_epoch = 1, .pause_limit_ms = (uint32_t)options.limit };
+	struct capture_options wanted = { .name = "bench",
+					  .first_epoch = 1,
+					  .pause_limit_ms = (uint32_t)options.limit };
 	struct err err;
 
 	round_number++;
@@ -292,7 +310,8 @@ static void begin_round(void)
 	first_pause_ms = 0;
 	expected = 1;
 	opened_ns = first_ns = clock_now_ns();
-	if (capture_open(&capture, loop, qmp, NULL, pool, &wanted, &capture_ops, NULL, &err) != RC_OK) {
+	if (capture_open(&capture, loop, qmp, guardian, pool, &wanted, &capture_ops, NULL, &err) !=
+	    RC_OK) {
 		capture = NULL;
 		fail(err.text);
 		finish();
@@ -302,7 +321,7 @@ static void begin_round(void)
 		(void)uv_timer_start(&cut_timer, on_cut, options.cut, 0);
 }
 
-/* ---- QMP ------------------------------------------------------------------------------------------------------ */
+/* ---- QMP ------------------------------------------------------------------------------------- */
 
 static void on_qmp_ready(void *owner)
 {
@@ -343,7 +362,9 @@ static void on_qmp_lost(void *owner, const struct err *err)
 		close_capture();
 }
 
-static const struct qmp_ops qmp_ops = { .on_ready = on_qmp_ready, .on_event = on_qmp_event, .on_lost = on_qmp_lost };
+static const struct qmp_ops qmp_ops = { .on_ready = on_qmp_ready,
+					.on_event = on_qmp_event,
+					.on_lost = on_qmp_lost };
 
 static void parse(int argc, char **argv)
 {
@@ -351,9 +372,10 @@ static void parse(int argc, char **argv)
 		const char *name;
 		uint64_t *value;
 	} numbers[] = {
-		{ "epochs", &options.epochs }, { "interval", &options.interval }, { "rounds", &options.rounds },
-		{ "pool", &options.pool },     { "limit", &options.limit },	  { "slow", &options.slow },
-		{ "cut", &options.cut },
+		{ "epochs", &options.epochs }, { "interval", &options.interval },
+		{ "rounds", &options.rounds }, { "pool", &options.pool },
+		{ "limit", &options.limit },   { "slow", &options.slow },
+		{ "cut", &options.cut },       { "guard", &options.guard },
 	};
 	const char *value;
 	size_t i, len;
@@ -363,7 +385,8 @@ static void parse(int argc, char **argv)
 		value = strchr(argv[a], '=');
 		len = value != NULL ? (size_t)(value - argv[a]) : 0;
 		for (i = 0; len > 0 && i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-			if (strlen(numbers[i].name) == len && strncmp(argv[a], numbers[i].name, len) == 0)
+			if (strlen(numbers[i].name) == len &&
+			    strncmp(argv[a], numbers[i].name, len) == 0)
 				break;
 		}
 		if (len == 5 && strncmp(argv[a], "trace", 5) == 0) {
@@ -371,7 +394,10 @@ static void parse(int argc, char **argv)
 		} else if (len > 0 && i < sizeof(numbers) / sizeof(numbers[0])) {
 			*numbers[i].value = strtoull(value + 1, NULL, 10);
 		} else {
-			(void)fprintf(stderr, "bench_capture: what is \"%s\"? See the head of bench_capture.c\n", argv[a]);
+			(void)fprintf(
+				stderr,
+				"bench_capture: what is \"%s\"? See the head of bench_capture.c\n",
+				argv[a]);
 			exit(2);
 		}
 	}
@@ -386,6 +412,10 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	parse(argc, argv);
+	if (options.guard != 0 && guardian_start(&guardian, &err) != RC_OK) {
+		fail(err.text);
+		return 1;
+	}
 	loop = uv_default_loop();
 	(void)uv_timer_init(loop, &next_timer);
 	(void)uv_timer_init(loop, &slow_timer);
@@ -400,6 +430,8 @@ int main(int argc, char **argv)
 	(void)uv_run(loop, UV_RUN_DEFAULT);
 	(void)uv_loop_close(loop);
 	chunk_pool_destroy(pool);
+	if (guardian != NULL)
+		guardian_stop(guardian);
 	if (trace != NULL && fclose(trace) != 0)
 		fail("trace: cannot write");
 	return failed ? 1 : 0;

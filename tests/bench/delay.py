@@ -7,7 +7,7 @@ from measure import Unmeasured, program
 
 @contextlib.contextmanager
 def delayed(world, listen, target, delay_ms):
-    """Where to connect to at site A for `target`, as IP:PORT or unix:PATH: `listen`, and the delay in ms each way; without one, `target`."""
+    """Where to connect to at site A for `target` (IP:PORT or unix:PATH): `listen`, with the delay in ms each way; without one, `target`."""
     if delay_ms == 0:
         yield target
         return

@@ -1,4 +1,6 @@
-"""What the rows of the benchmark share: medians, the events of a QEMU, how far along we are, and the name of the machine."""
+"""What the rows of the benchmark share: medians, the events of a QEMU, how far along we are, the machine and what runs on it."""
+import functools
+import hashlib
 import json
 import os
 import socket
@@ -41,6 +43,36 @@ def run_json(command, timeout=120):
     if done.returncode != 0:
         raise Unmeasured(f'{os.path.basename(command[0])} ended with {done.returncode}: {done.stderr.strip()[-400:]}')
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{')]
+
+
+def once(measurement):
+    """What two rows share is measured once, and fails once."""
+    @functools.cache
+    def outcome():
+        try:
+            return measurement(), None
+        except (Unmeasured, AssertionError) as e:
+            return None, str(e)
+
+    def result():
+        value, failure = outcome()
+        if failure is not None:
+            raise Unmeasured(failure)
+        return value
+    return result
+
+
+def programs():
+    """What is measured, by the beginning of its SHA-256: in a shared tree somebody may build while we measure."""
+    found = {}
+    for path in (lab.UNDERSTUDY, lab.QEMU, lab.KERNEL, lab.INITRAMFS,
+                 *(os.path.join(lab.BUILD, 'bench', f'bench_{name}') for name in ('capture', 'delay_proxy', 'delta', 'link'))):
+        try:
+            with open(path, 'rb') as f:
+                found[os.path.basename(path)] = hashlib.sha256(f.read()).hexdigest()[:16]
+        except OSError:
+            found[os.path.basename(path)] = 'missing'
+    return found
 
 
 def machine():

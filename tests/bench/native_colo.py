@@ -50,7 +50,7 @@ def measure(world, checkpoints, delay_ms, progress):
         primary('migrate', uri=uri)
         lab.wait_for('native COLO', lambda: in_colo(primary, secondary), FIRST_COPY_S, 0.05)
         try:
-            primary.watch(WARM_UP, 15)
+            primary.watch(WARM_UP, 8)
             pauses = primary.watch(checkpoints, 120, progress)
         except Unmeasured as e:
             raise Ended(f'native COLO: {e}') from None

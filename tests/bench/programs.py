@@ -1,17 +1,16 @@
 """The rows that C programs measure: bench_delta over a trace that bench_capture records from the guest, and bench_link."""
-import functools
 import os
 import tempfile
 
 import lab
-from measure import DIRTY_PER_S, INTERVAL_MS, program, run_json, say
+from measure import DIRTY_PER_S, INTERVAL_MS, once, program, run_json, say
 
 EPOCHS = 100
 CACHE_MIB = 64              # what a primary is given by default
 LINK_ROUNDS, LINK_SECONDS = 7, 1
 
 
-@functools.cache
+@once
 def delta():
     """What bench_delta says of each codec, for the checkpoints; and how many pages an epoch of the trace has."""
     with tempfile.TemporaryDirectory(prefix='trace-', dir=os.path.join(lab.BUILD, 'bench')) as place:
@@ -28,8 +27,9 @@ def delta():
 
 
 def delta_speed():
+    """Decoding as a standby does it, staging and commit to the image included; LZ4's goes straight to its place."""
     codecs = delta()
-    ours, lz4, copy = (codecs[name]['both_mb_s'] / 1000 for name in ('understudy', 'lz4', 'memcpy'))
+    ours, lz4, copy = (codecs[name]['both_mb_s'] / 1000 for name in ('understudy with image', 'lz4', 'memcpy'))
     return {'what': 'encode + decode, per core', 'target': '>= 1 GB/s', 'ours': f'{ours:.2f} GB/s',
             'beside': f'LZ4 {lz4:.2f}, memcpy {copy:.1f} GB/s', 'ratio': ours / lz4, 'passed': ours >= 1, 'numbers': codecs}
 
@@ -49,5 +49,6 @@ def link():
     lines = {line['what']: line for line in run_json([program('bench_link'), str(LINK_ROUNDS), str(LINK_SECONDS)])}
     measured, gcm = lines['link'], lines['aes-128-gcm']['mb_s']
     ours = min(measured['sender_cpu_mb_s'], measured['receiver_cpu_mb_s'])
-    return {'what': 'link with TLS, per core', 'target': '>= 80 % of AES-GCM', 'ours': f"{ours:.0f} MB/s ({measured['mb_s']:.0f} by the clock)",
-            'beside': f'AES-128-GCM {gcm:.0f} MB/s', 'ratio': ours / gcm, 'passed': ours >= 0.8 * gcm, 'numbers': lines}
+    return {'what': 'link with TLS, per core', 'target': '>= 80 % of AES-GCM',
+            'ours': f"{ours:.0f} MB/s ({measured['mb_s']:.0f} by the clock)", 'beside': f'AES-128-GCM {gcm:.0f} MB/s',
+            'ratio': ours / gcm, 'passed': ours >= 0.8 * gcm, 'numbers': lines}

@@ -1,7 +1,8 @@
 /*
- * The parser of all that a COLO primary sends. Input: a byte (so many bytes of device state follow the first copy), a byte (pieces of that
- * many bytes and one more, for the second reading), then the stream. Whatever the bytes are, reading them whole and in pieces gives the
- * same events, within bounds, in an order that makes sense.
+ * The parser of all that a COLO primary sends. Input: a byte (so many bytes of device state follow
+ * the first copy), a byte (pieces of that many bytes and one more, for the second reading), then
+ * the stream. Whatever the bytes are, reading them whole and in pieces gives the same events,
+ * within bounds, in an order that makes sense.
  */
 #include "replica/colo_stream.h"
 
@@ -22,7 +23,8 @@ static void check_page(const struct reading *r, const struct colo_event *event)
 	const struct layout *layout = colo_stream_layout(r->stream);
 	size_t len = event->kind == COLO_EVENT_TAIL ? event->len : LAYOUT_PAGE;
 
-	if (event->index >= layout->pages || (!r->requested && event->index >= layout->ram_pages) || r->tail)
+	if (event->index >= layout->pages || (!r->requested && event->index >= layout->ram_pages) ||
+	    r->tail)
 		abort();
 	if (event->data == NULL ? event->index >= layout->ram_pages :
 				  event->data < r->data || event->data + len > r->data + r->shown)

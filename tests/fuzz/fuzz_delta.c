@@ -67,11 +67,12 @@ static int decode(const uint8_t *batch, size_t len)
 
 static void sealed(const uint8_t *data, size_t size)
 {
+	static const uint8_t magic[] = { 'U', 'S', 'D', 'E', 'L', 'T', 'A', '1' };
 	uint8_t *batch = malloc(size);
 
 	CHECK(batch != NULL);
 	memcpy(batch, data, size);
-	memcpy(batch, "USDELTA1", 8);
+	memcpy(batch, magic, sizeof(magic));
 	delta_format_reseal(batch, size);
 	(void)decode(batch, size);
 	free(batch);

@@ -1,6 +1,7 @@
 /*
- * The RAM section parser. Input: a byte (pieces of that many bytes and one more, for the second reading), then sections
- * one after the other. Whatever the bytes are, reading them whole and in pieces gives the same items, within bounds.
+ * The RAM section parser. Input: a byte (pieces of that many bytes and one more, for the second
+ * reading), then sections one after the other. Whatever the bytes are, reading them whole and in
+ * pieces gives the same items, within bounds.
  */
 #include "replica/ram_stream.h"
 
@@ -13,7 +14,8 @@ struct reading {
 	int rc;
 };
 
-static void check(const struct ram_stream *stream, const struct ram_item *item, const uint8_t *data, size_t len)
+static void check(const struct ram_stream *stream, const struct ram_item *item, const uint8_t *data,
+		  size_t len)
 {
 	if (item->kind == RAM_ITEM_LAYOUT && (!stream->listed || layout.pages <= layout.ram_pages))
 		abort();
@@ -50,7 +52,8 @@ static struct reading read_all(const uint8_t *data, size_t len, size_t piece)
 			if (item.kind == RAM_ITEM_MORE)
 				break;
 			reading.items++;
-			reading.sum = reading.sum * 31 + item.index * 2 + (item.data != NULL) + (uint64_t)item.kind;
+			reading.sum = reading.sum * 31 + item.index * 2 + (item.data != NULL) +
+				      (uint64_t)item.kind;
 		} while (true);
 		if (shown - reading.consumed >= RAM_STREAM_ITEM_MAX)
 			abort(); /* it said that this much is always enough */

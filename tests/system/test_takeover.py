@@ -2,6 +2,7 @@
 import os
 import random
 import signal
+import subprocess
 import time
 
 import lab
@@ -68,12 +69,12 @@ def test_a_manual_takeover_waits_for_the_operator():
         world.wait_state('standby', 'unattended')
         time.sleep(1)
         assert world.status('standby')['state'] == 'unattended'
-        answer = lab.fetch_unix(world.path('standby.http'), '/v1/takeover', '{"instance": "vm1"}')
-        assert answer == {'ok': True}
+        command = [lab.UNDERSTUDY, 'takeover', '--http', f"unix:{world.path('standby.http')}", '--instance', 'vm1', '--yes']
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         world.wait_state('standby', 'serving')
         lab.wait_for('an answer', lambda: world.ask('get', 1))
-        again = lab.fetch_unix(world.path('standby.http'), '/v1/takeover', '{"instance": "vm1"}')
-        assert 'already' in again['error']
+        again = subprocess.run(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, check=False)
+        assert again.returncode == 1 and 'already' in again.stderr, again
 
 
 def test_a_returning_primary_is_told_that_it_is_superseded_and_pauses_its_instance():

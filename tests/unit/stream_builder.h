@@ -1,5 +1,6 @@
 /*
- * Migration streams for tests, written as QEMU writes them. `out` grows; a failed append shows as a test failure at the end.
+ * Migration streams for tests, written as QEMU writes them. `out` grows; a failed append shows as a
+ * test failure at the end.
  */
 #ifndef TESTS_UNIT_STREAM_BUILDER_H
 #define TESTS_UNIT_STREAM_BUILDER_H
@@ -20,12 +21,13 @@ void builder_list(struct buf *out);		      /* of the two blocks */
 void builder_page(struct buf *out, const char *block, uint64_t page, uint8_t fill);
 void builder_eos(struct buf *out);
 
-void builder_header(struct buf *out);	     /* magic, version, configuration, command */
-void builder_start(struct buf *out);	     /* the START section, with the list and its footer */
-void builder_begin_part(struct buf *out);    /* up to the content */
+void builder_header(struct buf *out);	  /* magic, version, configuration, command */
+void builder_start(struct buf *out);	  /* the START section, with the list and its footer */
+void builder_begin_part(struct buf *out); /* up to the content */
 void builder_begin_end(struct buf *out);
-void builder_footer(struct buf *out);	     /* EOS and footer */
-void builder_begin_checkpoint(struct buf *out); /* REQUEST, SEND, a command, END up to the content */
+void builder_footer(struct buf *out); /* EOS and footer */
+void builder_begin_checkpoint(
+	struct buf *out); /* REQUEST, SEND, a command, END up to the content */
 /* Footer, EOF, SIZE and so many bytes of device state: 1, 2, 3 ... modulo 251. */
 void builder_end_checkpoint(struct buf *out, size_t state_len);
 

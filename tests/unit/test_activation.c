@@ -64,7 +64,9 @@ static void add_page(uint64_t index, char fill)
 	chunk.used += LAYOUT_PAGE;
 }
 
-/* An epoch: a page of memory, the middle page of the ROM, a device state of `device_len` times 'd'. */
+/*
+ * An epoch: a page of memory, the middle page of the ROM, a device state of `device_len` times 'd'.
+ */
 static void commit(uint32_t device_len)
 {
 	struct buf batch = { .limit = DELTA_BATCH_MAX };
@@ -79,7 +81,8 @@ static void commit(uint32_t device_len)
 	for (uint32_t at = 0; at < device_len; at += (uint32_t)LAYOUT_PAGE)
 		add_page(layout.ram_pages + at / LAYOUT_PAGE, 'd');
 	assert_int_equal(delta_state_create(&sender, layout.pages, 0, &err), RC_OK);
-	assert_int_equal(delta_encode(sender, &chunk, false, &batch, &hash, &sent, &stats, &err), RC_OK);
+	assert_int_equal(delta_encode(sender, &chunk, false, &batch, &hash, &sent, &stats, &err),
+			 RC_OK);
 	assert_int_equal(image_begin(image, 1, &err), RC_OK);
 	assert_int_equal(image_batch(image, batch.data, batch.len, &err), RC_OK);
 	assert_int_equal(image_commit(image, sent, hash, device_len, &err), RC_OK);
@@ -138,7 +141,7 @@ static void the_stream_is_laid_down_byte_by_byte(void **state)
 	at = BYTES("\0\0\0\0\0\0\0\x10\x7e\0\0\0\x02");
 	at = BYTES("\x03\0\0\0\x02");
 	at = BYTES("\0\0\0\0\0\0\0\x02\x03rom\0"); /* zero */
-	at = BYTES("\0\0\0\0\0\0\x10\x28");	    /* data, same block */
+	at = BYTES("\0\0\0\0\0\0\x10\x28");	   /* data, same block */
 	memset(page, 'r', sizeof(page));
 	at = put(expected, at, page, sizeof(page));
 	at = BYTES("\0\0\0\0\0\0\x20\x22\0"); /* zero, same block */

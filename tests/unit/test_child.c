@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -66,7 +67,8 @@ static void run(void)
 static void its_end_is_told_with_its_last_words(void **state)
 {
 	(void)state;
-	assert_int_equal(start("echo 'sh: warning: old' >&2; echo 'sh: no such disk' >&2; exit 3"), RC_OK);
+	assert_int_equal(start("echo 'sh: warning: old' >&2; echo 'sh: no such disk' >&2; exit 3"),
+			 RC_OK);
 	assert_true(child_pid(child) > 0);
 	run();
 	assert_int_equal(ends, 1);
@@ -85,32 +87,32 @@ static void a_signal_is_told_by_number_and_name(void **state)
 
 static void it_starts_in_its_directory_and_in_a_session_of_its_own(void **state)
 {
+	long session;
+	char *end;
+
 	(void)state;
 	assert_int_equal(start("echo \"$PWD $(cut -d' ' -f6 /proc/$$/stat) $$\" >&2"), RC_OK);
 	run();
-	{
-		int session, pid;
-
-		assert_int_equal(sscanf(strstr(how.text, "/tmp"), "/tmp %d %d", &session, &pid), 2);
-		assert_int_equal(session, pid);
-	}
+	session = strtol(strstr(how.text, "/tmp ") + 5, &end, 10);
+	assert_true(session > 0);
+	assert_int_equal(strtol(end, NULL, 10), session); /* it leads it */
 }
 
 static void a_helper_that_holds_standard_error_delays_the_end_only_a_little(void **state)
 {
+	static const char words[] = "sh ended with status 1: ";
 	uint64_t began = clock_now_ns();
+	long helper;
 
 	(void)state;
 	assert_int_equal(start("sleep 5 & echo $! >&2; exit 1"), RC_OK);
 	run();
 	assert_int_equal(ends, 1);
 	assert_true(clock_now_ns() - began < 3 * CLOCK_NS_PER_S);
-	{
-		int helper = 0;
-
-		assert_int_equal(sscanf(how.text, "sh ended with status 1: %d", &helper), 1);
-		(void)kill(helper, SIGKILL);
-	}
+	assert_memory_equal(how.text, words, strlen(words));
+	helper = strtol(how.text + strlen(words), NULL, 10);
+	assert_true(helper > 1);
+	(void)kill((pid_t)helper, SIGKILL);
 }
 
 static void what_cannot_be_started_says_so_and_leaves_nothing(void **state)
@@ -119,7 +121,8 @@ static void what_cannot_be_started_says_so_and_leaves_nothing(void **state)
 	char *args[] = { none, NULL };
 
 	(void)state;
-	assert_int_equal(child_start(&child, &loop, "test", args, "/tmp", on_end, &loop, &err), RC_IO);
+	assert_int_equal(child_start(&child, &loop, "test", args, "/tmp", on_end, &loop, &err),
+			 RC_IO);
 	assert_non_null(strstr(err.text, "/no/such/program: no such file"));
 	run();
 	assert_int_equal(ends, 0);
@@ -175,7 +178,9 @@ static void left_it_runs_on(void **state)
 static void a_flood_of_words_is_read_and_bounded(void **state)
 {
 	(void)state;
-	assert_int_equal(start("i=0; while [ $i -lt 20000 ]; do echo line $i >&2; i=$((i+1)); done; exit 1"), RC_OK);
+	assert_int_equal(
+		start("i=0; while [ $i -lt 20000 ]; do echo line $i >&2; i=$((i+1)); done; exit 1"),
+		RC_OK);
 	run();
 	assert_non_null(strstr(how.text, "line 19999"));
 	assert_true(strlen(how.text) < ERR_TEXT_MAX);

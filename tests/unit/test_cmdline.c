@@ -37,7 +37,8 @@ static int derive_for(const char *machine, const char *text)
 	int rc;
 
 	cmdline_spec_free(&spec);
-	assert_true(asprintf(&whole, "qemu-system-x86_64%s%s", *text != '\0' ? "\n" : "", text) > 0);
+	assert_true(asprintf(&whole, "qemu-system-x86_64%s%s", *text != '\0' ? "\n" : "", text) >
+		    0);
 	lines(&source, whole);
 	rc = cmdline_derive(&spec, &source, machine, "pc.ram", 256 * MIB, &err);
 	cmdline_free(&source);
@@ -58,8 +59,8 @@ static const char *joined(const struct cmdline *cmdline)
 
 	text[0] = '\0';
 	for (size_t i = 0; i < cmdline->count; i++)
-		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s", i > 0 ? "\n" : "",
-					 cmdline->args[i]);
+		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s",
+					 i > 0 ? "\n" : "", cmdline->args[i]);
 	return text;
 }
 
@@ -108,7 +109,8 @@ static void all_machine_options_become_one_with_their_properties_in_order(void *
 	becomes("-nodefaults\n-machine\nq35,usb=off,accel=kvm:tcg,dump-guest-core=off\n-M\nvmport=off",
 		"-machine\npc-i440fx-10.0,usb=off,dump-guest-core=off,vmport=off,memory-backend=pc.ram\n"
 		"-nodefaults\n" NONE);
-	becomes("-nodefaults\n--machine\ntype=pc,a=b,,c", "-machine\npc-i440fx-10.0,a=b,,c,"
+	becomes("-nodefaults\n--machine\ntype=pc,a=b,,c",
+		"-machine\npc-i440fx-10.0,a=b,,c,"
 		"memory-backend=pc.ram\n-nodefaults\n" NONE);
 }
 
@@ -170,24 +172,32 @@ static void a_memory_module_comes_beside_the_default_memory(void **state)
 static void a_backend_that_nothing_uses_is_no_memory(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-object\nmemory-backend-ram,id=spare,size=128M", PC "-nodefaults\n" NONE);
+	becomes("-nodefaults\n-object\nmemory-backend-ram,id=spare,size=128M",
+		PC "-nodefaults\n" NONE);
 	assert_int_equal(spec.nbackends, 1);
 }
 
 static void old_machine_types_name_file_backed_blocks_by_their_path(void **state)
 {
-	static const char memfd[] = "-M\npc,memory-backend=mem\n-object\nmemory-backend-memfd,id=mem,size=1M";
-	static const char ram[] = "-M\npc,memory-backend=mem\n-object\nmemory-backend-ram,id=mem,size=1M";
-	static const char off[] = "-M\npc,memory-backend=mem\n-object\nmemory-backend-memfd,id=mem,size=1M,"
-				  "x-use-canonical-path-for-ramblock-id=off";
-	static const char on[] = "-M\npc,memory-backend=mem\n-object\nmemory-backend-ram,id=mem,size=1M,"
-				 "x-use-canonical-path-for-ramblock-id=on";
+	static const char memfd[] =
+		"-M\npc,memory-backend=mem\n-object\nmemory-backend-memfd,id=mem,size=1M";
+	static const char ram[] =
+		"-M\npc,memory-backend=mem\n-object\nmemory-backend-ram,id=mem,size=1M";
+	static const char off[] =
+		"-M\npc,memory-backend=mem\n-object\nmemory-backend-memfd,id=mem,size=1M,"
+		"x-use-canonical-path-for-ramblock-id=off";
+	static const char on[] =
+		"-M\npc,memory-backend=mem\n-object\nmemory-backend-ram,id=mem,size=1M,"
+		"x-use-canonical-path-for-ramblock-id=on";
 	static const struct {
 		const char *machine, *args, *block;
 	} cases[] = {
-		{ "pc-i440fx-3.1", memfd, "/objects/mem" }, { "pc-i440fx-3.1", ram, "mem" },
-		{ "pc-i440fx-3.1", off, "mem" },	    { "pc-q35-4.0", memfd, "mem" },
-		{ "pc-q35-10.0", on, "/objects/mem" },	    { "microvm", memfd, "mem" },
+		{ "pc-i440fx-3.1", memfd, "/objects/mem" },
+		{ "pc-i440fx-3.1", ram, "mem" },
+		{ "pc-i440fx-3.1", off, "mem" },
+		{ "pc-q35-4.0", memfd, "mem" },
+		{ "pc-q35-10.0", on, "/objects/mem" },
+		{ "microvm", memfd, "mem" },
 		{ "pc-i440fx-2.11", memfd, "/objects/mem" },
 	};
 
@@ -202,13 +212,19 @@ static void memory_that_cannot_be_had_is_refused_naming_it(void **state)
 {
 	(void)state;
 	refused_naming("-M\npc,memory-backend=ghost", "ghost");
+	refused_naming("-numa\nnode,memdev=ghost", "-numa");
 	refused_naming("-object\nmemory-backend-epc,id=epc0,size=64M", "SGX");
-	refused_naming("-M\npc,memory-backend=mem\n-object\nmemory-backend-ram,id=mem,size=1000", "mem");
-	refused_naming("-M\npc,memory-backend=mem\n-object\nmemory-backend-ram,id=mem,size=1x", "mem");
-	refused_naming("-M\npc,memory-backend=mem\n-object\nmemory-backend-ram,id=mem,size=99999999T", "mem");
+	refused_naming("-M\npc,memory-backend=mem\n-object\nmemory-backend-ram,id=mem,size=1000",
+		       "mem");
+	refused_naming("-M\npc,memory-backend=mem\n-object\nmemory-backend-ram,id=mem,size=1x",
+		       "mem");
+	refused_naming(
+		"-M\npc,memory-backend=mem\n-object\nmemory-backend-ram,id=mem,size=99999999T",
+		"mem");
 	refused_naming("-M\npc,memory-backend=mem\n-object\nmemory-backend-ram,id=mem", "mem");
 	refused_naming("-M\npc,memory-backend=m\n-object\nmemory-backend-ram,size=1M", "no id");
-	refused_naming("-M\npc,memory-backend=a b\n-object\nmemory-backend-ram,size=1M,id=a b", "a b");
+	refused_naming("-M\npc,memory-backend=a b\n-object\nmemory-backend-ram,size=1M,id=a b",
+		       "a b");
 }
 
 /* What is dropped ------------------------------------------------------------------------------ */
@@ -246,7 +262,8 @@ static void a_chardev_goes_with_the_monitor_that_alone_used_it(void **state)
 	becomes("-nodefaults\n-chardev\nsocket,id=charmonitor,fd=23,server=on,wait=off\n"
 		"-mon\nchardev=charmonitor,id=monitor,mode=control",
 		PC "-nodefaults\n" NONE);
-	becomes("-nodefaults\n-chardev\nsocket,id=q,path=/run/q,server=on\n-qmp\nchardev:q", PC "-nodefaults\n" NONE);
+	becomes("-nodefaults\n-chardev\nsocket,id=q,path=/run/q,server=on\n-qmp\nchardev:q",
+		PC "-nodefaults\n" NONE);
 }
 
 static void a_chardev_shared_with_a_port_stays_for_the_port(void **state)
@@ -264,14 +281,16 @@ static void secrets_and_tls_objects_go_with_what_used_them(void **state)
 		PC "-nodefaults\n" NONE);
 	becomes("-nodefaults\n-object\nsecret,id=s0,file=/k\n-blockdev\nluks,key-secret=s0,file=f,node-name=n\n"
 		"-object\niothread,id=io0",
-		PC "-nodefaults\n-object\nsecret,id=s0,file=/k\n-blockdev\nluks,key-secret=s0,file=f,node-name=n\n"
+		PC
+		"-nodefaults\n-object\nsecret,id=s0,file=/k\n-blockdev\nluks,key-secret=s0,file=f,node-name=n\n"
 		"-object\niothread,id=io0\n" NONE);
 }
 
 static void displays_become_none_and_the_operator_is_told(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-vnc\n:1\n-display\ngtk\n-spice\nport=5900\n-device\nVGA", PC "-nodefaults\n-device\nVGA\n" NONE);
+	becomes("-nodefaults\n-vnc\n:1\n-display\ngtk\n-spice\nport=5900\n-device\nVGA",
+		PC "-nodefaults\n-device\nVGA\n" NONE);
 	assert_int_equal(spec.notes.count, 1);
 	assert_non_null(strstr(spec.notes.args[0], "no display"));
 }
@@ -279,7 +298,8 @@ static void displays_become_none_and_the_operator_is_told(void **state)
 static void nographic_keeps_what_the_guest_sees_of_it(void **state)
 {
 	(void)state;
-	becomes("-nographic", "-machine\npc-i440fx-10.0,graphics=off,memory-backend=pc.ram\n" NONE "\n" PORT);
+	becomes("-nographic",
+		"-machine\npc-i440fx-10.0,graphics=off,memory-backend=pc.ram\n" NONE "\n" PORT);
 }
 
 static void options_of_older_releases_become_machine_properties(void **state)
@@ -294,7 +314,8 @@ static void only_the_part_of_an_option_that_must_go_goes(void **state)
 	(void)state;
 	becomes("-nodefaults\n-action\nreboot=shutdown,shutdown=pause\n-overcommit\nmem-lock=on,cpu-pm=on",
 		PC "-nodefaults\n-action\nreboot=shutdown\n-overcommit\ncpu-pm=on\n" NONE);
-	becomes("-nodefaults\n-action\nshutdown=pause\n-overcommit\nmem-lock=off", PC "-nodefaults\n" NONE);
+	becomes("-nodefaults\n-action\nshutdown=pause\n-overcommit\nmem-lock=off",
+		PC "-nodefaults\n" NONE);
 }
 
 /* Where ports lead ----------------------------------------------------------------------------- */
@@ -312,7 +333,8 @@ static void files_and_terminals_become_logs_numbered_like_the_ports(void **state
 	(void)state;
 	becomes("-nodefaults\n-serial\nfile:/var/log/vm,1.log\n-serial\nnone\n-serial\nmon:stdio\n-serial\npty\n"
 		"-parallel\n/dev/parport0\n-debugcon\nstdio\n-serial\nvc:80Cx24C\n-serial\nnull",
-		PC "-nodefaults\n-serial\nfile:console-0.log\n-serial\nnone\n-serial\nfile:console-2.log\n"
+		PC
+		"-nodefaults\n-serial\nfile:console-0.log\n-serial\nnone\n-serial\nfile:console-2.log\n"
 		"-serial\nfile:console-3.log\n-parallel\nfile:parallel-0.log\n-debugcon\nfile:debugcon-0.log\n"
 		"-serial\nfile:console-4.log\n-serial\nnull\n" NONE);
 }
@@ -322,14 +344,16 @@ static void listening_sockets_move_to_the_replicas_directory_and_do_not_wait(voi
 	(void)state;
 	becomes("-nodefaults\n-serial\nunix:/run/vm/con.sock,server\n-serial\ntcp:0:4444,server=on,nowait\n"
 		"-chardev\nsocket,path=/run/vm/qga.sock,server=on,wait=on,id=qga0\n-device\nx,chardev=qga0",
-		PC "-nodefaults\n-serial\nunix:con.sock,server,wait=off\n-serial\ntcp:0:4444,server=on,wait=off\n"
+		PC
+		"-nodefaults\n-serial\nunix:con.sock,server,wait=off\n-serial\ntcp:0:4444,server=on,wait=off\n"
 		"-chardev\nsocket,path=qga.sock,server=on,id=qga0,wait=off\n-device\nx,chardev=qga0\n" NONE);
 }
 
 static void connecting_sockets_are_left_alone(void **state)
 {
-	static const char args[] = "-nodefaults\n-serial\nunix:/run/mux\n-serial\ntcp:10.0.0.1:23\n-serial\nudp::4555@:4556\n"
-				   "-chardev\nsocket,id=tpm,path=/run/swtpm\n-tpmdev\nemulator,id=t,chardev=tpm";
+	static const char args[] =
+		"-nodefaults\n-serial\nunix:/run/mux\n-serial\ntcp:10.0.0.1:23\n-serial\nudp::4555@:4556\n"
+		"-chardev\nsocket,id=tpm,path=/run/swtpm\n-tpmdev\nemulator,id=t,chardev=tpm";
 	char expected[1024];
 
 	(void)state;
@@ -345,7 +369,8 @@ static void names_in_the_replicas_directory_are_clean_and_given_out_once(void **
 		"-chardev\nsocket,id=c,path=/2/port name,server=on\n-serial\nchardev:c\n"
 		"-chardev\nsocket,id=d,path=/2/replica.qmp,server=on\n-serial\nchardev:d\n"
 		"-chardev\nfile,id=e,path=/var/log/e,logfile=/var/log/f\n-serial\nchardev:e",
-		PC "-nodefaults\n-chardev\nsocket,id=a,path=_.,server=on,wait=off\n-serial\nchardev:a\n"
+		PC
+		"-nodefaults\n-chardev\nsocket,id=a,path=_.,server=on,wait=off\n-serial\nchardev:a\n"
 		"-chardev\nsocket,id=b,path=port_name,server=on,wait=off\n-serial\nchardev:b\n"
 		"-chardev\nsocket,id=c,path=port_name-2,server=on,wait=off\n-serial\nchardev:c\n"
 		"-chardev\nsocket,id=d,path=replica.qmp-2,server=on,wait=off\n-serial\nchardev:d\n"
@@ -357,7 +382,8 @@ static void spice_channels_become_null_and_sound_goes_nowhere(void **state)
 	(void)state;
 	becomes("-nodefaults\n-chardev\nspicevmc,id=v,name=vdagent\n-device\nx,chardev=v\n"
 		"-audiodev\n{\"id\":\"audio1\",\"driver\":\"spice\"}\n-audiodev\npa,id=a2,server=/run/pulse\n-audio\nalsa,model=hda",
-		PC "-nodefaults\n-chardev\nnull,id=v\n-device\nx,chardev=v\n-audiodev\ndriver=none,id=audio1\n"
+		PC
+		"-nodefaults\n-chardev\nnull,id=v\n-device\nx,chardev=v\n-audiodev\ndriver=none,id=audio1\n"
 		"-audiodev\ndriver=none,id=a2\n-audio\ndriver=none,model=hda\n" NONE);
 }
 
@@ -368,7 +394,8 @@ static void taps_stay_and_unix_sockets_of_netdevs_move(void **state)
 		"-netdev\ndgram,id=n1,local.type=unix,local.path=/run/vm/l,remote.type=unix,remote.path=/run/vm/r\n"
 		"-netdev\n{\"type\":\"stream\",\"id\":\"n2\",\"addr\":{\"type\":\"unix\",\"path\":\"/run/passt\"},\"server\":false}\n"
 		"-nic\nnone",
-		PC "-nodefaults\n-netdev\ntap,id=n0,ifname=tap3,script=no,downscript=no\n"
+		PC
+		"-nodefaults\n-netdev\ntap,id=n0,ifname=tap3,script=no,downscript=no\n"
 		"-netdev\ndgram,id=n1,local.type=unix,local.path=l,remote.type=unix,remote.path=r\n"
 		"-netdev\n{\"type\":\"stream\",\"id\":\"n2\",\"addr\":{\"type\":\"unix\",\"path\":\"passt\"},\"server\":false}\n"
 		"-nic\nnone\n" NONE);
@@ -384,7 +411,8 @@ static void descriptors_are_refused_naming_argument_and_remedy(void **state)
 		{ "-netdev\n{\"type\":\"tap\",\"fds\":\"25:26\",\"id\":\"hostnet0\"}", "fds=" },
 		{ "-netdev\nstream,id=n,addr.type=fd,addr.str=7", "type fd" },
 		{ "-add-fd\nfd=3,set=1", "-add-fd" },
-		{ "-blockdev\n{\"driver\":\"file\",\"filename\":\"/dev/fdset/1\",\"node-name\":\"d\"}", "/dev/fdset" },
+		{ "-blockdev\n{\"driver\":\"file\",\"filename\":\"/dev/fdset/1\",\"node-name\":\"d\"}",
+		  "/dev/fdset" },
 		{ "-drive\nfile=/dev/fdset/2", "/dev/fdset" },
 		{ "-chardev\nsocket,id=c,fd=9,server=on\n-serial\nchardev:c", "-chardev c" },
 		{ "-device\nvfio-pci,id=v,fd=4", "-device v" },
@@ -400,7 +428,9 @@ static void descriptors_are_refused_naming_argument_and_remedy(void **state)
 static void refusals_do_not_tell_values(void **state)
 {
 	(void)state;
-	refused_naming("-object\nsecret,id=s,data=hunter2\n-blockdev\nluks,key-secret=s,fd=3,password=hunter2", "-blockdev");
+	refused_naming(
+		"-object\nsecret,id=s,data=hunter2\n-blockdev\nluks,key-secret=s,fd=3,password=hunter2",
+		"-blockdev");
 	assert_null(strstr(err.text, "hunter2"));
 }
 
@@ -429,12 +459,15 @@ static int override(const char *text)
 static void the_operators_list_is_taken_as_it_is_but_for_machine_and_memory(void **state)
 {
 	(void)state;
-	assert_int_equal(override("-machine\nq35,usb=off\n-serial\nfile:/var/log/vm\n-netdev\ntap,id=n,fd=3\n-vnc\n:1\n"
-				  "-qmp\nunix:/run/extra,server=on\n-no-shutdown\n-nodefaults"),
-			 RC_OK);
-	assert_string_equal(joined(&spec.args),
-			    "-machine\npc-q35-10.0,usb=off,memory-backend=pc.ram\n-serial\nfile:/var/log/vm\n"
-			    "-netdev\ntap,id=n,fd=3\n-vnc\n:1\n-qmp\nunix:/run/extra,server=on\n-no-shutdown\n-nodefaults");
+	assert_int_equal(
+		override(
+			"-machine\nq35,usb=off\n-serial\nfile:/var/log/vm\n-netdev\ntap,id=n,fd=3\n-vnc\n:1\n"
+			"-qmp\nunix:/run/extra,server=on\n-no-shutdown\n-nodefaults"),
+		RC_OK);
+	assert_string_equal(
+		joined(&spec.args),
+		"-machine\npc-q35-10.0,usb=off,memory-backend=pc.ram\n-serial\nfile:/var/log/vm\n"
+		"-netdev\ntap,id=n,fd=3\n-vnc\n:1\n-qmp\nunix:/run/extra,server=on\n-no-shutdown\n-nodefaults");
 	assert_int_equal(spec.nbackends, 1);
 	assert_int_equal(spec.backends[0].bytes, 512 * MIB);
 }
@@ -443,15 +476,19 @@ static void without_a_display_of_the_operators_there_is_none(void **state)
 {
 	(void)state;
 	assert_int_equal(override("-nodefaults"), RC_OK);
-	assert_string_equal(joined(&spec.args), "-machine\npc-q35-10.0,memory-backend=pc.ram\n-nodefaults\n" NONE);
+	assert_string_equal(joined(&spec.args),
+			    "-machine\npc-q35-10.0,memory-backend=pc.ram\n-nodefaults\n" NONE);
 	assert_int_equal(override("-nographic"), RC_OK);
-	assert_string_equal(joined(&spec.args), "-machine\npc-q35-10.0,memory-backend=pc.ram\n-nographic");
+	assert_string_equal(joined(&spec.args),
+			    "-machine\npc-q35-10.0,memory-backend=pc.ram\n-nographic");
 }
 
 static void the_operator_cannot_set_what_is_the_standbys(void **state)
 {
-	static const char *const cases[] = { "-incoming\ndefer", "-S", "-daemonize", "-accel\nkvm", "-enable-kvm",
-					     "-M\nq35,accel=kvm", "-loadvm\nx", "-mem-path\n/x", "-preconfig" };
+	static const char *const cases[] = {
+		"-incoming\ndefer",  "-S",	   "-daemonize",    "-accel\nkvm", "-enable-kvm",
+		"-M\nq35,accel=kvm", "-loadvm\nx", "-mem-path\n/x", "-preconfig"
+	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -468,16 +505,20 @@ static void the_standby_adds_its_own_and_escapes_paths(void **state)
 	struct cmdline out;
 
 	(void)state;
-	assert_int_equal(derive_for("pc-i440fx-3.1", "-nodefaults\n-M\npc,memory-backend=mem\n-object\n"
-						     "memory-backend-memfd,id=mem,size=1M"),
+	assert_int_equal(derive_for("pc-i440fx-3.1",
+				    "-nodefaults\n-M\npc,memory-backend=mem\n-object\n"
+				    "memory-backend-memfd,id=mem,size=1M"),
 			 RC_OK);
 	(void)snprintf(spec.backends[0].path, sizeof(spec.backends[0].path), "/dev/shm/a,b");
-	assert_int_equal(cmdline_standby(&out, &spec, "/opt/qemu", "tcg", "/opt/fw", "/run/c,d", &err), RC_OK);
-	assert_string_equal(joined(&out),
-			    "/opt/qemu\n-machine\npc-i440fx-3.1,memory-backend=mem\n-nodefaults\n" NONE "\n"
-			    "-object\nmemory-backend-file,id=mem,size=1048576,mem-path=/dev/shm/a,,b,share=on,"
-			    "prealloc=off,x-use-canonical-path-for-ramblock-id=on\n-accel\ntcg\n-L\n/opt/fw\n"
-			    "-qmp\nunix:/run/c,,d,server=on,wait=off\n-incoming\ndefer");
+	assert_int_equal(cmdline_standby(&out, &spec, "/opt/qemu", "tcg", "/opt/fw", "/run/c,d",
+					 &err),
+			 RC_OK);
+	assert_string_equal(
+		joined(&out),
+		"/opt/qemu\n-machine\npc-i440fx-3.1,memory-backend=mem\n-nodefaults\n" NONE "\n"
+		"-object\nmemory-backend-file,id=mem,size=1048576,mem-path=/dev/shm/a,,b,share=on,"
+		"prealloc=off,x-use-canonical-path-for-ramblock-id=on\n-accel\ntcg\n-L\n/opt/fw\n"
+		"-qmp\nunix:/run/c,,d,server=on,wait=off\n-incoming\ndefer");
 	cmdline_free(&out);
 }
 
@@ -497,10 +538,16 @@ static void backends_are_found_in_qom_under_either_name(void **state)
 
 static void a_peers_arguments_that_are_the_standbys_are_refused(void **state)
 {
-	static const char *const cases[] = { "-incoming\ntcp:0:1", "--daemonize", "-S", "-accel\nkvm", "-M\npc,accel=tcg",
-					     "-object\nmemory-backend-file,id=x,mem-path=/etc/passwd,size=1M",
-					     "-object\n{\"qom-type\":\"memory-backend-ram\",\"id\":\"x\",\"size\":4096}",
-					     "-mem-path\n/etc" };
+	static const char *const cases[] = {
+		"-incoming\ntcp:0:1",
+		"--daemonize",
+		"-S",
+		"-accel\nkvm",
+		"-M\npc,accel=tcg",
+		"-object\nmemory-backend-file,id=x,mem-path=/etc/passwd,size=1M",
+		"-object\n{\"qom-type\":\"memory-backend-ram\",\"id\":\"x\",\"size\":4096}",
+		"-mem-path\n/etc"
+	};
 	struct cmdline out;
 
 	(void)state;
@@ -508,7 +555,8 @@ static void a_peers_arguments_that_are_the_standbys_are_refused(void **state)
 		cmdline_spec_free(&spec);
 		lines(&spec.args, cases[i]);
 		assert_int_equal(cmdline_check(&spec, &err), RC_UNSUPPORTED);
-		assert_int_equal(cmdline_standby(&out, &spec, "q", "tcg", NULL, "/q", &err), RC_UNSUPPORTED);
+		assert_int_equal(cmdline_standby(&out, &spec, "q", "tcg", NULL, "/q", &err),
+				 RC_UNSUPPORTED);
 		assert_null(out.args);
 	}
 }
@@ -594,7 +642,8 @@ static void every_failing_allocation_is_an_error_and_leaks_nothing(void **state)
 			while ((line = strsep(&at, "\n")) != NULL)
 				argv[count++] = line;
 			source = (struct cmdline){ .args = argv, .count = count };
-			rc = cmdline_derive(&spec, &source, "pc-i440fx-10.0", "pc.ram", 256 * MIB, &err);
+			rc = cmdline_derive(&spec, &source, "pc-i440fx-10.0", "pc.ram", 256 * MIB,
+					    &err);
 			free(copy);
 		}
 		if (rc == RC_OK)

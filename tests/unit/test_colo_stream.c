@@ -185,7 +185,10 @@ static void the_end_of_a_checkpoint_needs_no_further_byte(void **state)
 	assert_int_equal(event.kind, COLO_EVENT_CHECKPOINT);
 }
 
-/* Counts the events of a file of the fuzzer's corpus: real streams, with most pages left out. See fuzz_colo_stream.c for the first two bytes. */
+/*
+ * Counts the events of a file of the fuzzer's corpus: real streams, with most pages left out. See
+ * fuzz_colo_stream.c for the first two bytes.
+ */
 static void read_recording(const char *path, size_t piece, unsigned counts[8])
 {
 	static uint8_t data[64 << 10];
@@ -203,10 +206,12 @@ static void read_recording(const char *path, size_t piece, unsigned counts[8])
 		shown = shown + piece < len ? shown + piece : len;
 		do {
 			if (counts[COLO_EVENT_COPIED] == 1 && swallow > 0) {
-				in = cursor_of(data + done, shown - done < swallow ? shown - done : swallow);
+				in = cursor_of(data + done,
+					       shown - done < swallow ? shown - done : swallow);
 				swallow -= in.left;
 				done += in.left;
-				assert_int_equal(colo_stream_next(stream, &in, &event, &err), RC_OK);
+				assert_int_equal(colo_stream_next(stream, &in, &event, &err),
+						 RC_OK);
 				assert_true(swallow > 0 || colo_stream_ready(stream));
 			}
 			in = cursor_of(data + done, shown - done);
@@ -221,7 +226,8 @@ static void read_recording(const char *path, size_t piece, unsigned counts[8])
 
 static void recorded_streams_of_qemu_10_are_understood_in_any_pieces(void **state)
 {
-	static const char *const paths[] = { "tests/fuzz/corpus/colo_stream/pc", "tests/fuzz/corpus/colo_stream/q35" };
+	static const char *const paths[] = { "tests/fuzz/corpus/colo_stream/pc",
+					     "tests/fuzz/corpus/colo_stream/q35" };
 	static const size_t pieces[] = { 1, 7, 4096, 65536 };
 	size_t i, k;
 

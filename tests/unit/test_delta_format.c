@@ -226,6 +226,7 @@ static void a_sinks_refusal_ends_the_decoding_and_counts_nothing(void **state)
 {
 	const struct delta_sink without_base = { .base = no_base, .put = put, .pages = PAGES };
 	const struct delta_sink refusing = { .base = base, .put = refuse, .pages = PAGES };
+	static const uint8_t run[] = { 2, 0, 3, 1 };
 	struct delta_header header = { .pages = 1, .control = 3, .content = 1 };
 	uint8_t batch[DELTA_HEADER + 4] = { 0 };
 	uint64_t hash = 0, received = 0;
@@ -233,7 +234,7 @@ static void a_sinks_refusal_ends_the_decoding_and_counts_nothing(void **state)
 	(void)state;
 	header.control_stored = header.control;
 	header.content_stored = header.content;
-	memcpy(batch + DELTA_HEADER, "\2\0\3\1", 4);
+	memcpy(batch + DELTA_HEADER, run, sizeof(run));
 	delta_format_seal(batch, &header);
 	assert_int_equal(delta_decode(batch, sizeof(batch), &without_base, &hash, &received, &err),
 			 RC_INVALID);

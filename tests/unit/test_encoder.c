@@ -204,6 +204,27 @@ static void a_page_that_comes_twice_in_a_first_copy_ends_as_it_was_last(void **s
 	close_encoder();
 }
 
+static void chunks_of_a_first_copy_are_not_encoded_side_by_side(void **state)
+{
+	uint64_t round, i;
+	int version;
+
+	(void)state;
+	/* Each chunk takes back what the one before it changed. */
+	for (round = 0; round < 100; round++) {
+		for (version = 1; version < 4; version++) {
+			for (i = 0; i < 100; i++) {
+				memset(pages_at(&guest, i), version % 2 + 1, LAYOUT_PAGE);
+				guest.dirty[i] = true;
+			}
+			(void)add_dirty(1, true);
+		}
+		assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
+		assert_in_step();
+	}
+	close_encoder();
+}
+
 static void an_epoch_without_chunks_or_without_changes_still_ends(void **state)
 {
 	char *mark = mem_strdup("mark");
@@ -353,6 +374,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		TEST(batches_come_in_order_and_epochs_with_their_sums),
 		TEST(a_page_that_comes_twice_in_a_first_copy_ends_as_it_was_last),
+		TEST(chunks_of_a_first_copy_are_not_encoded_side_by_side),
 		TEST(an_epoch_without_chunks_or_without_changes_still_ends),
 		TEST(no_chunk_is_encoded_before_the_epoch_before_is_out),
 		TEST(closing_drops_what_is_queued_and_returns_every_chunk_and_mark),

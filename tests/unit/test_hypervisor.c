@@ -1,12 +1,14 @@
 /*
- * Against the real QEMU of this build, under emulation. A stream to activate comes from a QEMU as well: one whose memory is a file
- * migrates with x-ignore-shared, which is what activation.c writes (its bytes are checked in test_activation.c, the whole way from
- * a protected guest in the system tests).
+ * Against the real QEMU of this build, under emulation. A stream to activate comes from a QEMU as
+ * well: one whose memory is a file migrates with x-ignore-shared, which is what activation.c writes
+ * (its bytes are checked in test_activation.c, the whole way from a protected guest in the system
+ * tests).
  */
 #include "appliance/base/clock.h"
 #include "appliance/base/mem.h"
 #include "replica/hypervisor.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -18,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -105,7 +108,8 @@ static bool has_qemu(void)
 {
 	const char *given = getenv("UNDERSTUDY_QEMU");
 
-	(void)snprintf(qemu, sizeof(qemu), "%s", given != NULL ? given : QEMU_DIR "/qemu-system-x86_64");
+	(void)snprintf(qemu, sizeof(qemu), "%s",
+		       given != NULL ? given : QEMU_DIR "/qemu-system-x86_64");
 	(void)snprintf(firmware, sizeof(firmware), QEMU_DIR "/firmware");
 	return access(qemu, X_OK) == 0 && access(firmware, R_OK) == 0;
 }
@@ -123,19 +127,30 @@ static int setup(void **state)
 	return 0;
 }
 
+/* The files of a directory, then it. */
+static void remove_all(const char *path)
+{
+	DIR *entries = opendir(path);
+	struct dirent *entry;
+
+	if (entries == NULL)
+		return;
+	while ((entry = readdir(entries)) != NULL)
+		(void)unlinkat(dirfd(entries), entry->d_name, 0);
+	(void)closedir(entries);
+	(void)rmdir(path);
+}
+
 static int teardown(void **state)
 {
-	char command[128];
-
 	(void)state;
 	if (hypervisor != NULL) {
 		hypervisor_close(hypervisor, false, on_closed);
 		run();
 	}
 	cmdline_spec_free(&spec);
-	(void)snprintf(command, sizeof(command), "rm -rf %s", dir);
-	if (system(command) != 0)
-		return -1;
+	remove_all(run_dir);
+	remove_all(dir);
 	return uv_loop_close(&loop); /* every handle was closed */
 }
 
@@ -165,7 +180,8 @@ static void derive(const char *args)
 		if (*word != '\0')
 			assert_int_equal(cmdline_add(&source, word, &err), RC_OK);
 	}
-	assert_int_equal(cmdline_derive(&spec, &source, "pc-i440fx-10.0", "pc.ram", UINT64_C(16) << 20, &err),
+	assert_int_equal(cmdline_derive(&spec, &source, "pc-i440fx-10.0", "pc.ram",
+					UINT64_C(16) << 20, &err),
 			 RC_OK);
 	(void)snprintf(spec.accel, sizeof(spec.accel), "tcg");
 	cmdline_free(&source);
@@ -174,9 +190,11 @@ static void derive(const char *args)
 
 static int start_in(const char *where)
 {
-	const struct hypervisor_options options = {
-		.name = "vm1", .program = qemu, .firmware = firmware, .accel = "auto", .run_dir = where
-	};
+	const struct hypervisor_options options = { .name = "vm1",
+						    .program = qemu,
+						    .firmware = firmware,
+						    .accel = "auto",
+						    .run_dir = where };
 
 	return hypervisor_start(&hypervisor, &loop, &options, &spec, &ops, &loop, &err);
 }
@@ -201,13 +219,14 @@ static bool exists(pid_t pid)
 	return kill(pid, 0) == 0;
 }
 
-#define NEED_QEMU()                                                                                 \
-	do {                                                                                        \
-		(void)state;                                                                        \
-		if (!has_qemu()) {                                                                  \
-			print_message("no QEMU in " QEMU_DIR " (make qemu), none in UNDERSTUDY_QEMU\n"); \
-			skip();                                                                     \
-		}                                                                                   \
+#define NEED_QEMU()                                                               \
+	do {                                                                      \
+		(void)state;                                                      \
+		if (!has_qemu()) {                                                \
+			print_message("no QEMU in " QEMU_DIR                      \
+				      " (make qemu), none in UNDERSTUDY_QEMU\n"); \
+			skip();                                                   \
+		}                                                                 \
 	} while (0)
 
 /* A QEMU of the test's own, asked over a plain blocking socket -------------------------------- */
@@ -217,12 +236,11 @@ struct source {
 	FILE *qmp;
 };
 
-static void ask(const struct source *source, const char *command, const char *expected, char *line, size_t size)
+static void ask(const struct source *source, const char *command, const char *expected, char *line,
+		size_t size)
 {
-	if (command != NULL) {
-		assert_true(fprintf(source->qmp, "%s\n", command) > 0);
-		assert_int_equal(fflush(source->qmp), 0);
-	}
+	if (command != NULL)
+		assert_true(dprintf(fileno(source->qmp), "%s\n", command) > 0);
 	do
 		assert_non_null(fgets(line, (int)size, source->qmp));
 	while (strstr(line, expected) == NULL);
@@ -245,7 +263,7 @@ static FILE *connect_to(const char *path)
 		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		assert_true(fd >= 0);
 		if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
-			return fdopen(fd, "r+");
+			return fdopen(fd, "r");
 		(void)close(fd);
 		(void)usleep(10000);
 	}
@@ -258,15 +276,18 @@ static void source_start(struct source *source, const char *qmp_path)
 {
 	char object[256], qmp[160], greeting[1024];
 
-	(void)snprintf(object, sizeof(object), "memory-backend-file,id=pc.ram,size=16M,share=on,mem-path=%s",
+	(void)snprintf(object, sizeof(object),
+		       "memory-backend-file,id=pc.ram,size=16M,share=on,mem-path=%s",
 		       spec.backends[0].path);
 	(void)snprintf(qmp, sizeof(qmp), "unix:%s,server=on,wait=off", qmp_path);
 	source->pid = fork();
 	assert_true(source->pid >= 0);
 	if (source->pid == 0) {
-		(void)execl(qemu, qemu, "-accel", "tcg", "-nodefaults", "-display", "none", "-L", firmware, "-machine",
-			    "pc-i440fx-10.0,memory-backend=pc.ram", "-m", "16", "-serial", "null", "-object", object,
-			    "-qmp", qmp, (char *)NULL);
+		(void)prctl(PR_SET_PDEATHSIG,
+			    SIGKILL); /* a test that fails leaves nothing behind */
+		(void)execl(qemu, qemu, "-accel", "tcg", "-nodefaults", "-display", "none", "-L",
+			    firmware, "-machine", "pc-i440fx-10.0,memory-backend=pc.ram", "-m",
+			    "16", "-serial", "null", "-object", object, "-qmp", qmp, (char *)NULL);
 		_exit(127);
 	}
 	source->qmp = connect_to(qmp_path);
@@ -278,9 +299,10 @@ static void source_end(struct source *source)
 {
 	int status;
 
-	(void)fprintf(source->qmp, "{\"execute\":\"quit\"}\n");
-	(void)fclose(source->qmp);
+	tell(source,
+	     "{\"execute\":\"quit\"}"); /* answered before it ends: a connection closed at once would not be read */
 	assert_int_equal(waitpid(source->pid, &status, 0), source->pid);
+	(void)fclose(source->qmp);
 }
 
 /* The stream of that machine, running or stopped, as a descriptor. */
@@ -298,7 +320,8 @@ static int make_stream(bool stopped)
 	(void)usleep(300000); /* some of the firmware's work */
 	if (stopped)
 		tell(&source, "{\"execute\":\"stop\"}");
-	(void)snprintf(command, sizeof(command), "{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"file:%s\"}}", path);
+	(void)snprintf(command, sizeof(command),
+		       "{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"file:%s\"}}", path);
 	tell(&source, command);
 	do {
 		(void)usleep(10000);
@@ -435,6 +458,53 @@ static void it_can_be_closed_at_any_moment_of_its_start(void **state)
 		assert_int_equal(fails + exits, 0);
 	}
 	assert_true(closes > 3);
+}
+
+static int checks;
+
+static void on_layout_checked(void *owner, const struct err *result)
+{
+	assert_ptr_equal(owner, &checks);
+	checks++;
+	told = *result;
+	uv_stop(&loop);
+}
+
+/* Blocks of a pc as the warm one has them, or with another size for one. */
+static void check_layout(const char *name, uint64_t bytes)
+{
+	static struct layout layout;
+
+	memset(&layout, 0, sizeof(layout));
+	assert_int_equal(layout_add(&layout, "pc.ram", 6, UINT64_C(16) << 20, &err), RC_OK);
+	assert_int_equal(layout_add(&layout, name, strlen(name), bytes, &err), RC_OK);
+	assert_int_equal(layout_finish(&layout, &err), RC_OK);
+	assert_int_equal(hypervisor_check_layout(hypervisor, &layout, on_layout_checked, &checks,
+						 &err),
+			 RC_OK);
+	run();
+}
+
+static void a_layout_that_it_cannot_take_is_found_out_while_it_is_warm(void **state)
+{
+	NEED_QEMU();
+	derive("-m 16 -vga std");
+	start();
+	checks = 0;
+	check_layout("pc.bios", 256 << 10);
+	assert_int_equal(told.code, RC_OK);
+	check_layout("/rom@etc/acpi/tables", 1 << 20); /* can grow */
+	assert_int_equal(told.code, RC_OK);
+	check_layout("/rom@etc/acpi/tables", 64 << 20);
+	assert_int_equal(told.code, RC_UNSUPPORTED);
+	check_layout("0000:00:02.0/vga.vram", 8 << 20);
+	assert_int_equal(told.code, RC_UNSUPPORTED);
+	assert_non_null(strstr(told.text,
+			       "0000:00:02.0/vga.vram has 8192 KiB in the instance and 16384 KiB"));
+	check_layout("0000:00:09.0/virtio-net-pci.rom", 256 << 10);
+	assert_int_equal(told.code, RC_UNSUPPORTED);
+	assert_non_null(strstr(told.text, "devices added"));
+	assert_int_equal(checks, 5);
 }
 
 /* Activation ----------------------------------------------------------------------------------- */
@@ -616,6 +686,7 @@ int main(void)
 		CLAIM(a_directory_too_long_for_a_socket_is_named),
 		CLAIM(one_that_dies_while_it_waits_is_reported),
 		CLAIM(it_can_be_closed_at_any_moment_of_its_start),
+		CLAIM(a_layout_that_it_cannot_take_is_found_out_while_it_is_warm),
 		CLAIM(an_instance_runs_milliseconds_after_its_stream_came),
 		CLAIM(an_instance_that_was_stopped_runs_all_the_same),
 		CLAIM(a_stream_that_is_none_is_told_in_qemus_words),

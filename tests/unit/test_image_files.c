@@ -280,7 +280,7 @@ static void an_image_in_use_and_what_is_not_our_file_are_refused(void **state)
 {
 	struct image_shared again = f.shared;
 	struct image *other = NULL;
-	char path[512];
+	char path[512], second[512];
 
 	(void)state;
 	image_fixture_make(STAGING);
@@ -301,6 +301,15 @@ static void an_image_in_use_and_what_is_not_our_file_are_refused(void **state)
 	assert_int_not_equal(image_create(&other, f.dir, f.spill, &again, 1, STAGING, &f.err),
 			     RC_OK);
 	assert_int_equal(rmdir(path), 0);
+	image_fixture_make(STAGING);
+	image_destroy(f.image, true);
+	f.image = NULL;
+	(void)snprintf(second, sizeof(second), "%s/second", f.dir);
+	assert_int_equal(link(path, second), 0);
+	assert_int_equal(image_create(&other, f.dir, f.spill, &again, 1, STAGING, &f.err),
+			 RC_REFUSED);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(unlink(second), 0);
 	assert_int_equal(image_create(&other, "/nonexistent", f.spill, &again, 1, STAGING, &f.err),
 			 RC_IO);
 	assert_null(other);
@@ -323,6 +332,11 @@ static void files_are_named_after_their_blocks_and_only_ours_may_read_them(void 
 	assert_int_equal(stat(two[0].path, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);
 	assert_int_equal(st.st_size, 8192);
+	image_destroy(f.image, true);
+	assert_int_equal(chmod(two[0].path, 0644), 0);
+	assert_int_equal(image_create(&f.image, f.dir, f.spill, two, 2, STAGING, &f.err), RC_OK);
+	assert_int_equal(stat(two[0].path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
 }
 
 int main(void)

@@ -99,7 +99,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(nothing_said_is_empty, setup),
-		cmocka_unit_test_setup(lines_are_joined_without_the_programs_name_and_without_warnings, setup),
+		cmocka_unit_test_setup(
+			lines_are_joined_without_the_programs_name_and_without_warnings, setup),
 		cmocka_unit_test_setup(warnings_are_told_when_there_is_nothing_else, setup),
 		cmocka_unit_test_setup(an_end_without_newline_counts, setup),
 		cmocka_unit_test_setup(of_much_the_last_lines_are_kept, setup),

@@ -92,12 +92,12 @@ static void without_kvm_only_a_build_with_the_lock_fix_passes(void **state)
 	} cases[] = {
 		{ "", true, RC_OK },
 		{ "Debian 1:10.0.13+ds-0+deb13u1", true, RC_OK },
-		{ "understudy-colo1", true, RC_OK },
+		{ "understudy-colo2", true, RC_OK },
 		{ "", false, RC_UNSUPPORTED },
 		{ "Debian 1:10.0.13+ds-0+deb13u1", false, RC_UNSUPPORTED },
 		{ "understudy", false, RC_UNSUPPORTED },
-		{ "understudy-colo1", false, RC_OK },
-		{ " (understudy-colo2)", false, RC_OK },
+		{ "understudy-colo2", false, RC_OK },
+		{ " (understudy-colo2-1)", false, RC_OK },
 	};
 	struct precheck_facts facts = good_facts();
 	struct err err;
@@ -225,7 +225,7 @@ struct answer {
 #define ANSWERS 9
 static const struct answer good_answers[ANSWERS] = {
 	{ "query-version",
-	  "\"return\": {\"qemu\": {\"micro\": 13, \"minor\": 0, \"major\": 10}, \"package\": \"understudy-colo1\"}" },
+	  "\"return\": {\"qemu\": {\"micro\": 13, \"minor\": 0, \"major\": 10}, \"package\": \"understudy-colo2\"}" },
 	{ "query-kvm", "\"return\": {\"enabled\": false, \"present\": true}" },
 	{ "query-migrate-capabilities",
 	  "\"return\": [{\"state\": false, \"capability\": \"events\"}, {\"state\": false, \"capability\": \"x-colo\"}, "
@@ -423,7 +423,7 @@ static void all_facts_are_collected(void **state)
 	assert_int_equal(f->facts.major, 10);
 	assert_int_equal(f->facts.minor, 0);
 	assert_int_equal(f->facts.micro, 13);
-	assert_string_equal(f->facts.package, "understudy-colo1");
+	assert_string_equal(f->facts.package, "understudy-colo2");
 	assert_false(f->facts.kvm);
 	assert_true(f->facts.has_colo && f->facts.has_events && f->facts.has_ignore_shared);
 	assert_string_equal(f->facts.status, "running");

@@ -787,7 +787,7 @@ static void a_path_that_cannot_be_is_refused(void **state)
 	assert_int_equal(qmp_connect(&f->qmp, &f->loop, path, 1000, &ops, f, &err), RC_LIMIT);
 	assert_int_equal(qmp_connect(&f->qmp, &f->loop, "", 1000, &ops, f, &err), RC_LIMIT);
 	assert_int_equal(qmp_connect(&f->qmp, &f->loop, "/nonexistent/qmp", 1000, &ops, f, &err),
-			 RC_IO);
+			 RC_CLOSED);
 	assert_non_null(strstr(err.text, "/nonexistent/qmp: No such file"));
 	assert_null(f->qmp);
 }

@@ -38,7 +38,8 @@ static struct ram_item take(void)
 
 	assert_false(bytes.failed);
 	assert_int_equal(ram_stream_next(&stream, &in, &item, &err), RC_OK);
-	if (item.data != NULL) /* stays readable after it is taken out: the tests look at its first byte only */
+	if (item.data !=
+	    NULL) /* stays readable after it is taken out: the tests look at its first byte only */
 		item.data = *item.data == 0x11 ? (const uint8_t *)"\x11" : (const uint8_t *)"\x22";
 	buf_consume(&bytes, bytes.len - in.left);
 	return item;
@@ -166,7 +167,11 @@ static void what_is_not_supported_is_refused_by_its_name(void **state)
 	static const struct {
 		uint64_t flag;
 		const char *name;
-	} cases[] = { { 0x001, "FULL" }, { 0x040, "xbzrle" }, { 0x080, "RDMA" }, { 0x100, "compress" }, { 0x200, "multifd" } };
+	} cases[] = { { 0x001, "FULL" },
+		      { 0x040, "xbzrle" },
+		      { 0x080, "RDMA" },
+		      { 0x100, "compress" },
+		      { 0x200, "multifd" } };
 	size_t i;
 
 	(void)state;

@@ -31,7 +31,7 @@ static struct precheck_facts facts(void)
 
 static void make(struct reservation *reservation, char *const *arguments)
 {
-	static const uint8_t bytes[] = "qemu\0-nodefaults\0-name\0\xc3\xa4 \"q\"\n\\\0-S";
+	static const uint8_t bytes[] = "qemu\0-nodefaults\0-name\0\xc3\xa4 \"q\"\n\\u0000\\\0-S";
 	struct precheck_facts known = facts();
 	struct cmdline cmdline;
 
@@ -86,8 +86,9 @@ static void the_operators_list_takes_the_place_of_the_derived_one(void **state)
 }
 
 /* A valid one with room for a change. */
-#define JSON(arguments, backends, rest)                                                                              \
-	"{\"arguments\":" arguments ",\"backends\":" backends ",\"qemu\":{\"version\":\"10.0.13\",\"package\":\"\"},"  \
+#define JSON(arguments, backends, rest)                         \
+	"{\"arguments\":" arguments ",\"backends\":" backends   \
+	",\"qemu\":{\"version\":\"10.0.13\",\"package\":\"\"}," \
 	"\"accel\":\"tcg\",\"machine\":\"pc\",\"cpus\":1,\"memory_bytes\":4096" rest "}"
 #define ARGS "[\"-nodefaults\"]"
 #define RAM "[{\"name\":\"pc.ram\",\"bytes\":4096}]"
@@ -125,7 +126,8 @@ static void anything_else_is_refused_saying_what(void **state)
 		{ JSON(ARGS, "[1]", ""), "backends[0]: name" },
 		{ JSON(ARGS, "[{\"name\":\"pc.ram\"}]", ""), "bytes" },
 		{ JSON(ARGS, "[{\"name\":\"\",\"bytes\":4096}]", ""), "name" },
-		{ JSON(ARGS, "[{\"name\":\"a,mem-path=/etc/passwd\",\"bytes\":4096}]", ""), "name" },
+		{ JSON(ARGS, "[{\"name\":\"a,mem-path=/etc/passwd\",\"bytes\":4096}]", ""),
+		  "name" },
 		{ JSON(ARGS, "[{\"name\":\"../x\",\"bytes\":4096}]", ""), "name" },
 		{ JSON(ARGS, "[{\"name\":\"/objects/\",\"bytes\":4096}]", ""), "name" },
 		{ JSON(ARGS, "[{\"name\":\"/objects/a/b\",\"bytes\":4096}]", ""), "name" },
@@ -135,13 +137,23 @@ static void anything_else_is_refused_saying_what(void **state)
 		{ JSON(ARGS, "[{\"name\":\"a\",\"bytes\":-4096}]", ""), "whole number" },
 		{ JSON(ARGS, "[{\"name\":\"a\",\"bytes\":1e300}]", ""), "whole number" },
 		{ JSON(ARGS, "[{\"name\":\"a\",\"bytes\":\"4096\"}]", ""), "bytes" },
-		{ JSON(ARGS, "[{\"name\":\"a\",\"bytes\":4096},{\"name\":\"a\",\"bytes\":4096}]", ""), "twice" },
-		{ "{\"arguments\":[],\"backends\":" RAM ",\"qemu\":{\"version\":1,\"package\":\"\"}}", "version" },
-		{ "{\"arguments\":[],\"backends\":" RAM ",\"qemu\":{\"version\":\"a\\nb\",\"package\":\"\"}}", "control" },
-		{ "{\"qemu\":{\"version\":\"1\",\"package\":\"\"},\"machine\":\"pc\",\"cpus\":0}", "cpus" },
-		{ "{\"qemu\":{\"version\":\"1\",\"package\":\"\"},\"machine\":\"pc\",\"cpus\":9000}", "cpus" },
-		{ "{\"qemu\":{\"version\":\"1\",\"package\":\"\"},\"machine\":\"pc\",\"cpus\":1}", "memory_bytes" },
-		{ "{\"arguments\":[],\"backends\":" RAM ",\"qemu\":{\"version\":\"1\",\"package\":\"\"},\"accel\":\"hax\","
+		{ JSON(ARGS, "[{\"name\":\"a\",\"bytes\":4096},{\"name\":\"a\",\"bytes\":4096}]",
+		       ""),
+		  "twice" },
+		{ "{\"arguments\":[],\"backends\":" RAM
+		  ",\"qemu\":{\"version\":1,\"package\":\"\"}}",
+		  "version" },
+		{ "{\"arguments\":[],\"backends\":" RAM
+		  ",\"qemu\":{\"version\":\"a\\nb\",\"package\":\"\"}}",
+		  "control" },
+		{ "{\"qemu\":{\"version\":\"1\",\"package\":\"\"},\"machine\":\"pc\",\"cpus\":0}",
+		  "cpus" },
+		{ "{\"qemu\":{\"version\":\"1\",\"package\":\"\"},\"machine\":\"pc\",\"cpus\":9000}",
+		  "cpus" },
+		{ "{\"qemu\":{\"version\":\"1\",\"package\":\"\"},\"machine\":\"pc\",\"cpus\":1}",
+		  "memory_bytes" },
+		{ "{\"arguments\":[],\"backends\":" RAM
+		  ",\"qemu\":{\"version\":\"1\",\"package\":\"\"},\"accel\":\"hax\","
 		  "\"machine\":\"pc\",\"cpus\":1,\"memory_bytes\":0}",
 		  "accel" },
 	};
@@ -152,7 +164,8 @@ static void anything_else_is_refused_saying_what(void **state)
 		if (take(&reservation, cases[i].json) == RC_OK)
 			fail_msg("taken: %s", cases[i].json);
 		if (strstr(err.text, cases[i].names) == NULL)
-			fail_msg("%s: \"%s\" does not name \"%s\"", cases[i].json, err.text, cases[i].names);
+			fail_msg("%s: \"%s\" does not name \"%s\"", cases[i].json, err.text,
+				 cases[i].names);
 		reservation_free(&reservation);
 	}
 }
@@ -169,23 +182,30 @@ static void too_much_is_refused(void **state)
 	assert_int_equal(reservation_from_json(&reservation, (uint8_t *)json, len, &err), RC_LIMIT);
 	reservation_free(&reservation);
 
-	used = (size_t)sprintf(json, "{\"qemu\":{\"version\":\"1\",\"package\":\"\"},\"machine\":\"pc\",\"cpus\":1,"
-				     "\"memory_bytes\":0,\"arguments\":[\"\"");
+	used = (size_t)sprintf(
+		json,
+		"{\"qemu\":{\"version\":\"1\",\"package\":\"\"},\"machine\":\"pc\",\"cpus\":1,"
+		"\"memory_bytes\":0,\"arguments\":[\"\"");
 	for (int i = 0; i < CMDLINE_ARGS_MAX; i++)
 		used += (size_t)sprintf(json + used, ",\"\"");
 	used += (size_t)sprintf(json + used, "]}");
-	assert_int_equal(reservation_from_json(&reservation, (uint8_t *)json, used, &err), RC_LIMIT);
+	assert_int_equal(reservation_from_json(&reservation, (uint8_t *)json, used, &err),
+			 RC_LIMIT);
 	reservation_free(&reservation);
 
-	used = (size_t)sprintf(json, JSON(ARGS, "[{\"name\":\"a\",\"bytes\":%llu},{\"name\":\"b\",\"bytes\":4096}]", ""),
-			       (unsigned long long)LAYOUT_BYTES_MAX);
-	assert_int_equal(reservation_from_json(&reservation, (uint8_t *)json, used, &err), RC_INVALID);
+	used = (size_t)sprintf(
+		json,
+		JSON(ARGS, "[{\"name\":\"a\",\"bytes\":%llu},{\"name\":\"b\",\"bytes\":4096}]", ""),
+		(unsigned long long)LAYOUT_BYTES_MAX);
+	assert_int_equal(reservation_from_json(&reservation, (uint8_t *)json, used, &err),
+			 RC_INVALID);
 	assert_non_null(strstr(err.text, "backends[1]: bytes"));
 	reservation_free(&reservation);
 
 	/* Nested deeper than any reservation: the parser's own limit. */
 	memset(json, '[', 100000);
-	assert_int_equal(reservation_from_json(&reservation, (uint8_t *)json, 100000, &err), RC_INVALID);
+	assert_int_equal(reservation_from_json(&reservation, (uint8_t *)json, 100000, &err),
+			 RC_INVALID);
 	reservation_free(&reservation);
 	free(json);
 }
@@ -218,7 +238,9 @@ static void answers_say_yes_or_why_not(void **state)
 	assert_memory_equal(json.data, "{\"ok\":true,\"image\":\"stale\"}", json.len);
 	buf_reset(&json);
 	assert_int_equal(reservation_answer(&json, "no \"disk\"", "empty", &err), RC_OK);
-	assert_memory_equal(json.data, "{\"ok\":false,\"image\":\"empty\",\"error\":\"no \\\"disk\\\"\"}", json.len);
+	assert_memory_equal(json.data,
+			    "{\"ok\":false,\"image\":\"empty\",\"error\":\"no \\\"disk\\\"\"}",
+			    json.len);
 	buf_free(&json);
 }
 
