@@ -207,10 +207,11 @@ build/lint/%.tidy: %.c build/asan/obj/%.o .clang-tidy
 
 lint-cppcheck: build/musl/libs
 	@mkdir -p build/lint/cppcheck
+	@echo '#define cJSON_ArrayForEach(e, a) for (e = (a)->child; e; e = e->next)' >build/lint/cppcheck.h
 	@cppcheck --quiet --std=c11 --language=c --enable=warning,portability,performance --inline-suppr --error-exitcode=1 \
 		--suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches \
 		--cppcheck-build-dir=build/lint/cppcheck -j $$(nproc) -I. \
-		'-DcJSON_ArrayForEach(e, a)=for (e = (a)->child; e; e = e->next)' $(c_files)
+		--include=build/lint/cppcheck.h $(c_files)
 
 lint-clang-format:
 	@clang-format --dry-run --Werror $(c_files) $(headers) $(wildcard tests/*/*.h) image/mbedtls_config.h

@@ -51,7 +51,9 @@ struct clone {
 static void activate(struct clone *c);
 static void check_stopped(struct clone *c);
 
-/* The decision ------------------------------------------------------------------------------------------------------ */
+/* The decision
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static void on_drained(void *owner)
 {
@@ -122,7 +124,9 @@ static bool is_over(const struct clone *c)
 	       c->failover.state == FAILOVER_FAILED;
 }
 
-/* Frames out ---------------------------------------------------------------------------------------------------------- */
+/* Frames out
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static void tell(struct clone *c, uint16_t type, uint64_t epoch, const void *payload, size_t len)
 {
@@ -144,7 +148,9 @@ static void tell_superseded(struct clone *c)
 	buf_free(&payload);
 }
 
-/* The seat ---------------------------------------------------------------------------------------------------------- */
+/* The seat
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static void on_reserved(void *owner, const char *error, const char *image)
 {
@@ -211,7 +217,9 @@ static void activate(struct clone *c)
 		on_activation_failed(c, &err);
 }
 
-/* Epochs -------------------------------------------------------------------------------------------------------------------- */
+/* Epochs
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
 static void on_committed(void *owner, uint64_t epoch, uint64_t took_ns)
 {
@@ -220,7 +228,8 @@ static void on_committed(void *owner, uint64_t epoch, uint64_t took_ns)
 
 	c->session = c->pending_session;
 	bytes_put_le64(payload, took_ns);
-	/* Not after the decision: the primary would count on an epoch that is committed, but belongs to a term that is over. */
+	/* Not after the decision: the primary would count on an epoch that is committed, but
+	 * belongs to a term that is over. */
 	if (!is_over(c))
 		tell(c, WIRE_ACK, epoch, payload, sizeof(payload));
 	decide(c, FAILOVER_COMMITTED, epoch);
@@ -256,7 +265,9 @@ static const struct seat_ops seat_callbacks = {
 	.receiver = { on_committed, on_fault, on_consumed },
 };
 
-/* Frames in ------------------------------------------------------------------------------------------------------------------ */
+/* Frames in
+ * ------------------------------------------------------------------------------------------------------------------
+ */
 
 static int on_layout(struct clone *c, const uint8_t *payload, size_t len, struct err *err)
 {
@@ -273,12 +284,15 @@ static int on_layout(struct clone *c, const uint8_t *payload, size_t len, struct
 	if (rc == RC_OK)
 		rc = image_set_layout(image, layout, err);
 	if (rc == RC_STATE) {
-		/* The same reservation, other memory: the instance that was committed is not the one that runs now. */
+		/* The same reservation, other memory: the instance that was committed is not the
+		 * one that runs now. */
 		log_warn(c->part, "%s", err->text);
 		image_forget(image);
 		on_forgotten(c);
 		rc = image_set_layout(image, layout, err);
 	}
+	if (rc == RC_OK)
+		seat_check_layout(c->seat, layout);
 	mem_free(layout);
 	if (rc == RC_OK) {
 		c->pending_session = bytes_get_le64(payload);
@@ -385,7 +399,8 @@ static int on_frame(void *owner, const struct wire_header *header, const uint8_t
 	}
 	if (header->type != WIRE_RESERVE && header->type != WIRE_INSTANCE &&
 	    seat_image(c->seat) == NULL)
-		return RC_OK; /* for a seat that is being replaced: the primary will plan anew when it is told of the new one */
+		return RC_OK; /* for a seat that is being replaced: the primary will plan anew when
+				 it is told of the new one */
 	switch (header->type) {
 	case WIRE_RESERVE:
 		return seat_reserve(c->seat, payload, header->length, err);
@@ -407,7 +422,9 @@ static int on_frame(void *owner, const struct wire_header *header, const uint8_t
 	}
 }
 
-/* Connection ------------------------------------------------------------------------------------------------------------------- */
+/* Connection
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 static void on_up(void *owner, const struct wire_hello *peer)
 {
@@ -479,7 +496,9 @@ int clone_accept(struct clone *c, struct link *link, const struct wire_hello *pe
 	return RC_OK;
 }
 
-/* Life -------------------------------------------------------------------------------------------------------------------------- */
+/* Life
+ * --------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int make_dir(const char *path, struct err *err)
 {

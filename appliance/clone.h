@@ -1,8 +1,9 @@
 /*
- * The clone of one instance, at the standby: reservation, epochs into the image, the decision, activation.
+ * The clone of one instance, at the standby: reservation, epochs into the image, the decision,
+ * activation.
  *
- * It wires modules together; who serves is decided by failover.c. A half-received epoch never shows (receiver.h, image.h); a takeover waits
- * for the commit that is under way, never for more.
+ * It wires modules together; who serves is decided by failover.c. A half-received epoch never shows
+ * (receiver.h, image.h); a takeover waits for the commit that is under way, never for more.
  */
 #ifndef APPLIANCE_CLONE_H
 #define APPLIANCE_CLONE_H

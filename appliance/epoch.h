@@ -2,12 +2,15 @@
  * When the next checkpoint is taken: a pure function of what the last ones cost.
  *
  * The interval aims at `target`, and grows (up to `max`) so that
- *  - the instance is held for at most a tenth of the time (EPOCH_HOLD_SHARE of the smoothed pause), and
- *  - epochs are not made faster than the standby commits them: an interval is no shorter than the smoothed time from the end of one
- *    capture to its acknowledgement, divided by the epochs that may be on their way (EPOCH_PIPELINE).
- * It comes back towards the target as soon as they allow. While EPOCH_PIPELINE epochs are unacknowledged or the budget is full no checkpoint is taken at all: the
- * instance runs on and its changes merge into the next epoch (QEMU's own dirty log keeps the latest version of each page). On demand the next checkpoint
- * is taken at once, but not sooner than `min` after the last.
+ *  - the instance is held for at most a tenth of the time (EPOCH_HOLD_SHARE of the smoothed pause),
+ * and
+ *  - epochs are not made faster than the standby commits them: an interval is no shorter than the
+ * smoothed time from the end of one capture to its acknowledgement, divided by the epochs that may
+ * be on their way (EPOCH_PIPELINE). It comes back towards the target as soon as they allow. While
+ * EPOCH_PIPELINE epochs are unacknowledged or the budget is full no checkpoint is taken at all: the
+ * instance runs on and its changes merge into the next epoch (QEMU's own dirty log keeps the latest
+ * version of each page). On demand the next checkpoint is taken at once, but not sooner than `min`
+ * after the last.
  */
 #ifndef APPLIANCE_EPOCH_H
 #define APPLIANCE_EPOCH_H
@@ -36,17 +39,20 @@ void epoch_demand(struct epoch_pacer *pacer, uint64_t now_ns);
 /* The present interval. */
 uint64_t epoch_interval_ns(const struct epoch_pacer *pacer);
 
-/* When to take the next checkpoint: a time (now_ns or earlier: at once), or UINT64_MAX: not before an acknowledgement. */
+/* When to take the next checkpoint: a time (now_ns or earlier: at once), or UINT64_MAX: not before
+ * an acknowledgement. */
 uint64_t epoch_due_ns(const struct epoch_pacer *pacer, uint32_t unacknowledged, bool budget_full);
 
 /* What to do about an instance after a connection with its standby was made (or made again). */
 enum epoch_plan {
 	EPOCH_PLAN_CONTINUE, /* the standby has our session: send what it lacks and go on */
-	EPOCH_PLAN_RESYNC, /* it has an image of this instance: a first copy, of what differs by hash */
-	EPOCH_PLAN_COPY /* it has nothing: a first copy */
+	EPOCH_PLAN_RESYNC,   /* it has an image of this instance: a first copy, of what differs by
+				hash */
+	EPOCH_PLAN_COPY	     /* it has nothing: a first copy */
 };
 
-/* own_session 0: no capture is running. `oldest_kept`: the first epoch that could be sent again (0: none is kept). */
+/* own_session 0: no capture is running. `oldest_kept`: the first epoch that could be sent again (0:
+ * none is kept). */
 enum epoch_plan epoch_plan(uint64_t own_session, uint64_t oldest_kept, uint64_t newest,
 			   uint64_t peer_session, uint64_t peer_epoch);
 

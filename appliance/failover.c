@@ -103,7 +103,8 @@ static void on_tick(struct failover *failover, uint64_t now_ns, struct failover_
 
 	failover->tick_ns = now_ns;
 	if (since > failover->detect_ns / 2) {
-		/* We were the ones who slept: what the primary sent meanwhile is still in our socket. */
+		/* We were the ones who slept: what the primary sent meanwhile is still in our
+		 * socket. */
 		failover->heard_ns = now_ns;
 		(void)snprintf(update->reason, sizeof(update->reason),
 			       "this process did not run for %.0f ms; counting silence anew",
@@ -138,7 +139,8 @@ static void on_heard(struct failover *failover, uint64_t now_ns, struct failover
 
 static void on_committed(struct failover *failover, uint64_t epoch, struct failover_update *update)
 {
-	/* A commit that was under way when the decision fell still counts: it is the state that will be activated. */
+	/* A commit that was under way when the decision fell still counts: it is the state that
+	 * will be activated. */
 	failover->epoch = epoch;
 	if (failover->state == FAILOVER_EMPTY)
 		failover->state = FAILOVER_SYNCING;

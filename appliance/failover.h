@@ -1,28 +1,36 @@
 /*
- * Who serves: the standby's decision about one instance, as a pure state machine. Events carry their time; updates say what to do. No I/O,
- * no clock, no allocation, so that a simulator and a model checker can run it.
+ * Who serves: the standby's decision about one instance, as a pure state machine. Events carry
+ * their time; updates say what to do. No I/O, no clock, no allocation, so that a simulator and a
+ * model checker can run it.
  *
- *   state       meaning                                        allowed next
- *   empty       no committed epoch: nothing could be taken over    syncing
- *   syncing     first copy coming in                             empty, protected
- *   protected   committed epoch, the primary is heard            suspect, unattended, ended, taking-over
- *   suspect     silent for longer than half the limit            protected, unattended, ended, taking-over
- *   unattended  the primary is not heard and we do not act:      protected, syncing, ended, taking-over
- *               its agent said goodbye, or takeover is manual
- *   ended       the instance was shut down in an orderly way     syncing, protected, taking-over (operator only)
- *   taking-over decision made, activation under way              serving, failed
- *   serving     the replica runs here                            (end)
- *   failed      activation failed; the operator may try again    taking-over
+ *   state        meaning                                           may become
+ *   empty        no committed epoch: nothing to take over          syncing
+ *   syncing      the first copy is coming in                       empty, protected
+ *   protected    a committed epoch, the primary is heard           suspect, unattended, ended,
+ *                                                                  taking-over, empty
+ *   suspect      silent for half the limit or more                 as protected, and protected
+ *   unattended   nobody is heard and we do not act: the agent      protected, ended, taking-over,
+ *                said goodbye, or takeover is manual               empty
+ *   ended        the instance was shut down in an orderly way      protected, taking-over (only by
+ *                                                                  the operator), empty
+ *   taking-over  decided, activation under way                     serving, failed
+ *   serving      the replica runs here                             (the end)
+ *   failed       activation failed; the operator may try again     taking-over, empty
  *
- * Reasons to take over: the primary silent for detect_ms with takeover "automatic"; its agent reported the instance's QEMU gone without a goodbye
- * (automatic as well); the operator's command at any time while there is a committed epoch. A goodbye of the agent or of the instance is none.
+ * Reasons to take over: the primary silent for detect_ms with takeover "automatic"; its agent
+ * reported the instance's QEMU gone without a goodbye (automatic as well); the operator's command
+ * at any time while there is a committed epoch. A goodbye of the agent or of the instance is none.
  *
- * Term: grows by one with each takeover; every frame carries it. Once `serving`, a primary that comes back with a lower term is told that it is superseded.
+ * Term: grows by one with each takeover; every frame carries it. Once `serving`, a primary that
+ * comes back with a lower term is told that it is superseded.
  *
- * Leases (net/lease in the design): the standby never answers a heartbeat that it did not receive, and the primary counts from when it sent one; so a lease of less
- * than detect_ms has run out by the time that detect_ms of silence have been seen here. Enforcing it at the primary is the gateway's work.
+ * Leases (net/lease in the design): the standby never answers a heartbeat that it did not receive,
+ * and the primary counts from when it sent one; so a lease of less than detect_ms has run out by
+ * the time that detect_ms of silence have been seen here. Enforcing it at the primary is the
+ * gateway's work.
  *
- * If our own process was stopped or starved, silence says nothing about the primary: a tick that comes much too late restarts the count.
+ * If our own process was stopped or starved, silence says nothing about the primary: a tick that
+ * comes much too late restarts the count.
  */
 #ifndef APPLIANCE_FAILOVER_H
 #define APPLIANCE_FAILOVER_H

@@ -1,5 +1,6 @@
 /*
- * What both roles' processes have in common: the loop, orderly end on SIGTERM and SIGINT, the health endpoint.
+ * What both roles' processes have in common: the loop, orderly end on SIGTERM and SIGINT, the
+ * health endpoint.
  */
 #ifndef APPLIANCE_PROCESS_H
 #define APPLIANCE_PROCESS_H
@@ -21,7 +22,8 @@ struct process {
 	bool ending;
 };
 
-/* `on_end` is called once, at the first signal: it closes what the role has, then calls process_end(). `takeover` may be NULL. */
+/* `on_end` is called once, at the first signal: it closes what the role has, then calls
+ * process_end(). `takeover` may be NULL. */
 int process_begin(struct process *process, const struct config *config,
 		  size_t (*count)(void *owner),
 		  void (*fill)(void *owner, size_t index, struct status_instance *instance),

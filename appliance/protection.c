@@ -85,7 +85,8 @@ __attribute__((format(printf, 3, 4))) static void enter(struct protection *p, en
 	va_end(args);
 	p->state = state;
 	if (state != old || *p->reason != '\0')
-		log_write(states[state].level, p->part, "%s%s%s", states[state].name, *p->reason != '\0' ? ": " : "", p->reason);
+		log_write(states[state].level, p->part, "%s%s%s", states[state].name,
+			  *p->reason != '\0' ? ": " : "", p->reason);
 }
 
 static void advance(struct protection *p);
@@ -104,7 +105,9 @@ static void retry_in(struct protection *p, uint64_t ms)
 		(void)uv_timer_start(&p->retry, on_retry, ms, 0);
 }
 
-/* Capture session ------------------------------------------------------------------------------------------------- */
+/* Capture session
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static void on_stop_answered(void *owner, const cJSON *reply, const struct err *err)
 {
@@ -116,7 +119,8 @@ static void on_stop_answered(void *owner, const cJSON *reply, const struct err *
 		log_warn(p->part, "the superseded instance is paused; its state is kept");
 }
 
-/* Another one serves: this instance must not answer any more. After the session, whose end lets the instance run. */
+/* Another one serves: this instance must not answer any more. After the session, whose end lets the
+ * instance run. */
 static void pause_instance(struct protection *p)
 {
 	struct qmp *qmp = subject_qmp(p->subject);
@@ -223,7 +227,9 @@ static void plan(struct protection *p, bool has_image, bool committed)
 	begin_session(p, plan != EPOCH_PLAN_COPY);
 }
 
-/* Link ---------------------------------------------------------------------------------------------------------------- */
+/* Link
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 
 static void reserve(struct protection *p)
 {
@@ -356,7 +362,8 @@ static int on_frame(void *owner, const struct wire_header *header, const uint8_t
 			enter(p, UNPROTECTED,
 			      "the standby could not take epoch %llu: %s; resynchronising",
 			      (unsigned long long)header->epoch, text);
-			/* What is on the wire belongs to a dead session: a new connection draws the line. */
+			/* What is on the wire belongs to a dead session: a new connection draws the
+			 * line. */
 			link_drop(p->link, WIRE_REASON_PROTOCOL, "resynchronising after a fault");
 			end_session(p);
 		}
@@ -393,7 +400,9 @@ static int dial(struct protection *p, struct err *err)
 			 fill_hello, &link_callbacks, p, err);
 }
 
-/* The instance ------------------------------------------------------------------------------------------------------ */
+/* The instance
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static void tell_standby(struct protection *p, enum wire_instance what, const char *text)
 {
@@ -478,7 +487,8 @@ static void on_subject_lost(void *owner, const struct err *err)
 static const struct subject_ops subject_callbacks = { on_fit, on_unfit, on_event, on_gone,
 						      on_subject_lost };
 
-/* What to do next, from whatever state we are in; called after everything that changes one. -------------------------- */
+/* What to do next, from whatever state we are in; called after everything that changes one.
+ * -------------------------- */
 
 static bool link_was_lost_for_long(const struct protection *p)
 {
@@ -506,7 +516,9 @@ static void advance(struct protection *p)
 	}
 }
 
-/* Life -------------------------------------------------------------------------------------------------------------------- */
+/* Life
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
 int protection_start(struct protection **out, const struct protection_site *site,
 		     const struct config_instance *config, struct err *err)

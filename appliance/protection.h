@@ -1,15 +1,18 @@
 /*
- * The protection of one instance, at the primary: from its QMP socket to epochs acknowledged by the standby.
+ * The protection of one instance, at the primary: from a fit subject to epochs acknowledged by the
+ * standby.
  *
  *   connecting ─► waiting (for the standby) ─► reserving ─► copying ─► protected ◄─► catching-up
- *       │                ▲                                                  │ link lost for long, capture lost
- *       ▼ not fit        └──────────────── unprotected ◄────────────────────┘
- *    refused (examined again)
+ *       │                ▲                                                 │
+ *       ▼ not fit        └──────────────── unprotected ◄───────────────────┘
+ *    refused (examined again)                 link lost for long, or capture lost
  *
- *   ended, crashed: the instance's QEMU is gone (connecting again should it come back); superseded: the standby serves.
+ *   ended, crashed: the instance's QEMU is gone (connecting again should it come back)
+ *   superseded: the standby serves; the instance is paused, its state is kept
  *
- * It wires modules together; what to do is decided by epoch.c and precheck.c. Whatever fails here costs protection, never
- * the instance: every way out goes through capture_close(), which lets the instance run.
+ * It wires modules together; what to do is decided by epoch.c and precheck.c. Whatever fails here
+ * costs protection, never the instance: every way out goes through capture_close(), which lets the
+ * instance run.
  */
 #ifndef APPLIANCE_PROTECTION_H
 #define APPLIANCE_PROTECTION_H

@@ -1,10 +1,12 @@
-/* The agent beside the protected instances: one process, a protection (protection.h) per instance. */
+/* The agent beside the protected instances: one process, a protection (protection.h) per instance.
+ */
 #ifndef APPLIANCE_ROLE_PRIMARY_H
 #define APPLIANCE_ROLE_PRIMARY_H
 
 #include "appliance/config.h"
 
-/* Runs until SIGTERM or SIGINT; returns the process's exit status. Instances run on, unprotected. */
+/* Runs until SIGTERM or SIGINT; returns the process's exit status. Instances run on, unprotected.
+ */
 int role_primary_run(const struct config *config);
 
 #endif

@@ -4,7 +4,8 @@
 
 #include "appliance/config.h"
 
-/* Runs until SIGTERM or SIGINT; returns the process's exit status. A replica that serves runs on. */
+/* Runs until SIGTERM or SIGINT; returns the process's exit status. A replica that serves runs on.
+ */
 int role_standby_run(const struct config *config);
 
 #endif

@@ -7,8 +7,8 @@
 #include <sys/resource.h>
 
 /*
- * A core would hold keys and guest memory; and while it is written the sockets of a dead agent stay open, so that its
- * guardian would not see its end.
+ * A core would hold keys and guest memory; and while it is written the sockets of a dead agent stay
+ * open, so that its guardian would not see its end.
  */
 static void forbid_core_dumps(void)
 {

@@ -58,7 +58,9 @@ static void refuse(struct seat *seat, const struct err *err)
 	answer(seat, err->text);
 }
 
-/* Making it ---------------------------------------------------------------------------------------------------------- */
+/* Making it
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static int start_hypervisor(struct seat *seat, struct err *err)
 {
@@ -96,7 +98,8 @@ static void make(struct seat *seat)
 		refuse(seat, &err);
 }
 
-/* Taking it down: receiver and QEMU side by side, then the image, then what comes next. -------------------------------- */
+/* Taking it down: receiver and QEMU side by side, then the image, then what comes next.
+ * -------------------------------- */
 
 static void take_down(struct seat *seat);
 static void on_restart(uv_timer_t *timer);
@@ -189,7 +192,9 @@ int seat_reserve(struct seat *seat, const uint8_t *json, size_t len, struct err 
 	return RC_OK;
 }
 
-/* The warm QEMU --------------------------------------------------------------------------------------------------------- */
+/* The warm QEMU
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static void on_restart(uv_timer_t *timer)
 {
@@ -260,6 +265,25 @@ static const struct hypervisor_ops hypervisor_callbacks = {
 	.on_event = on_event,
 };
 
+static void on_layout_checked(void *owner, const struct err *result)
+{
+	struct seat *seat = owner;
+
+	if (result->code == RC_OK || seat->closing || seat->replacing)
+		return;
+	seat->answer_owed = true;
+	refuse(seat, result);
+}
+
+void seat_check_layout(struct seat *seat, const struct layout *layout)
+{
+	struct err err = { 0 };
+
+	if (seat->warm && hypervisor_check_layout(seat->hypervisor, layout, on_layout_checked, seat,
+						  &err) != RC_OK)
+		on_layout_checked(seat, &err);
+}
+
 int seat_activate(struct seat *seat, struct err *err)
 {
 	const struct activation_block *blocks;
@@ -280,7 +304,9 @@ int seat_activate(struct seat *seat, struct err *err)
 	return rc;
 }
 
-/* Life -------------------------------------------------------------------------------------------------------------------- */
+/* Life
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
 int seat_create(struct seat **out, uv_loop_t *loop, const struct config *config,
 		const struct config_instance *instance, const char *dir, const char *memory_dir,

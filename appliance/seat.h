@@ -1,8 +1,10 @@
 /*
- * The seat of a replica: what a reservation makes on the standby. A memory image, the receiver that fills it, and a warm QEMU that has it mapped.
+ * The seat of a replica: what a reservation makes on the standby. A memory image, the receiver that
+ * fills it, and a warm QEMU that has it mapped.
  *
- * A new reservation, different from the present one, takes the old seat down and makes another; an equal one is answered from what is there. A warm
- * QEMU that ends is started again on the same image (QEMU does not write to it before activation).
+ * A new reservation, different from the present one, takes the old seat down and makes another; an
+ * equal one is answered from what is there. A warm QEMU that ends is started again on the same
+ * image (QEMU does not write to it before activation).
  */
 #ifndef APPLIANCE_SEAT_H
 #define APPLIANCE_SEAT_H
@@ -15,7 +17,8 @@
 struct seat;
 
 struct seat_ops {
-	/* The reservation stands (error NULL), or cannot be had and why, in QEMU's words. `image`: "committed", "stale" (worth a resync) or "empty". */
+	/* The reservation stands (error NULL), or cannot be had and why, in QEMU's words. `image`:
+	 * "committed", "stale" (worth a resync) or "empty". */
 	void (*on_reserved)(void *owner, const char *error, const char *image);
 	/* The image was replaced: what was committed is gone. */
 	void (*on_forgotten)(void *owner);
@@ -37,6 +40,12 @@ int seat_create(struct seat **seat, uv_loop_t *loop, const struct config *config
 
 /* What the primary asks for (JSON); on_reserved follows. */
 int seat_reserve(struct seat *seat, const uint8_t *json, size_t len, struct err *err);
+
+/*
+ * The instance's layout is known: can the warm QEMU take it? If not, on_reserved follows with the
+ * reason, as for a reservation that cannot be had.
+ */
+void seat_check_layout(struct seat *seat, const struct layout *layout);
 
 /* NULL without a reservation or while it is being replaced; both or none. */
 struct image *seat_image(const struct seat *seat);

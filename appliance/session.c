@@ -41,7 +41,9 @@ static void lost(struct session *session, const struct err *err)
 	session->ops->on_lost(session->owner, err);
 }
 
-/* Pace ---------------------------------------------------------------------------------------------------------- */
+/* Pace
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static void on_due(uv_timer_t *timer);
 
@@ -74,7 +76,8 @@ static void on_due(uv_timer_t *timer)
 	capture_checkpoint(session->capture);
 }
 
-/* Transport: what the sender gives out ------------------------------------------------------------------------------ */
+/* Transport: what the sender gives out
+ * ------------------------------------------------------------------------------ */
 
 static bool control(struct session *session, uint16_t type, uint64_t epoch, const void *payload,
 		    size_t len)
@@ -125,7 +128,8 @@ static const struct sender_ops sender_callbacks = {
 	.failed = on_sender_failed,
 };
 
-/* Capture: in the order in which it happens -------------------------------------------------------------------------- */
+/* Capture: in the order in which it happens
+ * -------------------------------------------------------------------------- */
 
 static int announce_layout(struct session *session, const struct layout *layout, struct err *err)
 {
@@ -223,8 +227,9 @@ static const struct capture_ops capture_callbacks = {
 };
 
 /*
- * QEMU's own timestamps tell how long the guest stood still: what we measure ourselves lacks the time it takes to stop and to
- * start. Only pauses of checkpoints count: those while no capture runs are the operator's.
+ * QEMU's own timestamps tell how long the guest stood still: what we measure ourselves lacks the
+ * time it takes to stop and to start. Only pauses of checkpoints count: those while no capture runs
+ * are the operator's.
  */
 static void note_pause(struct session *session, const char *name, uint64_t time_us)
 {
@@ -246,7 +251,9 @@ void session_event(struct session *session, const char *name, const cJSON *data,
 		capture_event(session->capture, name, data, time_us);
 }
 
-/* Connection --------------------------------------------------------------------------------------------------------- */
+/* Connection
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 bool session_up(struct session *session, uint64_t peer_epoch)
 {
@@ -324,7 +331,9 @@ int session_frame(struct session *session, const struct wire_header *header, con
 	return take_hashes(session, payload, header->length, err);
 }
 
-/* Questions ----------------------------------------------------------------------------------------------------------- */
+/* Questions
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 uint64_t session_id(const struct session *session)
 {
@@ -369,7 +378,9 @@ void session_status(const struct session *session, struct status_instance *statu
 				     (clock_ms(end_ns - session->opened_ns) / 1000.0);
 }
 
-/* Life ------------------------------------------------------------------------------------------------------------------ */
+/* Life
+ * ------------------------------------------------------------------------------------------------------------------
+ */
 
 static void handle_closed(struct session *session)
 {

@@ -1,9 +1,11 @@
 /*
- * A capture session at the primary: one capture, its sender and its pace, from the first copy until the capture ends.
+ * A capture session at the primary: one capture, its sender and its pace, from the first copy until
+ * the capture ends.
  *
- * Epochs count on from what the standby has, so they only grow. While the connection is down no checkpoint is taken: the instance
- * runs without any pause and its changes merge in QEMU's dirty log; on reconnection the session goes on where the standby stands, or
- * says that it cannot (session_up() false) and the owner opens another one.
+ * Epochs count on from what the standby has, so they only grow. While the connection is down no
+ * checkpoint is taken: the instance runs without any pause and its changes merge in QEMU's dirty
+ * log; on reconnection the session goes on where the standby stands, or says that it cannot
+ * (session_up() false) and the owner opens another one.
  */
 #ifndef APPLIANCE_SESSION_H
 #define APPLIANCE_SESSION_H
@@ -41,7 +43,8 @@ uint64_t session_id(const struct session *session);
 /* From QMP, whole. */
 void session_event(struct session *session, const char *name, const cJSON *data, uint64_t time_us);
 
-/* From the link. session_up(): a new connection, whose standby has this session up to peer_epoch. */
+/* From the link. session_up(): a new connection, whose standby has this session up to peer_epoch.
+ */
 bool session_up(struct session *session, uint64_t peer_epoch);
 void session_down(struct session *session);
 void session_room(struct session *session);

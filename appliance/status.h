@@ -1,8 +1,10 @@
 /*
- * What the health endpoint says: GET /healthz, GET /v1/status, and the operator's POST /v1/takeover.
+ * What the health endpoint says: GET /healthz, GET /v1/status, and the operator's POST
+ * /v1/takeover.
  *
- * Both roles fill the same record per instance; members that a role does not know stay negative or empty and are left out of the JSON.
- * /healthz is 200 while nothing needs an operator, 503 with the reasons otherwise.
+ * Both roles fill the same record per instance; members that a role does not know stay negative or
+ * empty and are left out of the JSON. /healthz is 200 while nothing needs an operator, 503 with the
+ * reasons otherwise.
  */
 #ifndef APPLIANCE_STATUS_H
 #define APPLIANCE_STATUS_H

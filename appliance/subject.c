@@ -15,8 +15,9 @@
 #define QMP_TIMEOUT_MS 5000
 #define RECONNECT_MS 500  /* between two attempts at the QMP socket */
 #define REEXAMINE_MS 5000 /* after a refusal: somebody has to change something first */
-#define SETTLE_MS \
-	1 /* after the process's end: what it said before is in our socket, and is read in this loop turn */
+#define SETTLE_MS                                                                               \
+	1 /* after the process's end: what it said before is in our socket, and is read in this \
+	     loop turn */
 
 struct subject {
 	uv_loop_t *loop;
@@ -28,8 +29,8 @@ struct subject {
 	bool held, orphan; /* orphan: the connection is lost, and closed once it is not held */
 	char last_error[ERR_TEXT_MAX];
 	int pidfd;
-	uv_poll_t *
-		process; /* on the pidfd; of its own, because a new connection may come before libuv let go of it */
+	uv_poll_t *process; /* on the pidfd; of its own, because a new connection may come before
+			       libuv let go of it */
 	bool shutdown_seen;
 	uv_timer_t retry, settle;
 	unsigned open_parts;
@@ -44,7 +45,9 @@ static void retry_in(struct subject *s, uint64_t ms)
 		(void)uv_timer_start(&s->retry, on_retry, ms, 0);
 }
 
-/* The process ------------------------------------------------------------------------------------------------------ */
+/* The process
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static void on_poll_closed(uv_handle_t *handle)
 {
@@ -102,7 +105,9 @@ static int watch(struct subject *s, struct err *err)
 	return RC_OK;
 }
 
-/* Examination -------------------------------------------------------------------------------------------------------- */
+/* Examination
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 static void unfit(struct subject *s, const struct err *err)
 {
@@ -115,11 +120,15 @@ static int derive(struct subject *s, const struct precheck_facts *facts, struct 
 {
 	struct reservation reservation = { 0 };
 	struct cmdline cmdline = { 0 };
+	size_t i;
 	int rc;
 
 	rc = cmdline_of_pid(&cmdline, qmp_peer_pid(s->qmp), err);
 	if (rc == RC_OK)
 		rc = reservation_derive(&reservation, &cmdline, facts, s->config->arguments, err);
+	for (i = 0; rc == RC_OK && i < reservation.spec.notes.count; i++)
+		log_info("subject", "%s: the replica's arguments: %s", s->config->name,
+			 reservation.spec.notes.args[i]);
 	if (rc == RC_OK)
 		rc = reservation_to_json(&reservation, json, err);
 	if (rc == RC_OK && !buf_append_u8(json, 0))
@@ -146,7 +155,8 @@ static void on_examined(void *owner, const struct precheck_facts *facts, const s
 	if (s->closing || !s->ready)
 		return;
 	if (release_decide(facts->migration, facts->status) == RELEASE_TELL) {
-		/* An agent before us ended together with its guardian: the instance may be waiting for one that is no more. */
+		/* An agent before us ended together with its guardian: the instance may be waiting
+		 * for one that is no more. */
 		log_warn("subject", "%s: in COLO state without an agent; releasing it",
 			 s->config->name);
 		if (qmp_execute(s->qmp, "x-colo-lost-heartbeat", NULL, on_released, s, &err) ==
@@ -174,7 +184,9 @@ static void examine(struct subject *s)
 		unfit(s, &err);
 }
 
-/* QMP ------------------------------------------------------------------------------------------------------------------ */
+/* QMP
+ * ------------------------------------------------------------------------------------------------------------------
+ */
 
 static void on_qmp_ready(void *owner)
 {
@@ -197,7 +209,8 @@ static void on_qmp_event(void *owner, const char *name, const cJSON *data, uint6
 static void lost(struct subject *s, const struct err *err)
 {
 	s->fit = s->ready = false;
-	/* Once per reason: a machine that is off for a week is not worth a line every half second. */
+	/* Once per reason: a machine that is off for a week is not worth a line every half second.
+	 */
 	if (strcmp(s->last_error, err->text) != 0) {
 		memcpy(s->last_error, err->text, sizeof(s->last_error));
 		s->ops->on_lost(s->owner, err);
@@ -249,7 +262,9 @@ static void on_retry(uv_timer_t *timer)
 	}
 }
 
-/* Life ------------------------------------------------------------------------------------------------------------------- */
+/* Life
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 int subject_open(struct subject **out, uv_loop_t *loop, const struct config_instance *config,
 		 const struct subject_ops *ops, void *owner, struct err *err)

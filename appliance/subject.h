@@ -1,6 +1,7 @@
 /*
- * The subject: the QEMU that is to be protected. Finds it by its QMP socket, examines it (precheck.h), derives what a standby needs to run its
- * replica (reservation.h), and watches for its end; tries again for ever where a retry can help.
+ * The subject: the QEMU that is to be protected. Finds it by its QMP socket, examines it
+ * (precheck.h), derives what a standby needs to run its replica (reservation.h), and watches for
+ * its end; tries again for ever where a retry can help.
  */
 #ifndef APPLIANCE_SUBJECT_H
 #define APPLIANCE_SUBJECT_H
@@ -13,12 +14,14 @@
 struct subject;
 
 struct subject_ops {
-	/* It can be protected; `reservation` is the JSON to send. Until on_unfit, on_gone or on_lost. */
+	/* It can be protected; `reservation` is the JSON to send. Until on_unfit, on_gone or
+	 * on_lost. */
 	void (*on_fit)(void *owner, const char *reservation);
 	/* It cannot, and why; examined again in a while. */
 	void (*on_unfit)(void *owner, const struct err *err);
 	void (*on_event)(void *owner, const char *name, const cJSON *data, uint64_t time_us);
-	/* Its process ended; `orderly`: it had said so before (a guest's power-off, an operator's quit). */
+	/* Its process ended; `orderly`: it had said so before (a guest's power-off, an operator's
+	 * quit). */
 	void (*on_gone)(void *owner, bool orderly);
 	/* No QMP (any more); connected again in a while. Told once per reason. */
 	void (*on_lost)(void *owner, const struct err *err);
@@ -30,7 +33,8 @@ int subject_open(struct subject **subject, uv_loop_t *loop, const struct config_
 /* Its QMP connection; NULL unless fit. */
 struct qmp *subject_qmp(const struct subject *subject);
 
-/* Somebody uses that connection: after it is lost it stays allocated, and is not made anew, until subject_release(). */
+/* Somebody uses that connection: after it is lost it stays allocated, and is not made anew, until
+ * subject_release(). */
 void subject_hold(struct subject *subject);
 void subject_release(struct subject *subject);
 

@@ -5,8 +5,8 @@
  *   batch     starts a job when its kind of epoch allows another one (a first copy: one at a time)
  *   end       waits until nothing runs, then commits in a job of its own
  *
- * A fault drops the epoch and turns the receiver deaf until receiver_drop() is through: what is in the pipe behind a fault
- * cannot be applied, and the primary is told to resynchronise.
+ * A fault drops the epoch and turns the receiver deaf until receiver_drop() is through: what is in
+ * the pipe behind a fault cannot be applied, and the primary is told to resynchronise.
  */
 #include "replica/receiver.h"
 
@@ -49,7 +49,8 @@ struct receiver {
 	bool dropping; /* receiver_drop() was called and is not through */
 	bool closing;
 	bool pumping;
-	/* What arrives: the open epoch as the peer sees it (0: none), and how many batches it had. */
+	/* What arrives: the open epoch as the peer sees it (0: none), and how many batches it had.
+	 */
 	uint64_t open_epoch, open_batches;
 	/* The image has an epoch open. */
 	bool image_open;
@@ -291,7 +292,8 @@ int receiver_end(struct receiver *receiver, uint64_t epoch, const struct receive
 	return RC_OK;
 }
 
-/* Removes the messages of the epoch whose end did not arrive: they are the last ones of the queue. */
+/* Removes the messages of the epoch whose end did not arrive: they are the last ones of the queue.
+ */
 static void cut_open_epoch(struct receiver *receiver)
 {
 	struct message **at = &receiver->head, *message;

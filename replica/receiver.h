@@ -1,9 +1,11 @@
 /*
  * The receiver: epochs as they come in, decoded on worker threads, committed in order.
  *
- * Messages are queued and dealt with in their order: an epoch begins when the one before is committed; batches of a checkpoint are decoded side by
- * side, those of a first copy one by one (a page may come twice); a commit waits for its batches. Memory for queued messages is bounded by the credit
- * that the owner grants: on_consumed() tells what may be granted again. All functions are the loop thread's.
+ * Messages are queued and dealt with in their order: an epoch begins when the one before is
+ * committed; batches of a checkpoint are decoded side by side, those of a first copy one by one (a
+ * page may come twice); a commit waits for its batches. Memory for queued messages is bounded by
+ * the credit that the owner grants: on_consumed() tells what may be granted again. All functions
+ * are the loop thread's.
  */
 #ifndef REPLICA_RECEIVER_H
 #define REPLICA_RECEIVER_H
@@ -22,10 +24,9 @@ struct receiver_commit {
 struct receiver_ops {
 	void (*on_committed)(void *owner, uint64_t epoch,
 			     uint64_t took_ns); /* since the commit message arrived */
-	void (*on_fault)(
-		void *owner, uint64_t epoch,
-		const struct
-		err *err); /* the epoch is dropped, and what follows ignored until receiver_drop() */
+	void (*on_fault)(void *owner, uint64_t epoch,
+			 const struct err *err); /* the epoch is dropped, and what follows ignored
+						    until receiver_drop() */
 	void (*on_consumed)(void *owner, size_t bytes);
 };
 
@@ -40,15 +41,17 @@ int receiver_end(struct receiver *receiver, uint64_t epoch, const struct receive
 		 struct err *err);
 
 /*
- * No more is coming (connection lost, takeover): whole epochs are still committed, the half-received one is dropped; on_idle (may be NULL) is called when
- * that is done, at once if it is already.
+ * No more is coming (connection lost, takeover): whole epochs are still committed, the
+ * half-received one is dropped; on_idle (may be NULL) is called when that is done, at once if it is
+ * already.
  */
 void receiver_drop(struct receiver *receiver, void (*on_idle)(void *owner));
 
 /* Encoded bytes waiting. */
 size_t receiver_queued(const struct receiver *receiver);
 
-/* Waits for what runs, frees, then calls on_closed(owner), which need not be the owner of the ops. */
+/* Waits for what runs, frees, then calls on_closed(owner), which need not be the owner of the ops.
+ */
 void receiver_close(struct receiver *receiver, void (*on_closed)(void *owner), void *owner);
 
 #endif

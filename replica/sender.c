@@ -1,13 +1,16 @@
 /*
  * Theory of operation. Two queues, one cursor:
  *
- *   waiting chunks ──(budget has room, not held)──► encoder ──► epochs: [batch batch batch commit] [batch ...
- *                                                                  acknowledged ▲        ▲ cursor: next thing to send
+ *   waiting chunks ──(budget has room, not held)──► encoder ──► epochs, in order
  *
- * The pump sends from the cursor as long as the transport takes it. An acknowledgement frees epochs from the front; a lost
- * connection moves the cursor back to the front. A batch that the transport still holds when its epoch is freed is marked
- * dead and freed by its release. The budget counts encoded bytes, plus what chunks in the encoder may yet become, so that it
- * cannot be overrun by what is already on its way through it.
+ *   epochs:  [batch batch batch commit] [batch batch ...
+ *            ▲ acknowledged here               ▲ cursor: the next thing to send
+ *
+ * The pump sends from the cursor as long as the transport takes it. An acknowledgement frees epochs
+ * from the front; a lost connection moves the cursor back to the front. A batch that the transport
+ * still holds when its epoch is freed is marked dead and freed by its release. The budget counts
+ * encoded bytes, plus what chunks in the encoder may yet become, so that it cannot be overrun by
+ * what is already on its way through it.
  */
 #include "replica/sender.h"
 
@@ -67,7 +70,8 @@ static void fail(struct sender *sender, const struct err *err)
 		sender->ops->failed(sender->owner, err);
 }
 
-/* Epochs and batches ------------------------------------------------------------------------------------------- */
+/* Epochs and batches
+ * ------------------------------------------------------------------------------------------- */
 
 static struct epoch *epoch_find(struct sender *sender, uint64_t number)
 {
@@ -123,7 +127,8 @@ static void epoch_free(struct sender *sender, struct epoch *epoch)
 	mem_free(epoch);
 }
 
-/* Chunks into the encoder -------------------------------------------------------------------------------------- */
+/* Chunks into the encoder
+ * -------------------------------------------------------------------------------------- */
 
 static bool has_room(const struct sender *sender)
 {
@@ -206,7 +211,8 @@ void sender_epoch(struct sender *sender, const struct capture_epoch *epoch)
 	feed(sender);
 }
 
-/* Out of the encoder ------------------------------------------------------------------------------------------- */
+/* Out of the encoder
+ * ------------------------------------------------------------------------------------------- */
 
 static void pump(struct sender *sender);
 
@@ -281,9 +287,12 @@ static const struct encoder_ops encoder_callbacks = {
 	.on_error = on_encoder_error,
 };
 
-/* Onto the wire ------------------------------------------------------------------------------------------------ */
+/* Onto the wire
+ * ------------------------------------------------------------------------------------------------
+ */
 
-/* A sent batch of a first copy is not kept: it would be the whole memory in the end. It is the front one. */
+/* A sent batch of a first copy is not kept: it would be the whole memory in the end. It is the
+ * front one. */
 static void forget_sent(struct sender *sender, struct epoch *epoch, struct batch *batch)
 {
 	assert(epoch->first == batch);
@@ -338,7 +347,8 @@ static void pump(struct sender *sender)
 {
 	struct epoch *epoch;
 
-	/* The transport may call back into us; one pump at a time is enough, it looks at everything. */
+	/* The transport may call back into us; one pump at a time is enough, it looks at
+	 * everything. */
 	if (!sender->up || sender->pumping || sender->closing)
 		return;
 	sender->pumping = true;
@@ -403,7 +413,9 @@ bool sender_ack(struct sender *sender, uint64_t number, uint64_t *took_ns)
 	return sender->acknowledged == number;
 }
 
-/* Life --------------------------------------------------------------------------------------------------------- */
+/* Life
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 int sender_create(struct sender **out, uv_loop_t *loop, struct chunk_pool *pool, uint64_t pages,
 		  size_t cache_bytes, size_t inflight_bytes, uint64_t first_epoch, bool held,

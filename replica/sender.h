@@ -1,12 +1,15 @@
 /*
- * The sender: captured epochs on their way to the standby, in order, kept until they are acknowledged.
+ * The sender: captured epochs on their way to the standby, in order, kept until they are
+ * acknowledged.
  *
- * Chunks go through the encoder; batches wait here for credit. What is encoded and not acknowledged is bounded by the in-flight budget: beyond it chunks
- * stay unencoded, the pool runs dry and the capture waits. After a lost connection everything unacknowledged is sent again from the epoch after
- * the standby's last one; only the batches of a first copy are not kept (they would be the whole memory), so a connection lost during a first copy
- * ends the session.
+ * Chunks go through the encoder; batches wait here for credit. What is encoded and not acknowledged
+ * is bounded by the in-flight budget: beyond it chunks stay unencoded, the pool runs dry and the
+ * capture waits. After a lost connection everything unacknowledged is sent again from the epoch
+ * after the standby's last one; only the batches of a first copy are not kept (they would be the
+ * whole memory), so a connection lost during a first copy ends the session.
  *
- * The transport is two functions; nothing here knows about the network. All functions are the loop thread's.
+ * The transport is two functions; nothing here knows about the network. All functions are the loop
+ * thread's.
  */
 #ifndef REPLICA_SENDER_H
 #define REPLICA_SENDER_H
@@ -22,10 +25,12 @@ struct sender_commit {
 };
 
 struct sender_ops {
-	/* False: no room now; sender_room() will be called. `first_copy`: the epoch's pages may come several times. */
+	/* False: no room now; sender_room() will be called. `first_copy`: the epoch's pages may
+	 * come several times. */
 	bool (*begin)(void *owner, uint64_t epoch, bool first_copy);
 	bool (*commit)(void *owner, uint64_t epoch, const struct sender_commit *commit);
-	/* True: `data` stays valid until release(context), which comes when it is sent or the connection is gone. */
+	/* True: `data` stays valid until release(context), which comes when it is sent or the
+	 * connection is gone. */
 	bool (*batch)(void *owner, uint64_t epoch, const uint8_t *data, size_t len,
 		      void (*release)(void *context), void *context);
 	/* The session cannot go on (no memory, encoder trouble). */
@@ -33,8 +38,9 @@ struct sender_ops {
 };
 
 /*
- * One sender per capture session: epochs count from first_epoch, which is the first copy. `held`: nothing is encoded before sender_learned() (hashes of a resync
- * are still coming). Starts disconnected.
+ * One sender per capture session: epochs count from first_epoch, which is the first copy. `held`:
+ * nothing is encoded before sender_learned() (hashes of a resync are still coming). Starts
+ * disconnected.
  */
 int sender_create(struct sender **sender, uv_loop_t *loop, struct chunk_pool *pool, uint64_t pages,
 		  size_t cache_bytes, size_t inflight_bytes, uint64_t first_epoch, bool held,
@@ -46,11 +52,13 @@ void sender_learned(struct sender *sender);
 void sender_chunk(struct sender *sender, struct chunk *chunk);
 void sender_epoch(struct sender *sender, const struct capture_epoch *epoch);
 
-/* From the connection. sender_up(): the standby has everything up to peer_epoch; false: we cannot go on from there. */
+/* From the connection. sender_up(): the standby has everything up to peer_epoch; false: we cannot
+ * go on from there. */
 bool sender_up(struct sender *sender, uint64_t peer_epoch);
 void sender_down(struct sender *sender);
 void sender_room(struct sender *sender);
-/* False: nothing of that number is on its way (the standby is mistaken). *took_ns: since the end of its capture. */
+/* False: nothing of that number is on its way (the standby is mistaken). *took_ns: since the end of
+ * its capture. */
 bool sender_ack(struct sender *sender, uint64_t epoch, uint64_t *took_ns);
 
 struct sender_state {
@@ -67,7 +75,8 @@ struct sender_state {
 };
 void sender_query(const struct sender *sender, uint64_t now_ns, struct sender_state *state);
 
-/* Returns all chunks and frees; on_closed follows on the loop. The connection must be down (or have released every batch). */
+/* Returns all chunks and frees; on_closed follows on the loop. The connection must be down (or have
+ * released every batch). */
 void sender_close(struct sender *sender, void (*on_closed)(void *owner));
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * A growing byte string with a limit that it never passes. Zero-initialise, set `limit`, release with
- * buf_free(). A failed append (no memory, or past the limit) leaves the contents as they were and sets
- * `failed`, so that an encoder may append many fields and check once.
+ * A growing byte string with a limit that it never passes. Zero-initialise, set `limit`, release
+ * with buf_free(). A failed append (no memory, or past the limit) leaves the contents as they were
+ * and sets `failed`, so that an encoder may append many fields and check once.
  */
 #ifndef APPLIANCE_BASE_BUF_H
 #define APPLIANCE_BASE_BUF_H

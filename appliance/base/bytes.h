@@ -1,9 +1,9 @@
 /*
  * Numbers in byte strings, and a cursor that cannot run past the end.
  *
- * Our own formats are little-endian; QEMU's migration stream and NBD are big-endian. A `struct cursor`
- * reads outside data: a read past the end returns zeros and sets `short_read`, which the caller checks
- * once at the end of a record instead of after every field.
+ * Our own formats are little-endian; QEMU's migration stream and NBD are big-endian. A `struct
+ * cursor` reads outside data: a read past the end returns zeros and sets `short_read`, which the
+ * caller checks once at the end of a record instead of after every field.
  */
 #ifndef APPLIANCE_BASE_BYTES_H
 #define APPLIANCE_BASE_BYTES_H

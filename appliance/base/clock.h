@@ -1,5 +1,6 @@
 /*
- * Time: every decision is made on the monotonic clock, in nanoseconds; the wall clock is for people only.
+ * Time: every decision is made on the monotonic clock, in nanoseconds; the wall clock is for people
+ * only.
  */
 #ifndef APPLIANCE_BASE_CLOCK_H
 #define APPLIANCE_BASE_CLOCK_H

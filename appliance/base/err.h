@@ -1,9 +1,9 @@
 /*
  * Errors: one list of codes for the whole program and a message that every layer may prefix.
  *
- * A function that can fail returns RC_OK (0) or a code of this list, and fills the `struct err` that it
- * was given. Callers add what they know ("instances[0].qmp: ") on the way up, so that the line an
- * operator reads names the thing, the reason and, where there is one, the remedy.
+ * A function that can fail returns RC_OK (0) or a code of this list, and fills the `struct err`
+ * that it was given. Callers add what they know ("instances[0].qmp: ") on the way up, so that the
+ * line an operator reads names the thing, the reason and, where there is one, the remedy.
  */
 #ifndef APPLIANCE_BASE_ERR_H
 #define APPLIANCE_BASE_ERR_H
@@ -30,7 +30,8 @@ struct err {
 	char text[ERR_TEXT_MAX];
 };
 
-/* Sets code and text, forgetting what was there. Returns the code, so that it can be returned at once. */
+/* Sets code and text, forgetting what was there. Returns the code, so that it can be returned at
+ * once. */
 int err_set(struct err *err, enum rc code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 

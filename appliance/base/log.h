@@ -3,9 +3,10 @@
  *
  *   2026-01-02T03:04:05.678Z  warn   link: peer 192.0.2.7: certificate has expired
  *
- * Lines are written with one write(2), so that processes and threads do not mix theirs. Colours only on a
- * terminal; `log_setup(.., true)` gives a JSON object per line instead. Control characters from outside
- * (a peer's error text, a guest's name) are replaced, so that nobody can forge a line.
+ * Lines are written with one write(2), so that processes and threads do not mix theirs. Colours
+ * only on a terminal; `log_setup(.., true)` gives a JSON object per line instead. Control
+ * characters from outside (a peer's error text, a guest's name) are replaced, so that nobody can
+ * forge a line.
  */
 #ifndef APPLIANCE_BASE_LOG_H
 #define APPLIANCE_BASE_LOG_H

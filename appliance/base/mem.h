@@ -25,9 +25,10 @@ char *mem_strndup(const char *text, size_t len) __attribute__((malloc, warn_unus
 void mem_free(void *memory);
 
 /*
- * Faults (test builds only; no code in others). fault_arm(kind, n) makes the nth call from now on of that
- * kind fail once (n = 1: the next), 0 disarms; fault_here(kind) is asked at each such call;
- * fault_fired() tells whether it came to that, so that a test can raise n until nothing fails any more.
+ * Faults (test builds only; no code in others). fault_arm(kind, n) makes the nth call from now on
+ * of that kind fail once (n = 1: the next), 0 disarms; fault_here(kind) is asked at each such call;
+ * fault_fired() tells whether it came to that, so that a test can raise n until nothing fails any
+ * more.
  */
 enum fault_kind { FAULT_ALLOC, FAULT_WRITE, FAULT_FSYNC, FAULT_KINDS };
 
