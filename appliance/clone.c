@@ -5,6 +5,7 @@
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "appliance/failover.h"
+#include "appliance/hashes.h"
 #include "appliance/seat.h"
 #include "replica/reservation.h"
 
@@ -14,10 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define RESTART_MS 1000	      /* a warm QEMU that ended is started again after this */
-#define TICKS_PER_DETECT 8    /* the silence is looked at this often per limit */
-#define HASHES_PER_FRAME 8192 /* 64 KiB */
-#define WINDOW_SHARE 2	      /* of the staging budget may be encoded bytes on their way */
+#define RESTART_MS 1000	   /* a warm QEMU that ended is started again after this */
+#define TICKS_PER_DETECT 8 /* the silence is looked at this often per limit */
+#define WINDOW_SHARE 2	   /* of the staging budget may be encoded bytes on their way */
 
 struct clone {
 	uv_loop_t *loop;
@@ -36,7 +36,7 @@ struct clone {
 	bool link_up, link_closing, draining;
 	uint64_t session;	  /* the committed epoch's */
 	uint64_t pending_session; /* the one that is coming in */
-	uint64_t hashes_next;	  /* next page to tell the hash of; UINT64_MAX: none wanted */
+	struct hashes hashes;	  /* wanted by a primary that resynchronises */
 
 	/* Takeover. */
 	bool drained; /* the receiver is idle: the image will not change any more */
@@ -50,6 +50,7 @@ struct clone {
 
 static void activate(struct clone *c);
 static void check_stopped(struct clone *c);
+static void tell_hashes(struct clone *c);
 
 /* The decision
  * ------------------------------------------------------------------------------------------------------
@@ -106,6 +107,7 @@ static void on_tick(uv_timer_t *timer)
 	if (c->link != NULL && link_heard_ns(c->link) > 0)
 		decide_at(c, FAILOVER_HEARD, 0, link_heard_ns(c->link), &update);
 	decide(c, FAILOVER_TICK, 0);
+	tell_hashes(c);
 }
 
 int clone_takeover(struct clone *c, struct err *err)
@@ -170,6 +172,7 @@ static void on_forgotten(void *owner)
 	struct clone *c = owner;
 
 	c->session = 0;
+	c->hashes.wanted = false;
 	decide(c, FAILOVER_FORGOTTEN, 0);
 }
 
@@ -277,6 +280,7 @@ static int on_layout(struct clone *c, const uint8_t *payload, size_t len, struct
 
 	if (len < 8)
 		return err_set(err, RC_INVALID, "a layout without a session");
+	c->hashes.wanted = false;
 	layout = mem_zalloc(1, sizeof(*layout));
 	if (layout == NULL)
 		return err_nomem(err, "a layout");
@@ -302,43 +306,20 @@ static int on_layout(struct clone *c, const uint8_t *payload, size_t len, struct
 	return rc;
 }
 
-/* As many hashes as the link takes; the rest when it has room again. */
-static void send_hashes(struct clone *c)
+static void tell_hashes(struct clone *c)
 {
-	static uint8_t payload[16 + 8 * HASHES_PER_FRAME];
 	const struct image *image = seat_image(c->seat);
-	uint64_t hashes[512], pages, done, n, i;
-	uint32_t count;
-	struct err err = { 0 };
 
-	while (c->hashes_next != UINT64_MAX && c->link_up && image != NULL) {
-		pages = image_layout(image)->pages;
-		count = pages - c->hashes_next < HASHES_PER_FRAME ?
-				(uint32_t)(pages - c->hashes_next) :
-				HASHES_PER_FRAME;
-		bytes_put_le64(payload, c->hashes_next);
-		bytes_put_le32(payload + 8, count);
-		bytes_put_le32(payload + 12, c->hashes_next + count == pages);
-		for (done = 0; done < count; done += n) {
-			n = count - done < 512 ? count - done : 512;
-			image_hashes(image, c->hashes_next + done, n, hashes);
-			for (i = 0; i < n; i++)
-				bytes_put_le64(payload + 16 + 8 * (done + i), hashes[i]);
-		}
-		if (link_send(c->link, WIRE_HASHES, c->failover.term, 0, payload,
-			      16 + 8 * (size_t)count, &err) != RC_OK)
-			return;
-		c->hashes_next =
-			c->hashes_next + count == pages ? UINT64_MAX : c->hashes_next + count;
-	}
+	if (c->hashes.wanted && c->link_up && image != NULL && image_layout(image) != NULL)
+		hashes_tell(&c->hashes, image, c->link, c->failover.term);
 }
 
 static int on_want_hashes(struct clone *c, struct err *err)
 {
 	if (image_layout(seat_image(c->seat)) == NULL)
 		return err_set(err, RC_STATE, "hashes wanted before a layout was given");
-	c->hashes_next = 0;
-	send_hashes(c);
+	c->hashes = (struct hashes){ .wanted = true };
+	tell_hashes(c);
 	return RC_OK;
 }
 
@@ -431,7 +412,6 @@ static void on_up(void *owner, const struct wire_hello *peer)
 	struct clone *c = owner;
 
 	c->link_up = true;
-	c->hashes_next = UINT64_MAX;
 	log_info(c->part, "site %s connected from %s", peer->site, link_peer(c->link));
 	link_grant(c->link, ((uint64_t)c->instance->standby_staging_mib << 20) / WINDOW_SHARE);
 	if (is_over(c))
@@ -471,7 +451,7 @@ static void on_down(void *owner, const struct err *err)
 
 static void on_room(void *owner)
 {
-	send_hashes(owner);
+	tell_hashes(owner);
 }
 
 static const struct link_ops link_callbacks = {
@@ -519,7 +499,7 @@ int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config
 	c->loop = loop;
 	c->config = config;
 	c->instance = instance;
-	c->hashes_next = UINT64_MAX;
+	c->hashes.wanted = false;
 	(void)snprintf(c->part, sizeof(c->part), "clone %s", instance->name);
 	(void)snprintf(c->dir, sizeof(c->dir), "%s/%s", config->state_dir, instance->name);
 	(void)snprintf(c->memory_dir, sizeof(c->memory_dir), "%s/understudy-%s-%s",

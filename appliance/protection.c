@@ -5,9 +5,9 @@
 #include "appliance/base/mem.h"
 #include "appliance/session.h"
 #include "appliance/subject.h"
+#include "replica/reservation.h"
 
 #include <assert.h>
-#include <cJSON.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -298,28 +298,22 @@ static void on_room(void *owner)
 
 static int on_reserved(struct protection *p, const uint8_t *payload, size_t len, struct err *err)
 {
-	cJSON *json = cJSON_ParseWithLength((const char *)payload, len);
-	const cJSON *ok = cJSON_GetObjectItemCaseSensitive(json, "ok"),
-		    *text = cJSON_GetObjectItemCaseSensitive(json, "error");
-	const cJSON *image = cJSON_GetObjectItemCaseSensitive(json, "image");
-	int rc = RC_OK;
+	struct reservation_answer answer;
+	int rc = reservation_read_answer(&answer, payload, len, err);
 
 	p->reserving = false;
-	if (!cJSON_IsBool(ok) || (cJSON_IsTrue(ok) && !cJSON_IsString(image))) {
-		rc = err_set(err, RC_INVALID, "an answer to a reservation that is none");
-	} else if (cJSON_IsFalse(ok)) {
-		enter(p, REFUSED, "the standby cannot run this instance: %s",
-		      cJSON_IsString(text) ? text->valuestring : "no reason given");
-		end_session(p);
-		p->cooling = true;
-		retry_in(p, RETRY_REFUSED_MS);
-	} else {
+	if (rc != RC_OK)
+		return rc;
+	if (answer.ok) {
 		p->reserved = true;
-		plan(p, strcmp(image->valuestring, "empty") != 0,
-		     strcmp(image->valuestring, "committed") == 0);
+		plan(p, answer.has_image, answer.committed);
+		return RC_OK;
 	}
-	cJSON_Delete(json);
-	return rc;
+	enter(p, REFUSED, "the standby cannot run this instance: %.450s", answer.error);
+	end_session(p);
+	p->cooling = true;
+	retry_in(p, RETRY_REFUSED_MS);
+	return RC_OK;
 }
 
 /* Another one serves. Nothing of this instance is thrown away. */
@@ -463,15 +457,11 @@ static void on_event(void *owner, const char *name, const cJSON *data, uint64_t 
 
 static void on_gone(void *owner, bool orderly)
 {
+	const char *text = orderly ? "its QEMU was shut down" : "its QEMU is gone";
 	struct protection *p = owner;
 
-	if (orderly) {
-		tell_standby(p, WIRE_INSTANCE_ENDED, "its QEMU was shut down");
-		enter(p, ENDED, "the instance's QEMU was shut down");
-	} else {
-		tell_standby(p, WIRE_INSTANCE_CRASHED, "its QEMU is gone");
-		enter(p, CRASHED, "the instance's QEMU is gone");
-	}
+	tell_standby(p, orderly ? WIRE_INSTANCE_ENDED : WIRE_INSTANCE_CRASHED, text);
+	enter(p, orderly ? ENDED : CRASHED, "%s", text);
 	unreserve(p);
 }
 
@@ -490,23 +480,19 @@ static const struct subject_ops subject_callbacks = { on_fit, on_unfit, on_event
 /* What to do next, from whatever state we are in; called after everything that changes one.
  * -------------------------- */
 
-static bool link_was_lost_for_long(const struct protection *p)
-{
-	return !p->up && p->down_ns != 0 &&
-	       clock_now_ns() - p->down_ns >= p->config->resync_after_ms * CLOCK_NS_PER_MS;
-}
-
 static void check_stopped(struct protection *p);
 
 static void advance(struct protection *p)
 {
+	const uint64_t outage_ns = !p->up && p->down_ns != 0 ? clock_now_ns() - p->down_ns : 0;
+
 	if (p->stopping) {
 		check_stopped(p);
 		return;
 	}
 	if (p->reservation == NULL || p->session_closing || p->cooling || p->state == SUPERSEDED)
 		return;
-	if (p->session != NULL && link_was_lost_for_long(p)) {
+	if (p->session != NULL && outage_ns >= p->config->resync_after_ms * CLOCK_NS_PER_MS) {
 		enter(p, UNPROTECTED,
 		      "no link for %u s; the instance runs on without checkpoints until a resync",
 		      p->config->resync_after_ms / 1000);

@@ -1,16 +1,15 @@
 #include "appliance/session.h"
 
-#include "appliance/base/bytes.h"
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
+#include "appliance/hashes.h"
 
 #include <assert.h>
 #include <string.h>
 
 #define EPOCH_KIND_COPY 1
 #define EPOCH_KIND_CHECKPOINT 2
-#define HASHES_HEAD 16 /* of a HASHES payload: u64 first, u32 count, u32 last */
 
 struct session {
 	struct session_options options;
@@ -282,26 +281,6 @@ void session_room(struct session *session)
 		sender_room(session->sender);
 }
 
-static int take_hashes(struct session *session, const uint8_t *payload, size_t len, struct err *err)
-{
-	struct cursor c = cursor_of(payload, len);
-	uint64_t first = cursor_le64(&c), hashes[512];
-	uint32_t count = cursor_le32(&c), last = cursor_le32(&c), i, n;
-
-	if (c.short_read || c.left != (size_t)count * 8 || first > session->pages ||
-	    count > session->pages - first)
-		return err_set(err, RC_INVALID, "page hashes of a wrong size or place");
-	for (; count > 0; count -= n, first += n) {
-		n = count < 512 ? count : 512;
-		for (i = 0; i < n; i++)
-			hashes[i] = cursor_le64(&c);
-		sender_learn(session->sender, first, hashes, n);
-	}
-	if (last != 0)
-		sender_learned(session->sender);
-	return RC_OK;
-}
-
 static int take_ack(struct session *session, uint64_t epoch, struct err *err)
 {
 	uint64_t took_ns;
@@ -328,7 +307,7 @@ int session_frame(struct session *session, const struct wire_header *header, con
 	if (header->type == WIRE_ACK)
 		return take_ack(session, header->epoch, err);
 	assert(header->type == WIRE_HASHES);
-	return take_hashes(session, payload, header->length, err);
+	return hashes_take(session->sender, session->pages, payload, header->length, err);
 }
 
 /* Questions

@@ -96,6 +96,28 @@ int reservation_answer(struct buf *json, const char *error, const char *image, s
 	return print(root, done, json, err);
 }
 
+int reservation_read_answer(struct reservation_answer *answer, const uint8_t *json, size_t len,
+			    struct err *err)
+{
+	cJSON *root = cJSON_ParseWithLength((const char *)json, len);
+	const cJSON *ok = cJSON_GetObjectItemCaseSensitive(root, "ok");
+	const char *image = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "image"));
+	const char *error = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "error"));
+	int rc = RC_OK;
+
+	if (!cJSON_IsBool(ok) || image == NULL) {
+		rc = err_set(err, RC_INVALID, "an answer to a reservation that is none");
+	} else {
+		answer->ok = cJSON_IsTrue(ok);
+		answer->committed = strcmp(image, "committed") == 0;
+		answer->has_image = answer->committed || strcmp(image, "stale") == 0;
+		(void)snprintf(answer->error, sizeof(answer->error), "%s",
+			       error != NULL ? error : "no reason given");
+	}
+	cJSON_Delete(root);
+	return rc;
+}
+
 /* Reading -------------------------------------------------------------------------------------- */
 
 /* A whole number from `least` to `most` (below 2^53, where doubles are exact). */

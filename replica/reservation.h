@@ -29,6 +29,7 @@
 
 #define RESERVATION_JSON_MAX ((size_t)256 << 10) /* WIRE_JSON_MAX */
 #define RESERVATION_TEXT_MAX PRECHECK_TEXT_MAX
+#define RESERVATION_ERROR_MAX ERR_TEXT_MAX
 #define RESERVATION_CPUS_MAX 8192 /* twice what any x86 machine type takes */
 
 struct reservation {
@@ -51,6 +52,16 @@ int reservation_to_json(const struct reservation *reservation, struct buf *json,
 int reservation_from_json(struct reservation *reservation, const uint8_t *json, size_t len,
 			  struct err *err);
 void reservation_free(struct reservation *reservation);
+
+/* The answer, read: whether it stands, and what the standby's image is worth. */
+struct reservation_answer {
+	bool ok;
+	bool has_image; /* "stale" or "committed" */
+	bool committed;
+	char error[RESERVATION_ERROR_MAX];
+};
+int reservation_read_answer(struct reservation_answer *answer, const uint8_t *json, size_t len,
+			    struct err *err);
 
 /* The answer: `error` NULL for yes. `image` as above. */
 int reservation_answer(struct buf *json, const char *error, const char *image, struct err *err);
