@@ -50,17 +50,16 @@ struct clone {
 
 static void activate(struct clone *c);
 static void check_stopped(struct clone *c);
-static void tell_hashes(struct clone *c);
+static void tell_hashes(void *owner);
 
-/* The decision
- * ------------------------------------------------------------------------------------------------------
- */
+/* The decision ------------------------------------------------------------------------------- */
 
 static void on_drained(void *owner)
 {
 	struct clone *c = owner;
 
 	c->drained = true;
+	c->draining = false; /* on_quiet() will not come: the receiver tells the last who asked */
 	activate(c);
 }
 
@@ -126,9 +125,7 @@ static bool is_over(const struct clone *c)
 	       c->failover.state == FAILOVER_FAILED;
 }
 
-/* Frames out
- * ----------------------------------------------------------------------------------------------------------
- */
+/* Frames out --------------------------------------------------------------------------------- */
 
 static void tell(struct clone *c, uint16_t type, uint64_t epoch, const void *payload, size_t len)
 {
@@ -150,9 +147,7 @@ static void tell_superseded(struct clone *c)
 	buf_free(&payload);
 }
 
-/* The seat
- * ----------------------------------------------------------------------------------------------------------
- */
+/* The seat ----------------------------------------------------------------------------------- */
 
 static void on_reserved(void *owner, const char *error, const char *image)
 {
@@ -193,10 +188,13 @@ static void on_running(void *owner, uint64_t took_ns)
 	tell_superseded(c);
 }
 
+/* Also when there is nothing that could be activated. */
 static void on_activation_failed(void *owner, const struct err *err)
 {
 	struct clone *c = owner;
 
+	if (c->failover.state != FAILOVER_TAKING_OVER)
+		return;
 	log_error(c->part, "activation: %s", err->text);
 	decide(c, FAILOVER_ACTIVATION_FAILED, 0);
 }
@@ -220,9 +218,7 @@ static void activate(struct clone *c)
 		on_activation_failed(c, &err);
 }
 
-/* Epochs
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* Epochs ------------------------------------------------------------------------------------- */
 
 static void on_committed(void *owner, uint64_t epoch, uint64_t took_ns)
 {
@@ -261,6 +257,7 @@ static void on_consumed(void *owner, size_t bytes)
 static const struct seat_ops seat_callbacks = {
 	.on_reserved = on_reserved,
 	.on_forgotten = on_forgotten,
+	.on_unseated = on_activation_failed,
 	.on_warm = on_warm,
 	.on_running = on_running,
 	.on_activation_failed = on_activation_failed,
@@ -268,9 +265,7 @@ static const struct seat_ops seat_callbacks = {
 	.receiver = { on_committed, on_fault, on_consumed },
 };
 
-/* Frames in
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* Frames in ---------------------------------------------------------------------------------- */
 
 static int on_layout(struct clone *c, const uint8_t *payload, size_t len, struct err *err)
 {
@@ -306,8 +301,9 @@ static int on_layout(struct clone *c, const uint8_t *payload, size_t len, struct
 	return rc;
 }
 
-static void tell_hashes(struct clone *c)
+static void tell_hashes(void *owner)
 {
+	struct clone *c = owner;
 	const struct image *image = seat_image(c->seat);
 
 	if (c->hashes.wanted && c->link_up && image != NULL && image_layout(image) != NULL)
@@ -403,9 +399,7 @@ static int on_frame(void *owner, const struct wire_header *header, const uint8_t
 	}
 }
 
-/* Connection
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* Connection --------------------------------------------------------------------------------- */
 
 static void on_up(void *owner, const struct wire_hello *peer)
 {
@@ -449,13 +443,8 @@ static void on_down(void *owner, const struct err *err)
 	}
 }
 
-static void on_room(void *owner)
-{
-	tell_hashes(owner);
-}
-
 static const struct link_ops link_callbacks = {
-	.on_up = on_up, .on_frame = on_frame, .on_room = on_room, .on_down = on_down
+	.on_up = on_up, .on_frame = on_frame, .on_room = tell_hashes, .on_down = on_down
 };
 
 int clone_accept(struct clone *c, struct link *link, const struct wire_hello *peer,
@@ -476,9 +465,7 @@ int clone_accept(struct clone *c, struct link *link, const struct wire_hello *pe
 	return RC_OK;
 }
 
-/* Life
- * --------------------------------------------------------------------------------------------------------------------------
- */
+/* Life --------------------------------------------------------------------------------------- */
 
 static int make_dir(const char *path, struct err *err)
 {

@@ -105,9 +105,7 @@ static void retry_in(struct protection *p, uint64_t ms)
 		(void)uv_timer_start(&p->retry, on_retry, ms, 0);
 }
 
-/* Capture session
- * -------------------------------------------------------------------------------------------------
- */
+/* Capture session ---------------------------------------------------------------------------- */
 
 static void on_stop_answered(void *owner, const cJSON *reply, const struct err *err)
 {
@@ -227,9 +225,7 @@ static void plan(struct protection *p, bool has_image, bool committed)
 	begin_session(p, plan != EPOCH_PLAN_COPY);
 }
 
-/* Link
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* Link --------------------------------------------------------------------------------------- */
 
 static void reserve(struct protection *p)
 {
@@ -394,9 +390,7 @@ static int dial(struct protection *p, struct err *err)
 			 fill_hello, &link_callbacks, p, err);
 }
 
-/* The instance
- * ------------------------------------------------------------------------------------------------------
- */
+/* The instance ------------------------------------------------------------------------------- */
 
 static void tell_standby(struct protection *p, enum wire_instance what, const char *text)
 {
@@ -477,8 +471,7 @@ static void on_subject_lost(void *owner, const struct err *err)
 static const struct subject_ops subject_callbacks = { on_fit, on_unfit, on_event, on_gone,
 						      on_subject_lost };
 
-/* What to do next, from whatever state we are in; called after everything that changes one.
- * -------------------------- */
+/* What to do next, from whatever state we are in; called after everything that changes one. --- */
 
 static void check_stopped(struct protection *p);
 
@@ -502,9 +495,7 @@ static void advance(struct protection *p)
 	}
 }
 
-/* Life
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* Life --------------------------------------------------------------------------------------- */
 
 int protection_start(struct protection **out, const struct protection_site *site,
 		     const struct config_instance *config, struct err *err)

@@ -56,11 +56,10 @@ static void refuse(struct seat *seat, const struct err *err)
 	mem_free(seat->wanted);
 	seat->wanted = NULL;
 	answer(seat, err->text);
+	seat->ops->on_unseated(seat->owner, err);
 }
 
-/* Making it
- * ----------------------------------------------------------------------------------------------------------
- */
+/* Making it ---------------------------------------------------------------------------------- */
 
 static int start_hypervisor(struct seat *seat, struct err *err)
 {
@@ -98,8 +97,7 @@ static void make(struct seat *seat)
 		refuse(seat, &err);
 }
 
-/* Taking it down: receiver and QEMU side by side, then the image, then what comes next.
- * -------------------------------- */
+/* Taking it down: receiver and QEMU side by side, then the image, then what comes next. ------ */
 
 static void take_down(struct seat *seat);
 static void on_restart(uv_timer_t *timer);
@@ -192,9 +190,7 @@ int seat_reserve(struct seat *seat, const uint8_t *json, size_t len, struct err 
 	return RC_OK;
 }
 
-/* The warm QEMU
- * ---------------------------------------------------------------------------------------------------------
- */
+/* The warm QEMU ------------------------------------------------------------------------------ */
 
 static void on_restart(uv_timer_t *timer)
 {
@@ -304,9 +300,7 @@ int seat_activate(struct seat *seat, struct err *err)
 	return rc;
 }
 
-/* Life
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* Life --------------------------------------------------------------------------------------- */
 
 int seat_create(struct seat **out, uv_loop_t *loop, const struct config *config,
 		const struct config_instance *instance, const char *dir, const char *memory_dir,
@@ -332,7 +326,10 @@ int seat_create(struct seat **out, uv_loop_t *loop, const struct config *config,
 
 struct image *seat_image(const struct seat *seat)
 {
-	return seat->replacing || seat->closing || seat->receiver == NULL ? NULL : seat->image;
+	/* Not after a refusal either: the files may be the memory of a replica that runs. */
+	if (seat->wanted == NULL || seat->replacing || seat->closing || seat->receiver == NULL)
+		return NULL;
+	return seat->image;
 }
 
 struct receiver *seat_receiver(const struct seat *seat)

@@ -40,9 +40,7 @@ static void lost(struct session *session, const struct err *err)
 	session->ops->on_lost(session->owner, err);
 }
 
-/* Pace
- * ----------------------------------------------------------------------------------------------------------
- */
+/* Pace --------------------------------------------------------------------------------------- */
 
 static void on_due(uv_timer_t *timer);
 
@@ -75,8 +73,7 @@ static void on_due(uv_timer_t *timer)
 	capture_checkpoint(session->capture);
 }
 
-/* Transport: what the sender gives out
- * ------------------------------------------------------------------------------ */
+/* Transport: what the sender gives out ------------------------------------------------------- */
 
 static bool control(struct session *session, uint16_t type, uint64_t epoch, const void *payload,
 		    size_t len)
@@ -127,8 +124,7 @@ static const struct sender_ops sender_callbacks = {
 	.failed = on_sender_failed,
 };
 
-/* Capture: in the order in which it happens
- * -------------------------------------------------------------------------- */
+/* Capture: in the order in which it happens -------------------------------------------------- */
 
 static int announce_layout(struct session *session, const struct layout *layout, struct err *err)
 {
@@ -250,9 +246,7 @@ void session_event(struct session *session, const char *name, const cJSON *data,
 		capture_event(session->capture, name, data, time_us);
 }
 
-/* Connection
- * ---------------------------------------------------------------------------------------------------------
- */
+/* Connection --------------------------------------------------------------------------------- */
 
 bool session_up(struct session *session, uint64_t peer_epoch)
 {
@@ -310,9 +304,7 @@ int session_frame(struct session *session, const struct wire_header *header, con
 	return hashes_take(session->sender, session->pages, payload, header->length, err);
 }
 
-/* Questions
- * -----------------------------------------------------------------------------------------------------------
- */
+/* Questions ---------------------------------------------------------------------------------- */
 
 uint64_t session_id(const struct session *session)
 {
@@ -357,9 +349,7 @@ void session_status(const struct session *session, struct status_instance *statu
 				     (clock_ms(end_ns - session->opened_ns) / 1000.0);
 }
 
-/* Life
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* Life --------------------------------------------------------------------------------------- */
 
 static void handle_closed(struct session *session)
 {

@@ -15,7 +15,7 @@
 #define QMP_TIMEOUT_MS 5000
 #define RECONNECT_MS 500  /* between two attempts at the QMP socket */
 #define REEXAMINE_MS 5000 /* after a refusal: somebody has to change something first */
-#define SETTLE_MS                                                                               \
+#define SETTLE_MS \
 	1 /* after the process's end: what it said before is in our socket, and is read in this \
 	     loop turn */
 
@@ -45,9 +45,7 @@ static void retry_in(struct subject *s, uint64_t ms)
 		(void)uv_timer_start(&s->retry, on_retry, ms, 0);
 }
 
-/* The process
- * ------------------------------------------------------------------------------------------------------
- */
+/* The process -------------------------------------------------------------------------------- */
 
 static void on_poll_closed(uv_handle_t *handle)
 {
@@ -105,9 +103,7 @@ static int watch(struct subject *s, struct err *err)
 	return RC_OK;
 }
 
-/* Examination
- * --------------------------------------------------------------------------------------------------------
- */
+/* Examination -------------------------------------------------------------------------------- */
 
 static void unfit(struct subject *s, const struct err *err)
 {
@@ -184,9 +180,7 @@ static void examine(struct subject *s)
 		unfit(s, &err);
 }
 
-/* QMP
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* QMP ---------------------------------------------------------------------------------------- */
 
 static void on_qmp_ready(void *owner)
 {
@@ -262,9 +256,7 @@ static void on_retry(uv_timer_t *timer)
 	}
 }
 
-/* Life
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* Life --------------------------------------------------------------------------------------- */
 
 int subject_open(struct subject **out, uv_loop_t *loop, const struct config_instance *config,
 		 const struct subject_ops *ops, void *owner, struct err *err)

@@ -107,7 +107,7 @@ static void lose(struct capture *capture)
 		release(capture);
 }
 
-/* ---- time limits ----------------------------------------------------------------------------- */
+/* ---- time limits --------------------------------------------------------------------------- */
 
 static void on_pause_timer(uv_timer_t *timer)
 {
@@ -192,7 +192,7 @@ static void on_progress_timer(uv_timer_t *timer)
 		capture->querying = colo_control_query(capture->control, on_progress);
 }
 
-/* ---- what the stream brings ------------------------------------------------------------------ */
+/* ---- what the stream brings ---------------------------------------------------------------- */
 
 static void on_layout(void *owner, const struct layout *layout)
 {
@@ -263,7 +263,7 @@ static void on_hold(void *owner, bool held)
 		guardian_hold(capture->guardian, capture->slot, held);
 }
 
-/* ---- what QEMU says -------------------------------------------------------------------------- */
+/* ---- what QEMU says ------------------------------------------------------------------------ */
 
 static void on_migration_status(struct capture *capture, const char *status)
 {
@@ -338,7 +338,7 @@ void capture_checkpoint(struct capture *capture)
 		grant(capture);
 }
 
-/* ---- the end --------------------------------------------------------------------------------- */
+/* ---- the end ------------------------------------------------------------------------------- */
 
 static void on_timer_closed(uv_handle_t *handle)
 {
@@ -452,7 +452,7 @@ void capture_close(struct capture *capture, void (*on_closed)(void *owner))
 		restore(capture);
 }
 
-/* ---- the beginning --------------------------------------------------------------------------- */
+/* ---- the beginning ------------------------------------------------------------------------- */
 
 static void on_begun(void *owner, const struct err *err)
 {

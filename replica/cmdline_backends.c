@@ -20,7 +20,7 @@
 #define NAME_TRIES 99 /* "qga.sock", "qga.sock-2" ...: more ports of one name than QEMU has ports */
 #define TEXT_MAX_LEN 4096 /* of a rewritten legacy device string: a path and some flags */
 
-/* Names ---------------------------------------------------------------------------------------- */
+/* Names -------------------------------------------------------------------------------------- */
 
 static bool is_taken(const struct cmdline_derivation *d, const char *name)
 {
@@ -74,7 +74,7 @@ static int redirect(struct cmdline_derivation *d, struct optstring *options, con
 	return rc == RC_OK ? optstring_set(options, key, name, err) : rc;
 }
 
-/* -serial, -parallel, -debugcon ---------------------------------------------------------------- */
+/* -serial, -parallel, -debugcon -------------------------------------------------------------- */
 
 static bool starts_with(const char *text, const char *prefix)
 {
@@ -165,7 +165,7 @@ int cmdline_apply_debugcon(struct cmdline_derivation *d, const struct cmdline_to
 	return apply_port(d, token, "debugcon", d->debugcons++, err);
 }
 
-/* -chardev ------------------------------------------------------------------------------------- */
+/* -chardev ----------------------------------------------------------------------------------- */
 
 /* A monitor names it, and nothing that stays does. */
 static bool is_monitors_only(const struct cmdline_derivation *d, const struct cmdline_token *own,
@@ -263,7 +263,7 @@ int cmdline_apply_chardev(struct cmdline_derivation *d, const struct cmdline_tok
 	return rc;
 }
 
-/* Network and sound ---------------------------------------------------------------------------- */
+/* Network and sound -------------------------------------------------------------------------- */
 
 /*
  * Unix sockets of `-netdev dgram` and `stream` move to the replica's directory, both ends: the

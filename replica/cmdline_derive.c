@@ -13,7 +13,7 @@
 
 #define TEXT_LIMIT ((size_t)64 << 10) /* of machine properties */
 
-/* Splitting ------------------------------------------------------------------------------------ */
+/* Splitting ---------------------------------------------------------------------------------- */
 
 const char *cmdline_token_name(const struct cmdline_token *token)
 {
@@ -59,7 +59,7 @@ int cmdline_tokens(struct cmdline_token **out, size_t *count, char *const *args,
 	return RC_OK;
 }
 
-/* What the rules use --------------------------------------------------------------------------- */
+/* What the rules use ------------------------------------------------------------------------- */
 
 int cmdline_name(const struct cmdline_token *token, struct err *err)
 {
@@ -191,7 +191,7 @@ int cmdline_no_descriptors(const struct cmdline_token *token, const struct optst
 	return RC_OK;
 }
 
-/* Deriving ------------------------------------------------------------------------------------- */
+/* Deriving ----------------------------------------------------------------------------------- */
 
 static int collect_all(struct cmdline_derivation *d, struct err *err)
 {

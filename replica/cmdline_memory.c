@@ -23,7 +23,7 @@
 #define CANONICAL_PREFIX "/objects/"
 #define CANONICAL_BELOW 4 /* machine types before 4.0 */
 
-/* Machine -------------------------------------------------------------------------------------- */
+/* Machine ------------------------------------------------------------------------------------ */
 
 static int add_property(struct cmdline_derivation *d, const struct optstring_item *item,
 			struct err *err)
@@ -81,7 +81,7 @@ int cmdline_collect_numa(struct cmdline_derivation *d, const struct cmdline_toke
 	return RC_OK;
 }
 
-/* Memory --------------------------------------------------------------------------------------- */
+/* Memory ------------------------------------------------------------------------------------- */
 
 static const char *kind_of(const struct optstring *object)
 {
@@ -287,7 +287,7 @@ int cmdline_emit_machine(struct cmdline_derivation *d, struct err *err)
 	return rc;
 }
 
-/* The standby's side --------------------------------------------------------------------------- */
+/* The standby's side ------------------------------------------------------------------------- */
 
 static int add_backend_object(struct cmdline *out, const struct image_shared *backend,
 			      struct err *err)

@@ -57,7 +57,7 @@ int colo_control_create(struct colo_control **out, uv_loop_t *loop, struct qmp *
 	return RC_OK;
 }
 
-/* ---- one command ----------------------------------------------------------------------------- */
+/* ---- one command --------------------------------------------------------------------------- */
 
 static void free_if_idle(struct colo_control *control)
 {
@@ -118,7 +118,7 @@ static uint64_t number_of(const cJSON *object, const char *name)
 		       0;
 }
 
-/* ---- chains ---------------------------------------------------------------------------------- */
+/* ---- chains -------------------------------------------------------------------------------- */
 
 struct step {
 	const char *what; /* for errors */
@@ -370,7 +370,7 @@ bool colo_control_migrating(const struct colo_control *control)
 	return control->migrating;
 }
 
-/* ---- progress -------------------------------------------------------------------------------- */
+/* ---- progress ------------------------------------------------------------------------------ */
 
 static void on_progress_reply(void *owner, const cJSON *reply, const struct err *err)
 {
@@ -417,7 +417,7 @@ void colo_control_stop(struct colo_control *control)
 	(void)execute(control, "stop", NULL, ignore_reply, &err);
 }
 
-/* ---- end ------------------------------------------------------------------------------------- */
+/* ---- end ----------------------------------------------------------------------------------- */
 
 static void on_timer_closed(uv_handle_t *handle)
 {

@@ -248,7 +248,7 @@ void colo_release_begin(struct colo_release *release,
 	ask_in(release, 0);
 }
 
-/* ---- end ------------------------------------------------------------------------------------- */
+/* ---- end ----------------------------------------------------------------------------------- */
 
 static void on_timer_closed(uv_handle_t *handle)
 {

@@ -75,7 +75,7 @@ struct colo_secondary {
 	void (*on_closed)(void *owner);
 };
 
-/* ---- holding the instance -------------------------------------------------------------------- */
+/* ---- holding the instance ------------------------------------------------------------------ */
 
 static bool is_held(const struct colo_secondary *secondary)
 {
@@ -96,7 +96,7 @@ static void hold(struct colo_secondary *secondary, bool held)
 		secondary->options.hold(secondary->owner, held);
 }
 
-/* ---- the loop's side ------------------------------------------------------------------------- */
+/* ---- the loop's side ----------------------------------------------------------------------- */
 
 static void command(struct colo_secondary *secondary, unsigned which)
 {
@@ -151,7 +151,7 @@ size_t colo_secondary_reserve(const struct chunk_pool *pool)
 	return most < RESERVE_MAX ? most : RESERVE_MAX;
 }
 
-/* ---- the socket ------------------------------------------------------------------------------ */
+/* ---- the socket ---------------------------------------------------------------------------- */
 
 static int send_messages(struct colo_secondary *secondary, const uint32_t *messages, size_t count,
 			 struct err *err)
@@ -227,7 +227,7 @@ static int wait_any(struct colo_secondary *secondary, unsigned *commands, bool *
 	return RC_OK;
 }
 
-/* ---- what happens on the stream -------------------------------------------------------------- */
+/* ---- what happens on the stream ------------------------------------------------------------ */
 
 /*
  * All of RAM is here and QEMU sends the device state. When it has entered COLO nothing follows
@@ -427,7 +427,7 @@ static void run(void *arg)
 		colo_outbox_ended(secondary->outbox, &secondary->err);
 }
 
-/* ---- life ------------------------------------------------------------------------------------ */
+/* ---- life ---------------------------------------------------------------------------------- */
 
 static void free_secondary(struct colo_secondary *secondary)
 {

@@ -103,7 +103,7 @@ int encoder_end_epoch(struct encoder *encoder, uint64_t epoch, void *mark, struc
 	return RC_OK;
 }
 
-/* ---- one chunk, in the order in which it happens --------------------------------------------- */
+/* ---- one chunk, in the order in which it happens ------------------------------------------- */
 
 static struct chunk *take_waiting(struct encoder *encoder)
 {
@@ -254,7 +254,7 @@ static bool deliver_mark(struct encoder *encoder)
 	return true;
 }
 
-/* ---- the end --------------------------------------------------------------------------------- */
+/* ---- the end ------------------------------------------------------------------------------- */
 
 /* What will never be encoded. */
 static void drop(struct encoder *encoder)

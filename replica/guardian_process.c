@@ -64,7 +64,7 @@ static void say(enum log_level level, const char *name, const char *text)
 		log_write(level, "guardian", "%s: %s", name, text);
 }
 
-/* ---- becoming small -------------------------------------------------------------------------- */
+/* ---- becoming small ------------------------------------------------------------------------ */
 
 /* What can be ignored; the kernel refuses the rest, and faults of our own must still end us. */
 static void ignore_signals(void)
@@ -125,7 +125,7 @@ static void drop_privileges(void)
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
-/* ---- packets --------------------------------------------------------------------------------- */
+/* ---- packets ------------------------------------------------------------------------------- */
 
 static void forget(struct slot *slot)
 {
@@ -193,7 +193,7 @@ static enum heard take_packet(void)
 	return HEARD_PACKET;
 }
 
-/* ---- an agent that is frozen ----------------------------------------------------------------- */
+/* ---- an agent that is frozen --------------------------------------------------------------- */
 
 /* Milliseconds until the next look, -1: nobody has a limit. */
 static int look_interval_ms(void)
@@ -280,7 +280,7 @@ static void watch_agent(void)
 	}
 }
 
-/* ---- an agent that is gone ------------------------------------------------------------------- */
+/* ---- an agent that is gone ----------------------------------------------------------------- */
 
 static void report(const struct slot *slot, uint64_t now_ns)
 {

@@ -70,7 +70,7 @@ struct hypervisor {
 static void connect_qmp(struct hypervisor *hv);
 static void close_next(struct hypervisor *hv);
 
-/* The end, reported once ----------------------------------------------------------------------- */
+/* The end, reported once --------------------------------------------------------------------- */
 
 static void report(struct hypervisor *hv, const struct err *why)
 {
@@ -118,7 +118,7 @@ static void on_lost_limit(uv_timer_t *timer)
 	report_with_words(timer->data, RC_CLOSED, "QEMU closed its QMP connection");
 }
 
-/* QMP ------------------------------------------------------------------------------------------ */
+/* QMP ---------------------------------------------------------------------------------------- */
 
 static void on_tick(uv_timer_t *timer)
 {
@@ -195,7 +195,7 @@ static void on_qmp_lost(void *owner, const struct err *err)
 		(void)uv_timer_start(&hv->tick, on_lost_limit, LOST_MS, 0);
 }
 
-/* Activation ----------------------------------------------------------------------------------- */
+/* Activation --------------------------------------------------------------------------------- */
 
 static void running(struct hypervisor *hv)
 {
@@ -290,7 +290,7 @@ int hypervisor_activate(struct hypervisor *hv, int fd, struct err *err)
 	return RC_OK;
 }
 
-/* Life ----------------------------------------------------------------------------------------- */
+/* Life --------------------------------------------------------------------------------------- */
 
 static void start_process(struct hypervisor *hv)
 {

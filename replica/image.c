@@ -37,7 +37,7 @@ struct image {
 
 static const uint8_t zeroes[LAYOUT_PAGE];
 
-/* ---- making it ------------------------------------------------------------------------------- */
+/* ---- making it ----------------------------------------------------------------------------- */
 
 int image_create(struct image **out, const char *dir, const char *spill_dir,
 		 struct image_shared *shared, size_t nshared, size_t staging_bytes, struct err *err)
@@ -77,7 +77,7 @@ int image_set_layout(struct image *image, const struct layout *layout, struct er
 	return image_map_layout(&image->map, layout, err);
 }
 
-/* ---- looking at it --------------------------------------------------------------------------- */
+/* ---- looking at it ------------------------------------------------------------------------- */
 
 const struct layout *image_layout(const struct image *image)
 {
@@ -137,7 +137,7 @@ void image_hashes(const struct image *image, uint64_t first, size_t count, uint6
 	}
 }
 
-/* ---- writing pages: at once, or at the commit ------------------------------------------------ */
+/* ---- writing pages: at once, or at the commit ---------------------------------------------- */
 
 /* Zero pages are collected into runs, of which longer ones give memory back. */
 struct writer {
@@ -208,7 +208,7 @@ static const uint8_t *no_page(void *owner, uint64_t index)
 	return NULL;
 }
 
-/* ---- an epoch -------------------------------------------------------------------------------- */
+/* ---- an epoch ------------------------------------------------------------------------------ */
 
 static void end_epoch(struct image *image)
 {

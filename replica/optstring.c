@@ -51,7 +51,7 @@ static int add(struct optstring *options, char *key, char *value, struct err *er
 	return RC_OK;
 }
 
-/* Key=value form ------------------------------------------------------------------------------- */
+/* Key=value form ----------------------------------------------------------------------------- */
 
 /* A value up to its single comma or the end, ",," read as ","; *text is left behind it. */
 static char *take_value(const char **text)
@@ -98,7 +98,7 @@ static int parse_item(struct optstring *options, const char **text, const char *
 	return add(options, key, value, err);
 }
 
-/* JSON form ------------------------------------------------------------------------------------ */
+/* JSON form ---------------------------------------------------------------------------------- */
 
 /* A member that is no object and no list. */
 static int add_scalar(struct optstring *options, const char *key, const cJSON *member,
@@ -171,7 +171,7 @@ int optstring_parse(struct optstring *options, const char *text, const char *imp
 	return rc;
 }
 
-/* Reading and changing ------------------------------------------------------------------------- */
+/* Reading and changing ----------------------------------------------------------------------- */
 
 static struct optstring_item *find(const struct optstring *options, const char *key)
 {
@@ -303,7 +303,7 @@ void optstring_remove(struct optstring *options, const char *key)
 	options->count = kept;
 }
 
-/* Writing -------------------------------------------------------------------------------------- */
+/* Writing ------------------------------------------------------------------------------------ */
 
 static void append_escaped(struct buf *out, const char *value)
 {

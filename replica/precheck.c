@@ -7,7 +7,7 @@
 
 #define MEMORY_MAX 9007199254740992.0 /* 2^53: JSON numbers are doubles, larger are not exact */
 
-/* ---- the verdict ----------------------------------------------------------------------------- */
+/* ---- the verdict --------------------------------------------------------------------------- */
 
 static int judge_release(const struct precheck_facts *f, struct err *err)
 {
@@ -103,7 +103,7 @@ int precheck_verdict(const struct precheck_facts *facts, struct err *err)
 	return rc;
 }
 
-/* ---- taking answers -------------------------------------------------------------------------- */
+/* ---- taking answers ------------------------------------------------------------------------ */
 
 static const cJSON *member(const cJSON *object, const char *name)
 {
@@ -241,7 +241,7 @@ static bool take_cpus(struct precheck_facts *facts, const cJSON *reply)
 	return cJSON_IsArray(reply);
 }
 
-/* ---- asking, one question after the other ---------------------------------------------------- */
+/* ---- asking, one question after the other -------------------------------------------------- */
 
 static const struct question {
 	const char *command;

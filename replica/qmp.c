@@ -74,7 +74,7 @@ static void lose(struct qmp *qmp, const struct err *why)
 		qmp->ops.on_lost(qmp->owner, why);
 }
 
-/* ---- sending --------------------------------------------------------------------------------- */
+/* ---- sending ------------------------------------------------------------------------------- */
 
 /* A closed connection is left for the read side to find: QEMU's last words may still be there. */
 static void flush(struct qmp *qmp)
@@ -137,7 +137,7 @@ int qmp_send_fd(struct qmp *qmp, const char *name, int fd, qmp_reply_cb cb, void
 	return submit(qmp, "getfd", arguments, own, cb, owner, err);
 }
 
-/* ---- receiving ------------------------------------------------------------------------------- */
+/* ---- receiving ----------------------------------------------------------------------------- */
 
 static void on_capabilities(void *owner, const cJSON *reply, const struct err *err)
 {
@@ -266,7 +266,7 @@ static void update_poll(struct qmp *qmp)
 		(void)uv_poll_start(&qmp->poll, events, on_poll);
 }
 
-/* ---- time ------------------------------------------------------------------------------------ */
+/* ---- time ---------------------------------------------------------------------------------- */
 
 static void try_connect(struct qmp *qmp);
 
@@ -335,7 +335,7 @@ static void update_timer(struct qmp *qmp)
 	(void)uv_timer_start(&qmp->timer, on_timer, wait_ms, 0);
 }
 
-/* ---- connecting and closing ------------------------------------------------------------------ */
+/* ---- connecting and closing ---------------------------------------------------------------- */
 
 static int start_connect(struct qmp *qmp, struct err *err)
 {

@@ -64,7 +64,7 @@ void qmp_queue_answer_all(struct qmp_queue *queue, const struct err *err)
 		qmp_queue_answer_first(queue, err);
 }
 
-/* ---- adding ---------------------------------------------------------------------------------- */
+/* ---- adding -------------------------------------------------------------------------------- */
 
 /* One line of text for the command; `arguments` is consumed. cJSON_free() it. */
 static char *command_text(const char *command, cJSON *arguments, uint64_t id, size_t *len)
@@ -125,7 +125,7 @@ int qmp_queue_add(struct qmp_queue *queue, const char *command, cJSON *arguments
 	return RC_OK;
 }
 
-/* ---- sending --------------------------------------------------------------------------------- */
+/* ---- sending ------------------------------------------------------------------------------- */
 
 static ssize_t send_some(int socket, const struct qmp_request *request)
 {

@@ -68,7 +68,7 @@ bool qmp_scan_feed(struct qmp_scan *scan, const uint8_t **at, size_t *left)
 	return false;
 }
 
-/* ---- members --------------------------------------------------------------------------------- */
+/* ---- members ------------------------------------------------------------------------------- */
 
 /* A string in the text, between its quotes. */
 struct word {

@@ -31,7 +31,7 @@ int reservation_derive(struct reservation *reservation, const struct cmdline *cm
 			      facts->memory_bytes, err);
 }
 
-/* Writing -------------------------------------------------------------------------------------- */
+/* Writing ------------------------------------------------------------------------------------ */
 
 static bool add_spec(cJSON *root, const struct cmdline_spec *spec)
 {
@@ -118,7 +118,7 @@ int reservation_read_answer(struct reservation_answer *answer, const uint8_t *js
 	return rc;
 }
 
-/* Reading -------------------------------------------------------------------------------------- */
+/* Reading ------------------------------------------------------------------------------------ */
 
 /* A whole number from `least` to `most` (below 2^53, where doubles are exact). */
 static int get_number(const cJSON *object, const char *key, uint64_t least, uint64_t most,

@@ -70,8 +70,7 @@ static void fail(struct sender *sender, const struct err *err)
 		sender->ops->failed(sender->owner, err);
 }
 
-/* Epochs and batches
- * ------------------------------------------------------------------------------------------- */
+/* Epochs and batches ------------------------------------------------------------------------- */
 
 static struct epoch *epoch_find(struct sender *sender, uint64_t number)
 {
@@ -127,8 +126,7 @@ static void epoch_free(struct sender *sender, struct epoch *epoch)
 	mem_free(epoch);
 }
 
-/* Chunks into the encoder
- * -------------------------------------------------------------------------------------- */
+/* Chunks into the encoder -------------------------------------------------------------------- */
 
 static bool has_room(const struct sender *sender)
 {
@@ -211,8 +209,7 @@ void sender_epoch(struct sender *sender, const struct capture_epoch *epoch)
 	feed(sender);
 }
 
-/* Out of the encoder
- * ------------------------------------------------------------------------------------------- */
+/* Out of the encoder ------------------------------------------------------------------------- */
 
 static void pump(struct sender *sender);
 
@@ -287,9 +284,7 @@ static const struct encoder_ops encoder_callbacks = {
 	.on_error = on_encoder_error,
 };
 
-/* Onto the wire
- * ------------------------------------------------------------------------------------------------
- */
+/* Onto the wire ------------------------------------------------------------------------------ */
 
 /* A sent batch of a first copy is not kept: it would be the whole memory in the end. It is the
  * front one. */
@@ -413,9 +408,7 @@ bool sender_ack(struct sender *sender, uint64_t number, uint64_t *took_ns)
 	return sender->acknowledged == number;
 }
 
-/* Life
- * ---------------------------------------------------------------------------------------------------------
- */
+/* Life --------------------------------------------------------------------------------------- */
 
 int sender_create(struct sender **out, uv_loop_t *loop, struct chunk_pool *pool, uint64_t pages,
 		  size_t cache_bytes, size_t inflight_bytes, uint64_t first_epoch, bool held,

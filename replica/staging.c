@@ -109,7 +109,7 @@ void staging_destroy(struct staging *s)
 	mem_free(s);
 }
 
-/* ---- finding entries ------------------------------------------------------------------------- */
+/* ---- finding entries ----------------------------------------------------------------------- */
 
 static size_t place_of(const struct staging *s, uint32_t index)
 {
@@ -161,7 +161,7 @@ static struct entry *entry_of(struct staging *s, uint32_t index)
 	return &s->entries[s->table[place] - 1];
 }
 
-/* ---- the file -------------------------------------------------------------------------------- */
+/* ---- the file ------------------------------------------------------------------------------ */
 
 /* An unnamed file, where the file system can; else one whose name is taken away at once. */
 static int open_spill(struct staging *s, struct err *err)
@@ -230,7 +230,7 @@ static int read_spill(struct staging *s, uint32_t slot, const uint8_t **data, st
 	return RC_OK;
 }
 
-/* ---- what comes in --------------------------------------------------------------------------- */
+/* ---- what comes in ------------------------------------------------------------------------- */
 
 /* Gives the page an entry, and a slot if it has content. */
 static int reserve(struct staging *s, uint32_t index, bool zero, uint32_t *slot, struct err *err)
@@ -290,7 +290,7 @@ uint64_t staging_bytes(struct staging *s)
 	return bytes;
 }
 
-/* ---- what goes out: by now nobody puts any more ---------------------------------------------- */
+/* ---- what goes out: by now nobody puts any more -------------------------------------------- */
 
 int staging_verify(struct staging *s, struct err *err)
 {

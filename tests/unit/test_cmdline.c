@@ -92,7 +92,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* Machine and memory --------------------------------------------------------------------------- */
+/* Machine and memory ------------------------------------------------------------------------- */
 
 static void the_smallest_machine_gets_its_exact_type_and_a_shared_memory_backend(void **state)
 {
@@ -227,7 +227,7 @@ static void memory_that_cannot_be_had_is_refused_naming_it(void **state)
 		       "a b");
 }
 
-/* What is dropped ------------------------------------------------------------------------------ */
+/* What is dropped ---------------------------------------------------------------------------- */
 
 static void what_concerns_the_one_process_is_dropped_in_either_spelling(void **state)
 {
@@ -318,7 +318,7 @@ static void only_the_part_of_an_option_that_must_go_goes(void **state)
 		PC "-nodefaults\n" NONE);
 }
 
-/* Where ports lead ----------------------------------------------------------------------------- */
+/* Where ports lead --------------------------------------------------------------------------- */
 
 static void the_default_serial_port_is_logged(void **state)
 {
@@ -401,7 +401,7 @@ static void taps_stay_and_unix_sockets_of_netdevs_move(void **state)
 		"-nic\nnone\n" NONE);
 }
 
-/* What cannot travel --------------------------------------------------------------------------- */
+/* What cannot travel ------------------------------------------------------------------------- */
 
 static void descriptors_are_refused_naming_argument_and_remedy(void **state)
 {
@@ -442,7 +442,7 @@ static void an_option_without_its_value_is_refused(void **state)
 	refused_naming("-netdev\n{\"type\":", "-netdev");
 }
 
-/* The operator's own list ---------------------------------------------------------------------- */
+/* The operator's own list -------------------------------------------------------------------- */
 
 static int override(const char *text)
 {
@@ -498,7 +498,7 @@ static void the_operator_cannot_set_what_is_the_standbys(void **state)
 	}
 }
 
-/* The standby's side --------------------------------------------------------------------------- */
+/* The standby's side ------------------------------------------------------------------------- */
 
 static void the_standby_adds_its_own_and_escapes_paths(void **state)
 {
@@ -561,7 +561,7 @@ static void a_peers_arguments_that_are_the_standbys_are_refused(void **state)
 	}
 }
 
-/* Reading a process's -------------------------------------------------------------------------- */
+/* Reading a process's ------------------------------------------------------------------------ */
 
 static void a_vector_is_read_with_its_empty_arguments(void **state)
 {
@@ -616,7 +616,7 @@ static void our_own_command_line_is_read_from_proc_and_a_gone_process_is_said_to
 	assert_non_null(strstr(err.text, "/proc/"));
 }
 
-/* Faults --------------------------------------------------------------------------------------- */
+/* Faults ------------------------------------------------------------------------------------- */
 
 #ifdef UNDERSTUDY_FAULTS
 static void every_failing_allocation_is_an_error_and_leaks_nothing(void **state)

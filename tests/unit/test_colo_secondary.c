@@ -308,7 +308,7 @@ static int teardown(void **state)
 	return uv_loop_close(&w.loop);
 }
 
-/* ---- claims ---------------------------------------------------------------------------------- */
+/* ---- claims -------------------------------------------------------------------------------- */
 
 static void a_first_copy_larger_than_the_pool_arrives_whole(void **state)
 {

@@ -229,7 +229,7 @@ static bool exists(pid_t pid)
 		}                                                                 \
 	} while (0)
 
-/* A QEMU of the test's own, asked over a plain blocking socket -------------------------------- */
+/* A QEMU of the test's own, asked over a plain blocking socket ------------------------------- */
 
 struct source {
 	pid_t pid;
@@ -334,7 +334,7 @@ static int make_stream(bool stopped)
 	return fd;
 }
 
-/* Becoming warm -------------------------------------------------------------------------------- */
+/* Becoming warm ------------------------------------------------------------------------------ */
 
 static void it_becomes_warm_and_ends_when_closed(void **state)
 {
@@ -507,7 +507,7 @@ static void a_layout_that_it_cannot_take_is_found_out_while_it_is_warm(void **st
 	assert_int_equal(checks, 5);
 }
 
-/* Activation ----------------------------------------------------------------------------------- */
+/* Activation --------------------------------------------------------------------------------- */
 
 static void an_instance_runs_milliseconds_after_its_stream_came(void **state)
 {
@@ -591,7 +591,7 @@ static void only_a_warm_one_is_activated_and_only_once(void **state)
 	assert_int_equal(runs, 1);
 }
 
-/* Who was there before, and who stays --------------------------------------------------------- */
+/* Who was there before, and who stays -------------------------------------------------------- */
 
 static void a_running_instance_stays_when_it_is_left_and_no_other_takes_its_place(void **state)
 {

@@ -55,7 +55,7 @@ static unsigned dice(struct world *w, unsigned sides)
 	return (unsigned)rand_r(&w->random) % sides;
 }
 
-/* Transport ---------------------------------------------------------------------------------------------------------- */
+/* Transport ---------------------------------------------------------------------------------- */
 
 static bool post(struct world *w, enum frame_kind kind, uint64_t epoch, const void *data,
 		 size_t len, struct frame **posted)
@@ -153,7 +153,7 @@ static void lose_frames(struct world *w)
 	w->frames_end = &w->frames;
 }
 
-/* Standby -------------------------------------------------------------------------------------------------------------- */
+/* Standby ------------------------------------------------------------------------------------ */
 
 static void on_committed(void *owner, uint64_t epoch, uint64_t took_ns)
 {
@@ -201,7 +201,7 @@ static void disconnect(struct world *w)
 	receiver_drop(w->receiver, on_quiet);
 }
 
-/* Primary ---------------------------------------------------------------------------------------------------------------- */
+/* Primary ------------------------------------------------------------------------------------ */
 
 static void capture_pages(struct world *w, uint64_t epoch, bool all)
 {
