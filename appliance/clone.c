@@ -15,12 +15,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define RESTART_MS 1000	   /* a warm QEMU that ended is started again after this */
 #define TICKS_PER_DETECT 8 /* the silence is looked at this often per limit */
-#define WINDOW_SHARE 2	   /* of the staging budget may be encoded bytes on their way */
+#define FAILED_TEXT "a takeover of this instance is under way or has failed here"
+#define WINDOW_SHARE 2 /* of the staging budget may be encoded bytes on their way */
 
 struct clone {
-	uv_loop_t *loop;
 	const struct config *config;
 	const struct config_instance *instance;
 	char part[80]; /* for the log */
@@ -34,13 +33,16 @@ struct clone {
 	/* Connection. */
 	struct link *link;
 	bool link_up, link_closing, draining;
-	uint64_t session;	  /* the committed epoch's */
+	bool laid_out;	  /* this connection has told its layout: one session per connection */
+	bool fenced;	  /* this connection was told that we serve */
+	uint64_t session; /* the committed epoch's */
 	uint64_t pending_session; /* the one that is coming in */
 	struct hashes hashes;	  /* wanted by a primary that resynchronises */
 
 	/* Takeover. */
 	bool drained; /* the receiver is idle: the image will not change any more */
 	uint64_t activate_ns, resumed_epoch;
+	bool ended; /* the replica ran, and does no more */
 
 	bool stopping;
 	unsigned open_parts;
@@ -51,6 +53,7 @@ struct clone {
 static void activate(struct clone *c);
 static void check_stopped(struct clone *c);
 static void tell_hashes(void *owner);
+static void tell_superseded(struct clone *c);
 
 /* The decision ------------------------------------------------------------------------------- */
 
@@ -107,6 +110,7 @@ static void on_tick(uv_timer_t *timer)
 		decide_at(c, FAILOVER_HEARD, 0, link_heard_ns(c->link), &update);
 	decide(c, FAILOVER_TICK, 0);
 	tell_hashes(c);
+	tell_superseded(c);
 }
 
 int clone_takeover(struct clone *c, struct err *err)
@@ -119,6 +123,7 @@ int clone_takeover(struct clone *c, struct err *err)
 		       RC_OK;
 }
 
+/* The primary's epochs do not count any more. */
 static bool is_over(const struct clone *c)
 {
 	return c->failover.state == FAILOVER_TAKING_OVER || c->failover.state == FAILOVER_SERVING ||
@@ -127,23 +132,28 @@ static bool is_over(const struct clone *c)
 
 /* Frames out --------------------------------------------------------------------------------- */
 
-static void tell(struct clone *c, uint16_t type, uint64_t epoch, const void *payload, size_t len)
+static bool tell(struct clone *c, uint16_t type, uint64_t epoch, const void *payload, size_t len)
 {
 	struct err err = { 0 };
 
 	if (!c->link_up)
-		return;
-	if (link_send(c->link, type, c->failover.term, epoch, payload, len, &err) != RC_OK)
-		log_warn(c->part, "%s: %s", wire_type_name(type), err.text);
+		return false;
+	if (link_send(c->link, type, c->failover.term, epoch, payload, len, &err) == RC_OK)
+		return true;
+	log_warn(c->part, "%s: %s", wire_type_name(type), err.text);
+	return false;
 }
 
+/* Only once the replica runs: until then the takeover may fail, and the primary is all there is. */
 static void tell_superseded(struct clone *c)
 {
 	static const char text[] = "this standby serves the instance";
 	struct buf payload = { 0 };
 
-	if (wire_put_reason(&payload, WIRE_REASON_TERM, text))
-		tell(c, WIRE_SUPERSEDED, 0, payload.data, payload.len);
+	if (c->failover.state != FAILOVER_SERVING || !c->link_up || c->fenced)
+		return;
+	c->fenced = wire_put_reason(&payload, WIRE_REASON_TERM, text) &&
+		    tell(c, WIRE_SUPERSEDED, 0, payload.data, payload.len);
 	buf_free(&payload);
 }
 
@@ -197,12 +207,16 @@ static void on_activation_failed(void *owner, const struct err *err)
 		return;
 	log_error(c->part, "activation: %s", err->text);
 	decide(c, FAILOVER_ACTIVATION_FAILED, 0);
+	/* The image may have been run on: the primary has to know that it is on its own. */
+	if (c->link_up)
+		link_drop(c->link, WIRE_REASON_BUSY, FAILED_TEXT);
 }
 
 static void on_ended(void *owner, const struct err *err)
 {
 	struct clone *c = owner;
 
+	c->ended = true;
 	(void)snprintf(c->reason, sizeof(c->reason), "the replica has ended: %.400s", err->text);
 }
 
@@ -239,6 +253,8 @@ static void on_fault(void *owner, uint64_t epoch, const struct err *err)
 	struct clone *c = owner;
 	struct buf payload = { 0 };
 
+	if (seat_epoch(c->seat) == 0)
+		on_forgotten(c);
 	log_warn(c->part, "epoch %llu cannot be committed: %s", (unsigned long long)epoch,
 		 err->text);
 	if (wire_put_reason(&payload, (uint16_t)err->code, err->text))
@@ -275,7 +291,9 @@ static int on_layout(struct clone *c, const uint8_t *payload, size_t len, struct
 
 	if (len < 8)
 		return err_set(err, RC_INVALID, "a layout without a session");
-	c->hashes.wanted = false;
+	if (c->laid_out || !receiver_is_idle(seat_receiver(c->seat)))
+		return err_set(err, RC_STATE, "a second layout on one connection");
+	c->laid_out = true;
 	layout = mem_zalloc(1, sizeof(*layout));
 	if (layout == NULL)
 		return err_nomem(err, "a layout");
@@ -312,8 +330,8 @@ static void tell_hashes(void *owner)
 
 static int on_want_hashes(struct clone *c, struct err *err)
 {
-	if (image_layout(seat_image(c->seat)) == NULL)
-		return err_set(err, RC_STATE, "hashes wanted before a layout was given");
+	if (!c->laid_out || c->hashes.wanted || !receiver_is_idle(seat_receiver(c->seat)))
+		return err_set(err, RC_STATE, "hashes are wanted once, right after the layout");
 	c->hashes = (struct hashes){ .wanted = true };
 	tell_hashes(c);
 	return RC_OK;
@@ -370,14 +388,16 @@ static int on_frame(void *owner, const struct wire_header *header, const uint8_t
 {
 	struct clone *c = owner;
 
-	if (is_over(c)) {
-		tell_superseded(c);
+	if (header->term > c->failover.term && !is_over(c))
+		c->failover.term = header->term; /* an earlier life of ours counted further */
+	if (is_over(c) || (header->type != WIRE_RESERVE && header->type != WIRE_INSTANCE &&
+			   seat_image(c->seat) == NULL)) {
+		/* Of a term that ends, or for a seat that is being replaced: the primary plans anew
+		 * when it is told. */
+		if (header->type == WIRE_BATCH)
+			link_grant(c->link, header->length);
 		return RC_OK;
 	}
-	if (header->type != WIRE_RESERVE && header->type != WIRE_INSTANCE &&
-	    seat_image(c->seat) == NULL)
-		return RC_OK; /* for a seat that is being replaced: the primary will plan anew when
-				 it is told of the new one */
 	switch (header->type) {
 	case WIRE_RESERVE:
 		return seat_reserve(c->seat, payload, header->length, err);
@@ -406,10 +426,10 @@ static void on_up(void *owner, const struct wire_hello *peer)
 	struct clone *c = owner;
 
 	c->link_up = true;
+	c->laid_out = c->fenced = c->hashes.wanted = false;
 	log_info(c->part, "site %s connected from %s", peer->site, link_peer(c->link));
 	link_grant(c->link, ((uint64_t)c->instance->standby_staging_mib << 20) / WINDOW_SHARE);
-	if (is_over(c))
-		tell_superseded(c);
+	tell_superseded(c);
 }
 
 static void on_link_closed(void *owner)
@@ -433,6 +453,8 @@ static void on_down(void *owner, const struct err *err)
 
 	c->link_up = false;
 	log_warn(c->part, "link lost: %s", err->text);
+	if (link_refusal(c->link) == WIRE_REASON_SHUTDOWN)
+		decide(c, FAILOVER_GOODBYE, 0);
 	if (!c->link_closing) {
 		c->link_closing = true;
 		link_close(c->link, on_link_closed);
@@ -456,6 +478,10 @@ int clone_accept(struct clone *c, struct link *link, const struct wire_hello *pe
 		*reason = WIRE_REASON_BUSY;
 		return err_set(err, RC_REFUSED, "instance %s has a connection already",
 			       c->instance->name);
+	}
+	if (c->failover.state == FAILOVER_FAILED || c->failover.state == FAILOVER_TAKING_OVER) {
+		*reason = WIRE_REASON_BUSY;
+		return err_set(err, RC_REFUSED, "instance %s: %s", c->instance->name, FAILED_TEXT);
 	}
 	c->link = link;
 	own->session = c->session;
@@ -483,7 +509,6 @@ int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config
 
 	if (c == NULL)
 		return err_nomem(err, "a clone");
-	c->loop = loop;
 	c->config = config;
 	c->instance = instance;
 	c->hashes.wanted = false;
@@ -523,7 +548,9 @@ void clone_status(const struct clone *c, struct status_instance *status)
 	status_clear(status, c->instance->name);
 	status->state = failover_state_name(state);
 	status->reason = c->reason;
-	status->healthy = state != FAILOVER_UNATTENDED && state != FAILOVER_FAILED;
+	status->healthy = state != FAILOVER_UNATTENDED && state != FAILOVER_FAILED && !c->ended &&
+			  (c->failover.epoch == 0 || state == FAILOVER_SERVING ||
+			   seat_is_warm(c->seat) || state == FAILOVER_TAKING_OVER);
 	status->protected_now =
 		(state == FAILOVER_PROTECTED || state == FAILOVER_SUSPECT) && seat_is_warm(c->seat);
 	status->term = (double)c->failover.term;

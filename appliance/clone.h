@@ -3,7 +3,8 @@
  * activation.
  *
  * It wires modules together; who serves is decided by failover.c. A half-received epoch never shows
- * (receiver.h, image.h); a takeover waits for the commit that is under way, never for more.
+ * (receiver.h, image.h); a takeover first commits the
+ * epochs that have arrived whole.
  */
 #ifndef APPLIANCE_CLONE_H
 #define APPLIANCE_CLONE_H

@@ -111,9 +111,9 @@ static void on_tick(struct failover *failover, uint64_t now_ns, struct failover_
 			       clock_ms(since));
 		return;
 	}
-	failover->silent_ns = now_ns > failover->heard_ns ? now_ns - failover->heard_ns : 0;
 	if (!watching(failover))
 		return;
+	failover->silent_ns = now_ns > failover->heard_ns ? now_ns - failover->heard_ns : 0;
 	if (failover->silent_ns >= failover->detect_ns) {
 		if (failover->automatic)
 			take_over(failover, now_ns, update, "the primary is silent");

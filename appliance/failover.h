@@ -56,7 +56,7 @@ enum failover_event_type {
 	FAILOVER_HEARD,	    /* bytes of the primary arrived at now_ns */
 	FAILOVER_COPYING,   /* a session without a committed epoch has begun */
 	FAILOVER_COMMITTED, /* `epoch` is committed */
-	FAILOVER_FORGOTTEN, /* the replica was lost (its QEMU died, its session was given up) */
+	FAILOVER_FORGOTTEN, /* the image was replaced or is no longer whole */
 	FAILOVER_GOODBYE,   /* the agent ends in an orderly way; the instance goes on unprotected */
 	FAILOVER_CRASHED,   /* the agent reports its instance gone */
 	FAILOVER_SHUT_DOWN, /* the agent reports an orderly end of its instance */

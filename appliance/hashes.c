@@ -48,6 +48,8 @@ int hashes_take(struct sender *sender, uint64_t pages, const uint8_t *payload, s
 	uint64_t first = cursor_le64(&c), hashes[PORTION];
 	uint32_t count = cursor_le32(&c), last = cursor_le32(&c), i, n;
 
+	if (!sender_is_held(sender))
+		return err_set(err, RC_INVALID, "page hashes that nobody asked for");
 	if (c.short_read || c.left != (size_t)count * 8 || first > pages || count > pages - first)
 		return err_set(err, RC_INVALID, "page hashes of a wrong size or place");
 	for (; count > 0; count -= n, first += n) {

@@ -13,8 +13,13 @@ static void on_signal(uv_signal_t *handle, int signum)
 		log_warn("process", "signal %d again: ending is under way", signum);
 		return;
 	}
-	process->ending = true;
 	log_info("process", "signal %d: ending", signum);
+	process_stop(process);
+}
+
+void process_stop(struct process *process)
+{
+	process->ending = true;
 	process->on_end(process->owner);
 }
 

@@ -33,5 +33,7 @@ int process_begin(struct process *process, const struct config *config,
 /* Runs until process_end() was called and every handle is closed. */
 void process_run(struct process *process);
 void process_end(struct process *process);
+/* Begins the end as a signal would; once. */
+void process_stop(struct process *process);
 
 #endif

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define RETRY_DOUBLINGS 6     /* of the wait below: up to 32 s */
 #define RETRY_MS 500	      /* after a capture that was lost */
 #define RETRY_REFUSED_MS 5000 /* after a refusal: somebody has to change something first */
 #define DEAD_FACTOR 3	      /* a connection silent for this many detection limits is closed */
@@ -62,7 +63,10 @@ struct protection {
 	struct link *link;
 	struct wire_hello peer;
 	bool up, reserving, reserved;
-	bool cooling; /* nothing is tried before the retry timer */
+	bool outdated; /* the reservation that was sent is not the one that is wanted now */
+	bool spent; /* this connection has carried a session: another one needs another connection */
+	unsigned losses; /* of captures, since the last commit */
+	bool cooling;	 /* nothing is tried before the retry timer */
 	uint64_t term, down_ns;
 	struct session *session;
 	bool session_closing;
@@ -160,7 +164,7 @@ static void on_session_lost(void *owner, const struct err *err)
 	if (p->state != ENDED && p->state != CRASHED && p->state != SUPERSEDED)
 		enter(p, UNPROTECTED, "%s; the instance runs on", err->text);
 	p->cooling = true;
-	retry_in(p, RETRY_MS);
+	retry_in(p, (uint64_t)RETRY_MS << (p->losses < RETRY_DOUBLINGS ? p->losses++ : p->losses));
 	end_session(p);
 }
 
@@ -168,6 +172,7 @@ static void on_session_committed(void *owner, uint64_t epoch)
 {
 	struct protection *p = owner;
 
+	p->losses = 0;
 	if (p->state != PROTECTED && p->up && !p->session_closing)
 		enter(p, PROTECTED, "from epoch %llu on", (unsigned long long)epoch);
 }
@@ -210,6 +215,12 @@ static void plan(struct protection *p, bool has_image, bool committed)
 
 	if (p->session_closing || p->stopping)
 		return; /* advance() comes back when it is closed */
+	if (p->spent) {
+		/* What is on the wire belongs to a session that has ended; a connection of its own draws the line. */
+		link_drop(p->link, WIRE_REASON_PROTOCOL, "another session begins");
+		return;
+	}
+	p->spent = true;
 	if (p->session != NULL)
 		session_query(p->session, &state);
 	plan = epoch_plan(p->session != NULL ? session_id(p->session) : 0, state.oldest_kept,
@@ -244,13 +255,36 @@ static void reserve(struct protection *p)
 		enter(p, RESERVING, "a replica at %s", link_peer(p->link));
 }
 
+static void tell_standby(struct protection *p, enum wire_instance what, const char *text)
+{
+	struct buf payload = { 0 };
+	struct err err = { 0 };
+
+	if (p->link != NULL && p->up && wire_put_reason(&payload, (uint16_t)what, text))
+		(void)link_send(p->link, WIRE_INSTANCE, p->term, 0, payload.data, payload.len,
+				&err);
+	buf_free(&payload);
+}
+
+/* After ENDED or CRASHED. */
+static void tell_end(struct protection *p)
+{
+	if (p->state == ENDED)
+		tell_standby(p, WIRE_INSTANCE_ENDED, p->reason);
+	else if (p->state == CRASHED)
+		tell_standby(p, WIRE_INSTANCE_CRASHED, p->reason);
+}
+
 static void on_up(void *owner, const struct wire_hello *peer)
 {
 	struct protection *p = owner;
 
 	p->up = true;
+	p->spent = p->outdated = false;
 	p->peer = *peer;
 	p->down_ns = 0;
+	if (p->state == CRASHED || p->state == ENDED)
+		tell_end(p); /* it may not have got through before */
 	advance(p);
 }
 
@@ -265,9 +299,9 @@ static void on_down(void *owner, const struct err *err)
 		p->down_ns = clock_now_ns();
 	if (p->stopping || p->state == SUPERSEDED)
 		return;
-	if (p->session == NULL) {
-		if (p->reservation != NULL && (was_up || p->state == WAITING) &&
-		    strcmp(p->reason, err->text) != 0)
+	if (p->session == NULL || p->session_closing) {
+		if (p->session == NULL && p->reservation != NULL &&
+		    (was_up || p->state == WAITING) && strcmp(p->reason, err->text) != 0)
 			enter(p, WAITING, "%s", err->text);
 		return;
 	}
@@ -300,6 +334,11 @@ static int on_reserved(struct protection *p, const uint8_t *payload, size_t len,
 	p->reserving = false;
 	if (rc != RC_OK)
 		return rc;
+	if (p->reservation == NULL || p->outdated || p->state == SUPERSEDED) {
+		p->outdated = false;
+		advance(p);
+		return RC_OK;
+	}
 	if (answer.ok) {
 		p->reserved = true;
 		plan(p, answer.has_image, answer.committed);
@@ -315,7 +354,7 @@ static int on_reserved(struct protection *p, const uint8_t *payload, size_t len,
 /* Another one serves. Nothing of this instance is thrown away. */
 static void superseded(struct protection *p, uint64_t term)
 {
-	if (p->state == SUPERSEDED)
+	if (p->state == SUPERSEDED || term <= p->term)
 		return;
 	p->term = term;
 	enter(p, SUPERSEDED, "the standby serves with term %llu", (unsigned long long)term);
@@ -348,12 +387,10 @@ static int on_frame(void *owner, const struct wire_header *header, const uint8_t
 		return session_frame(p->session, header, payload, err);
 	case WIRE_FAULT:
 		rc = wire_get_reason(&code, text, payload, header->length, err);
-		if (rc == RC_OK && p->session != NULL) {
+		if (rc == RC_OK) {
 			enter(p, UNPROTECTED,
 			      "the standby could not take epoch %llu: %s; resynchronising",
 			      (unsigned long long)header->epoch, text);
-			/* What is on the wire belongs to a dead session: a new connection draws the
-			 * line. */
 			link_drop(p->link, WIRE_REASON_PROTOCOL, "resynchronising after a fault");
 			end_session(p);
 		}
@@ -392,23 +429,13 @@ static int dial(struct protection *p, struct err *err)
 
 /* The instance ------------------------------------------------------------------------------- */
 
-static void tell_standby(struct protection *p, enum wire_instance what, const char *text)
-{
-	struct buf payload = { 0 };
-	struct err err = { 0 };
-
-	if (p->link != NULL && p->up && wire_put_reason(&payload, (uint16_t)what, text))
-		(void)link_send(p->link, WIRE_INSTANCE, p->term, 0, payload.data, payload.len,
-				&err);
-	buf_free(&payload);
-}
-
 static void on_fit(void *owner, const char *reservation)
 {
 	struct protection *p = owner;
 	struct err err = { 0 };
 	int rc = RC_OK;
 
+	p->outdated = p->reserving;
 	mem_free(p->reservation);
 	p->reservation = mem_strdup(reservation);
 	if (p->reservation == NULL)
@@ -419,7 +446,9 @@ static void on_fit(void *owner, const char *reservation)
 		enter(p, REFUSED, "%s", err.text);
 		return;
 	}
-	if (p->state != SUPERSEDED)
+	if (p->state == SUPERSEDED)
+		pause_instance(p);
+	else
 		enter(p, WAITING, "for the standby at %s", p->site.config->connect);
 	advance(p);
 }
@@ -429,6 +458,7 @@ static void unreserve(struct protection *p)
 	mem_free(p->reservation);
 	p->reservation = NULL;
 	p->reserved = false;
+	p->outdated = p->reserving;
 	end_session(p);
 }
 
@@ -436,7 +466,7 @@ static void on_unfit(void *owner, const struct err *err)
 {
 	struct protection *p = owner;
 
-	if (p->state != REFUSED || strcmp(p->reason, err->text) != 0)
+	if (p->state != SUPERSEDED && (p->state != REFUSED || strcmp(p->reason, err->text) != 0))
 		enter(p, REFUSED, "%s", err->text);
 	unreserve(p);
 }
@@ -454,8 +484,9 @@ static void on_gone(void *owner, bool orderly)
 	const char *text = orderly ? "its QEMU was shut down" : "its QEMU is gone";
 	struct protection *p = owner;
 
-	tell_standby(p, orderly ? WIRE_INSTANCE_ENDED : WIRE_INSTANCE_CRASHED, text);
-	enter(p, orderly ? ENDED : CRASHED, "%s", text);
+	if (p->state != SUPERSEDED)
+		enter(p, orderly ? ENDED : CRASHED, "%s", text);
+	tell_end(p);
 	unreserve(p);
 }
 
@@ -490,6 +521,8 @@ static void advance(struct protection *p)
 		      "no link for %u s; the instance runs on without checkpoints until a resync",
 		      p->config->resync_after_ms / 1000);
 		end_session(p);
+	} else if (p->session != NULL && !p->up) {
+		retry_in(p, p->config->resync_after_ms - outage_ns / CLOCK_NS_PER_MS + 1);
 	} else if (p->up && !p->reserving && (!p->reserved || p->session == NULL)) {
 		reserve(p);
 	}

@@ -85,7 +85,7 @@ int role_primary_run(const struct config *config)
 		rc = start(role, &err);
 		if (rc != RC_OK) {
 			log_error("primary", "%s", err.text);
-			on_end(role);
+			process_stop(&role->process);
 		} else {
 			log_info("primary", "site %s: %zu instance(s), standby at %s", config->site,
 				 role->count, config->connect);

@@ -139,7 +139,7 @@ int role_standby_run(const struct config *config)
 		rc = start(role, &err);
 		if (rc != RC_OK) {
 			log_error("standby", "%s", err.text);
-			on_end(role);
+			process_stop(&role->process);
 		} else {
 			log_info("standby", "site %s: %zu instance(s), listening at %s",
 				 config->site, role->count, config->listen);

@@ -23,7 +23,6 @@ struct seat {
 	struct reservation reservation;
 	bool answer_owed;
 	struct image *image;
-	bool had_image;
 	struct receiver *receiver;
 	struct hypervisor *hypervisor;
 	bool warm, activating, serving;
@@ -146,11 +145,12 @@ static void on_restart_closed(uv_handle_t *handle)
 
 static void take_down(struct seat *seat)
 {
+	end_hypervisor(seat);
 	if (seat->receiver != NULL && !seat->receiver_closing) {
 		seat->receiver_closing = true;
 		receiver_close(seat->receiver, on_receiver_closed, seat);
+		return; /* on_receiver_closed() goes on, or has done so already */
 	}
-	end_hypervisor(seat);
 	if (seat->receiver != NULL || seat->hypervisor != NULL)
 		return;
 	if (seat->image != NULL) {
@@ -163,9 +163,6 @@ static void take_down(struct seat *seat)
 		return;
 	}
 	seat->replacing = false;
-	if (seat->had_image)
-		seat->ops->on_forgotten(seat->owner);
-	seat->had_image = true;
 	make(seat);
 }
 
@@ -185,12 +182,23 @@ int seat_reserve(struct seat *seat, const uint8_t *json, size_t len, struct err 
 	mem_free(seat->wanted);
 	seat->wanted = wanted;
 	seat->replacing = true;
+	if (seat->image != NULL)
+		seat->ops->on_forgotten(seat->owner);
 	(void)uv_timer_stop(&seat->restart);
 	take_down(seat);
 	return RC_OK;
 }
 
 /* The warm QEMU ------------------------------------------------------------------------------ */
+
+/* Of a QEMU that could be started before: the image is good, so that is tried again for ever. */
+static void restart_failed(struct seat *seat, const struct err *err)
+{
+	log_warn(seat->part, "no warm QEMU: %s", err->text);
+	seat->ops->on_unseated(seat->owner, err);
+	if (seat->hypervisor == NULL)
+		(void)uv_timer_start(&seat->restart, on_restart, RESTART_MS, 0);
+}
 
 static void on_restart(uv_timer_t *timer)
 {
@@ -200,7 +208,7 @@ static void on_restart(uv_timer_t *timer)
 	if (seat->closing || seat->replacing || seat->hypervisor != NULL || seat->image == NULL)
 		return;
 	if (start_hypervisor(seat, &err) != RC_OK)
-		refuse(seat, &err);
+		restart_failed(seat, &err);
 }
 
 static void on_ready(void *owner)
@@ -218,7 +226,10 @@ static void on_failed(void *owner, const struct err *err)
 {
 	struct seat *seat = owner;
 
-	refuse(seat, err);
+	if (seat->answer_owed)
+		refuse(seat, err);
+	else
+		restart_failed(seat, err);
 	end_hypervisor(seat);
 }
 
@@ -267,6 +278,10 @@ static void on_layout_checked(void *owner, const struct err *result)
 
 	if (result->code == RC_OK || seat->closing || seat->replacing)
 		return;
+	if (result->code != RC_UNSUPPORTED) {
+		log_warn(seat->part, "the layout could not be checked: %s", result->text);
+		return;
+	}
 	seat->answer_owed = true;
 	refuse(seat, result);
 }
@@ -295,8 +310,10 @@ int seat_activate(struct seat *seat, struct err *err)
 	seat->warm = false; /* used up, whatever comes of it */
 	seat->activating = true;
 	rc = hypervisor_activate(seat->hypervisor, fd, err);
-	if (rc != RC_OK)
+	if (rc != RC_OK) {
 		seat->activating = false;
+		end_hypervisor(seat); /* and another one is started */
+	}
 	return rc;
 }
 

@@ -22,7 +22,7 @@ struct seat_ops {
 	void (*on_reserved)(void *owner, const char *error, const char *image);
 	/* The image was replaced: what was committed is gone. */
 	void (*on_forgotten)(void *owner);
-	/* There is no warm QEMU, and none will come before another reservation. */
+	/* There is no warm QEMU, and it may be long until there is one. */
 	void (*on_unseated)(void *owner, const struct err *err);
 	/* A warm QEMU waits: seat_activate() is possible. */
 	void (*on_warm)(void *owner);

@@ -419,6 +419,7 @@ static void on_capture_closed(void *owner)
 {
 	struct session *session = owner;
 
+	session->capture = NULL; /* events may still come */
 	/* Only now: chunks came until the capture was closed. */
 	if (session->sender != NULL) {
 		session->open_handles++;

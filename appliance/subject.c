@@ -15,9 +15,7 @@
 #define QMP_TIMEOUT_MS 5000
 #define RECONNECT_MS 500  /* between two attempts at the QMP socket */
 #define REEXAMINE_MS 5000 /* after a refusal: somebody has to change something first */
-#define SETTLE_MS \
-	1 /* after the process's end: what it said before is in our socket, and is read in this \
-	     loop turn */
+#define SETTLE_MS 1	  /* after its process's end: what it said before is read in this turn */
 
 struct subject {
 	uv_loop_t *loop;

@@ -15,7 +15,9 @@
 
 #include <string.h>
 
-#define JOBS_MAX 4 /* libuv's worker threads */
+#define JOBS_MAX 4	   /* libuv's worker threads */
+#define MESSAGES_MAX 65536 /* a window of small batches; messages cost memory beyond their bytes */
+#define EPOCH_MAX (UINT64_C(1) << 62) /* later ones can still be counted */
 
 enum kind { BEGIN, BATCH, END };
 
@@ -42,7 +44,7 @@ struct receiver {
 	void *closed_owner;
 	void (*on_idle)(void *owner);
 	struct message *head, **tail;
-	size_t queued;
+	size_t queued, messages;
 	unsigned running;
 	bool serial;   /* the open epoch's batches go one by one */
 	bool deaf;     /* after a fault */
@@ -78,6 +80,7 @@ static struct message *message_new(struct receiver *receiver, enum kind kind, ui
 	struct message *message = mem_alloc(sizeof(*message) + len);
 
 	if (message != NULL) {
+		receiver->messages++;
 		memset(message, 0, sizeof(*message));
 		message->receiver = receiver;
 		message->kind = kind;
@@ -94,6 +97,7 @@ static void message_done(struct message *message)
 	size_t len = message->kind == BATCH ? message->len : 0;
 
 	receiver->queued -= len;
+	receiver->messages--;
 	mem_free(message);
 	if (len > 0 && !receiver->closing)
 		receiver->ops->on_consumed(receiver->owner, len);
@@ -208,8 +212,10 @@ static void idle(struct receiver *receiver)
 		receiver->dropping = false;
 		receiver->deaf = false;
 		receiver->on_idle = NULL;
+		receiver->pumping = true; /* should it close us, that waits until we are back */
 		if (on_idle != NULL)
 			on_idle(receiver->owner);
+		receiver->pumping = false;
 	}
 	if (receiver->closing && receiver->running == 0)
 		finish_close(receiver);
@@ -241,8 +247,11 @@ int receiver_begin(struct receiver *receiver, uint64_t epoch, bool first_copy, s
 	if (receiver->open_epoch != 0)
 		return err_set(err, RC_INVALID, "epoch %llu begins inside epoch %llu",
 			       (unsigned long long)epoch, (unsigned long long)receiver->open_epoch);
-	if (epoch == 0)
-		return err_set(err, RC_INVALID, "an epoch numbered 0");
+	if (epoch == 0 || epoch > EPOCH_MAX)
+		return err_set(err, RC_INVALID, "an epoch numbered %llu",
+			       (unsigned long long)epoch);
+	if (receiver->messages >= MESSAGES_MAX)
+		return err_set(err, RC_LIMIT, "more than %d messages are waiting", MESSAGES_MAX);
 	message = message_new(receiver, BEGIN, epoch, 0);
 	if (message == NULL)
 		return err_nomem(err, "an epoch");
@@ -259,6 +268,8 @@ int receiver_batch(struct receiver *receiver, const uint8_t *batch, size_t len, 
 
 	if (receiver->open_epoch == 0)
 		return err_set(err, RC_INVALID, "a batch outside of an epoch");
+	if (receiver->messages >= MESSAGES_MAX)
+		return err_set(err, RC_LIMIT, "more than %d messages are waiting", MESSAGES_MAX);
 	message = message_new(receiver, BATCH, receiver->open_epoch, len);
 	if (message == NULL)
 		return err_nomem(err, "a batch");
@@ -319,6 +330,11 @@ void receiver_drop(struct receiver *receiver, void (*on_idle)(void *owner))
 	receiver->on_idle = on_idle;
 	receiver->dropping = true;
 	pump(receiver);
+}
+
+bool receiver_is_idle(const struct receiver *receiver)
+{
+	return receiver->head == NULL && receiver->running == 0 && receiver->open_epoch == 0;
 }
 
 size_t receiver_queued(const struct receiver *receiver)

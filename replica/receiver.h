@@ -47,6 +47,9 @@ int receiver_end(struct receiver *receiver, uint64_t epoch, const struct receive
  */
 void receiver_drop(struct receiver *receiver, void (*on_idle)(void *owner));
 
+/* Nothing is open, queued or being worked on. */
+bool receiver_is_idle(const struct receiver *receiver);
+
 /* Encoded bytes waiting. */
 size_t receiver_queued(const struct receiver *receiver);
 

@@ -31,6 +31,7 @@ struct epoch {
 	struct epoch *next;
 	uint64_t number;
 	bool first_copy;
+	bool unkept; /* its sent batches are gone: it cannot be sent again */
 	bool ended;	       /* `commit` is complete */
 	bool begun, committed; /* sent on this connection */
 	struct sender_commit commit;
@@ -338,6 +339,21 @@ static bool pump_epoch(struct sender *sender, struct epoch *epoch)
 	return epoch->committed;
 }
 
+/*
+ * An epoch larger than the whole budget cannot be kept: what is sent of it is let go, so that the rest has room. Only
+ * a connection lost before its acknowledgement makes that matter, and then the session starts anew.
+ */
+static void shed(struct sender *sender)
+{
+	struct epoch *epoch = sender->epochs;
+
+	if (epoch == NULL || epoch->ended || has_room(sender))
+		return;
+	epoch->unkept = true;
+	while (epoch->first != NULL && (epoch->cursor_at_end || epoch->first != epoch->cursor))
+		forget_sent(sender, epoch, epoch->first);
+}
+
 static void pump(struct sender *sender)
 {
 	struct epoch *epoch;
@@ -352,6 +368,7 @@ static void pump(struct sender *sender)
 			break;
 	}
 	sender->pumping = false;
+	shed(sender);
 	feed(sender);
 }
 
@@ -365,7 +382,7 @@ bool sender_up(struct sender *sender, uint64_t peer_epoch)
 	if (peer_epoch >= sender->first_epoch && peer_epoch > sender->acknowledged)
 		(void)sender_ack(sender, peer_epoch, &ignored);
 	for (epoch = sender->epochs; epoch != NULL; epoch = epoch->next) {
-		if (epoch->first_copy && epoch->begun)
+		if (epoch->unkept || (epoch->first_copy && epoch->begun))
 			return false; /* its batches are gone */
 		epoch->begun = epoch->committed = false;
 		epoch->cursor = epoch->first;
@@ -447,6 +464,11 @@ void sender_learn(struct sender *sender, uint64_t first, const uint64_t *hashes,
 	delta_state_learn(sender->delta, first, hashes, count);
 }
 
+bool sender_is_held(const struct sender *sender)
+{
+	return sender->held;
+}
+
 void sender_learned(struct sender *sender)
 {
 	sender->held = false;
@@ -466,7 +488,7 @@ void sender_query(const struct sender *sender, uint64_t now_ns, struct sender_st
 		.first_copy = sender->acknowledged < sender->first_epoch,
 		.stats = *encoder_stats(sender->encoder),
 	};
-	if (epoch != NULL && !(epoch->first_copy && epoch->begun))
+	if (epoch != NULL && !epoch->unkept && !(epoch->first_copy && epoch->begun))
 		state->oldest_kept = epoch->number;
 	if (epoch != NULL && epoch->ended && now_ns > epoch->captured_ns)
 		state->lag_ns = now_ns - epoch->captured_ns;

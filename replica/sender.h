@@ -47,6 +47,7 @@ int sender_create(struct sender **sender, uv_loop_t *loop, struct chunk_pool *po
 		  const struct sender_ops *ops, void *owner, struct err *err);
 void sender_learn(struct sender *sender, uint64_t first, const uint64_t *hashes, size_t count);
 void sender_learned(struct sender *sender);
+bool sender_is_held(const struct sender *sender);
 
 /* From the capture. */
 void sender_chunk(struct sender *sender, struct chunk *chunk);

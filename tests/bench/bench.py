@@ -5,9 +5,9 @@ usage: bench.py [--only NAME]...      NAME: one of the rows below; what is left 
                                       build/bench-only.json
 
 A miss is printed as a miss and is not an error: machines are shared, and times move with them; so all that is compared is
-measured in turns, in the same run. The exit status is 1 if a row could not be measured at all. If
-a program was built anew in between, the rows are not of one build: that is said under the table and in the file. A further row is a function that returns
-a dictionary (`what`, `target`, `ours`, `beside`, `ratio`, `passed`, `numbers`) and a line in ROWS.
+measured in turns, in the same run. The exit status is 1 if a row could not be measured at all. If a program was built anew in
+between, the rows are not of one build: that is said under the table and in the file. A further row is a function that
+returns a dictionary (`what`, `target`, `ours`, `beside`, `ratio`, `passed`, `numbers`) and a line in ROWS.
 """
 import argparse
 import json
