@@ -2,6 +2,7 @@
 
 #include "appliance/base/bytes.h"
 #include "appliance/base/clock.h"
+#include "appliance/base/files.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "appliance/failover.h"
@@ -9,11 +10,8 @@
 #include "appliance/seat.h"
 #include "replica/reservation.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define TICKS_PER_DETECT 8 /* the silence is looked at this often per limit */
 #define FAILED_TEXT "a takeover of this instance is under way or has failed here"
@@ -350,16 +348,11 @@ static int on_epoch(struct clone *c, const struct wire_header *header, const uin
 static int on_commit(struct clone *c, const struct wire_header *header, const uint8_t *payload,
 		     struct err *err)
 {
-	struct receiver_commit commit;
-	struct wire_commit wire;
+	struct wire_commit commit;
 	int rc;
 
-	rc = wire_get_commit(&wire, payload, header->length, err);
-	if (rc != RC_OK)
-		return rc;
-	commit = (struct receiver_commit){ wire.batches, wire.pages, wire.hash,
-					   wire.device_state_len };
-	return receiver_end(seat_receiver(c->seat), header->epoch, &commit, err);
+	rc = wire_get_commit(&commit, payload, header->length, err);
+	return rc == RC_OK ? receiver_end(seat_receiver(c->seat), header->epoch, &commit, err) : rc;
 }
 
 static int on_instance(struct clone *c, const uint8_t *payload, size_t len, struct err *err)
@@ -473,15 +466,14 @@ int clone_accept(struct clone *c, struct link *link, const struct wire_hello *pe
 		 struct wire_hello *own, const struct link_ops **link_ops, void **link_owner,
 		 uint16_t *reason, struct err *err)
 {
+	bool failed =
+		c->failover.state == FAILOVER_FAILED || c->failover.state == FAILOVER_TAKING_OVER;
+
 	(void)peer;
-	if (c->link != NULL || c->draining || c->stopping) {
+	if (failed || c->link != NULL || c->draining || c->stopping) {
 		*reason = WIRE_REASON_BUSY;
-		return err_set(err, RC_REFUSED, "instance %s has a connection already",
-			       c->instance->name);
-	}
-	if (c->failover.state == FAILOVER_FAILED || c->failover.state == FAILOVER_TAKING_OVER) {
-		*reason = WIRE_REASON_BUSY;
-		return err_set(err, RC_REFUSED, "instance %s: %s", c->instance->name, FAILED_TEXT);
+		return err_set(err, RC_REFUSED, "instance %s: %s", c->instance->name,
+			       failed ? FAILED_TEXT : "there is a connection already");
 	}
 	c->link = link;
 	own->session = c->session;
@@ -492,13 +484,6 @@ int clone_accept(struct clone *c, struct link *link, const struct wire_hello *pe
 }
 
 /* Life --------------------------------------------------------------------------------------- */
-
-static int make_dir(const char *path, struct err *err)
-{
-	if (mkdir(path, 0700) != 0 && errno != EEXIST)
-		return err_system(err, errno, "%s", path);
-	return RC_OK;
-}
 
 int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config,
 		const struct config_instance *instance, struct err *err)
@@ -516,9 +501,9 @@ int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config
 	(void)snprintf(c->dir, sizeof(c->dir), "%s/%s", config->state_dir, instance->name);
 	(void)snprintf(c->memory_dir, sizeof(c->memory_dir), "%s/understudy-%s-%s",
 		       config->memory_dir, config->site, instance->name);
-	rc = make_dir(c->dir, err);
+	rc = files_make_dir(c->dir, err);
 	if (rc == RC_OK)
-		rc = make_dir(c->memory_dir, err);
+		rc = files_make_dir(c->memory_dir, err);
 	if (rc == RC_OK)
 		rc = seat_create(&c->seat, loop, config, instance, c->dir, c->memory_dir,
 				 &seat_callbacks, c, err);
@@ -570,20 +555,17 @@ void clone_status(const struct clone *c, struct status_instance *status)
 	}
 }
 
-static void on_timer_closed(uv_handle_t *handle)
-{
-	struct clone *c = handle->data;
-
-	c->open_parts--;
-	check_stopped(c);
-}
-
-static void on_seat_closed(void *owner)
+static void on_part_closed(void *owner)
 {
 	struct clone *c = owner;
 
 	c->open_parts--;
 	check_stopped(c);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	on_part_closed(handle->data);
 }
 
 static void check_stopped(struct clone *c)
@@ -608,6 +590,6 @@ void clone_stop(struct clone *c, void (*on_stopped)(void *owner), void *owner)
 		link_drop(c->link, WIRE_REASON_SHUTDOWN, "the standby ends");
 		link_close(c->link, on_link_closed);
 	}
-	seat_close(c->seat, on_seat_closed);
+	seat_close(c->seat, on_part_closed);
 	uv_close((uv_handle_t *)&c->tick, on_timer_closed);
 }

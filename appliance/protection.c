@@ -3,6 +3,7 @@
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
+#include "appliance/protection_state.h"
 #include "appliance/session.h"
 #include "appliance/subject.h"
 #include "replica/reservation.h"
@@ -17,45 +18,11 @@
 #define RETRY_REFUSED_MS 5000 /* after a refusal: somebody has to change something first */
 #define DEAD_FACTOR 3	      /* a connection silent for this many detection limits is closed */
 
-enum state {
-	CONNECTING,
-	REFUSED,
-	WAITING,
-	RESERVING,
-	COPYING,
-	PROTECTED,
-	CATCHING_UP,
-	UNPROTECTED,
-	ENDED,
-	CRASHED,
-	SUPERSEDED,
-	STATES
-};
-
-static const struct {
-	const char *name;
-	bool healthy; /* nothing for an operator to do, or not yet */
-	enum log_level level;
-} states[] = {
-	[CONNECTING] = { "connecting", false, LOG_LEVEL_INFO },
-	[REFUSED] = { "refused", false, LOG_LEVEL_WARN },
-	[WAITING] = { "waiting", false, LOG_LEVEL_INFO },
-	[RESERVING] = { "reserving", true, LOG_LEVEL_INFO },
-	[COPYING] = { "copying", true, LOG_LEVEL_INFO },
-	[PROTECTED] = { "protected", true, LOG_LEVEL_INFO },
-	[CATCHING_UP] = { "catching-up", true, LOG_LEVEL_INFO },
-	[UNPROTECTED] = { "unprotected", false, LOG_LEVEL_WARN },
-	[ENDED] = { "ended", true, LOG_LEVEL_INFO },
-	[CRASHED] = { "crashed", false, LOG_LEVEL_ERROR },
-	[SUPERSEDED] = { "superseded", false, LOG_LEVEL_WARN },
-};
-static_assert(sizeof(states) / sizeof(states[0]) == STATES, "a row for every state");
-
 struct protection {
 	struct protection_site site;
 	const struct config_instance *config;
 	char part[80]; /* for the log */
-	enum state state;
+	enum protection_state state;
 	char reason[ERR_TEXT_MAX];
 	struct subject *subject;
 	char *reservation; /* JSON, while the subject is fit */
@@ -78,10 +45,11 @@ struct protection {
 	void *stop_owner;
 };
 
-__attribute__((format(printf, 3, 4))) static void enter(struct protection *p, enum state state,
+__attribute__((format(printf, 3, 4))) static void enter(struct protection *p,
+							enum protection_state state,
 							const char *format, ...)
 {
-	enum state old = p->state;
+	enum protection_state old = p->state;
 	va_list args;
 
 	va_start(args, format);
@@ -89,8 +57,8 @@ __attribute__((format(printf, 3, 4))) static void enter(struct protection *p, en
 	va_end(args);
 	p->state = state;
 	if (state != old || *p->reason != '\0')
-		log_write(states[state].level, p->part, "%s%s%s", states[state].name,
-			  *p->reason != '\0' ? ": " : "", p->reason);
+		log_write(protection_states[state].level, p->part, "%s%s%s",
+			  protection_states[state].name, *p->reason != '\0' ? ": " : "", p->reason);
 }
 
 static void advance(struct protection *p);
@@ -139,7 +107,7 @@ static void on_session_closed(void *owner)
 	p->session = NULL;
 	p->session_closing = false;
 	subject_release(p->subject);
-	if (p->state == SUPERSEDED)
+	if (p->state == PROTECTION_SUPERSEDED)
 		pause_instance(p);
 	advance(p);
 }
@@ -161,8 +129,9 @@ static void on_session_lost(void *owner, const struct err *err)
 {
 	struct protection *p = owner;
 
-	if (p->state != ENDED && p->state != CRASHED && p->state != SUPERSEDED)
-		enter(p, UNPROTECTED, "%s; the instance runs on", err->text);
+	if (p->state != PROTECTION_ENDED && p->state != PROTECTION_CRASHED &&
+	    p->state != PROTECTION_SUPERSEDED)
+		enter(p, PROTECTION_UNPROTECTED, "%s; the instance runs on", err->text);
 	p->cooling = true;
 	retry_in(p, (uint64_t)RETRY_MS << (p->losses < RETRY_DOUBLINGS ? p->losses++ : p->losses));
 	end_session(p);
@@ -173,8 +142,8 @@ static void on_session_committed(void *owner, uint64_t epoch)
 	struct protection *p = owner;
 
 	p->losses = 0;
-	if (p->state != PROTECTED && p->up && !p->session_closing)
-		enter(p, PROTECTED, "from epoch %llu on", (unsigned long long)epoch);
+	if (p->state != PROTECTION_PROTECTED && p->up && !p->session_closing)
+		enter(p, PROTECTION_PROTECTED, "from epoch %llu on", (unsigned long long)epoch);
 }
 
 static const struct session_ops session_callbacks = { on_session_committed, on_session_lost };
@@ -195,13 +164,13 @@ static void begin_session(struct protection *p, bool resync)
 
 	if (session_open(&p->session, &options, p->link, p->term, &session_callbacks, p, &err) !=
 	    RC_OK) {
-		enter(p, UNPROTECTED, "%s", err.text);
+		enter(p, PROTECTION_UNPROTECTED, "%s", err.text);
 		p->cooling = true;
 		retry_in(p, RETRY_REFUSED_MS);
 		return;
 	}
 	subject_hold(p->subject);
-	enter(p, COPYING, "%s, as epoch %llu",
+	enter(p, PROTECTION_COPYING, "%s, as epoch %llu",
 	      resync ? "what differs from the standby's image" : "the whole memory",
 	      (unsigned long long)options.first_epoch);
 }
@@ -217,7 +186,7 @@ static void plan(struct protection *p, bool has_image, bool committed)
 		return; /* advance() comes back when it is closed */
 	if (p->spent) {
 		/* What is on the wire belongs to a session that has ended; a connection of its own draws the line. */
-		link_drop(p->link, WIRE_REASON_PROTOCOL, "another session begins");
+		link_drop(p->link, WIRE_REASON_SESSION, "it connects again at once");
 		return;
 	}
 	p->spent = true;
@@ -226,7 +195,8 @@ static void plan(struct protection *p, bool has_image, bool committed)
 	plan = epoch_plan(p->session != NULL ? session_id(p->session) : 0, state.oldest_kept,
 			  state.newest, peer_session, committed ? p->peer.epoch : 0);
 	if (plan == EPOCH_PLAN_CONTINUE && session_up(p->session, p->peer.epoch)) {
-		enter(p, CATCHING_UP, "from epoch %llu on", (unsigned long long)p->peer.epoch);
+		enter(p, PROTECTION_CATCHING_UP, "from epoch %llu on",
+		      (unsigned long long)p->peer.epoch);
 		return;
 	}
 	if (p->session != NULL) {
@@ -252,7 +222,7 @@ static void reserve(struct protection *p)
 		return;
 	}
 	if (p->session == NULL)
-		enter(p, RESERVING, "a replica at %s", link_peer(p->link));
+		enter(p, PROTECTION_RESERVING, "a replica at %s", link_peer(p->link));
 }
 
 static void tell_standby(struct protection *p, enum wire_instance what, const char *text)
@@ -266,12 +236,12 @@ static void tell_standby(struct protection *p, enum wire_instance what, const ch
 	buf_free(&payload);
 }
 
-/* After ENDED or CRASHED. */
+/* After PROTECTION_ENDED or PROTECTION_CRASHED. */
 static void tell_end(struct protection *p)
 {
-	if (p->state == ENDED)
+	if (p->state == PROTECTION_ENDED)
 		tell_standby(p, WIRE_INSTANCE_ENDED, p->reason);
-	else if (p->state == CRASHED)
+	else if (p->state == PROTECTION_CRASHED)
 		tell_standby(p, WIRE_INSTANCE_CRASHED, p->reason);
 }
 
@@ -283,7 +253,7 @@ static void on_up(void *owner, const struct wire_hello *peer)
 	p->spent = p->outdated = false;
 	p->peer = *peer;
 	p->down_ns = 0;
-	if (p->state == CRASHED || p->state == ENDED)
+	if (p->state == PROTECTION_CRASHED || p->state == PROTECTION_ENDED)
 		tell_end(p); /* it may not have got through before */
 	advance(p);
 }
@@ -297,12 +267,12 @@ static void on_down(void *owner, const struct err *err)
 	p->up = p->reserving = p->reserved = false;
 	if (was_up)
 		p->down_ns = clock_now_ns();
-	if (p->stopping || p->state == SUPERSEDED)
+	if (p->stopping || p->state == PROTECTION_SUPERSEDED)
 		return;
 	if (p->session == NULL || p->session_closing) {
 		if (p->session == NULL && p->reservation != NULL &&
-		    (was_up || p->state == WAITING) && strcmp(p->reason, err->text) != 0)
-			enter(p, WAITING, "%s", err->text);
+		    (was_up || p->state == PROTECTION_WAITING) && strcmp(p->reason, err->text) != 0)
+			enter(p, PROTECTION_WAITING, "%s", err->text);
 		return;
 	}
 	if (!was_up)
@@ -310,11 +280,11 @@ static void on_down(void *owner, const struct err *err)
 	session_down(p->session);
 	session_query(p->session, &state);
 	if (state.first_copy) {
-		enter(p, UNPROTECTED, "link lost during the first copy: %s", err->text);
+		enter(p, PROTECTION_UNPROTECTED, "link lost during the first copy: %s", err->text);
 		end_session(p);
 		return;
 	}
-	enter(p, CATCHING_UP, "link lost: %s; the instance runs on", err->text);
+	enter(p, PROTECTION_CATCHING_UP, "link lost: %s; the instance runs on", err->text);
 	retry_in(p, p->config->resync_after_ms);
 }
 
@@ -334,7 +304,7 @@ static int on_reserved(struct protection *p, const uint8_t *payload, size_t len,
 	p->reserving = false;
 	if (rc != RC_OK)
 		return rc;
-	if (p->reservation == NULL || p->outdated || p->state == SUPERSEDED) {
+	if (p->reservation == NULL || p->outdated || p->state == PROTECTION_SUPERSEDED) {
 		p->outdated = false;
 		advance(p);
 		return RC_OK;
@@ -344,7 +314,7 @@ static int on_reserved(struct protection *p, const uint8_t *payload, size_t len,
 		plan(p, answer.has_image, answer.committed);
 		return RC_OK;
 	}
-	enter(p, REFUSED, "the standby cannot run this instance: %.450s", answer.error);
+	enter(p, PROTECTION_REFUSED, "the standby cannot run this instance: %.450s", answer.error);
 	end_session(p);
 	p->cooling = true;
 	retry_in(p, RETRY_REFUSED_MS);
@@ -354,10 +324,11 @@ static int on_reserved(struct protection *p, const uint8_t *payload, size_t len,
 /* Another one serves. Nothing of this instance is thrown away. */
 static void superseded(struct protection *p, uint64_t term)
 {
-	if (p->state == SUPERSEDED || term <= p->term)
+	if (p->state == PROTECTION_SUPERSEDED || term <= p->term)
 		return;
 	p->term = term;
-	enter(p, SUPERSEDED, "the standby serves with term %llu", (unsigned long long)term);
+	enter(p, PROTECTION_SUPERSEDED, "the standby serves with term %llu",
+	      (unsigned long long)term);
 	if (p->session != NULL)
 		end_session(p);
 	else
@@ -388,10 +359,10 @@ static int on_frame(void *owner, const struct wire_header *header, const uint8_t
 	case WIRE_FAULT:
 		rc = wire_get_reason(&code, text, payload, header->length, err);
 		if (rc == RC_OK) {
-			enter(p, UNPROTECTED,
+			enter(p, PROTECTION_UNPROTECTED,
 			      "the standby could not take epoch %llu: %s; resynchronising",
 			      (unsigned long long)header->epoch, text);
-			link_drop(p->link, WIRE_REASON_PROTOCOL, "resynchronising after a fault");
+			link_drop(p->link, WIRE_REASON_SESSION, "resynchronising after a fault");
 			end_session(p);
 		}
 		return rc;
@@ -443,13 +414,13 @@ static void on_fit(void *owner, const char *reservation)
 	if (rc == RC_OK && p->link == NULL)
 		rc = dial(p, &err);
 	if (rc != RC_OK) {
-		enter(p, REFUSED, "%s", err.text);
+		enter(p, PROTECTION_REFUSED, "%s", err.text);
 		return;
 	}
-	if (p->state == SUPERSEDED)
+	if (p->state == PROTECTION_SUPERSEDED)
 		pause_instance(p);
 	else
-		enter(p, WAITING, "for the standby at %s", p->site.config->connect);
+		enter(p, PROTECTION_WAITING, "for the standby at %s", p->site.config->connect);
 	advance(p);
 }
 
@@ -466,8 +437,9 @@ static void on_unfit(void *owner, const struct err *err)
 {
 	struct protection *p = owner;
 
-	if (p->state != SUPERSEDED && (p->state != REFUSED || strcmp(p->reason, err->text) != 0))
-		enter(p, REFUSED, "%s", err->text);
+	if (p->state != PROTECTION_SUPERSEDED &&
+	    (p->state != PROTECTION_REFUSED || strcmp(p->reason, err->text) != 0))
+		enter(p, PROTECTION_REFUSED, "%s", err->text);
 	unreserve(p);
 }
 
@@ -484,8 +456,8 @@ static void on_gone(void *owner, bool orderly)
 	const char *text = orderly ? "its QEMU was shut down" : "its QEMU is gone";
 	struct protection *p = owner;
 
-	if (p->state != SUPERSEDED)
-		enter(p, orderly ? ENDED : CRASHED, "%s", text);
+	if (p->state != PROTECTION_SUPERSEDED)
+		enter(p, orderly ? PROTECTION_ENDED : PROTECTION_CRASHED, "%s", text);
 	tell_end(p);
 	unreserve(p);
 }
@@ -494,8 +466,9 @@ static void on_subject_lost(void *owner, const struct err *err)
 {
 	struct protection *p = owner;
 
-	if (p->state != ENDED && p->state != CRASHED && p->state != SUPERSEDED)
-		enter(p, CONNECTING, "%s", err->text);
+	if (p->state != PROTECTION_ENDED && p->state != PROTECTION_CRASHED &&
+	    p->state != PROTECTION_SUPERSEDED)
+		enter(p, PROTECTION_CONNECTING, "%s", err->text);
 	unreserve(p);
 }
 
@@ -514,10 +487,11 @@ static void advance(struct protection *p)
 		check_stopped(p);
 		return;
 	}
-	if (p->reservation == NULL || p->session_closing || p->cooling || p->state == SUPERSEDED)
+	if (p->reservation == NULL || p->session_closing || p->cooling ||
+	    p->state == PROTECTION_SUPERSEDED)
 		return;
 	if (p->session != NULL && outage_ns >= p->config->resync_after_ms * CLOCK_NS_PER_MS) {
-		enter(p, UNPROTECTED,
+		enter(p, PROTECTION_UNPROTECTED,
 		      "no link for %u s; the instance runs on without checkpoints until a resync",
 		      p->config->resync_after_ms / 1000);
 		end_session(p);
@@ -553,7 +527,7 @@ int protection_start(struct protection **out, const struct protection_site *site
 	}
 	(void)uv_timer_init(site->loop, &p->retry);
 	p->retry.data = p;
-	enter(p, CONNECTING, "QMP at %s", config->qmp);
+	enter(p, PROTECTION_CONNECTING, "QMP at %s", config->qmp);
 	*out = p;
 	return RC_OK;
 }
@@ -561,10 +535,10 @@ int protection_start(struct protection **out, const struct protection_site *site
 void protection_status(const struct protection *p, struct status_instance *status)
 {
 	status_clear(status, p->config->name);
-	status->state = states[p->state].name;
+	status->state = protection_states[p->state].name;
 	status->reason = p->reason;
-	status->healthy = states[p->state].healthy;
-	status->protected_now = p->state == PROTECTED;
+	status->healthy = protection_states[p->state].healthy;
+	status->protected_now = p->state == PROTECTION_PROTECTED;
 	status->term = (double)p->term;
 	if (p->link != NULL) {
 		status->link = p->link;

@@ -1,13 +1,12 @@
 #include "appliance/role_standby.h"
 
+#include "appliance/base/files.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "appliance/clone.h"
 #include "appliance/process.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 struct role {
 	struct process process;
@@ -105,10 +104,10 @@ static int start(struct role *role, struct err *err)
 		.dead_ms = config->detect_ms * 3,
 	};
 	size_t i;
-	int rc = RC_OK;
+	int rc = files_make_dir(config->state_dir, err);
 
-	if (mkdir(config->state_dir, 0700) != 0 && errno != EEXIST)
-		return err_system(err, errno, "state_dir %s", config->state_dir);
+	if (rc != RC_OK)
+		return err_prefix(err, "state_dir: ");
 	for (i = 0; i < config->ninstances && rc == RC_OK; i++) {
 		rc = clone_start(&role->clones[i], &role->process.loop, config,
 				 &config->instances[i], err);

@@ -91,12 +91,10 @@ static bool send_begin(void *owner, uint64_t epoch, bool first_copy)
 	return control(owner, WIRE_EPOCH, epoch, &kind, sizeof(kind));
 }
 
-static bool send_commit(void *owner, uint64_t epoch, const struct sender_commit *commit)
+static bool send_commit(void *owner, uint64_t epoch, const struct wire_commit *commit)
 {
-	const struct wire_commit wire = { commit->batches, commit->pages, commit->hash,
-					  commit->device_state_len };
 	struct buf payload = { 0 };
-	bool sent = wire_put_commit(&payload, &wire) &&
+	bool sent = wire_put_commit(&payload, commit) &&
 		    control(owner, WIRE_COMMIT, epoch, payload.data, payload.len);
 
 	buf_free(&payload);

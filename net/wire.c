@@ -46,6 +46,7 @@ static const char *const reasons[] = {
 	[WIRE_REASON_PROTOCOL] = "the protocol was broken",
 	[WIRE_REASON_TERM] = "a newer term is in force",
 	[WIRE_REASON_SHUTDOWN] = "shutting down",
+	[WIRE_REASON_SESSION] = "another capture session begins",
 };
 static_assert(sizeof(reasons) / sizeof(reasons[0]) == WIRE_REASON_END, "every reason has a text");
 

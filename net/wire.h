@@ -92,6 +92,7 @@ enum wire_reason {
 	WIRE_REASON_PROTOCOL,	 /* the peer broke the protocol */
 	WIRE_REASON_TERM,	 /* the peer's term is over */
 	WIRE_REASON_SHUTDOWN,	 /* orderly end of this process */
+	WIRE_REASON_SESSION, /* the primary begins another capture session: it connects again at once */
 	WIRE_REASON_END
 };
 

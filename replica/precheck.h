@@ -19,7 +19,8 @@
 
 #define PRECHECK_TEXT_MAX 128
 #define PRECHECK_REASON_MAX 256
-#define PRECHECK_PACKAGE "understudy-colo2" /* a build with both TCG fixes (image/qemu-*.patch); the first did without the second */
+#define PRECHECK_PACKAGE \
+	"understudy-colo2" /* a build with both TCG fixes (image/qemu-*.patch); the first did without the second */
 
 struct precheck_facts {
 	uint32_t major, minor, micro;

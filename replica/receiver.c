@@ -28,7 +28,7 @@ struct message {
 	enum kind kind;
 	uint64_t epoch;
 	bool first_copy;
-	struct receiver_commit commit;
+	struct wire_commit commit;
 	uint64_t arrived_ns;
 	struct err err;
 	size_t len;
@@ -127,7 +127,7 @@ static void pump(struct receiver *receiver);
 static void run(uv_work_t *work)
 {
 	struct message *message = work->data;
-	const struct receiver_commit *commit = &message->commit;
+	const struct wire_commit *commit = &message->commit;
 
 	if (message->kind == BATCH)
 		(void)image_batch(message->receiver->image, message->batch, message->len,
@@ -280,7 +280,7 @@ int receiver_batch(struct receiver *receiver, const uint8_t *batch, size_t len, 
 	return RC_OK;
 }
 
-int receiver_end(struct receiver *receiver, uint64_t epoch, const struct receiver_commit *commit,
+int receiver_end(struct receiver *receiver, uint64_t epoch, const struct wire_commit *commit,
 		 struct err *err)
 {
 	struct message *message;

@@ -10,16 +10,12 @@
 #ifndef REPLICA_RECEIVER_H
 #define REPLICA_RECEIVER_H
 
+#include "net/wire.h"
 #include "replica/image.h"
 
 #include <uv.h>
 
 struct receiver;
-
-struct receiver_commit {
-	uint64_t batches, pages, hash;
-	uint32_t device_state_len;
-};
 
 struct receiver_ops {
 	void (*on_committed)(void *owner, uint64_t epoch,
@@ -37,7 +33,7 @@ int receiver_create(struct receiver **receiver, uv_loop_t *loop, struct image *i
 /* Messages; an error is the peer's breach of the protocol. `batch` is copied. */
 int receiver_begin(struct receiver *receiver, uint64_t epoch, bool first_copy, struct err *err);
 int receiver_batch(struct receiver *receiver, const uint8_t *batch, size_t len, struct err *err);
-int receiver_end(struct receiver *receiver, uint64_t epoch, const struct receiver_commit *commit,
+int receiver_end(struct receiver *receiver, uint64_t epoch, const struct wire_commit *commit,
 		 struct err *err);
 
 /*

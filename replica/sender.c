@@ -31,10 +31,10 @@ struct epoch {
 	struct epoch *next;
 	uint64_t number;
 	bool first_copy;
-	bool unkept; /* its sent batches are gone: it cannot be sent again */
+	bool unkept;	       /* its sent batches are gone: it cannot be sent again */
 	bool ended;	       /* `commit` is complete */
 	bool begun, committed; /* sent on this connection */
-	struct sender_commit commit;
+	struct wire_commit commit;
 	uint64_t captured_ns;		     /* end of its capture */
 	struct batch *first, *last, *cursor; /* cursor: next batch to send */
 	bool cursor_at_end;		     /* every present batch is sent */
@@ -259,8 +259,8 @@ static void on_epoch(void *owner, const struct encoder_epoch *encoded)
 	struct err err = { 0 };
 
 	if (epoch != NULL) {
-		epoch->commit = (struct sender_commit){ encoded->batches, encoded->pages,
-							encoded->hash, mark->device_state_len };
+		epoch->commit = (struct wire_commit){ encoded->batches, encoded->pages,
+						      encoded->hash, mark->device_state_len };
 		epoch->captured_ns = mark->captured_ns;
 		epoch->ended = true;
 	}

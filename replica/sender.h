@@ -14,21 +14,17 @@
 #ifndef REPLICA_SENDER_H
 #define REPLICA_SENDER_H
 
+#include "net/wire.h"
 #include "replica/capture.h"
 #include "replica/encoder.h"
 
 struct sender;
 
-struct sender_commit {
-	uint64_t batches, pages, hash;
-	uint32_t device_state_len;
-};
-
 struct sender_ops {
 	/* False: no room now; sender_room() will be called. `first_copy`: the epoch's pages may
 	 * come several times. */
 	bool (*begin)(void *owner, uint64_t epoch, bool first_copy);
-	bool (*commit)(void *owner, uint64_t epoch, const struct sender_commit *commit);
+	bool (*commit)(void *owner, uint64_t epoch, const struct wire_commit *commit);
 	/* True: `data` stays valid until release(context), which comes when it is sent or the
 	 * connection is gone. */
 	bool (*batch)(void *owner, uint64_t epoch, const uint8_t *data, size_t len,

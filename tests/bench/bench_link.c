@@ -393,7 +393,10 @@ int main(int argc, char **argv)
 		data[i] = (uint8_t)(i * 2654435761u >> 24);
 	(void)signal(SIGPIPE, SIG_IGN); /* as main.c does */
 	make_certificates();
-	if (pipe(pipes) != 0 || (child = fork()) < 0)
+	if (pipe(pipes) != 0)
+		die("cannot make a pipe");
+	child = fork();
+	if (child < 0)
 		die("cannot fork");
 	if (child == 0) {
 		receiver(pipes[1]);

@@ -27,7 +27,7 @@ struct frame {
 	enum frame_kind kind;
 	uint64_t epoch;
 	bool first_copy;
-	struct sender_commit commit;
+	struct wire_commit commit;
 	size_t len;
 	uint8_t data[];
 };
@@ -87,7 +87,7 @@ static bool on_begin(void *owner, uint64_t epoch, bool first_copy)
 	return sent;
 }
 
-static bool on_commit(void *owner, uint64_t epoch, const struct sender_commit *commit)
+static bool on_commit(void *owner, uint64_t epoch, const struct wire_commit *commit)
 {
 	struct frame *frame;
 	bool sent = post(owner, FRAME_COMMIT, epoch, NULL, 0, &frame);
@@ -132,10 +132,7 @@ static void deliver_one(struct world *w)
 	} else if (frame->kind == FRAME_BATCH) {
 		rc = receiver_batch(w->receiver, frame->data, frame->len, &err);
 	} else {
-		const struct receiver_commit commit = { frame->commit.batches, frame->commit.pages,
-							frame->commit.hash,
-							frame->commit.device_state_len };
-		rc = receiver_end(w->receiver, frame->epoch, &commit, &err);
+		rc = receiver_end(w->receiver, frame->epoch, &frame->commit, &err);
 	}
 	if (rc != RC_OK)
 		fail_msg("receiver: %s", err.text);
