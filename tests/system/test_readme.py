@@ -1,0 +1,38 @@
+"""What the README tells a newcomer to write is a configuration that understudy takes."""
+import json
+import os
+import re
+import subprocess
+
+import lab
+
+
+def run(*command):
+    return subprocess.run([lab.UNDERSTUDY, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+
+
+def test_the_configurations_of_the_readme_are_valid(tmp_path):
+    with open(os.path.join(lab.TREE, 'README.md'), encoding='utf-8') as f:
+        readme = f.read()
+    examples = re.findall(r'```json\n(.*?)```', readme, re.S)
+    assert len(examples) == 2
+    assert run('pki', str(tmp_path / 'certs')).returncode == 0
+    for role, text in zip(('standby', 'primary'), examples):
+        path = tmp_path / 'certs' / f'{role}.json'
+        path.write_text(text.replace('/usr/bin/qemu-system-x86_64', lab.QEMU).replace('/var/lib/understudy', str(tmp_path)))
+        result = run('check', '--config', str(path))
+        assert result.returncode == 0, result.stdout
+
+
+def test_a_typing_error_is_named_with_its_path_and_the_near_miss(tmp_path):
+    path = tmp_path / 'primary.json'
+    path.write_text('{"site": "a", "instances": [{"name": "vm1", "chekpoint": {}}]}')
+    result = run('check', '--role', 'primary', '--config', str(path))
+    assert result.returncode == 1
+    assert 'instances[0].chekpoint' in result.stdout and 'checkpoint' in result.stdout
+
+
+def test_schemas_are_printed_for_both_roles():
+    for role in ('primary', 'standby'):
+        result = run('check', '--schema', role)
+        assert result.returncode == 0 and json.loads(result.stdout)['additionalProperties'] is False, result.stdout
