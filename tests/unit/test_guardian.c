@@ -1,10 +1,8 @@
+/* The guardian as a process: what the QEMUs of an agent that died or froze see of it. */
 #include "replica/guardian.h"
 
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
-#include "appliance/base/mem.h"
-#include "replica/guardian_process.h"
-#include "replica/qmp_scan.h"
 #include "replica/release.h"
 
 #include <dirent.h>
@@ -26,215 +24,6 @@
 #define TELL "{\"execute\":\"x-colo-lost-heartbeat\"}"
 #define PATIENCE_MS 5000 /* a test that waits longer has failed */
 #define QUIET_MS 60	 /* how long "nothing comes" is looked at */
-
-/* ---- what is decided ---- */
-
-static void every_state_has_its_verdict(void **state)
-{
-	static const char *const over[] = { "", "none", "completed", "failed", "cancelled" };
-	static const char *const under_way[] = { "setup",      "active",     "pre-switchover",
-						 "device",     "cancelling", "postcopy-active",
-						 "wait-unplug" };
-	static const char *const others[] = { "paused",		"io-error", "internal-error",
-					      "guest-panicked", "watchdog", "shutdown",
-					      "prelaunch",	"debug" };
-	size_t i, j;
-
-	(void)state;
-	for (i = 0; i < sizeof(over) / sizeof(over[0]); i++) {
-		assert_int_equal(release_decide(over[i], "running"), RELEASE_DONE);
-		assert_int_equal(release_decide(over[i], "colo"), RELEASE_WAIT);
-		assert_int_equal(release_decide(over[i], "finish-migrate"), RELEASE_WAIT);
-		for (j = 0; j < sizeof(others) / sizeof(others[0]); j++)
-			assert_int_equal(release_decide(over[i], others[j]), RELEASE_DONE);
-	}
-	for (i = 0; i < sizeof(under_way) / sizeof(under_way[0]); i++) {
-		assert_int_equal(release_decide(under_way[i], "running"), RELEASE_WAIT);
-		assert_int_equal(release_decide(under_way[i], "paused"), RELEASE_WAIT);
-		assert_int_equal(release_decide(under_way[i], "finish-migrate"), RELEASE_WAIT);
-	}
-	assert_int_equal(release_decide("colo", "running"), RELEASE_TELL);
-	assert_int_equal(release_decide("colo", "colo"), RELEASE_TELL);
-	assert_int_equal(release_decide("colo", "finish-migrate"), RELEASE_TELL);
-	assert_int_equal(release_decide("colo", "suspended"), RELEASE_TELL);
-	for (j = 0; j < sizeof(others) / sizeof(others[0]); j++)
-		assert_int_equal(release_decide("colo", others[j]), RELEASE_LEAVE);
-}
-
-/* ---- what is read ---- */
-
-/* Feeds in pieces; the number of objects, and what the last one says. */
-static unsigned scan_all(const char *text, size_t piece, struct qmp_scan_reply *reply)
-{
-	struct qmp_scan *scan = malloc(sizeof(*scan));
-	const uint8_t *at = (const uint8_t *)text;
-	size_t total = strlen(text), left;
-	unsigned count = 0;
-
-	assert_non_null(scan);
-	qmp_scan_init(scan);
-	while (total > 0) {
-		left = piece < total ? piece : total;
-		total -= left;
-		while (qmp_scan_feed(scan, &at, &left)) {
-			qmp_scan_reply(scan->text, scan->len, reply);
-			count++;
-		}
-	}
-	free(scan);
-	return count;
-}
-
-static void replies_are_read_however_they_are_cut(void **state)
-{
-	static const char text[] =
-		"{\"return\": {\"running\": true, \"status\": \"running\"}, \"id\": \"us-guardian-s1\"}\r\n"
-		"{\"timestamp\": {\"seconds\": 1}, \"event\": \"STOP\"}\r\n"
-		"{\r\n    \"id\": \"us-guardian-m12\",\r\n    \"return\": {\r\n"
-		"        \"ram\": {\"status\": \"wrong\"},\r\n        \"list\": [{\"status\": \"wrong\"}],\r\n"
-		"        \"status\" : \"colo\"\r\n    }\r\n}\r\n";
-	struct qmp_scan_reply reply;
-	size_t piece;
-
-	(void)state;
-	for (piece = 1; piece <= sizeof(text); piece++) {
-		assert_int_equal(scan_all(text, piece, &reply), 3);
-		assert_string_equal(reply.id, "us-guardian-m12");
-		assert_string_equal(reply.status, "colo");
-		assert_true(reply.returned);
-		assert_false(reply.failed);
-	}
-}
-
-static void a_stream_entered_in_the_middle_is_understood_from_its_next_line(void **state)
-{
-	static const char *const befores[] = { "", "\r\n", "]}}}\r\n",
-					       "half \\\" a {string\", {\"x\": [\r\n",
-					       "{{{{\"\r\n" };
-	struct qmp_scan_reply reply;
-	char text[300];
-	size_t i, piece;
-
-	(void)state;
-	for (i = 0; i < sizeof(befores) / sizeof(befores[0]); i++) {
-		(void)snprintf(text, sizeof(text),
-			       "%s{\"return\": {\"status\": \"paused\"}, \"id\": \"a\"}\r\n",
-			       befores[i]);
-		for (piece = 1; piece < 20; piece++) {
-			memset(&reply, 0, sizeof(reply));
-			assert_true(scan_all(text, piece, &reply) >= 1);
-			assert_string_equal(reply.id, "a");
-			assert_string_equal(reply.status, "paused");
-		}
-	}
-}
-
-static void what_has_no_room_is_passed_over(void **state)
-{
-	size_t len = 3 * QMP_SCAN_OBJECT_MAX;
-	char *text = malloc(len + 200);
-	struct qmp_scan_reply reply = { .returned = false };
-
-	(void)state;
-	assert_non_null(text);
-	(void)snprintf(text, len + 200, "{\"return\": \"%0*d", (int)len, 0);
-	len = strlen(text);
-	(void)snprintf(text + len, 100,
-		       "\"}\r\n{\"return\": {\"status\": \"%s\"}, \"id\": \"b\"}\r\n",
-		       "a-status-of-more-than-thirty-one-characters");
-	assert_int_equal(scan_all(text, 4096, &reply), 1);
-	assert_string_equal(reply.id, "b");
-	assert_string_equal(reply.status, "");
-	free(text);
-}
-
-static void only_the_replys_own_members_count(void **state)
-{
-	struct qmp_scan_reply reply = { .returned = false };
-
-	(void)state;
-	assert_int_equal(
-		scan_all(
-			"{\"error\": {\"class\": \"x\", \"desc\": \"\\\"id\\\": \\\"no\\\"\", \"id\": \"no\", \"status\": \"no\"}}",
-			1000, &reply),
-		1);
-	assert_true(reply.failed);
-	assert_false(reply.returned);
-	assert_string_equal(reply.id, "");
-	assert_string_equal(reply.status, "");
-	assert_int_equal(
-		scan_all("{\"id\": \"return\", \"data\": {\"status\": \"no\"}}", 1000, &reply), 1);
-	assert_false(reply.returned);
-	assert_string_equal(reply.status, "");
-}
-
-/* ---- one release, on a clock of the test's ---- */
-
-static void a_qemu_that_never_answers_is_given_up_and_told(void **state)
-{
-	uint64_t now_ns = 1000;
-	struct release *release = malloc(sizeof(*release));
-	char heard[65536];
-	unsigned steps = 0;
-	int pair[2];
-	ssize_t len;
-
-	(void)state;
-	assert_non_null(release);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-	release_begin(release, pair[0], false, now_ns);
-	while (release_step(release, now_ns) == RELEASE_GOING) {
-		now_ns += RELEASE_ROUND_MS * CLOCK_NS_PER_MS;
-		assert_true(++steps < 10000);
-	}
-	assert_int_equal(release->end, RELEASE_GAVE_UP);
-	assert_in_range(steps, RELEASE_LIMIT_MS / RELEASE_ROUND_MS,
-			RELEASE_LIMIT_MS / RELEASE_ROUND_MS + 2);
-	len = recv(pair[1], heard, sizeof(heard) - 1, MSG_DONTWAIT);
-	assert_true(len > 0);
-	heard[len] = '\0';
-	assert_non_null(strstr(heard, TELL));
-	assert_null(strstr(strstr(heard, TELL) + 1, TELL));
-	close(pair[0]);
-	close(pair[1]);
-	free(release);
-}
-
-static void a_full_socket_is_written_to_later(void **state)
-{
-	struct release *release = malloc(sizeof(*release));
-	char fill[4096], heard[65536];
-	uint64_t now_ns = 1000;
-	int pair[2], i;
-	ssize_t len;
-
-	(void)state;
-	assert_non_null(release);
-	memset(fill, ' ', sizeof(fill));
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
-	while (send(pair[0], fill, sizeof(fill), 0) > 0)
-		;
-	release_begin(release, pair[0], true, now_ns);
-	for (i = 0; i < 500; i++) {
-		assert_int_equal(release_step(release, now_ns), RELEASE_GOING);
-		now_ns += RELEASE_ROUND_MS * CLOCK_NS_PER_MS;
-	}
-	assert_true(release_wants_to_write(release));
-	do {
-		len = recv(pair[1], heard, sizeof(heard) - 1, 0);
-	} while (len == (ssize_t)sizeof(heard) - 1 || (len > 0 && heard[len - 1] == ' '));
-	assert_int_equal(release_step(release, now_ns), RELEASE_GOING);
-	assert_false(release_wants_to_write(release));
-	len = recv(pair[1], heard, sizeof(heard) - 1, 0);
-	assert_true(len > 0);
-	heard[len] = '\0';
-	assert_memory_equal(heard, "\xff\n" TELL "\n", strlen("\xff\n" TELL "\n"));
-	close(pair[0]);
-	close(pair[1]);
-	free(release);
-}
-
-/* ---- the process ---- */
 
 /* One instance as its QEMU sees it. */
 struct qemu {
@@ -738,103 +527,11 @@ static void it_keeps_no_privileges_and_no_descriptors(void **state)
 	assert_int_equal(count, 4 + 2);
 }
 
-static void a_dead_guardian_is_noticed(void **state)
-{
-	struct guardian *guardian;
-	struct err err;
-	unsigned slot;
-	int i, pair[2];
-
-	(void)state;
-	assert_int_equal(guardian_start(&guardian, &err), RC_OK);
-	assert_true(guardian_alive(guardian));
-	assert_int_equal(kill(guardian_pid(guardian), SIGKILL), 0);
-	for (i = 0; i < PATIENCE_MS && guardian_alive(guardian); i++)
-		(void)usleep(1000);
-	assert_false(guardian_alive(guardian));
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	assert_int_equal(guardian_watch(guardian, "x", pair[0], pair[0], 0, &slot, &err), RC_IO);
-	close(pair[0]);
-	close(pair[1]);
-	guardian_stop(guardian);
-	guardian_stop(NULL);
-}
-
-static void a_guardian_that_is_stopped_does_not_stop_the_agent(void **state)
-{
-	struct guardian *guardian;
-	struct err err;
-	unsigned slot;
-	int pair[2], i;
-
-	(void)state;
-	assert_int_equal(guardian_start(&guardian, &err), RC_OK);
-	(void)usleep(20000);
-	assert_int_equal(kill(guardian_pid(guardian), SIGSTOP), 0);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	for (i = 0; i < 10000; i++) {
-		if (guardian_watch(guardian, "x", pair[0], pair[0], 0, &slot, &err) != RC_OK)
-			break;
-		guardian_unwatch(guardian, slot);
-	}
-	assert_true(i < 10000);
-	close(pair[0]);
-	close(pair[1]);
-	guardian_stop(guardian);
-}
-
-static void there_is_room_for_as_many_as_promised(void **state)
-{
-	unsigned slot, seen[GUARDIAN_INSTANCES_MAX] = { 0 };
-	struct guardian *guardian;
-	struct err err;
-	int pair[2], i, rc;
-
-	(void)state;
-	assert_int_equal(guardian_start(&guardian, &err), RC_OK);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	for (i = 0; i < GUARDIAN_INSTANCES_MAX;) {
-		rc = guardian_watch(guardian, "x", pair[0], pair[0], 0, &slot, &err);
-		if (rc != RC_OK) { /* its queue is full for the moment */
-			(void)usleep(1000);
-			continue;
-		}
-		assert_in_range(slot, 0, GUARDIAN_INSTANCES_MAX - 1);
-		seen[slot]++;
-		i++;
-	}
-	for (i = 0; i < GUARDIAN_INSTANCES_MAX; i++)
-		assert_int_equal(seen[i], 1);
-	assert_int_equal(guardian_watch(guardian, "x", pair[0], pair[0], 0, &slot, &err), RC_LIMIT);
-	close(pair[0]);
-	close(pair[1]);
-	guardian_stop(guardian);
-}
-
-static void starting_it_without_memory_is_an_error(void **state)
-{
-	struct guardian *guardian;
-	struct err err;
-
-	(void)state;
-	fault_arm(FAULT_ALLOC, 1);
-	assert_int_equal(guardian_start(&guardian, &err), RC_NOMEM);
-	fault_arm(FAULT_ALLOC, 0);
-	assert_null(guardian);
-}
-
 #define PROCESS(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_state_has_its_verdict),
-		cmocka_unit_test(replies_are_read_however_they_are_cut),
-		cmocka_unit_test(a_stream_entered_in_the_middle_is_understood_from_its_next_line),
-		cmocka_unit_test(what_has_no_room_is_passed_over),
-		cmocka_unit_test(only_the_replys_own_members_count),
-		cmocka_unit_test(a_qemu_that_never_answers_is_given_up_and_told),
-		cmocka_unit_test(a_full_socket_is_written_to_later),
 		PROCESS(an_agent_killed_inside_a_checkpoint_is_replaced_at_once),
 		PROCESS(an_agent_killed_between_checkpoints_is_released_after_a_look),
 		PROCESS(a_guest_that_its_operator_paused_is_left_so),
@@ -849,10 +546,6 @@ int main(void)
 		PROCESS(an_instance_no_longer_watched_is_let_go_of),
 		PROCESS(signals_do_not_end_it),
 		PROCESS(it_keeps_no_privileges_and_no_descriptors),
-		cmocka_unit_test(a_dead_guardian_is_noticed),
-		cmocka_unit_test(a_guardian_that_is_stopped_does_not_stop_the_agent),
-		cmocka_unit_test(there_is_room_for_as_many_as_promised),
-		cmocka_unit_test(starting_it_without_memory_is_an_error),
 	};
 
 	log_setup(LOG_LEVEL_ERROR, false);
