@@ -29,6 +29,9 @@ struct delta_stats {
 	uint64_t bytes_out;				 /* of the batches */
 };
 
+/* Adds what `s` counted. */
+void delta_stats_add(struct delta_stats *to, const struct delta_stats *s);
+
 struct delta_state;
 
 /*

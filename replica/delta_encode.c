@@ -260,7 +260,7 @@ static void forget_chunk(struct delta_state *state, const struct chunk *chunk)
 			forget(state, chunk->pages[i].index);
 }
 
-static void add_stats(struct delta_stats *to, const struct delta_stats *s)
+void delta_stats_add(struct delta_stats *to, const struct delta_stats *s)
 {
 	to->pages += s->pages;
 	to->zero += s->zero;
@@ -298,7 +298,7 @@ int delta_encode(struct delta_state *state, const struct chunk *chunk, bool may_
 		goto out;
 	*epoch_hash += e.hash;
 	*sent += travelled;
-	add_stats(stats, &e.stats);
+	delta_stats_add(stats, &e.stats);
 out:
 	if (e.scratch != NULL)
 		delta_scratch_put(e.scratch);

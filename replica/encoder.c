@@ -164,17 +164,6 @@ static bool start(struct encoder *encoder)
 	return true;
 }
 
-static void add_stats(struct delta_stats *to, const struct delta_stats *s)
-{
-	to->pages += s->pages;
-	to->zero += s->zero;
-	to->unchanged += s->unchanged;
-	to->changed += s->changed;
-	to->plain += s->plain;
-	to->bytes_in += s->bytes_in;
-	to->bytes_out += s->bytes_out;
-}
-
 /* The batch, in memory of its own size; a batch is made in room for what it might have been. */
 static uint8_t *take_batch(struct job *job, size_t *len)
 {
@@ -201,7 +190,7 @@ static void deliver_batch(struct encoder *encoder, struct job *job)
 	encoder->sums.pages += job->sent;
 	encoder->sums.hash += job->hash;
 	encoder->sums.bytes += job->out.len;
-	add_stats(&encoder->stats, &job->stats);
+	delta_stats_add(&encoder->stats, &job->stats);
 	if (job->out.len == 0)
 		return;
 	encoder->sums.batches++;

@@ -195,6 +195,8 @@ class Lab:
         return namespace
 
     def _network(self):
+        if not os.access('/dev/net/tun', os.R_OK | os.W_OK):
+            raise RuntimeError('/dev/net/tun cannot be opened: run as root, or let everyone open it (chmod 666, as udev does)')
         self.client, self.a, self.b = (self._namespace(n) for n in ('client', 'a', 'b'))
         for site, link_ip, other in ((self.a, LINK_A, self.b), (self.b, LINK_B, self.a)):
             side = site.name

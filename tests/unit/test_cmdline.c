@@ -1,180 +1,102 @@
-#include "appliance/base/mem.h"
-#include "replica/cmdline.h"
+/* The command line derived from an instance's: what stays, what goes, what changes, what is refused. */
+#include "tests/unit/cmdline_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmocka.h>
-
-#define MIB (UINT64_C(1) << 20)
-
-static struct cmdline_spec spec;
-static struct err err;
-
-/* Splits at newlines: arguments may hold spaces. */
-static void lines(struct cmdline *cmdline, const char *text)
-{
-	struct err why;
-	char *copy = strdup(text), *at = copy, *line;
-
-	*cmdline = (struct cmdline){ 0 };
-	while ((line = strsep(&at, "\n")) != NULL)
-		assert_int_equal(cmdline_add(cmdline, line, &why), RC_OK);
-	free(copy);
-}
-
-static int derive_for(const char *machine, const char *text)
-{
-	struct cmdline source;
-	char *whole;
-	int rc;
-
-	cmdline_spec_free(&spec);
-	assert_true(asprintf(&whole, "qemu-system-x86_64%s%s", *text != '\0' ? "\n" : "", text) >
-		    0);
-	lines(&source, whole);
-	rc = cmdline_derive(&spec, &source, machine, "pc.ram", 256 * MIB, &err);
-	cmdline_free(&source);
-	free(whole);
-	return rc;
-}
-
-static int derive(const char *text)
-{
-	return derive_for("pc-i440fx-10.0", text);
-}
-
-/* What came out, arguments joined by newlines. */
-static const char *joined(const struct cmdline *cmdline)
-{
-	static char text[65536];
-	size_t used = 0;
-
-	text[0] = '\0';
-	for (size_t i = 0; i < cmdline->count; i++)
-		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s",
-					 i > 0 ? "\n" : "", cmdline->args[i]);
-	return text;
-}
-
-static void becomes(const char *from, const char *to)
-{
-	if (derive(from) != RC_OK)
-		fail_msg("%s: %s", from, err.text);
-	assert_string_equal(joined(&spec.args), to);
-}
-
-#define PC "-machine\npc-i440fx-10.0,memory-backend=pc.ram\n"
-#define NONE "-display\nnone"
-#define PORT "-serial\nfile:console-0.log"
-
-static void refused_naming(const char *from, const char *word)
-{
-	int rc = derive(from);
-
-	assert_int_not_equal(rc, RC_OK);
-	assert_int_equal(rc, err.code);
-	if (strstr(err.text, word) == NULL)
-		fail_msg("\"%s\" does not name \"%s\"", err.text, word);
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	cmdline_spec_free(&spec);
-	return 0;
-}
 
 /* Machine and memory ------------------------------------------------------------------------- */
 
 static void the_smallest_machine_gets_its_exact_type_and_a_shared_memory_backend(void **state)
 {
 	(void)state;
-	becomes("-nodefaults", PC "-nodefaults\n" NONE);
-	assert_int_equal(spec.nbackends, 1);
-	assert_string_equal(spec.backends[0].name, "pc.ram");
-	assert_int_equal(spec.backends[0].bytes, 256 * MIB);
+	arguments_becomes("-nodefaults", PC "-nodefaults\n" NONE);
+	assert_int_equal(arguments_spec.nbackends, 1);
+	assert_string_equal(arguments_spec.backends[0].name, "pc.ram");
+	assert_int_equal(arguments_spec.backends[0].bytes, 256 * MIB);
 }
 
 static void all_machine_options_become_one_with_their_properties_in_order(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-machine\nq35,usb=off,accel=kvm:tcg,dump-guest-core=off\n-M\nvmport=off",
+	arguments_becomes(
+		"-nodefaults\n-machine\nq35,usb=off,accel=kvm:tcg,dump-guest-core=off\n-M\nvmport=off",
 		"-machine\npc-i440fx-10.0,usb=off,dump-guest-core=off,vmport=off,memory-backend=pc.ram\n"
 		"-nodefaults\n" NONE);
-	becomes("-nodefaults\n--machine\ntype=pc,a=b,,c",
-		"-machine\npc-i440fx-10.0,a=b,,c,"
-		"memory-backend=pc.ram\n-nodefaults\n" NONE);
+	arguments_becomes("-nodefaults\n--machine\ntype=pc,a=b,,c",
+			  "-machine\npc-i440fx-10.0,a=b,,c,"
+			  "memory-backend=pc.ram\n-nodefaults\n" NONE);
 }
 
 static void accelerator_options_are_left_to_the_standby(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-accel\ntcg,thread=multi\n-enable-kvm", PC "-nodefaults\n" NONE);
+	arguments_becomes("-nodefaults\n-accel\ntcg,thread=multi\n-enable-kvm",
+			  PC "-nodefaults\n" NONE);
 }
 
 static void sizes_of_m_stay_as_written_in_every_form(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-m\n256", PC "-nodefaults\n-m\n256\n" NONE);
-	becomes("-nodefaults\n-m\nsize=256M,slots=2,maxmem=1G",
-		PC "-nodefaults\n-m\nsize=256M,slots=2,maxmem=1G\n" NONE);
+	arguments_becomes("-nodefaults\n-m\n256", PC "-nodefaults\n-m\n256\n" NONE);
+	arguments_becomes("-nodefaults\n-m\nsize=256M,slots=2,maxmem=1G",
+			  PC "-nodefaults\n-m\nsize=256M,slots=2,maxmem=1G\n" NONE);
 }
 
 static void a_named_memory_backend_is_replaced_by_one_of_the_same_block_name(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-M\npc,memory-backend=mem\n-object\nmemory-backend-memfd,id=mem,size=1G,share=on",
+	arguments_becomes(
+		"-nodefaults\n-M\npc,memory-backend=mem\n-object\nmemory-backend-memfd,id=mem,size=1G,share=on",
 		"-machine\npc-i440fx-10.0,memory-backend=mem\n-nodefaults\n" NONE);
-	assert_int_equal(spec.nbackends, 1);
-	assert_string_equal(spec.backends[0].name, "mem");
-	assert_int_equal(spec.backends[0].bytes, 1024 * MIB);
+	assert_int_equal(arguments_spec.nbackends, 1);
+	assert_string_equal(arguments_spec.backends[0].name, "mem");
+	assert_int_equal(arguments_spec.backends[0].bytes, 1024 * MIB);
 }
 
 static void json_objects_are_understood_as_libvirt_writes_them(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-machine\npc-q35-7.2,usb=off,memory-backend=pc.ram\n"
+	arguments_becomes(
+		"-nodefaults\n-machine\npc-q35-7.2,usb=off,memory-backend=pc.ram\n"
 		"-object\n{\"qom-type\":\"memory-backend-ram\",\"id\":\"pc.ram\",\"size\":2147483648}",
 		"-machine\npc-i440fx-10.0,usb=off,memory-backend=pc.ram\n-nodefaults\n" NONE);
-	assert_int_equal(spec.nbackends, 1);
-	assert_int_equal(spec.backends[0].bytes, 2048 * MIB);
+	assert_int_equal(arguments_spec.nbackends, 1);
+	assert_int_equal(arguments_spec.backends[0].bytes, 2048 * MIB);
 }
 
 static void numa_nodes_bring_a_backend_each_and_no_default_memory(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-object\nmemory-backend-ram,id=m0,size=256M\n-numa\nnode,memdev=m0\n"
+	arguments_becomes(
+		"-nodefaults\n-object\nmemory-backend-ram,id=m0,size=256M\n-numa\nnode,memdev=m0\n"
 		"-object\nmemory-backend-file,id=m1,size=0x10000000,mem-path=/dev/hugepages,prealloc=on\n"
 		"-numa\nnode,memdev=m1",
 		"-machine\npc-i440fx-10.0\n-nodefaults\n-numa\nnode,memdev=m0\n-numa\nnode,memdev=m1\n" NONE);
-	assert_int_equal(spec.nbackends, 2);
-	assert_string_equal(spec.backends[0].name, "m0");
-	assert_string_equal(spec.backends[1].name, "m1");
-	assert_int_equal(spec.backends[1].bytes, 256 * MIB);
+	assert_int_equal(arguments_spec.nbackends, 2);
+	assert_string_equal(arguments_spec.backends[0].name, "m0");
+	assert_string_equal(arguments_spec.backends[1].name, "m1");
+	assert_int_equal(arguments_spec.backends[1].bytes, 256 * MIB);
 }
 
 static void a_memory_module_comes_beside_the_default_memory(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-object\nmemory-backend-ram,id=d0,size=128M\n-device\npc-dimm,memdev=d0",
+	arguments_becomes(
+		"-nodefaults\n-object\nmemory-backend-ram,id=d0,size=128M\n-device\npc-dimm,memdev=d0",
 		PC "-nodefaults\n-device\npc-dimm,memdev=d0\n" NONE);
-	assert_int_equal(spec.nbackends, 2);
+	assert_int_equal(arguments_spec.nbackends, 2);
 }
 
 static void a_backend_that_nothing_uses_is_no_memory(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-object\nmemory-backend-ram,id=spare,size=128M",
-		PC "-nodefaults\n" NONE);
-	assert_int_equal(spec.nbackends, 1);
+	arguments_becomes("-nodefaults\n-object\nmemory-backend-ram,id=spare,size=128M",
+			  PC "-nodefaults\n" NONE);
+	assert_int_equal(arguments_spec.nbackends, 1);
 }
 
 static void old_machine_types_name_file_backed_blocks_by_their_path(void **state)
@@ -203,28 +125,30 @@ static void old_machine_types_name_file_backed_blocks_by_their_path(void **state
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		assert_int_equal(derive_for(cases[i].machine, cases[i].args), RC_OK);
-		assert_string_equal(spec.backends[0].name, cases[i].block);
+		assert_int_equal(arguments_derive_for(cases[i].machine, cases[i].args), RC_OK);
+		assert_string_equal(arguments_spec.backends[0].name, cases[i].block);
 	}
 }
 
 static void memory_that_cannot_be_had_is_refused_naming_it(void **state)
 {
 	(void)state;
-	refused_naming("-M\npc,memory-backend=ghost", "ghost");
-	refused_naming("-numa\nnode,memdev=ghost", "-numa");
-	refused_naming("-object\nmemory-backend-epc,id=epc0,size=64M", "SGX");
-	refused_naming("-M\npc,memory-backend=mem\n-object\nmemory-backend-ram,id=mem,size=1000",
-		       "mem");
-	refused_naming("-M\npc,memory-backend=mem\n-object\nmemory-backend-ram,id=mem,size=1x",
-		       "mem");
-	refused_naming(
+	arguments_refused_naming("-M\npc,memory-backend=ghost", "ghost");
+	arguments_refused_naming("-numa\nnode,memdev=ghost", "-numa");
+	arguments_refused_naming("-object\nmemory-backend-epc,id=epc0,size=64M", "SGX");
+	arguments_refused_naming(
+		"-M\npc,memory-backend=mem\n-object\nmemory-backend-ram,id=mem,size=1000", "mem");
+	arguments_refused_naming(
+		"-M\npc,memory-backend=mem\n-object\nmemory-backend-ram,id=mem,size=1x", "mem");
+	arguments_refused_naming(
 		"-M\npc,memory-backend=mem\n-object\nmemory-backend-ram,id=mem,size=99999999T",
 		"mem");
-	refused_naming("-M\npc,memory-backend=mem\n-object\nmemory-backend-ram,id=mem", "mem");
-	refused_naming("-M\npc,memory-backend=m\n-object\nmemory-backend-ram,size=1M", "no id");
-	refused_naming("-M\npc,memory-backend=a b\n-object\nmemory-backend-ram,size=1M,id=a b",
-		       "a b");
+	arguments_refused_naming("-M\npc,memory-backend=mem\n-object\nmemory-backend-ram,id=mem",
+				 "mem");
+	arguments_refused_naming("-M\npc,memory-backend=m\n-object\nmemory-backend-ram,size=1M",
+				 "no id");
+	arguments_refused_naming(
+		"-M\npc,memory-backend=a b\n-object\nmemory-backend-ram,size=1M,id=a b", "a b");
 }
 
 /* What is dropped ---------------------------------------------------------------------------- */
@@ -232,7 +156,8 @@ static void memory_that_cannot_be_had_is_refused_naming_it(void **state)
 static void what_concerns_the_one_process_is_dropped_in_either_spelling(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-qmp\nunix:/run/q,server=on,wait=off\n--monitor\nstdio\n-pidfile\n/run/p\n"
+	arguments_becomes(
+		"-nodefaults\n-qmp\nunix:/run/q,server=on,wait=off\n--monitor\nstdio\n-pidfile\n/run/p\n"
 		"-daemonize\n-S\n-incoming\ndefer\n-D\n/var/log/q\n-d\nguest_errors\n-gdb\ntcp::1234\n-s\n"
 		"-trace\nfoo\n-sandbox\non\n-runas\nnobody\n-chroot\n/var\n-run-with\nasync-teardown=on\n"
 		"-msg\ntimestamp=on\n-mem-path\n/dev/hugepages\n-mem-prealloc\n-loadvm\nx\n-no-shutdown\n"
@@ -253,33 +178,37 @@ static void what_the_guest_sees_is_kept_as_written_and_in_its_order(void **state
 
 	(void)state;
 	(void)snprintf(expected, sizeof(expected), PC "%s\n" NONE, guest);
-	becomes(guest, expected);
+	arguments_becomes(guest, expected);
 }
 
 static void a_chardev_goes_with_the_monitor_that_alone_used_it(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-chardev\nsocket,id=charmonitor,fd=23,server=on,wait=off\n"
-		"-mon\nchardev=charmonitor,id=monitor,mode=control",
-		PC "-nodefaults\n" NONE);
-	becomes("-nodefaults\n-chardev\nsocket,id=q,path=/run/q,server=on\n-qmp\nchardev:q",
+	arguments_becomes("-nodefaults\n-chardev\nsocket,id=charmonitor,fd=23,server=on,wait=off\n"
+			  "-mon\nchardev=charmonitor,id=monitor,mode=control",
+			  PC "-nodefaults\n" NONE);
+	arguments_becomes(
+		"-nodefaults\n-chardev\nsocket,id=q,path=/run/q,server=on\n-qmp\nchardev:q",
 		PC "-nodefaults\n" NONE);
 }
 
 static void a_chardev_shared_with_a_port_stays_for_the_port(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-chardev\nstdio,id=c,mux=on,signal=off\n-mon\nc\n-serial\nchardev:c",
+	arguments_becomes(
+		"-nodefaults\n-chardev\nstdio,id=c,mux=on,signal=off\n-mon\nc\n-serial\nchardev:c",
 		PC "-nodefaults\n-chardev\nfile,id=c,path=c.log,mux=on\n-serial\nchardev:c\n" NONE);
 }
 
 static void secrets_and_tls_objects_go_with_what_used_them(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-object\n{\"qom-type\":\"secret\",\"id\":\"masterKey0\",\"format\":\"raw\",\"file\":\"/k\"}\n"
+	arguments_becomes(
+		"-nodefaults\n-object\n{\"qom-type\":\"secret\",\"id\":\"masterKey0\",\"format\":\"raw\",\"file\":\"/k\"}\n"
 		"-object\ntls-creds-x509,id=vnctls,dir=/etc/pki\n-vnc\n:1,tls-creds=vnctls",
 		PC "-nodefaults\n" NONE);
-	becomes("-nodefaults\n-object\nsecret,id=s0,file=/k\n-blockdev\nluks,key-secret=s0,file=f,node-name=n\n"
+	arguments_becomes(
+		"-nodefaults\n-object\nsecret,id=s0,file=/k\n-blockdev\nluks,key-secret=s0,file=f,node-name=n\n"
 		"-object\niothread,id=io0",
 		PC
 		"-nodefaults\n-object\nsecret,id=s0,file=/k\n-blockdev\nluks,key-secret=s0,file=f,node-name=n\n"
@@ -289,33 +218,36 @@ static void secrets_and_tls_objects_go_with_what_used_them(void **state)
 static void displays_become_none_and_the_operator_is_told(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-vnc\n:1\n-display\ngtk\n-spice\nport=5900\n-device\nVGA",
-		PC "-nodefaults\n-device\nVGA\n" NONE);
-	assert_int_equal(spec.notes.count, 1);
-	assert_non_null(strstr(spec.notes.args[0], "no display"));
+	arguments_becomes("-nodefaults\n-vnc\n:1\n-display\ngtk\n-spice\nport=5900\n-device\nVGA",
+			  PC "-nodefaults\n-device\nVGA\n" NONE);
+	assert_int_equal(arguments_spec.notes.count, 1);
+	assert_non_null(strstr(arguments_spec.notes.args[0], "no display"));
 }
 
 static void nographic_keeps_what_the_guest_sees_of_it(void **state)
 {
 	(void)state;
-	becomes("-nographic",
-		"-machine\npc-i440fx-10.0,graphics=off,memory-backend=pc.ram\n" NONE "\n" PORT);
+	arguments_becomes("-nographic",
+			  "-machine\npc-i440fx-10.0,graphics=off,memory-backend=pc.ram\n" NONE
+			  "\n" PORT);
 }
 
 static void options_of_older_releases_become_machine_properties(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-no-hpet\n-no-acpi",
+	arguments_becomes(
+		"-nodefaults\n-no-hpet\n-no-acpi",
 		"-machine\npc-i440fx-10.0,hpet=off,acpi=off,memory-backend=pc.ram\n-nodefaults\n" NONE);
 }
 
 static void only_the_part_of_an_option_that_must_go_goes(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-action\nreboot=shutdown,shutdown=pause\n-overcommit\nmem-lock=on,cpu-pm=on",
+	arguments_becomes(
+		"-nodefaults\n-action\nreboot=shutdown,shutdown=pause\n-overcommit\nmem-lock=on,cpu-pm=on",
 		PC "-nodefaults\n-action\nreboot=shutdown\n-overcommit\ncpu-pm=on\n" NONE);
-	becomes("-nodefaults\n-action\nshutdown=pause\n-overcommit\nmem-lock=off",
-		PC "-nodefaults\n" NONE);
+	arguments_becomes("-nodefaults\n-action\nshutdown=pause\n-overcommit\nmem-lock=off",
+			  PC "-nodefaults\n" NONE);
 }
 
 /* Where ports lead --------------------------------------------------------------------------- */
@@ -323,15 +255,16 @@ static void only_the_part_of_an_option_that_must_go_goes(void **state)
 static void the_default_serial_port_is_logged(void **state)
 {
 	(void)state;
-	becomes("-vga\nstd", PC "-vga\nstd\n" NONE "\n" PORT);
-	becomes("-device\nisa-serial,chardev=c\n-chardev\nnull,id=c",
-		PC "-device\nisa-serial,chardev=c\n-chardev\nnull,id=c\n" NONE);
+	arguments_becomes("-vga\nstd", PC "-vga\nstd\n" NONE "\n" PORT);
+	arguments_becomes("-device\nisa-serial,chardev=c\n-chardev\nnull,id=c",
+			  PC "-device\nisa-serial,chardev=c\n-chardev\nnull,id=c\n" NONE);
 }
 
 static void files_and_terminals_become_logs_numbered_like_the_ports(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-serial\nfile:/var/log/vm,1.log\n-serial\nnone\n-serial\nmon:stdio\n-serial\npty\n"
+	arguments_becomes(
+		"-nodefaults\n-serial\nfile:/var/log/vm,1.log\n-serial\nnone\n-serial\nmon:stdio\n-serial\npty\n"
 		"-parallel\n/dev/parport0\n-debugcon\nstdio\n-serial\nvc:80Cx24C\n-serial\nnull",
 		PC
 		"-nodefaults\n-serial\nfile:console-0.log\n-serial\nnone\n-serial\nfile:console-2.log\n"
@@ -342,7 +275,8 @@ static void files_and_terminals_become_logs_numbered_like_the_ports(void **state
 static void listening_sockets_move_to_the_replicas_directory_and_do_not_wait(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-serial\nunix:/run/vm/con.sock,server\n-serial\ntcp:0:4444,server=on,nowait\n"
+	arguments_becomes(
+		"-nodefaults\n-serial\nunix:/run/vm/con.sock,server\n-serial\ntcp:0:4444,server=on,nowait\n"
 		"-chardev\nsocket,path=/run/vm/qga.sock,server=on,wait=on,id=qga0\n-device\nx,chardev=qga0",
 		PC
 		"-nodefaults\n-serial\nunix:con.sock,server,wait=off\n-serial\ntcp:0:4444,server=on,wait=off\n"
@@ -358,13 +292,14 @@ static void connecting_sockets_are_left_alone(void **state)
 
 	(void)state;
 	(void)snprintf(expected, sizeof(expected), PC "%s\n" NONE, args);
-	becomes(args, expected);
+	arguments_becomes(args, expected);
 }
 
 static void names_in_the_replicas_directory_are_clean_and_given_out_once(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-chardev\nsocket,id=a,path=/x/..,server=on\n-serial\nchardev:a\n"
+	arguments_becomes(
+		"-nodefaults\n-chardev\nsocket,id=a,path=/x/..,server=on\n-serial\nchardev:a\n"
 		"-chardev\nsocket,id=b,path=/1/port name,server=on\n-serial\nchardev:b\n"
 		"-chardev\nsocket,id=c,path=/2/port name,server=on\n-serial\nchardev:c\n"
 		"-chardev\nsocket,id=d,path=/2/replica.qmp,server=on\n-serial\nchardev:d\n"
@@ -380,7 +315,8 @@ static void names_in_the_replicas_directory_are_clean_and_given_out_once(void **
 static void spice_channels_become_null_and_sound_goes_nowhere(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-chardev\nspicevmc,id=v,name=vdagent\n-device\nx,chardev=v\n"
+	arguments_becomes(
+		"-nodefaults\n-chardev\nspicevmc,id=v,name=vdagent\n-device\nx,chardev=v\n"
 		"-audiodev\n{\"id\":\"audio1\",\"driver\":\"spice\"}\n-audiodev\npa,id=a2,server=/run/pulse\n-audio\nalsa,model=hda",
 		PC
 		"-nodefaults\n-chardev\nnull,id=v\n-device\nx,chardev=v\n-audiodev\ndriver=none,id=audio1\n"
@@ -390,7 +326,8 @@ static void spice_channels_become_null_and_sound_goes_nowhere(void **state)
 static void taps_stay_and_unix_sockets_of_netdevs_move(void **state)
 {
 	(void)state;
-	becomes("-nodefaults\n-netdev\ntap,id=n0,ifname=tap3,script=no,downscript=no\n"
+	arguments_becomes(
+		"-nodefaults\n-netdev\ntap,id=n0,ifname=tap3,script=no,downscript=no\n"
 		"-netdev\ndgram,id=n1,local.type=unix,local.path=/run/vm/l,remote.type=unix,remote.path=/run/vm/r\n"
 		"-netdev\n{\"type\":\"stream\",\"id\":\"n2\",\"addr\":{\"type\":\"unix\",\"path\":\"/run/passt\"},\"server\":false}\n"
 		"-nic\nnone",
@@ -420,244 +357,29 @@ static void descriptors_are_refused_naming_argument_and_remedy(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		refused_naming(cases[i][0], cases[i][1]);
-		assert_non_null(strstr(err.text, "standby_arguments"));
+		arguments_refused_naming(cases[i][0], cases[i][1]);
+		assert_non_null(strstr(arguments_err.text, "standby_arguments"));
 	}
 }
 
 static void refusals_do_not_tell_values(void **state)
 {
 	(void)state;
-	refused_naming(
+	arguments_refused_naming(
 		"-object\nsecret,id=s,data=hunter2\n-blockdev\nluks,key-secret=s,fd=3,password=hunter2",
 		"-blockdev");
-	assert_null(strstr(err.text, "hunter2"));
+	assert_null(strstr(arguments_err.text, "hunter2"));
 }
 
 static void an_option_without_its_value_is_refused(void **state)
 {
 	(void)state;
-	refused_naming("-nodefaults\n-netdev", "-netdev");
-	refused_naming("-nodefaults\n-machine", "missing");
-	refused_naming("-netdev\n{\"type\":", "-netdev");
+	arguments_refused_naming("-nodefaults\n-netdev", "-netdev");
+	arguments_refused_naming("-nodefaults\n-machine", "missing");
+	arguments_refused_naming("-netdev\n{\"type\":", "-netdev");
 }
 
-/* The operator's own list -------------------------------------------------------------------- */
-
-static int override(const char *text)
-{
-	struct cmdline args;
-	int rc;
-
-	cmdline_spec_free(&spec);
-	lines(&args, text);
-	rc = cmdline_override(&spec, args.args, "pc-q35-10.0", "pc.ram", 512 * MIB, &err);
-	cmdline_free(&args);
-	return rc;
-}
-
-static void the_operators_list_is_taken_as_it_is_but_for_machine_and_memory(void **state)
-{
-	(void)state;
-	assert_int_equal(
-		override(
-			"-machine\nq35,usb=off\n-serial\nfile:/var/log/vm\n-netdev\ntap,id=n,fd=3\n-vnc\n:1\n"
-			"-qmp\nunix:/run/extra,server=on\n-no-shutdown\n-nodefaults"),
-		RC_OK);
-	assert_string_equal(
-		joined(&spec.args),
-		"-machine\npc-q35-10.0,usb=off,memory-backend=pc.ram\n-serial\nfile:/var/log/vm\n"
-		"-netdev\ntap,id=n,fd=3\n-vnc\n:1\n-qmp\nunix:/run/extra,server=on\n-no-shutdown\n-nodefaults");
-	assert_int_equal(spec.nbackends, 1);
-	assert_int_equal(spec.backends[0].bytes, 512 * MIB);
-}
-
-static void without_a_display_of_the_operators_there_is_none(void **state)
-{
-	(void)state;
-	assert_int_equal(override("-nodefaults"), RC_OK);
-	assert_string_equal(joined(&spec.args),
-			    "-machine\npc-q35-10.0,memory-backend=pc.ram\n-nodefaults\n" NONE);
-	assert_int_equal(override("-nographic"), RC_OK);
-	assert_string_equal(joined(&spec.args),
-			    "-machine\npc-q35-10.0,memory-backend=pc.ram\n-nographic");
-}
-
-static void the_operator_cannot_set_what_is_the_standbys(void **state)
-{
-	static const char *const cases[] = {
-		"-incoming\ndefer",  "-S",	   "-daemonize",    "-accel\nkvm", "-enable-kvm",
-		"-M\nq35,accel=kvm", "-loadvm\nx", "-mem-path\n/x", "-preconfig"
-	};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		assert_int_equal(override(cases[i]), RC_UNSUPPORTED);
-		assert_non_null(strstr(err.text, "standby_arguments: "));
-		assert_non_null(strstr(err.text, "the standby's own"));
-	}
-}
-
-/* The standby's side ------------------------------------------------------------------------- */
-
-static void the_standby_adds_its_own_and_escapes_paths(void **state)
-{
-	struct cmdline out;
-
-	(void)state;
-	assert_int_equal(derive_for("pc-i440fx-3.1",
-				    "-nodefaults\n-M\npc,memory-backend=mem\n-object\n"
-				    "memory-backend-memfd,id=mem,size=1M"),
-			 RC_OK);
-	(void)snprintf(spec.backends[0].path, sizeof(spec.backends[0].path), "/dev/shm/a,b");
-	assert_int_equal(cmdline_standby(&out, &spec, "/opt/qemu", "tcg", "/opt/fw", "/run/c,d",
-					 &err),
-			 RC_OK);
-	assert_string_equal(
-		joined(&out),
-		"/opt/qemu\n-machine\npc-i440fx-3.1,memory-backend=mem\n-nodefaults\n" NONE "\n"
-		"-object\nmemory-backend-file,id=mem,size=1048576,mem-path=/dev/shm/a,,b,share=on,"
-		"prealloc=off,x-use-canonical-path-for-ramblock-id=on\n-accel\ntcg\n-L\n/opt/fw\n"
-		"-qmp\nunix:/run/c,,d,server=on,wait=off\n-incoming\ndefer");
-	cmdline_free(&out);
-}
-
-static void backends_are_found_in_qom_under_either_name(void **state)
-{
-	struct image_shared plain = { .name = "pc.ram" }, canonical = { .name = "/objects/mem" };
-	char *path;
-
-	(void)state;
-	path = cmdline_backend_path(&plain);
-	assert_string_equal(path, "/objects/pc.ram/pc.ram[0]");
-	mem_free(path);
-	path = cmdline_backend_path(&canonical);
-	assert_string_equal(path, "/objects/mem/\\x2fobjects\\x2fmem[0]");
-	mem_free(path);
-}
-
-static void a_peers_arguments_that_are_the_standbys_are_refused(void **state)
-{
-	static const char *const cases[] = {
-		"-incoming\ntcp:0:1",
-		"--daemonize",
-		"-S",
-		"-accel\nkvm",
-		"-M\npc,accel=tcg",
-		"-object\nmemory-backend-file,id=x,mem-path=/etc/passwd,size=1M",
-		"-object\n{\"qom-type\":\"memory-backend-ram\",\"id\":\"x\",\"size\":4096}",
-		"-mem-path\n/etc"
-	};
-	struct cmdline out;
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		cmdline_spec_free(&spec);
-		lines(&spec.args, cases[i]);
-		assert_int_equal(cmdline_check(&spec, &err), RC_UNSUPPORTED);
-		assert_int_equal(cmdline_standby(&out, &spec, "q", "tcg", NULL, "/q", &err),
-				 RC_UNSUPPORTED);
-		assert_null(out.args);
-	}
-}
-
-/* Reading a process's ------------------------------------------------------------------------ */
-
-static void a_vector_is_read_with_its_empty_arguments(void **state)
-{
-	static const uint8_t bytes[] = "qemu\0\0-S";
-	struct cmdline cmdline;
-
-	(void)state;
-	assert_int_equal(cmdline_parse(&cmdline, bytes, sizeof(bytes), &err), RC_OK);
-	assert_int_equal(cmdline.count, 3);
-	assert_string_equal(cmdline.args[0], "qemu");
-	assert_string_equal(cmdline.args[1], "");
-	assert_string_equal(cmdline.args[2], "-S");
-	assert_null(cmdline.args[3]);
-	cmdline_free(&cmdline);
-	assert_int_equal(cmdline_parse(&cmdline, bytes, 4, &err), RC_OK); /* its NUL was lost */
-	assert_int_equal(cmdline.count, 1);
-	assert_string_equal(cmdline.args[0], "qemu");
-	cmdline_free(&cmdline);
-}
-
-static void no_bytes_too_many_and_too_many_arguments_are_refused(void **state)
-{
-	uint8_t *bytes = calloc(1, CMDLINE_BYTES_MAX + 1);
-	struct cmdline cmdline;
-
-	(void)state;
-	assert_int_equal(cmdline_parse(&cmdline, bytes, 0, &err), RC_INVALID);
-	assert_int_equal(cmdline_parse(&cmdline, bytes, CMDLINE_ARGS_MAX + 1, &err), RC_LIMIT);
-	assert_int_equal(cmdline_parse(&cmdline, bytes, CMDLINE_ARGS_MAX, &err), RC_OK);
-	cmdline_free(&cmdline);
-	memset(bytes, 'x', CMDLINE_BYTES_MAX);
-	assert_int_equal(cmdline_parse(&cmdline, bytes, CMDLINE_BYTES_MAX + 1, &err), RC_LIMIT);
-	assert_null(cmdline.args);
-	free(bytes);
-}
-
-static void our_own_command_line_is_read_from_proc_and_a_gone_process_is_said_to_be(void **state)
-{
-	struct cmdline cmdline;
-	pid_t pid;
-
-	(void)state;
-	assert_int_equal(cmdline_of_pid(&cmdline, getpid(), &err), RC_OK);
-	assert_non_null(strstr(cmdline.args[0], "test_cmdline"));
-	cmdline_free(&cmdline);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0)
-		_exit(0);
-	assert_int_equal(waitpid(pid, NULL, 0), pid);
-	assert_int_equal(cmdline_of_pid(&cmdline, pid, &err), RC_IO);
-	assert_non_null(strstr(err.text, "/proc/"));
-}
-
-/* Faults ------------------------------------------------------------------------------------- */
-
-#ifdef UNDERSTUDY_FAULTS
-static void every_failing_allocation_is_an_error_and_leaks_nothing(void **state)
-{
-	static const char args[] =
-		"-M\npc,usb=off,memory-backend=mem\n-object\nmemory-backend-ram,id=mem,size=1M\n-vnc\n:1\n"
-		"-chardev\nsocket,id=a,path=/x/a,server=on\n-serial\nchardev:a\n-serial\nunix:/x/b,server\n"
-		"-netdev\ndgram,id=n,local.type=unix,local.path=/l\n-audiodev\npa,id=s\n-chardev\npty,id=z\n-action\nshutdown=pause";
-	struct cmdline out;
-	bool fired = true;
-	int rc;
-
-	(void)state;
-	for (unsigned long n = 1; fired; n++) {
-		fault_arm(FAULT_ALLOC, n);
-		cmdline_spec_free(&spec);
-		{
-			struct cmdline source;
-			static char program[] = "qemu";
-			char *argv[64] = { program }, *copy = strdup(args), *at = copy, *line;
-			size_t count = 1;
-
-			while ((line = strsep(&at, "\n")) != NULL)
-				argv[count++] = line;
-			source = (struct cmdline){ .args = argv, .count = count };
-			rc = cmdline_derive(&spec, &source, "pc-i440fx-10.0", "pc.ram", 256 * MIB,
-					    &err);
-			free(copy);
-		}
-		if (rc == RC_OK)
-			rc = cmdline_standby(&out, &spec, "qemu", "tcg", NULL, "/q", &err);
-		fired = fault_fired(FAULT_ALLOC);
-		fault_arm(FAULT_ALLOC, 0);
-		assert_int_equal(rc, fired ? RC_NOMEM : RC_OK);
-		if (rc == RC_OK)
-			cmdline_free(&out);
-	}
-}
-#endif
-
-#define CLAIM(test) cmocka_unit_test_teardown(test, teardown)
+#define CLAIM(test) cmocka_unit_test_teardown(test, arguments_teardown)
 
 int main(void)
 {
@@ -692,18 +414,6 @@ int main(void)
 		CLAIM(descriptors_are_refused_naming_argument_and_remedy),
 		CLAIM(refusals_do_not_tell_values),
 		CLAIM(an_option_without_its_value_is_refused),
-		CLAIM(the_operators_list_is_taken_as_it_is_but_for_machine_and_memory),
-		CLAIM(without_a_display_of_the_operators_there_is_none),
-		CLAIM(the_operator_cannot_set_what_is_the_standbys),
-		CLAIM(the_standby_adds_its_own_and_escapes_paths),
-		CLAIM(backends_are_found_in_qom_under_either_name),
-		CLAIM(a_peers_arguments_that_are_the_standbys_are_refused),
-		CLAIM(a_vector_is_read_with_its_empty_arguments),
-		CLAIM(no_bytes_too_many_and_too_many_arguments_are_refused),
-		CLAIM(our_own_command_line_is_read_from_proc_and_a_gone_process_is_said_to_be),
-#ifdef UNDERSTUDY_FAULTS
-		CLAIM(every_failing_allocation_is_an_error_and_leaks_nothing),
-#endif
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

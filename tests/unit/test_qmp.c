@@ -242,7 +242,7 @@ static void closing_answers_what_is_open(void **state)
 
 /*
  * Whatever callback closes the connection, nothing comes afterwards but the answers that are owed;
- * teardown() sees that it was freed.
+ * monitor_teardown() sees that it was freed.
  */
 static void every_callback_may_close(void **state)
 {
