@@ -381,7 +381,6 @@ static void fill_hello(void *owner, struct wire_hello *own)
 	struct protection *p = owner;
 
 	own->session = p->session != NULL ? session_id(p->session) : 0;
-	own->epoch = 0;
 }
 
 static int dial(struct protection *p, struct err *err)
@@ -539,11 +538,13 @@ void protection_status(const struct protection *p, struct status_instance *statu
 	status->reason = p->reason;
 	status->healthy = protection_states[p->state].healthy;
 	status->protected_now = p->state == PROTECTION_PROTECTED;
-	status->term = (double)p->term;
-	if (p->link != NULL) {
-		status->link = p->link;
-		status->peer = link_peer(p->link);
+	if (!guardian_alive(p->site.guardian)) {
+		status->healthy = false;
+		status->reason = "the guardian process is gone: restart the agent";
 	}
+	status->term = (double)p->term;
+	status->link = p->link;
+	status->peer = p->link != NULL ? link_peer(p->link) : "";
 	if (p->session != NULL)
 		session_status(p->session, status);
 }

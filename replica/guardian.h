@@ -7,8 +7,8 @@
  *
  * It is forked before the agent has threads or secrets, drops what it does not need, ignores
  * SIGTERM and SIGINT (the agent's end is what it waits for), and allocates nothing afterwards. If
- * the guardian itself dies the agent logs it and starts another. All functions but guardian_hold()
- * are for one thread.
+ * the guardian itself dies the agent's health endpoint says so, and a restarted agent has a new one.
+ * All functions but guardian_hold() are for one thread.
  */
 #ifndef REPLICA_GUARDIAN_H
 #define REPLICA_GUARDIAN_H

@@ -112,6 +112,8 @@ def main():
         outage = min(t for t, _ in counter.answers if t > killed + 0.2) - last_time
         story.tell(f'The client counts on: {last_number} before, {answers[0]} after, {outage * 1000:.0f} ms in between '
                    f'({"the same connection" if counter.connections == 1 else "reconnected"}).')
+        if answers[0] <= last_number:
+            story.add(f'{last_number - answers[0] + 1} answers were given after the last committed epoch and are lost: output is not held yet.')
         oracle = world.ask('sum')
         story.add(f'The VM did not boot again: it goes on from memory (counter {answers[0]}, working set {oracle}).')
         counter.stopping = True

@@ -1,5 +1,6 @@
 """The protected instance comes first: an agent that is killed or frozen, also inside a checkpoint, does not hold it up."""
 import json
+import os
 import select
 import signal
 import time
@@ -109,3 +110,17 @@ def test_an_agent_that_is_asked_to_end_releases_the_instance_and_says_goodbye():
         world.start_agent()
         world.wait_state('primary', 'protected')
         world.wait_state('standby', 'protected')
+
+
+def test_a_dead_guardian_makes_the_health_endpoint_ask_for_a_restart():
+    with lab.Lab(takeover='manual') as world:
+        world.protect()
+        with open(f'/proc/{world.agent.pid}/task/{world.agent.pid}/children', encoding='ascii') as f:
+            guardian = int(f.read().split()[0])
+        assert lab.fetch_unix(world.path('primary.http'), '/healthz')['status'] == 'ok'
+        os.kill(guardian, signal.SIGKILL)
+        health = lab.wait_for('a complaint', lambda: (lambda h: h if h['problems'] else None)(
+            lab.fetch_unix(world.path('primary.http'), '/healthz')))
+        assert 'guardian' in health['problems'][0]['reason']
+        assert world.ask('inc') is not None
+        assert world.agent.stop() == 0
