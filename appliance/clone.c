@@ -338,11 +338,13 @@ static int on_want_hashes(struct clone *c, struct err *err)
 static int on_epoch(struct clone *c, const struct wire_header *header, const uint8_t *payload,
 		    struct err *err)
 {
-	if (header->length != 1 || payload[0] < 1 || payload[0] > 2)
+	if (header->length != 1 || payload[0] < WIRE_EPOCH_COPY ||
+	    payload[0] > WIRE_EPOCH_CHECKPOINT)
 		return err_set(err, RC_INVALID, "an epoch of unknown kind");
 	if (image_layout(seat_image(c->seat)) == NULL)
 		return err_set(err, RC_STATE, "an epoch before a layout was given");
-	return receiver_begin(seat_receiver(c->seat), header->epoch, payload[0] == 1, err);
+	return receiver_begin(seat_receiver(c->seat), header->epoch, payload[0] == WIRE_EPOCH_COPY,
+			      err);
 }
 
 static int on_commit(struct clone *c, const struct wire_header *header, const uint8_t *payload,

@@ -16,7 +16,6 @@
 #define RETRY_DOUBLINGS 6     /* of the wait below: up to 32 s */
 #define RETRY_MS 500	      /* after a capture that was lost */
 #define RETRY_REFUSED_MS 5000 /* after a refusal: somebody has to change something first */
-#define DEAD_FACTOR 3	      /* a connection silent for this many detection limits is closed */
 
 struct protection {
 	struct protection_site site;
@@ -390,7 +389,7 @@ static int dial(struct protection *p, struct err *err)
 		.identity = p->site.identity,
 		.site = config->site,
 		.heartbeat_ms = config->heartbeat_ms,
-		.dead_ms = config->detect_ms * DEAD_FACTOR,
+		.dead_ms = config->detect_ms * LINK_DEAD_FACTOR,
 	};
 
 	return link_dial(&p->link, p->site.loop, config->connect, &options, p->config->name,

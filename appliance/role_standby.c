@@ -101,7 +101,7 @@ static int start(struct role *role, struct err *err)
 		.identity = role->identity,
 		.site = config->site,
 		.heartbeat_ms = config->heartbeat_ms,
-		.dead_ms = config->detect_ms * 3,
+		.dead_ms = config->detect_ms * LINK_DEAD_FACTOR,
 	};
 	size_t i;
 	int rc = files_make_dir(config->state_dir, err);

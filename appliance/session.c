@@ -8,9 +8,6 @@
 #include <assert.h>
 #include <string.h>
 
-#define EPOCH_KIND_COPY 1
-#define EPOCH_KIND_CHECKPOINT 2
-
 struct session {
 	struct session_options options;
 	const struct session_ops *ops;
@@ -86,7 +83,7 @@ static bool control(struct session *session, uint16_t type, uint64_t epoch, cons
 
 static bool send_begin(void *owner, uint64_t epoch, bool first_copy)
 {
-	uint8_t kind = first_copy ? EPOCH_KIND_COPY : EPOCH_KIND_CHECKPOINT;
+	uint8_t kind = first_copy ? WIRE_EPOCH_COPY : WIRE_EPOCH_CHECKPOINT;
 
 	return control(owner, WIRE_EPOCH, epoch, &kind, sizeof(kind));
 }

@@ -28,6 +28,7 @@
 #include <uv.h>
 
 #define LINK_SLICE WIRE_FRAGMENT_MAX
+#define LINK_DEAD_FACTOR 3 /* both roles: dead_ms is this many detection limits */
 #define LINK_BACKOFF_FIRST_MS 50
 #define LINK_BACKOFF_LAST_MS 2000
 #define LINK_STEADY_MS 1000 /* a connection that was up for longer makes the waits short again */

@@ -96,6 +96,8 @@ enum wire_reason {
 	WIRE_REASON_END
 };
 
+enum wire_epoch { WIRE_EPOCH_COPY = 1, WIRE_EPOCH_CHECKPOINT = 2 }; /* kinds, in EPOCH */
+
 enum wire_instance {
 	WIRE_INSTANCE_RUNNING = 1, /* protected again, or unprotected while the agent works on it */
 	WIRE_INSTANCE_CRASHED,	   /* its QEMU is gone without a goodbye: a reason to take over */

@@ -31,7 +31,7 @@ static int make_path(struct image_shared *shared, const char *dir, struct err *e
 		if (strchr(plain, *at) != NULL || (*at == '.' && at > shared->name))
 			*to++ = *at;
 		else
-			to += sprintf(to, "%%%02x", (unsigned)(unsigned char)*at);
+			to += snprintf(to, 4, "%%%02x", (unsigned)(unsigned char)*at);
 	}
 	*to = '\0';
 	n = snprintf(shared->path, sizeof(shared->path), "%s/%s", dir, file);
