@@ -1,6 +1,7 @@
 #include "appliance/base/near_miss.h"
 #include "appliance/options.h"
 #include "appliance/verb.h"
+#include "replica/guardian_process.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -18,6 +19,7 @@ static const struct {
 	{ "check", "check a configuration file; print its JSON Schema or its keys", verb_check },
 	{ "status", "show what a running primary or standby is doing", verb_status },
 	{ "takeover", "tell a standby to run its clone of an instance now", verb_takeover },
+	{ "release", "let go of what a takeover left, at a standby or a primary", verb_release },
 	{ "pki", "make the certificates with which the two sites know each other", verb_pki },
 	{ "version", "print versions", verb_version },
 };
@@ -71,6 +73,8 @@ int main(int argc, char **argv)
 {
 	int status;
 
+	if (guardian_process_is_one(argc, argv))
+		guardian_process_run();
 	/*
 	 * A peer, a pipe or a terminal that went away is an error to handle where it happens, not
 	 * our end.

@@ -5,12 +5,16 @@
 #include "appliance/base/mem.h"
 #include "appliance/process.h"
 #include "appliance/protection.h"
+#include "replica/guardian_keeper.h"
+
+#include <string.h>
 
 struct role {
 	struct process process;
 	const struct config *config;
 	struct tls_identity *identity;
 	struct guardian *guardian;
+	struct guardian_keeper keeper;
 	struct protection *protections[CONFIG_INSTANCES_MAX];
 	size_t count, running;
 };
@@ -25,12 +29,31 @@ static void fill(void *owner, size_t index, struct status_instance *status)
 	protection_status(((struct role *)owner)->protections[index], status);
 }
 
+/* The guardian is kept until nothing is captured any more. */
+static void end(struct role *role)
+{
+	guardian_keeper_end(&role->keeper);
+	process_end(&role->process);
+}
+
+static int release(void *owner, const char *name, struct err *err)
+{
+	struct role *role = owner;
+	size_t i;
+
+	for (i = 0; i < role->count; i++) {
+		if (strcmp(role->config->instances[i].name, name) == 0)
+			return protection_release(role->protections[i], err);
+	}
+	return err_set(err, RC_INVALID, "there is no instance %s here", name);
+}
+
 static void on_protection_stopped(void *owner)
 {
 	struct role *role = owner;
 
 	if (--role->running == 0)
-		process_end(&role->process);
+		end(role);
 }
 
 static void on_end(void *owner)
@@ -40,7 +63,7 @@ static void on_end(void *owner)
 
 	role->count = 0;
 	if (n == 0)
-		process_end(&role->process);
+		end(role);
 	for (i = 0; i < n; i++)
 		protection_stop(role->protections[i], on_protection_stopped, role);
 }
@@ -54,7 +77,7 @@ static int start(struct role *role, struct err *err)
 		.guardian = role->guardian,
 	};
 	size_t i;
-	int rc = RC_OK;
+	int rc = guardian_keeper_begin(&role->keeper, &role->process.loop, role->guardian, err);
 
 	for (i = 0; i < role->config->ninstances && rc == RC_OK; i++) {
 		rc = protection_start(&role->protections[i], &site, &role->config->instances[i],
@@ -74,13 +97,14 @@ int role_primary_run(const struct config *config)
 	if (role == NULL)
 		return 1;
 	role->config = config;
-	/* First of all: it must have neither threads nor keys. */
+	/* First of all: without one nothing is captured. */
 	rc = guardian_start(&role->guardian, &err);
 	if (rc == RC_OK)
 		rc = tls_identity_load(&role->identity, config->tls_ca, config->tls_cert,
 				       config->tls_key, &err);
 	if (rc == RC_OK)
-		rc = process_begin(&role->process, config, count, fill, NULL, on_end, role, &err);
+		rc = process_begin(&role->process, config, count, fill, NULL, release, on_end, role,
+				   &err);
 	if (rc == RC_OK) {
 		rc = start(role, &err);
 		if (rc != RC_OK) {

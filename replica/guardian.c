@@ -1,11 +1,26 @@
+/*
+ * Theory of operation
+ *
+ * The handle outlives the processes behind it: what they have to know of every slot is kept here,
+ * with duplicates of its descriptors, so that captures need not notice when one takes the place of
+ * another. A packet that could not be sent (`told` is false) is sent later, or to the successor.
+ *
+ * A process is started in an order that leaves no gap: socket pair; the page and all that is
+ * watched are written into it; only then the process. From the moment it exists, whatever becomes
+ * of the agent, it will read all that and then see the agent's end. The only time in which nobody
+ * would free an instance is from the end of one process to the start of the next.
+ */
 #include "replica/guardian.h"
 
 #include "appliance/base/clock.h"
+#include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "replica/guardian_process.h"
+#include "replica/guardian_spawn.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -16,119 +31,240 @@
 #include <unistd.h>
 
 #define STOP_MS 1000 /* a guardian that was told to stop has nothing to do but end */
+#define TELL_MS 100  /* until it is tried again to send what its full queue did not take */
 
-struct guardian {
-	pid_t pid;
-	int control;
-	struct guardian_shared *shared;
-	bool used[GUARDIAN_INSTANCES_MAX];
+struct watched {
+	bool used, told;
+	int fds[GUARDIAN_FDS];
+	struct guardian_packet packet;
 };
 
-/*
- * Every signal is held back until the child ignores it, so that there is no moment at which one
- * ends it.
- */
-static pid_t fork_process(int control, struct guardian_shared *shared)
-{
-	sigset_t all, before;
-	pid_t pid;
+struct guardian {
+	pid_t pid;   /* 0: none */
+	int control; /* -1: none */
+	int page;
+	struct guardian_shared *shared;
+	struct watched slots[GUARDIAN_INSTANCES_MAX];
 
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	pid = fork();
-	if (pid == 0)
-		guardian_process_run(control, shared);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return pid;
+	uint64_t started_ns, ended_ns, due_ns; /* the last one; when the next is to be started */
+	unsigned ends;			       /* of all processes of this agent */
+	unsigned failures;		       /* in a row */
+};
+
+/* ---- the process --------------------------------------------------------------------------- */
+
+/* True when nothing is left to be told. */
+static bool tell_all(struct guardian *guardian)
+{
+	struct watched *watched;
+
+	for (watched = guardian->slots; watched < guardian->slots + GUARDIAN_INSTANCES_MAX;
+	     watched++) {
+		if (watched->used && !watched->told)
+			watched->told = guardian_spawn_send(guardian->control, &watched->packet,
+							    watched->fds, GUARDIAN_FDS) == 0;
+		if (watched->used && !watched->told)
+			return false;
+	}
+	return true;
+}
+
+/* With pid 0 and without a socket. */
+static int begin(struct guardian *guardian, struct err *err)
+{
+	static const struct guardian_packet first = { .kind = GUARDIAN_BEGIN };
+	enum log_level level;
+	int pair[2], rc, r;
+	bool json;
+	size_t i;
+
+	log_settings(&level, &json);
+	guardian->shared->log_level = (int32_t)level;
+	guardian->shared->log_json = json;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_system(err, errno, "guardian: socket pair");
+	guardian->control = pair[0];
+	r = guardian_spawn_send(pair[0], &first, &guardian->page, 1);
+	for (i = 0; i < GUARDIAN_INSTANCES_MAX; i++)
+		guardian->slots[i].told = false;
+	(void)tell_all(guardian);
+	rc = r == 0 ? guardian_spawn(&guardian->pid, pair[1], err) :
+		      err_system(err, r, "guardian: its first packet");
+	(void)close(pair[1]);
+	if (rc != RC_OK) {
+		(void)close(pair[0]);
+		guardian->control = -1;
+		guardian->pid = 0;
+	}
+	guardian->started_ns = clock_now_ns();
+	return rc;
 }
 
 int guardian_start(struct guardian **out, struct err *err)
 {
 	struct guardian *guardian = mem_zalloc(1, sizeof(*guardian));
-	int pair[2] = { -1, -1 }, rc;
+	int rc;
 
 	*out = NULL;
 	if (guardian == NULL)
 		return err_nomem(err, "the guardian");
-	guardian->shared = mmap(NULL, sizeof(*guardian->shared), PROT_READ | PROT_WRITE,
-				MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (guardian->shared == MAP_FAILED) {
-		guardian->shared = NULL;
-		rc = err_system(err, errno, "guardian: shared memory");
-		goto out;
+	rc = guardian_spawn_page(&guardian->page, &guardian->shared, err);
+	if (rc != RC_OK) {
+		mem_free(guardian);
+		return rc;
 	}
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-		rc = err_system(err, errno, "guardian: socket pair");
-		goto out;
+	rc = begin(guardian, err);
+	if (rc != RC_OK) {
+		guardian_stop(guardian);
+		return rc;
 	}
-	guardian->pid = fork_process(pair[1], guardian->shared);
-	if (guardian->pid < 0) {
-		rc = err_system(err, errno, "guardian: fork");
-		goto out;
-	}
-	(void)close(pair[1]);
-	guardian->control = pair[0];
 	*out = guardian;
 	return RC_OK;
-out:
-	if (pair[0] >= 0) {
-		(void)close(pair[0]);
-		(void)close(pair[1]);
+}
+
+/* ---- one in place of another --------------------------------------------------------------- */
+
+uint32_t guardian_wait_ms(unsigned failures)
+{
+	uint32_t wait_ms = GUARDIAN_WAIT_MIN_MS;
+
+	if (failures == 0)
+		return 0;
+	while (--failures > 0 && wait_ms < GUARDIAN_WAIT_MAX_MS)
+		wait_ms *= 2;
+	return wait_ms < GUARDIAN_WAIT_MAX_MS ? wait_ms : GUARDIAN_WAIT_MAX_MS;
+}
+
+/* Sets the time of the next one; `when` is for the log. */
+static void postpone(struct guardian *guardian, uint64_t now_ns, char when[32])
+{
+	uint32_t wait_ms = guardian_wait_ms(guardian->failures++);
+
+	guardian->due_ns = now_ns + wait_ms * CLOCK_NS_PER_MS;
+	if (wait_ms == 0)
+		(void)snprintf(when, 32, "now");
+	else
+		(void)snprintf(when, 32, "in %u ms", wait_ms);
+}
+
+/* Notices that the process has ended. */
+static void collect(struct guardian *guardian, uint64_t now_ns)
+{
+	const pid_t pid = guardian->pid;
+	const char *how = "ended";
+	char when[32];
+	int status = 0;
+	pid_t r = waitpid(pid, &status, WNOHANG);
+
+	/* No such child: somebody else has collected it, or the system was told not to keep it. */
+	if (r == 0 || (r < 0 && errno != ECHILD))
+		return;
+	if (r == pid && WIFSIGNALED(status))
+		how = strsignal(WTERMSIG(status));
+	(void)close(guardian->control);
+	guardian->control = -1;
+	guardian->pid = 0;
+	guardian->ended_ns = now_ns;
+	guardian->ends++;
+	if (now_ns - guardian->started_ns >= GUARDIAN_STEADY_MS * CLOCK_NS_PER_MS)
+		guardian->failures = 0;
+	postpone(guardian, now_ns, when);
+	log_warn("guardian",
+		 "the guardian process %d is gone (%s); starting another %s (end no. %u)", (int)pid,
+		 how, when, guardian->ends);
+}
+
+static void replace(struct guardian *guardian)
+{
+	struct err err = { 0 };
+	unsigned count = 0, i;
+	char when[32];
+
+	if (begin(guardian, &err) != RC_OK) {
+		postpone(guardian, clock_now_ns(), when);
+		log_error("guardian", "%s; trying again %s (failure %u in a row)", err.text, when,
+			  guardian->failures);
+		return;
 	}
-	if (guardian->shared != NULL)
-		(void)munmap(guardian->shared, sizeof(*guardian->shared));
-	mem_free(guardian);
+	for (i = 0; i < GUARDIAN_INSTANCES_MAX; i++)
+		count += guardian->slots[i].used;
+	log_info("guardian", "process %d has its place and %u instance(s), after %.1f ms",
+		 (int)guardian->pid, count, clock_ms(guardian->started_ns - guardian->ended_ns));
+}
+
+int guardian_tend(struct guardian *guardian)
+{
+	uint64_t now_ns = clock_now_ns();
+
+	if (guardian->pid > 0)
+		collect(guardian, now_ns);
+	if (guardian->pid == 0 && now_ns >= guardian->due_ns)
+		replace(guardian);
+	if (guardian->pid > 0)
+		return tell_all(guardian) ? -1 : TELL_MS;
+	now_ns = clock_now_ns();
+	return guardian->due_ns > now_ns ?
+		       (int)((guardian->due_ns - now_ns) / CLOCK_NS_PER_MS) + 1 :
+		       1;
+}
+
+/* ---- instances ----------------------------------------------------------------------------- */
+
+static int duplicate(struct watched *watched, const int fds[GUARDIAN_FDS], struct err *err)
+{
+	int rc = RC_OK, i, n;
+
+	for (n = 0; n < GUARDIAN_FDS && rc == RC_OK; n++) {
+		watched->fds[n] = fcntl(fds[n], F_DUPFD_CLOEXEC, 0);
+		if (watched->fds[n] < 0)
+			rc = err_system(err, errno, "telling the guardian");
+	}
+	for (i = 0; rc != RC_OK && i < n - 1; i++)
+		(void)close(watched->fds[i]);
 	return rc;
 }
 
-/* Never waits: a guardian that does not read (stopped by somebody) must not stop the agent. */
-static int send_packet(const struct guardian *guardian, const struct guardian_packet *packet,
-		       const int *fds, struct err *err)
+static void forget(struct watched *watched)
 {
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(2 * sizeof(int))];
-	} control = { .bytes = { 0 } };
-	struct guardian_packet copy = *packet;
-	struct iovec iov = { .iov_base = &copy, .iov_len = sizeof(copy) };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
-	struct cmsghdr *header;
-	ssize_t r;
+	int i;
 
-	if (fds != NULL) {
-		message.msg_control = control.bytes;
-		message.msg_controllen = sizeof(control.bytes);
-		header = CMSG_FIRSTHDR(&message);
-		header->cmsg_level = SOL_SOCKET;
-		header->cmsg_type = SCM_RIGHTS;
-		header->cmsg_len = CMSG_LEN(2 * sizeof(int));
-		memcpy(CMSG_DATA(header), fds, 2 * sizeof(int));
-	}
-	do {
-		r = sendmsg(guardian->control, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-	} while (r < 0 && errno == EINTR);
-	return r < 0 ? err_system(err, errno, "telling the guardian") : RC_OK;
+	for (i = 0; i < GUARDIAN_FDS; i++)
+		(void)close(watched->fds[i]);
+	watched->used = watched->told = false;
 }
 
 int guardian_watch(struct guardian *guardian, const char *name, int qmp_fd, int colo_fd,
 		   uint32_t freeze_limit_ms, unsigned *slot, struct err *err)
 {
-	struct guardian_packet packet = { .kind = GUARDIAN_WATCH,
-					  .freeze_limit_ms = freeze_limit_ms };
-	int fds[2] = { qmp_fd, colo_fd }, rc;
+	const int fds[GUARDIAN_FDS] = { qmp_fd, colo_fd };
+	struct watched *watched;
 	unsigned i;
+	int rc, r;
 
-	for (i = 0; i < GUARDIAN_INSTANCES_MAX && guardian->used[i]; i++)
+	(void)guardian_tend(guardian); /* its end may have come just before this */
+	if (guardian->pid == 0)
+		return err_set(err, RC_STATE, "the guardian process is gone; starting another");
+	for (i = 0; i < GUARDIAN_INSTANCES_MAX && guardian->slots[i].used; i++)
 		;
 	if (i == GUARDIAN_INSTANCES_MAX)
-		return err_set(err, RC_LIMIT, "the guardian watches %d instances already", i);
-	packet.slot = i;
-	(void)snprintf(packet.name, sizeof(packet.name), "%s", name);
-	atomic_store(&guardian->shared->held_since_ns[i], 0);
-	rc = send_packet(guardian, &packet, fds, err);
+		return err_set(err, RC_LIMIT, "the guardian watches %u instances already", i);
+	watched = &guardian->slots[i];
+	rc = duplicate(watched, fds, err);
 	if (rc != RC_OK)
 		return rc;
-	guardian->used[i] = true;
+	watched->packet = (struct guardian_packet){ .kind = GUARDIAN_WATCH,
+						    .slot = i,
+						    .freeze_limit_ms = freeze_limit_ms };
+	(void)snprintf(watched->packet.name, sizeof(watched->packet.name), "%s", name);
+	atomic_store(&guardian->shared->held_since_ns[i], 0);
+	r = guardian_spawn_send(guardian->control, &watched->packet, watched->fds, GUARDIAN_FDS);
+	/* One that has ended meanwhile has not been collected yet: its successor will be told. */
+	if (r != 0 && r != EPIPE && r != ECONNRESET) {
+		forget(watched);
+		return err_system(err, r, "telling the guardian");
+	}
+	watched->used = true;
+	watched->told = r == 0;
 	*slot = i;
 	return RC_OK;
 }
@@ -142,16 +278,16 @@ void guardian_hold(struct guardian *guardian, unsigned slot, bool held)
 void guardian_unwatch(struct guardian *guardian, unsigned slot)
 {
 	struct guardian_packet packet = { .kind = GUARDIAN_UNWATCH, .slot = slot };
-	struct err err;
 
-	assert(slot < GUARDIAN_INSTANCES_MAX && guardian->used[slot]);
+	assert(slot < GUARDIAN_INSTANCES_MAX && guardian->slots[slot].used);
 	atomic_store(&guardian->shared->held_since_ns[slot], 0);
 	/*
 	 * If it cannot be told it does not live, or its queue of dozens of packets is full because
 	 * it does not run.
 	 */
-	(void)send_packet(guardian, &packet, NULL, &err);
-	guardian->used[slot] = false;
+	if (guardian->pid > 0 && guardian->slots[slot].told)
+		(void)guardian_spawn_send(guardian->control, &packet, NULL, 0);
+	forget(&guardian->slots[slot]);
 }
 
 pid_t guardian_pid(const struct guardian *guardian)
@@ -163,20 +299,20 @@ bool guardian_alive(const struct guardian *guardian)
 {
 	siginfo_t info = { 0 };
 
-	/* WNOWAIT leaves it to guardian_stop() to collect. */
-	return waitid(P_PID, (id_t)guardian->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	/* WNOWAIT leaves it to guardian_tend() and guardian_stop() to collect. */
+	return guardian->pid > 0 &&
+	       waitid(P_PID, (id_t)guardian->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
 	       info.si_pid == 0;
 }
 
-void guardian_stop(struct guardian *guardian)
+/* ---- the end ------------------------------------------------------------------------------- */
+
+static void end_process(struct guardian *guardian)
 {
 	struct guardian_packet packet = { .kind = GUARDIAN_STOP };
 	uint64_t deadline_ns = clock_now_ns() + STOP_MS * CLOCK_NS_PER_MS;
-	struct err err;
 
-	if (guardian == NULL)
-		return;
-	if (send_packet(guardian, &packet, NULL, &err) == RC_OK) {
+	if (guardian_spawn_send(guardian->control, &packet, NULL, 0) == 0) {
 		while (guardian_alive(guardian) && clock_now_ns() < deadline_ns)
 			(void)usleep(500);
 	}
@@ -189,6 +325,21 @@ void guardian_stop(struct guardian *guardian)
 	while (waitpid(guardian->pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	(void)close(guardian->control);
+}
+
+void guardian_stop(struct guardian *guardian)
+{
+	size_t i;
+
+	if (guardian == NULL)
+		return;
+	if (guardian->pid > 0)
+		end_process(guardian);
+	for (i = 0; i < GUARDIAN_INSTANCES_MAX; i++) {
+		if (guardian->slots[i].used)
+			forget(&guardian->slots[i]);
+	}
+	(void)close(guardian->page);
 	(void)munmap(guardian->shared, sizeof(*guardian->shared));
 	mem_free(guardian);
 }

@@ -5,9 +5,13 @@
  * without us (x-colo-lost-heartbeat) until it runs, lets go of the sockets and ends. A guest that
  * its operator paused stays paused.
  *
- * It is forked before the agent has threads or secrets, drops what it does not need, ignores
- * SIGTERM and SIGINT (the agent's end is what it waits for), and allocates nothing afterwards. If
- * the guardian itself dies the agent's health endpoint says so, and a restarted agent has a new one.
+ * It is this program executed anew, so it has nothing of the agent's threads, memory and secrets;
+ * it drops what it does not need, ignores SIGTERM and SIGINT (the agent's end is what it waits
+ * for), and allocates nothing. If it dies, guardian_tend() puts another one in its place, which
+ * watches what its predecessor did. What the agent holds stands in memory that both see, so a
+ * successor knows that, too, from its first moment on; an agent that dies while there is none
+ * leaves an instance that it holds to the next agent.
+ *
  * All functions but guardian_hold() are for one thread.
  */
 #ifndef REPLICA_GUARDIAN_H
@@ -21,16 +25,31 @@
 
 #define GUARDIAN_INSTANCES_MAX 64
 #define GUARDIAN_NAME_MAX 64
+#define GUARDIAN_STEADY_MS 60000 /* one that lived so long was well: the next is started at once */
+#define GUARDIAN_WAIT_MIN_MS 100
+#define GUARDIAN_WAIT_MAX_MS 30000
 
 struct guardian;
 
-/* Forks it. Call before threads are made. */
+/* Starts it. main() must have asked guardian_process_is_one(). */
 int guardian_start(struct guardian **guardian, struct err *err);
+
+/*
+ * Looks after the process: collects one that has ended and starts another one, at once or, when
+ * they end again and again, after guardian_wait_ms(). Says so in the log. Call it when a child has
+ * ended, and again after as many ms as it returns (-1: not before a child ends).
+ */
+int guardian_tend(struct guardian *guardian);
+/*
+ * Pure: how long to wait when `failures` of them in a row could not be started or did not last for
+ * GUARDIAN_STEADY_MS.
+ */
+uint32_t guardian_wait_ms(unsigned failures);
 
 /*
  * From now on guards one instance; the descriptors are duplicated. `freeze_limit_ms`: an agent that
  * holds a checkpoint open longer counts as gone for that instance (0: however long). *slot names
- * it.
+ * it. RC_STATE: there is no guardian at the moment.
  */
 int guardian_watch(struct guardian *guardian, const char *name, int qmp_fd, int colo_fd,
 		   uint32_t freeze_limit_ms, unsigned *slot, struct err *err);
@@ -46,6 +65,7 @@ void guardian_hold(struct guardian *guardian, unsigned slot, bool held);
  */
 void guardian_unwatch(struct guardian *guardian, unsigned slot);
 
+/* 0: there is none at the moment. */
 pid_t guardian_pid(const struct guardian *guardian);
 bool guardian_alive(const struct guardian *guardian);
 

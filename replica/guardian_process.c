@@ -1,17 +1,22 @@
 /*
  * Theory of operation
  *
- * Two phases, no way back. WATCH: wait for packets from the agent and look, a few times within the
- * shortest freeze limit, whether it holds an instance for too long. RELEASE: the agent's end of the
- * pair was closed, which the kernel does however the agent ends; every watched instance is let go
- * (release.c), all at the same time, then the process ends.
+ * Executed anew, the process has nothing of the agent's memory. It believes that an agent started
+ * it when it finds a socket of the right kind in the right place and, in its first packet, a page
+ * of the right size that nobody can shrink; otherwise it is an understudy with an odd name (main()
+ * goes on as usual), or ends at once.
+ *
+ * Then two phases, no way back. WATCH: wait for packets from the agent and look, a few times within
+ * the shortest freeze limit, whether it holds an instance for too long. RELEASE: the agent's end of
+ * the pair was closed, which the kernel does however the agent ends; every watched instance is let
+ * go (release.c), all at the same time, then the process ends.
  *
  * A frozen agent still owns its QMP connection and will read from it, so in WATCH nothing is read
  * there: the command is written and its reply (without an id) is for the agent to ignore. The
  * instance is known to be in a checkpoint then, so nothing has to be asked.
  *
  * Nothing here may wait for anything but poll(2): not for the log (a full pipe drops the line), not
- * for QEMU. Nothing allocates: all state is static. The process keeps three descriptors and two per
+ * for QEMU. Nothing allocates: all state is static. The process keeps four descriptors and two per
  * instance, and no privileges.
  */
 #include "replica/guardian_process.h"
@@ -28,14 +33,17 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define CONTROL 3 /* the agent's socket, after the standard three */
-#define FDS_MAX (CONTROL + 1 + 2 * GUARDIAN_INSTANCES_MAX + 2) /* two more come with a packet */
+#define CONTROL GUARDIAN_CONTROL /* the agent's socket */
+/* Some more come with a packet. */
+#define FDS_MAX (CONTROL + 1 + 2 * GUARDIAN_INSTANCES_MAX + GUARDIAN_FDS)
 #define FREEZE_LOOKS 8	/* looks within a freeze limit; two have to agree: at most a quarter late */
 #define LOOK_MS_MIN 5	/* between looks, however short the limit */
 #define LOOK_MS_MAX 100 /* and however long: then it wakes ten times a second */
@@ -53,7 +61,7 @@ struct slot {
 
 static const char freeze_command[] = "\n" RELEASE_COMMAND;
 static struct slot slots[GUARDIAN_INSTANCES_MAX];
-static struct guardian_shared *shared_page;
+static const struct guardian_shared *shared_page;
 
 /* A log that nobody reads must not stop us: a pipe that says POLLOUT has room for a line. */
 static void say(enum log_level level, const char *name, const char *text)
@@ -87,14 +95,10 @@ static void ignore_signals(void)
  * Standard error and the control socket stay; 0 and 1 are made harmless, so that no received
  * descriptor gets their numbers.
  */
-static void close_others(int control)
+static void close_others(void)
 {
 	int null, fd;
 
-	if (control != CONTROL) {
-		if (dup2(control, CONTROL) < 0)
-			_exit(1);
-	}
 	(void)fcntl(CONTROL, F_SETFD, FD_CLOEXEC);
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (fd = 0; fd < CONTROL; fd++) {
@@ -136,7 +140,7 @@ static void forget(struct slot *slot)
 	slot->used = false;
 }
 
-static void watch(const struct guardian_packet *packet, const int fds[2])
+static void watch(const struct guardian_packet *packet, const int fds[GUARDIAN_FDS])
 {
 	struct slot *slot = &slots[packet->slot];
 
@@ -150,38 +154,72 @@ static void watch(const struct guardian_packet *packet, const int fds[2])
 }
 
 /* The descriptors that came along; -1 where there are none. */
-static void take_fds(struct msghdr *message, int fds[2])
+static void take_fds(struct msghdr *message, int fds[GUARDIAN_FDS])
 {
 	struct cmsghdr *header = CMSG_FIRSTHDR(message);
 
 	fds[0] = fds[1] = -1;
 	if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
 		memcpy(fds, CMSG_DATA(header),
-		       header->cmsg_len - CMSG_LEN(0)); /* at most `control` */
+		       header->cmsg_len - CMSG_LEN(0)); /* at most `ancillary` */
+}
+
+/* One packet, as recvmsg() returns it. */
+static ssize_t receive(struct guardian_packet *packet, int fds[GUARDIAN_FDS])
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(GUARDIAN_FDS * sizeof(int))];
+	} ancillary = { .bytes = { 0 } };
+	struct iovec iov = { .iov_base = packet, .iov_len = sizeof(*packet) };
+	struct msghdr message = { .msg_iov = &iov,
+				  .msg_iovlen = 1,
+				  .msg_control = ancillary.bytes,
+				  .msg_controllen = sizeof(ancillary.bytes) };
+	ssize_t r = recvmsg(CONTROL, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	fds[0] = fds[1] = -1;
+	if (r > 0)
+		take_fds(&message, fds);
+	return r;
+}
+
+/* The first packet, which was there before the process was. */
+static bool take_page(void)
+{
+	int fds[GUARDIAN_FDS], seals;
+	struct guardian_packet packet;
+	struct stat stat;
+	void *page;
+
+	if (receive(&packet, fds) != (ssize_t)sizeof(packet) || packet.kind != GUARDIAN_BEGIN ||
+	    fds[0] < 0 || fds[1] >= 0)
+		return false;
+	seals = fcntl(fds[0], F_GET_SEALS);
+	if (seals < 0 || (seals & F_SEAL_SHRINK) == 0 || fstat(fds[0], &stat) != 0 ||
+	    stat.st_size != (off_t)sizeof(*shared_page))
+		return false;
+	page = mmap(NULL, sizeof(*shared_page), PROT_READ, MAP_SHARED, fds[0], 0);
+	if (page == MAP_FAILED)
+		return false;
+	(void)close(fds[0]);
+	shared_page = page;
+	log_setup((enum log_level)shared_page->log_level, shared_page->log_json != 0);
+	return true;
 }
 
 enum heard { HEARD_NOTHING, HEARD_PACKET, HEARD_STOP, HEARD_END };
 
 static enum heard take_packet(void)
 {
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(2 * sizeof(int))];
-	} control = { .bytes = { 0 } };
 	struct guardian_packet packet;
-	struct iovec iov = { .iov_base = &packet, .iov_len = sizeof(packet) };
-	struct msghdr message = { .msg_iov = &iov,
-				  .msg_iovlen = 1,
-				  .msg_control = control.bytes,
-				  .msg_controllen = sizeof(control.bytes) };
-	ssize_t r = recvmsg(CONTROL, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	int fds[2];
+	int fds[GUARDIAN_FDS];
+	ssize_t r = receive(&packet, fds);
 
 	if (r < 0 && (errno == EAGAIN || errno == EINTR))
 		return HEARD_NOTHING;
 	if (r <= 0)
 		return HEARD_END;
-	take_fds(&message, fds);
 	if (r != (ssize_t)sizeof(packet) || packet.slot >= GUARDIAN_INSTANCES_MAX)
 		return HEARD_PACKET; /* only the agent can write here: it never does that */
 	if (packet.kind == GUARDIAN_STOP)
@@ -355,14 +393,36 @@ static void release_all(void)
 		(void)poll(fds, going, RELEASE_ROUND_MS);
 }
 
-_Noreturn void guardian_process_run(int control, struct guardian_shared *shared)
+/* ---- the beginning ------------------------------------------------------------------------- */
+
+static bool main_asks;
+
+bool guardian_process_is_one(int argc, char **argv)
 {
-	shared_page = shared;
+	int domain = 0, type = 0;
+	socklen_t len = sizeof(int);
+
+	main_asks = true;
+	return argc == 1 && strcmp(argv[0], GUARDIAN_PROCESS_NAME) == 0 &&
+	       getsockopt(CONTROL, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 &&
+	       domain == AF_UNIX && getsockopt(CONTROL, SOL_SOCKET, SO_TYPE, &type, &len) == 0 &&
+	       type == SOCK_SEQPACKET;
+}
+
+bool guardian_process_can_start(void)
+{
+	return main_asks;
+}
+
+_Noreturn void guardian_process_run(void)
+{
 	(void)setsid();
 	ignore_signals();
-	close_others(control);
-	(void)prctl(PR_SET_NAME, "us-guardian", 0, 0, 0);
+	close_others();
+	(void)prctl(PR_SET_NAME, GUARDIAN_PROCESS_NAME, 0, 0, 0);
 	(void)chdir("/");
+	if (!take_page())
+		_exit(1);
 	drop_privileges();
 	watch_agent();
 	release_all();

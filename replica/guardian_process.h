@@ -1,6 +1,11 @@
 /*
- * The guardian's process: what guardian_start() forks, and what the two say to each other. Only for
- * guardian.c.
+ * The guardian's process: what an agent starts, and what the two say to each other. For guardian.c
+ * and guardian_spawn.c, and for main(), which has to ask whether it is one.
+ *
+ * It is this program, executed under GUARDIAN_PROCESS_NAME with no argument and with its end of a
+ * SOCK_SEQPACKET pair as descriptor GUARDIAN_CONTROL. The first packet is GUARDIAN_BEGIN. The agent
+ * writes that and one WATCH per instance before it starts the process, so that a guardian knows
+ * everything from its first moment on, even if the agent is gone by then.
  */
 #ifndef REPLICA_GUARDIAN_PROCESS_H
 #define REPLICA_GUARDIAN_PROCESS_H
@@ -10,19 +15,24 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/*
- * In a page that both share: when (monotonic ns) the agent began to hold the instance of a slot, 0:
- * it does not.
- */
+#define GUARDIAN_PROCESS_NAME "us-guardian"
+#define GUARDIAN_CONTROL 3 /* after the standard three */
+#define GUARDIAN_FDS 2	   /* at most, with a packet */
+
+/* In a page of the agent's that every guardian it starts can read. It outlives them. */
 struct guardian_shared {
+	/*
+	 * When (monotonic ns) the agent began to hold the instance of a slot, 0: it does not.
+	 */
 	_Atomic uint64_t held_since_ns[GUARDIAN_INSTANCES_MAX];
+	int32_t log_level, log_json; /* as log_setup() had them */
 };
 
 /*
- * One packet each; WATCH carries the QMP and the COLO descriptor. No packet but the end: the agent
- * is gone.
+ * One packet each. BEGIN carries the page's descriptor, WATCH the QMP and the COLO descriptor. No
+ * packet but the end: the agent is gone.
  */
-enum guardian_packet_kind { GUARDIAN_WATCH = 1, GUARDIAN_UNWATCH, GUARDIAN_STOP };
+enum guardian_packet_kind { GUARDIAN_BEGIN = 1, GUARDIAN_WATCH, GUARDIAN_UNWATCH, GUARDIAN_STOP };
 
 struct guardian_packet {
 	uint32_t kind;
@@ -31,7 +41,15 @@ struct guardian_packet {
 	char name[GUARDIAN_NAME_MAX + 1];
 };
 
-/* Never returns. `control`: its end of a SOCK_SEQPACKET pair. Entered with all signals blocked. */
-_Noreturn void guardian_process_run(int control, struct guardian_shared *shared);
+/*
+ * For the first line of every main() of a program that starts guardians: whether this process was
+ * started to be one. Then guardian_process_run() is all that is to be done.
+ */
+bool guardian_process_is_one(int argc, char **argv);
+/* Never returns. */
+_Noreturn void guardian_process_run(void);
+
+/* That main() did ask: a program that does not would run itself in place of a guardian. */
+bool guardian_process_can_start(void);
 
 #endif

@@ -32,6 +32,7 @@ INITRAMFS = os.path.join(BUILD, 'guest', 'initramfs.gz')
 GUEST_IP, CLIENT_IP, GUEST_PORT = '10.77.0.9', '10.77.0.2', 7000
 LINK_A, LINK_B, LINK_PORT = '10.78.0.1', '10.78.0.2', 7400
 MAC = '52:54:00:77:00:09'
+MARK = 'UNDERSTUDY_LAB'       # in the environment of every process of a lab, whoever its parent is by then: the log it belongs to
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -109,7 +110,7 @@ class Daemon:
     def __init__(self, namespace, command, log):
         self.log = log
         with open(log, 'ab') as out:
-            self.process = namespace.popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            self.process = namespace.popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**os.environ, MARK: log})
         self.pid = self.process.pid
 
     def kill(self):
@@ -378,7 +379,7 @@ class Lab:
     def __exit__(self, *_):
         for daemon in reversed(self.daemons):
             daemon.kill()
-        end_descendants_of(self.dir)
+        end_descendants_of(self.dir + os.sep)
         for namespace in self.namespaces:
             namespace.close()
         shutil.rmtree(os.path.join('/dev/shm', os.path.basename(self.dir)), ignore_errors=True)
@@ -388,17 +389,19 @@ class Lab:
             shutil.rmtree(self.dir, ignore_errors=True)
 
 
-def end_descendants_of(directory):
-    """Ends what this lab's own processes left behind (the warm QEMU of a killed appliance): they name its directory."""
-    for pid in filter(str.isdigit, os.listdir('/proc')):
-        try:
-            with open(f'/proc/{pid}/cmdline', 'rb') as f:
-                command = f.read()
-        except OSError:
-            continue
-        if directory.encode() in command and int(pid) != os.getpid():
-            with contextlib.suppress(OSError):
-                os.kill(int(pid), signal.SIGKILL)
+def end_descendants_of(logs):
+    """Ends what daemons of a lab left behind (the warm QEMU of a killed appliance), by the mark that they gave it: those whose log's
+    path begins with `logs`. A parent does not tell: what is left behind has got another one."""
+    mark = f'\0{MARK}={logs}'.encode()
+    for pid in map(int, filter(str.isdigit, os.listdir('/proc'))):
+        with contextlib.suppress(OSError):      # it has ended, or is not ours to read
+            process = os.pidfd_open(pid)        # what is read and what is ended are the same process, whoever gets its number
+            try:
+                with open(f'/proc/{pid}/environ', 'rb') as f:
+                    if mark in b'\0' + f.read():
+                        signal.pidfd_send_signal(process, signal.SIGKILL)
+            finally:
+                os.close(process)
 
 
 def fetch_unix(path, target, body=None, timeout=2.0):

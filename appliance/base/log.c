@@ -27,6 +27,12 @@ void log_setup(enum log_level least, bool json)
 	as_json = json;
 }
 
+void log_settings(enum log_level *least, bool *json)
+{
+	*least = least_level;
+	*json = as_json;
+}
+
 /* Nothing that a terminal would obey and nothing that would end the line. */
 static void neutralise(char *text)
 {

@@ -26,6 +26,8 @@ enum log_level {
 
 /* Lines below `least` are dropped; `json` chooses the form. Before the first call: info, text. */
 void log_setup(enum log_level least, bool json);
+/* What it was given, for a process that shall log alike. */
+void log_settings(enum log_level *least, bool *json);
 
 /* `part` names the module ("link", "capture vm1"). */
 void log_write(enum log_level level, const char *part, const char *format, ...)

@@ -23,6 +23,7 @@
 #include "replica/capture.h"
 #include "replica/chunk_list.h"
 #include "replica/guardian.h"
+#include "replica/guardian_process.h"
 #include "replica/qmp.h"
 
 #include <inttypes.h>
@@ -407,6 +408,8 @@ int main(int argc, char **argv)
 {
 	struct err err;
 
+	if (guardian_process_is_one(argc, argv))
+		guardian_process_run();
 	if (argc < 2) {
 		(void)fprintf(stderr, "usage: bench_capture QMP_SOCKET [option=value]...\n");
 		return 2;

@@ -1,4 +1,5 @@
 """The protected instance comes first: an agent that is killed or frozen, also inside a checkpoint, does not hold it up."""
+import contextlib
 import json
 import os
 import select
@@ -112,15 +113,93 @@ def test_an_agent_that_is_asked_to_end_releases_the_instance_and_says_goodbye():
         world.wait_state('standby', 'protected')
 
 
-def test_a_dead_guardian_makes_the_health_endpoint_ask_for_a_restart():
+def guardian_of(world):
+    """The pid of the agent's guardian, 0 when there is none."""
+    with open(f'/proc/{world.agent.pid}/task/{world.agent.pid}/children', encoding='ascii') as f:
+        for pid in f.read().split():
+            with contextlib.suppress(OSError), open(f'/proc/{pid}/cmdline', 'rb') as cmdline:
+                if cmdline.read() == b'us-guardian\0':     # empty while it is a zombie
+                    return int(pid)
+    return 0
+
+
+def health(world):
+    return lab.fetch_unix(world.path('primary.http'), '/healthz')
+
+
+def another_guardian(world, before):
+    """Waits until the agent has another one and is content, and nothing is left of the one before."""
+    after = lab.wait_for('another guardian', lambda: (lambda pid: pid if pid != before else 0)(guardian_of(world)))
+    lab.wait_for('the health endpoint is content', lambda: not health(world)['problems'])
+    assert not os.path.exists(f'/proc/{before}'), 'a zombie is left'
+    return after
+
+
+def test_a_dead_guardian_is_replaced_and_its_successor_frees_the_instance():
+    with lab.Lab(dirty=4000, takeover='manual') as world:
+        world.protect()
+        events = Events(world)
+
+        def replace():
+            guardian = guardian_of(world)
+            os.kill(guardian, signal.SIGKILL)
+            another_guardian(world, guardian)
+
+        def again():
+            world.start_agent()
+            world.wait_state('primary', 'protected')
+            replace()
+
+        assert health(world)['status'] == 'ok'
+        epoch = world.status('primary')['epoch']
+        replace()
+        assert 'the guardian process' in world.agent.text() and 'starting another now' in world.agent.text()
+        lab.wait_for('more epochs of the same session', lambda: world.status('primary')['epoch'] > epoch + 3)
+        assert world.status('primary')['state'] == 'protected'
+        took = hit_inside(world, events, world.agent.kill, again)
+        print(f'running again {took:.1f} ms after the kill')
+        assert world.ask('inc') is not None
+        assert took < 1000
+
+
+def test_a_guardian_killed_inside_a_checkpoint_has_a_successor_that_knows_it():
+    """QEMU is frozen inside a checkpoint, so that it lasts: guardian killed, replaced, agent killed; then QEMU goes on."""
+    with lab.Lab(dirty=4000, takeover='manual', instance={'checkpoint': {'pause_limit_ms': 10000}}) as world:
+        world.protect()
+        events = Events(world)
+
+        def strike():
+            world.qemu.signal(signal.SIGSTOP)
+            guardian = guardian_of(world)
+            os.kill(guardian, signal.SIGKILL)
+            lab.wait_for('another guardian', lambda: guardian_of(world) not in (0, guardian))
+            world.agent.kill()
+            world.qemu.signal(signal.SIGCONT)
+
+        def again():
+            world.start_agent()
+            world.wait_state('primary', 'protected')
+
+        took = hit_inside(world, events, strike, again)
+        print(f'running again {took:.1f} ms after QEMU went on')
+        assert world.ask('inc') is not None
+        lab.wait_for('the successor says that it runs', lambda: 'on its own after' in world.agent.text(), 5)
+        assert took < 1000
+        again()
+
+
+def test_guardians_that_die_again_and_again_are_replaced_and_counted():
     with lab.Lab(takeover='manual') as world:
         world.protect()
-        with open(f'/proc/{world.agent.pid}/task/{world.agent.pid}/children', encoding='ascii') as f:
-            guardian = int(f.read().split()[0])
-        assert lab.fetch_unix(world.path('primary.http'), '/healthz')['status'] == 'ok'
+        guardian = guardian_of(world)
+        for _ in range(3):
+            os.kill(guardian, signal.SIGKILL)
+            guardian = another_guardian(world, guardian)
         os.kill(guardian, signal.SIGKILL)
-        health = lab.wait_for('a complaint', lambda: (lambda h: h if h['problems'] else None)(
-            lab.fetch_unix(world.path('primary.http'), '/healthz')))
-        assert 'guardian' in health['problems'][0]['reason']
+        problem = lab.wait_for('a complaint while there is none', lambda: (lambda h: h['problems'])(health(world)), 5, 0.002)
+        assert 'the guardian process is gone; starting another' in problem[0]['reason']
+        assert world.status('primary')['state'] == 'protected'
+        another_guardian(world, guardian)
+        assert '(end no. 4)' in world.agent.text() and 'starting another in 400 ms' in world.agent.text()
         assert world.ask('inc') is not None
         assert world.agent.stop() == 0

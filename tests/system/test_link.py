@@ -70,7 +70,7 @@ def test_a_killed_standby_is_filled_again():
     with lab.Lab(takeover='manual') as world:
         world.protect()
         world.appliance.kill()
-        lab.end_descendants_of(world.path('state-b'))
+        lab.end_descendants_of(world.appliance.log)
         assert world.ask('inc') is not None
         world.start_appliance()
         protected_again(world, 0)

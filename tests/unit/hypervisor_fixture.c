@@ -1,7 +1,7 @@
 #include "tests/unit/hypervisor_fixture.h"
 
-#include <dirent.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -100,18 +100,12 @@ int warm_setup(void **state)
 	return 0;
 }
 
-/* The files of a directory, then it. */
-static void remove_all(const char *path)
+static int remove_one(const char *path, const struct stat *stat, int kind, struct FTW *where)
 {
-	DIR *entries = opendir(path);
-	struct dirent *entry;
-
-	if (entries == NULL)
-		return;
-	while ((entry = readdir(entries)) != NULL)
-		(void)unlinkat(dirfd(entries), entry->d_name, 0);
-	(void)closedir(entries);
-	(void)rmdir(path);
+	(void)stat;
+	(void)kind;
+	(void)where;
+	return remove(path);
 }
 
 int warm_teardown(void **state)
@@ -122,8 +116,8 @@ int warm_teardown(void **state)
 		warm_run();
 	}
 	cmdline_spec_free(&warm.spec);
-	remove_all(warm.run_dir);
-	remove_all(warm.dir);
+	if (nftw(warm.dir, remove_one, 8, FTW_DEPTH | FTW_PHYS) != 0)
+		return -1;		  /* a test must not leave anything in shared memory */
 	return uv_loop_close(&warm.loop); /* every handle was closed */
 }
 

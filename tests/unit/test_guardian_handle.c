@@ -1,10 +1,13 @@
 /* What an agent learns of its guardian: that it is dead, stopped or full, or could not be started. */
 #include "replica/guardian.h"
 
+#include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "replica/guardian_process.h"
 
+#include <fcntl.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -15,26 +18,126 @@
 
 #define PATIENCE_MS 5000 /* a test that waits longer has failed */
 
-static void a_dead_guardian_is_noticed(void **state)
+/* Kills it and waits until it is known to be dead. */
+static void kill_it(const struct guardian *guardian)
 {
-	struct guardian *guardian;
-	struct err err;
-	unsigned slot;
-	int i, pair[2];
+	int i;
 
-	(void)state;
-	assert_int_equal(guardian_start(&guardian, &err), RC_OK);
-	assert_true(guardian_alive(guardian));
 	assert_int_equal(kill(guardian_pid(guardian), SIGKILL), 0);
 	for (i = 0; i < PATIENCE_MS && guardian_alive(guardian); i++)
 		(void)usleep(1000);
 	assert_false(guardian_alive(guardian));
+}
+
+static void a_dead_guardian_is_noticed_and_replaced(void **state)
+{
+	struct guardian *guardian;
+	struct err err;
+	pid_t first;
+
+	(void)state;
+	assert_int_equal(guardian_start(&guardian, &err), RC_OK);
+	assert_true(guardian_alive(guardian));
+	assert_int_equal(guardian_tend(guardian), -1);
+	first = guardian_pid(guardian);
+	kill_it(guardian);
+	assert_int_equal(guardian_tend(guardian), -1);
+	assert_int_not_equal(guardian_pid(guardian), first);
+	assert_true(guardian_alive(guardian));
+	assert_int_equal(kill(first, 0), -1);
+	guardian_stop(guardian);
+	guardian_stop(NULL);
+}
+
+static void one_that_dies_again_and_again_is_replaced_later_and_later(void **state)
+{
+	struct guardian *guardian;
+	int wait_ms, i, pair[2];
+	uint64_t began_ns;
+	struct err err;
+	unsigned slot;
+
+	(void)state;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	assert_int_equal(guardian_watch(guardian, "x", pair[0], pair[0], 0, &slot, &err), RC_IO);
+	assert_int_equal(guardian_start(&guardian, &err), RC_OK);
+	kill_it(guardian);
+	assert_int_equal(guardian_tend(guardian), -1);
+	for (i = 0; i < 3; i++) {
+		began_ns = clock_now_ns();
+		kill_it(guardian);
+		wait_ms = guardian_tend(guardian);
+		assert_in_range(wait_ms, 1, (GUARDIAN_WAIT_MIN_MS << i) + 1);
+		assert_int_equal(guardian_pid(guardian), 0);
+		assert_int_equal(guardian_watch(guardian, "x", pair[0], pair[0], 0, &slot, &err),
+				 RC_STATE);
+		while ((wait_ms = guardian_tend(guardian)) >= 0)
+			(void)usleep((useconds_t)wait_ms * 1000);
+		assert_true(guardian_alive(guardian));
+		assert_true(clock_now_ns() - began_ns >=
+			    ((uint64_t)GUARDIAN_WAIT_MIN_MS << i) * CLOCK_NS_PER_MS);
+		assert_int_equal(guardian_watch(guardian, "x", pair[0], pair[0], 0, &slot, &err),
+				 RC_OK);
+	}
+	close(pair[0]);
+	close(pair[1]);
+	kill_it(guardian);
+	assert_true(guardian_tend(guardian) > 0);
+	guardian_stop(guardian); /* while there is none */
+}
+
+static void the_wait_for_another_is_bounded(void **state)
+{
+	(void)state;
+	assert_int_equal(guardian_wait_ms(0), 0);
+	assert_int_equal(guardian_wait_ms(1), GUARDIAN_WAIT_MIN_MS);
+	assert_int_equal(guardian_wait_ms(2), 2 * GUARDIAN_WAIT_MIN_MS);
+	assert_int_equal(guardian_wait_ms(9), 256 * GUARDIAN_WAIT_MIN_MS);
+	assert_int_equal(guardian_wait_ms(10), GUARDIAN_WAIT_MAX_MS);
+	assert_int_equal(guardian_wait_ms(UINT_MAX), GUARDIAN_WAIT_MAX_MS);
+}
+
+static void an_instance_is_watched_although_the_guardian_has_just_died(void **state)
+{
+	struct guardian *guardian;
+	struct err err;
+	unsigned slot;
+	int pair[2];
+
+	(void)state;
+	assert_int_equal(guardian_start(&guardian, &err), RC_OK);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	kill_it(guardian);
+	assert_int_equal(guardian_watch(guardian, "x", pair[0], pair[0], 0, &slot, &err), RC_OK);
+	assert_true(guardian_alive(guardian));
+	guardian_unwatch(guardian, slot);
 	close(pair[0]);
 	close(pair[1]);
 	guardian_stop(guardian);
-	guardian_stop(NULL);
+}
+
+static void only_what_an_agent_started_is_a_guardian(void **state)
+{
+	static char name[] = GUARDIAN_PROCESS_NAME, other[] = "understudy";
+	char *as_guardian[] = { name, NULL }, *as_other[] = { other, NULL };
+	char *with_argument[] = { name, other, NULL };
+	int stream[2], packets[2], kept = fcntl(GUARDIAN_CONTROL, F_DUPFD_CLOEXEC, 10);
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, stream), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, packets), 0);
+	assert_int_equal(dup2(stream[0], GUARDIAN_CONTROL), GUARDIAN_CONTROL);
+	assert_false(guardian_process_is_one(1, as_guardian));
+	assert_int_equal(dup2(packets[1], GUARDIAN_CONTROL), GUARDIAN_CONTROL);
+	assert_false(guardian_process_is_one(1, as_other));
+	assert_false(guardian_process_is_one(2, with_argument));
+	assert_true(guardian_process_is_one(1, as_guardian));
+	close(stream[1]);
+	close(packets[0]);
+	if (kept >= 0)
+		(void)dup2(kept, GUARDIAN_CONTROL);
+	else
+		close(GUARDIAN_CONTROL);
+	close(kept);
 }
 
 static void a_guardian_that_is_stopped_does_not_stop_the_agent(void **state)
@@ -100,15 +203,21 @@ static void starting_it_without_memory_is_an_error(void **state)
 	assert_null(guardian);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_dead_guardian_is_noticed),
+		cmocka_unit_test(a_dead_guardian_is_noticed_and_replaced),
+		cmocka_unit_test(one_that_dies_again_and_again_is_replaced_later_and_later),
+		cmocka_unit_test(the_wait_for_another_is_bounded),
+		cmocka_unit_test(an_instance_is_watched_although_the_guardian_has_just_died),
+		cmocka_unit_test(only_what_an_agent_started_is_a_guardian),
 		cmocka_unit_test(a_guardian_that_is_stopped_does_not_stop_the_agent),
 		cmocka_unit_test(there_is_room_for_as_many_as_promised),
 		cmocka_unit_test(starting_it_without_memory_is_an_error),
 	};
 
+	if (guardian_process_is_one(argc, argv))
+		guardian_process_run();
 	log_setup(LOG_LEVEL_ERROR, false);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
