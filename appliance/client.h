@@ -1,5 +1,5 @@
 /*
- * What `understudy status` and `understudy takeover` have in common: finding the HTTP address of a
+ * What the verbs that ask a running process have in common: finding the HTTP address of a
  * running primary or standby, asking it, and making sense of an answer that is not what was hoped
  * for.
  */

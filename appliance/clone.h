@@ -3,8 +3,10 @@
  * activation.
  *
  * It wires modules together; who serves is decided by failover.c. A half-received epoch never shows
- * (receiver.h, image.h); a takeover first commits the
- * epochs that have arrived whole.
+ * (receiver.h, image.h); a takeover first commits the epochs that have arrived whole.
+ *
+ * That a replica serves here, and with which term, survives this process (term_store.h): the next
+ * one finds the replica and goes on as if it had been there all the time.
  */
 #ifndef APPLIANCE_CLONE_H
 #define APPLIANCE_CLONE_H
@@ -28,6 +30,12 @@ int clone_accept(struct clone *clone, struct link *link, const struct wire_hello
 
 /* The operator's command. */
 int clone_takeover(struct clone *clone, struct err *err);
+
+/*
+ * The operator lets go of what served or failed here: a primary may protect the instance again,
+ * with a higher term. Not while a replica runs.
+ */
+int clone_release(struct clone *clone, struct err *err);
 
 void clone_status(const struct clone *clone, struct status_instance *status);
 

@@ -28,8 +28,11 @@ static const struct {
 	[FAILOVER_ENDED] = { "ended", BIT(FAILOVER_PROTECTED) | BIT(FAILOVER_TAKING_OVER) |
 					      BIT(FAILOVER_EMPTY) },
 	[FAILOVER_TAKING_OVER] = { "taking-over", BIT(FAILOVER_SERVING) | BIT(FAILOVER_FAILED) },
-	[FAILOVER_SERVING] = { "serving", 0 },
+	[FAILOVER_SERVING] = { "serving", BIT(FAILOVER_LOST) },
 	[FAILOVER_FAILED] = { "failed", BIT(FAILOVER_TAKING_OVER) | BIT(FAILOVER_EMPTY) },
+	[FAILOVER_RETURNING] = { "returning",
+				 BIT(FAILOVER_SERVING) | BIT(FAILOVER_LOST) | BIT(FAILOVER_EMPTY) },
+	[FAILOVER_LOST] = { "lost", BIT(FAILOVER_EMPTY) },
 };
 static_assert(sizeof(states) / sizeof(states[0]) == FAILOVER_STATES, "a row for every state");
 
@@ -53,6 +56,26 @@ void failover_init(struct failover *failover, uint32_t detect_ms, bool automatic
 		.heard_ns = now_ns,
 		.tick_ns = now_ns,
 	};
+}
+
+void failover_restore(struct failover *failover, uint64_t term, uint64_t epoch)
+{
+	assert(failover->state == FAILOVER_EMPTY && term > 0);
+	failover->term = term;
+	failover->epoch = epoch;
+	if (epoch > 0)
+		failover->state = FAILOVER_RETURNING;
+}
+
+bool failover_has_served(const struct failover *failover)
+{
+	return failover->state == FAILOVER_SERVING || failover->state == FAILOVER_LOST;
+}
+
+bool failover_is_over(const struct failover *failover)
+{
+	return failover_has_served(failover) || failover->state == FAILOVER_TAKING_OVER ||
+	       failover->state == FAILOVER_FAILED || failover->state == FAILOVER_RETURNING;
 }
 
 double failover_suspicion(const struct failover *failover, uint64_t now_ns)
@@ -152,11 +175,17 @@ static void on_committed(struct failover *failover, uint64_t epoch, struct failo
 
 static void on_forgotten(struct failover *failover, struct failover_update *update)
 {
-	if (failover->state == FAILOVER_SERVING || failover->state == FAILOVER_TAKING_OVER ||
-	    failover->state == FAILOVER_EMPTY)
+	/* What failed has been decided: only the operator goes back. */
+	if (failover_is_over(failover) || failover->state == FAILOVER_EMPTY)
 		return;
 	failover->epoch = 0;
 	move(failover, FAILOVER_EMPTY, update, "there is no replica any more");
+}
+
+static void refuse(struct failover_update *update, const char *reason)
+{
+	update->refused = true;
+	(void)snprintf(update->reason, sizeof(update->reason), "%s", reason);
 }
 
 static void on_operator(struct failover *failover, uint64_t now_ns, struct failover_update *update)
@@ -165,13 +194,53 @@ static void on_operator(struct failover *failover, uint64_t now_ns, struct failo
 		take_over(failover, now_ns, update, "the operator's command");
 		return;
 	}
-	update->refused = true;
-	(void)snprintf(update->reason, sizeof(update->reason), "%s",
-		       failover->state == FAILOVER_SERVING ?
+	refuse(update, failover->state == FAILOVER_SERVING ?
 			       "the replica is serving already" :
 		       failover->state == FAILOVER_TAKING_OVER ?
 			       "a takeover is under way" :
+		       failover->state == FAILOVER_RETURNING ?
+			       "it took over before and is looking for its replica" :
+		       failover->state == FAILOVER_LOST ?
+			       "it took over before, and its replica has ended" :
 			       "there is no committed epoch to take over from");
+}
+
+/* The replica that served, or the one an earlier life left. */
+static void on_replica(struct failover *failover, enum failover_event_type type,
+		       struct failover_update *update)
+{
+	bool returning = failover->state == FAILOVER_RETURNING;
+	const unsigned long long term = failover->term, epoch = failover->epoch;
+
+	if (!returning && failover->state != FAILOVER_SERVING)
+		return;
+	if (type == FAILOVER_FOUND && returning) {
+		move(failover, FAILOVER_SERVING, update,
+		     "the replica of an earlier run still serves, with term %llu", term);
+	} else if (type == FAILOVER_UNUSED && returning) {
+		failover->epoch = 0;
+		move(failover, FAILOVER_EMPTY, update,
+		     "the takeover with term %llu was not completed; nothing has run here", term);
+	} else if (type == FAILOVER_GONE) {
+		move(failover, FAILOVER_LOST, update,
+		     "the replica took over from epoch %llu with term %llu and has ended: the newest state of the "
+		     "instance was here. What the primary has is older; to go on with that, `understudy release` "
+		     "here and there",
+		     epoch, term);
+	}
+}
+
+static void on_release(struct failover *failover, struct failover_update *update)
+{
+	if (failover->state != FAILOVER_LOST && failover->state != FAILOVER_FAILED) {
+		refuse(update, failover->state == FAILOVER_SERVING ?
+				       "the replica serves: end its QEMU first" :
+				       "nothing is held here: no replica served or failed");
+		return;
+	}
+	failover->epoch = 0;
+	move(failover, FAILOVER_EMPTY, update,
+	     "released by the operator; a primary may protect the instance again");
 }
 
 static void on_instance(struct failover *failover, const struct failover_event *event,
@@ -189,7 +258,7 @@ static void on_instance(struct failover *failover, const struct failover_event *
 	else if (failover->state != FAILOVER_UNATTENDED)
 		move(failover, FAILOVER_UNATTENDED, update, "%s",
 		     event->type == FAILOVER_GOODBYE ?
-			     "the primary's agent ended in an orderly way; the instance runs unprotected" :
+			     "the primary's agent ended in an orderly way; the instance is unprotected" :
 			     "the instance's QEMU is gone; takeover is manual");
 }
 
@@ -232,6 +301,14 @@ void failover_step(struct failover *failover, const struct failover_event *event
 		if (failover->state == FAILOVER_TAKING_OVER)
 			move(failover, FAILOVER_FAILED, update,
 			     "the replica could not be brought to life");
+		break;
+	case FAILOVER_FOUND:
+	case FAILOVER_UNUSED:
+	case FAILOVER_GONE:
+		on_replica(failover, event->type, update);
+		break;
+	case FAILOVER_RELEASE:
+		on_release(failover, update);
 		break;
 	}
 }

@@ -14,15 +14,24 @@
  *   ended        the instance was shut down in an orderly way      protected, taking-over (only by
  *                                                                  the operator), empty
  *   taking-over  decided, activation under way                     serving, failed
- *   serving      the replica runs here                             (the end)
- *   failed       activation failed; the operator may try again     taking-over, empty
+ *   serving      the replica runs here                             lost
+ *   failed       activation failed; the operator may try again,    taking-over, empty
+ *                or let go of it
+ *   returning    an earlier life of this process took over; its    serving, lost, empty
+ *                replica is being looked for
+ *   lost         the replica served here and has ended: the        empty (only by the operator)
+ *                newest state of the instance was here
  *
  * Reasons to take over: the primary silent for detect_ms with takeover "automatic"; its agent
  * reported the instance's QEMU gone without a goodbye (automatic as well); the operator's command
  * at any time while there is a committed epoch. A goodbye of the agent or of the instance is none.
  *
  * Term: grows by one with each takeover; every frame carries it. Once `serving`, a primary that
- * comes back with a lower term is told that it is superseded.
+ * comes back with a lower term is told that it is superseded; in `lost` as well, as what it has is
+ * older than what clients were told. The term outlives this process (term_store.h): it is on the
+ * disk before the replica is brought to life, and if it cannot be put there, the activation fails.
+ * A standby that forgot that it served would let an older state go on, or give out its term twice;
+ * one that does not take over because its disk is broken says so, and an operator can act.
  *
  * Leases (net/lease in the design): the standby never answers a heartbeat that it did not receive,
  * and the primary counts from when it sent one; so a lease of less than detect_ms has run out by
@@ -48,6 +57,8 @@ enum failover_state {
 	FAILOVER_TAKING_OVER,
 	FAILOVER_SERVING,
 	FAILOVER_FAILED,
+	FAILOVER_RETURNING,
+	FAILOVER_LOST,
 	FAILOVER_STATES
 };
 
@@ -62,7 +73,11 @@ enum failover_event_type {
 	FAILOVER_SHUT_DOWN, /* the agent reports an orderly end of its instance */
 	FAILOVER_OPERATOR,  /* take over now */
 	FAILOVER_ACTIVATED, /* the replica runs */
-	FAILOVER_ACTIVATION_FAILED
+	FAILOVER_ACTIVATION_FAILED,
+	FAILOVER_FOUND,	 /* the replica of an earlier life runs */
+	FAILOVER_UNUSED, /* it was never brought to life */
+	FAILOVER_GONE,	 /* the replica that served has ended */
+	FAILOVER_RELEASE /* the operator lets go of what was served or failed here */
 };
 
 struct failover_event {
@@ -78,23 +93,29 @@ struct failover {
 	/* readable by all */
 	enum failover_state state;
 	uint64_t term;
-	uint64_t epoch;	     /* committed, 0: none */
+	uint64_t epoch;	     /* committed, or served from; 0: none */
 	uint64_t decided_ns; /* of the takeover */
 	uint64_t silent_ns;  /* silence at the decision, or as of the last tick */
 	/* private */
 	uint64_t heard_ns, tick_ns;
 };
 
-#define FAILOVER_REASON_MAX 160
+#define FAILOVER_REASON_MAX 320
 
 struct failover_update {
 	bool changed;			  /* the state is another one now */
 	bool activate;			  /* bring the replica to life */
-	bool refused;			  /* OPERATOR: no; `reason` says why */
+	bool refused;			  /* OPERATOR, RELEASE: no; `reason` says why */
 	char reason[FAILOVER_REASON_MAX]; /* for the log and the status; empty: nothing to say */
 };
 
 void failover_init(struct failover *failover, uint32_t detect_ms, bool automatic, uint64_t now_ns);
+/*
+ * After failover_init(), what an earlier life of this process left: its term and, if it took over,
+ * the epoch it did so from (0: it did not).
+ */
+void failover_restore(struct failover *failover, uint64_t term, uint64_t epoch);
+
 void failover_step(struct failover *failover, const struct failover_event *event,
 		   struct failover_update *update);
 
@@ -105,5 +126,10 @@ const char *failover_state_name(enum failover_state state);
 
 /* Whether that move is in the table above; asserted at each move. */
 bool failover_may(enum failover_state from, enum failover_state to);
+
+/* This standby took over, by all it knows: a primary with a lower term is superseded. */
+bool failover_has_served(const struct failover *failover);
+/* The primary's epochs do not count any more. */
+bool failover_is_over(const struct failover *failover);
 
 #endif

@@ -27,6 +27,7 @@ int process_begin(struct process *process, const struct config *config,
 		  size_t (*count)(void *owner),
 		  void (*fill)(void *owner, size_t index, struct status_instance *instance),
 		  int (*takeover)(void *owner, const char *instance, struct err *err),
+		  int (*release)(void *owner, const char *instance, struct err *err),
 		  void (*on_end)(void *owner), void *owner, struct err *err)
 {
 	static const int signals[] = { SIGTERM, SIGINT };
@@ -39,8 +40,8 @@ int process_begin(struct process *process, const struct config *config,
 		return err_set(err, RC_IO, "event loop: %s", uv_strerror(r));
 	process->on_end = on_end;
 	process->owner = owner;
-	process->source =
-		(struct status_source){ config, clock_now_ns(), count, fill, takeover, owner };
+	process->source = (struct status_source){ config,   clock_now_ns(), count, fill,
+						  takeover, release,	    owner };
 	for (i = 0; i < 2; i++) {
 		(void)uv_signal_init(&process->loop, &process->signals[i]);
 		process->signals[i].data = process;

@@ -28,6 +28,7 @@ int process_begin(struct process *process, const struct config *config,
 		  size_t (*count)(void *owner),
 		  void (*fill)(void *owner, size_t index, struct status_instance *instance),
 		  int (*takeover)(void *owner, const char *instance, struct err *err),
+		  int (*release)(void *owner, const char *instance, struct err *err),
 		  void (*on_end)(void *owner), void *owner, struct err *err);
 
 /* Runs until process_end() was called and every handle is closed. */

@@ -78,27 +78,6 @@ static void retry_in(struct protection *p, uint64_t ms)
 
 /* Capture session ---------------------------------------------------------------------------- */
 
-static void on_stop_answered(void *owner, const cJSON *reply, const struct err *err)
-{
-	struct protection *p = owner;
-
-	if (reply == NULL)
-		log_error(p->part, "could not pause the superseded instance: %s", err->text);
-	else
-		log_warn(p->part, "the superseded instance is paused; its state is kept");
-}
-
-/* Another one serves: this instance must not answer any more. After the session, whose end lets the
- * instance run. */
-static void pause_instance(struct protection *p)
-{
-	struct qmp *qmp = subject_qmp(p->subject);
-	struct err err = { 0 };
-
-	if (qmp != NULL && qmp_execute(qmp, "stop", NULL, on_stop_answered, p, &err) != RC_OK)
-		log_error(p->part, "could not pause the superseded instance: %s", err.text);
-}
-
 static void on_session_closed(void *owner)
 {
 	struct protection *p = owner;
@@ -107,7 +86,7 @@ static void on_session_closed(void *owner)
 	p->session_closing = false;
 	subject_release(p->subject);
 	if (p->state == PROTECTION_SUPERSEDED)
-		pause_instance(p);
+		subject_pause(p->subject); /* not before: the session's end lets it run */
 	advance(p);
 }
 
@@ -130,7 +109,7 @@ static void on_session_lost(void *owner, const struct err *err)
 
 	if (p->state != PROTECTION_ENDED && p->state != PROTECTION_CRASHED &&
 	    p->state != PROTECTION_SUPERSEDED)
-		enter(p, PROTECTION_UNPROTECTED, "%s; the instance runs on", err->text);
+		enter(p, PROTECTION_UNPROTECTED, "%s", err->text);
 	p->cooling = true;
 	retry_in(p, (uint64_t)RETRY_MS << (p->losses < RETRY_DOUBLINGS ? p->losses++ : p->losses));
 	end_session(p);
@@ -283,7 +262,7 @@ static void on_down(void *owner, const struct err *err)
 		end_session(p);
 		return;
 	}
-	enter(p, PROTECTION_CATCHING_UP, "link lost: %s; the instance runs on", err->text);
+	enter(p, PROTECTION_CATCHING_UP, "link lost: %s", err->text);
 	retry_in(p, p->config->resync_after_ms);
 }
 
@@ -320,18 +299,17 @@ static int on_reserved(struct protection *p, const uint8_t *payload, size_t len,
 	return RC_OK;
 }
 
-/* Another one serves. Nothing of this instance is thrown away. */
-static void superseded(struct protection *p, uint64_t term)
+/* Another one serves, or has. Nothing of this instance is thrown away. */
+static void superseded(struct protection *p, uint64_t term, const char *why)
 {
-	if (p->state == PROTECTION_SUPERSEDED || term <= p->term)
+	if (p->state == PROTECTION_SUPERSEDED || term < p->term)
 		return;
 	p->term = term;
-	enter(p, PROTECTION_SUPERSEDED, "the standby serves with term %llu",
-	      (unsigned long long)term);
+	enter(p, PROTECTION_SUPERSEDED, "%.300s (term %llu)", why, (unsigned long long)term);
 	if (p->session != NULL)
 		end_session(p);
 	else
-		pause_instance(p);
+		subject_pause(p->subject);
 }
 
 static int on_frame(void *owner, const struct wire_header *header, const uint8_t *payload,
@@ -348,8 +326,10 @@ static int on_frame(void *owner, const struct wire_header *header, const uint8_t
 	case WIRE_RESERVED:
 		return on_reserved(p, payload, header->length, err);
 	case WIRE_SUPERSEDED:
-		superseded(p, header->term);
-		return RC_OK;
+		rc = wire_get_reason(&code, text, payload, header->length, err);
+		if (rc == RC_OK)
+			superseded(p, header->term, text);
+		return rc;
 	case WIRE_ACK:
 	case WIRE_HASHES:
 		if (p->session == NULL || p->session_closing)
@@ -416,7 +396,7 @@ static void on_fit(void *owner, const char *reservation)
 		return;
 	}
 	if (p->state == PROTECTION_SUPERSEDED)
-		pause_instance(p);
+		subject_pause(p->subject);
 	else
 		enter(p, PROTECTION_WAITING, "for the standby at %s", p->site.config->connect);
 	advance(p);
@@ -490,7 +470,7 @@ static void advance(struct protection *p)
 		return;
 	if (p->session != NULL && outage_ns >= p->config->resync_after_ms * CLOCK_NS_PER_MS) {
 		enter(p, PROTECTION_UNPROTECTED,
-		      "no link for %u s; the instance runs on without checkpoints until a resync",
+		      "no link for %u s: the instance is let go until a resync",
 		      p->config->resync_after_ms / 1000);
 		end_session(p);
 	} else if (p->session != NULL && !p->up) {
@@ -530,6 +510,20 @@ int protection_start(struct protection **out, const struct protection_site *site
 	return RC_OK;
 }
 
+int protection_release(struct protection *p, struct err *err)
+{
+	if (p->state != PROTECTION_SUPERSEDED || p->session != NULL)
+		return err_set(err, RC_STATE, "%s is not superseded%s", p->config->name,
+			       p->session != NULL ? " yet: ask again" : ", nothing is held");
+	enter(p, PROTECTION_CONNECTING,
+	      "released by the operator; resume the instance to have it protected");
+	unreserve(p);
+	subject_reexamine(p->subject);
+	if (p->link != NULL) /* a standby that still serves says so again */
+		link_drop(p->link, WIRE_REASON_SESSION, "released by the operator");
+	return RC_OK;
+}
+
 void protection_status(const struct protection *p, struct status_instance *status)
 {
 	status_clear(status, p->config->name);
@@ -539,7 +533,7 @@ void protection_status(const struct protection *p, struct status_instance *statu
 	status->protected_now = p->state == PROTECTION_PROTECTED;
 	if (!guardian_alive(p->site.guardian)) {
 		status->healthy = false;
-		status->reason = "the guardian process is gone: restart the agent";
+		status->reason = "the guardian process is gone; starting another";
 	}
 	status->term = (double)p->term;
 	status->link = p->link;
@@ -576,7 +570,7 @@ static void check_stopped(struct protection *p)
 		p->subject = NULL;
 		if (p->link != NULL) {
 			link_drop(p->link, WIRE_REASON_SHUTDOWN,
-				  "the agent ends; the instance runs on, unprotected");
+				  "the agent ends and lets the instance go");
 			link_close(p->link, on_part_stopped);
 		}
 		return;
@@ -593,7 +587,7 @@ void protection_stop(struct protection *p, void (*on_stopped)(void *owner), void
 	p->on_stopped = on_stopped;
 	p->stop_owner = owner;
 	(void)uv_timer_stop(&p->retry);
-	tell_standby(p, WIRE_INSTANCE_RUNNING, "the agent ends; the instance runs on, unprotected");
+	tell_standby(p, WIRE_INSTANCE_RUNNING, "the agent ends and lets the instance go");
 	end_session(p);
 	check_stopped(p);
 }

@@ -1,10 +1,10 @@
 #include "appliance/role_standby.h"
 
-#include "appliance/base/files.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "appliance/clone.h"
 #include "appliance/process.h"
+#include "appliance/state_dir.h"
 
 #include <string.h>
 
@@ -12,6 +12,7 @@ struct role {
 	struct process process;
 	const struct config *config;
 	struct tls_identity *identity;
+	int state_lock;
 	struct link_listener *listener;
 	struct clone *clones[CONFIG_INSTANCES_MAX];
 	size_t count, running;
@@ -45,6 +46,15 @@ static int takeover(void *owner, const char *name, struct err *err)
 	if (clone == NULL)
 		return err_set(err, RC_INVALID, "there is no instance %s here", name);
 	return clone_takeover(clone, err);
+}
+
+static int release(void *owner, const char *name, struct err *err)
+{
+	struct clone *clone = find(owner, name);
+
+	if (clone == NULL)
+		return err_set(err, RC_INVALID, "there is no instance %s here", name);
+	return clone_release(clone, err);
 }
 
 static int on_hello(void *owner, struct link *link, const struct wire_hello *peer,
@@ -104,10 +114,8 @@ static int start(struct role *role, struct err *err)
 		.dead_ms = config->detect_ms * LINK_DEAD_FACTOR,
 	};
 	size_t i;
-	int rc = files_make_dir(config->state_dir, err);
+	int rc = RC_OK;
 
-	if (rc != RC_OK)
-		return err_prefix(err, "state_dir: ");
 	for (i = 0; i < config->ninstances && rc == RC_OK; i++) {
 		rc = clone_start(&role->clones[i], &role->process.loop, config,
 				 &config->instances[i], err);
@@ -129,11 +137,16 @@ int role_standby_run(const struct config *config)
 	if (role == NULL)
 		return 1;
 	role->config = config;
-	rc = tls_identity_load(&role->identity, config->tls_ca, config->tls_cert, config->tls_key,
-			       &err);
+	/* Before anything that another standby on the same directory could be disturbed by. */
+	rc = state_dir_take(config->state_dir, &role->state_lock, &err);
+	if (rc != RC_OK)
+		(void)err_prefix(&err, "state_dir: ");
 	if (rc == RC_OK)
-		rc = process_begin(&role->process, config, count, fill, takeover, on_end, role,
-				   &err);
+		rc = tls_identity_load(&role->identity, config->tls_ca, config->tls_cert,
+				       config->tls_key, &err);
+	if (rc == RC_OK)
+		rc = process_begin(&role->process, config, count, fill, takeover, release, on_end,
+				   role, &err);
 	if (rc == RC_OK) {
 		rc = start(role, &err);
 		if (rc != RC_OK) {
@@ -148,6 +161,7 @@ int role_standby_run(const struct config *config)
 		log_error("standby", "%s", err.text);
 	}
 	tls_identity_free(role->identity);
+	state_dir_let_go(role->state_lock);
 	mem_free(role);
 	return rc == RC_OK ? 0 : 1;
 }

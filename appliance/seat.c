@@ -317,6 +317,15 @@ int seat_activate(struct seat *seat, struct err *err)
 	return rc;
 }
 
+void seat_vacate(struct seat *seat)
+{
+	mem_free(seat->wanted);
+	seat->wanted = NULL;
+	seat->serving = false;
+	(void)uv_timer_stop(&seat->restart);
+	end_hypervisor(seat);
+}
+
 /* Life --------------------------------------------------------------------------------------- */
 
 int seat_create(struct seat **out, uv_loop_t *loop, const struct config *config,

@@ -60,6 +60,12 @@ const char *seat_hypervisor(const struct seat *seat); /* its state, "" without o
 /* Brings the committed epoch to life. The receiver must be idle and the seat warm. */
 int seat_activate(struct seat *seat, struct err *err);
 
+/*
+ * Lets go of the replica that served and has ended, or could not be activated: the image counts as
+ * stale, and the next reservation starts from that.
+ */
+void seat_vacate(struct seat *seat);
+
 /* Ends QEMU unless it serves, keeps the image's files; frees, then calls on_closed. */
 void seat_close(struct seat *seat, void (*on_closed)(void *owner));
 

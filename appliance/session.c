@@ -313,6 +313,17 @@ void session_query(const struct session *session, struct sender_state *state)
 		sender_query(session->sender, clock_now_ns(), state);
 }
 
+/* The replica stays at the last epoch before the stop, which is worth as much as it was. */
+static void standing_status(const struct session *session, struct status_instance *status)
+{
+	const char *why = session->capture != NULL ? capture_standing(session->capture) : NULL;
+
+	if (why == NULL || !status->healthy)
+		return;
+	status->healthy = false;
+	status->reason = why;
+}
+
 void session_status(const struct session *session, struct status_instance *status)
 {
 	uint64_t end_ns = session->copied_ns != 0 ? session->copied_ns : clock_now_ns();
@@ -342,6 +353,7 @@ void session_status(const struct session *session, struct status_instance *statu
 	if (end_ns > session->opened_ns && session->copy_total > 0)
 		status->copy_mib_s = status->copy_done_bytes / 1048576.0 /
 				     (clock_ms(end_ns - session->opened_ns) / 1000.0);
+	standing_status(session, status);
 }
 
 /* Life --------------------------------------------------------------------------------------- */

@@ -21,8 +21,9 @@ struct session;
 
 struct session_ops {
 	void (*on_committed)(void *owner, uint64_t epoch); /* acknowledged by the standby */
-	void (*on_lost)(void *owner,
-			const struct err *err); /* then session_close(); the instance runs on */
+	void (*on_lost)(
+		void *owner,
+		const struct err *err); /* then session_close(), which lets the instance go */
 };
 
 struct session_options {

@@ -188,21 +188,23 @@ static void handle_health(const struct status_source *source, struct http_respon
 	respond(response, json);
 }
 
-static void handle_takeover(const struct status_source *source, const struct http_request *request,
-			    struct http_response *response)
+/* The operator's commands: {"instance": "NAME"}; 202 once it is under way. */
+static void handle_command(const struct status_source *source,
+			   int (*command)(void *owner, const char *instance, struct err *err),
+			   const struct http_request *request, struct http_response *response)
 {
 	cJSON *asked = cJSON_ParseWithLength((const char *)request->body, request->body_len),
 	      *json = cJSON_CreateObject();
 	const cJSON *name = cJSON_GetObjectItemCaseSensitive(asked, "instance");
 	struct err err = { 0 };
 
-	if (source->takeover == NULL)
+	if (command == NULL)
 		(void)err_set(&err, RC_UNSUPPORTED,
 			      "this is a primary; a takeover is asked of the standby");
 	else if (!cJSON_IsString(name))
 		(void)err_set(&err, RC_INVALID, "the body must be {\"instance\": \"NAME\"}");
 	else
-		(void)source->takeover(source->owner, name->valuestring, &err);
+		(void)command(source->owner, name->valuestring, &err);
 	response->status = err.code == RC_OK ? 202 : err.code == RC_INVALID ? 400 : 409;
 	if (err.code != RC_OK)
 		text(json, "error", err.text);
@@ -216,7 +218,10 @@ void status_handle(void *owner, const struct http_request *request, struct http_
 {
 	static const struct {
 		const char *path, *method;
-	} routes[] = { { "/healthz", "GET" }, { "/v1/status", "GET" }, { "/v1/takeover", "POST" } };
+	} routes[] = { { "/healthz", "GET" },
+		       { "/v1/status", "GET" },
+		       { "/v1/takeover", "POST" },
+		       { "/v1/release", "POST" } };
 	const struct status_source *source = owner;
 	size_t i;
 
@@ -228,7 +233,7 @@ void status_handle(void *owner, const struct http_request *request, struct http_
 		response->status = 404;
 		(void)buf_printf(
 			&response->body,
-			"{\"error\": \"there are /healthz, /v1/status and /v1/takeover\"}\n");
+			"{\"error\": \"there are /healthz, /v1/status, /v1/takeover and /v1/release\"}\n");
 	} else if (strcmp(request->method, routes[i].method) != 0) {
 		response->status = 405;
 		(void)buf_printf(&response->body, "{\"error\": \"%s takes %s\"}\n", routes[i].path,
@@ -238,6 +243,7 @@ void status_handle(void *owner, const struct http_request *request, struct http_
 	} else if (i == 1) {
 		handle_status(source, response);
 	} else {
-		handle_takeover(source, request, response);
+		handle_command(source, i == 2 ? source->takeover : source->release, request,
+			       response);
 	}
 }

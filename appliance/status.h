@@ -1,6 +1,6 @@
 /*
- * What the health endpoint says: GET /healthz, GET /v1/status, and the operator's POST
- * /v1/takeover.
+ * What the health endpoint says: GET /healthz, GET /v1/status; and the operator's commands: POST
+ * /v1/takeover, POST /v1/release.
  *
  * Both roles fill the same record per instance; members that a role does not know stay negative or
  * empty and are left out of the JSON. /healthz is 200 while nothing needs an operator, 503 with the
@@ -48,6 +48,8 @@ struct status_source {
 	void (*fill)(void *owner, size_t index, struct status_instance *instance);
 	/* NULL on a primary. Returns RC_OK once the takeover is under way. */
 	int (*takeover)(void *owner, const char *instance, struct err *err);
+	/* Lets go of what a takeover left here: see clone_release(), protection_release(). */
+	int (*release)(void *owner, const char *instance, struct err *err);
 	void *owner;
 };
 

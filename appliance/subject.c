@@ -2,6 +2,7 @@
 
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
+#include "replica/claim.h"
 #include "replica/cmdline.h"
 #include "replica/precheck.h"
 #include "replica/release.h"
@@ -15,6 +16,7 @@
 #define QMP_TIMEOUT_MS 5000
 #define RECONNECT_MS 500  /* between two attempts at the QMP socket */
 #define REEXAMINE_MS 5000 /* after a refusal: somebody has to change something first */
+#define CLAIM_MS 1000	  /* between two attempts at the claim that another agent has */
 #define SETTLE_MS 1	  /* after its process's end: what it said before is read in this turn */
 
 struct subject {
@@ -23,6 +25,7 @@ struct subject {
 	const struct subject_ops *ops;
 	void *owner;
 	struct qmp *qmp;
+	int claim; /* on its process, from before the first examination until QMP is closed */
 	bool ready, fit, closing;
 	bool held, orphan; /* orphan: the connection is lost, and closed once it is not held */
 	char last_error[ERR_TEXT_MAX];
@@ -36,6 +39,7 @@ struct subject {
 };
 
 static void on_retry(uv_timer_t *timer);
+static void part_closed(struct subject *s);
 
 static void retry_in(struct subject *s, uint64_t ms)
 {
@@ -170,10 +174,16 @@ static void on_examined(void *owner, const struct precheck_facts *facts, const s
 	buf_free(&json);
 }
 
+/* Before anything else: what another agent does with the instance looks like a fault from here. */
 static void examine(struct subject *s)
 {
 	struct err err = { 0 };
 
+	if (s->claim == CLAIM_NONE && claim_take(&s->claim, qmp_peer_pid(s->qmp), &err) != RC_OK) {
+		s->ops->on_unfit(s->owner, &err);
+		retry_in(s, CLAIM_MS);
+		return;
+	}
 	if (precheck_run(s->qmp, on_examined, s, &err) != RC_OK)
 		unfit(s, &err);
 }
@@ -214,7 +224,11 @@ static void on_qmp_closed(void *owner)
 	struct subject *s = owner;
 
 	s->qmp = NULL;
-	retry_in(s, RECONNECT_MS);
+	claim_end(&s->claim);
+	if (s->closing)
+		part_closed(s); /* subject_close() came meanwhile and waits for this */
+	else
+		retry_in(s, RECONNECT_MS);
 }
 
 static void close_orphan(struct subject *s)
@@ -267,6 +281,7 @@ int subject_open(struct subject **out, uv_loop_t *loop, const struct config_inst
 	s->config = config;
 	s->ops = ops;
 	s->owner = owner;
+	s->claim = CLAIM_NONE;
 	(void)uv_timer_init(loop, &s->retry);
 	(void)uv_timer_init(loop, &s->settle);
 	s->retry.data = s->settle.data = s;
@@ -278,6 +293,35 @@ int subject_open(struct subject **out, uv_loop_t *loop, const struct config_inst
 struct qmp *subject_qmp(const struct subject *s)
 {
 	return s->fit ? s->qmp : NULL;
+}
+
+static void on_stop_answered(void *owner, const cJSON *reply, const struct err *err)
+{
+	const struct subject *s = owner;
+
+	if (reply == NULL)
+		log_error("subject", "%s: could not pause the superseded instance: %s",
+			  s->config->name, err->text);
+	else
+		log_warn("subject", "%s: the superseded instance is paused; its state is kept",
+			 s->config->name);
+}
+
+void subject_pause(struct subject *s)
+{
+	struct err err = { 0 };
+
+	if (s->fit && qmp_execute(s->qmp, "stop", NULL, on_stop_answered, s, &err) != RC_OK)
+		log_error("subject", "%s: could not pause the superseded instance: %s",
+			  s->config->name, err.text);
+}
+
+void subject_reexamine(struct subject *s)
+{
+	if (!s->fit)
+		return; /* it is being examined as it is */
+	s->fit = false;
+	retry_in(s, 0);
 }
 
 void subject_hold(struct subject *s)
@@ -298,6 +342,7 @@ static void part_closed(struct subject *s)
 
 	if (--s->open_parts > 0)
 		return;
+	claim_end(&s->claim);
 	mem_free(s);
 	on_closed(owner);
 }

@@ -1,7 +1,8 @@
 /*
  * The subject: the QEMU that is to be protected. Finds it by its QMP socket, examines it
  * (precheck.h), derives what a standby needs to run its replica (reservation.h), and watches for
- * its end; tries again for ever where a retry can help.
+ * its end; tries again for ever where a retry can help. It claims the QEMU first (claim.h), and has
+ * it until QMP is closed: an instance that another agent protects is unfit.
  */
 #ifndef APPLIANCE_SUBJECT_H
 #define APPLIANCE_SUBJECT_H
@@ -32,6 +33,12 @@ int subject_open(struct subject **subject, uv_loop_t *loop, const struct config_
 
 /* Its QMP connection; NULL unless fit. */
 struct qmp *subject_qmp(const struct subject *subject);
+
+/* Pauses it, as another one serves; the answer is logged. Nothing while it is not fit. */
+void subject_pause(struct subject *subject);
+
+/* Not fit any more, until a new examination says otherwise; on_fit or on_unfit follows. */
+void subject_reexamine(struct subject *subject);
 
 /* Somebody uses that connection: after it is lost it stays allocated, and is not made anew, until
  * subject_release(). */

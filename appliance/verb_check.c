@@ -3,11 +3,13 @@
  * What makes it unusable is a problem (exit status 1); what an operator should know before trusting
  * it is a warning.
  */
+#include "appliance/base/files.h"
 #include "appliance/base/json_text.h"
 #include "appliance/base/mem.h"
 #include "appliance/config.h"
 #include "appliance/options.h"
 #include "appliance/pki.h"
+#include "appliance/state_dir.h"
 #include "appliance/verb.h"
 
 #include <cjson/cJSON.h>
@@ -102,13 +104,19 @@ static void check_http(struct findings *findings, const struct config *config)
 
 static void check_standby(struct findings *findings, const struct config *config)
 {
-	struct stat st;
+	struct err err;
+	bool lasting;
 
 	(void)check_file(findings, "hypervisor.program", config->hypervisor, X_OK);
 	check_directory(findings, "hypervisor.firmware", config->firmware);
-	check_directory(findings, "memory_dir", config->memory_dir);
-	if (stat(config->state_dir, &st) == 0 && !S_ISDIR(st.st_mode))
-		problem(findings, "state_dir: %s: is no directory", config->state_dir);
+	if (files_try(config->memory_dir, false, &err) != RC_OK)
+		problem(findings, "memory_dir: %s", err.text);
+	if (state_dir_try(config->state_dir, &lasting, &err) != RC_OK)
+		problem(findings, "state_dir: %s", err.text);
+	else if (!lasting)
+		warning(findings,
+			"state_dir: %s: is on a tmpfs; who serves would be forgotten when the machine restarts",
+			config->state_dir);
 	for (size_t i = 0; i < config->ninstances; i++) {
 		if (config->instances[i].takeover == CONFIG_TAKEOVER_AUTOMATIC)
 			warning(findings,

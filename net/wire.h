@@ -80,7 +80,8 @@ enum wire_type {
 	WIRE_FAULT,  /* standby: header's epoch cannot be committed; u16 rc, text. The primary
 			     resyncs */
 	WIRE_INSTANCE,	 /* primary: u16 enum wire_instance, text: what became of the instance */
-	WIRE_SUPERSEDED, /* standby: this standby serves with the header's term; text */
+	WIRE_SUPERSEDED, /* standby: it serves, or has served, with the header's term; u16 enum
+			    wire_reason, text */
 	WIRE_TYPE_END
 };
 

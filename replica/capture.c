@@ -13,7 +13,8 @@
  * we grant it: when that is, is the owner's to say.
  *
  * Whatever goes wrong ends in RELEASING: the stream is shut down and its thread joined, the
- * instance is set free, and only then the owner is told (or closing goes on).
+ * instance is set free, and only then the owner is told (or closing goes on). QEMU sets it running
+ * then; it is stopped again only if an operator had stopped it before, by query-status's word.
  *
  * How long an instance stands for us is bounded by one timer: armed when a checkpoint is granted
  * and when the guest stops at the end of the first copy, it looks at how long the thread has held
@@ -27,22 +28,20 @@
 #include "replica/colo_control.h"
 #include "replica/colo_release.h"
 #include "replica/colo_secondary.h"
+#include "replica/colo_socket.h"
 #include "replica/first_copy.h"
 #include "replica/guardian.h"
 #include "replica/qmp.h"
+#include "replica/standstill.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define PROGRESS_MS 250
 /* What the guardian gives us beyond the pause limit to notice ourselves. */
 #define FREEZE_MARGIN_MS 500
-/* QEMU can be so far ahead of our thread. 208 KiB to 4 MiB were tried and make no difference. */
-#define SOCKET_BYTES ((size_t)1 << 20)
 
 enum state { OPENING, COPYING, PROTECTED, RELEASING, RELEASED, RESTORING, STATE_COUNT };
 
@@ -75,9 +74,8 @@ struct capture {
 	struct first_copy first_copy;
 	bool querying;
 	bool entered;	    /* migration status "colo" */
-	unsigned stops;	    /* since then */
 	bool stopped_early; /* an event STOP while copying */
-	bool paused;	    /* by an operator */
+	struct standstill standstill;
 	bool ready, wanted; /* QEMU has asked for a checkpoint; the owner has */
 	uint64_t opened_ns;
 
@@ -122,7 +120,8 @@ static void on_pause_timer(uv_timer_t *timer)
 		lose(capture);
 		return;
 	}
-	if (held_ns > 0 || (capture->wanted && !capture->paused) || capture->state == COPYING)
+	if (held_ns > 0 || (capture->wanted && !capture->standstill.stands) ||
+	    capture->state == COPYING)
 		(void)uv_timer_start(timer, on_pause_timer,
 				     (limit_ns - held_ns) / CLOCK_NS_PER_MS + 1, 0);
 }
@@ -234,7 +233,7 @@ static void on_request(void *owner)
 	capture->ready = true;
 	if (!capture->wanted)
 		capture->ops->on_ready(capture->owner);
-	else if (!capture->paused)
+	else if (!capture->standstill.stands)
 		grant(capture);
 }
 
@@ -281,7 +280,30 @@ static void on_migration_status(struct capture *capture, const char *status)
 	/* "failed" shows in the stream's end. */
 }
 
-/* Checkpoints stop the instance as often as they are granted; one stop more is somebody else's. */
+static void goes_on(struct capture *capture, bool known)
+{
+	if (known)
+		log_info(capture->part, "the instance goes on: checkpoints again");
+	if (capture->ready && capture->wanted)
+		grant(capture);
+}
+
+static void on_state(void *owner, const char *status)
+{
+	struct capture *capture = owner;
+	enum standstill_news news = standstill_answer(&capture->standstill, status);
+
+	/* While the instance is released the answer still tells how it was before. */
+	if (!alive(capture))
+		return;
+	if (news == STANDSTILL_ASK)
+		(void)colo_control_ask(capture->control, on_state);
+	else if (news == STANDSTILL_FOUND)
+		log_info(capture->part, "%s", standstill_reason(&capture->standstill));
+	else if (news == STANDSTILL_GOES_ON)
+		goes_on(capture, false);
+}
+
 static void on_stop(struct capture *capture)
 {
 	if (!capture->entered) {
@@ -292,24 +314,17 @@ static void on_stop(struct capture *capture)
 		}
 		return;
 	}
-	capture->stops++;
-	if (capture->stops <= colo_secondary_granted(capture->secondary))
-		return;
-	capture->stops--;
-	capture->paused = true;
-	log_info(capture->part,
-		 "the instance was stopped by hand: no checkpoints until it goes on");
+	if (standstill_stop(&capture->standstill, colo_secondary_granted(capture->secondary)))
+		(void)colo_control_ask(capture->control, on_state);
 }
 
 static void on_resume(struct capture *capture)
 {
+	bool known = standstill_reason(&capture->standstill) != NULL;
+
 	capture->stopped_early = false;
-	if (!capture->paused)
-		return;
-	capture->paused = false;
-	log_info(capture->part, "the instance goes on: checkpoints again");
-	if (capture->ready && capture->wanted)
-		grant(capture);
+	if (standstill_resume(&capture->standstill))
+		goes_on(capture, known);
 }
 
 void capture_event(struct capture *capture, const char *name, const cJSON *data, uint64_t time_us)
@@ -319,6 +334,9 @@ void capture_event(struct capture *capture, const char *name, const cJSON *data,
 	(void)time_us;
 	if (strcmp(name, "COLO_EXIT") == 0)
 		colo_release_ready(capture->release);
+	/* Leaving COLO stops no instance that stands: somebody has let this one go on meanwhile. */
+	if (capture->state == RELEASING && strcmp(name, "STOP") == 0)
+		(void)standstill_resume(&capture->standstill);
 	if (!alive(capture))
 		return;
 	if (strcmp(name, "MIGRATION") == 0 && status != NULL)
@@ -334,8 +352,13 @@ void capture_checkpoint(struct capture *capture)
 	if (!alive(capture))
 		return;
 	capture->wanted = true;
-	if (capture->ready && !capture->paused)
+	if (capture->ready && !capture->standstill.stands)
 		grant(capture);
+}
+
+const char *capture_standing(const struct capture *capture)
+{
+	return alive(capture) ? standstill_reason(&capture->standstill) : NULL;
 }
 
 /* ---- the end ------------------------------------------------------------------------------- */
@@ -390,22 +413,13 @@ static void restore(struct capture *capture)
 	colo_control_restore(capture->control, on_restored);
 }
 
-/* The instance goes on without us, or its QEMU is gone. */
-static void on_released(void *owner, const struct err *err, const char *why)
+/* Nothing of the instance is ours any more. `status`: query-status's; "": QEMU does not say. */
+static void let_go(struct capture *capture, const char *status)
 {
-	struct capture *capture = owner;
-	size_t used;
-
-	if (err != NULL && (err->code == RC_TIMEOUT || err->code == RC_REFUSED)) {
-		log_error(capture->part, "%s", err->text);
-		capture->err = *err;
-	}
-	used = strlen(capture->err.text);
-	if (err == NULL && capture->paused)
-		colo_control_stop(capture->control);
-	if (why != NULL && capture->err.code == RC_CLOSED)
-		(void)snprintf(capture->err.text + used, sizeof(capture->err.text) - used, ": %s",
-			       why);
+	if (*status != '\0' && capture->closing)
+		log_info(capture->part, "let go: the instance is \"%s\"", status);
+	else if (*status != '\0')
+		(void)err_append(&capture->err, "; the instance is \"%s\"", status);
 	if (capture->guarded)
 		guardian_unwatch(capture->guardian, capture->slot);
 	capture->guarded = false;
@@ -419,6 +433,33 @@ static void on_released(void *owner, const struct err *err, const char *why)
 		capture->ops->on_lost(capture->owner, &capture->err);
 }
 
+static void on_stopped_again(void *owner, const struct err *err)
+{
+	struct capture *capture = owner;
+
+	if (err != NULL)
+		log_error(capture->part, "it was stopped by hand before: %s", err->text);
+	let_go(capture, err == NULL ? "paused" : "");
+}
+
+/* The instance goes on without us, or its QEMU is gone. */
+static void on_released(void *owner, const struct colo_release_end *end)
+{
+	struct capture *capture = owner;
+	if (end->err != NULL && (end->err->code == RC_TIMEOUT || end->err->code == RC_REFUSED)) {
+		log_error(capture->part, "%s", end->err->text);
+		capture->err = *end->err;
+	}
+	if (end->why != NULL && capture->err.code == RC_CLOSED)
+		(void)err_append(&capture->err, ": %s", end->why);
+	if (end->continued)
+		log_warn(capture->part, "QEMU had left the instance standing: told it to go on");
+	if (end->err == NULL && capture->standstill.by_hand)
+		colo_control_stop(capture->control, on_stopped_again);
+	else
+		let_go(capture, end->status);
+}
+
 static void on_halted(void *owner)
 {
 	struct capture *capture = owner;
@@ -428,7 +469,7 @@ static void on_halted(void *owner)
 	if (colo_control_migrating(capture->control))
 		colo_release_begin(capture->release, on_released);
 	else
-		on_released(capture, NULL, NULL);
+		let_go(capture, ""); /* it was not touched */
 }
 
 static void release(struct capture *capture)
@@ -469,22 +510,6 @@ static void on_begun(void *owner, const struct err *err)
 	(void)uv_timer_start(&capture->progress, on_progress_timer, PROGRESS_MS, PROGRESS_MS);
 }
 
-/* fds[0] is ours, fds[1] is QEMU's. */
-static int make_stream(int fds[2], struct err *err)
-{
-	int bytes = (int)SOCKET_BYTES;
-
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
-		return err_system(err, errno, "socketpair");
-	/*
-	 * The writer's buffer is what counts. Without the privilege the kernel's limit is what we
-	 * get; it works with any.
-	 */
-	if (setsockopt(fds[1], SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) != 0)
-		(void)setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-	return RC_OK;
-}
-
 static int start_secondary(struct capture *capture, struct qmp *qmp, int fd, struct err *err)
 {
 	struct colo_secondary_options options = {
@@ -511,7 +536,7 @@ static int start_secondary(struct capture *capture, struct qmp *qmp, int fd, str
 
 static int start(struct capture *capture, struct qmp *qmp, struct err *err)
 {
-	int fds[2], rc = make_stream(fds, err);
+	int fds[2], rc = colo_socket_pair(fds, err);
 
 	if (rc != RC_OK)
 		return rc;
@@ -562,9 +587,8 @@ int capture_open(struct capture **out, uv_loop_t *loop, struct qmp *qmp, struct 
 	capture->progress.data = capture->pause.data = capture;
 	capture->handles = 2;
 	ready = colo_secondary_reserve(pool) * CHUNK_BYTES;
-	ready -= ready > SOCKET_BYTES ?
-			 SOCKET_BYTES :
-			 ready; /* what QEMU has already sent comes before the rest */
+	/* What QEMU has already sent comes before the rest. */
+	ready -= ready > COLO_SOCKET_BYTES ? COLO_SOCKET_BYTES : ready;
 	first_copy_init(&capture->first_copy, ready, options->pause_limit_ms);
 	settings.downtime_ms = capture->first_copy.downtime_ms;
 	colo_control_begin(capture->control, capture->qemu_fd, &settings, on_begun);

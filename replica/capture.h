@@ -40,8 +40,9 @@ struct capture_ops {
 	/* Not called if capture_checkpoint() was called before. */
 	void (*on_ready)(void *owner);
 	/*
-	 * The end of this capture for any reason but capture_close(): the instance has been told to
-	 * go on without us. Call capture_close().
+	 * The end of this capture for any reason but capture_close(). The instance has been told to
+	 * go on without us; whether it does is part of the text, where QEMU has said so. Call
+	 * capture_close().
 	 */
 	void (*on_lost)(void *owner, const struct err *err);
 };
@@ -67,16 +68,20 @@ int capture_open(struct capture **capture, uv_loop_t *loop, struct qmp *qmp,
 /*
  * Every event of `qmp`, as its on_event had it. Without these the capture does not get beyond the
  * first copy. An operator's stop and cont are seen here: while the instance is stopped by hand no
- * checkpoint is taken (QEMU would set it running afterwards), and a first copy is given up.
+ * checkpoint is taken (QEMU would set it running afterwards), a first copy is given up, and at the
+ * capture's end it is stopped again.
  */
 void capture_event(struct capture *capture, const char *name, const cJSON *data, uint64_t time_us);
+
+/* Why no checkpoints are taken ("stopped by hand: ..."); NULL while they are. */
+const char *capture_standing(const struct capture *capture);
 
 /* Takes the checkpoint now if the instance is ready, else as soon as it is. */
 void capture_checkpoint(struct capture *capture);
 
 /*
- * Lets the instance go (it runs on, unprotected) and frees the capture after `on_closed`;
- * idempotent. Chunks still out stay valid.
+ * Lets the instance go (it runs on, unprotected; the log says what QEMU says of that) and frees the
+ * capture after `on_closed`; idempotent. Chunks still out stay valid.
  */
 void capture_close(struct capture *capture, void (*on_closed)(void *owner));
 

@@ -16,7 +16,7 @@
 /* In QEMU's list for this monitor; a second one of the name replaces the first. */
 #define FD_NAME "understudy-colo"
 
-enum chain { CHAIN_NONE, CHAIN_BEGIN, CHAIN_RESTORE };
+enum chain { CHAIN_NONE, CHAIN_BEGIN, CHAIN_STOP, CHAIN_RESTORE };
 
 struct colo_control {
 	struct qmp *qmp;
@@ -35,6 +35,7 @@ struct colo_control {
 	bool leftover, takes_speed, capabilities_set, parameters_set, migrating;
 
 	void (*progress_done)(void *owner, const struct colo_control_progress *progress);
+	void (*ask_done)(void *owner, const char *status);
 
 	void (*on_closed)(void *owner);
 	bool closing, timer_closed;
@@ -176,6 +177,20 @@ static int read_status(struct colo_control *control, const cJSON *reply, struct 
 		       text_of(reply, "status"));
 }
 
+static int send_stop(struct colo_control *control, qmp_reply_cb cb, struct err *err)
+{
+	return execute(control, "stop", NULL, cb, err);
+}
+
+static int read_stopped(struct colo_control *control, const cJSON *reply, struct err *err)
+{
+	(void)control;
+	if (strcmp(text_of(reply, "status"), "paused") == 0)
+		return RC_OK;
+	return err_set(err, RC_STATE, "the instance is \"%s\" and not paused",
+		       text_of(reply, "status"));
+}
+
 static int send_query_capabilities(struct colo_control *control, qmp_reply_cb cb, struct err *err)
 {
 	return execute(control, "query-migrate-capabilities", NULL, cb, err);
@@ -264,20 +279,32 @@ static const struct step begin_steps[] = {
 	{ "migrate", send_migrate, NULL },
 };
 
+static const struct step stop_steps[] = {
+	{ "stop", send_stop, NULL },
+	{ "state", send_query_status, read_stopped },
+};
+
 /* What could not be put back is no reason to leave the rest. */
 static const struct step restore_steps[] = {
 	{ "restoring capabilities", send_old_capabilities, NULL },
 	{ "restoring parameters", send_old_parameters, NULL },
 };
 
+#define STEPS(steps) steps, sizeof(steps) / sizeof((steps)[0])
+static const struct {
+	const struct step *steps;
+	size_t count;
+} chains[] = {
+	[CHAIN_NONE] = { NULL, 0 },
+	[CHAIN_BEGIN] = { STEPS(begin_steps) },
+	[CHAIN_STOP] = { STEPS(stop_steps) },
+	[CHAIN_RESTORE] = { STEPS(restore_steps) },
+};
+
 static const struct step *step_of(const struct colo_control *control)
 {
-	if (control->chain == CHAIN_BEGIN)
-		return control->step < sizeof(begin_steps) / sizeof(begin_steps[0]) ?
-			       &begin_steps[control->step] :
-			       NULL;
-	return control->step < sizeof(restore_steps) / sizeof(restore_steps[0]) ?
-		       &restore_steps[control->step] :
+	return control->step < chains[control->chain].count ?
+		       &chains[control->chain].steps[control->step] :
 		       NULL;
 }
 
@@ -410,11 +437,25 @@ void colo_control_set_downtime(struct colo_control *control, uint64_t downtime_m
 	(void)execute(control, "migrate-set-parameters", arguments, ignore_reply, &err);
 }
 
-void colo_control_stop(struct colo_control *control)
+static void on_ask_reply(void *owner, const cJSON *reply, const struct err *err)
+{
+	struct colo_control *control = owner;
+
+	if (reply_wanted(control))
+		control->ask_done(control->owner, err == NULL ? text_of(reply, "status") : NULL);
+}
+
+bool colo_control_ask(struct colo_control *control, void (*done)(void *owner, const char *status))
 {
 	struct err err;
 
-	(void)execute(control, "stop", NULL, ignore_reply, &err);
+	control->ask_done = done;
+	return execute(control, "query-status", NULL, on_ask_reply, &err) == RC_OK;
+}
+
+void colo_control_stop(struct colo_control *control, colo_control_cb done)
+{
+	start_chain(control, CHAIN_STOP, done);
 }
 
 /* ---- end ----------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /*
  * How a capture begins with QEMU and what it leaves behind, by QMP: chains of commands, each with
- * one answer. Begin, halt, restore, in this order; colo_release.h comes before restore.
+ * one answer. Begin, halt, stop (if at all), restore, in this order; colo_release.h comes after halt.
  */
 #ifndef REPLICA_COLO_CONTROL_H
 #define REPLICA_COLO_CONTROL_H
@@ -51,10 +51,16 @@ void colo_control_halt(struct colo_control *control, void (*halted)(void *owner)
 bool colo_control_migrating(const struct colo_control *control);
 
 /*
- * After a release: QEMU sets every instance running that leaves COLO; one that its operator had
- * stopped is stopped again.
+ * query-status; `status` is NULL if there is no answer. False: not sent. Questions are answered in
+ * their order.
  */
-void colo_control_stop(struct colo_control *control);
+bool colo_control_ask(struct colo_control *control, void (*done)(void *owner, const char *status));
+
+/*
+ * After a release: QEMU sets every instance running that leaves COLO; one that its operator had
+ * stopped is stopped again. `done` without an error: query-status has confirmed it.
+ */
+void colo_control_stop(struct colo_control *control, colo_control_cb done);
 
 /* Puts the settings back. */
 void colo_control_restore(struct colo_control *control, colo_control_cb done);

@@ -9,6 +9,10 @@
  *   colo                    x-colo-lost-heartbeat
  *   any other               query-status: if the run state is not one of a migration, that was it
  *
+ * An instance that stays in such a run state for CONT_MS after the migration, or is in one when
+ * COLO_RELEASE_MS are over, was left there by QEMU and not stopped by anybody: it is told to go on,
+ * once. One that is "paused" was stopped by somebody and stays so.
+ *
  * Never migrate_cancel: QEMU (10.0) takes it in status "colo" too, and in the moments before, and
  * then waits for ever for an x-colo-lost-heartbeat that it refuses because its status is no longer
  * "colo". The instance could not be saved.
@@ -32,6 +36,8 @@
 #define POLL_MS 2
 #define CLEANUP_MS 20
 #define STUCK_MS 1000 /* a cancelled migration cleans up in milliseconds */
+#define CONT_MS 1000  /* QEMU sets an instance running within milliseconds of the migration's end */
+#define LAST_MS 100   /* after the last "cont", before the last question */
 #define SETTLE_MS 200 /* many times what a thread needs to get from one lock to the next */
 
 struct colo_release {
@@ -40,10 +46,10 @@ struct colo_release {
 	uv_timer_t timer;
 	unsigned open; /* commands without a reply */
 
-	void (*done)(void *owner, const struct err *err, const char *why);
-	uint64_t begin_ns;
-	bool ready, failed, stuck;
-	char why[256], status[32]; /* status: of the migration, as last heard */
+	void (*done)(void *owner, const struct colo_release_end *end);
+	uint64_t begin_ns, left_ns; /* left: first seen in a migration's run state after it */
+	bool ready, failed, stuck, late, continued;
+	char why[256], status[32], run_state[32]; /* status: of the migration; as last heard */
 
 	bool closing, timer_closed;
 	void (*on_closed)(void *owner);
@@ -136,14 +142,39 @@ static bool one_of(const char *text, const char *const *names, size_t count)
 
 static void end(struct colo_release *release, const struct err *err)
 {
+	const struct colo_release_end end = {
+		.err = err,
+		.why = release->why[0] != '\0' ? release->why : NULL,
+		.status = release->run_state,
+		.continued = release->continued,
+	};
+
 	(void)uv_timer_stop(&release->timer);
-	release->done(release->owner, err, release->why[0] != '\0' ? release->why : NULL);
+	release->done(release->owner, &end);
 }
 
-/*
- * ---- asking, over and over
- * ------------------------------------------------------------------------------------
- */
+static void end_late(struct colo_release *release)
+{
+	struct err err;
+
+	(void)err_set(&err, RC_TIMEOUT,
+		      "QEMU has not let the instance go within %d s (migration: %s)",
+		      COLO_RELEASE_MS / 1000, release->status);
+	end(release, &err);
+}
+
+/* Over, but for QEMU, which cannot take another migration. */
+static void end_stuck(struct colo_release *release)
+{
+	struct err err;
+
+	(void)err_set(&err, RC_REFUSED,
+		      "QEMU cannot end the migration that somebody has cancelled: it has to be "
+		      "restarted before it can be protected again");
+	end(release, &err);
+}
+
+/* ---- asking, over and over ----------------------------------------------------------------- */
 
 static void ask(struct colo_release *release);
 
@@ -157,30 +188,45 @@ static void ask_in(struct colo_release *release, uint64_t ms)
 	(void)uv_timer_start(&release->timer, on_timer, ms, 0);
 }
 
+/* In a migration's run state, and the migration is over or does not end. */
+static void left_standing(struct colo_release *release)
+{
+	const uint64_t now_ns = clock_now_ns();
+
+	if (release->left_ns == 0)
+		release->left_ns = now_ns;
+	if (release->late && release->continued) {
+		end_late(release);
+		return;
+	}
+	if (release->late || strcmp(release->run_state, "postmigrate") == 0 ||
+	    (!release->continued && now_ns - release->left_ns > CONT_MS * CLOCK_NS_PER_MS)) {
+		release->continued = true;
+		tell(release, "cont");
+	}
+	ask_in(release, release->late ? LAST_MS : POLL_MS);
+}
+
 static void on_status(void *owner, const cJSON *reply, const struct err *err)
 {
 	/* A migration puts an instance into these; it does not stay in them. */
 	static const char *const passing[] = { "colo", "finish-migrate", "postmigrate" };
 	struct colo_release *release = owner;
-	const char *status = text_of(reply, "status");
-	struct err stuck;
 
 	if (!reply_wanted(release))
 		return;
-	if (err == NULL && one_of(status, passing, sizeof(passing) / sizeof(passing[0]))) {
-		if (strcmp(status, "postmigrate") == 0)
-			tell(release, "cont");
-		ask_in(release, POLL_MS);
-	} else if (err == NULL && release->stuck) {
-		(void)err_set(
-			&stuck, RC_REFUSED,
-			"the instance is \"%s\", but QEMU cannot end the migration that somebody "
-			"has cancelled: it has to be restarted before it can be protected again",
-			status);
-		end(release, &stuck);
-	} else {
+	(void)snprintf(release->run_state, sizeof(release->run_state), "%s",
+		       text_of(reply, "status"));
+	if (err != NULL)
 		end(release, err);
-	}
+	else if (one_of(release->run_state, passing, sizeof(passing) / sizeof(passing[0])))
+		left_standing(release);
+	else if (release->late)
+		end_late(release);
+	else if (release->stuck)
+		end_stuck(release);
+	else
+		end(release, NULL);
 }
 
 static void leave_colo(struct colo_release *release)
@@ -227,18 +273,14 @@ static void ask(struct colo_release *release)
 {
 	struct err err;
 
-	if (clock_now_ns() - release->begin_ns > COLO_RELEASE_MS * CLOCK_NS_PER_MS) {
-		(void)err_set(&err, RC_TIMEOUT,
-			      "QEMU has not let the instance go on within %d s (migration: %s)",
-			      COLO_RELEASE_MS / 1000, release->status);
+	release->late = clock_now_ns() - release->begin_ns > COLO_RELEASE_MS * CLOCK_NS_PER_MS;
+	if (execute(release, release->late ? "query-status" : "query-migrate",
+		    release->late ? on_status : on_migration, &err) != RC_OK)
 		end(release, &err);
-	} else if (execute(release, "query-migrate", on_migration, &err) != RC_OK) {
-		end(release, &err);
-	}
 }
 
 void colo_release_begin(struct colo_release *release,
-			void (*done)(void *owner, const struct err *err, const char *why))
+			void (*done)(void *owner, const struct colo_release_end *end))
 {
 	release->done = done;
 	release->begin_ns = clock_now_ns();

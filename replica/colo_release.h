@@ -1,6 +1,6 @@
 /*
  * Ends the migration that feeds a capture, whatever its state, so that the instance goes on without
- * us, and asks until it does.
+ * us, and asks until it does: what it says at the end about the instance is query-status's word.
  */
 #ifndef REPLICA_COLO_RELEASE_H
 #define REPLICA_COLO_RELEASE_H
@@ -28,14 +28,21 @@ int colo_release_create(struct colo_release **release, uv_loop_t *loop, struct q
  */
 void colo_release_ready(struct colo_release *release);
 
-/*
- * Once, after the stream was shut down. done(owner, err, why) follows on the loop: err is NULL when
- * the instance goes on, RC_TIMEOUT when it does not, RC_REFUSED when QEMU is stuck in a
- * migration that somebody else cancelled, else QMP's own; why (may be NULL) is QEMU's
- * reason for a failed migration.
- */
+struct colo_release_end {
+	/*
+	 * NULL: the migration is over, and the instance in no state of a migration. RC_TIMEOUT:
+	 * that is not so. RC_REFUSED: QEMU is stuck in a migration that somebody else cancelled.
+	 * Else QMP's own.
+	 */
+	const struct err *err;
+	const char *why;    /* QEMU's reason for a failed migration; NULL: none */
+	const char *status; /* the instance's run state ("running"); "" if QEMU did not tell */
+	bool continued;	    /* QEMU had left it standing, and it was told once to go on (cont) */
+};
+
+/* Once, after the stream was shut down; `done` follows on the loop. `end` is valid in the call. */
 void colo_release_begin(struct colo_release *release,
-			void (*done)(void *owner, const struct err *err, const char *why));
+			void (*done)(void *owner, const struct colo_release_end *end));
 
 /*
  * Frees when nothing is open any more, then calls on_closed (may be NULL). No other callback comes.

@@ -10,6 +10,7 @@
 #include "replica/image_block.h"
 
 #include "appliance/base/mem.h"
+#include "replica/image_room.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -139,7 +140,9 @@ int image_block_open(struct image_block *block, const char *path, uint64_t pages
 	struct statfs fs;
 	int rc;
 
-	*block = (struct image_block){ .pages = pages, .fd = -1 };
+	*block = (struct image_block){ .pages = pages, .fd = -1, .path = mem_strdup(path) };
+	if (block->path == NULL)
+		return err_nomem(err, "memory image");
 	rc = open_or_renew(path, pages * LAYOUT_PAGE, &block->fd, existed, err);
 	if (rc == RC_OK)
 		rc = map_block(block, err);
@@ -169,7 +172,25 @@ void image_block_close(struct image_block *block)
 	if (block->fd >= 0)
 		close(block->fd);
 	mem_free(block->populated);
+	mem_free(block->path);
 	*block = (struct image_block){ .fd = -1 };
+}
+
+uint64_t image_block_stored(const struct image_block *block)
+{
+	uint64_t pages = 0, i;
+
+	for (i = 0; i <= block->pages / 64; i++)
+		pages += (uint64_t)__builtin_popcountll(
+			__atomic_load_n(&block->populated[i], __ATOMIC_RELAXED));
+	return pages * LAYOUT_PAGE;
+}
+
+/* Of a write. */
+static int no_storage(const struct image_block *block, struct err *err)
+{
+	return image_room_error(block->path, errno, block->pages * LAYOUT_PAGE,
+				image_block_stored(block), err);
 }
 
 const uint8_t *image_block_page(const struct image_block *block, uint64_t page)
@@ -220,7 +241,7 @@ int image_block_reserve(struct image_block *block, uint64_t page, struct err *er
 	/* What has no fallocate(2) has write(2). */
 	if (block->fd >= 0 && !allocate(block, page) &&
 	    (errno != EOPNOTSUPP || !write_file(block, page, zeroes)))
-		return err_system(err, errno, "memory image: storage for a page");
+		return no_storage(block, err);
 	set_populated(block, page);
 	return RC_OK;
 }
@@ -237,7 +258,7 @@ int image_block_write(struct image_block *block, uint64_t page, const uint8_t *d
 			return RC_OK;
 		}
 		if (errno != EINVAL) /* hugetlbfs */
-			return err_system(err, errno, "memory image: writing a page");
+			return no_storage(block, err);
 	}
 	rc = image_block_reserve(block, page, err);
 	if (rc == RC_OK)

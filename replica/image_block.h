@@ -19,6 +19,7 @@ struct image_block {
 	uint8_t *map;	     /* all of it; holes read as zeroes */
 	uint64_t *populated; /* a bit each page; accessed atomically */
 	int fd;		     /* -1: private */
+	char *path;	     /* of the file; NULL: private */
 	bool huge;	     /* on hugetlbfs */
 };
 
@@ -33,6 +34,9 @@ int image_block_open(struct image_block *block, const char *path, uint64_t pages
 int image_block_private(struct image_block *block, uint64_t pages, struct err *err);
 /* Unmaps and closes; the file stays. */
 void image_block_close(struct image_block *block);
+
+/* Bytes of it that have storage. */
+uint64_t image_block_stored(const struct image_block *block);
 
 /* LAYOUT_PAGE bytes, or NULL: the page is all zeroes. */
 const uint8_t *image_block_page(const struct image_block *block, uint64_t page);

@@ -6,6 +6,7 @@
 #include "replica/image_map.h"
 
 #include "appliance/base/mem.h"
+#include "replica/image_room.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -62,6 +63,18 @@ static int open_shared(struct image_map *map, const char *dir, struct image_shar
 	return rc;
 }
 
+static int check_room(const struct image_map *map, const char *dir, struct err *err)
+{
+	uint64_t bytes = 0, stored = 0;
+	size_t i;
+
+	for (i = 0; i < map->nshared; i++) {
+		bytes += map->shared[i].bytes;
+		stored += image_block_stored(&map->shared_blocks[i]);
+	}
+	return image_room_check(dir, bytes, stored, err);
+}
+
 int image_map_open(struct image_map *map, const char *dir, struct image_shared *shared,
 		   size_t nshared, struct err *err)
 {
@@ -80,6 +93,8 @@ int image_map_open(struct image_map *map, const char *dir, struct image_shared *
 		if (rc == RC_OK)
 			map->nshared++;
 	}
+	if (rc == RC_OK)
+		rc = check_room(map, dir, err);
 	if (rc != RC_OK)
 		image_map_close(map, true);
 	return rc;

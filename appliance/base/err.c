@@ -59,6 +59,17 @@ int err_prefix(struct err *err, const char *format, ...)
 	return (int)err->code;
 }
 
+int err_append(struct err *err, const char *format, ...)
+{
+	size_t used = strlen(err->text);
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(err->text + used, sizeof(err->text) - used, format, args);
+	va_end(args);
+	return (int)err->code;
+}
+
 const char *err_name(enum rc code)
 {
 	return (unsigned)code < RC_COUNT ? names[code] : "unknown";

@@ -45,6 +45,9 @@ int err_nomem(struct err *err, const char *what);
 /* Puts text in front of the present message. Returns the present code. */
 int err_prefix(struct err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Puts text behind it. */
+int err_append(struct err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* The code's short name, "refused" for RC_REFUSED; for logs and JSON. */
 const char *err_name(enum rc code);
 

@@ -30,7 +30,7 @@ void mem_free(void *memory);
  * fault_fired() tells whether it came to that, so that a test can raise n until nothing fails any
  * more.
  */
-enum fault_kind { FAULT_ALLOC, FAULT_WRITE, FAULT_FSYNC, FAULT_KINDS };
+enum fault_kind { FAULT_ALLOC, FAULT_OPEN, FAULT_WRITE, FAULT_FSYNC, FAULT_RENAME, FAULT_KINDS };
 
 #ifdef UNDERSTUDY_FAULTS
 void fault_arm(enum fault_kind kind, unsigned long nth);

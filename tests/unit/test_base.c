@@ -38,6 +38,8 @@ static void an_error_carries_its_code_and_every_layers_prefix(void **state)
 	assert_int_equal(err_prefix(&err, "%s: ", "a.json"), RC_REFUSED);
 	assert_int_equal(err.code, RC_REFUSED);
 	assert_string_equal(err.text, "a.json: instances[2].no service today");
+	assert_int_equal(err_append(&err, "; try %s", "later"), RC_REFUSED);
+	assert_string_equal(err.text, "a.json: instances[2].no service today; try later");
 }
 
 static void a_system_error_ends_with_its_reason(void **state)
@@ -62,6 +64,8 @@ static void an_error_text_is_cut_and_never_overflows(void **state)
 	(void)err_prefix(&err, "first: ");
 	assert_int_equal(strlen(err.text), ERR_TEXT_MAX - 1);
 	assert_memory_equal(err.text, "first: xxx", 10);
+	(void)err_append(&err, "last");
+	assert_int_equal(strlen(err.text), ERR_TEXT_MAX - 1);
 	(void)err_system(&err, EIO, "%s", long_text);
 	assert_int_equal(strlen(err.text), ERR_TEXT_MAX - 1);
 }

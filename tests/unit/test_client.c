@@ -38,7 +38,8 @@ static void handle(void *owner, const struct http_request *request, struct http_
 	(void)owner;
 	if (strcmp(request->path, "/v1/status") == 0 && strcmp(request->method, "GET") == 0) {
 		(void)buf_printf(&response->body, "%s", STATUS_JSON);
-	} else if (strcmp(request->path, "/v1/takeover") == 0 &&
+	} else if ((strcmp(request->path, "/v1/takeover") == 0 ||
+		    strcmp(request->path, "/v1/release") == 0) &&
 		   strcmp(request->method, "POST") == 0 && known) {
 		response->status = 202;
 		(void)buf_printf(&response->body, "{\"ok\":true}");
@@ -206,6 +207,21 @@ static void takeover_does_nothing_unconfirmed(void **state)
 			 EXIT_USAGE);
 }
 
+static void release_asks_for_the_instance_and_says_what_came_of_it(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN(verb_release, "release", "--http", address, "--instance", "vm1",
+			     "--yes"),
+			 EXIT_FINE);
+	assert_memory_equal(said, "vm1: released;", 14);
+	assert_int_equal(RUN(verb_release, "release", "--http", address, "--instance", "vm2",
+			     "--yes"),
+			 EXIT_FAILED);
+	assert_string_equal(said, "understudy: not released: no?[31m such instance\n");
+	assert_int_equal(RUN(verb_release, "release", "--http", address, "--instance", "vm1"),
+			 EXIT_USAGE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -217,6 +233,7 @@ int main(void)
 		cmocka_unit_test(takeover_asks_for_the_instance),
 		cmocka_unit_test(a_refused_takeover_says_why),
 		cmocka_unit_test(takeover_does_nothing_unconfirmed),
+		cmocka_unit_test(release_asks_for_the_instance_and_says_what_came_of_it),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);

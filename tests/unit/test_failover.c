@@ -187,12 +187,122 @@ static void the_operator_cannot_take_over_twice(void **unused)
 	assert_int_equal(failover.term, 2);
 }
 
+static void a_replica_that_served_and_ended_stays_lost_until_it_is_released(void **unused)
+{
+	static const enum failover_event_type others[] = { FAILOVER_TICK,
+							   FAILOVER_HEARD,
+							   FAILOVER_COPYING,
+							   FAILOVER_COMMITTED,
+							   FAILOVER_FORGOTTEN,
+							   FAILOVER_GOODBYE,
+							   FAILOVER_CRASHED,
+							   FAILOVER_SHUT_DOWN,
+							   FAILOVER_OPERATOR,
+							   FAILOVER_ACTIVATED,
+							   FAILOVER_FOUND,
+							   FAILOVER_UNUSED,
+							   FAILOVER_ACTIVATION_FAILED };
+	struct failover failover = protected_at(false, 1000);
+	struct failover_update update;
+	size_t i;
+
+	(void)unused;
+	(void)step(&failover, FAILOVER_OPERATOR, 1001 * MS);
+	(void)step(&failover, FAILOVER_ACTIVATED, 1010 * MS);
+	assert_true(step(&failover, FAILOVER_RELEASE, 1011 * MS).refused);
+	assert_int_equal(failover.state, FAILOVER_SERVING);
+	update = step(&failover, FAILOVER_GONE, 1012 * MS);
+	assert_int_equal(failover.state, FAILOVER_LOST);
+	assert_non_null(strstr(update.reason, "understudy release"));
+	assert_true(failover_has_served(&failover));
+	for (i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		assert_false(step(&failover, others[i], (1013 + i) * MS).activate);
+		assert_int_equal(failover.state, FAILOVER_LOST);
+	}
+	assert_false(step(&failover, FAILOVER_RELEASE, 1030 * MS).refused);
+	assert_int_equal(failover.state, FAILOVER_EMPTY);
+	assert_int_equal(failover.epoch, 0);
+	/* What is protected after that is taken over with a higher term. */
+	(void)step(&failover, FAILOVER_COPYING, 1031 * MS);
+	(void)step(&failover, FAILOVER_COMMITTED, 1032 * MS);
+	assert_true(step(&failover, FAILOVER_OPERATOR, 1033 * MS).activate);
+	assert_int_equal(failover.term, 3);
+}
+
+static struct failover restored(uint64_t epoch)
+{
+	struct failover failover;
+
+	failover_init(&failover, DETECT_MS, true, 1000 * MS);
+	failover_restore(&failover, 7, epoch);
+	return failover;
+}
+
+static void an_earlier_life_that_took_over_is_gone_on_with(void **unused)
+{
+	struct failover failover = restored(40);
+
+	(void)unused;
+	assert_int_equal(failover.state, FAILOVER_RETURNING);
+	assert_true(failover_is_over(&failover));
+	assert_false(silence(&failover, 1000, 3000).activate);
+	assert_true(step(&failover, FAILOVER_OPERATOR, 3001 * MS).refused);
+	assert_true(step(&failover, FAILOVER_RELEASE, 3002 * MS).refused);
+	(void)step(&failover, FAILOVER_FOUND, 3003 * MS);
+	assert_int_equal(failover.state, FAILOVER_SERVING);
+	assert_int_equal(failover.term, 7);
+	assert_int_equal(failover.epoch, 40);
+
+	failover = restored(40);
+	(void)step(&failover, FAILOVER_GONE, 1001 * MS);
+	assert_int_equal(failover.state, FAILOVER_LOST);
+	assert_int_equal(failover.term, 7);
+}
+
+static void a_takeover_that_was_not_completed_holds_nothing_back(void **unused)
+{
+	struct failover failover = restored(40);
+
+	(void)unused;
+	(void)step(&failover, FAILOVER_UNUSED, 1001 * MS);
+	assert_int_equal(failover.state, FAILOVER_EMPTY);
+	assert_int_equal(failover.epoch, 0);
+	assert_int_equal(failover.term, 7);
+	assert_false(failover_is_over(&failover));
+}
+
+static void an_earlier_life_that_stood_by_leaves_only_its_term(void **unused)
+{
+	struct failover failover = restored(0);
+
+	(void)unused;
+	assert_int_equal(failover.state, FAILOVER_EMPTY);
+	(void)step(&failover, FAILOVER_COPYING, 1001 * MS);
+	(void)step(&failover, FAILOVER_COMMITTED, 1002 * MS);
+	assert_true(silence(&failover, 1003, 2000).activate);
+	assert_int_equal(failover.term, 8);
+}
+
+static void the_operator_may_let_go_of_a_failed_activation(void **unused)
+{
+	struct failover failover = protected_at(false, 1000);
+
+	(void)unused;
+	(void)step(&failover, FAILOVER_OPERATOR, 1001 * MS);
+	assert_true(step(&failover, FAILOVER_RELEASE, 1002 * MS).refused);
+	(void)step(&failover, FAILOVER_ACTIVATION_FAILED, 1003 * MS);
+	assert_false(step(&failover, FAILOVER_RELEASE, 1004 * MS).refused);
+	assert_int_equal(failover.state, FAILOVER_EMPTY);
+	assert_int_equal(failover.term, 2);
+}
+
 /* 20,000 seeded histories of random events: the invariants that must hold in each state. */
 static void random_histories_keep_the_invariants(void **unused)
 {
 	uint64_t now_ms, term, seed;
 	struct failover failover;
 	struct failover_update update;
+	enum failover_state before;
 	unsigned random, i;
 	bool activated;
 
@@ -202,12 +312,15 @@ static void random_histories_keep_the_invariants(void **unused)
 		now_ms = 1000;
 		activated = false;
 		failover_init(&failover, DETECT_MS, seed % 2 == 0, now_ms * MS);
+		if (seed % 3 == 0)
+			failover_restore(&failover, 1 + seed % 7, seed % 5);
 		for (i = 0; i < 40; i++) {
 			enum failover_event_type type = (enum failover_event_type)(
-				rand_r(&random) % (FAILOVER_ACTIVATION_FAILED + 1));
+				rand_r(&random) % (FAILOVER_RELEASE + 1));
 
 			now_ms += (uint64_t)rand_r(&random) % 100;
 			term = failover.term;
+			before = failover.state;
 			update = step(&failover, type, now_ms * MS);
 			assert_true(failover.term == term + (update.activate ? 1 : 0));
 			if (update.activate) {
@@ -218,8 +331,14 @@ static void random_histories_keep_the_invariants(void **unused)
 					     type == FAILOVER_SHUT_DOWN || type == FAILOVER_HEARD);
 				activated = true;
 			}
+			/* Only an activation, or an earlier life's, makes it serve; and what has
+			 * served is only let go by the operator. */
 			if (failover.state == FAILOVER_SERVING)
-				assert_true(activated);
+				assert_true(activated || type == FAILOVER_FOUND ||
+					    before == FAILOVER_SERVING);
+			if (before == FAILOVER_SERVING || before == FAILOVER_LOST)
+				assert_true(failover_has_served(&failover) ||
+					    (before == FAILOVER_LOST && type == FAILOVER_RELEASE));
 			if (failover.state != FAILOVER_EMPTY && failover.state != FAILOVER_SYNCING)
 				assert_true(failover.epoch > 0);
 		}
@@ -239,6 +358,11 @@ int main(void)
 		cmocka_unit_test(a_lost_replica_is_not_taken_over),
 		cmocka_unit_test(a_failed_activation_may_be_tried_again_by_the_operator),
 		cmocka_unit_test(the_operator_cannot_take_over_twice),
+		cmocka_unit_test(a_replica_that_served_and_ended_stays_lost_until_it_is_released),
+		cmocka_unit_test(an_earlier_life_that_took_over_is_gone_on_with),
+		cmocka_unit_test(a_takeover_that_was_not_completed_holds_nothing_back),
+		cmocka_unit_test(an_earlier_life_that_stood_by_leaves_only_its_term),
+		cmocka_unit_test(the_operator_may_let_go_of_a_failed_activation),
 		cmocka_unit_test(random_histories_keep_the_invariants),
 	};
 

@@ -1,0 +1,194 @@
+/*
+ * What the primary sends: its reservation, layout and epochs go to the seat; what became of its
+ * instance goes to the decision.
+ */
+#include "appliance/clone_internal.h"
+
+#include "appliance/base/bytes.h"
+#include "appliance/base/log.h"
+#include "appliance/base/mem.h"
+
+/* Epochs ------------------------------------------------------------------------------------- */
+
+void clone_on_forgotten(void *owner)
+{
+	struct clone *c = owner;
+
+	c->session = 0;
+	c->hashes.wanted = false;
+	clone_decide(c, FAILOVER_FORGOTTEN, 0);
+}
+
+void clone_on_committed(void *owner, uint64_t epoch, uint64_t took_ns)
+{
+	struct clone *c = owner;
+	uint8_t payload[8];
+
+	c->session = c->pending_session;
+	bytes_put_le64(payload, took_ns);
+	/* Not after the decision: the primary would count on an epoch that is committed, but
+	 * belongs to a term that is over. */
+	if (!failover_is_over(&c->failover))
+		clone_tell(c, WIRE_ACK, epoch, payload, sizeof(payload));
+	clone_decide(c, FAILOVER_COMMITTED, epoch);
+}
+
+void clone_on_fault(void *owner, uint64_t epoch, const struct err *err)
+{
+	struct clone *c = owner;
+	struct buf payload = { 0 };
+
+	if (seat_epoch(c->seat) == 0)
+		clone_on_forgotten(c);
+	log_warn(c->part, "epoch %llu cannot be committed: %s", (unsigned long long)epoch,
+		 err->text);
+	if (wire_put_reason(&payload, (uint16_t)err->code, err->text))
+		clone_tell(c, WIRE_FAULT, epoch, payload.data, payload.len);
+	buf_free(&payload);
+}
+
+void clone_on_consumed(void *owner, size_t bytes)
+{
+	struct clone *c = owner;
+
+	if (c->link_up)
+		link_grant(c->link, bytes);
+}
+
+/* Frames in ---------------------------------------------------------------------------------- */
+
+static int on_layout(struct clone *c, const uint8_t *payload, size_t len, struct err *err)
+{
+	struct image *image = seat_image(c->seat);
+	struct layout *layout;
+	int rc;
+
+	if (len < 8)
+		return err_set(err, RC_INVALID, "a layout without a session");
+	if (c->laid_out || !receiver_is_idle(seat_receiver(c->seat)))
+		return err_set(err, RC_STATE, "a second layout on one connection");
+	c->laid_out = true;
+	layout = mem_zalloc(1, sizeof(*layout));
+	if (layout == NULL)
+		return err_nomem(err, "a layout");
+	rc = layout_decode(layout, payload + 8, len - 8, err);
+	if (rc == RC_OK)
+		rc = image_set_layout(image, layout, err);
+	if (rc == RC_STATE) {
+		/* The same reservation, other memory: the instance that was committed is not the
+		 * one that runs now. */
+		log_warn(c->part, "%s", err->text);
+		image_forget(image);
+		clone_on_forgotten(c);
+		rc = image_set_layout(image, layout, err);
+	}
+	if (rc == RC_OK)
+		seat_check_layout(c->seat, layout);
+	mem_free(layout);
+	if (rc == RC_OK) {
+		c->pending_session = bytes_get_le64(payload);
+		if (image_epoch(image) == 0)
+			clone_decide(c, FAILOVER_COPYING, 0);
+	}
+	return rc;
+}
+
+void clone_tell_hashes(void *owner)
+{
+	struct clone *c = owner;
+	const struct image *image = seat_image(c->seat);
+
+	if (c->hashes.wanted && c->link_up && image != NULL && image_layout(image) != NULL)
+		hashes_tell(&c->hashes, image, c->link, c->failover.term);
+}
+
+static int on_want_hashes(struct clone *c, struct err *err)
+{
+	if (!c->laid_out || c->hashes.wanted || !receiver_is_idle(seat_receiver(c->seat)))
+		return err_set(err, RC_STATE, "hashes are wanted once, right after the layout");
+	c->hashes = (struct hashes){ .wanted = true };
+	clone_tell_hashes(c);
+	return RC_OK;
+}
+
+static int on_epoch(struct clone *c, const struct wire_header *header, const uint8_t *payload,
+		    struct err *err)
+{
+	if (header->length != 1 || payload[0] < WIRE_EPOCH_COPY ||
+	    payload[0] > WIRE_EPOCH_CHECKPOINT)
+		return err_set(err, RC_INVALID, "an epoch of unknown kind");
+	if (image_layout(seat_image(c->seat)) == NULL)
+		return err_set(err, RC_STATE, "an epoch before a layout was given");
+	return receiver_begin(seat_receiver(c->seat), header->epoch, payload[0] == WIRE_EPOCH_COPY,
+			      err);
+}
+
+static int on_commit(struct clone *c, const struct wire_header *header, const uint8_t *payload,
+		     struct err *err)
+{
+	struct wire_commit commit;
+	int rc;
+
+	rc = wire_get_commit(&commit, payload, header->length, err);
+	return rc == RC_OK ? receiver_end(seat_receiver(c->seat), header->epoch, &commit, err) : rc;
+}
+
+static int on_instance(struct clone *c, const uint8_t *payload, size_t len, struct err *err)
+{
+	static const enum failover_event_type events[] = {
+		[WIRE_INSTANCE_RUNNING] = FAILOVER_GOODBYE,
+		[WIRE_INSTANCE_CRASHED] = FAILOVER_CRASHED,
+		[WIRE_INSTANCE_ENDED] = FAILOVER_SHUT_DOWN,
+	};
+	char text[WIRE_TEXT_MAX + 1];
+	uint16_t code;
+	int rc;
+
+	rc = wire_get_reason(&code, text, payload, len, err);
+	if (rc != RC_OK)
+		return rc;
+	if (code < WIRE_INSTANCE_RUNNING || code >= WIRE_INSTANCE_END)
+		return err_set(err, RC_INVALID, "instance state %u", code);
+	log_info(c->part, "the primary says: %s", text);
+	clone_decide(c, events[code], 0);
+	return RC_OK;
+}
+
+int clone_on_frame(void *owner, const struct wire_header *header, const uint8_t *payload,
+		   struct err *err)
+{
+	struct clone *c = owner;
+
+	if (header->term > TERM_TOLD_MAX)
+		return err_set(err, RC_INVALID, "a term beyond all terms");
+	if (header->term > c->failover.term && !failover_is_over(&c->failover))
+		c->failover.term = header->term; /* its standby counted further than this one */
+	if (failover_is_over(&c->failover) ||
+	    (header->type != WIRE_RESERVE && header->type != WIRE_INSTANCE &&
+	     seat_image(c->seat) == NULL)) {
+		/* Of a term that ends, or for a seat that is being replaced: the primary plans anew
+		 * when it is told. */
+		if (header->type == WIRE_BATCH)
+			link_grant(c->link, header->length);
+		return RC_OK;
+	}
+	switch (header->type) {
+	case WIRE_RESERVE:
+		return seat_reserve(c->seat, payload, header->length, err);
+	case WIRE_LAYOUT:
+		return on_layout(c, payload, header->length, err);
+	case WIRE_WANT_HASHES:
+		return on_want_hashes(c, err);
+	case WIRE_EPOCH:
+		return on_epoch(c, header, payload, err);
+	case WIRE_BATCH:
+		return receiver_batch(seat_receiver(c->seat), payload, header->length, err);
+	case WIRE_COMMIT:
+		return on_commit(c, header, payload, err);
+	case WIRE_INSTANCE:
+		return on_instance(c, payload, header->length, err);
+	default:
+		return err_set(err, RC_INVALID, "a %s frame is not for a standby",
+			       wire_type_name(header->type));
+	}
+}

@@ -1,0 +1,104 @@
+/*
+ * What the parts of a clone share: clone.c (its life and connection), clone_takeover.c (who serves:
+ * the decision, the term on the disk, activation, the replica of an earlier life) and
+ * clone_epochs.c (what the primary sends). Private to them.
+ */
+#ifndef APPLIANCE_CLONE_INTERNAL_H
+#define APPLIANCE_CLONE_INTERNAL_H
+
+#include "appliance/clone.h"
+#include "appliance/failover.h"
+#include "appliance/hashes.h"
+#include "appliance/seat.h"
+#include "appliance/term_store.h"
+#include "replica/survivor.h"
+
+#define CLONE_FAILED_TEXT "a takeover of this instance is under way or has failed here"
+
+struct clone {
+	uv_loop_t *loop;
+	const struct config *config;
+	const struct config_instance *instance;
+	char part[80]; /* for the log */
+	char dir[400], memory_dir[400];
+	struct failover failover;
+	char reason[ERR_TEXT_MAX];
+	uv_timer_t tick;
+
+	struct seat *seat;
+
+	/* Connection. */
+	struct link *link;
+	bool link_up, link_closing, draining;
+	bool laid_out;	  /* this connection has told its layout: one session per connection */
+	bool fenced;	  /* this connection was told that it is superseded */
+	uint64_t session; /* the committed epoch's */
+	uint64_t pending_session; /* the one that is coming in */
+	struct hashes hashes;	  /* wanted by a primary that resynchronises */
+
+	/* Takeover. */
+	bool drained;	  /* the receiver is idle: the image will not change any more */
+	bool kept;	  /* the term of this takeover is on the disk */
+	uint64_t kept_ns; /* how long that took, from the decision */
+	uint64_t activate_ns, resumed_epoch;
+	struct survivor *survivor; /* the replica of an earlier life, or the search for it */
+	bool silent;		   /* it does not answer */
+
+	/* The term on the disk. */
+	struct term_store *store;
+	bool store_broken; /* the last attempt failed: `store_error` */
+	char store_error[ERR_TEXT_MAX];
+	uint64_t store_retry_ns;
+
+	bool stopping;
+	unsigned open_parts;
+	void (*on_part_closed)(void *owner);
+	void (*on_stopped)(void *owner);
+	void *stop_owner;
+};
+
+/* clone.c */
+
+/* A frame to the primary, with our term; false when it could not be sent. */
+bool clone_tell(struct clone *c, uint16_t type, uint64_t epoch, const void *payload, size_t len);
+/* If this standby has served: says so, once per connection. */
+void clone_tell_superseded(struct clone *c);
+
+/* clone_takeover.c */
+
+/* Reads what an earlier life left on the disk. To undo it before there is a seat:
+ * term_store_close(). */
+int clone_takeover_open(struct clone *c, uv_loop_t *loop, struct err *err);
+/* Parts that clone_takeover_close() will close: so many calls of on_part_closed. */
+#define CLONE_TAKEOVER_PARTS 2
+void clone_takeover_close(struct clone *c, void (*on_part_closed)(void *owner));
+
+/* Looks for the replica of an earlier life, if there should be one. */
+void clone_seek(struct clone *c);
+
+void clone_decide(struct clone *c, enum failover_event_type type, uint64_t epoch);
+void clone_decide_at(struct clone *c, enum failover_event_type type, uint64_t epoch,
+		     uint64_t now_ns, struct failover_update *update);
+/* Puts the present term on the disk, standing by: so that what is wrong there is known in time. */
+void clone_keep_standing_by(struct clone *c);
+/* A failure to do so is tried again now and then. */
+void clone_keep_again(struct clone *c);
+
+void clone_on_warm(void *owner);
+void clone_on_running(void *owner, uint64_t took_ns);
+/* Also when there is nothing that could be activated. */
+void clone_on_activation_failed(void *owner, const struct err *err);
+void clone_on_ended(void *owner, const struct err *err);
+
+/* clone_epochs.c */
+
+int clone_on_frame(void *owner, const struct wire_header *header, const uint8_t *payload,
+		   struct err *err);
+void clone_tell_hashes(void *owner);
+
+void clone_on_forgotten(void *owner);
+void clone_on_committed(void *owner, uint64_t epoch, uint64_t took_ns);
+void clone_on_fault(void *owner, uint64_t epoch, const struct err *err);
+void clone_on_consumed(void *owner, size_t bytes);
+
+#endif

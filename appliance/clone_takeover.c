@@ -1,0 +1,304 @@
+/*
+ * Who serves. A takeover, from the decision on:
+ *
+ *   decision ─┬─► the new term goes to the disk (term_store.h, a worker thread) ─┐
+ *             ├─► the receiver finishes the epoch that it is committing ─────────┼─► activation
+ *             └─► (a warm QEMU is there, or will be) ────────────────────────────┘
+ *
+ * The order matters for the first: a replica whose term is not on the disk is not brought to life.
+ * If the term cannot be kept, the takeover fails, the operator is told why and may try again.
+ *
+ * At the start the disk tells whether an earlier life of this process took over. Then its replica
+ * may still run, as it is meant to: it is looked for (survivor.h) and, if it is there, watched from
+ * now on. If it is not, what it knew is gone, and only the operator can say how to go on.
+ */
+#include "appliance/clone_internal.h"
+
+#include "appliance/base/clock.h"
+#include "appliance/base/log.h"
+#include "replica/cmdline.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <errno.h>
+
+#define KEEP_AGAIN_NS (10 * CLOCK_NS_PER_S) /* an operator makes room in minutes, not in seconds */
+
+static void activate(struct clone *c);
+
+/* The decision ------------------------------------------------------------------------------- */
+
+static void on_drained(void *owner)
+{
+	struct clone *c = owner;
+
+	c->drained = true;
+	c->draining = false; /* on_quiet() will not come: the receiver tells the last who asked */
+	activate(c);
+}
+
+/* No more epochs: the one being committed is finished, then the replica is brought to life. */
+static void begin_takeover(struct clone *c)
+{
+	const struct term_record record = { c->failover.term, c->failover.epoch };
+
+	c->drained = c->kept = false;
+	term_store_keep(c->store, &record);
+	if (seat_receiver(c->seat) != NULL)
+		receiver_drop(seat_receiver(c->seat), on_drained);
+	else
+		on_drained(c);
+}
+
+void clone_decide_at(struct clone *c, enum failover_event_type type, uint64_t epoch,
+		     uint64_t now_ns, struct failover_update *update)
+{
+	const struct failover_event event = { .type = type, .now_ns = now_ns, .epoch = epoch };
+
+	failover_step(&c->failover, &event, update);
+	if (*update->reason != '\0') {
+		(void)snprintf(c->reason, sizeof(c->reason), "%s", update->reason);
+		log_write(update->changed && c->failover.state >= FAILOVER_SUSPECT ?
+				  LOG_LEVEL_WARN :
+				  LOG_LEVEL_INFO,
+			  c->part, "%s: %s", failover_state_name(c->failover.state),
+			  update->reason);
+	}
+	if (update->activate)
+		begin_takeover(c);
+}
+
+void clone_decide(struct clone *c, enum failover_event_type type, uint64_t epoch)
+{
+	struct failover_update update;
+
+	clone_decide_at(c, type, epoch, clock_now_ns(), &update);
+}
+
+static int command(struct clone *c, enum failover_event_type type, struct err *err)
+{
+	struct failover_update update;
+
+	clone_decide_at(c, type, 0, clock_now_ns(), &update);
+	return update.refused ?
+		       err_set(err, RC_REFUSED, "%s: %s", c->instance->name, update.reason) :
+		       RC_OK;
+}
+
+int clone_takeover(struct clone *c, struct err *err)
+{
+	return command(c, FAILOVER_OPERATOR, err);
+}
+
+int clone_release(struct clone *c, struct err *err)
+{
+	int rc = command(c, FAILOVER_RELEASE, err);
+
+	if (rc != RC_OK)
+		return rc;
+	c->session = c->activate_ns = c->resumed_epoch = 0;
+	c->hashes.wanted = false;
+	seat_vacate(c->seat);
+	clone_keep_standing_by(c);
+	return RC_OK;
+}
+
+/* The term on the disk ----------------------------------------------------------------------- */
+
+/* What should be there now. */
+static void keep(struct clone *c)
+{
+	const bool took_over = failover_has_served(&c->failover) ||
+			       c->failover.state == FAILOVER_TAKING_OVER ||
+			       c->failover.state == FAILOVER_RETURNING;
+	const struct term_record record = { c->failover.term, took_over ? c->failover.epoch : 0 };
+
+	c->store_retry_ns = clock_now_ns() + KEEP_AGAIN_NS;
+	term_store_keep(c->store, &record);
+}
+
+void clone_keep_standing_by(struct clone *c)
+{
+	if (!failover_has_served(&c->failover) && c->failover.state != FAILOVER_TAKING_OVER &&
+	    c->failover.state != FAILOVER_RETURNING)
+		keep(c);
+}
+
+void clone_keep_again(struct clone *c)
+{
+	if (c->store_broken && clock_now_ns() >= c->store_retry_ns)
+		keep(c);
+}
+
+static void on_kept(void *owner, const struct term_record *record, const struct err *result)
+{
+	struct clone *c = owner;
+	bool of_takeover = c->failover.state == FAILOVER_TAKING_OVER && record->epoch > 0 &&
+			   record->term == c->failover.term;
+	struct err err = *result;
+
+	if (c->store_broken && result->code == RC_OK)
+		log_info(c->part, "the term can be kept again");
+	c->store_broken = result->code != RC_OK;
+	if (c->store_broken) {
+		(void)err_prefix(&err, "the term cannot be kept, so no takeover is possible: ");
+		(void)snprintf(c->store_error, sizeof(c->store_error), "%s", err.text);
+		log_error(c->part, "%s", err.text);
+		c->store_retry_ns = clock_now_ns() + KEEP_AGAIN_NS;
+		if (of_takeover)
+			clone_on_activation_failed(c, &err);
+	} else if (of_takeover) {
+		c->kept = true;
+		c->kept_ns = clock_now_ns() - c->failover.decided_ns;
+		activate(c);
+	}
+}
+
+/* Activation --------------------------------------------------------------------------------- */
+
+/* Goes ahead when everything it needs is there. */
+static void activate(struct clone *c)
+{
+	struct err err = { 0 };
+
+	if (c->failover.state != FAILOVER_TAKING_OVER || !c->drained || !c->kept ||
+	    !seat_is_warm(c->seat))
+		return;
+	c->resumed_epoch = seat_epoch(c->seat);
+	if (seat_activate(c->seat, &err) != RC_OK)
+		clone_on_activation_failed(c, &err);
+}
+
+void clone_on_warm(void *owner)
+{
+	activate(owner);
+}
+
+void clone_on_running(void *owner, uint64_t took_ns)
+{
+	struct clone *c = owner;
+
+	c->activate_ns = clock_now_ns() - c->failover.decided_ns;
+	log_warn(c->part,
+		 "the instance runs here: epoch %llu, %.1f ms after the decision (term on the disk "
+		 "after %.1f ms, QEMU %.1f ms)",
+		 (unsigned long long)c->resumed_epoch, clock_ms(c->activate_ns),
+		 clock_ms(c->kept_ns), clock_ms(took_ns));
+	clone_decide(c, FAILOVER_ACTIVATED, 0);
+	clone_tell_superseded(c);
+}
+
+void clone_on_activation_failed(void *owner, const struct err *err)
+{
+	struct clone *c = owner;
+
+	if (c->failover.state != FAILOVER_TAKING_OVER)
+		return;
+	log_error(c->part, "activation: %s", err->text);
+	clone_decide(c, FAILOVER_ACTIVATION_FAILED, 0);
+	clone_keep_standing_by(c);
+	/* The image may have been run on: the primary has to know that it is on its own. */
+	if (c->link_up)
+		link_drop(c->link, WIRE_REASON_BUSY, CLONE_FAILED_TEXT);
+}
+
+void clone_on_ended(void *owner, const struct err *err)
+{
+	struct clone *c = owner;
+
+	log_error(c->part, "the replica has ended: %s", err->text);
+	clone_decide(c, FAILOVER_GONE, 0);
+}
+
+/* The replica of an earlier life ------------------------------------------------------------- */
+
+static void on_survivor_closed(void *owner)
+{
+	struct clone *c = owner;
+
+	c->survivor = NULL;
+	if (c->on_part_closed != NULL)
+		c->on_part_closed(c);
+}
+
+static void on_found(void *owner, enum survivor_kind kind)
+{
+	struct clone *c = owner;
+
+	c->silent = kind == SURVIVOR_SILENT;
+	if (kind == SURVIVOR_RUNS || kind == SURVIVOR_SILENT) {
+		log_warn(c->part, "the replica is process %d, %s", (int)survivor_pid(c->survivor),
+			 survivor_state(c->survivor));
+		clone_decide(c, FAILOVER_FOUND, 0);
+		return;
+	}
+	clone_decide(c,
+		     kind == SURVIVOR_WAITS && c->failover.state == FAILOVER_RETURNING ?
+			     FAILOVER_UNUSED :
+			     FAILOVER_GONE,
+		     0);
+	clone_keep_standing_by(c);
+	survivor_close(c->survivor, on_survivor_closed);
+}
+
+static void on_survivor_ended(void *owner)
+{
+	struct clone *c = owner;
+
+	c->silent = false;
+	clone_decide(c, FAILOVER_GONE, 0);
+	survivor_close(c->survivor, on_survivor_closed);
+}
+
+static const struct survivor_ops survivor_callbacks = { on_found, on_survivor_ended };
+
+void clone_seek(struct clone *c)
+{
+	char dir[PATH_MAX], path[PATH_MAX + sizeof("/" CMDLINE_QMP_NAME)];
+	struct err err;
+	int rc = RC_OK;
+
+	if (c->failover.state != FAILOVER_RETURNING || c->survivor != NULL || c->stopping)
+		return;
+	/* As hypervisor_setup.c names it. */
+	if (realpath(c->dir, dir) == NULL)
+		rc = err_system(&err, errno, "%s", c->dir);
+	else
+		(void)snprintf(path, sizeof(path), "%s/%s", dir, CMDLINE_QMP_NAME);
+	if (rc == RC_OK)
+		rc = survivor_seek(&c->survivor, c->loop, c->part, path, &survivor_callbacks, c,
+				   &err);
+	if (rc != RC_OK)
+		(void)snprintf(c->reason, sizeof(c->reason), "%s", err.text);
+}
+
+int clone_takeover_open(struct clone *c, uv_loop_t *loop, struct err *err)
+{
+	struct term_record record;
+	int rc;
+
+	c->loop = loop;
+	rc = term_store_open(&c->store, loop, c->dir, &record, on_kept, c, err);
+	if (rc != RC_OK)
+		return rc;
+	failover_restore(&c->failover, record.term, record.epoch);
+	if (record.epoch > 0) {
+		(void)snprintf(
+			c->reason, sizeof(c->reason),
+			"it took over from epoch %llu with term %llu; looking for the replica",
+			(unsigned long long)record.epoch, (unsigned long long)record.term);
+		log_warn(c->part, "%s: %s", failover_state_name(c->failover.state), c->reason);
+	}
+	return RC_OK;
+}
+
+void clone_takeover_close(struct clone *c, void (*on_part_closed)(void *owner))
+{
+	c->on_part_closed = on_part_closed;
+	term_store_close(c->store, on_part_closed, c);
+	if (c->survivor != NULL)
+		survivor_close(c->survivor, on_survivor_closed);
+	else
+		on_part_closed(c);
+}

@@ -1,0 +1,20 @@
+/*
+ * What the verbs that command something have in common (takeover, release): their options, the
+ * question whether it is meant, the request to a running process, what came of it.
+ */
+#ifndef APPLIANCE_OPERATOR_H
+#define APPLIANCE_OPERATOR_H
+
+struct operator_command {
+	const char *synopsis, *about;
+	const char *path;     /* of the request: POST {"instance": NAME} */
+	const char *what;     /* does --instance name? "the instance to take over" */
+	const char *question; /* what it means, behind the instance's name */
+	const char *refused;  /* "the standby did not take over" */
+	const char *done;     /* "the takeover is under way" */
+};
+
+/* The verb; returns the process's exit status. */
+int operator_run(const struct operator_command *order, int argc, char **argv);
+
+#endif

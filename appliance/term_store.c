@@ -1,0 +1,159 @@
+#include "appliance/term_store.h"
+
+#include "appliance/base/files.h"
+#include "appliance/base/mem.h"
+
+#include <stdio.h>
+
+#define FILE_NAME "term"
+
+struct term_store {
+	uv_loop_t *loop;
+	char *dir;
+	void (*on_kept)(void *owner, const struct term_record *record, const struct err *result);
+	void *owner;
+	/* The worker's while `busy`. */
+	uv_work_t work;
+	struct term_record writing;
+	struct err result;
+	bool busy;
+	struct term_record next;
+	bool waiting; /* `next` is to be written */
+	bool closing;
+	void (*on_closed)(void *owner);
+	void *close_owner;
+};
+
+static void write_next(struct term_store *store);
+
+/* Reading ------------------------------------------------------------------------------------ */
+
+static int write_record(const char *dir, const struct term_record *record, struct err *err)
+{
+	uint8_t bytes[TERM_RECORD_BYTES];
+
+	term_record_encode(record, bytes);
+	return files_replace(dir, FILE_NAME, bytes, sizeof(bytes), err);
+}
+
+static int read_record(const char *dir, struct term_record *record, struct err *err)
+{
+	uint8_t bytes[TERM_RECORD_BYTES + 1];
+	struct err why;
+	char path[512];
+	bool there;
+	size_t len;
+	int rc;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, FILE_NAME);
+	rc = files_read(path, bytes, sizeof(bytes), &len, &there, &why);
+	if (rc == RC_OK && !there) {
+		*record = (struct term_record){ .term = 1 };
+		return write_record(dir, record, err);
+	}
+	if (rc == RC_OK) {
+		rc = term_record_decode(record, bytes, len, &why);
+		if (rc == RC_OK)
+			return RC_OK;
+		(void)err_prefix(&why, "%.300s: ", path);
+	}
+	return err_set(
+		err, (enum rc)rc,
+		"%.350s; it tells whether this standby took the instance over: restore it, or "
+		"remove it if no replica has run here since",
+		why.text);
+}
+
+/* Writing ------------------------------------------------------------------------------------ */
+
+static void on_work(uv_work_t *work)
+{
+	struct term_store *store = work->data;
+
+	store->result.code = RC_OK;
+	(void)write_record(store->dir, &store->writing, &store->result);
+}
+
+static void free_store(struct term_store *store)
+{
+	void (*on_closed)(void *) = store->on_closed;
+	void *owner = store->close_owner;
+
+	mem_free(store->dir);
+	mem_free(store);
+	if (on_closed != NULL)
+		on_closed(owner);
+}
+
+static void on_written(uv_work_t *work, int status)
+{
+	struct term_store *store = work->data;
+	const struct term_record written = store->writing;
+	const struct err result = store->result;
+
+	(void)status; /* never cancelled */
+	store->busy = false;
+	if (store->closing) {
+		free_store(store);
+		return;
+	}
+	if (store->waiting)
+		write_next(store);
+	store->on_kept(store->owner, &written, &result);
+}
+
+static void write_next(struct term_store *store)
+{
+	store->waiting = false;
+	store->busy = true;
+	store->writing = store->next;
+	store->work.data = store;
+	(void)uv_queue_work(store->loop, &store->work, on_work, on_written);
+}
+
+void term_store_keep(struct term_store *store, const struct term_record *record)
+{
+	store->next = *record;
+	store->waiting = true;
+	if (!store->busy && !store->closing)
+		write_next(store);
+}
+
+/* Life --------------------------------------------------------------------------------------- */
+
+int term_store_open(struct term_store **out, uv_loop_t *loop, const char *dir,
+		    struct term_record *record,
+		    void (*on_kept)(void *owner, const struct term_record *record,
+				    const struct err *result),
+		    void *owner, struct err *err)
+{
+	struct term_store *store;
+	int rc = read_record(dir, record, err);
+
+	if (rc != RC_OK)
+		return rc;
+	store = mem_zalloc(1, sizeof(*store));
+	if (store == NULL)
+		return err_nomem(err, "the term");
+	store->dir = mem_strdup(dir);
+	if (store->dir == NULL) {
+		mem_free(store);
+		return err_nomem(err, "the term");
+	}
+	store->loop = loop;
+	store->on_kept = on_kept;
+	store->owner = owner;
+	*out = store;
+	return RC_OK;
+}
+
+void term_store_close(struct term_store *store, void (*on_closed)(void *owner), void *owner)
+{
+	if (store->closing)
+		return;
+	store->closing = true;
+	store->on_closed = on_closed;
+	store->close_owner = owner;
+	if (!store->busy)
+		free_store(store);
+}

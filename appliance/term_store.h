@@ -1,0 +1,41 @@
+/*
+ * Keeps the record of term_record.h for one instance on the disk: DIR/term, read once at the start,
+ * replaced as a whole by a worker thread (files_replace()), so that a slow disk does not stop the
+ * loop.
+ *
+ * A file that is there and not valid is an error: guessing a lower term could make two servers. The
+ * message names the file and what an operator can do.
+ */
+#ifndef APPLIANCE_TERM_STORE_H
+#define APPLIANCE_TERM_STORE_H
+
+#include "appliance/term_record.h"
+
+#include <uv.h>
+
+struct term_store;
+
+/*
+ * Reads `dir`/term, or makes it (term 1, standing by) where there is none: what cannot be written
+ * is known before it matters. on_kept is called from the loop after each attempt, with RC_OK once
+ * `record` is on the disk.
+ */
+int term_store_open(struct term_store **store, uv_loop_t *loop, const char *dir,
+		    struct term_record *record,
+		    void (*on_kept)(void *owner, const struct term_record *record,
+				    const struct err *result),
+		    void *owner, struct err *err);
+
+/*
+ * Keeps `record`; on_kept follows, never before this returns. While another one is being written
+ * it waits, and one that waits already is replaced: only the newest counts.
+ */
+void term_store_keep(struct term_store *store, const struct term_record *record);
+
+/*
+ * Waits for what is being written, drops what waits; frees, then calls on_closed (may be NULL), at
+ * once if nothing is being written.
+ */
+void term_store_close(struct term_store *store, void (*on_closed)(void *owner), void *owner);
+
+#endif

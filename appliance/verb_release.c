@@ -1,0 +1,23 @@
+#include "appliance/operator.h"
+#include "appliance/verb.h"
+
+static const struct operator_command release = {
+	.synopsis = "release (--config FILE | --http ADDRESS) --instance NAME [--yes]",
+	.about =
+		"Lets go of what a takeover left, so that the instance can be protected again.\n\n"
+		"Asked of a standby whose replica served and has ended ('lost'), or could not be brought to life ('failed'):\n"
+		"a primary may go on with the state that it has. What the replica did after the takeover is given up.\n"
+		"Asked of a primary whose instance is 'superseded': it is protected again as soon as it runs, and it does not\n"
+		"run before you resume it (QMP command cont). If the standby still serves, it is superseded again.",
+	.path = "/v1/release",
+	.what = "the instance to let go of",
+	.question =
+		"of two states of the instance, the one at this site or the one at the other is given up by this.",
+	.refused = "not released",
+	.done = "released",
+};
+
+int verb_release(int argc, char **argv)
+{
+	return operator_run(&release, argc, argv);
+}

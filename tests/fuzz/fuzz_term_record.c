@@ -1,0 +1,31 @@
+/*
+ * A term's record as it may stand on a disk. The hash of every second input is made right, so that
+ * what is behind it is reached. What is accepted must encode to the same bytes.
+ */
+#include "appliance/base/bytes.h"
+#include "appliance/term_record.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	uint8_t bytes[TERM_RECORD_BYTES + 8], again[TERM_RECORD_BYTES];
+	struct term_record record;
+	struct err err;
+
+	if (size == 0 || size - 1 > sizeof(bytes))
+		return 0;
+	memcpy(bytes, data + 1, size - 1);
+	if (data[0] % 2 == 1 && size - 1 == TERM_RECORD_BYTES)
+		bytes_put_le64(bytes + 32, XXH64(bytes, 32, 0));
+	if (term_record_decode(&record, bytes, size - 1, &err) != RC_OK)
+		return 0;
+	term_record_encode(&record, again);
+	if (memcmp(again, bytes, sizeof(again)) != 0)
+		abort();
+	return 0;
+}

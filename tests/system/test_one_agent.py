@@ -1,0 +1,108 @@
+"""One agent per QEMU: a second one, on another QMP socket, says why it waits, disturbs nothing, and takes over when the first is gone."""
+import json
+import time
+
+import lab
+
+
+def start_second(world, **instances):
+    """An agent at site A, with its instances (name, QMP socket)."""
+    with open(world.write_config('primary'), encoding='ascii') as f:
+        config = json.load(f)
+    config['http'] = {'listen': f"unix:{world.path('second.http')}"}
+    config['instances'] = [dict(config['instances'][0], name=name, qmp=qmp) for name, qmp in instances.items()]
+    with open(world.path('second.json'), 'w', encoding='ascii') as f:
+        json.dump(config, f)
+    return world.daemon(world.a, [lab.UNDERSTUDY, 'primary', '--config', world.path('second.json')], 'second.log')
+
+
+def wait_reason(world, role, index, *words):
+    """The instance's status, once its reason has all the words."""
+    def reason():
+        try:
+            status = lab.fetch_unix(world.path(f'{role}.http'), '/v1/status')['instances'][index]
+        except (OSError, ValueError, KeyError, IndexError):
+            return None
+        return status if all(word in status.get('reason', '') for word in words) else None
+    return lab.wait_for(f'{role} says {words}', reason, 20)
+
+
+def test_a_second_agent_on_another_qmp_socket_waits_for_the_end_of_the_first():
+    with lab.Lab(takeover='manual') as world:
+        world.protect()
+        second = start_second(world, vm1=world.path('vm.qmp.lab'))
+        status = wait_reason(world, 'second', 0, f'another understudy agent (pid {world.agent.pid})')
+        assert status['state'] == 'refused' and not status['healthy']
+        epoch = world.status('primary')['epoch']
+        for _ in range(15):
+            assert world.ask('inc', 2) is not None, f'the instance stands\n{world.logs()}'
+            assert world.status('primary')['state'] == 'protected'
+            time.sleep(0.2)
+        assert world.status('primary')['epoch'] > epoch + 5
+        assert 'unprotected' not in world.agent.text()
+
+        world.agent.kill()
+        world.wait_state('second', 'protected')
+        assert world.ask('inc') is not None
+        world.start_agent()
+        wait_reason(world, 'primary', 0, f'another understudy agent (pid {second.pid})')
+        assert second.stop() == 0
+        world.wait_state('primary', 'protected')
+        assert world.ask('inc') is not None
+
+
+def test_two_instances_of_one_agent_that_lead_to_one_qemu_are_refused_the_same_way():
+    with lab.Lab(takeover='manual') as world:
+        world.start_guest()
+        world.start_appliance()
+        agent = start_second(world, vm1=world.path('vm.qmp'), vm2=world.path('vm.qmp.lab'))
+
+        def states():
+            try:
+                return lab.fetch_unix(world.path('second.http'), '/v1/status')['instances']
+            except (OSError, ValueError):
+                return []
+        refused = lab.wait_for('one is refused', lambda: [s for s in states() if 'another instance of this agent' in s.get('reason', '')])
+        assert len(refused) == 1 and refused[0]['state'] == 'refused'
+        assert world.ask('inc') is not None
+        assert agent.stop() == 0
+
+
+def test_a_release_by_somebody_else_never_leaves_the_instance_paused():
+    with lab.Lab(takeover='manual', dirty=2000) as world:
+        world.protect()
+        monitor = lab.Qmp(world.path('vm.qmp.lab'))
+        for i in range(8):
+            time.sleep(0.03 + 0.017 * i)
+            monitor('x-colo-lost-heartbeat')
+            lab.wait_for('the end of this capture', lambda: world.status('primary').get('state') != 'protected', 10)
+            lab.wait_for('it runs', lambda: monitor('query-status')['running'], 2)
+            world.wait_state('primary', 'protected')
+            assert monitor('query-status')['running'], f'release {i}\n{world.logs()}'
+        assert 'by hand' not in world.agent.text()
+        assert world.ask('inc') is not None
+
+
+def test_an_operators_stop_is_told_and_survives_the_end_of_the_agent():
+    with lab.Lab(takeover='manual') as world:
+        world.protect()
+        monitor = lab.Qmp(world.path('vm.qmp.lab'))
+        monitor('stop')
+        status = wait_reason(world, 'primary', 0, 'stopped by hand')
+        assert status['state'] == 'protected' and status['protected'] and not status['healthy']
+        assert 'by hand' in lab.fetch_unix(world.path('primary.http'), '/healthz')['problems'][0]['reason']
+        monitor('cont')
+        lab.wait_for('healthy again', lambda: world.status('primary').get('healthy'))
+        epoch = world.status('primary')['epoch']
+        lab.wait_for('checkpoints again', lambda: world.status('primary')['epoch'] > epoch)
+
+        monitor('stop')
+        wait_reason(world, 'primary', 0, 'stopped by hand')
+        assert world.agent.stop() == 0
+        assert monitor('query-status')['status'] == 'paused'
+        assert 'let go: the instance is "paused"' in world.agent.text()
+        world.start_agent()
+        wait_reason(world, 'primary', 0, 'paused')
+        monitor('cont')
+        world.wait_state('primary', 'protected')
+        assert world.ask('inc') is not None

@@ -1,0 +1,142 @@
+/* The standby's directory: one process at a time, and known in advance when it cannot be used. */
+#include "appliance/state_dir.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char parent[64], dir[80], lock_path[96];
+
+static int setup(void **state)
+{
+	(void)state;
+	(void)snprintf(parent, sizeof(parent), "/tmp/test-state-XXXXXX");
+	assert_non_null(mkdtemp(parent));
+	(void)snprintf(dir, sizeof(dir), "%s/state", parent);
+	(void)snprintf(lock_path, sizeof(lock_path), "%s/lock", dir);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	(void)unlink(lock_path);
+	(void)rmdir(dir);
+	(void)unlink(dir);
+	assert_int_equal(rmdir(parent), 0);
+	return 0;
+}
+
+static void one_process_has_it_and_another_is_told_which(void **state)
+{
+	int lock, again, told[2];
+	char expected[160], text[ERR_TEXT_MAX] = "";
+	struct err err = { 0 };
+	pid_t other;
+
+	(void)state;
+	assert_int_equal(state_dir_take(dir, &lock, &err), RC_OK);
+	assert_int_equal(pipe(told), 0);
+	other = fork();
+	if (other == 0) {
+		int rc = state_dir_take(dir, &again, &err);
+
+		(void)!write(told[1], err.text, strlen(err.text));
+		_exit(rc == RC_STATE && again == -1 ? 0 : 1);
+	}
+	int status;
+
+	assert_int_equal(waitpid(other, &status, 0), other);
+	assert_int_equal(status, 0);
+	assert_true(read(told[0], text, sizeof(text) - 1) > 0);
+	(void)snprintf(expected, sizeof(expected), "%s: process %d has it", dir, (int)getpid());
+	assert_memory_equal(text, expected, strlen(expected));
+	state_dir_let_go(lock);
+	assert_int_equal(state_dir_take(dir, &lock, &err), RC_OK);
+	state_dir_let_go(lock);
+	(void)close(told[0]);
+	(void)close(told[1]);
+}
+
+static void the_lock_ends_with_its_process(void **state)
+{
+	struct err err;
+	pid_t other;
+	int lock;
+
+	(void)state;
+	other = fork();
+	if (other == 0)
+		_exit(state_dir_take(dir, &lock, &err));
+	assert_int_equal(waitpid(other, NULL, 0), other);
+	assert_int_equal(state_dir_take(dir, &lock, &err), RC_OK);
+	state_dir_let_go(lock);
+}
+
+static void trying_leaves_nothing_behind(void **state)
+{
+	struct stat st;
+	struct err err;
+	bool lasting;
+
+	(void)state;
+	assert_int_equal(state_dir_try(dir, &lasting, &err), RC_OK);
+	assert_int_not_equal(stat(dir, &st), 0);
+	assert_int_equal(mkdir(dir, 0700), 0);
+	assert_int_equal(state_dir_try(dir, &lasting, &err), RC_OK);
+	assert_int_equal(rmdir(dir), 0); /* it is there, and empty */
+}
+
+static void what_cannot_be_used_is_named(void **state)
+{
+	char deep[120];
+	struct err err;
+	bool lasting;
+	FILE *f;
+
+	(void)state;
+	assert_int_equal(state_dir_try("/proc/x", &lasting, &err), RC_IO);
+	assert_string_equal(err.text, "/proc/x: cannot be made: No such file or directory");
+	assert_int_equal(state_dir_try("/proc", &lasting, &err), RC_IO);
+	assert_non_null(strstr(err.text, "/proc: making a file there"));
+	(void)snprintf(deep, sizeof(deep), "%s/no/where", dir);
+	assert_int_equal(state_dir_try(deep, &lasting, &err), RC_IO);
+	f = fopen(dir, "w");
+	assert_non_null(f);
+	assert_int_equal(fclose(f), 0);
+	assert_int_equal(state_dir_try(dir, &lasting, &err), RC_REFUSED);
+	assert_non_null(strstr(err.text, "is no directory"));
+}
+
+static void a_tmpfs_does_not_last(void **state)
+{
+	struct err err;
+	bool lasting;
+
+	(void)state;
+	if (access("/dev/shm", W_OK) != 0)
+		skip();
+	assert_int_equal(state_dir_try("/dev/shm/test-state-dir", &lasting, &err), RC_OK);
+	assert_false(lasting);
+}
+
+int main(void)
+{
+#define CLAIM(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		CLAIM(one_process_has_it_and_another_is_told_which),
+		CLAIM(the_lock_ends_with_its_process),
+		CLAIM(trying_leaves_nothing_behind),
+		CLAIM(what_cannot_be_used_is_named),
+		CLAIM(a_tmpfs_does_not_last),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
