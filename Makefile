@@ -178,16 +178,20 @@ system:
 prerequisites:
 	@image/prerequisites.sh build test qemu
 
+stock-qemu:
+	@image/stock-qemu.sh
+
 test: prerequisites  ## everything: unit tests, each fuzz target for a few seconds, system tests, lint
 	@$(MAKE) deps
 	@$(MAKE) unit fuzz
 	@$(MAKE) system
+	@$(MAKE) stock-qemu
 	@SECONDS_PER_FUZZ=$(SECONDS) tests/run.sh unit fuzz system lint
 
 test-unit: unit  ## the unit tests, with AddressSanitizer and UBSan
 	@tests/run.sh unit
 
-test-system: system  ## the system tests against the real hypervisor
+test-system: system stock-qemu  ## the system tests against the real hypervisor
 	@tests/run.sh system
 
 fuzz-run: fuzz  ## run each fuzz target; SECONDS=5 says for how long
@@ -245,7 +249,7 @@ help:  ## this list
 	@awk -F '##' '/^[a-z-]+:.*##/ { split($$1, t, ":"); printf "  %-14s%s\n", t[1], $$2 }' Makefile
 
 FORCE:
-.PHONY: all deps relock qemu kernel guest unit fuzz system prerequisites test test-unit test-system fuzz-run lint lint-clang-tidy \
+.PHONY: all deps relock qemu kernel guest unit fuzz system stock-qemu prerequisites test test-unit test-system fuzz-run lint lint-clang-tidy \
 	lint-cppcheck lint-clang-format format \
 	demo bench bench-programs soak clean help FORCE
 

@@ -20,6 +20,15 @@ static int ask(const char *address, const char *path, const char *body, uint32_t
 	return options_failed(err.text);
 }
 
+bool client_target_wrong(const struct command *command, const struct client_target *target,
+			 int *status)
+{
+	if ((target->config != NULL) != (target->http != NULL))
+		return false;
+	*status = options_wrong(command, "one of --config and --http is needed");
+	return true;
+}
+
 int client_ask(const struct command *command, const struct client_target *target, const char *path,
 	       const char *body, uint32_t timeout_ms, int *status, struct buf *answer)
 {
@@ -27,11 +36,11 @@ int client_ask(const struct command *command, const struct client_target *target
 	struct err err;
 	int result;
 
-	if ((target->config != NULL) == (target->http != NULL))
-		return options_wrong(command, "one of --config and --http is needed");
+	if (client_target_wrong(command, target, &result))
+		return result;
 	if (target->http != NULL)
 		return ask(target->http, path, body, timeout_ms, status, answer);
-	if (config_load_any(&config, target->config, &err) != RC_OK)
+	if (config_load(&config, target->config, &err) != RC_OK)
 		result = options_failed(err.text);
 	else if (config.http == NULL)
 		result = options_failed(

@@ -17,6 +17,20 @@ struct client_target {
 	const char *config; /* --config FILE: its http.listen */
 	const char *http;   /* --http ADDRESS */
 };
+#define CLIENT_CONFIG_OPTION(target)                                          \
+	{                                                                     \
+		.name = "config", .value = "FILE", .text = &(target)->config, \
+		.doc = "ask at the http.listen of this file"                  \
+	}
+#define CLIENT_HTTP_OPTION(target)                                            \
+	{                                                                     \
+		.name = "http", .value = "ADDRESS", .text = &(target)->http,  \
+		.doc = "ask here (127.0.0.1:7480, unix:/run/understudy.sock)" \
+	}
+
+/* Whether not just one of them is given; then that has been said and *status is the exit status. */
+bool client_target_wrong(const struct command *command, const struct client_target *target,
+			 int *status);
 
 /*
  * One request (`body` NULL: GET), answered within timeout_ms. EXIT_FINE with the answer's status

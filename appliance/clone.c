@@ -12,6 +12,7 @@
 
 #include <stdio.h>
 
+#define RETURN_MS 2000	   /* for who connects again at once: some round trips, two waits */
 #define TICKS_PER_DETECT 8 /* the silence is looked at this often per limit */
 #define WINDOW_SHARE 2	   /* of the staging budget may be encoded bytes on their way */
 
@@ -83,6 +84,8 @@ static void on_tick(uv_timer_t *timer)
 
 	if (c->link != NULL && link_heard_ns(c->link) > 0)
 		clone_decide_at(c, FAILOVER_HEARD, 0, link_heard_ns(c->link), &update);
+	if (c->back_ns > clock_now_ns())
+		clone_decide(c, FAILOVER_HEARD, 0);
 	clone_decide(c, FAILOVER_TICK, 0);
 	clone_seek(c);
 	clone_keep_again(c);
@@ -95,11 +98,14 @@ static void on_tick(uv_timer_t *timer)
 static void on_up(void *owner, const struct wire_hello *peer)
 {
 	struct clone *c = owner;
+	uint64_t window = ((uint64_t)c->instance->standby_staging_mib << 20) / WINDOW_SHARE;
 
 	c->link_up = true;
+	c->said = FAILOVER_TICK;
+	c->back_ns = 0;
 	c->laid_out = c->fenced = c->hashes.wanted = false;
 	log_info(c->part, "site %s connected from %s", peer->site, link_peer(c->link));
-	link_grant(c->link, ((uint64_t)c->instance->standby_staging_mib << 20) / WINDOW_SHARE);
+	link_grant(c->link, window > LINK_WINDOW_MIN ? window : LINK_WINDOW_MIN);
 	clone_tell_superseded(c);
 }
 
@@ -121,9 +127,11 @@ static void on_quiet(void *owner)
 static void on_down(void *owner, const struct err *err)
 {
 	struct clone *c = owner;
+	const bool returns = wire_reason_returns(link_refusal(c->link));
 
 	c->link_up = false;
-	log_warn(c->part, "link lost: %s", err->text);
+	c->back_ns = returns ? clock_now_ns() + RETURN_MS * CLOCK_NS_PER_MS : 0;
+	log_write(returns ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, c->part, "link lost: %s", err->text);
 	if (link_refusal(c->link) == WIRE_REASON_SHUTDOWN)
 		clone_decide(c, FAILOVER_GOODBYE, 0);
 	if (!c->link_closing) {

@@ -31,6 +31,9 @@ void clone_on_committed(void *owner, uint64_t epoch, uint64_t took_ns)
 	if (!failover_is_over(&c->failover))
 		clone_tell(c, WIRE_ACK, epoch, payload, sizeof(payload));
 	clone_decide(c, FAILOVER_COMMITTED, epoch);
+	/* It was said after this epoch, but heard before that was committed. */
+	if (c->said != FAILOVER_TICK)
+		clone_decide(c, c->said, 0);
 }
 
 void clone_on_fault(void *owner, uint64_t epoch, const struct err *err)
@@ -150,7 +153,8 @@ static int on_instance(struct clone *c, const uint8_t *payload, size_t len, stru
 	if (code < WIRE_INSTANCE_RUNNING || code >= WIRE_INSTANCE_END)
 		return err_set(err, RC_INVALID, "instance state %u", code);
 	log_info(c->part, "the primary says: %s", text);
-	clone_decide(c, events[code], 0);
+	c->said = events[code];
+	clone_decide(c, c->said, 0);
 	return RC_OK;
 }
 

@@ -5,6 +5,7 @@
  */
 #include "appliance/config.h"
 
+#include "appliance/base/files.h"
 #include "appliance/base/json_schema.h"
 #include "appliance/base/json_table.h"
 #include "appliance/base/json_text.h"
@@ -12,14 +13,12 @@
 #include "appliance/config_keys.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define DETECT_HEARTBEATS 3 /* two in a row may be lost or late on a link that is alive */
-#define NAME_CLIP 160 /* of the file's path in messages, which have ERR_TEXT_MAX bytes in all */
 
 static const char *const role_names[] = {
 	[CONFIG_PRIMARY] = "primary", [CONFIG_STANDBY] = "standby"
@@ -115,30 +114,19 @@ static int check_whole(struct checking *checking, const struct config *config)
 
 /* ---- reading ---- */
 
-/* The end of a long path: its beginning is what all files of a machine share. */
-static void clip_name(char out[NAME_CLIP + 1], const char *name)
-{
-	size_t len = strlen(name);
-
-	if (len <= NAME_CLIP)
-		(void)snprintf(out, NAME_CLIP + 1, "%s", name);
-	else
-		(void)snprintf(out, NAME_CLIP + 1, "...%s", name + len - (NAME_CLIP - 3));
-}
-
 static int parse(struct config *config, enum config_role role, const char *name, const char *dir,
 		 const char *text, size_t len, struct buf *problems, struct err *err)
 {
 	struct json_reader reader = {
 		.dir = dir, .role = 1U << role, .role_names = role_names, .problems = problems
 	};
-	char clipped[NAME_CLIP + 1];
+	char clipped[FILES_CLIP + 1];
 	struct checking checking = { .name = clipped, .problems = problems, .err = err };
 	cJSON *root = NULL;
 	int rc;
 
 	*config = (struct config){ .role = role };
-	clip_name(clipped, name);
+	files_clip(clipped, name);
 	reader.name = clipped;
 	if (len > CONFIG_FILE_MAX)
 		rc = err_set(err, RC_LIMIT, "longer than %zu bytes", CONFIG_FILE_MAX);
@@ -181,12 +169,12 @@ static bool has_link_key(const cJSON *root, const char *key)
 int config_infer_role(enum config_role *role, const char *name, const char *text, size_t len,
 		      struct err *err)
 {
-	char clipped[NAME_CLIP + 1];
+	char clipped[FILES_CLIP + 1];
 	bool connects, listens;
 	cJSON *root;
 	int rc;
 
-	clip_name(clipped, name);
+	files_clip(clipped, name);
 	rc = json_text_parse(&root, text, len, err);
 	if (rc != RC_OK) {
 		(void)err_prefix(err, "%s: ", clipped);
@@ -204,31 +192,38 @@ int config_infer_role(enum config_role *role, const char *name, const char *text
 	return RC_OK;
 }
 
-int config_read(struct buf *text, const char *path, struct err *err)
+/* Until its end, as a shell's user expects of a pipe; what is named is a file and is read at once. */
+static int read_standard_input(struct buf *text, struct err *err)
 {
-	bool standard = strcmp(path, "-") == 0;
-	int fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
 	uint8_t piece[4096];
-	char clipped[NAME_CLIP + 1];
-	int rc = RC_OK;
 	ssize_t r;
 
-	clip_name(clipped, standard ? "standard input" : path);
-	if (fd < 0)
-		return err_system(err, errno, "%s", clipped);
-	text->limit = CONFIG_FILE_MAX;
 	do {
-		r = read(fd, piece, sizeof(piece));
+		r = read(STDIN_FILENO, piece, sizeof(piece));
 		if (r > (ssize_t)(CONFIG_FILE_MAX - text->len))
-			rc = err_set(err, RC_LIMIT, "%s: longer than %zu bytes", clipped,
-				     CONFIG_FILE_MAX);
-		else if (r > 0 && !buf_append(text, piece, (size_t)r))
-			rc = err_nomem(err, clipped);
-		else if (r < 0 && errno != EINTR)
-			rc = err_system(err, errno, "%s", clipped);
-	} while (rc == RC_OK && r != 0);
-	if (!standard)
-		(void)close(fd);
+			return err_set(err, RC_LIMIT, "standard input: longer than %zu bytes",
+				       CONFIG_FILE_MAX);
+		if (r > 0 && !buf_append(text, piece, (size_t)r))
+			return err_nomem(err, "standard input");
+		if (r < 0 && errno != EINTR)
+			return err_system(err, errno, "standard input");
+	} while (r != 0);
+	return RC_OK;
+}
+
+int config_read(struct buf *text, const char *path, struct err *err)
+{
+	struct err why;
+	int rc;
+
+	text->limit = CONFIG_FILE_MAX;
+	if (strcmp(path, "-") == 0)
+		return read_standard_input(text, err);
+	rc = files_read(text, AT_FDCWD, path, FILES_PLAIN, &why);
+	if (rc == RC_REFUSED)
+		(void)err_set(err, RC_REFUSED, "%s (a pipe is read as --config -)", why.text);
+	else if (rc != RC_OK)
+		*err = why;
 	return rc;
 }
 
@@ -241,36 +236,23 @@ char *config_directory(const char *path)
 	return mem_strndup(path, slash == path ? 1 : (size_t)(slash - path));
 }
 
-/* `role` NULL: to be told from the file. */
-static int load(struct config *config, const enum config_role *role, const char *path,
-		struct err *err)
+int config_load(struct config *config, const char *path, struct err *err)
 {
 	const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
-	enum config_role inferred = CONFIG_PRIMARY;
+	enum config_role role = CONFIG_PRIMARY;
 	char *dir = config_directory(path);
 	struct buf text = { 0 };
 	int rc;
 
 	*config = (struct config){ 0 };
 	rc = dir != NULL ? config_read(&text, path, err) : err_nomem(err, path);
-	if (rc == RC_OK && role == NULL)
-		rc = config_infer_role(&inferred, name, (const char *)text.data, text.len, err);
 	if (rc == RC_OK)
-		rc = config_parse(config, role != NULL ? *role : inferred, name, dir,
-				  (const char *)text.data, text.len, err);
+		rc = config_infer_role(&role, name, (const char *)text.data, text.len, err);
+	if (rc == RC_OK)
+		rc = config_parse(config, role, name, dir, (const char *)text.data, text.len, err);
 	buf_free(&text);
 	mem_free(dir);
 	return rc;
-}
-
-int config_load(struct config *config, enum config_role role, const char *path, struct err *err)
-{
-	return load(config, &role, path, err);
-}
-
-int config_load_any(struct config *config, const char *path, struct err *err)
-{
-	return load(config, NULL, path, err);
 }
 
 /* ---- the tables, for others ---- */

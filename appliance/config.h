@@ -62,10 +62,10 @@ struct config {
 };
 
 /*
- * Reads and checks the file at `path` ("-": standard input) for a role. config_free() also after a
- * failure.
+ * Reads and checks the file at `path` ("-": standard input), of whatever role it is: link.connect
+ * makes it a primary's, link.listen a standby's. config_free() also after a failure.
  */
-int config_load(struct config *config, enum config_role role, const char *path, struct err *err);
+int config_load(struct config *config, const char *path, struct err *err);
 /*
  * The same from memory; `name` stands for the file in messages, `dir` is what relative paths are
  * relative to.
@@ -81,18 +81,14 @@ void config_free(struct config *config);
 int config_check(struct config *config, enum config_role role, const char *name, const char *dir,
 		 const char *text, size_t len, struct buf *problems, struct err *err);
 
-/*
- * As config_load() for whatever role the file is: link.connect makes it a primary's, link.listen a
- * standby's.
- */
-int config_load_any(struct config *config, const char *path, struct err *err);
-/* RC_STATE: it has both or neither. */
+/* What config_load() goes by; RC_STATE: it has both or neither. */
 int config_infer_role(enum config_role *role, const char *name, const char *text, size_t len,
 		      struct err *err);
 
 /*
- * The parts of config_load(): the file's text into an empty buffer, and the directory of a path
- * (the caller frees it).
+ * The parts of config_load(): the text of a regular file of at most CONFIG_FILE_MAX bytes, or of
+ * standard input until its end, into an empty buffer; and the directory of a path (the caller frees
+ * it).
  */
 int config_read(struct buf *text, const char *path, struct err *err);
 char *config_directory(const char *path);

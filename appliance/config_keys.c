@@ -134,7 +134,7 @@ static const struct json_field http_fields[] = {
 	  .check = check_http,
 	  .pattern = "^(unix:/.+|" ADDRESS_PATTERN ")$",
 	  .offset = offsetof(struct config, http),
-	  .doc = "address for health, status and takeover (\"127.0.0.1:7080\", \"unix:/run/understudy.sock\"); "
+	  .doc = "address for health, status and takeover (\"127.0.0.1:7480\", \"unix:/run/understudy.sock\"); "
 		 "absent: none" },
 };
 static const struct json_table http_table = JSON_TABLE(http_fields);

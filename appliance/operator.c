@@ -62,14 +62,8 @@ int operator_run(const struct operator_command *order, int argc, char **argv)
 	const char *instance = NULL;
 	bool yes = false;
 	const struct option options[] = {
-		{ .name = "config",
-		  .value = "FILE",
-		  .text = &target.config,
-		  .doc = "ask at the http.listen of this file" },
-		{ .name = "http",
-		  .value = "ADDRESS",
-		  .text = &target.http,
-		  .doc = "ask here (127.0.0.1:7080, unix:/run/understudy.sock)" },
+		CLIENT_CONFIG_OPTION(&target),
+		CLIENT_HTTP_OPTION(&target),
 		{ .name = "instance", .value = "NAME", .text = &instance, .doc = order->what },
 		{ .name = "yes", .flag = &yes, .doc = "do not ask for confirmation" },
 	};
@@ -86,8 +80,8 @@ int operator_run(const struct operator_command *order, int argc, char **argv)
 	if (!json_value_is_name(instance))
 		return options_wrong(&command, "--instance %s: no instance has such a name",
 				     instance);
-	if ((target.config != NULL) == (target.http != NULL))
-		return options_wrong(&command, "one of --config and --http is needed");
+	if (client_target_wrong(&command, &target, &status))
+		return status;
 	if (!yes && !isatty(STDIN_FILENO))
 		return options_wrong(
 			&command,

@@ -7,14 +7,15 @@
  */
 #include "appliance/pki.h"
 
+#include "appliance/base/files.h"
 #include "appliance/base/json_value.h"
 #include "appliance/base/mem.h"
 #include "appliance/pki_certificate.h"
+#include "net/tls.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <mbedtls/platform_util.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -61,75 +62,31 @@ static bool exists(const struct making *making, enum pki_member member, const ch
 
 /* ---- reading ---- */
 
-/*
- * A whole small file and a NUL; *text is the caller's, wiped and freed by drop(). `secret`: others
- * must not read it.
- */
-static int read_file(int dir, const char *path, bool secret, char **text, size_t *len,
-		     struct err *err)
-{
-	int fd = openat(dir, path, O_RDONLY | O_CLOEXEC), rc = RC_OK;
-	struct stat st = { 0 };
-	ssize_t r = 1;
-
-	*text = NULL;
-	*len = 0;
-	if (fd < 0 || fstat(fd, &st) != 0)
-		rc = err_system(err, errno, "%s", path);
-	else if (!S_ISREG(st.st_mode) || st.st_size > (off_t)PKI_FILE_MAX)
-		rc = err_set(err, RC_LIMIT, "%s: no file of at most %zu bytes", path, PKI_FILE_MAX);
-	else if (secret && (st.st_mode & 077) != 0)
-		rc = err_set(err, RC_REFUSED, "%s: others may read this private key; chmod 600 it",
-			     path);
-	else if ((*text = mem_alloc((size_t)st.st_size + 1)) == NULL)
-		rc = err_nomem(err, path);
-	while (rc == RC_OK && r > 0 && *len < (size_t)st.st_size) {
-		r = read(fd, *text + *len, (size_t)st.st_size - *len);
-		if (r < 0)
-			rc = err_system(err, errno, "%s", path);
-		*len += r > 0 ? (size_t)r : 0;
-	}
-	if (*text != NULL)
-		(*text)[*len] = '\0';
-	if (fd >= 0)
-		(void)close(fd);
-	return rc;
-}
-
-static void drop(char *text, size_t len)
-{
-	if (text != NULL)
-		mbedtls_platform_zeroize(text, len);
-	mem_free(text);
-}
-
 static int read_cert(int dir, const char *path, mbedtls_x509_crt *cert, struct err *err)
 {
-	char *text;
-	size_t len;
-	int rc = read_file(dir, path, false, &text, &len, err);
+	struct buf file = { .limit = TLS_FILE_MAX };
+	int rc = files_read(&file, dir, path, FILES_PLAIN, err);
 
 	if (rc == RC_OK) {
-		rc = pki_cert_parse(cert, text, len, err);
+		rc = pki_cert_parse(cert, (const char *)file.data, file.len, err);
 		if (rc != RC_OK)
 			(void)err_prefix(err, "%s: ", path);
 	}
-	drop(text, len);
+	buf_free(&file);
 	return rc;
 }
 
 static int read_key(int dir, const char *path, mbedtls_pk_context *key, struct err *err)
 {
-	char *text;
-	size_t len;
-	int rc = read_file(dir, path, true, &text, &len, err);
+	struct buf file = { .limit = TLS_FILE_MAX };
+	int rc = files_read(&file, dir, path, FILES_SECRET, err);
 
 	if (rc == RC_OK) {
-		rc = pki_key_parse(key, text, len, err);
+		rc = pki_key_parse(key, (const char *)file.data, file.len, err);
 		if (rc != RC_OK)
 			(void)err_prefix(err, "%s: ", path);
 	}
-	drop(text, len);
+	files_free_secret(&file);
 	return rc;
 }
 
@@ -151,8 +108,10 @@ int pki_inspect(const char *ca_path, const char *cert_path, const char *key_path
 		goto out;
 	rc = pki_certificate_check(&ca, &own.cert, &own.key, now, err);
 	if (rc == RC_OK && !pki_certificate_is_for(&own.cert, role))
-		rc = err_set(err, RC_INVALID,
-			     "its subject does not say OU=%s: it is for the other role", role);
+		rc = err_set(
+			err, RC_INVALID,
+			"its subject does not say OU=%s: it is for the other role; `understudy pki` calls the right one %s.crt",
+			role, role);
 	if (rc != RC_OK) {
 		(void)err_prefix(err, "%s: ", cert_path);
 		goto out;

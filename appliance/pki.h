@@ -20,7 +20,6 @@
 #define PKI_SITE_DAYS 825 /* what common TLS software takes at most */
 #define PKI_DAYS_MAX 36500
 #define PKI_SUBJECT_MAX 256
-#define PKI_FILE_MAX ((size_t)64 << 10) /* of a certificate or key file that is read */
 
 enum pki_member { PKI_CA, PKI_PRIMARY, PKI_STANDBY, PKI_MEMBERS };
 

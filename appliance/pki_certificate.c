@@ -113,7 +113,10 @@ static int check_when(const mbedtls_x509_crt *cert, const char *which, time_t no
 		return err_set(err, RC_INVALID,
 			       "the %s is not valid yet; is this machine's clock right?", which);
 	if (now > pki_certificate_until(cert))
-		return err_set(err, RC_INVALID, "the %s has expired", which);
+		return err_set(
+			err, RC_INVALID,
+			"the %s has expired; `understudy pki` makes a new one when this one is moved away",
+			which);
 	return RC_OK;
 }
 
@@ -125,7 +128,8 @@ int pki_certificate_check(mbedtls_x509_crt *ca, mbedtls_x509_crt *cert,
 	int r, rc;
 
 	if (mbedtls_pk_check_pair(&cert->pk, key, pki_random, MBEDTLS_PSA_RANDOM_STATE) != 0)
-		return err_set(err, RC_INVALID, "the key is not the certificate's");
+		return err_set(err, RC_INVALID,
+			       "the key is not the certificate's; both have to be of one pair");
 	r = mbedtls_x509_crt_verify(cert, ca, NULL, NULL, &flags, NULL, NULL);
 	if (r != 0 && r != MBEDTLS_ERR_X509_CERT_VERIFY_FAILED)
 		return failed(r, err, "the certificate cannot be verified");

@@ -1,9 +1,29 @@
+/*
+ * An end goes: signal (or a failed start) -> role->end -> process_stop_parts() -> the parts, all at
+ * once -> health endpoint -> the loop runs out. The signals are watched until there is nothing left
+ * to do, and then blocked: an impatient second one must not cut the end short.
+ */
 #include "appliance/process.h"
 
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 
+#include <assert.h>
 #include <signal.h>
+
+static const int signals[] = { SIGTERM, SIGINT };
+#define SIGNALS (sizeof(signals) / sizeof(signals[0]))
+
+/* ---- the end ---- */
+
+static void begin_end(struct process *process)
+{
+	process->ending = true;
+	if (process->role->end != NULL)
+		process->role->end(process->owner);
+	else
+		process_stop_parts(process);
+}
 
 static void on_signal(uv_signal_t *handle, int signum)
 {
@@ -14,64 +34,153 @@ static void on_signal(uv_signal_t *handle, int signum)
 		return;
 	}
 	log_info("process", "signal %d: ending", signum);
-	process_stop(process);
+	begin_end(process);
 }
 
-void process_stop(struct process *process)
+/* From here on the loop does not run on for the signals alone. */
+static void finish(struct process *process)
 {
-	process->ending = true;
-	process->on_end(process->owner);
+	for (size_t i = 0; i < SIGNALS; i++)
+		uv_unref((uv_handle_t *)&process->signals[i]);
+	if (process->role->ended != NULL)
+		process->role->ended(process->owner);
+	http_close(process->http, NULL);
 }
 
-int process_begin(struct process *process, const struct config *config,
-		  size_t (*count)(void *owner),
-		  void (*fill)(void *owner, size_t index, struct status_instance *instance),
-		  int (*takeover)(void *owner, const char *instance, struct err *err),
-		  int (*release)(void *owner, const char *instance, struct err *err),
-		  void (*on_end)(void *owner), void *owner, struct err *err)
+static void on_part_stopped(void *owner)
 {
-	static const int signals[] = { SIGTERM, SIGINT };
+	struct process *process = owner;
+
+	if (--process->running == 0)
+		finish(process);
+}
+
+void process_stop_parts(struct process *process)
+{
+	size_t i, n = process->count;
+
+	process->count = 0;
+	process->running = n;
+	if (n == 0)
+		finish(process);
+	for (i = 0; i < n; i++)
+		process->role->stop(process->parts[i], on_part_stopped, process);
+}
+
+static void close_loop(struct process *process)
+{
+	sigset_t ours;
 	size_t i;
-	int r, rc = RC_OK;
 
-	(void)signal(SIGPIPE, SIG_IGN);
-	r = uv_loop_init(&process->loop);
-	if (r != 0)
-		return err_set(err, RC_IO, "event loop: %s", uv_strerror(r));
-	process->on_end = on_end;
-	process->owner = owner;
-	process->source = (struct status_source){ config,   clock_now_ns(), count, fill,
-						  takeover, release,	    owner };
-	for (i = 0; i < 2; i++) {
+	(void)sigemptyset(&ours);
+	for (i = 0; i < SIGNALS; i++)
+		(void)sigaddset(&ours, signals[i]);
+	(void)pthread_sigmask(SIG_BLOCK, &ours, NULL);
+	for (i = 0; i < SIGNALS; i++)
+		uv_close((uv_handle_t *)&process->signals[i], NULL);
+	(void)uv_run(&process->loop, UV_RUN_DEFAULT);
+	if (uv_loop_close(&process->loop) != 0)
+		log_error("process", "a handle was left open");
+}
+
+/* ---- what the health endpoint asks ---- */
+
+static size_t count(void *owner)
+{
+	return ((struct process *)owner)->count;
+}
+
+static void fill(void *owner, size_t index, struct status_instance *status)
+{
+	struct process *process = owner;
+
+	process->role->status(process->parts[index], status);
+}
+
+static int takeover(void *owner, const char *instance, struct err *err)
+{
+	struct process *process = owner;
+
+	return process->role->takeover(process->owner, instance, err);
+}
+
+static int release(void *owner, const char *instance, struct err *err)
+{
+	struct process *process = owner;
+
+	return process->role->release(process->owner, instance, err);
+}
+
+/* ---- the start ---- */
+
+static void watch_signals(struct process *process)
+{
+	for (size_t i = 0; i < SIGNALS; i++) {
 		(void)uv_signal_init(&process->loop, &process->signals[i]);
 		process->signals[i].data = process;
 		(void)uv_signal_start(&process->signals[i], on_signal, signals[i]);
 	}
+}
+
+static int start(struct process *process, const struct config *config, struct err *err)
+{
+	int rc = RC_OK;
+
+	process->source = (struct status_source){
+		.config = config,
+		.started_ns = clock_now_ns(),
+		.count = count,
+		.fill = fill,
+		.takeover = process->role->takeover != NULL ? takeover : NULL,
+		.release = process->role->release != NULL ? release : NULL,
+		.owner = process,
+	};
 	if (config->http != NULL)
 		rc = http_listen(&process->http, &process->loop, config->http, status_handle,
 				 &process->source, err);
-	if (rc != RC_OK) {
-		process_end(process);
-		process_run(process);
+	if (rc != RC_OK)
 		return err_prefix(err, "http.listen: ");
+	return process->role->start(process->owner, err);
+}
+
+int process_run(struct process *process, const struct config *config,
+		const struct process_role *role, void *owner)
+{
+	struct err err;
+	int r, rc;
+
+	process->role = role;
+	process->owner = owner;
+	rc = tls_identity_load(&process->identity, config->tls_ca, config->tls_cert,
+			       config->tls_key, &err);
+	if (rc == RC_OK) {
+		r = uv_loop_init(&process->loop);
+		if (r != 0)
+			rc = err_set(&err, RC_IO, "event loop: %s", uv_strerror(r));
 	}
-	return RC_OK;
-}
-
-void process_end(struct process *process)
-{
-	size_t i;
-
-	process->ending = true;
-	for (i = 0; i < 2; i++)
-		uv_close((uv_handle_t *)&process->signals[i], NULL);
-	if (process->http != NULL)
-		http_close(process->http, NULL);
-}
-
-void process_run(struct process *process)
-{
+	if (rc != RC_OK) {
+		log_error("process", "%s", err.text);
+		tls_identity_free(process->identity);
+		return 1;
+	}
+	watch_signals(process);
+	rc = start(process, config, &err);
+	if (rc == RC_OK) {
+		log_info("process", "site %s: %zu instance(s), %s %s", config->site, process->count,
+			 config->role == CONFIG_PRIMARY ? "standby at" : "listening at",
+			 config->role == CONFIG_PRIMARY ? config->connect : config->listen);
+	} else {
+		log_error("process", "%s", err.text);
+		begin_end(process);
+	}
 	(void)uv_run(&process->loop, UV_RUN_DEFAULT);
-	if (uv_loop_close(&process->loop) != 0)
-		log_error("process", "a handle was left open");
+	close_loop(process);
+	tls_identity_free(process->identity);
+	return rc == RC_OK ? 0 : 1;
+}
+
+void process_add(struct process *process, void *part)
+{
+	assert(process->count < CONFIG_INSTANCES_MAX);
+	process->parts[process->count++] = part;
 }

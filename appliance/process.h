@@ -1,6 +1,6 @@
 /*
- * What both roles' processes have in common: the loop, orderly end on SIGTERM and SIGINT, the
- * health endpoint.
+ * What both roles' processes have in common: the loop, our certificate, the health endpoint, a part
+ * for each instance, and an orderly end on SIGTERM and SIGINT.
  */
 #ifndef APPLIANCE_PROCESS_H
 #define APPLIANCE_PROCESS_H
@@ -8,33 +8,52 @@
 #include "appliance/config.h"
 #include "appliance/status.h"
 #include "net/http.h"
+#include "net/tls.h"
 
 #include <uv.h>
 
+/* What differs. `owner` is process_run()'s; a part is what process_add() was given. */
+struct process_role {
+	/* Starts the parts. After an error, what there is of the role is ended. */
+	int (*start)(void *owner, struct err *err);
+	/* The end begins: closes what is not a part, then calls process_stop_parts(). NULL: that only. */
+	void (*end)(void *owner);
+	void (*status)(const void *part, struct status_instance *status);
+	/* Frees the part, then calls on_stopped(owner), once. */
+	void (*stop)(void *part, void (*on_stopped)(void *owner), void *owner);
+	/* All parts are stopped: closes what they needed. NULL: nothing. */
+	void (*ended)(void *owner);
+	/* As in struct status_source. */
+	int (*takeover)(void *owner, const char *instance, struct err *err);
+	int (*release)(void *owner, const char *instance, struct err *err);
+};
+
 struct process {
 	uv_loop_t loop;
-	struct status_source source;
+	struct tls_identity *identity;
+	void *parts[CONFIG_INSTANCES_MAX];
+	size_t count;
 	/* private */
+	const struct process_role *role;
+	void *owner;
+	struct status_source source;
 	uv_signal_t signals[2];
 	struct http_server *http;
-	void (*on_end)(void *owner);
-	void *owner;
+	size_t running; /* parts that are being stopped */
 	bool ending;
 };
 
-/* `on_end` is called once, at the first signal: it closes what the role has, then calls
- * process_end(). `takeover` may be NULL. */
-int process_begin(struct process *process, const struct config *config,
-		  size_t (*count)(void *owner),
-		  void (*fill)(void *owner, size_t index, struct status_instance *instance),
-		  int (*takeover)(void *owner, const char *instance, struct err *err),
-		  int (*release)(void *owner, const char *instance, struct err *err),
-		  void (*on_end)(void *owner), void *owner, struct err *err);
+/*
+ * Starts the role and runs it until a signal has ended it. Returns the exit status: 0, or 1 when it
+ * could not be started, which has been logged. Signals during and after the end are without effect.
+ * `process` is zero-initialised.
+ */
+int process_run(struct process *process, const struct config *config,
+		const struct process_role *role, void *owner);
 
-/* Runs until process_end() was called and every handle is closed. */
-void process_run(struct process *process);
-void process_end(struct process *process);
-/* Begins the end as a signal would; once. */
-void process_stop(struct process *process);
+/* For `start`: one more part, at most one for each instance of the configuration. */
+void process_add(struct process *process, void *part);
+/* For `end`. */
+void process_stop_parts(struct process *process);
 
 #endif

@@ -78,6 +78,26 @@ static void retry_in(struct protection *p, uint64_t ms)
 
 /* Capture session ---------------------------------------------------------------------------- */
 
+static void tell_standby(struct protection *p, enum wire_instance what, const char *text)
+{
+	struct buf payload = { 0 };
+	struct err err = { 0 };
+
+	if (p->link != NULL && p->up && wire_put_reason(&payload, (uint16_t)what, text))
+		(void)link_send(p->link, WIRE_INSTANCE, p->term, 0, payload.data, payload.len,
+				&err);
+	buf_free(&payload);
+}
+
+/* Not while a session is there: it gives out the epochs that are whole, which go before this. */
+static void tell_end(struct protection *p)
+{
+	if (p->session == NULL && p->state == PROTECTION_ENDED)
+		tell_standby(p, WIRE_INSTANCE_ENDED, p->reason);
+	else if (p->session == NULL && p->state == PROTECTION_CRASHED)
+		tell_standby(p, WIRE_INSTANCE_CRASHED, p->reason);
+}
+
 static void on_session_closed(void *owner)
 {
 	struct protection *p = owner;
@@ -87,20 +107,23 @@ static void on_session_closed(void *owner)
 	subject_release(p->subject);
 	if (p->state == PROTECTION_SUPERSEDED)
 		subject_pause(p->subject); /* not before: the session's end lets it run */
+	tell_end(p);
 	advance(p);
 }
 
 static void end_session(struct protection *p)
 {
+	/* A crash is told no later than a dead link would have been noticed. */
+	const bool drain = !p->stopping && p->state != PROTECTION_SUPERSEDED;
 	struct sender_state state;
 
-	if (p->session == NULL || p->session_closing)
+	if (p->session == NULL)
 		return;
 	session_query(p->session, &state);
 	if (state.newest > p->newest)
 		p->newest = state.newest;
 	p->session_closing = true;
-	session_close(p->session, on_session_closed);
+	session_close(p->session, drain ? p->site.config->detect_ms : 0, on_session_closed);
 }
 
 static void on_session_lost(void *owner, const struct err *err)
@@ -203,26 +226,6 @@ static void reserve(struct protection *p)
 		enter(p, PROTECTION_RESERVING, "a replica at %s", link_peer(p->link));
 }
 
-static void tell_standby(struct protection *p, enum wire_instance what, const char *text)
-{
-	struct buf payload = { 0 };
-	struct err err = { 0 };
-
-	if (p->link != NULL && p->up && wire_put_reason(&payload, (uint16_t)what, text))
-		(void)link_send(p->link, WIRE_INSTANCE, p->term, 0, payload.data, payload.len,
-				&err);
-	buf_free(&payload);
-}
-
-/* After PROTECTION_ENDED or PROTECTION_CRASHED. */
-static void tell_end(struct protection *p)
-{
-	if (p->state == PROTECTION_ENDED)
-		tell_standby(p, WIRE_INSTANCE_ENDED, p->reason);
-	else if (p->state == PROTECTION_CRASHED)
-		tell_standby(p, WIRE_INSTANCE_CRASHED, p->reason);
-}
-
 static void on_up(void *owner, const struct wire_hello *peer)
 {
 	struct protection *p = owner;
@@ -231,31 +234,34 @@ static void on_up(void *owner, const struct wire_hello *peer)
 	p->spent = p->outdated = false;
 	p->peer = *peer;
 	p->down_ns = 0;
-	if (p->state == PROTECTION_CRASHED || p->state == PROTECTION_ENDED)
-		tell_end(p); /* it may not have got through before */
+	tell_end(p); /* it may not have got through before */
 	advance(p);
 }
 
 static void on_down(void *owner, const struct err *err)
 {
 	struct protection *p = owner;
-	bool was_up = p->up;
+	bool was_up = p->up, refused = err->code == RC_REFUSED;
 	struct sender_state state;
 
 	p->up = p->reserving = p->reserved = false;
 	if (was_up)
 		p->down_ns = clock_now_ns();
+	if (p->session != NULL)
+		session_down(p->session);
 	if (p->stopping || p->state == PROTECTION_SUPERSEDED)
 		return;
 	if (p->session == NULL || p->session_closing) {
 		if (p->session == NULL && p->reservation != NULL &&
-		    (was_up || p->state == PROTECTION_WAITING) && strcmp(p->reason, err->text) != 0)
+		    (was_up || refused || p->state == PROTECTION_WAITING) &&
+		    strcmp(p->reason, err->text) != 0)
 			enter(p, PROTECTION_WAITING, "%s", err->text);
 		return;
 	}
+	if (!was_up && refused && strcmp(p->reason, err->text) != 0)
+		enter(p, p->state, "%s", err->text);
 	if (!was_up)
 		return;
-	session_down(p->session);
 	session_query(p->session, &state);
 	if (state.first_copy) {
 		enter(p, PROTECTION_UNPROTECTED, "link lost during the first copy: %s", err->text);
@@ -270,7 +276,7 @@ static void on_room(void *owner)
 {
 	struct protection *p = owner;
 
-	if (p->session != NULL && !p->session_closing)
+	if (p->session != NULL)
 		session_room(p->session);
 }
 
@@ -436,8 +442,8 @@ static void on_gone(void *owner, bool orderly)
 
 	if (p->state != PROTECTION_SUPERSEDED)
 		enter(p, orderly ? PROTECTION_ENDED : PROTECTION_CRASHED, "%s", text);
-	tell_end(p);
 	unreserve(p);
+	tell_end(p);
 }
 
 static void on_subject_lost(void *owner, const struct err *err)

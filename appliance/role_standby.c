@@ -11,30 +11,18 @@
 struct role {
 	struct process process;
 	const struct config *config;
-	struct tls_identity *identity;
 	int state_lock;
 	struct link_listener *listener;
-	struct clone *clones[CONFIG_INSTANCES_MAX];
-	size_t count, running;
 };
 
-static size_t count(void *owner)
+static struct clone *find(const struct role *role, const char *name)
 {
-	return ((struct role *)owner)->count;
-}
+	struct clone *clone;
 
-static void fill(void *owner, size_t index, struct status_instance *status)
-{
-	clone_status(((struct role *)owner)->clones[index], status);
-}
-
-static struct clone *find(struct role *role, const char *name)
-{
-	size_t i;
-
-	for (i = 0; i < role->count; i++) {
-		if (strcmp(clone_name(role->clones[i]), name) == 0)
-			return role->clones[i];
+	for (size_t i = 0; i < role->process.count; i++) {
+		clone = role->process.parts[i];
+		if (strcmp(clone_name(clone), name) == 0)
+			return clone;
 	}
 	return NULL;
 }
@@ -74,94 +62,79 @@ static int on_hello(void *owner, struct link *link, const struct wire_hello *pee
 
 static const struct link_accept_ops accept_callbacks = { .on_hello = on_hello };
 
-static void on_clone_stopped(void *owner)
+static void on_listener_closed(void *owner)
 {
-	struct role *role = owner;
-
-	if (--role->running == 0)
-		process_end(&role->process);
+	process_stop_parts(&((struct role *)owner)->process);
 }
 
-static void stop_clones(void *owner)
-{
-	struct role *role = owner;
-	size_t i, n = role->count;
-
-	role->count = 0;
-	if (n == 0)
-		process_end(&role->process);
-	for (i = 0; i < n; i++)
-		clone_stop(role->clones[i], on_clone_stopped, role);
-}
-
-static void on_end(void *owner)
+static void end(void *owner)
 {
 	struct role *role = owner;
 
 	if (role->listener != NULL)
-		link_listener_close(role->listener, stop_clones);
+		link_listener_close(role->listener, on_listener_closed);
 	else
-		stop_clones(role);
+		process_stop_parts(&role->process);
 }
 
-static int start(struct role *role, struct err *err)
+static void status(const void *part, struct status_instance *status)
 {
+	clone_status(part, status);
+}
+
+static void stop(void *part, void (*on_stopped)(void *owner), void *owner)
+{
+	clone_stop(part, on_stopped, owner);
+}
+
+static int start(void *owner, struct err *err)
+{
+	struct role *role = owner;
 	const struct config *config = role->config;
 	const struct link_options options = {
-		.identity = role->identity,
+		.identity = role->process.identity,
 		.site = config->site,
 		.heartbeat_ms = config->heartbeat_ms,
 		.dead_ms = config->detect_ms * LINK_DEAD_FACTOR,
 	};
-	size_t i;
-	int rc = RC_OK;
+	struct clone *clone;
+	int rc;
 
-	for (i = 0; i < config->ninstances && rc == RC_OK; i++) {
-		rc = clone_start(&role->clones[i], &role->process.loop, config,
-				 &config->instances[i], err);
-		if (rc == RC_OK)
-			role->running = ++role->count;
+	for (size_t i = 0; i < config->ninstances; i++) {
+		rc = clone_start(&clone, &role->process.loop, config, &config->instances[i], err);
+		if (rc != RC_OK)
+			return rc;
+		process_add(&role->process, clone);
 	}
-	if (rc == RC_OK)
-		rc = link_listen(&role->listener, &role->process.loop, config->listen, &options,
-				 &accept_callbacks, role, err);
-	return rc;
+	return link_listen(&role->listener, &role->process.loop, config->listen, &options,
+			   &accept_callbacks, role, err);
 }
+
+static const struct process_role callbacks = {
+	.start = start,
+	.end = end,
+	.status = status,
+	.stop = stop,
+	.takeover = takeover,
+	.release = release,
+};
 
 int role_standby_run(const struct config *config)
 {
 	struct role *role = mem_zalloc(1, sizeof(*role));
-	struct err err = { 0 };
-	int rc;
+	struct err err;
+	int exit_status = 1;
 
 	if (role == NULL)
 		return 1;
 	role->config = config;
 	/* Before anything that another standby on the same directory could be disturbed by. */
-	rc = state_dir_take(config->state_dir, &role->state_lock, &err);
-	if (rc != RC_OK)
-		(void)err_prefix(&err, "state_dir: ");
-	if (rc == RC_OK)
-		rc = tls_identity_load(&role->identity, config->tls_ca, config->tls_cert,
-				       config->tls_key, &err);
-	if (rc == RC_OK)
-		rc = process_begin(&role->process, config, count, fill, takeover, release, on_end,
-				   role, &err);
-	if (rc == RC_OK) {
-		rc = start(role, &err);
-		if (rc != RC_OK) {
-			log_error("standby", "%s", err.text);
-			process_stop(&role->process);
-		} else {
-			log_info("standby", "site %s: %zu instance(s), listening at %s",
-				 config->site, role->count, config->listen);
-		}
-		process_run(&role->process);
+	if (state_dir_take(config->state_dir, &role->state_lock, &err) != RC_OK) {
+		log_error("standby", "state_dir: %s", err.text);
 	} else {
-		log_error("standby", "%s", err.text);
+		exit_status = process_run(&role->process, config, &callbacks, role);
+		state_dir_let_go(role->state_lock);
 	}
-	tls_identity_free(role->identity);
-	state_dir_let_go(role->state_lock);
 	mem_free(role);
-	return rc == RC_OK ? 0 : 1;
+	return exit_status;
 }

@@ -2,6 +2,7 @@
 
 #include "appliance/base/log.h"
 #include "appliance/options.h"
+#include "appliance/preflight.h"
 #include "appliance/version.h"
 
 #include <sys/resource.h>
@@ -15,6 +16,26 @@ static void forbid_core_dumps(void)
 	const struct rlimit none = { 0, 0 };
 
 	(void)setrlimit(RLIMIT_CORE, &none);
+}
+
+/* Logs what the checks found; whether the role may be started. */
+static bool is_ready(struct preflight *preflight, enum config_role role, const char *path,
+		     bool debug)
+{
+	const struct config *config = &preflight->config;
+	struct err err;
+	int rc = preflight_run(preflight, &role, path, &err), len;
+	const char *line;
+	size_t at;
+
+	log_setup(config->log_debug || debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, config->log_json);
+	for (at = 0; (line = preflight_line(&preflight->warnings, &at, &len)) != NULL;)
+		log_warn("config", "%.*s", len, line);
+	for (at = 0; (line = preflight_line(&preflight->errors, &at, &len)) != NULL;)
+		log_error("config", "%.*s", len, line);
+	if (rc == RC_NOMEM)
+		log_error("config", "%s", err.text);
+	return rc == RC_OK;
 }
 
 int run_role(enum config_role role, const char *synopsis, const char *about,
@@ -32,25 +53,21 @@ int run_role(enum config_role role, const char *synopsis, const char *about,
 	const struct command command = {
 		.synopsis = synopsis, .about = about, .options = options, .count = 2
 	};
-	struct config config;
-	struct err err;
+	struct preflight preflight;
 	int status;
 
 	if (!options_parse(&command, argc, argv, &status))
 		return status;
 	if (path == NULL)
 		return options_wrong(&command, "--config FILE is missing");
-	if (config_load(&config, role, path, &err) != RC_OK) {
-		log_error("config", "%s", err.text);
+	if (!is_ready(&preflight, role, path, debug)) {
 		status = EXIT_FAILED;
 	} else {
-		log_setup(config.log_debug || debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
-			  config.log_json);
 		forbid_core_dumps();
 		log_info("main", "understudy %s, %s at site %s, configuration %s",
-			 UNDERSTUDY_VERSION, config_role_name(role), config.site, path);
-		status = run(&config);
+			 UNDERSTUDY_VERSION, config_role_name(role), preflight.config.site, path);
+		status = run(&preflight.config);
 	}
-	config_free(&config);
+	preflight_free(&preflight);
 	return status;
 }

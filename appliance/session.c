@@ -26,6 +26,8 @@ struct session {
 	struct status_pauses pauses;
 	uint64_t last_pause_ns;
 	bool up, ready, lost, closing;
+	bool draining;	 /* closing, but whole epochs are still given to the link */
+	uint64_t handed; /* the last one whose commit it took, of this connection */
 	unsigned open_handles; /* what session_close() waits for */
 };
 
@@ -88,13 +90,20 @@ static bool send_begin(void *owner, uint64_t epoch, bool first_copy)
 	return control(owner, WIRE_EPOCH, epoch, &kind, sizeof(kind));
 }
 
+static void drained(struct session *session);
+
 static bool send_commit(void *owner, uint64_t epoch, const struct wire_commit *commit)
 {
+	struct session *session = owner;
 	struct buf payload = { 0 };
 	bool sent = wire_put_commit(&payload, commit) &&
-		    control(owner, WIRE_COMMIT, epoch, payload.data, payload.len);
+		    control(session, WIRE_COMMIT, epoch, payload.data, payload.len);
 
 	buf_free(&payload);
+	if (sent) {
+		session->handed = epoch;
+		drained(session);
+	}
 	return sent;
 }
 
@@ -248,6 +257,7 @@ bool session_up(struct session *session, uint64_t peer_epoch)
 	if (session->sender == NULL)
 		return false;
 	session->up = true;
+	session->handed = 0;
 	if (!sender_up(session->sender, peer_epoch)) {
 		session->up = false;
 		return false;
@@ -256,9 +266,15 @@ bool session_up(struct session *session, uint64_t peer_epoch)
 	return true;
 }
 
+static void end_draining(struct session *session);
+
 void session_down(struct session *session)
 {
+	if (session->draining)
+		end_draining(session);
 	session->up = false;
+	if (session->closing)
+		return;
 	(void)uv_timer_stop(&session->due);
 	if (session->sender != NULL)
 		sender_down(session->sender);
@@ -375,11 +391,6 @@ static void on_timer_closed(uv_handle_t *handle)
 	handle_closed(handle->data);
 }
 
-static void on_part_closed(void *owner)
-{
-	handle_closed(owner);
-}
-
 int session_open(struct session **out, const struct session_options *options, struct link *link,
 		 uint64_t term, const struct session_ops *ops, void *owner, struct err *err)
 {
@@ -422,29 +433,79 @@ int session_open(struct session **out, const struct session_options *options, st
 	return RC_OK;
 }
 
+static void on_sender_closed(void *owner)
+{
+	struct session *session = owner;
+
+	session->sender = NULL;
+	handle_closed(session);
+}
+
+/* Not before the capture is closed, because chunks come until then, nor while it is of use. */
+static void close_sender(struct session *session)
+{
+	if (session->draining || session->capture != NULL || session->sender == NULL)
+		return;
+	session->open_handles++;
+	sender_close(session->sender, on_sender_closed);
+}
+
 static void on_capture_closed(void *owner)
 {
 	struct session *session = owner;
 
 	session->capture = NULL; /* events may still come */
-	/* Only now: chunks came until the capture was closed. */
-	if (session->sender != NULL) {
-		session->open_handles++;
-		sender_close(session->sender, on_part_closed);
-	}
+	close_sender(session);
 	handle_closed(session);
 }
 
-void session_close(struct session *session, void (*on_closed)(void *owner))
+/* Nothing more is given out. */
+static void end_draining(struct session *session)
 {
-	if (session->closing)
-		return;
-	session->closing = true;
-	session->up = false;
-	session->on_closed = on_closed;
-	session->open_handles = 2;
+	session->draining = session->up = false;
 	if (session->sender != NULL)
 		sender_down(session->sender);
 	uv_close((uv_handle_t *)&session->due, on_timer_closed);
+	close_sender(session);
+}
+
+static void on_drained(uv_timer_t *timer)
+{
+	struct session *session = timer->data;
+
+	if (session->draining)
+		end_draining(session);
+}
+
+/* The link has every epoch whose capture has ended. */
+static bool all_handed(const struct session *session)
+{
+	struct sender_state state;
+
+	session_query(session, &state);
+	return state.newest == state.acknowledged || state.newest <= session->handed;
+}
+
+/* Ends the draining when it is done; from the timer, because the sender is at work. */
+static void drained(struct session *session)
+{
+	if (session->draining && all_handed(session))
+		(void)uv_timer_start(&session->due, on_drained, 0, 0);
+}
+
+void session_close(struct session *session, uint32_t drain_ms, void (*on_closed)(void *owner))
+{
+	if (session->closing) {
+		if (session->draining && drain_ms == 0)
+			end_draining(session);
+		return;
+	}
+	session->closing = session->draining = true;
+	session->on_closed = on_closed;
+	session->open_handles = 2;
+	if (drain_ms > 0 && session->up && link_is_up(session->link) && !all_handed(session))
+		(void)uv_timer_start(&session->due, on_drained, drain_ms, 0);
+	else
+		end_draining(session);
 	capture_close(session->capture, on_capture_closed);
 }

@@ -6,6 +6,10 @@
  * checkpoint is taken: the instance runs without any pause and its changes merge in QEMU's dirty
  * log; on reconnection the session goes on where the standby stands, or says that it cannot
  * (session_up() false) and the owner opens another one.
+ *
+ * When the capture has ended, epochs that are whole may still wait here for room on the link. What
+ * the standby can commit is worth a moment: session_close() gives them out first, for a limited
+ * time; half an epoch is never worth any.
  */
 #ifndef APPLIANCE_SESSION_H
 #define APPLIANCE_SESSION_H
@@ -57,7 +61,10 @@ int session_frame(struct session *session, const struct wire_header *header, con
 void session_query(const struct session *session, struct sender_state *state);
 void session_status(const struct session *session, struct status_instance *status);
 
-/* Lets the instance run and frees; on_closed follows. */
-void session_close(struct session *session, void (*on_closed)(void *owner));
+/*
+ * Lets the instance run, at once, and frees; on_closed follows, after the whole epochs were given
+ * to the link, if there is one, or `drain_ms` are over. Again with 0: without more of that.
+ */
+void session_close(struct session *session, uint32_t drain_ms, void (*on_closed)(void *owner));
 
 #endif

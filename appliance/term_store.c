@@ -3,7 +3,9 @@
 #include "appliance/base/files.h"
 #include "appliance/base/mem.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #define FILE_NAME "term"
 
@@ -38,25 +40,26 @@ static int write_record(const char *dir, const struct term_record *record, struc
 
 static int read_record(const char *dir, struct term_record *record, struct err *err)
 {
-	uint8_t bytes[TERM_RECORD_BYTES + 1];
+	struct buf text = { .limit = TERM_RECORD_BYTES };
 	struct err why;
+	struct stat st;
 	char path[512];
-	bool there;
-	size_t len;
 	int rc;
 
 	(void)snprintf(path, sizeof(path), "%s/%s", dir, FILE_NAME);
-	rc = files_read(path, bytes, sizeof(bytes), &len, &there, &why);
-	if (rc == RC_OK && !there) {
+	if (lstat(path, &st) != 0 && errno == ENOENT) {
 		*record = (struct term_record){ .term = 1 };
 		return write_record(dir, record, err);
 	}
+	rc = files_read(&text, AT_FDCWD, path, FILES_NO_LINK, &why);
 	if (rc == RC_OK) {
-		rc = term_record_decode(record, bytes, len, &why);
-		if (rc == RC_OK)
-			return RC_OK;
-		(void)err_prefix(&why, "%.300s: ", path);
+		rc = term_record_decode(record, text.data, text.len, &why);
+		if (rc != RC_OK)
+			(void)err_prefix(&why, "%.300s: ", path);
 	}
+	buf_free(&text);
+	if (rc == RC_OK)
+		return RC_OK;
 	return err_set(
 		err, (enum rc)rc,
 		"%.350s; it tells whether this standby took the instance over: restore it, or "

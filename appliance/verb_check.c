@@ -1,188 +1,52 @@
 /*
- * `understudy check`: everything about a configuration that can be told without starting anything.
- * What makes it unusable is a problem (exit status 1); what an operator should know before trusting
- * it is a warning.
+ * `understudy check`: prints what preflight.c finds. An error makes the configuration unusable (exit
+ * status 1, and the daemons do not start); a warning is what an operator should know before trusting
+ * it.
  */
-#include "appliance/base/files.h"
 #include "appliance/base/json_text.h"
 #include "appliance/base/mem.h"
-#include "appliance/config.h"
 #include "appliance/options.h"
-#include "appliance/pki.h"
-#include "appliance/state_dir.h"
+#include "appliance/preflight.h"
 #include "appliance/verb.h"
 
 #include <cjson/cJSON.h>
-#include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#define DAYS_LEFT_WARN 30 /* time to make new certificates without haste */
 
 static const char about[] =
 	"Checks a configuration file and the files it names. The role is told from link.connect or link.listen.\n"
 	"Exit status: 0 fine, 1 not usable, 2 wrong usage.";
 
-struct findings {
-	const char *name;	       /* of the file */
-	const char *role;	       /* NULL: not known (yet) */
-	struct buf problems, warnings; /* a line each */
-};
-
-static void note(struct buf *to, const char *name, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static void note(struct buf *to, const char *name, const char *format, ...)
-{
-	char text[ERR_TEXT_MAX];
-	va_list args;
-
-	va_start(args, format);
-	(void)vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	(void)buf_printf(to, "%s: %s\n", name, text);
-}
-#define problem(findings, ...) note(&(findings)->problems, (findings)->name, __VA_ARGS__)
-#define warning(findings, ...) note(&(findings)->warnings, (findings)->name, __VA_ARGS__)
-
-/* ---- the checks ---- */
-
-static bool check_file(struct findings *findings, const char *key, const char *path, int mode)
-{
-	if (path == NULL || access(path, mode) == 0)
-		return true;
-	problem(findings, "%s: %s: %s", key, path, strerror(errno));
-	return false;
-}
-
-static void check_directory(struct findings *findings, const char *key, const char *path)
-{
-	struct stat st;
-
-	if (!check_file(findings, key, path, R_OK | X_OK) || path == NULL)
-		return;
-	if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
-		problem(findings, "%s: %s: is no directory", key, path);
-}
-
-static void check_tls(struct findings *findings, const struct config *config)
-{
-	bool there = check_file(findings, "tls.ca", config->tls_ca, R_OK);
-	int64_t days_left;
-	struct err err;
-
-	there = check_file(findings, "tls.cert", config->tls_cert, R_OK) && there;
-	there = check_file(findings, "tls.key", config->tls_key, R_OK) && there;
-	if (!there)
-		return;
-	if (pki_inspect(config->tls_ca, config->tls_cert, config->tls_key,
-			config_role_name(config->role), time(NULL), &days_left, &err) != RC_OK)
-		problem(findings, "tls: %s", err.text);
-	else if (days_left < DAYS_LEFT_WARN)
-		warning(findings, "tls.cert: runs out in %lld days", (long long)days_left);
-}
-
-static bool is_local(const char *http)
-{
-	return strncmp(http, "unix:", 5) == 0 || strncmp(http, "127.", 4) == 0 ||
-	       strncmp(http, "[::1]:", 6) == 0 || strncmp(http, "localhost:", 10) == 0;
-}
-
-static void check_http(struct findings *findings, const struct config *config)
-{
-	if (config->http == NULL)
-		warning(findings,
-			"http.listen: absent; nothing will answer `understudy status`, `takeover` or a monitor");
-	else if (!is_local(config->http))
-		warning(findings, "http.listen: everybody who reaches %s may read the status%s",
-			config->http,
-			config->role == CONFIG_STANDBY ? " and order a takeover" : "");
-}
-
-static void check_standby(struct findings *findings, const struct config *config)
-{
-	struct err err;
-	bool lasting;
-
-	(void)check_file(findings, "hypervisor.program", config->hypervisor, X_OK);
-	check_directory(findings, "hypervisor.firmware", config->firmware);
-	if (files_try(config->memory_dir, false, &err) != RC_OK)
-		problem(findings, "memory_dir: %s", err.text);
-	if (state_dir_try(config->state_dir, &lasting, &err) != RC_OK)
-		problem(findings, "state_dir: %s", err.text);
-	else if (!lasting)
-		warning(findings,
-			"state_dir: %s: is on a tmpfs; who serves would be forgotten when the machine restarts",
-			config->state_dir);
-	for (size_t i = 0; i < config->ninstances; i++) {
-		if (config->instances[i].takeover == CONFIG_TAKEOVER_AUTOMATIC)
-			warning(findings,
-				"instances[%zu].takeover: automatic: if only the link between the sites fails, both may "
-				"serve at once",
-				i);
-	}
-}
-
-static void check_primary(struct findings *findings, const struct config *config)
-{
-	const char *qmp;
-	struct stat st;
-
-	for (size_t i = 0; i < config->ninstances; i++) {
-		qmp = config->instances[i].qmp;
-		if (stat(qmp, &st) != 0)
-			warning(findings, "instances[%zu].qmp: %s: %s (is its QEMU running?)", i,
-				qmp, strerror(errno));
-		else if (!S_ISSOCK(st.st_mode))
-			problem(findings, "instances[%zu].qmp: %s: is no socket", i, qmp);
-	}
-}
-
-static void check_surroundings(struct findings *findings, const struct config *config)
-{
-	check_tls(findings, config);
-	check_http(findings, config);
-	if (config->role == CONFIG_PRIMARY)
-		check_primary(findings, config);
-	else
-		check_standby(findings, config);
-}
-
-/* ---- what is printed ---- */
-
 static bool add_lines(cJSON *root, const char *key, const struct buf *lines)
 {
 	cJSON *list = cJSON_AddArrayToObject(root, key);
-	size_t start = 0, end;
 	bool done = list != NULL;
-	char *line;
+	const char *line;
+	size_t at = 0;
+	char *text;
+	int len;
 
-	for (; done && start < lines->len; start = end + 1) {
-		for (end = start; lines->data[end] != '\n';)
-			end++;
-		line = mem_strndup((const char *)lines->data + start, end - start);
-		done = line != NULL && cJSON_AddItemToArray(list, cJSON_CreateString(line));
-		mem_free(line);
+	while (done && (line = preflight_line(lines, &at, &len)) != NULL) {
+		text = mem_strndup(line, (size_t)len);
+		done = text != NULL && cJSON_AddItemToArray(list, cJSON_CreateString(text));
+		mem_free(text);
 	}
 	return done;
 }
 
-static int print_json(const struct findings *findings)
+static int print_json(const struct preflight *preflight)
 {
-	bool fine = findings->problems.len == 0, done;
+	bool fine = preflight->errors.len == 0, done;
 	char *text = NULL;
 	cJSON *root;
 
 	json_text_use_mem();
 	root = cJSON_CreateObject();
 	done = cJSON_AddBoolToObject(root, "ok", fine) != NULL &&
-	       (findings->role == NULL ||
-		cJSON_AddStringToObject(root, "role", findings->role) != NULL) &&
-	       add_lines(root, "problems", &findings->problems) &&
-	       add_lines(root, "warnings", &findings->warnings);
+	       (!preflight->role_known ||
+		cJSON_AddStringToObject(root, "role", config_role_name(preflight->config.role)) !=
+			NULL) &&
+	       add_lines(root, "problems", &preflight->errors) &&
+	       add_lines(root, "warnings", &preflight->warnings);
 	if (done)
 		text = cJSON_Print(root);
 	if (text != NULL)
@@ -195,26 +59,25 @@ static int print_json(const struct findings *findings)
 }
 
 /* Each line of `lines` behind a word. */
-static void print_lines(FILE *to, const char *word, const struct buf *lines)
+static void print_lines(const char *word, const struct buf *lines)
 {
-	size_t start = 0, len;
+	const char *line;
+	size_t at = 0;
+	int len;
 
-	for (; start < lines->len; start += len) {
-		for (len = 1; lines->data[start + len - 1] != '\n';)
-			len++;
-		(void)fprintf(to, "%s: %.*s", word, (int)len, (const char *)lines->data + start);
-	}
+	while ((line = preflight_line(lines, &at, &len)) != NULL)
+		(void)fprintf(stderr, "%s: %.*s\n", word, len, line);
 }
 
-static int print_text(const struct findings *findings, const struct config *config)
+static int print_text(const struct preflight *preflight)
 {
-	bool fine = findings->problems.len == 0;
+	const struct config *config = &preflight->config;
 
-	print_lines(stderr, "error", &findings->problems);
-	print_lines(stderr, "warning", &findings->warnings);
-	if (!fine)
+	print_lines("error", &preflight->errors);
+	print_lines("warning", &preflight->warnings);
+	if (preflight->errors.len > 0)
 		return EXIT_FAILED;
-	(void)printf("%s: fine: %s at site %s, %zu instance%s\n", findings->name,
+	(void)printf("%s: fine: %s at site %s, %zu instance%s\n", preflight->name,
 		     config_role_name(config->role), config->site, config->ninstances,
 		     config->ninstances == 1 ? "" : "s");
 	return EXIT_FINE;
@@ -222,51 +85,22 @@ static int print_text(const struct findings *findings, const struct config *conf
 
 /* ---- the verb ---- */
 
-/* Reads and checks the file. `role_name` NULL: the role is to be told from it, RC_STATE if it cannot. */
-static int examine(struct findings *findings, struct config *config, const char *path,
-		   const char *role_name, struct err *err)
+static int check(const struct command *command, const char *path, const enum config_role *role,
+		 bool json)
 {
-	enum config_role role = CONFIG_PRIMARY;
-	char *dir = config_directory(path);
-	struct buf text = { 0 };
-	int rc;
-
-	rc = dir != NULL ? config_read(&text, path, err) : err_nomem(err, path);
-	if (rc == RC_OK && (role_name == NULL || !config_role_named(role_name, &role)))
-		rc = config_infer_role(&role, findings->name, (const char *)text.data, text.len,
-				       err);
-	if (rc == RC_OK) {
-		findings->role = config_role_name(role);
-		rc = config_check(config, role, findings->name, dir, (const char *)text.data,
-				  text.len, &findings->problems, err);
-	}
-	if (rc == RC_OK)
-		check_surroundings(findings, config);
-	else if (findings->problems.len == 0)
-		(void)buf_printf(&findings->problems, "%s\n", err->text);
-	buf_free(&text);
-	mem_free(dir);
-	return rc;
-}
-
-static int check(const struct command *command, const char *path, const char *role_name, bool json)
-{
-	struct findings findings = { .name = strcmp(path, "-") == 0 ? "standard input" : path };
-	struct config config = { 0 };
+	struct preflight preflight;
 	struct err err;
-	int status;
+	int status, rc = preflight_run(&preflight, role, path, &err);
 
-	if (examine(&findings, &config, path, role_name, &err) == RC_STATE)
+	if (rc == RC_STATE)
 		status = options_wrong(command, "%s; say --role", err.text);
-	else if (findings.problems.failed || findings.warnings.failed)
+	else if (rc == RC_NOMEM)
 		status = options_failed("check: out of memory");
 	else if (json)
-		status = print_json(&findings);
+		status = print_json(&preflight);
 	else
-		status = print_text(&findings, &config);
-	config_free(&config);
-	buf_free(&findings.problems);
-	buf_free(&findings.warnings);
+		status = print_text(&preflight);
+	preflight_free(&preflight);
 	return status;
 }
 
@@ -323,7 +157,7 @@ int verb_check(int argc, char **argv)
 	if (named != NULL && !config_role_named(named, &role))
 		return options_wrong(&command, "role '%s' is neither primary nor standby", named);
 	if (path != NULL)
-		return check(&command, path, role_name, json);
+		return check(&command, path, role_name != NULL ? &role : NULL, json);
 	if (schema != NULL || role_name != NULL)
 		return print_tables(schema != NULL, role);
 	(void)printf("# Keys of a primary's configuration\n\n");

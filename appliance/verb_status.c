@@ -40,14 +40,8 @@ int verb_status(int argc, char **argv)
 	struct buf answer = { 0 };
 	bool json = false;
 	const struct option options[] = {
-		{ .name = "config",
-		  .value = "FILE",
-		  .text = &target.config,
-		  .doc = "ask at the http.listen of this file" },
-		{ .name = "http",
-		  .value = "ADDRESS",
-		  .text = &target.http,
-		  .doc = "ask here (127.0.0.1:7080, unix:/run/understudy.sock)" },
+		CLIENT_CONFIG_OPTION(&target),
+		CLIENT_HTTP_OPTION(&target),
 		{ .name = "json", .flag = &json, .doc = "print the answer as it is" },
 	};
 	const struct command command = { .synopsis =

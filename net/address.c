@@ -1,5 +1,7 @@
 #include "net/address.h"
 
+#include "appliance/base/bytes.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +81,29 @@ bool address_to_socket(const struct address *address, struct sockaddr_storage *o
 		return false;
 	memcpy(out, &socket_address, sizeof(socket_address));
 	return true;
+}
+
+/* IPv4 in the form it has inside IPv6 (::ffff:192.0.2.7): a listener of both sees it either way. */
+static uint64_t source_of_v4(uint32_t address)
+{
+	return UINT64_C(0xffff) << 32 | address;
+}
+
+uint64_t address_source(const struct sockaddr_storage *from)
+{
+	struct sockaddr_in6 v6;
+	struct sockaddr_in v4;
+
+	if (from->ss_family == AF_INET) {
+		memcpy(&v4, from, sizeof(v4));
+		return source_of_v4(ntohl(v4.sin_addr.s_addr));
+	}
+	if (from->ss_family != AF_INET6)
+		return 0;
+	memcpy(&v6, from, sizeof(v6));
+	if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr))
+		return source_of_v4(bytes_get_be32(v6.sin6_addr.s6_addr + 12));
+	return bytes_get_be64(v6.sin6_addr.s6_addr);
 }
 
 void address_print(char out[ADDRESS_TEXT_MAX], const struct sockaddr_storage *from)

@@ -28,6 +28,12 @@ int address_parse(struct address *address, const char *text, bool any_port, stru
  */
 bool address_to_socket(const struct address *address, struct sockaddr_storage *out);
 
+/*
+ * Who one sender can pass for: the IPv4 address, or the /64 of an IPv6 address, in which whoever
+ * has one address has all. Equal numbers, equal sources; 0: neither.
+ */
+uint64_t address_source(const struct sockaddr_storage *from);
+
 /* As text, with its port; "?" if it is neither IPv4 nor IPv6. */
 void address_print(char out[ADDRESS_TEXT_MAX], const struct sockaddr_storage *from);
 

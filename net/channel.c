@@ -172,7 +172,7 @@ void channel_on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *unused)
 	channel->peer_ended = true;
 	if (channel->state >= CHANNEL_ENDING) {
 		if (channel->shut || len != UV_EOF)
-			channel_close_all(channel);
+			channel_close(channel);
 		return;
 	}
 	if (channel->broken.code != RC_OK)
@@ -240,6 +240,21 @@ const char *channel_stage(const struct channel *channel)
 	default:
 		return "open";
 	}
+}
+
+bool channel_is_open(const struct channel *channel)
+{
+	return channel->state == CHANNEL_OPEN;
+}
+
+uint64_t channel_source(const struct channel *channel)
+{
+	return channel->source;
+}
+
+uint64_t channel_records(const struct channel *channel)
+{
+	return tls_records(channel->tls);
 }
 
 uint64_t channel_sent(const struct channel *channel)

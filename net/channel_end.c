@@ -29,7 +29,7 @@ static void on_closed(uv_handle_t *handle)
 		ops->on_gone(owner);
 }
 
-void channel_close_all(struct channel *channel)
+void channel_close(struct channel *channel)
 {
 	if (channel->state == CHANNEL_CLOSING)
 		return;
@@ -45,7 +45,7 @@ static void on_shut(uv_shutdown_t *request, int status)
 
 	channel->shut = true;
 	if (status != 0 || channel->peer_ended)
-		channel_close_all(channel);
+		channel_close(channel);
 }
 
 /*
@@ -59,14 +59,14 @@ void channel_go_on_ending(struct channel *channel)
 	if (channel->shutting)
 		return;
 	if (channel_flush(channel, &ignored) != RC_OK || channel->broken.code != RC_OK) {
-		channel_close_all(channel);
+		channel_close(channel);
 		return;
 	}
 	if (tls_output(channel->tls)->len > 0)
 		return; /* both chunks are busy: on_written() comes back here */
 	channel->shutting = true;
 	if (uv_shutdown(&channel->shutdown, (uv_stream_t *)&channel->tcp, on_shut) != 0)
-		channel_close_all(channel);
+		channel_close(channel);
 }
 
 static void begin_ending(struct channel *channel)
@@ -76,7 +76,7 @@ static void begin_ending(struct channel *channel)
 	channel->state = CHANNEL_ENDING;
 	(void)uv_idle_stop(&channel->wake);
 	if (!connected) {
-		channel_close_all(channel);
+		channel_close(channel);
 		return;
 	}
 	tls_shutdown(channel->tls);
@@ -105,5 +105,5 @@ void channel_on_linger(uv_timer_t *timer)
 
 	if (channel->state < CHANNEL_ENDING)
 		channel_fail(channel, &err);
-	channel_close_all(channel);
+	channel_close(channel);
 }

@@ -43,6 +43,7 @@ struct channel {
 	uint64_t turn; /* of the loop, in which `burst` bytes were read */
 	size_t burst;
 	char address[ADDRESS_TEXT_MAX];
+	uint64_t source;
 	uint8_t *input;
 };
 
@@ -62,7 +63,5 @@ void channel_fail(struct channel *channel, struct err *err);
 /* Something left while ending. */
 void channel_go_on_ending(struct channel *channel);
 void channel_on_linger(uv_timer_t *timer);
-/* At once. Idempotent. */
-void channel_close_all(struct channel *channel);
 
 #endif

@@ -12,8 +12,10 @@ static int start(struct channel *channel, struct err *err)
 	unsigned timeout = channel->options.user_timeout_ms;
 	uv_os_fd_t fd;
 
-	if (uv_tcp_getpeername(&channel->tcp, (struct sockaddr *)&peer, &len) == 0)
+	if (uv_tcp_getpeername(&channel->tcp, (struct sockaddr *)&peer, &len) == 0) {
 		address_print(channel->address, &peer);
+		channel->source = address_source(&peer);
+	}
 	/* These make it better; where the system has none of them it works without. */
 	(void)uv_tcp_nodelay(&channel->tcp, 1);
 	if (uv_fileno((uv_handle_t *)&channel->tcp, &fd) == 0) {
@@ -100,7 +102,7 @@ int channel_connect(struct channel **channel, uv_loop_t *loop, const struct sock
 	address_print(made->address, to);
 	r = uv_tcp_connect(&made->connect, &made->tcp, (const struct sockaddr *)to, on_connected);
 	if (r != 0) {
-		channel_close_all(made);
+		channel_close(made);
 		return err_set(err, RC_IO, "%s: connect: %s", made->address, uv_strerror(r));
 	}
 	made->ops = ops;
@@ -124,7 +126,7 @@ int channel_accept(struct channel **channel, uv_stream_t *listener,
 	if (rc == RC_OK)
 		rc = start(made, err);
 	if (rc != RC_OK) {
-		channel_close_all(made);
+		channel_close(made);
 		return rc;
 	}
 	made->ops = ops;

@@ -484,8 +484,9 @@ int http_listen(struct http_server **out, uv_loop_t *loop, const char *address,
 	if (r == 0)
 		r = uv_listen(&server->listener.stream, BACKLOG, on_connection);
 	if (r < 0) {
+		(void)http_socket_refused(&server->socket, r, err);
 		http_close(server, NULL);
-		return err_set(err, RC_IO, "listening on %s: %s", address, uv_strerror(r));
+		return err_prefix(err, "listening on %s: ", address);
 	}
 	*out = server;
 	return RC_OK;

@@ -2,11 +2,15 @@
 
 #include "net/address.h"
 
+#include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
+#include <uv.h>
 
 static int unix_socket(struct http_socket *to, const char *path, struct err *err)
 {
@@ -57,4 +61,40 @@ int http_socket_of(struct http_socket *to, const char *text, bool any_port, stru
 	to->len = to->address.ss_family == AF_INET ? sizeof(struct sockaddr_in) :
 						     sizeof(struct sockaddr_in6);
 	return RC_OK;
+}
+
+/* The directory that a unix socket would be made in. */
+static void directory_of(const struct http_socket *socket, char out[sizeof(struct sockaddr_un)])
+{
+	struct sockaddr_un un;
+	const char *slash;
+	size_t len;
+
+	memcpy(&un, &socket->address, sizeof(un));
+	slash = strrchr(un.sun_path, '/');
+	if (slash == NULL) {
+		(void)snprintf(out, sizeof(un), ".");
+		return;
+	}
+	len = (size_t)(slash - un.sun_path);
+	/* "/socket" is made in "/". */
+	(void)snprintf(out, sizeof(un), "%.*s", (int)(len > 0 ? len : 1), un.sun_path);
+}
+
+/* libuv says UV_EACCES for a directory that does not exist, too: the directory itself is asked. */
+int http_socket_refused(const struct http_socket *socket, int r, struct err *err)
+{
+	char directory[sizeof(struct sockaddr_un)];
+	struct stat info;
+
+	if (!socket->is_unix || r != UV_EACCES)
+		return err_set(err, RC_IO, "%s", uv_strerror(r));
+	directory_of(socket, directory);
+	if (stat(directory, &info) != 0)
+		return err_set(err, RC_IO, "the directory %s: %s%s", directory, strerror(errno),
+			       errno == ENOENT ? "; make it first, or choose another path" : "");
+	if (!S_ISDIR(info.st_mode))
+		return err_set(err, RC_IO, "%s is not a directory", directory);
+	return err_set(err, RC_IO, "permission denied: user %u may not make a file in %s",
+		       (unsigned)geteuid(), directory);
 }

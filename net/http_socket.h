@@ -21,4 +21,10 @@ struct http_socket {
  */
 int http_socket_of(struct http_socket *to, const char *text, bool any_port, struct err *err);
 
+/*
+ * Why it cannot be listened on, as `r`, libuv's code, has it; for a unix socket with what is wrong
+ * with its directory, and the remedy. Sets and returns RC_IO.
+ */
+int http_socket_refused(const struct http_socket *socket, int r, struct err *err);
+
 #endif

@@ -12,11 +12,16 @@
 #include "net/link_internal.h"
 
 #include "appliance/base/clock.h"
+#include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
+
+#define KEY_PATIENCE 4 /* the accepting end gives the dialler a quarter more than its limit */
+static_assert(LINK_KEY_RECORDS + LINK_KEY_RECORDS / KEY_PATIENCE < TLS_RECORDS_MAX,
+	      "even a dialler that does not change its key stays below the limit");
 
 #define STATE(name) (1u << LINK_##name)
 
@@ -85,7 +90,24 @@ struct channel_options link_channel_options(const struct link *link)
 
 /* ---- the timer ---- */
 
-/* The heartbeat: is the peer dead? */
+/* Whether the connection was dropped because its keys have served enough. */
+static bool change_key(struct link *link)
+{
+	uint64_t records = channel_records(link->channel), most = link->options.key_records;
+
+	if (most == 0)
+		most = LINK_KEY_RECORDS;
+	if (link->dialler == NULL)
+		most += most / KEY_PATIENCE;
+	if (records < most)
+		return false;
+	log_info("link", "%s: %llu records under one key: another connection takes over",
+		 link->peer, (unsigned long long)records);
+	link_drop(link, WIRE_REASON_REKEY, "the next connection follows at once");
+	return true;
+}
+
+/* The heartbeat: is the peer dead? Is the key worn out? */
 static void tick(struct link *link)
 {
 	uint64_t now = clock_now_ns(), dead_ns = link->options.dead_ms * CLOCK_NS_PER_MS;
@@ -104,6 +126,8 @@ static void tick(struct link *link)
 		link_lost(link, &err);
 		return;
 	}
+	if (change_key(link))
+		return;
 	link->beat_due = true;
 	channel_wake(link->channel);
 }
@@ -118,9 +142,8 @@ static void too_late(struct link *link)
 	else
 		(void)err_set(&err, RC_TIMEOUT, "%s: still %s after %d ms",
 			      channel_address(link->channel),
-			      strcmp(channel_stage(link->channel), "open") == 0 ?
-				      "without a hello" :
-				      channel_stage(link->channel),
+			      channel_is_open(link->channel) ? "without a hello" :
+							       channel_stage(link->channel),
 			      LINK_HANDSHAKE_MS);
 	link_lost(link, &err);
 }
@@ -176,7 +199,10 @@ static void leave_channel(struct link *link)
 		return;
 	link->totals.bytes_sent += channel_sent(link->channel);
 	link->totals.bytes_received += channel_received(link->channel);
-	channel_end(link->channel);
+	if (link->listener != NULL && link_listen_is_crowded(link->listener))
+		channel_close(link->channel);
+	else
+		channel_end(link->channel);
 	link->channel = NULL;
 }
 

@@ -4,13 +4,19 @@
  *
  * Small frames (link_send) go ahead of bulk (link_send_bulk), but for those whose place among the
  * batches matters (wire_is_ordered(): LAYOUT, EPOCH, COMMIT ...): these and the batches leave in
- * the order of the calls. Bulk enters the TLS stream in fragments of LINK_SLICE, only while the
- * socket takes what it is given, and little of it is handed to the kernel at a time
- * (TCP_NOTSENT_LOWAT), so a heartbeat waits for at most one slice and CHANNEL_NOTSENT. Bulk beyond
- * the peer's credit stays with the caller. Anything received counts as a sign of life; heartbeats
- * are sent every `heartbeat_ms` regardless. A peer that is silent for `dead_ms` has its connection
- * closed (the failure detector above uses link_heard_ns() and its own, shorter, limits). The
- * dialler reconnects for ever with growing, jittered waits (LINK_BACKOFF_*).
+ * the order of the calls. INSTANCE overtakes batches, but no COMMIT (wire_follows_commits()).
+ *
+ * Bulk enters the TLS stream in fragments of LINK_SLICE, only while the socket takes what it is
+ * given, and little of it is handed to the kernel at a time (TCP_NOTSENT_LOWAT), so a heartbeat
+ * waits for at most one slice and CHANNEL_NOTSENT. Bulk beyond the peer's credit stays with the
+ * caller. Anything received counts as a sign of life; heartbeats are sent every `heartbeat_ms`
+ * regardless. A peer that is silent for `dead_ms` has its connection closed (the failure detector
+ * above uses link_heard_ns() and its own, shorter, limits). The dialler reconnects for ever with
+ * growing, jittered waits (LINK_BACKOFF_*).
+ *
+ * A connection's keys serve for a limited number of TLS records. Well before that the dialler drops
+ * the connection, saying so (WIRE_REASON_REKEY), and connects again; to both owners it is a short
+ * loss of the link, of which link_refusal() tells the other end's that nothing is wrong.
  *
  * All functions are the loop thread's and may be called at any time, also from the callbacks.
  * Callbacks come from the loop only, never from within a call.
@@ -35,8 +41,22 @@
 #define LINK_HANDSHAKE_MS \
 	5000 /* name, TCP, TLS and HELLO together; bounds what a silent stranger can
 				  hold open */
-#define LINK_STRANGERS_MAX \
-	16 /* connections that have not said HELLO yet; more are closed at once */
+/*
+ * Connections that have not said HELLO yet: one for each instance that a site may have (64), so
+ * that all its agent's links may come at once; and in all twice as many, some 6 MiB. Beyond that
+ * some are closed at once: which, link_strangers.h says.
+ */
+#define LINK_STRANGERS_PER_SOURCE 64
+#define LINK_STRANGERS_MAX 128
+/* To grant at least: credit is told in quarters, and the rest must do for the largest batch. */
+#define LINK_WINDOW_MIN (2 * WIRE_BATCH_MAX)
+/*
+ * TLS records in one direction after which the dialler takes a new connection: 256 GiB if all are
+ * full. Seven tenths of TLS_RECORDS_MAX: a heartbeat is when it is looked at, and 10 GB/s make
+ * 30000 between two. A dialler that does not do it is dropped by the other end after a quarter
+ * more.
+ */
+#define LINK_KEY_RECORDS (UINT64_C(1) << 24)
 
 struct link;
 struct link_listener;
@@ -45,6 +65,7 @@ struct link_options {
 	struct tls_identity *identity; /* outlives the links */
 	const char *site;	       /* copied */
 	uint32_t heartbeat_ms, dead_ms;
+	uint64_t key_records; /* 0: LINK_KEY_RECORDS */
 };
 
 struct link_ops {
@@ -119,8 +140,8 @@ bool link_send_bulk(struct link *link, uint64_t term, uint64_t epoch, const uint
 
 /*
  * Receiver: `bytes` more of bulk payload were dealt with; credit goes out in good portions. The
- * first call of a connection gives the window. A peer that sends more bulk than it was granted
- * breaks the protocol.
+ * first call of a connection gives the window, LINK_WINDOW_MIN or more. A peer that sends more bulk
+ * than it was granted breaks the protocol.
  */
 void link_grant(struct link *link, uint64_t bytes);
 

@@ -35,6 +35,7 @@ struct link {
 	struct link_dialler *dialler;	/* NULL for accepted links */
 	struct link_listener *listener; /* of a stranger, until on_hello accepted it */
 	struct link *next;		/* in the listener's list */
+	uint64_t began_ns;		/* as a stranger */
 
 	struct channel *channel; /* NULL unless GREETING (once TCP began) or UP */
 	unsigned pending; /* channels, the timer, a name being resolved: what the loop still has */
@@ -106,6 +107,8 @@ int link_listen_hello(struct link *link, const struct wire_hello *peer, struct w
 		      struct err *err);
 /* A stranger's connection ended: logs, and closes the link. */
 void link_listen_lost(struct link *link);
+/* So many strangers come and go that there are no last words for them. */
+bool link_listen_is_crowded(const struct link_listener *listener);
 /* A stranger's link was freed. */
 void link_listen_gone(struct link_listener *listener);
 

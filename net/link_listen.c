@@ -1,22 +1,47 @@
 /*
- * The accepting end. Whoever connects is a stranger until HELLO: its link belongs to the listener,
- * is one of at most LINK_STRANGERS_MAX, and has LINK_HANDSHAKE_MS. Then the owner's on_hello()
- * takes it or refuses it. Strangers that come to nothing are logged with the reason, LOG_LINES in
- * LOG_WINDOW_NS at most; the rest is counted and told with the next line.
+ * The accepting end. Whoever connects is a stranger until HELLO: its link belongs to the listener
+ * and has LINK_HANDSHAKE_MS. Then the owner's on_hello() takes it or refuses it.
+ *
+ * Bounded: strangers are at most LINK_STRANGERS_MAX, and LINK_STRANGERS_PER_SOURCE from one source;
+ * when one more comes, another one is closed at once (link_strangers.h), so that no number of
+ * silent connections keeps an honest peer out. Links whose end is under way count too: when there
+ * are CROWD of all kinds, the next ends are without last words.
+ *
+ * Strangers that come to nothing are logged with the reason; those that were closed to make room
+ * apart from the others, so that a flood does not hide what an honest peer is refused for. Of each
+ * kind there are a few lines in LOG_WINDOW_NS; the rest is counted and told with the next line, or
+ * when the listener is closed.
  */
 #include "net/link_internal.h"
 
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
+#include "net/link_strangers.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 #define BACKLOG 64
-#define LOG_LINES 10
+#define CROWD (2U * LINK_STRANGERS_MAX)
 #define LOG_WINDOW_NS (10 * CLOCK_NS_PER_S)
+
+enum subject { FAILED, DISPLACED, SUBJECTS };
+
+static const struct {
+	unsigned lines; /* in a window */
+	const char *rest;
+} subjects[] = {
+	[FAILED] = { 10, "connections that came to nothing" },
+	[DISPLACED] = { 1, "connections that were closed to make room" },
+};
+static_assert(sizeof(subjects) / sizeof(subjects[0]) == SUBJECTS, "a line for every subject");
+
+struct complaints {
+	uint64_t window_ns;
+	unsigned lines, unlogged;
+};
 
 struct link_listener {
 	uv_tcp_t tcp;
@@ -27,33 +52,40 @@ struct link_listener {
 	char *site; /* options.site */
 	const struct link_accept_ops *ops;
 	void *owner;
-	struct link *strangers; /* a list through `next` */
+	struct link *strangers; /* a list through `next`, the oldest first */
 	unsigned nstrangers;	/* in that list */
 	unsigned pending;	/* own handle, strangers\' links, a connection being turned away */
 	bool closing;
 	void (*on_closed)(void *owner);
-	uint64_t window_ns;
-	unsigned lines, unlogged;
+	struct complaints complaints[SUBJECTS];
 };
 
 /* ---- the log ---- */
 
-static void complain(struct link_listener *listener, const char *text)
+static void tell_rest(struct link_listener *listener, enum subject subject)
 {
+	struct complaints *complaints = &listener->complaints[subject];
+
+	if (complaints->unlogged > 0)
+		log_warn("link", "%u more %s were not logged", complaints->unlogged,
+			 subjects[subject].rest);
+	complaints->lines = complaints->unlogged = 0;
+}
+
+static void complain(struct link_listener *listener, enum subject subject, const char *text)
+{
+	struct complaints *complaints = &listener->complaints[subject];
 	uint64_t now = clock_now_ns();
 
-	if (listener->window_ns == 0 || now - listener->window_ns > LOG_WINDOW_NS) {
-		if (listener->unlogged > 0)
-			log_warn("link", "%u more connections that came to nothing were not logged",
-				 listener->unlogged);
-		listener->window_ns = now;
-		listener->lines = listener->unlogged = 0;
+	if (complaints->window_ns == 0 || now - complaints->window_ns > LOG_WINDOW_NS) {
+		tell_rest(listener, subject);
+		complaints->window_ns = now;
 	}
-	if (listener->lines >= LOG_LINES) {
-		listener->unlogged++;
+	if (complaints->lines >= subjects[subject].lines) {
+		complaints->unlogged++;
 		return;
 	}
-	listener->lines++;
+	complaints->lines++;
 	log_warn("link", "%s", text);
 }
 
@@ -78,6 +110,11 @@ void link_listen_gone(struct link_listener *listener)
 	let_go(listener);
 }
 
+bool link_listen_is_crowded(const struct link_listener *listener)
+{
+	return listener->pending > CROWD;
+}
+
 static void remove_stranger(struct link_listener *listener, struct link *link)
 {
 	struct link **at = &listener->strangers;
@@ -93,7 +130,7 @@ void link_listen_lost(struct link *link)
 {
 	struct link_listener *listener = link->listener;
 
-	complain(listener, link->down.text);
+	complain(listener, FAILED, link->down.text);
 	remove_stranger(listener, link);
 	link_close(link, NULL);
 }
@@ -111,6 +148,8 @@ void link_listener_close(struct link_listener *listener, void (*on_closed)(void 
 		return;
 	listener->closing = true;
 	listener->on_closed = on_closed;
+	tell_rest(listener, FAILED);
+	tell_rest(listener, DISPLACED);
 	while ((link = listener->strangers) != NULL) {
 		remove_stranger(listener, link);
 		link_close(link, NULL);
@@ -146,6 +185,66 @@ int link_listen_hello(struct link *link, const struct wire_hello *peer, struct w
 	return RC_OK;
 }
 
+/* ---- a crowd of them ---- */
+
+static enum link_stranger_stage stage_of(const struct link *link)
+{
+	if (channel_is_open(link->channel))
+		return LINK_STRANGER_KNOWN;
+	return channel_received(link->channel) > 0 ? LINK_STRANGER_SPEAKING : LINK_STRANGER_SILENT;
+}
+
+static void displace(struct link_listener *listener, struct link *link)
+{
+	static const char *const stages[] = {
+		[LINK_STRANGER_SILENT] = "without a word",
+		[LINK_STRANGER_SPEAKING] = "in the TLS handshake",
+		[LINK_STRANGER_KNOWN] = "without a hello",
+	};
+	struct err err;
+
+	(void)err_set(&err, RC_LIMIT, "%s: closed after %.0f ms %s, to make room for a newer one",
+		      channel_address(link->channel), clock_ms(clock_now_ns() - link->began_ns),
+		      stages[stage_of(link)]);
+	complain(listener, DISPLACED, err.text);
+	remove_stranger(listener, link);
+	channel_close(link->channel);
+	link_close(link, NULL);
+}
+
+/* One more has come, and is the last of the list. */
+static void make_room(struct link_listener *listener)
+{
+	struct link_stranger strangers[LINK_STRANGERS_MAX + 1];
+	struct link *links[LINK_STRANGERS_MAX + 1], *link;
+	size_t count = 0, excess;
+
+	for (link = listener->strangers; link != NULL; link = link->next) {
+		if (link->state != LINK_GREETING)
+			continue; /* it leaves the list in the loop's next turn */
+		assert(count <= LINK_STRANGERS_MAX);
+		links[count] = link;
+		strangers[count].source = channel_source(link->channel);
+		strangers[count++].stage = stage_of(link);
+	}
+	excess = link_strangers_excess(strangers, count);
+	if (excess < count)
+		displace(listener, links[excess]);
+}
+
+static void add_stranger(struct link_listener *listener, struct link *link)
+{
+	struct link **at = &listener->strangers;
+
+	while (*at != NULL)
+		at = &(*at)->next;
+	*at = link;
+	listener->nstrangers++;
+	link->began_ns = clock_now_ns();
+}
+
+/* ---- accepting ---- */
+
 static void on_connection(uv_stream_t *stream, int status);
 
 static void on_turned_away(uv_handle_t *handle)
@@ -171,7 +270,7 @@ static void turn_away(struct link_listener *listener, const char *why)
 		listener->one_waits = true;
 		return;
 	}
-	complain(listener, why);
+	complain(listener, FAILED, why);
 	if (uv_tcp_init(listener->loop, &listener->away) != 0)
 		return;
 	listener->away.data = listener;
@@ -202,10 +301,9 @@ static void accept_stranger(struct link_listener *listener)
 		return;
 	}
 	link->pending++;
-	link->next = listener->strangers;
-	listener->strangers = link;
-	listener->nstrangers++;
+	add_stranger(listener, link);
 	link_begin(link);
+	make_room(listener);
 }
 
 static void on_connection(uv_stream_t *stream, int status)
@@ -215,14 +313,10 @@ static void on_connection(uv_stream_t *stream, int status)
 
 	if (status != 0) {
 		(void)err_set(&err, RC_IO, "accept: %s", uv_strerror(status));
-		complain(listener, err.text);
+		complain(listener, FAILED, err.text);
 		return;
 	}
-	if (listener->nstrangers >= LINK_STRANGERS_MAX)
-		turn_away(listener,
-			  "too many connections that have not said hello; a new one was closed");
-	else
-		accept_stranger(listener);
+	accept_stranger(listener);
 }
 
 /* ---- beginning ---- */

@@ -59,7 +59,7 @@ void link_refuse(struct link *link, uint16_t reason, const char *text)
 	struct err ignored;
 
 	/* Nobody listens before TLS is done; a failure to say this is no news either. */
-	if (link->channel != NULL && strcmp(channel_stage(link->channel), "open") == 0 &&
+	if (link->channel != NULL && channel_is_open(link->channel) &&
 	    wire_put_reason(&payload, reason, text))
 		(void)link_write_frame(link, WIRE_REFUSE, &payload, &ignored);
 	buf_free(&payload);

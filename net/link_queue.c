@@ -11,6 +11,32 @@ static void lane_add(struct link_lane *lane, struct link_frame *frame)
 	lane->end = &frame->next;
 }
 
+/* After the last COMMIT of the lane, and what followed commits before; false: it has none. */
+static bool lane_add_after_commit(struct link_lane *lane, struct link_frame *frame)
+{
+	struct link_frame *at, *last = NULL;
+
+	for (at = lane->first; at != NULL; at = at->next) {
+		if (at->type == WIRE_COMMIT || wire_follows_commits(at->type))
+			last = at;
+	}
+	if (last == NULL)
+		return false;
+	frame->after = last->after;
+	frame->next = last->next;
+	last->next = frame;
+	if (frame->next == NULL)
+		lane->end = &frame->next;
+	return true;
+}
+
+static void put_in_lane(struct link_queue *queue, struct link_frame *frame)
+{
+	if (wire_follows_commits(frame->type) && lane_add_after_commit(&queue->ordered, frame))
+		return;
+	lane_add(wire_is_ordered(frame->type) ? &queue->ordered : &queue->control, frame);
+}
+
 int link_queue_add(struct link_queue *queue, const struct wire_header *header, const void *payload,
 		   struct err *err)
 {
@@ -31,7 +57,8 @@ int link_queue_add(struct link_queue *queue, const struct wire_header *header, c
 	if (header->length > 0)
 		memcpy(frame->bytes + WIRE_HEADER, payload, header->length);
 	frame->after = queue->batches_added;
-	lane_add(wire_is_ordered(header->type) ? &queue->ordered : &queue->control, frame);
+	frame->type = header->type;
+	put_in_lane(queue, frame);
 	queue->frames++;
 	queue->bytes += len;
 	return RC_OK;

@@ -1,7 +1,9 @@
 /*
  * What a link still has to send, in two lanes. Control frames: copied, first come first served,
  * ahead of everything else. The bulk lane: batches, lent and sent in fragments when nothing else
- * waits, and the frames whose place among the batches matters (wire_is_ordered()). No I/O.
+ * waits, and the frames whose place among the batches matters (wire_is_ordered()). A frame that
+ * follows commits (wire_follows_commits()) goes into the bulk lane right behind the last COMMIT
+ * there; when there is none, it is a control frame. No I/O.
  *
  * Bounded: LINK_QUEUE_FRAMES and LINK_QUEUE_BYTES of control, two batches. Bulk also needs the
  * peer's credit, which counts all bulk payload since the connection began.
@@ -19,6 +21,7 @@
 struct link_frame {
 	struct link_frame *next;
 	uint64_t after; /* in the bulk lane: goes out when that many batches have */
+	uint16_t type;
 	size_t len;
 	uint8_t bytes[]; /* header and payload, as they are sent */
 };

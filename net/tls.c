@@ -14,6 +14,7 @@
  */
 #include "net/tls.h"
 
+#include "appliance/base/bytes.h"
 #include "appliance/base/mem.h"
 #include "net/tls_internal.h"
 
@@ -358,6 +359,18 @@ int tls_write(struct tls *tls, const uint8_t *data, size_t len, struct err *err)
 		len -= (size_t)r;
 	}
 	return RC_OK;
+}
+
+/* mbedtls numbers the records of a key from 0 on; it has no other way to ask for the number. */
+uint64_t tls_records(const struct tls *tls)
+{
+	uint64_t in, out;
+
+	if (!tls->done)
+		return 0;
+	in = bytes_get_be64(tls->ssl.MBEDTLS_PRIVATE(in_ctr));
+	out = bytes_get_be64(tls->ssl.MBEDTLS_PRIVATE(cur_out_ctr));
+	return in > out ? in : out;
 }
 
 struct buf *tls_output(struct tls *tls)

@@ -7,8 +7,8 @@
  * read are refused.
  *
  * One thread only, the loop's (mbedtls is built without locks). Keys are not updated during a
- * connection (mbedtls 3.6 cannot): the 2^24.5 full records that RFC 8446 5.5 advises per key with
- * AES-GCM are about 360 GiB.
+ * connection (mbedtls 3.6 cannot), so the caller has to count (tls_records()) and take a new
+ * connection before TLS_RECORDS_MAX.
  */
 #ifndef NET_TLS_H
 #define NET_TLS_H
@@ -23,12 +23,14 @@
 #define TLS_FILE_MAX ((size_t)256 << 10) /* a CA file with a hundred certificates */
 #define TLS_OUTPUT_MAX ((size_t)1 << 20) /* the caller takes the output away long before */
 #define TLS_NAME_MAX 256		 /* of a subject; longer ones are cut */
+/* Under one AES-GCM key: 2^24.5, RFC 8446 5.5; about 360 GiB if all are full. */
+#define TLS_RECORDS_MAX UINT64_C(23726566)
 
 struct tls_identity; /* CA, own certificate and key: shared by all connections of a process */
 struct tls;	     /* one connection */
 
 /*
- * PEM or DER files. What is wrong is named with its file; a certificate of our own that peers will
+ * PEM files. What is wrong is named with its file; a certificate of our own that peers will
  * refuse (expired, not of this CA) is logged as a warning, because it is theirs to refuse.
  */
 int tls_identity_load(struct tls_identity **identity, const char *ca_path, const char *cert_path,
@@ -65,6 +67,10 @@ int tls_write(struct tls *tls, const uint8_t *data, size_t len, struct err *err)
  * buffer's.
  */
 struct buf *tls_output(struct tls *tls);
+/*
+ * Records so far in the direction that had more of them. A short record counts as a full one does.
+ */
+uint64_t tls_records(const struct tls *tls);
 /* Adds close_notify to the output. */
 void tls_shutdown(struct tls *tls);
 /* "CN=..., OU=primary", once the peer's certificate has come; "" before. */

@@ -9,22 +9,15 @@
  */
 #include "net/tls_internal.h"
 
-#include "appliance/base/buf.h"
+#include "appliance/base/files.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "net/tls.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <mbedtls/error.h>
-#include <mbedtls/platform_util.h>
 #include <mbedtls/psa_util.h>
 #include <psa/crypto.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static const int suites[] = { MBEDTLS_TLS1_3_AES_128_GCM_SHA256, MBEDTLS_TLS1_3_AES_256_GCM_SHA384,
 			      MBEDTLS_TLS1_3_CHACHA20_POLY1305_SHA256, 0 };
@@ -50,77 +43,15 @@ int tls_error(struct err *err, const char *what, int code)
 
 /* ---- files ---- */
 
-static int check_private(const char *path, const struct stat *st, struct err *err)
-{
-	if (st->st_uid != geteuid() && st->st_uid != 0)
-		return err_set(err, RC_REFUSED, "%s: belongs to another user (uid %u)", path,
-			       (unsigned)st->st_uid);
-	if ((st->st_mode & 0077) != 0)
-		return err_set(err, RC_REFUSED,
-			       "%s: others than its owner may use it (mode %04o); chmod 600 it",
-			       path, (unsigned)st->st_mode & 07777);
-	return RC_OK;
-}
-
-/* The whole file and, as mbedtls wants it for PEM, a NUL. */
-static int read_file(struct buf *out, const char *path, bool private, struct err *err)
-{
-	struct stat st;
-	uint8_t *to;
-	ssize_t r;
-	int fd, rc;
-
-	out->limit = TLS_FILE_MAX + 1;
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	if (fd < 0)
-		return err_system(err, errno, "%s", path);
-	if (fstat(fd, &st) != 0) {
-		rc = err_system(err, errno, "%s", path);
-		goto out;
-	}
-	if (!S_ISREG(st.st_mode)) {
-		rc = err_set(err, RC_INVALID, "%s: not a file", path);
-		goto out;
-	}
-	rc = private ? check_private(path, &st, err) : RC_OK;
-	if (rc != RC_OK)
-		goto out;
-	if ((uint64_t)st.st_size > TLS_FILE_MAX) {
-		rc = err_set(err, RC_LIMIT, "%s: larger than %zu bytes", path, TLS_FILE_MAX);
-		goto out;
-	}
-	to = buf_extend(out, (size_t)st.st_size + 1);
-	if (to == NULL) {
-		rc = err_nomem(err, path);
-		goto out;
-	}
-	r = read(fd, to, (size_t)st.st_size);
-	if (r != st.st_size)
-		rc = err_system(err, r < 0 ? errno : EIO, "%s", path);
-	to[st.st_size] = '\0';
-out:
-	(void)close(fd);
-	return rc;
-}
-
-/* PEM is recognised by the NUL at its end, DER has to come without one. */
-static size_t parse_len(const struct buf *file)
-{
-	static const char begin[] = "-----BEGIN";
-
-	assert(file->data != NULL); /* there is a NUL at least */
-	return memmem(file->data, file->len, begin, sizeof(begin) - 1) != NULL ? file->len :
-										 file->len - 1;
-}
-
+/* mbedtls knows PEM by the NUL at its end, which is counted. */
 static int load_certificates(mbedtls_x509_crt *into, const char *path, struct err *err)
 {
-	struct buf file = { 0 };
+	struct buf file = { .limit = TLS_FILE_MAX };
 	int rc, r;
 
-	rc = read_file(&file, path, false, err);
+	rc = files_read(&file, AT_FDCWD, path, FILES_PLAIN, err);
 	if (rc == RC_OK) {
-		r = mbedtls_x509_crt_parse(into, file.data, parse_len(&file));
+		r = mbedtls_x509_crt_parse(into, file.data, file.len + 1);
 		if (r > 0)
 			rc = err_set(err, RC_INVALID, "%s: %d of its certificates cannot be read",
 				     path, r);
@@ -133,19 +64,17 @@ static int load_certificates(mbedtls_x509_crt *into, const char *path, struct er
 
 static int load_key(mbedtls_pk_context *into, const char *path, struct err *err)
 {
-	struct buf file = { 0 };
+	struct buf file = { .limit = TLS_FILE_MAX };
 	int rc, r;
 
-	rc = read_file(&file, path, true, err);
+	rc = files_read(&file, AT_FDCWD, path, FILES_SECRET, err);
 	if (rc == RC_OK) {
-		r = mbedtls_pk_parse_key(into, file.data, parse_len(&file), NULL, 0,
+		r = mbedtls_pk_parse_key(into, file.data, file.len + 1, NULL, 0,
 					 mbedtls_psa_get_random, MBEDTLS_PSA_RANDOM_STATE);
 		if (r != 0)
 			rc = tls_error(err, path, r);
 	}
-	if (file.data != NULL)
-		mbedtls_platform_zeroize(file.data, file.capacity);
-	buf_free(&file);
+	files_free_secret(&file);
 	return rc;
 }
 

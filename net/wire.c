@@ -47,6 +47,7 @@ static const char *const reasons[] = {
 	[WIRE_REASON_TERM] = "a newer term is in force",
 	[WIRE_REASON_SHUTDOWN] = "shutting down",
 	[WIRE_REASON_SESSION] = "another capture session begins",
+	[WIRE_REASON_REKEY] = "this connection's key has been used enough",
 };
 static_assert(sizeof(reasons) / sizeof(reasons[0]) == WIRE_REASON_END, "every reason has a text");
 
@@ -77,6 +78,11 @@ const char *wire_reason_text(uint16_t reason)
 	return reasons[reason];
 }
 
+bool wire_reason_returns(uint16_t reason)
+{
+	return reason == WIRE_REASON_SESSION || reason == WIRE_REASON_REKEY;
+}
+
 bool wire_allowed(uint8_t sender_role, uint16_t type)
 {
 	if (sender_role != WIRE_ROLE_PRIMARY && sender_role != WIRE_ROLE_STANDBY)
@@ -96,6 +102,11 @@ bool wire_is_ordered(uint16_t type)
 	default:
 		return false;
 	}
+}
+
+bool wire_follows_commits(uint16_t type)
+{
+	return type == WIRE_INSTANCE;
 }
 
 /* ---- header ---- */

@@ -79,7 +79,8 @@ enum wire_type {
 	WIRE_ACK,    /* standby: header's epoch is committed; u64 ns it took from COMMIT */
 	WIRE_FAULT,  /* standby: header's epoch cannot be committed; u16 rc, text. The primary
 			     resyncs */
-	WIRE_INSTANCE,	 /* primary: u16 enum wire_instance, text: what became of the instance */
+	WIRE_INSTANCE,	 /* primary: u16 enum wire_instance, text: what became of the instance; goes
+			    behind the epochs that are whole (wire_follows_commits()) */
 	WIRE_SUPERSEDED, /* standby: it serves, or has served, with the header's term; u16 enum
 			    wire_reason, text */
 	WIRE_TYPE_END
@@ -94,6 +95,8 @@ enum wire_reason {
 	WIRE_REASON_TERM,	 /* the peer's term is over */
 	WIRE_REASON_SHUTDOWN,	 /* orderly end of this process */
 	WIRE_REASON_SESSION, /* the primary begins another capture session: it connects again at once */
+	WIRE_REASON_REKEY,   /* the connection's key has been used enough: the primary connects
+				again at once, nothing else changes */
 	WIRE_REASON_END
 };
 
@@ -125,12 +128,23 @@ size_t wire_payload_min(uint16_t type);
 size_t wire_payload_max(uint16_t type);	       /* of one frame; unknown types: 0 */
 const char *wire_type_name(uint16_t type);     /* "batch"; "unknown" */
 const char *wire_reason_text(uint16_t reason); /* a sentence an operator understands */
+/* The connection ends to be made anew at once, and nothing is wrong: SESSION, REKEY. */
+bool wire_reason_returns(uint16_t reason);
 bool wire_allowed(uint8_t sender_role, uint16_t type);
 /*
  * Its place among the batches matters (LAYOUT, WANT_HASHES, EPOCH, BATCH, COMMIT): these leave in
  * the order in which they were given; others go ahead of them.
  */
 bool wire_is_ordered(uint16_t type);
+/*
+ * INSTANCE: behind every COMMIT given before it, so that a standby that takes over on its word has
+ * the epochs that were whole; but ahead of batches that no COMMIT follows yet, because half an
+ * epoch never counts. So it waits for two batches at most (LINK_QUEUE_BATCHES). Whole epochs that
+ * are still further back, waiting for credit, are given out before this frame is sent, for
+ * detect_ms at most (session_close()): then a crash is known no later than a dead link would be.
+ * Heartbeats and credit wait for none of this.
+ */
+bool wire_follows_commits(uint16_t type);
 
 void wire_put_header(uint8_t out[WIRE_HEADER], const struct wire_header *header);
 /* RC_INVALID unless (1) to (3) above hold, RC_LIMIT when the payload would be too large. */

@@ -13,6 +13,7 @@ import ctypes
 import http.client
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -107,10 +108,10 @@ class Namespace:
 class Daemon:
     """A process of the lab's own, with its log in a file."""
 
-    def __init__(self, namespace, command, log):
+    def __init__(self, namespace, command, log, env=None):
         self.log = log
         with open(log, 'ab') as out:
-            self.process = namespace.popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**os.environ, MARK: log})
+            self.process = namespace.popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**(env or os.environ), MARK: log})
         self.pid = self.process.pid
 
     def kill(self):
@@ -237,8 +238,8 @@ class Lab:
     def path(self, name):
         return os.path.join(self.dir, name)
 
-    def daemon(self, namespace, command, log):
-        daemon = Daemon(namespace, command, self.path(log))
+    def daemon(self, namespace, command, log, env=None):
+        daemon = Daemon(namespace, command, self.path(log), env)
         self.daemons.append(daemon)
         return daemon
 
@@ -274,7 +275,7 @@ class Lab:
         else:
             config['link']['listen'] = f'{LINK_B}:{LINK_PORT}'
             config['state_dir'] = self.path('state-b')
-            config['memory_dir'] = self._memory_dir()
+            config['memory_dir'] = self.memory_dir()
             config['hypervisor'] = {'program': QEMU, 'firmware': FIRMWARE, 'accel': 'tcg'}
             instance['takeover'] = self.takeover
         config['instances'] = [instance]
@@ -288,7 +289,7 @@ class Lab:
             json.dump(config, f, indent=2)
         return path
 
-    def _memory_dir(self):
+    def memory_dir(self):
         path = os.path.join('/dev/shm', os.path.basename(self.dir))
         os.makedirs(path, mode=0o700, exist_ok=True)
         return path
@@ -391,7 +392,7 @@ class Lab:
 
 def end_descendants_of(logs):
     """Ends what daemons of a lab left behind (the warm QEMU of a killed appliance), by the mark that they gave it: those whose log's
-    path begins with `logs`. A parent does not tell: what is left behind has got another one."""
+    path begins with `logs`. A parent does not tell: what is left behind has got another one. When it returns they have ended."""
     mark = f'\0{MARK}={logs}'.encode()
     for pid in map(int, filter(str.isdigit, os.listdir('/proc'))):
         with contextlib.suppress(OSError):      # it has ended, or is not ours to read
@@ -400,6 +401,7 @@ def end_descendants_of(logs):
                 with open(f'/proc/{pid}/environ', 'rb') as f:
                     if mark in b'\0' + f.read():
                         signal.pidfd_send_signal(process, signal.SIGKILL)
+                        select.select([process], [], [], 10)
             finally:
                 os.close(process)
 

@@ -10,9 +10,9 @@
 #include "appliance/base/mem.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,45 +25,82 @@ int files_make_dir(const char *path, struct err *err)
 	return RC_OK;
 }
 
-/* Reading ------------------------------------------------------------------------------------ */
-
-static int read_whole(int fd, const char *path, uint8_t *data, size_t size, size_t *len,
-		      struct err *err)
+void files_clip(char out[FILES_CLIP + 1], const char *path)
 {
-	uint8_t beyond;
-	ssize_t r;
+	size_t len = strlen(path);
 
-	for (*len = 0;; *len += (size_t)r) {
-		do
-			r = *len < size ? read(fd, data + *len, size - *len) : read(fd, &beyond, 1);
-		while (r < 0 && errno == EINTR);
-		if (r < 0)
-			return err_system(err, errno, "%s", path);
-		if (r == 0)
-			return RC_OK;
-		if (*len == size)
-			return err_set(err, RC_LIMIT, "%s: has more than %zu bytes", path, size);
-	}
+	if (len <= FILES_CLIP)
+		(void)snprintf(out, FILES_CLIP + 1, "%s", path);
+	else
+		(void)snprintf(out, FILES_CLIP + 1, "...%s", path + len - (FILES_CLIP - 3));
 }
 
-int files_read(const char *path, void *data, size_t size, size_t *len, bool *there, struct err *err)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	struct stat st;
-	int rc;
+/* Reading ------------------------------------------------------------------------------------ */
 
-	*len = 0;
-	*there = fd >= 0 || errno != ENOENT;
-	if (fd < 0)
-		return *there ? err_system(err, errno, "%s", path) : RC_OK;
-	if (fstat(fd, &st) != 0)
-		rc = err_system(err, errno, "%s", path);
+static int check_private(const char *path, const struct stat *st, struct err *err)
+{
+	if (st->st_uid != geteuid() && st->st_uid != 0)
+		return err_set(err, RC_REFUSED,
+			       "%s: belongs to another user (uid %u); chown it to who runs this",
+			       path, (unsigned)st->st_uid);
+	if ((st->st_mode & 0077) != 0)
+		return err_set(err, RC_REFUSED,
+			       "%s: others than its owner may use it (mode %04o); chmod 600 it",
+			       path, (unsigned)st->st_mode & 07777);
+	return RC_OK;
+}
+
+/* A file that grows meanwhile is read as far as it went; one that shrinks is an error. */
+static int read_whole(struct buf *out, int fd, const char *path, size_t size, struct err *err)
+{
+	size_t limit = out->limit, done = 0;
+	ssize_t r = 1;
+
+	if (size > limit)
+		return err_set(err, RC_LIMIT, "%s: longer than %zu bytes", path, limit);
+	out->limit = size + 1;
+	if (buf_extend(out, size + 1) == NULL)
+		return err_nomem(err, path);
+	out->limit = limit;
+	while (done < size && r > 0) {
+		r = read(fd, out->data + done, size - done);
+		if (r < 0)
+			return err_system(err, errno, "%s", path);
+		done += (size_t)r;
+	}
+	if (done < size)
+		return err_set(err, RC_IO, "%s: became shorter while it was read", path);
+	out->data[size] = '\0';
+	out->len = size;
+	return RC_OK;
+}
+
+int files_read(struct buf *out, int dir, const char *path, unsigned how, struct err *err)
+{
+	int flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, fd, rc = RC_OK;
+	char name[FILES_CLIP + 1];
+	struct stat st = { 0 };
+
+	files_clip(name, path);
+	fd = openat(dir, path, (how & FILES_NO_LINK) != 0 ? flags | O_NOFOLLOW : flags);
+	if (fd < 0 || fstat(fd, &st) != 0)
+		rc = err_system(err, errno, "%s", name);
 	else if (!S_ISREG(st.st_mode))
-		rc = err_set(err, RC_REFUSED, "%s: is no regular file", path);
-	else
-		rc = read_whole(fd, path, data, size, len, err);
-	(void)close(fd);
+		rc = err_set(err, RC_REFUSED, "%s: is no regular file", name);
+	else if ((how & FILES_SECRET) != 0)
+		rc = check_private(name, &st, err);
+	if (rc == RC_OK)
+		rc = read_whole(out, fd, name, (size_t)st.st_size, err);
+	if (fd >= 0)
+		(void)close(fd);
 	return rc;
+}
+
+void files_free_secret(struct buf *secret)
+{
+	if (secret->data != NULL)
+		explicit_bzero(secret->data, secret->capacity);
+	buf_free(secret);
 }
 
 /* Writing ------------------------------------------------------------------------------------ */

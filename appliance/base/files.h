@@ -1,25 +1,40 @@
 /*
- * What we make in the file system. Every open, write, fsync and rename of files_replace() can be
+ * What we read and make in the file system. Every open, write, fsync and rename of files_replace() can be
  * made to fail by a test (mem.h).
  */
 #ifndef APPLIANCE_BASE_FILES_H
 #define APPLIANCE_BASE_FILES_H
 
+#include "appliance/base/buf.h"
 #include "appliance/base/err.h"
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 /* A directory of our own (mode 0700); fine if it is there already. */
 int files_make_dir(const char *path, struct err *err);
 
+/* The end of a path, for messages: they have ERR_TEXT_MAX bytes in all, and paths share beginnings. */
+#define FILES_CLIP 160
+void files_clip(char out[FILES_CLIP + 1], const char *path);
+
+enum files_how {
+	FILES_PLAIN = 0,
+	FILES_SECRET =
+		1, /* a private key: ours or root's, for nobody else to use; else RC_REFUSED */
+	FILES_NO_LINK = 2, /* not what a symbolic link points to */
+};
+
 /*
- * Reads a small file whole: at most `size` bytes, else RC_LIMIT. *there false: there is none (and
- * RC_OK). Anything but a regular file is refused.
+ * A whole regular file of at most out->limit bytes (else RC_LIMIT) into an empty buffer; `path` is
+ * relative to the directory `dir` (AT_FDCWD: the current one), `how` an or of files_how. Never
+ * waits: a pipe or a device is RC_REFUSED. A NUL that is not counted follows the text. The error
+ * begins with the path, clipped.
  */
-int files_read(const char *path, void *data, size_t size, size_t *len, bool *there,
-	       struct err *err);
+int files_read(struct buf *out, int dir, const char *path, unsigned how, struct err *err);
+/* Wipes and releases what was read as FILES_SECRET, also after a failure. */
+void files_free_secret(struct buf *secret);
 
 /*
  * Makes `dir`/`name` (mode 0600) have these bytes, whole or not at all, also when the machine

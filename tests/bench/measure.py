@@ -31,9 +31,10 @@ def say(text):
 
 
 def summary(samples):
-    """Median, p99 and number; of at least one sample."""
+    """Median, quartiles (half of all samples are between them), p99 and number; of at least one sample."""
     ordered = sorted(samples)
-    return {'median': round(statistics.median(ordered), 3), 'p99': round(ordered[(len(ordered) - 1) * 99 // 100], 3),
+    p25, _, p75 = statistics.quantiles(ordered, n=4, method='inclusive') if len(ordered) > 1 else ordered * 3
+    return {'median': round(statistics.median(ordered), 3), 'p25': round(p25, 3), 'p75': round(p75, 3), 'p99': round(ordered[(len(ordered) - 1) * 99 // 100], 3),
             'max': round(ordered[-1], 3), 'count': len(ordered)}
 
 

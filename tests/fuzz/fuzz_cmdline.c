@@ -6,17 +6,9 @@
 #include "appliance/base/mem.h"
 #include "replica/cmdline.h"
 #include "replica/reservation.h"
+#include "tests/fuzz/fuzz.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(condition)          \
-	do {                      \
-		if (!(condition)) \
-			abort();  \
-	} while (0)
 
 static void check_backends(const struct cmdline_spec *spec)
 {

@@ -5,6 +5,7 @@
  * within bounds, in an order that makes sense.
  */
 #include "replica/colo_stream.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>
 
@@ -106,7 +107,6 @@ static struct reading read_all(const uint8_t *data, size_t len, size_t piece, si
 	return r;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct reading whole, pieces;

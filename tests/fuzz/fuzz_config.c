@@ -4,17 +4,9 @@
  * Collecting all problems must come to the same verdict as stopping at the first.
  */
 #include "appliance/config.h"
+#include "tests/fuzz/fuzz.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(condition)          \
-	do {                      \
-		if (!(condition)) \
-			abort();  \
-	} while (0)
 
 static void check_primary(const struct config_instance *instance)
 {

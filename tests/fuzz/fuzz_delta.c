@@ -10,20 +10,13 @@
  */
 #include "replica/delta.h"
 #include "replica/delta_format.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 #define PAGES 24
 #define EPOCHS_MAX 12 /* of a script: longer ones only take longer */
-#define CHECK(condition)          \
-	do {                      \
-		if (!(condition)) \
-			abort();  \
-	} while (0)
-
 static uint8_t standby[PAGES][LAYOUT_PAGE], guest[PAGES][LAYOUT_PAGE];
 static uint64_t next, put_count, put_hash;
 

@@ -1,13 +1,12 @@
 /* HTTP as a client sends it to our server, or a server to our verbs. */
 #include "net/http.h"
 #include "net/http_parse.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define BODY_MAX 4096 /* small, so that the fuzzer gets past it */
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void need(bool holds)
 {

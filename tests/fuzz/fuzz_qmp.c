@@ -2,11 +2,10 @@
 #include "replica/qmp_parse.h"
 #include "replica/qmp_scan.h"
 #include "replica/release.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void need(bool holds)
 {

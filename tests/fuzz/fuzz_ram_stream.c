@@ -4,6 +4,7 @@
  * pieces gives the same items, within bounds.
  */
 #include "replica/ram_stream.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>
 
@@ -61,7 +62,6 @@ static struct reading read_all(const uint8_t *data, size_t len, size_t piece)
 	return reading;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct reading whole, pieces;

@@ -3,17 +3,9 @@
  * taken is within all limits, and is the same after being written and read again.
  */
 #include "replica/reservation.h"
+#include "tests/fuzz/fuzz.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(condition)          \
-	do {                      \
-		if (!(condition)) \
-			abort();  \
-	} while (0)
 
 static void check_taken(const struct reservation *r)
 {

@@ -5,17 +5,9 @@
  */
 #include "net/frame_reader.h"
 #include "net/wire.h"
+#include "tests/fuzz/fuzz.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(condition)          \
-	do {                      \
-		if (!(condition)) \
-			abort();  \
-	} while (0)
 
 static void same(const struct buf *out, const uint8_t *data, size_t size)
 {

@@ -1,8 +1,12 @@
 """A link that is lost, slow or comes from the wrong party costs protection, never the instance."""
+import os
 import re
+import shutil
 import socket
 import subprocess
 import time
+
+import pytest
 
 import lab
 
@@ -77,9 +81,24 @@ def test_a_killed_standby_is_filled_again():
         kill_and_check(world, 1)
 
 
+def test_a_first_copy_that_the_link_interrupts_goes_on_where_it_was():
+    with lab.Lab(instance={'checkpoint': {'first_copy_mib_s': 16}}) as world:
+        world.start_guest()
+        world.start_appliance()
+        world.start_agent()
+        lab.wait_for('much of the first copy', lambda: world.status('primary').get('initial_sync', {}).get('done_bytes', 0) > 96 << 20, 60)
+        world.cut_link()
+        world.wait_state('primary', 'unprotected', 'waiting', timeout=20)
+        world.mend_link()
+        world.wait_state('primary', 'protected')
+        assert 'what differs from the standby' in world.agent.text(), world.logs()
+        assert world.status('primary')['unchanged_pages'] > 1000, 'what had come did not travel again'
+        assert world.ask('inc') is not None
+
+
 def refused(world, wait=20.0):
-    """Both logs, once the agent has been refused."""
-    lab.wait_for('a refusal in the agent\'s log', lambda: re.search('refuse|certificate|version', world.agent.text()), wait, 0.1)
+    """Both logs, once the agent or the appliance has been refused."""
+    lab.wait_for('a refusal in the agent\'s log', lambda: re.search("refused our|the peer's certificate", world.agent.text()), wait, 0.1)
     time.sleep(0.5)
     assert world.status('primary').get('state') != 'protected'
     return world.agent.text(), world.appliance.text()
@@ -88,23 +107,64 @@ def refused(world, wait=20.0):
 def test_a_certificate_of_another_ca_is_refused_and_both_sides_say_so():
     with lab.Lab() as world:
         subprocess.run([lab.UNDERSTUDY, 'pki', world.path('other')], check=True, stdout=subprocess.DEVNULL)
-        world.extra['primary'] = {'tls': {'cert': world.path('other/primary.crt'), 'key': world.path('other/primary.key')}}
+        world.extra['primary'] = {'tls': {'ca': 'other/ca.crt', 'cert': 'other/primary.crt', 'key': 'other/primary.key'}}
         world.start_guest()
         world.start_appliance()
         world.start_agent()
         agent, appliance = refused(world)
-        assert 'certificate' in agent and 'certificate' in appliance, world.logs()
+        assert re.search(r"the peer's certificate .*OU=standby.* is not signed by our CA", agent), world.logs()
+        assert 'the peer refused our certificate: unknown CA' in appliance, world.logs()
         assert world.ask('inc') is not None
 
 
-def test_a_standby_certificate_does_not_make_a_primary():
-    with lab.Lab() as world:
-        world.extra['primary'] = {'tls': {'cert': world.path('pki/standby.crt'), 'key': world.path('pki/standby.key')}}
+def issue(world, name, seconds):
+    """A primary's certificate of the lab's CA that is valid for so long from now on."""
+    base, pki = world.path(name), world.path('pki')
+    os.makedirs(base)
+    with open(f'{base}/ca.cnf', 'w') as f:
+        f.write(f"""[ca]
+default_ca = ca
+[ca]
+database = {base}/index
+rand_serial = yes
+new_certs_dir = {base}
+default_md = sha256
+policy = any
+[any]
+commonName = supplied
+organizationalUnitName = supplied
+""")
+    open(f'{base}/index', 'w').close()
+    for command in (['req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', f'{base}/key',
+                     '-subj', '/CN=a/OU=primary', '-out', f'{base}/csr'],
+                    ['ca', '-batch', '-notext', '-config', f'{base}/ca.cnf', '-cert', f'{pki}/ca.crt', '-keyfile', f'{pki}/ca.key',
+                     '-in', f'{base}/csr', '-out', f'{base}/crt', '-startdate', time.strftime('%Y%m%d%H%M%SZ', time.gmtime()),
+                     '-enddate', time.strftime('%Y%m%d%H%M%SZ', time.gmtime(time.time() + seconds))]):
+        done = subprocess.run(['openssl', *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    os.chmod(f'{base}/key', 0o600)
+    return {'cert': f'{base}/crt', 'key': f'{base}/key'}
+
+
+@pytest.mark.skipif(shutil.which('openssl') is None, reason='openssl is missing')
+def test_a_certificate_that_expires_meanwhile_ends_with_the_connection_and_both_sides_say_so():
+    with lab.Lab(takeover='manual') as world:
         world.start_guest()
         world.start_appliance()
+        world.extra['primary'] = {'tls': issue(world, 'short', 10)}
+        expires = time.monotonic() + 10
         world.start_agent()
-        _, appliance = refused(world)
-        assert 'role' in appliance, world.logs()
+        world.wait_state('primary', 'protected')
+        epoch = world.status('standby')['epoch']
+        time.sleep(max(0, expires + 1.5 - time.monotonic()))
+        lab.wait_for('the connection goes on', lambda: world.status('standby')['epoch'] > epoch + 3)
+        world.cut_link()
+        lab.wait_for('the link is lost', lambda: 'link lost' in world.agent.text())
+        world.mend_link()
+        agent, appliance = refused(world)
+        assert 'the peer refused our certificate: expired' in agent, world.logs()
+        assert re.search(r"the peer's certificate .*CN=a.* expired on 2", appliance), world.logs()
+        assert world.ask('inc') is not None
 
 
 def test_plain_text_and_garbage_do_not_disturb_a_protection():
@@ -123,7 +183,7 @@ def test_plain_text_and_garbage_do_not_disturb_a_protection():
 
 
 def test_a_standby_that_cannot_run_the_instance_says_so_at_the_reservation():
-    with lab.Lab(standby={'hypervisor': {'firmware': '/nonexistent'}}) as world:
+    with lab.Lab(standby={'hypervisor': {'firmware': 'pki'}}) as world:      # a directory, but with no firmware in it
         world.start_guest()
         world.start_appliance()
         world.start_agent()

@@ -1,4 +1,5 @@
 """What cannot be protected is refused with the reason, before the instance is touched."""
+import os
 import shutil
 import subprocess
 
@@ -6,19 +7,42 @@ import pytest
 
 import lab
 
+STOCK = os.path.join(lab.BUILD, 'stock-qemu')       # of image/stock-qemu.sh
 
-def test_a_qemu_that_would_deadlock_is_refused_with_the_reason():
-    stock = shutil.which('qemu-system-x86_64')
+
+def stock_qemu():
+    """The distribution's QEMU, installed or unpacked, and the environment that it needs; (None, None) without one that runs."""
+    installed = shutil.which('qemu-system-x86_64')
+    if installed is not None:
+        return installed, None
+    program, libraries = os.path.join(STOCK, 'usr/bin/qemu-system-x86_64'), 'lib/x86_64-linux-gnu'
+    environment = os.environ | {'LD_LIBRARY_PATH': f'{STOCK}/usr/{libraries}:{STOCK}/{libraries}',
+                                'QEMU_MODULE_DIR': f'{STOCK}/usr/{libraries}/qemu'}
+    try:
+        subprocess.run([program, '-version'], env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+    return program, environment
+
+
+def test_a_stock_qemu_under_tcg_is_refused_with_the_reason_and_not_touched():
+    stock, environment = stock_qemu()
     if stock is None:
-        pytest.skip('no stock qemu-system-x86_64 (Debian: qemu-system-x86) to be refused')
+        pytest.skip('no stock qemu-system-x86_64 to be refused (image/stock-qemu.sh could not fetch one)')
     with lab.Lab() as world:
         qmp = world.path('vm.qmp')
-        world.daemon(world.a, [stock, '-accel', 'tcg', '-m', '64', '-nodefaults', '-display', 'none', '-S', '-qmp',
-                               f'unix:{qmp},server=on,wait=off'], 'qemu-a.log')
+        world.daemon(world.a, [stock, '-accel', 'tcg', '-m', '64', '-nodefaults', '-display', 'none', '-L', lab.FIRMWARE,
+                               '-qmp', f'unix:{qmp},server=on,wait=off', '-qmp', f'unix:{qmp}.lab,server=on,wait=off'],
+                     'qemu-a.log', env=environment)
+        monitor = lab.Qmp(f'{qmp}.lab')
+        before = monitor('query-migrate-capabilities'), monitor('query-migrate'), monitor('query-status')
         world.start_appliance()
         world.start_agent()
         status = world.wait_state('primary', 'refused')
         assert 'TCG' in status['reason'] or 'COLO' in status['reason'], status
+        assert (monitor('query-migrate-capabilities'), monitor('query-migrate'), monitor('query-status')) == before
+        assert not monitor.events, 'it was not stopped for a moment'
+        monitor.close()
 
 
 def test_status_and_health_say_what_is_wrong():

@@ -23,6 +23,10 @@ static struct {
 	{ "standby", "ca", "CN=south,OU=standby", -CERTS_DAY, CERTS_DAY, NULL },
 	{ "foreign", "other", "CN=north,OU=primary", -CERTS_DAY, CERTS_DAY, NULL },
 	{ "expired", "ca", "CN=north,OU=primary", -2L * CERTS_DAY, -CERTS_DAY, NULL },
+	{ "future", "ca", "CN=north,OU=primary", CERTS_DAY, 2L * CERTS_DAY, NULL },
+	{ "foreign-standby", "other", "CN=south,OU=standby", -CERTS_DAY, CERTS_DAY, NULL },
+	{ "expired-standby", "ca", "CN=south,OU=standby", -2L * CERTS_DAY, -CERTS_DAY, NULL },
+	{ "future-standby", "ca", "CN=south,OU=standby", CERTS_DAY, 2L * CERTS_DAY, NULL },
 };
 #define IDENTITIES (sizeof(identities) / sizeof(identities[0]))
 
@@ -153,7 +157,7 @@ static int on_hello(void *owner, struct link *link, const struct wire_hello *pee
 		return err_set(err, RC_REFUSED, "%s is served already", peer->instance);
 	}
 	own->session = 77;
-	own->epoch = 12;
+	own->epoch = world->committed > 0 ? world->committed : 12;
 	world->standby.link = link;
 	*ops = &side_ops;
 	*link_owner = &world->standby;
@@ -213,11 +217,16 @@ void world_close(struct world *world)
 
 void world_listen(struct world *world)
 {
+	world_listen_as(world, "standby");
+}
+
+void world_listen_as(struct world *world, const char *identity)
+{
 	struct link_options options = world->options;
 	char address[32];
 	struct err err;
 
-	options.identity = link_fixture_identity("standby");
+	options.identity = link_fixture_identity(identity);
 	(void)snprintf(address, sizeof(address), "127.0.0.1:%u", world->port);
 	world->listener_closed = false;
 	if (link_listen(&world->listener, &world->loop, address, &options, &accept_ops, world,

@@ -43,13 +43,17 @@ struct world {
 	int refuse;		      /* on_hello answers with this RC, unless RC_OK, */
 	uint16_t refuse_with;	      /* and this reason */
 	struct wire_hello hello;      /* what on_hello got */
+	uint64_t committed;	      /* the epoch that the standby says it has; 0: 12 */
 	uint16_t lowest, highest;     /* versions that the dialler says it speaks; 0: leave them */
 };
 
 /* Certificates of all tests of a program: group setup and teardown for cmocka. */
 int link_fixture_setup(void **state);
 int link_fixture_teardown(void **state);
-/* "primary", "standby", "foreign", "expired": loaded once. */
+/*
+ * "primary", "standby"; and of primaries "foreign", "expired", "future", of standbys the same with
+ * "-standby": loaded once.
+ */
 struct tls_identity *link_fixture_identity(const char *name);
 
 void world_open(struct world *world);
@@ -57,6 +61,7 @@ void world_open(struct world *world);
 void world_close(struct world *world);
 /* Listens on 127.0.0.1, on world->port (0 at first: any). */
 void world_listen(struct world *world);
+void world_listen_as(struct world *world, const char *identity);
 void world_dial(struct world *world, const char *identity);
 /* Both, and until both are up. */
 void world_connect(struct world *world);

@@ -1,6 +1,7 @@
 #include "tests/unit/qmp_fixture.h"
 
 #include "appliance/base/mem.h"
+#include "tests/unit/unix_socket.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -93,7 +93,6 @@ void monitor_expect_no_more(struct fixture *f)
 
 int monitor_setup(void **state)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	assert_non_null(f);
@@ -101,10 +100,7 @@ int monitor_setup(void **state)
 	(void)snprintf(f->directory, sizeof(f->directory), "/tmp/test-qmp-XXXXXX");
 	assert_non_null(mkdtemp(f->directory));
 	(void)snprintf(f->path, sizeof(f->path), "%s/qmp", f->directory);
-	memcpy(address.sun_path, f->path, sizeof(f->path));
-	f->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(f->listener, (struct sockaddr *)&address, sizeof(address)), 0);
-	assert_int_equal(listen(f->listener, 1), 0);
+	f->listener = unix_socket_listen(f->path);
 	assert_int_equal(uv_loop_init(&f->loop), 0);
 	*state = f;
 	return 0;

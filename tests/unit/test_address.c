@@ -89,6 +89,30 @@ static void an_unknown_family_is_printed_as_such(void **state)
 	assert_string_equal(out, "?");
 }
 
+static uint64_t source_of(const char *text)
+{
+	struct sockaddr_storage out;
+	struct address address;
+
+	assert_int_equal(address_parse(&address, text, false, &err), RC_OK);
+	assert_true(address_to_socket(&address, &out));
+	return address_source(&out);
+}
+
+static void a_source_is_an_ipv4_address_or_a_64_of_ipv6(void **state)
+{
+	struct sockaddr_storage other = { .ss_family = AF_UNIX };
+
+	(void)state;
+	assert_true(source_of("192.0.2.7:1") == source_of("192.0.2.7:2"));
+	assert_true(source_of("192.0.2.7:1") != source_of("192.0.2.8:1"));
+	assert_true(source_of("192.0.2.7:1") == source_of("[::ffff:192.0.2.7]:1"));
+	assert_true(source_of("[2001:db8:1:2::1]:1") == source_of("[2001:db8:1:2:ffff::9]:1"));
+	assert_true(source_of("[2001:db8:1:2::1]:1") != source_of("[2001:db8:1:3::1]:1"));
+	assert_true(source_of("[2001:db8:1:2::1]:1") != 0);
+	assert_true(address_source(&other) == 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -96,6 +120,7 @@ int main(void)
 		cmocka_unit_test(what_is_wrong_is_said),
 		cmocka_unit_test(any_port_is_for_those_who_ask_for_it),
 		cmocka_unit_test(an_unknown_family_is_printed_as_such),
+		cmocka_unit_test(a_source_is_an_ipv4_address_or_a_64_of_ipv6),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

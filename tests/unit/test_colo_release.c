@@ -1,8 +1,7 @@
 /* Letting an instance go, against a QEMU that is played: what is said of it is what QEMU said last. */
 #include "replica/colo_release.h"
+#include "tests/unit/clock_fixture.h"
 #include "tests/unit/qmp_fixture.h"
-
-#include "appliance/base/clock.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,23 +9,9 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
-
-/* Time that the tests added, for libuv and the program. */
-static uint64_t skipped_ns;
-
-int clock_gettime(clockid_t clock, struct timespec *ts)
-{
-	int r = (int)syscall(SYS_clock_gettime, clock, ts);
-
-	if (r == 0 && clock == CLOCK_MONOTONIC)
-		ts->tv_sec += (time_t)(skipped_ns / CLOCK_NS_PER_S);
-	return r;
-}
 
 /* What the QEMU that is played does, and what came of it. */
 static struct play {
@@ -103,7 +88,7 @@ static void let_go(struct fixture *f, const struct play *how, int skip_at)
 	colo_release_begin(release, on_end);
 	for (i = 0; i < PATIENCE_MS && !play.ended; i++) {
 		if (i == skip_at)
-			skipped_ns += 11 * CLOCK_NS_PER_S;
+			clock_fixture_pass(11000);
 		serve(f);
 	}
 	assert_true(play.ended);

@@ -504,27 +504,32 @@ static void a_file_is_read_and_its_faults_are_named(void **state)
 	(void)state;
 	assert_non_null(mkdtemp(dir));
 	(void)snprintf(path, sizeof(path), "%s/c.json", dir);
-	assert_int_equal(config_load(&config, CONFIG_PRIMARY, path, &err), RC_IO);
+	assert_int_equal(config_load(&config, path, &err), RC_IO);
 	config_free(&config);
 	(void)snprintf(expected, sizeof(expected), "%s: No such file or directory", path);
 	assert_string_equal(err.text, expected);
-	assert_int_equal(config_load(&config, CONFIG_PRIMARY, dir, &err), RC_IO);
+	assert_int_equal(config_load(&config, dir, &err), RC_REFUSED);
 	config_free(&config);
+	assert_non_null(strstr(err.text, "is no regular file"));
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(config_load(&config, path, &err), RC_REFUSED); /* and does not wait */
+	config_free(&config);
+	(void)snprintf(expected, sizeof(expected),
+		       "%s: is no regular file (a pipe is read as --config -)", path);
+	assert_string_equal(err.text, expected);
+	assert_int_equal(unlink(path), 0);
 
 	file = fopen(path, "w");
 	assert_non_null(file);
 	(void)fputs(PRIMARY, file);
 	assert_int_equal(fclose(file), 0);
-	assert_int_equal(config_load(&config, CONFIG_PRIMARY, path, &err), RC_OK);
+	assert_int_equal(config_load(&config, path, &err), RC_OK);
 	(void)snprintf(expected, sizeof(expected), "%s/ca.crt", dir);
 	assert_string_equal(config.tls_ca, expected);
 	config_free(&config);
-	assert_int_equal(config_load_any(&config, path, &err), RC_OK);
-	assert_int_equal(config.role, CONFIG_PRIMARY);
-	config_free(&config);
 
 	assert_int_equal(truncate(path, (off_t)CONFIG_FILE_MAX + 1), 0);
-	assert_int_equal(config_load(&config, CONFIG_PRIMARY, path, &err), RC_LIMIT);
+	assert_int_equal(config_load(&config, path, &err), RC_LIMIT);
 	config_free(&config);
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(rmdir(dir), 0);

@@ -1,35 +1,19 @@
 /* The server of HTTP: what it answers, what it refuses, and that its sizes and waits are bounded. */
+#include "tests/unit/clock_fixture.h"
 #include "tests/unit/http_fixture.h"
 
-#include "appliance/base/clock.h"
 #include "net/http_parse.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
-
-/* Time that the tests added: libuv and the program both ask here, so waits of seconds take none. */
-static uint64_t skipped_ns;
-
-int clock_gettime(clockid_t clock, struct timespec *ts)
-{
-	int r = (int)syscall(SYS_clock_gettime, clock, ts);
-
-	if (r == 0 && clock == CLOCK_MONOTONIC)
-		ts->tv_sec += (time_t)(skipped_ns / CLOCK_NS_PER_S);
-	return r;
-}
 
 static void a_get_is_answered(void **state)
 {
@@ -309,12 +293,12 @@ static void a_slow_request_is_told_and_closed(void **state)
 	web_say(f, client, "GET / HTTP/1.1\r\n");
 	/* A header now and then does not buy more time. */
 	for (i = 0; i < HTTP_IDLE_MS / 1000 - 1; i++) {
-		skipped_ns += CLOCK_NS_PER_S;
+		clock_fixture_pass(1000);
 		web_say(f, client, "X: y\r\n");
 		web_hear(client);
 		assert_int_equal(client->len, 0);
 	}
-	skipped_ns += 2 * CLOCK_NS_PER_S;
+	clock_fixture_pass(2000);
 	web_expect_status(f, client, 408);
 	web_expect_end(f, client);
 }
@@ -329,7 +313,7 @@ static void a_silent_connection_is_closed(void **state)
 	used = web_open_client(f, 1);
 	web_say(f, used, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
 	web_expect_status(f, used, 200);
-	skipped_ns += (HTTP_IDLE_MS / 1000 + 1) * CLOCK_NS_PER_S;
+	clock_fixture_pass(HTTP_IDLE_MS + 1000);
 	web_expect_end(f, fresh);
 	web_expect_end(f, used);
 }
@@ -351,7 +335,7 @@ static void a_client_that_does_not_take_its_answer_is_closed(void **state)
 	for (i = 0; i < 50; i++)
 		web_turn(f);
 	assert_in_range(f->handled, 1, 7);
-	skipped_ns += (HTTP_IDLE_MS / 1000 + 1) * CLOCK_NS_PER_S;
+	clock_fixture_pass(HTTP_IDLE_MS + 1000);
 	for (i = 0; i < 50; i++)
 		web_turn(f);
 	for (i = 0; i < PATIENCE_MS && r != 0; i++) {
@@ -459,44 +443,6 @@ static void addresses_that_cannot_be_are_refused(void **state)
 	assert_non_null(strstr(err.text, "address already in use"));
 }
 
-static void a_unix_socket_is_private_and_replaces_a_stale_one(void **state)
-{
-	struct fixture *f = *state;
-	char directory[] = "/tmp/test-http-XXXXXX", path[64], address[80];
-	struct http_server *second;
-	struct stat info;
-	struct err err;
-	int round, fd;
-
-	assert_non_null(mkdtemp(directory));
-	(void)snprintf(path, sizeof(path), "%s/socket", directory);
-	(void)snprintf(address, sizeof(address), "unix:%s", path);
-	for (round = 0; round < 2; round++) {
-		if (round == 1) { /* as a process leaves it that was killed */
-			struct sockaddr_un un = { .sun_family = AF_UNIX };
-
-			fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-			memcpy(un.sun_path, path, sizeof(path));
-			assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
-			close(fd);
-		}
-		web_start(f, address);
-		assert_int_equal(lstat(path, &info), 0);
-		assert_int_equal(info.st_mode & 0777, 0600);
-		assert_int_equal(http_listen(&second, &f->loop, address, web_echo, f, &err), RC_IO);
-		assert_int_equal(http_port(f->server), 0);
-		web_stop(f);
-		assert_int_equal(lstat(path, &info), -1);
-	}
-	/* A file that is no socket is nobody's to remove. */
-	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	assert_true(fd >= 0);
-	close(fd);
-	assert_int_equal(http_listen(&second, &f->loop, address, web_echo, f, &err), RC_IO);
-	assert_int_equal(unlink(path), 0);
-	assert_int_equal(rmdir(directory), 0);
-}
-
 /* The Nth allocation fails, for every N: an answer of some kind, or an end; no crash, no leak. */
 static void any_allocation_may_fail(void **state)
 {
@@ -554,9 +500,8 @@ int main(void)
 		SERVER(connections_have_a_limit),
 		SERVER(closing_the_server_closes_its_connections),
 		SERVER(addresses_that_cannot_be_are_refused),
-		SERVER(a_unix_socket_is_private_and_replaces_a_stale_one),
 		SERVER(any_allocation_may_fail),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, clock_fixture_hold, NULL);
 }

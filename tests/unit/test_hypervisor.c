@@ -1,6 +1,8 @@
 /* The real QEMU becomes warm or says why not, and it minds who was there before. */
 #include "tests/unit/hypervisor_fixture.h"
 
+#include "tests/unit/unix_socket.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -9,7 +11,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -211,16 +212,14 @@ static void a_warm_one_that_was_left_makes_way(void **state)
 
 static void a_socket_that_nobody_listens_on_is_replaced(void **state)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	char path[108];
 	int fd;
 
 	NEED_QEMU();
 	warm_derive("-m 16");
 	assert_int_equal(mkdir(warm.run_dir, 0700), 0);
-	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s/" CMDLINE_QMP_NAME,
-		       warm.run_dir);
-	fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	(void)snprintf(path, sizeof(path), "%s/" CMDLINE_QMP_NAME, warm.run_dir);
+	fd = unix_socket_bind(path);
 	assert_int_equal(close(fd), 0);
 	warm_start();
 	assert_int_equal(warm.readies, 1);
@@ -228,22 +227,19 @@ static void a_socket_that_nobody_listens_on_is_replaced(void **state)
 
 static void one_that_does_not_answer_is_left_alone(void **state)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	char path[108];
 	int fd;
 
 	NEED_QEMU();
 	warm_derive("-m 16");
 	assert_int_equal(mkdir(warm.run_dir, 0700), 0);
-	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s/" CMDLINE_QMP_NAME,
-		       warm.run_dir);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	assert_int_equal(listen(fd, 4), 0);
+	(void)snprintf(path, sizeof(path), "%s/" CMDLINE_QMP_NAME, warm.run_dir);
+	fd = unix_socket_listen(path);
 	warm_start();
 	assert_int_equal(warm.fails, 1);
 	assert_int_equal(warm.told.code, RC_TIMEOUT);
 	assert_non_null(strstr(warm.told.text, CMDLINE_QMP_NAME));
-	assert_int_equal(access(address.sun_path, F_OK), 0);
+	assert_int_equal(access(path, F_OK), 0);
 	assert_int_equal(close(fd), 0);
 }
 

@@ -165,9 +165,9 @@ static uint16_t next_type(struct link_queue *queue)
 
 static void frames_of_an_epoch_keep_their_place_among_its_batches_and_others_go_ahead(void **state)
 {
-	static const uint16_t expected[] = { WIRE_INSTANCE, WIRE_EPOCH, WIRE_BATCH, WIRE_BATCH,
-					     WIRE_COMMIT,   WIRE_EPOCH, WIRE_BATCH, WIRE_COMMIT,
-					     WIRE_LAYOUT,   0 };
+	static const uint16_t expected[] = { WIRE_RESERVE, WIRE_EPOCH, WIRE_BATCH, WIRE_BATCH,
+					     WIRE_COMMIT,  WIRE_EPOCH, WIRE_BATCH, WIRE_COMMIT,
+					     WIRE_LAYOUT,  0 };
 	struct link_queue queue = { 0 };
 	size_t i;
 
@@ -180,11 +180,81 @@ static void frames_of_an_epoch_keep_their_place_among_its_batches_and_others_go_
 	assert_true(add_batch(&queue, 100));
 	assert_int_equal(add(&queue, WIRE_COMMIT, 32), RC_OK);
 	assert_int_equal(add(&queue, WIRE_LAYOUT, 100), RC_OK);
-	assert_int_equal(add(&queue, WIRE_INSTANCE, 10), RC_OK);
+	assert_int_equal(add(&queue, WIRE_RESERVE, 10), RC_OK);
 	for (i = 0; i < sizeof(expected) / sizeof(expected[0]); i++)
 		assert_int_equal(next_type(&queue), expected[i]);
 	assert_int_equal(queue.frames + queue.bytes, 0);
 	link_queue_clear(&queue);
+}
+
+/* Types to add, WIRE_BATCH among them, up to a 0; then what leaves, up to a 0. */
+static void expect_order(const uint16_t *added, const uint16_t *expected)
+{
+	struct link_queue queue = { 0 };
+
+	assert_int_equal(link_queue_credit(&queue, UINT64_MAX, &err), RC_OK);
+	for (; *added != 0; added++) {
+		if (*added == WIRE_BATCH)
+			assert_true(add_batch(&queue, 100));
+		else
+			assert_int_equal(add(&queue, *added, wire_payload_min(*added)), RC_OK);
+	}
+	do
+		assert_int_equal(next_type(&queue), *expected);
+	while (*expected++ != 0);
+	assert_int_equal(queue.frames + queue.bytes, 0);
+	link_queue_clear(&queue);
+}
+
+static void the_end_of_an_instance_does_not_overtake_a_commit(void **state)
+{
+	static const uint16_t whole[] = { WIRE_EPOCH, WIRE_BATCH,    WIRE_COMMIT,
+					  WIRE_ACK,   WIRE_INSTANCE, 0 };
+	static const uint16_t whole_leaves[] = { WIRE_ACK,    WIRE_EPOCH,    WIRE_BATCH,
+						 WIRE_COMMIT, WIRE_INSTANCE, 0 };
+	static const uint16_t two[] = { WIRE_EPOCH, WIRE_BATCH,	 WIRE_COMMIT,	WIRE_EPOCH,
+					WIRE_BATCH, WIRE_COMMIT, WIRE_INSTANCE, 0 };
+
+	(void)state;
+	expect_order(whole, whole_leaves);
+	expect_order(two, two);
+}
+
+static void the_end_of_an_instance_overtakes_half_an_epoch(void **state)
+{
+	static const uint16_t half[] = { WIRE_EPOCH, WIRE_BATCH, WIRE_BATCH, WIRE_INSTANCE, 0 };
+	static const uint16_t half_leaves[] = { WIRE_INSTANCE, WIRE_EPOCH, WIRE_BATCH, WIRE_BATCH,
+						0 };
+	static const uint16_t both[] = { WIRE_EPOCH,	WIRE_BATCH,  WIRE_COMMIT,
+					 WIRE_EPOCH,	WIRE_BATCH,  WIRE_INSTANCE,
+					 WIRE_INSTANCE, WIRE_LAYOUT, 0 };
+	static const uint16_t both_leave[] = { WIRE_EPOCH,    WIRE_BATCH,    WIRE_COMMIT,
+					       WIRE_INSTANCE, WIRE_INSTANCE, WIRE_EPOCH,
+					       WIRE_BATCH,    WIRE_LAYOUT,   0 };
+
+	(void)state;
+	expect_order(half, half_leaves);
+	expect_order(both, both_leave);
+}
+
+static void several_ends_keep_their_order_and_what_comes_later_follows(void **state)
+{
+	struct link_queue queue = { 0 };
+	struct wire_header header;
+	uint64_t i;
+
+	(void)state;
+	assert_int_equal(add(&queue, WIRE_COMMIT, 32), RC_OK); /* 0 */
+	for (i = 1; i < 4; i++)
+		assert_int_equal(add(&queue, WIRE_INSTANCE, 10), RC_OK);
+	assert_int_equal(add(&queue, WIRE_EPOCH, 1), RC_OK); /* 4: the lane's end is found */
+	for (i = 0; i < 5; i++) {
+		assert_int_equal(wire_get_header(&header, link_queue_first(&queue)->bytes, &err),
+				 RC_OK);
+		assert_true(header.epoch == i);
+		link_queue_remove_first(&queue);
+	}
+	assert_null(link_queue_first(&queue));
 }
 
 static void a_batch_waits_for_the_frame_before_it(void **state)
@@ -241,6 +311,9 @@ int main(void)
 		cmocka_unit_test(two_batches_are_taken_and_each_is_released_once_when_sent),
 		cmocka_unit_test(
 			frames_of_an_epoch_keep_their_place_among_its_batches_and_others_go_ahead),
+		cmocka_unit_test(the_end_of_an_instance_does_not_overtake_a_commit),
+		cmocka_unit_test(the_end_of_an_instance_overtakes_half_an_epoch),
+		cmocka_unit_test(several_ends_keep_their_order_and_what_comes_later_follows),
 		cmocka_unit_test(a_batch_waits_for_the_frame_before_it),
 		cmocka_unit_test(clearing_releases_what_was_not_sent),
 		cmocka_unit_test(without_memory_a_frame_is_not_taken),

@@ -358,7 +358,7 @@ static void keys_and_directories_open_to_others_are_refused(void **state)
 	make_it();
 	assert_int_equal(chmod(path_of("primary.key"), 0640), 0);
 	assert_int_equal(inspect("primary", time(NULL), &days), RC_REFUSED);
-	assert_non_null(strstr(err.text, "others may read this private key"));
+	assert_non_null(strstr(err.text, "others than its owner may use it"));
 	assert_int_equal(make(), RC_REFUSED);
 	assert_int_equal(chmod(path_of("primary.key"), 0600), 0);
 	assert_int_equal(chmod(dir, 0770), 0);
@@ -416,7 +416,7 @@ static void a_file_that_is_no_certificate_is_named(void **state)
 	assert_int_equal(close(fd), 0);
 	assert_int_equal(inspect("primary", time(NULL), &days), RC_INVALID);
 	assert_non_null(strstr(err.text, "ca.crt: no certificate (PEM)"));
-	assert_int_equal(truncate(path_of("ca.crt"), (off_t)PKI_FILE_MAX + 1), 0);
+	assert_int_equal(truncate(path_of("ca.crt"), (off_t)TLS_FILE_MAX + 1), 0);
 	assert_int_equal(inspect("primary", time(NULL), &days), RC_LIMIT);
 }
 

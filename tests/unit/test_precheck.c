@@ -1,6 +1,7 @@
 #include "replica/precheck.h"
 
 #include "appliance/base/mem.h"
+#include "tests/unit/unix_socket.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -283,17 +283,13 @@ static void note_done(void *owner, const struct precheck_facts *facts, const str
 
 static int setup(void **state)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	assert_non_null(f);
 	(void)snprintf(f->directory, sizeof(f->directory), "/tmp/test-precheck-XXXXXX");
 	assert_non_null(mkdtemp(f->directory));
 	(void)snprintf(f->path, sizeof(f->path), "%s/qmp", f->directory);
-	memcpy(address.sun_path, f->path, sizeof(f->path));
-	f->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(f->listener, (struct sockaddr *)&address, sizeof(address)), 0);
-	assert_int_equal(listen(f->listener, 1), 0);
+	f->listener = unix_socket_listen(f->path);
 	assert_int_equal(uv_loop_init(&f->loop), 0);
 	memcpy(f->answers, good_answers, sizeof(good_answers));
 	f->peer = -1;

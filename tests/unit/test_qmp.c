@@ -1,7 +1,7 @@
 /* The QMP client against a scripted peer: replies find their commands, and every wait has an end. */
+#include "tests/unit/clock_fixture.h"
 #include "tests/unit/qmp_fixture.h"
 
-#include "appliance/base/clock.h"
 #include "appliance/base/mem.h"
 
 #include <errno.h>
@@ -13,23 +13,10 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
-
-/* Time that the tests added: libuv and the program both ask here, so waits of seconds take none. */
-static uint64_t skipped_ns;
-
-int clock_gettime(clockid_t clock, struct timespec *ts)
-{
-	int r = (int)syscall(SYS_clock_gettime, clock, ts);
-
-	if (r == 0 && clock == CLOCK_MONOTONIC)
-		ts->tv_sec += (time_t)(skipped_ns / CLOCK_NS_PER_S);
-	return r;
-}
 
 static void it_is_ready_after_negotiation(void **state)
 {
@@ -165,7 +152,7 @@ static void a_silent_socket_is_given_up_in_time(void **state)
 
 	monitor_connect(f);
 	monitor_expect_no_more(f);
-	skipped_ns += 2 * CLOCK_NS_PER_S;
+	clock_fixture_pass(2000);
 	monitor_expect_story(f, "lost");
 	assert_int_equal(f->lost.code, RC_TIMEOUT);
 }
@@ -193,6 +180,7 @@ static void a_full_backlog_is_tried_again(void **state)
 		close(accept(f->listener, NULL, NULL));
 		close(fds[other]);
 	}
+	clock_fixture_pass(10);
 	for (n = 0; n < 100; n++)
 		monitor_turn(f);
 	f->peer = accept(f->listener, NULL, NULL);
@@ -207,14 +195,28 @@ static void a_command_has_a_time_limit(void **state)
 	monitor_become_ready(f);
 	monitor_execute(f, "a", &f->a);
 	monitor_expect_command(f, "{\"execute\":\"a\",\"id\":2}");
-	skipped_ns += 5 * CLOCK_NS_PER_S;
+	clock_fixture_pass(5000);
 	monitor_execute(f, "b", &f->b);
 	monitor_expect_command(f, "{\"execute\":\"b\",\"id\":3}");
 	monitor_expect_no_more(f);
-	skipped_ns += 6 * CLOCK_NS_PER_S;
+	clock_fixture_pass(6000);
 	monitor_expect_story(f, "ready a:timeout");
 	monitor_say(f, "{\"return\": {}, \"id\": 2}\r\n{\"return\": {}, \"id\": 3}\r\n");
 	monitor_expect_story(f, "ready a:timeout b:ok");
+}
+
+static void answers_that_are_there_count_however_late_they_are_looked_at(void **state)
+{
+	struct fixture *f = *state;
+
+	monitor_connect(f);
+	monitor_say(f, GREETING "{\"return\": {}, \"id\": 1}");
+	clock_fixture_pass(2000);
+	monitor_expect_story(f, "ready");
+	monitor_execute(f, "a", &f->a);
+	monitor_say(f, "{\"return\": {}, \"id\": 2}\r\n");
+	clock_fixture_pass(11000);
+	monitor_expect_story(f, "ready a:ok");
 }
 
 static void an_early_reply_does_not_answer_a_later_command(void **state)
@@ -370,7 +372,7 @@ static void a_peer_that_reads_nothing_is_lost_in_time(void **state)
 				 RC_OK);
 	assert_int_equal(qmp_execute(f->qmp, "fill", long_argument(), NULL, NULL, &err), RC_LIMIT);
 	monitor_expect_no_more(f);
-	skipped_ns += 11 * CLOCK_NS_PER_S;
+	clock_fixture_pass(11000);
 	monitor_expect_story(f, "ready lost");
 	assert_int_equal(f->lost.code, RC_TIMEOUT);
 }
@@ -456,6 +458,7 @@ int main(void)
 		CLIENT(a_silent_socket_is_given_up_in_time),
 		CLIENT(a_full_backlog_is_tried_again),
 		CLIENT(a_command_has_a_time_limit),
+		CLIENT(answers_that_are_there_count_however_late_they_are_looked_at),
 		CLIENT(an_early_reply_does_not_answer_a_later_command),
 		CLIENT(closing_answers_what_is_open),
 		CLIENT(every_callback_may_close),
@@ -467,5 +470,5 @@ int main(void)
 	};
 
 	cJSON_InitHooks(&hooks);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, clock_fixture_hold, NULL);
 }

@@ -125,8 +125,10 @@ static void both_ends_see_each_other_and_data_arrives(void **state)
 
 	(void)state;
 	open_pair(&pair, primary, standby);
+	assert_true(tls_records(pair.client.tls) == 0);
 	handshake(&pair);
 	expect_established(&pair);
+	assert_true(tls_records(pair.client.tls) <= 1 && tls_records(pair.server.tls) <= 1);
 	expect_text(tls_peer_name(pair.client.tls), "OU=standby");
 	expect_text(tls_peer_name(pair.server.tls), "OU=primary");
 	expect_text(tls_cipher(pair.client.tls), "AES-128-GCM");
@@ -145,6 +147,9 @@ static void both_ends_see_each_other_and_data_arrives(void **state)
 	} while (len > 0);
 	assert_int_equal(at, sizeof(sent));
 	assert_memory_equal(got, sent, sizeof(sent));
+	/* Records of 16 KiB, counted at both ends under the present key alone. */
+	assert_true(tls_records(pair.client.tls) == sizeof(sent) / 16384 + 1);
+	assert_true(tls_records(pair.server.tls) == sizeof(sent) / 16384 + 1);
 
 	tls_shutdown(pair.client.tls);
 	assert_true(carry(&pair.client, &pair.server));
@@ -468,9 +473,9 @@ static void files_that_do_not_fit_are_refused_by_name(void **state)
 	expect_text(err.text, "primary.pem");
 	assert_int_equal(try_load(ca, cert, other), RC_INVALID);
 	expect_text(err.text, "not the key of the certificate");
-	assert_int_equal(try_load("/dev/null", cert, key), RC_INVALID);
-	assert_int_equal(try_load(certs.dir, cert, key), RC_INVALID);
-	expect_text(err.text, "not a file");
+	assert_int_equal(try_load("/dev/null", cert, key), RC_REFUSED);
+	assert_int_equal(try_load(certs.dir, cert, key), RC_REFUSED);
+	expect_text(err.text, "is no regular file");
 }
 
 static int setup(void **state)

@@ -1,0 +1,223 @@
+/*
+ * First the file by itself (config_check()), then, if that is in order, what it names: files,
+ * directories, certificates. Nothing waits; what is made to try a directory is removed again.
+ */
+#include "appliance/preflight.h"
+
+#include "appliance/base/mem.h"
+#include "appliance/pki.h"
+#include "appliance/state_dir.h"
+#include "replica/accel.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DAYS_LEFT_WARN 30 /* time to make new certificates without haste */
+
+static void note(struct buf *to, const char *name, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void note(struct buf *to, const char *name, const char *format, ...)
+{
+	char text[ERR_TEXT_MAX];
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	(void)buf_printf(to, "%s: %s\n", name, text);
+}
+#define error(preflight, ...) note(&(preflight)->errors, (preflight)->name, __VA_ARGS__)
+#define warning(preflight, ...) note(&(preflight)->warnings, (preflight)->name, __VA_ARGS__)
+
+/* ---- what the file names ---- */
+
+/* That `path` is of a kind (S_IFREG, S_IFDIR) and may be used; NULL is nobody's wish. */
+static bool check_path(struct preflight *preflight, const char *key, const char *path, mode_t kind,
+		       int use, const char *remedy)
+{
+	struct stat st;
+
+	if (path == NULL)
+		return true;
+	if (stat(path, &st) == 0 && (st.st_mode & S_IFMT) != kind)
+		error(preflight, "%s: %s: is no %s; %s", key, path,
+		      kind == S_IFDIR ? "directory" : "regular file", remedy);
+	else if (access(path, use) != 0)
+		error(preflight, "%s: %s: %s; %s", key, path, strerror(errno), remedy);
+	else
+		return true;
+	return false;
+}
+
+static void check_tls(struct preflight *preflight)
+{
+	static const char remedy[] = "`understudy pki` makes it";
+	const struct config *config = &preflight->config;
+	bool there = check_path(preflight, "tls.ca", config->tls_ca, S_IFREG, R_OK, remedy);
+	int64_t days_left;
+	struct err err;
+
+	there = check_path(preflight, "tls.cert", config->tls_cert, S_IFREG, R_OK, remedy) && there;
+	there = check_path(preflight, "tls.key", config->tls_key, S_IFREG, R_OK, remedy) && there;
+	if (!there)
+		return;
+	if (pki_inspect(config->tls_ca, config->tls_cert, config->tls_key,
+			config_role_name(config->role), time(NULL), &days_left, &err) != RC_OK)
+		error(preflight, "tls: %s", err.text);
+	else if (days_left < DAYS_LEFT_WARN)
+		warning(preflight,
+			"tls.cert: runs out in %lld days; `understudy pki --help` says how to renew it",
+			(long long)days_left);
+}
+
+static bool is_local(const char *http)
+{
+	return strncmp(http, "unix:", 5) == 0 || strncmp(http, "127.", 4) == 0 ||
+	       strncmp(http, "[::1]:", 6) == 0 || strncmp(http, "localhost:", 10) == 0;
+}
+
+static void check_http(struct preflight *preflight)
+{
+	const struct config *config = &preflight->config;
+
+	if (config->http == NULL)
+		warning(preflight,
+			"http.listen: absent; nothing will answer `understudy status`, `takeover` or a monitor");
+	else if (!is_local(config->http))
+		warning(preflight, "http.listen: everybody who reaches %s may read the status%s",
+			config->http,
+			config->role == CONFIG_STANDBY ? " and order a takeover" : "");
+}
+
+static void check_directories(struct preflight *preflight)
+{
+	const struct config *config = &preflight->config;
+	bool lasting;
+	struct err err;
+
+	if (files_try(config->memory_dir, false, &err) != RC_OK)
+		error(preflight, "memory_dir: %s; name a directory in memory, such as /dev/shm",
+		      err.text);
+	if (state_dir_try(config->state_dir, &lasting, &err) != RC_OK)
+		error(preflight,
+		      "state_dir: %s; name a directory of ours, or make the one above it",
+		      err.text);
+	else if (!lasting)
+		warning(preflight,
+			"state_dir: %s: is on a tmpfs; who serves would be forgotten when the machine restarts",
+			config->state_dir);
+}
+
+static void check_standby(struct preflight *preflight)
+{
+	const struct config *config = &preflight->config;
+	char why[ACCEL_WHY_MAX];
+
+	(void)check_path(preflight, "hypervisor.program", config->hypervisor, S_IFREG, X_OK,
+			 "install QEMU (Debian: qemu-system-x86) or name where it is");
+	(void)check_path(
+		preflight, "hypervisor.firmware", config->firmware, S_IFDIR, R_OK | X_OK,
+		"name the directory of QEMU's firmware, or leave the key out for QEMU's own");
+	check_directories(preflight);
+	if (strcmp(config->accel, "kvm") == 0 && !accel_has_kvm(why))
+		warning(preflight, "hypervisor.accel: kvm: %s", why);
+	for (size_t i = 0; i < config->ninstances; i++) {
+		if (config->instances[i].takeover == CONFIG_TAKEOVER_AUTOMATIC)
+			warning(preflight,
+				"instances[%zu].takeover: automatic: if only the link between the sites fails, both may "
+				"serve at once",
+				i);
+	}
+}
+
+static void check_primary(struct preflight *preflight)
+{
+	const struct config *config = &preflight->config;
+	const char *qmp;
+	struct stat st;
+
+	for (size_t i = 0; i < config->ninstances; i++) {
+		qmp = config->instances[i].qmp;
+		if (stat(qmp, &st) != 0)
+			warning(preflight, "instances[%zu].qmp: %s: %s (is its QEMU running?)", i,
+				qmp, strerror(errno));
+		else if (!S_ISSOCK(st.st_mode))
+			error(preflight,
+			      "instances[%zu].qmp: %s: is no socket; give QEMU -qmp unix:PATH,server=on,wait=off",
+			      i, qmp);
+	}
+}
+
+/* ---- all of it ---- */
+
+static int read_config(struct preflight *preflight, const enum config_role *role, const char *path,
+		       struct err *err)
+{
+	enum config_role known = role != NULL ? *role : CONFIG_PRIMARY;
+	char *dir = config_directory(path);
+	struct buf text = { 0 };
+	int rc;
+
+	rc = dir != NULL ? config_read(&text, path, err) : err_nomem(err, path);
+	if (rc == RC_OK && role == NULL)
+		rc = config_infer_role(&known, preflight->name, (const char *)text.data, text.len,
+				       err);
+	if (rc == RC_OK) {
+		preflight->role_known = true;
+		rc = config_check(&preflight->config, known, preflight->name, dir,
+				  (const char *)text.data, text.len, &preflight->errors, err);
+	}
+	buf_free(&text);
+	mem_free(dir);
+	return rc;
+}
+
+int preflight_run(struct preflight *preflight, const enum config_role *role, const char *path,
+		  struct err *err)
+{
+	int rc;
+
+	*preflight = (struct preflight){ 0 };
+	files_clip(preflight->name, strcmp(path, "-") == 0 ? "standard input" : path);
+	rc = read_config(preflight, role, path, err);
+	if (rc != RC_OK) {
+		if (preflight->errors.len == 0 && rc != RC_STATE)
+			(void)buf_printf(&preflight->errors, "%s\n", err->text);
+		return rc;
+	}
+	check_tls(preflight);
+	check_http(preflight);
+	if (preflight->config.role == CONFIG_PRIMARY)
+		check_primary(preflight);
+	else
+		check_standby(preflight);
+	if (preflight->errors.failed || preflight->warnings.failed)
+		return err_nomem(err, preflight->name);
+	if (preflight->errors.len > 0)
+		return err_set(err, RC_INVALID, "%s: not usable as it is", preflight->name);
+	return RC_OK;
+}
+
+void preflight_free(struct preflight *preflight)
+{
+	config_free(&preflight->config);
+	buf_free(&preflight->errors);
+	buf_free(&preflight->warnings);
+}
+
+const char *preflight_line(const struct buf *lines, size_t *at, int *len)
+{
+	const char *start;
+
+	if (*at == lines->len)
+		return NULL;
+	start = (const char *)lines->data + *at;
+	*len = (int)((const char *)memchr(start, '\n', lines->len - *at) - start);
+	*at += (size_t)*len + 1;
+	return start;
+}

@@ -1,0 +1,33 @@
+/*
+ * What can be told of a configuration before anything is started: the one list of checks behind
+ * `understudy check`, which prints it, and behind the daemons, which log it and do not start on an
+ * error. What may be missing for a while (a QEMU that is not running yet, a peer) is a warning.
+ */
+#ifndef APPLIANCE_PREFLIGHT_H
+#define APPLIANCE_PREFLIGHT_H
+
+#include "appliance/base/files.h"
+#include "appliance/config.h"
+
+struct preflight {
+	char name[FILES_CLIP + 1]; /* of the file, in messages */
+	bool role_known;	   /* config.role is the file's */
+	struct config config;
+	/* A line each: "FILE: KEY: what is wrong; what to do". Both empty: fine. */
+	struct buf errors, warnings;
+};
+
+/*
+ * Reads the file at `path` ("-": standard input) for a role (NULL: told from the file) and checks
+ * it and what it names. RC_OK: there are no errors; warnings there may be. Otherwise `errors` has a
+ * line at least (but RC_STATE: the role cannot be told, that is in err alone; RC_NOMEM: they may
+ * not be complete). preflight_free() in any case.
+ */
+int preflight_run(struct preflight *preflight, const enum config_role *role, const char *path,
+		  struct err *err);
+void preflight_free(struct preflight *preflight);
+
+/* Goes through `lines` from *at = 0: the next one, without its end, NULL after the last. */
+const char *preflight_line(const struct buf *lines, size_t *at, int *len);
+
+#endif

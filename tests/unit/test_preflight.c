@@ -1,0 +1,209 @@
+/* What is found out before a daemon starts: errors keep it from starting, warnings do not. */
+#include "appliance/preflight.h"
+
+#include "appliance/pki.h"
+#include "appliance/state_dir.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char dir[] = "/tmp/test-preflight-XXXXXX";
+static char path[64];
+static size_t usual; /* warnings of any standby here: one where /tmp is a tmpfs */
+static struct preflight preflight;
+static struct err err;
+
+static const char primary[] =
+	"{\"site\": \"a\", \"http\": {\"listen\": \"127.0.0.1:1\"}, \"link\": {\"connect\": \"192.0.2.7:7400\"}, "
+	"\"tls\": {\"ca\": \"ca.crt\", \"cert\": \"primary.crt\", \"key\": \"primary.key\"}, "
+	"\"instances\": [{\"name\": \"vm1\", \"qmp\": \"vm1.qmp\"}]}";
+static const char standby[] =
+	"{\"site\": \"b\", \"http\": {\"listen\": \"127.0.0.1:1\"}, \"link\": {\"listen\": \"192.0.2.7:7400\"}, "
+	"\"tls\": {\"ca\": \"ca.crt\", \"cert\": \"standby.crt\", \"key\": \"standby.key\"}, "
+	"\"state_dir\": \"state\", \"hypervisor\": {\"program\": \"/bin/true\"}, \"memory_dir\": \"/tmp\", "
+	"\"instances\": [{\"name\": \"vm1\"}]}";
+
+/* Runs it on `text`, with `was` in it replaced by `is`. */
+static int run(const char *text, const char *was, const char *is)
+{
+	const char *at = strstr(text, was);
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	assert_non_null(at);
+	(void)fprintf(file, "%.*s%s%s", (int)(at - text), text, is, at + strlen(was));
+	assert_int_equal(fclose(file), 0);
+	return preflight_run(&preflight, NULL, path, &err);
+}
+
+static void expect_lines(const struct buf *lines, size_t count, const char *part)
+{
+	size_t at = 0, n = 0;
+	bool found = count == 0;
+	const char *line;
+	int len;
+
+	while ((line = preflight_line(lines, &at, &len)) != NULL) {
+		n++;
+		assert_memory_equal(line, path, strlen(path));
+		found = found || memmem(line, (size_t)len, part, strlen(part)) != NULL;
+	}
+	if (n != count || !found)
+		fail_msg("expected %zu line(s), \"%s\" among them; got:\n%.*s", count, part,
+			 (int)lines->len, (const char *)lines->data);
+}
+
+/* The one error, with its key, its path and what to do. */
+static void expect_error(const char *text, const char *was, const char *is, const char *part)
+{
+	assert_int_equal(run(text, was, is), RC_INVALID);
+	expect_lines(&preflight.errors, 1, part);
+	preflight_free(&preflight);
+}
+
+static void what_is_in_order_passes(void **state)
+{
+	(void)state;
+	assert_int_equal(run(standby, "", ""), RC_OK);
+	expect_lines(&preflight.errors, 0, "");
+	expect_lines(&preflight.warnings, usual, "state_dir");
+	assert_int_equal(preflight.config.role, CONFIG_STANDBY);
+	preflight_free(&preflight);
+}
+
+static void what_may_come_later_is_a_warning(void **state)
+{
+	(void)state;
+	assert_int_equal(run(primary, "", ""), RC_OK);
+	expect_lines(&preflight.warnings, 1, "instances[0].qmp: ");
+	preflight_free(&preflight);
+	assert_int_equal(run(standby, "\"vm1\"", "\"vm1\", \"takeover\": \"automatic\""), RC_OK);
+	expect_lines(&preflight.warnings, usual + 1, "both may serve at once");
+	preflight_free(&preflight);
+	assert_int_equal(run(standby, "127.0.0.1:1", "0.0.0.0:1"), RC_OK);
+	expect_lines(&preflight.warnings, usual + 1, "may read the status and order a takeover");
+	preflight_free(&preflight);
+}
+
+static void a_wrong_certificate_is_an_error(void **state)
+{
+	(void)state;
+	expect_error(standby, "\"cert\": \"standby.crt\", \"key\": \"standby.key\"",
+		     "\"cert\": \"primary.crt\", \"key\": \"primary.key\"",
+		     "primary.crt: its subject does not say OU=standby");
+	expect_error(standby, "standby.key", "primary.key", "the key is not the certificate's");
+	expect_error(standby, "standby.crt", "nothing.crt",
+		     "nothing.crt: No such file or directory; `understudy pki` makes it");
+	expect_error(primary, "primary.key", "../etc", "tls.key: ");
+}
+
+static void a_pipe_in_place_of_a_file_is_refused_without_waiting(void **state)
+{
+	char fifo[64];
+
+	(void)state;
+	(void)snprintf(fifo, sizeof(fifo), "%s/fifo", dir);
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	expect_error(standby, "ca.crt", "fifo", "tls.ca: ");
+	assert_int_equal(preflight_run(&preflight, NULL, fifo, &err), RC_REFUSED);
+	assert_non_null(strstr(err.text, "is no regular file"));
+	preflight_free(&preflight);
+	assert_int_equal(unlink(fifo), 0);
+}
+
+static void what_is_missing_or_of_another_kind_is_an_error(void **state)
+{
+	(void)state;
+	expect_error(standby, "/bin/true", "/nowhere/qemu",
+		     "hypervisor.program: /nowhere/qemu: No such file or directory; install QEMU");
+	expect_error(standby, "/bin/true", "/tmp", "hypervisor.program: /tmp: is no regular file");
+	expect_error(standby, "/bin/true\"", "/bin/true\", \"firmware\": \"/bin/true\"",
+		     "hypervisor.firmware: /bin/true: is no directory");
+	expect_error(standby, "\"/tmp\"", "\"/nowhere\"", "memory_dir: /nowhere");
+	expect_error(standby, "\"state\"", "\"ca.crt\"", "ca.crt: is no directory");
+	expect_error(standby, "\"state\"", "\"/nowhere/state\"",
+		     "state_dir: /nowhere/state: cannot be made: No such file or directory");
+	expect_error(primary, "\"vm1.qmp\"", "\"ca.crt\"", "is no socket");
+}
+
+static void every_error_is_found_at_once(void **state)
+{
+	(void)state;
+	assert_int_equal(run(standby, "\"program\": \"/bin/true\"}, \"memory_dir\": \"/tmp\"",
+			     "\"program\": \"/no\"}, \"memory_dir\": \"/nowhere\""),
+			 RC_INVALID);
+	expect_lines(&preflight.errors, 2, "memory_dir");
+	preflight_free(&preflight);
+	assert_int_equal(run(standby, "\"site\": \"b\"", "\"siet\": \"b\""), RC_INVALID);
+	expect_lines(&preflight.errors, 2, "siet: unknown key; did you mean \"site\"?");
+	preflight_free(&preflight);
+}
+
+static void a_role_that_cannot_be_told_is_asked_for(void **state)
+{
+	const enum config_role role = CONFIG_PRIMARY;
+
+	(void)state;
+	assert_int_equal(run("{}", "", ""), RC_STATE);
+	assert_false(preflight.role_known);
+	assert_int_equal(preflight.errors.len, 0);
+	preflight_free(&preflight);
+	assert_int_equal(preflight_run(&preflight, &role, path, &err), RC_INVALID);
+	assert_true(preflight.role_known && preflight.errors.len > 0);
+	preflight_free(&preflight);
+}
+
+static int setup(void **state)
+{
+	struct pki_request request = { .ca_days = PKI_CA_DAYS,
+				       .site_days = PKI_SITE_DAYS,
+				       .names = { [PKI_PRIMARY] = "a", [PKI_STANDBY] = "b" },
+				       .now = time(NULL) };
+	struct pki_made made[PKI_MEMBERS];
+	bool lasting;
+
+	(void)state;
+	if (mkdtemp(dir) == NULL || state_dir_try(dir, &lasting, &err) != RC_OK)
+		return -1;
+	usual = lasting ? 0 : 1;
+	(void)snprintf(path, sizeof(path), "%s/c.json", dir);
+	request.dir = dir;
+	return pki_make(&request, made, &err);
+}
+
+static int teardown(void **state)
+{
+	char name[64];
+
+	(void)state;
+	for (enum pki_member i = PKI_CA; i < PKI_MEMBERS; i++) {
+		(void)snprintf(name, sizeof(name), "%s/%s.crt", dir, pki_member_name(i));
+		(void)unlink(name);
+		(void)snprintf(name, sizeof(name), "%s/%s.key", dir, pki_member_name(i));
+		(void)unlink(name);
+	}
+	(void)unlink(path);
+	return rmdir(dir);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_in_order_passes),
+		cmocka_unit_test(what_may_come_later_is_a_warning),
+		cmocka_unit_test(a_wrong_certificate_is_an_error),
+		cmocka_unit_test(a_pipe_in_place_of_a_file_is_refused_without_waiting),
+		cmocka_unit_test(what_is_missing_or_of_another_kind_is_an_error),
+		cmocka_unit_test(every_error_is_found_at_once),
+		cmocka_unit_test(a_role_that_cannot_be_told_is_asked_for),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}

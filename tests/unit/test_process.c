@@ -1,0 +1,174 @@
+/* The life of a daemon's process: what is started is ended, in order, whatever signals come. */
+#include "appliance/process.h"
+
+#include "tests/unit/certs.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define PARTS 3
+
+static struct certs certs;
+static struct config config = { .role = CONFIG_STANDBY, .site = (char[]){ "s" } };
+
+/* A part that takes two turns of a timer to stop, with a signal in between. */
+struct part {
+	struct role *role;
+	uv_timer_t timer;
+	void (*on_stopped)(void *owner);
+	void *owner;
+};
+
+struct role {
+	struct process process;
+	struct part parts[PARTS];
+	uv_timer_t first_signal;
+	unsigned to_start, started, stopped, ends;
+	bool fails;
+};
+
+static void send_signal(uv_timer_t *timer)
+{
+	uv_close((uv_handle_t *)timer, NULL);
+	assert_int_equal(raise(SIGTERM), 0);
+}
+
+static int start(void *owner, struct err *err)
+{
+	struct role *role = owner;
+
+	for (; role->started < role->to_start; role->started++) {
+		role->parts[role->started].role = role;
+		process_add(&role->process, &role->parts[role->started]);
+	}
+	if (role->fails)
+		return err_set(err, RC_REFUSED, "not today");
+	(void)uv_timer_init(&role->process.loop, &role->first_signal);
+	return uv_timer_start(&role->first_signal, send_signal, 1, 0);
+}
+
+static void end(void *owner)
+{
+	struct role *role = owner;
+
+	role->ends++;
+	process_stop_parts(&role->process);
+}
+
+static void on_part_closed(uv_handle_t *timer)
+{
+	struct part *part = timer->data;
+
+	assert_int_equal(raise(SIGINT), 0);
+	part->role->stopped++;
+	part->on_stopped(part->owner);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	assert_int_equal(raise(SIGTERM), 0);
+	uv_close((uv_handle_t *)timer, on_part_closed);
+}
+
+static void stop(void *which, void (*on_stopped)(void *owner), void *owner)
+{
+	struct part *part = which;
+
+	part->on_stopped = on_stopped;
+	part->owner = owner;
+	part->timer.data = part;
+	(void)uv_timer_init(&part->role->process.loop, &part->timer);
+	(void)uv_timer_start(&part->timer, on_timer, 5, 0);
+}
+
+static const struct process_role callbacks = { .start = start, .end = end, .stop = stop };
+
+static void expect_run(struct role *role, int exit_status, unsigned ends)
+{
+	sigset_t both;
+
+	assert_int_equal(process_run(&role->process, &config, &callbacks, role), exit_status);
+	assert_int_equal(role->stopped, role->to_start);
+	assert_int_equal(role->ends, ends);
+	/* What comes now finds nobody to end, and must not turn a good end into a bad one. */
+	assert_int_equal(raise(SIGTERM), 0);
+	assert_int_equal(raise(SIGINT), 0);
+	/* For the next run, as in a new process. */
+	(void)sigemptyset(&both);
+	(void)sigaddset(&both, SIGTERM);
+	(void)sigaddset(&both, SIGINT);
+	while (sigtimedwait(&both, NULL, &(struct timespec){ 0 }) > 0)
+		;
+	assert_int_equal(sigprocmask(SIG_UNBLOCK, &both, NULL), 0);
+}
+
+static void signals_end_it_once_and_never_cut_the_end_short(void **state)
+{
+	(void)state;
+	for (unsigned n = 0; n <= PARTS; n++) {
+		struct role role = { .to_start = n };
+
+		expect_run(&role, 0, 1);
+	}
+}
+
+static void a_failed_start_ends_what_was_started(void **state)
+{
+	struct role role = { .to_start = 2, .fails = true };
+
+	(void)state;
+	expect_run(&role, 1, 1);
+}
+
+static void without_a_certificate_nothing_is_started(void **state)
+{
+	struct role role = { .to_start = 0 };
+	char *key = config.tls_key;
+
+	(void)state;
+	config.tls_key = config.tls_cert;
+	assert_int_equal(process_run(&role.process, &config, &callbacks, &role), 1);
+	config.tls_key = key;
+	assert_int_equal(role.started + role.ends, 0);
+}
+
+static int setup(void **state)
+{
+	static char ca[CERTS_PATH_MAX], cert[CERTS_PATH_MAX], key[CERTS_PATH_MAX];
+
+	(void)state;
+	certs_open(&certs);
+	certs_make_ca(&certs, "ca", "CN=test CA");
+	certs_make(&certs, "standby", "ca", "CN=s,OU=standby", -CERTS_DAY, CERTS_DAY);
+	(void)snprintf(ca, sizeof(ca), "%s", certs_path(&certs, "ca", "pem"));
+	(void)snprintf(cert, sizeof(cert), "%s", certs_path(&certs, "standby", "pem"));
+	(void)snprintf(key, sizeof(key), "%s", certs_path(&certs, "standby", "key"));
+	config.tls_ca = ca;
+	config.tls_cert = cert;
+	config.tls_key = key;
+	config.listen = ca; /* only named in the log */
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	certs_close(&certs);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(signals_end_it_once_and_never_cut_the_end_short),
+		cmocka_unit_test(a_failed_start_ends_what_was_started),
+		cmocka_unit_test(without_a_certificate_nothing_is_started),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
