@@ -30,11 +30,11 @@ struct clone {
 	/* Connection. */
 	struct link *link;
 	bool link_up, link_closing, draining;
-	bool laid_out;	  /* this connection has told its layout: one session per connection */
-	bool fenced;	  /* this connection was told that it is superseded */
+	bool laid_out; /* this connection has told its layout: one session per connection */
+	bool fenced;   /* this connection was told that it is superseded */
 	enum failover_event_type said; /* on it, of the instance; FAILOVER_TICK: nothing */
-	uint64_t back_ns; /* it ended to be made anew at once: until then silence is none */
-	uint64_t session; /* the committed epoch's */
+	uint64_t back_ns;	  /* it ended to be made anew at once: until then silence is none */
+	uint64_t session;	  /* the committed epoch's */
 	uint64_t pending_session; /* the one that is coming in */
 	struct hashes hashes;	  /* wanted by a primary that resynchronises */
 

@@ -38,11 +38,11 @@ static const struct hypervisor_ops hypervisor_callbacks;
 static void answer(struct seat *seat, const char *error)
 {
 	/* With a layout: a first copy that was cut short. What came of it need not travel again. */
-	const char *image = seat->image == NULL		       ? "empty" :
-			    image_epoch(seat->image) > 0       ? "committed" :
-			    image_was_reopened(seat->image)    ? "stale" :
+	const char *image = seat->image == NULL		      ? "empty" :
+			    image_epoch(seat->image) > 0      ? "committed" :
+			    image_was_reopened(seat->image)   ? "stale" :
 			    image_layout(seat->image) != NULL ? "stale" :
-								 "empty";
+								"empty";
 
 	if (!seat->answer_owed)
 		return;

@@ -26,8 +26,8 @@ struct session {
 	struct status_pauses pauses;
 	uint64_t last_pause_ns;
 	bool up, ready, lost, closing;
-	bool draining;	 /* closing, but whole epochs are still given to the link */
-	uint64_t handed; /* the last one whose commit it took, of this connection */
+	bool draining;	       /* closing, but whole epochs are still given to the link */
+	uint64_t handed;       /* the last one whose commit it took, of this connection */
 	unsigned open_handles; /* what session_close() waits for */
 };
 

@@ -95,7 +95,7 @@ enum wire_reason {
 	WIRE_REASON_TERM,	 /* the peer's term is over */
 	WIRE_REASON_SHUTDOWN,	 /* orderly end of this process */
 	WIRE_REASON_SESSION, /* the primary begins another capture session: it connects again at once */
-	WIRE_REASON_REKEY,   /* the connection's key has been used enough: the primary connects
+	WIRE_REASON_REKEY, /* the connection's key has been used enough: the primary connects
 				again at once, nothing else changes */
 	WIRE_REASON_END
 };
