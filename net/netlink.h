@@ -1,0 +1,60 @@
+/*
+ * Network devices of this machine: their addresses, whether they are up, the bridge they belong to.
+ *
+ * By rtnetlink, with some code of our own rather than libmnl: what that library would take from us
+ * is appending attributes and waiting for an answer, some 60 lines, against one more library to
+ * build twice and to link statically under the LGPL. Each call is a request of its own over a
+ * socket of its own, bounded by NETLINK_WAIT_MS; these are a few calls per takeover. What is
+ * changed is of the calling thread's network namespace. All but netlink_get() need CAP_NET_ADMIN.
+ */
+#ifndef NET_NETLINK_H
+#define NET_NETLINK_H
+
+#include "appliance/base/err.h"
+#include "net/ethernet.h"
+
+#define NETLINK_WAIT_MS 1000   /* the kernel answers at once, unless somebody holds its lock */
+#define NETLINK_NAME_MAX 15    /* of a device: IFNAMSIZ without the NUL */
+#define NETLINK_PREFIX_TEXT 50 /* an IPv6 address, '/', three digits, NUL */
+
+/* An address with the length of its network's prefix: "192.0.2.7/24", "2001:db8::7/64". */
+struct netlink_prefix {
+	uint8_t version; /* 4 or 6 */
+	uint8_t bits;	 /* up to 32 or 128 */
+	uint8_t ip[16];	 /* IPv4: the first 4 */
+};
+
+/* RC_INVALID says what is wrong with it. Without '/', the prefix is all of the address. */
+int netlink_prefix_parse(struct netlink_prefix *prefix, const char *text, struct err *err);
+void netlink_prefix_print(char out[NETLINK_PREFIX_TEXT], const struct netlink_prefix *prefix);
+
+struct netlink_device {
+	unsigned index, mtu;
+	unsigned bridge; /* index of what it is a port of; 0: nothing */
+	bool up;
+	uint8_t mac[ETHERNET_MAC]; /* 0 if it is no Ethernet device */
+};
+
+int netlink_get(struct netlink_device *device, const char *name, struct err *err);
+
+/*
+ * The address is there afterwards, or is not: it is no error if that was so before. IPv6 addresses
+ * can be used at once: whether anybody else has them is not asked first, as that takes a second and
+ * the one who had them may be dying.
+ */
+int netlink_add_address(const char *name, const struct netlink_prefix *prefix, struct err *err);
+int netlink_remove_address(const char *name, const struct netlink_prefix *prefix, struct err *err);
+
+int netlink_set_up(const char *name, bool up, struct err *err);
+
+/*
+ * A new bridge, not up yet, whose ports forward at once: forward delay 0, no spanning tree.
+ * RC_REFUSED if there is a device of that name.
+ */
+int netlink_add_bridge(const char *name, struct err *err);
+int netlink_remove_device(const char *name, struct err *err);
+
+/* Makes it a port of the bridge, with the bridge's MTU; NULL: of none any more. */
+int netlink_join(const char *name, const char *bridge, struct err *err);
+
+#endif

@@ -1,0 +1,173 @@
+/*
+ * Theory of operation
+ *
+ * The descriptor is watched for reading all the time, for writing while frames are queued. The
+ * queue is a frame_queue whose key counts frames, so that its head can be taken alone. A port that
+ * is closed from its own callback is freed when libuv has let go of it.
+ */
+#include "net/port_internal.h"
+
+#include "appliance/base/mem.h"
+#include "net/frames.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <unistd.h>
+
+static uint8_t buffers[PORT_BATCH][FRAMES_LEN_MAX + 1];
+
+uint8_t *port_buffer(unsigned index)
+{
+	return buffers[index];
+}
+
+int port_create(struct port **out, const struct port_kind *kind, const struct port_ops *ops,
+		void *owner, struct err *err)
+{
+	struct port *port = mem_zalloc(1, sizeof(*port));
+
+	if (port == NULL)
+		return err_nomem(err, "a port");
+	port->kind = kind;
+	port->ops = ops;
+	port->owner = owner;
+	port->fd = -1;
+	port->queue.limit = PORT_QUEUE_BYTES;
+	*out = port;
+	return RC_OK;
+}
+
+static void count_in(struct port *port, const struct port_frame *frames, size_t count)
+{
+	size_t i;
+
+	port->counters.frames_in += count;
+	for (i = 0; i < count; i++)
+		port->counters.bytes_in += frames[i].len;
+}
+
+static void on_readable(struct port *port)
+{
+	struct port_frame frames[PORT_BATCH];
+	size_t count = port->kind->receive(port, frames);
+
+	if (count == 0)
+		return;
+	count_in(port, frames, count);
+	port->ops->on_frames(port->owner, frames, count);
+}
+
+static void watch(struct port *port);
+
+static bool send_now(struct port *port, const uint8_t *frame, size_t len, bool *again)
+{
+	int error = port->kind->send(port, frame, len);
+
+	*again = error == EAGAIN || error == ENOBUFS;
+	if (error == 0) {
+		port->counters.frames_out++;
+		port->counters.bytes_out += len;
+	} else if (!*again) {
+		port->counters.dropped++;
+	}
+	return error == 0;
+}
+
+static void on_writable(struct port *port)
+{
+	const uint8_t *frame;
+	bool again = false;
+	size_t len;
+
+	while (!again && (frame = frame_queue_peek(&port->queue, &len)) != NULL) {
+		(void)send_now(port, frame, len, &again);
+		if (!again)
+			frame_queue_pop(&port->queue);
+	}
+	if (!again)
+		watch(port);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+	struct port *port = poll->data;
+
+	(void)status;
+	if (events & UV_WRITABLE)
+		on_writable(port);
+	if (!port->closing && (events & UV_READABLE || status < 0))
+		on_readable(port);
+}
+
+static void watch(struct port *port)
+{
+	int events = UV_READABLE | (port->queue.frames > 0 ? UV_WRITABLE : 0);
+
+	(void)uv_poll_start(&port->poll, events, on_poll);
+}
+
+int port_start(struct port *port, uv_loop_t *loop, struct err *err)
+{
+	int r = uv_poll_init(loop, &port->poll, port->fd);
+
+	if (r != 0)
+		return err_set(err, RC_IO, "watching a port: %s", uv_strerror(r));
+	port->poll.data = port;
+	watch(port);
+	return RC_OK;
+}
+
+void port_discard(struct port *port)
+{
+	if (port->fd >= 0)
+		(void)close(port->fd);
+	mem_free(port);
+}
+
+bool port_send(struct port *port, const uint8_t *frame, size_t len)
+{
+	bool waiting = port->queue.frames > 0, again = false;
+
+	if (!waiting && send_now(port, frame, len, &again))
+		return true;
+	if (!waiting && !again)
+		return false;
+	if (!frame_queue_add_one(&port->queue, frame, len)) {
+		port->counters.dropped++;
+		return false;
+	}
+	if (!waiting)
+		watch(port);
+	return true;
+}
+
+size_t port_queued(const struct port *port)
+{
+	return (size_t)port->queue.frames;
+}
+
+void port_reconnect(struct port *port)
+{
+	if (port->kind->reconnect != NULL)
+		port->kind->reconnect(port);
+}
+
+struct port_counters port_counters(const struct port *port)
+{
+	return port->counters;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	mem_free(handle->data);
+}
+
+void port_close(struct port *port)
+{
+	assert(!port->closing);
+	port->closing = true;
+	(void)frame_queue_clear(&port->queue);
+	uv_close((uv_handle_t *)&port->poll, on_closed);
+	port->kind->close(port);
+	(void)close(port->fd);
+}

@@ -1,0 +1,50 @@
+/*
+ * What the kinds of port have in common with port.c: nobody else includes this.
+ */
+#ifndef NET_PORT_INTERNAL_H
+#define NET_PORT_INTERNAL_H
+
+#include "net/frame_queue.h"
+#include "net/port.h"
+
+#include <sys/types.h>
+#include <sys/un.h>
+
+struct port_kind {
+	/*
+	 * Up to PORT_BATCH frames into `frames`, whose data may be in buffers of all ports'; how
+	 * many, 0 when there are none.
+	 */
+	size_t (*receive)(struct port *port, struct port_frame *frames);
+	/* 0: taken; EAGAIN: when it is writable; another errno: not deliverable. */
+	int (*send)(struct port *port, const uint8_t *frame, size_t len);
+	/* May be NULL. */
+	void (*reconnect)(struct port *port);
+	void (*close)(struct port *port);
+};
+
+struct port {
+	const struct port_kind *kind;
+	const struct port_ops *ops;
+	void *owner;
+	int fd;
+	uv_poll_t poll;
+	bool closing, in_callback;
+	struct frame_queue queue; /* not taken yet */
+	struct port_counters counters;
+	/* dgram */
+	struct sockaddr_un local, remote;
+	bool connected;
+};
+
+/* A port of that kind without a descriptor, and its start once it has one. */
+int port_create(struct port **port, const struct port_kind *kind, const struct port_ops *ops,
+		void *owner, struct err *err);
+int port_start(struct port *port, uv_loop_t *loop, struct err *err);
+/* One that was not started. */
+void port_discard(struct port *port);
+
+/* Buffers for PORT_BATCH frames, shared by all ports: valid until the next receive. */
+uint8_t *port_buffer(unsigned index);
+
+#endif

@@ -1,0 +1,162 @@
+/*
+ * A tap: a network device with this process behind it.
+ *
+ * It is added to its bridge before it is set up, and IPv6 is switched off on it where that can be
+ * done, so that the kernel says nothing of its own on it. It takes the bridge's MTU.
+ */
+#include "net/port_internal.h"
+
+#include "net/frames.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <linux/sockios.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static size_t tap_receive(struct port *port, struct port_frame *frames)
+{
+	size_t count = 0;
+	unsigned i;
+
+	for (i = 0; i < PORT_BATCH; i++) {
+		ssize_t r = read(port->fd, port_buffer(i), FRAMES_LEN_MAX + 1);
+
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r <= 0)
+			break;
+		if (r < FRAMES_LEN_MIN || r > FRAMES_LEN_MAX)
+			port->counters.refused++;
+		else
+			frames[count++] = (struct port_frame){ port_buffer(i), (size_t)r };
+	}
+	return count;
+}
+
+static int tap_send(struct port *port, const uint8_t *frame, size_t len)
+{
+	ssize_t r;
+
+	do {
+		r = write(port->fd, frame, len);
+	} while (r < 0 && errno == EINTR);
+	return r < 0 ? errno : 0;
+}
+
+static void tap_close(struct port *port)
+{
+	(void)port;
+}
+
+static const struct port_kind tap = {
+	.receive = tap_receive,
+	.send = tap_send,
+	.close = tap_close,
+};
+
+static struct ifreq request_for(const char *name)
+{
+	struct ifreq request = { 0 };
+
+	(void)snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+	return request;
+}
+
+static void keep_quiet(const char *name)
+{
+	char path[64];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (write(fd, "1", 1) < 0)
+		errno = 0; /* then it sends a few frames of its own, which do no harm */
+	(void)close(fd);
+}
+
+static int join(int control, const char *name, const char *bridge, struct err *err)
+{
+	struct ifreq index = request_for(name), mtu = request_for(bridge);
+	struct ifreq request = request_for(bridge);
+
+	if (ioctl(control, SIOCGIFMTU, &mtu) != 0)
+		return err_system(err, errno, "bridge %s", bridge);
+	(void)snprintf(mtu.ifr_name, sizeof(mtu.ifr_name), "%s", name);
+	if (ioctl(control, SIOCSIFMTU, &mtu) != 0)
+		return err_system(err, errno, "%s: an MTU of %d, as %s has", name, mtu.ifr_mtu,
+				  bridge);
+	if (ioctl(control, SIOCGIFINDEX, &index) != 0)
+		return err_system(err, errno, "%s", name);
+	request.ifr_ifindex = index.ifr_ifindex;
+	if (ioctl(control, SIOCBRADDIF, &request) != 0 && errno != EBUSY)
+		return err_system(err, errno, "adding %s to bridge %s", name, bridge);
+	return RC_OK;
+}
+
+static int set_up(const char *name, const char *bridge, struct err *err)
+{
+	struct ifreq flags = request_for(name);
+	int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc = RC_OK;
+
+	if (control < 0)
+		return err_system(err, errno, "socket");
+	keep_quiet(name);
+	if (bridge != NULL)
+		rc = join(control, name, bridge, err);
+	if (rc == RC_OK && ioctl(control, SIOCGIFFLAGS, &flags) != 0)
+		rc = err_system(err, errno, "%s", name);
+	if (rc == RC_OK) {
+		flags.ifr_flags = (short)(flags.ifr_flags | IFF_UP);
+		if (ioctl(control, SIOCSIFFLAGS, &flags) != 0)
+			rc = err_system(err, errno, "setting %s up", name);
+	}
+	(void)close(control);
+	return rc;
+}
+
+static int attach(struct port *port, const char *name, struct err *err)
+{
+	struct ifreq request = request_for(name);
+
+	if (strlen(name) > PORT_NAME_MAX)
+		return err_set(err, RC_INVALID, "%s: a device's name has at most %d bytes", name,
+			       PORT_NAME_MAX);
+	port->fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	if (port->fd < 0)
+		return err_system(err, errno, "/dev/net/tun");
+	request.ifr_flags = IFF_TAP | IFF_NO_PI;
+	if (ioctl(port->fd, TUNSETIFF, &request) == 0)
+		return RC_OK;
+	if (errno == EBUSY)
+		return err_set(err, RC_REFUSED, "tap %s: another process is behind it", name);
+	return err_system(err, errno, "tap %s", name);
+}
+
+int port_open_tap(struct port **out, uv_loop_t *loop, const char *name, const char *bridge,
+		  const struct port_ops *ops, void *owner, struct err *err)
+{
+	struct port *port;
+	int rc = port_create(&port, &tap, ops, owner, err);
+
+	if (rc != RC_OK)
+		return rc;
+	rc = attach(port, name, err);
+	if (rc == RC_OK)
+		rc = set_up(name, bridge, err);
+	if (rc == RC_OK)
+		rc = port_start(port, loop, err);
+	if (rc != RC_OK) {
+		port_discard(port);
+		return rc;
+	}
+	*out = port;
+	return RC_OK;
+}

@@ -1,0 +1,26 @@
+/*
+ * Network namespaces of a test's own, as root or as any user who may have user namespaces: a test
+ * program enters them and never leaves, so nothing of the machine's network is touched.
+ */
+#ifndef TESTS_UNIT_NETNS_FIXTURE_H
+#define TESTS_UNIT_NETNS_FIXTURE_H
+
+#include <stdbool.h>
+
+/*
+ * The calling process, which must have one thread, gets two namespaces, "here" and "there", with
+ * the ends of a cable named "cable" in both, up; it is here. False: the machine does not let us.
+ */
+bool netns_fixture_create(void);
+
+/* Both are gone; what is next created is new. */
+void netns_fixture_remove(void);
+
+/* Moves the calling process. */
+void netns_fixture_here(void);
+void netns_fixture_there(void);
+
+/* Runs a shell command where the process is; its output, which the next call overwrites. */
+const char *netns_fixture_run(const char *command);
+
+#endif

@@ -1,0 +1,170 @@
+#include "net/netlink.h"
+#include "tests/unit/netns_fixture.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct err err;
+static bool possible;
+
+static int set_up(void **state)
+{
+	(void)state;
+	possible = netns_fixture_create();
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	netns_fixture_remove();
+	return 0;
+}
+
+static void need_namespaces(void)
+{
+	if (!possible) {
+		print_message("no network namespaces: root, or user namespaces, are needed\n");
+		skip();
+	}
+}
+
+static struct netlink_prefix prefix_of(const char *text)
+{
+	struct netlink_prefix prefix;
+
+	assert_int_equal(netlink_prefix_parse(&prefix, text, &err), RC_OK);
+	return prefix;
+}
+
+static void assert_shows(const char *command, const char *part)
+{
+	const char *shown = netns_fixture_run(command);
+
+	if (strstr(shown, part) == NULL)
+		fail_msg("%s: no \"%s\" in %s", command, part, shown);
+}
+
+static void prefixes_are_read_and_written(void **state)
+{
+	static const char *const right[] = { "192.0.2.7/24", "10.0.0.0/0", "2001:db8::7/64" };
+	static const char *const wrong[] = { "",	"192.0.2/24",	"192.0.2.7/33",
+					     "::1/129", "192.0.2.7/",	"192.0.2.7/2a",
+					     "::/0001", "192.0.2.7/-1", "192.0.2.7/24/1" };
+	struct netlink_prefix prefix;
+	char text[NETLINK_PREFIX_TEXT];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(right) / sizeof(right[0]); i++) {
+		prefix = prefix_of(right[i]);
+		netlink_prefix_print(text, &prefix);
+		assert_string_equal(text, right[i]);
+	}
+	prefix = prefix_of("2001:db8::9");
+	assert_int_equal(prefix.bits, 128);
+	for (i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		assert_int_equal(netlink_prefix_parse(&prefix, wrong[i], &err), RC_INVALID);
+}
+
+static void an_address_is_there_and_then_is_not_however_often_one_asks(void **state)
+{
+	static const char *const texts[] = { "192.0.2.7/24", "2001:db8::7/64" };
+	size_t i, again;
+
+	(void)state;
+	need_namespaces();
+	for (i = 0; i < 2; i++) {
+		struct netlink_prefix prefix = prefix_of(texts[i]);
+
+		for (again = 0; again < 2; again++)
+			assert_int_equal(netlink_add_address("cable", &prefix, &err), RC_OK);
+		assert_shows("ip -o addr show dev cable", texts[i]);
+	}
+	assert_shows("ip -6 -o addr show dev cable", "nodad");
+	assert_null(strstr(netns_fixture_run("ip -6 -o addr show dev cable tentative"), "db8::7"));
+	for (i = 0; i < 2; i++) {
+		struct netlink_prefix prefix = prefix_of(texts[i]);
+
+		for (again = 0; again < 2; again++)
+			assert_int_equal(netlink_remove_address("cable", &prefix, &err), RC_OK);
+		assert_null(strstr(netns_fixture_run("ip -o addr show dev cable"), texts[i]));
+	}
+}
+
+static void a_device_is_set_down_and_up(void **state)
+{
+	struct netlink_device device;
+
+	(void)state;
+	need_namespaces();
+	assert_int_equal(netlink_set_up("cable", false, &err), RC_OK);
+	assert_int_equal(netlink_get(&device, "cable", &err), RC_OK);
+	assert_false(device.up);
+	assert_int_equal(netlink_set_up("cable", true, &err), RC_OK);
+	assert_int_equal(netlink_get(&device, "cable", &err), RC_OK);
+	assert_true(device.up);
+}
+
+static void a_bridge_forwards_at_once_and_its_ports_have_its_mtu(void **state)
+{
+	struct netlink_device bridge, port;
+	char mac[18];
+
+	(void)state;
+	need_namespaces();
+	assert_int_equal(netlink_add_bridge("br0", &err), RC_OK);
+	assert_shows("ip -d link show br0", "forward_delay 0 ");
+	assert_shows("ip -d link show br0", "stp_state 0 ");
+	assert_int_equal(netlink_add_bridge("br0", &err), RC_REFUSED);
+	(void)netns_fixture_run("ip link set br0 mtu 9000");
+	assert_int_equal(netlink_join("cable", "br0", &err), RC_OK);
+	assert_int_equal(netlink_join("cable", "br0", &err), RC_OK); /* it is one already */
+	assert_int_equal(netlink_get(&bridge, "br0", &err), RC_OK);
+	assert_int_equal(netlink_get(&port, "cable", &err), RC_OK);
+	assert_int_equal(port.bridge, bridge.index);
+	assert_int_equal(port.mtu, 9000);
+	assert_int_equal(bridge.mtu, 9000);
+	(void)snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", port.mac[0], port.mac[1],
+		       port.mac[2], port.mac[3], port.mac[4], port.mac[5]);
+	assert_shows("ip link show cable", mac);
+	assert_int_equal(netlink_set_up("br0", true, &err), RC_OK);
+	assert_shows("bridge link show dev cable", "state forwarding");
+	assert_int_equal(netlink_join("cable", NULL, &err), RC_OK);
+	assert_int_equal(netlink_get(&port, "cable", &err), RC_OK);
+	assert_int_equal(port.bridge, 0);
+	assert_int_equal(netlink_remove_device("br0", &err), RC_OK);
+	assert_int_not_equal(netlink_get(&port, "br0", &err), RC_OK);
+}
+
+static void what_the_kernel_refuses_is_said(void **state)
+{
+	struct netlink_prefix prefix = prefix_of("192.0.2.7/24");
+
+	(void)state;
+	need_namespaces();
+	assert_int_equal(netlink_add_address("nosuch", &prefix, &err), RC_IO);
+	assert_non_null(strstr(err.text, "nosuch"));
+	assert_int_equal(netlink_join("cable", "lo", &err), RC_IO); /* lo is no bridge */
+	assert_non_null(strstr(err.text, "cable"));
+	assert_int_equal(netlink_remove_device("lo", &err), RC_IO);
+	assert_int_equal(netlink_add_bridge("a-name-too-long-for-it", &err), RC_INVALID);
+	assert_int_equal(netlink_add_bridge("", &err), RC_INVALID);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(prefixes_are_read_and_written),
+		cmocka_unit_test(an_address_is_there_and_then_is_not_however_often_one_asks),
+		cmocka_unit_test(a_device_is_set_down_and_up),
+		cmocka_unit_test(a_bridge_forwards_at_once_and_its_ports_have_its_mtu),
+		cmocka_unit_test(what_the_kernel_refuses_is_said),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

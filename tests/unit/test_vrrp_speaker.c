@@ -1,0 +1,222 @@
+#include "appliance/base/clock.h"
+#include "net/vrrp_socket.h"
+#include "net/vrrp_speaker.h"
+#include "tests/unit/netns_fixture.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define PATIENCE_S 5 /* the machine may be busy; the rounds of announcements come sooner */
+
+static struct vrrp_speaker *speaker;
+static struct netlink_prefix addresses[VRRP_ADDRESSES_MAX + 1];
+static struct vrrp_speaker_options options;
+static struct err err;
+static uv_loop_t loop;
+static bool possible;
+static unsigned changes;
+
+static void close_speaker(void)
+{
+	if (speaker != NULL)
+		vrrp_speaker_close(speaker);
+	speaker = NULL;
+}
+
+static void close_at_once(void *owner, bool active)
+{
+	(void)owner;
+	(void)active;
+	changes++;
+	close_speaker();
+}
+
+static void count(void *owner, bool active)
+{
+	(void)owner;
+	(void)active;
+	changes++;
+}
+
+static const struct vrrp_speaker_ops ops = { count }, closing_ops = { close_at_once };
+
+static int set_up(void **state)
+{
+	(void)state;
+	possible = netns_fixture_create();
+	changes = 0;
+	options = (struct vrrp_speaker_options){ .device = "cable",
+						 .group = 51,
+						 .priority = 100,
+						 .interval = 1,
+						 .addresses = addresses,
+						 .address_count = 1 };
+	return netlink_prefix_parse(&addresses[0], "192.0.2.77/24", &err) != RC_OK ||
+	       uv_loop_init(&loop) != 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	close_speaker();
+	netns_fixture_remove();
+	(void)uv_run(&loop, UV_RUN_DEFAULT);
+	return uv_loop_close(&loop); /* no handle is left */
+}
+
+static void need_namespaces(void)
+{
+	if (!possible) {
+		print_message("no network namespaces: root, or user namespaces, are needed\n");
+		skip();
+	}
+}
+
+static int opens(void)
+{
+	return vrrp_speaker_open(&speaker, &loop, &options, &ops, NULL, &err);
+}
+
+static bool has_address(void)
+{
+	return strstr(netns_fixture_run("ip -o addr show dev cable"), "192.0.2.77/24") != NULL;
+}
+
+static bool has_address_of_ipv6(void)
+{
+	return strstr(netns_fixture_run("ip -o addr show dev cable"), "2001:db8::77/64") != NULL;
+}
+
+static void options_that_make_no_sense_are_refused(void **state)
+{
+	const struct vrrp_speaker_options right = options;
+
+	(void)state;
+	need_namespaces();
+	options.group = 0;
+	assert_int_equal(opens(), RC_INVALID);
+	options = right;
+	options.priority = 255;
+	assert_int_equal(opens(), RC_INVALID);
+	options = right;
+	options.interval = VRRP_INTERVAL_MAX + 1;
+	assert_int_equal(opens(), RC_INVALID);
+	options = right;
+	options.address_count = VRRP_ADDRESSES_MAX + 1;
+	assert_int_equal(opens(), RC_LIMIT);
+	options = right;
+	options.device = "nosuch";
+	assert_int_equal(opens(), RC_IO);
+	options = right;
+	assert_int_equal(netlink_prefix_parse(&addresses[0], "2001:db8::7/64", &err), RC_OK);
+	assert_int_equal(opens(), RC_INVALID); /* no IPv4 */
+	assert_int_equal(netlink_prefix_parse(&addresses[0], "224.0.0.5/24", &err), RC_OK);
+	assert_int_equal(opens(), RC_INVALID);
+}
+
+static void a_device_needs_an_address_of_its_own_and_leftovers_are_none(void **state)
+{
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("ip addr add 192.0.2.77/24 dev cable");
+	assert_int_equal(opens(), RC_STATE);
+	assert_false(has_address());
+	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable && "
+				"ip addr add 192.0.2.77/24 dev cable");
+	assert_int_equal(opens(), RC_OK);
+	assert_false(has_address());
+	assert_int_equal(vrrp_speaker_state(speaker)->settings.own, 0xc0000202);
+	close_speaker();
+}
+
+static void it_may_be_closed_when_it_tells_of_the_addresses(void **state)
+{
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
+	assert_int_equal(vrrp_speaker_open(&speaker, &loop, &options, &closing_ops, NULL, &err),
+			 RC_OK);
+	vrrp_speaker_permit(speaker, true);
+	(void)uv_run(&loop, UV_RUN_DEFAULT); /* ends when it is closed */
+	assert_int_equal(changes, 1);
+	assert_false(has_address());
+}
+
+/* The loop runs until the addresses of both families are there. */
+static bool gets_addresses(void)
+{
+	uint64_t end_ns = clock_now_ns() + PATIENCE_S * CLOCK_NS_PER_S;
+
+	while (!(has_address() && has_address_of_ipv6()) && clock_now_ns() < end_ns)
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	return has_address() && has_address_of_ipv6();
+}
+
+static void a_device_that_was_down_gets_all_addresses_again(void **state)
+{
+	unsigned i;
+
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
+	assert_int_equal(netlink_prefix_parse(&addresses[1], "2001:db8::77/64", &err), RC_OK);
+	options.address_count = 2;
+	assert_int_equal(opens(), RC_OK);
+	vrrp_speaker_permit(speaker, true);
+	assert_true(gets_addresses());
+	assert_int_equal(vrrp_speaker_state(speaker)->state, VRRP_ACTIVE);
+	(void)netns_fixture_run("ip link set cable down");
+	assert_false(has_address_of_ipv6()); /* the kernel's doing */
+	for (i = 0; i < 20; i++)
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	(void)netns_fixture_run("ip link set cable up");
+	assert_true(gets_addresses());
+	assert_int_equal(vrrp_speaker_state(speaker)->state, VRRP_ACTIVE);
+	close_speaker();
+	assert_false(has_address() || has_address_of_ipv6());
+}
+
+static void silence_of_ours_is_not_taken_for_the_others(void **state)
+{
+	struct vrrp_advert advert = { .group = 51, .priority = 200, .count = 1, .interval = 1 };
+	uint8_t packet[VRRP_PACKET_MAX];
+	int other = -1, r;
+	uint32_t own;
+
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
+	netns_fixture_there();
+	(void)netns_fixture_run("ip addr add 192.0.2.1/24 dev cable");
+	assert_int_equal(vrrp_socket_open(&other, &own, "cable", &err), RC_OK);
+	netns_fixture_here();
+	advert.address[0] = 0xc000024d;
+	assert_int_equal(opens(), RC_OK);
+	vrrp_speaker_permit(speaker, true);
+	r = vrrp_socket_send(other, packet, vrrp_format_put(packet, &advert, own));
+	(void)usleep(200000); /* more than patience allows, and the loop does not run */
+	(void)uv_run(&loop, UV_RUN_NOWAIT);
+	(void)close(other);
+	assert_int_equal(r, 0);
+	assert_int_equal(changes, 0);
+	assert_int_equal(vrrp_speaker_state(speaker)->other, own);
+	close_speaker();
+}
+
+int main(void)
+{
+#define CLAIM(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		CLAIM(options_that_make_no_sense_are_refused),
+		CLAIM(a_device_needs_an_address_of_its_own_and_leftovers_are_none),
+		CLAIM(it_may_be_closed_when_it_tells_of_the_addresses),
+		CLAIM(silence_of_ours_is_not_taken_for_the_others),
+		CLAIM(a_device_that_was_down_gets_all_addresses_again),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
