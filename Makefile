@@ -7,7 +7,7 @@
 # build/obj           objects of the release build         build/asan/obj   of the instrumented one (-DUNDERSTUDY_FAULTS)
 # build/unit  build/fuzz  build/bench   test programs      build/understudy  build/understudy.debug  the program
 # build/qemu/qemu-system-x86_64  build/qemu/firmware       the hypervisor
-# build/kernel/vmlinuz  build/guest/initramfs.gz           the test guest
+# build/kernel/vmlinuz  build/guest/initramfs.gz  build/guest/redis.gz     the test guest; the same with redis-server
 #
 # Source files are found by wildcard; a new file needs no change here. To build a part of a tree in which another part does
 # not compile just now: make build/unit/test_delta SOURCE_DIRS='appliance/base replica'.
@@ -155,6 +155,12 @@ $(unit_tests): build/unit/%: build/asan/obj/tests/unit/%.o $(unit_helpers:%.c=bu
 	@mkdir -p $(@D)
 	$(Q)$(asan_link) -lcmocka $(ASAN_LIBS)
 
+# The decisions alone, without the rest of the program.
+build/sim/takeover: build/asan/obj/tests/sim/takeover.o build/asan/obj/appliance/failover.o build/asan/obj/appliance/tenure.o
+	@$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(asan_link)
+
 $(fuzz_tests): build/fuzz/%: build/asan/obj/tests/fuzz/%.o $(fuzz_helpers:%.c=build/asan/obj/%.o) $(asan_linked)
 	@$(call say,LINK,$@)
 	@mkdir -p $(@D)
@@ -170,6 +176,7 @@ $(bench_programs): build/bench/%: build/obj/tests/bench/%.o $(bench_helpers:%.c=
 # scripts and the compiler's lines do not mix; each uses all processors.
 unit: $(unit_tests)
 fuzz: $(fuzz_tests)  ## the fuzz targets (build/fuzz)
+sim: build/sim/takeover
 system:
 	@$(MAKE) all
 	@$(MAKE) qemu
@@ -183,10 +190,10 @@ stock-qemu:
 
 test: prerequisites  ## everything: unit tests, each fuzz target for a few seconds, system tests, lint
 	@$(MAKE) deps
-	@$(MAKE) unit fuzz
+	@$(MAKE) unit fuzz sim
 	@$(MAKE) system
 	@$(MAKE) stock-qemu
-	@SECONDS_PER_FUZZ=$(SECONDS) tests/run.sh unit fuzz system lint
+	@SECONDS_PER_FUZZ=$(SECONDS) tests/run.sh unit fuzz sim system lint
 
 test-unit: unit  ## the unit tests, with AddressSanitizer and UBSan
 	@tests/run.sh unit
@@ -202,7 +209,7 @@ lint:  ## clang-tidy, cppcheck, clang-format
 	@tests/run.sh lint
 
 # One stamp per file, renewed when the file's instrumented object is: that knows the headers.
-c_files := $(sources) $(test_sources) $(wildcard tests/guest/*.c)
+c_files := $(sources) $(test_sources) $(wildcard tests/guest/*.c tests/sim/*.c)
 lint-clang-tidy: $(c_files:%.c=build/lint/%.tidy)
 build/lint/%.tidy: %.c build/asan/obj/%.o .clang-tidy
 	@mkdir -p $(@D)
@@ -235,9 +242,14 @@ bench: prerequisites  ## the measurements of the README (writes build/bench.json
 
 bench-programs: $(bench_programs)
 
+sim-run: SCHEDULES ?= 1000000
+sim-run: sim  ## the takeover decisions of both sites under SCHEDULES (1000000) seeded schedules of everything that can go wrong
+	@SCHEDULES=$(SCHEDULES) tests/run.sh sim
+
 soak: SECONDS := 3600
 soak: prerequisites  ## protect and kill over and over; SECONDS says for how long
 	@$(MAKE) system
+	@$(MAKE) sim-run
 	@tests/enter.sh $(PYTHON) tests/system/soak.py $(SECONDS)
 
 # ---- housekeeping ------------------------------------------------------------------------------------------------
@@ -249,7 +261,7 @@ help:  ## this list
 	@awk -F '##' '/^[a-z-]+:.*##/ { split($$1, t, ":"); printf "  %-14s%s\n", t[1], $$2 }' Makefile
 
 FORCE:
-.PHONY: all deps relock qemu kernel guest unit fuzz system stock-qemu prerequisites test test-unit test-system fuzz-run lint lint-clang-tidy \
+.PHONY: all deps relock qemu kernel guest unit fuzz sim sim-run system stock-qemu prerequisites test test-unit test-system fuzz-run lint lint-clang-tidy \
 	lint-cppcheck lint-clang-format format \
 	demo bench bench-programs soak clean help FORCE
 

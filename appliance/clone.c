@@ -8,6 +8,7 @@
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "appliance/clone_internal.h"
+#include "appliance/safety.h"
 #include "replica/reservation.h"
 
 #include <stdio.h>
@@ -64,7 +65,29 @@ static void on_reserved(void *owner, const char *error, const char *image)
 	buf_free(&json);
 }
 
+static int on_making(void *owner, const struct reservation *reservation, struct err *err)
+{
+	struct clone *c = owner;
+	const struct safety safety = {
+		.automatic = c->instance->takeover == CONFIG_TAKEOVER_AUTOMATIC,
+		.continues = !reservation->holds,
+		.witness = c->claimant != NULL && reservation->witness,
+		.gateway = reservation_is_gateway(reservation),
+	};
+	int rc = safety_check(&safety, err);
+
+	c->failover.gateway = safety.gateway;
+	if (rc == RC_OK && c->gateway != NULL)
+		return gateway_seat(c->gateway, reservation, c->dir, err);
+	if (rc == RC_OK && reservation->nnics > 0)
+		rc = err_set(
+			err, RC_REFUSED,
+			"the primary's configuration has network cards (nics), the standby's none");
+	return rc;
+}
+
 static const struct seat_ops seat_callbacks = {
+	.on_making = on_making,
 	.on_reserved = on_reserved,
 	.on_forgotten = clone_on_forgotten,
 	.on_unseated = clone_on_activation_failed,
@@ -77,20 +100,40 @@ static const struct seat_ops seat_callbacks = {
 
 /* Time --------------------------------------------------------------------------------------- */
 
+static void on_tick(uv_timer_t *timer);
+
+/* Regularly, and when the silence becomes too long: not up to a period later. */
+static void arm_tick(struct clone *c)
+{
+	uint64_t period_ms = c->config->detect_ms / TICKS_PER_DETECT, now_ns = clock_now_ns();
+	uint64_t due_ns = failover_due_ns(&c->failover), wait_ms = period_ms > 0 ? period_ms : 1;
+
+	if (due_ns < now_ns + wait_ms * CLOCK_NS_PER_MS)
+		wait_ms = due_ns > now_ns ? (due_ns - now_ns) / CLOCK_NS_PER_MS + 1 : 1;
+	uv_update_time(c->loop);
+	(void)uv_timer_start(&c->tick, on_tick, wait_ms, 0);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
 	struct clone *c = timer->data;
 	struct failover_update update;
 
 	if (c->link != NULL && link_heard_ns(c->link) > 0)
-		clone_decide_at(c, FAILOVER_HEARD, 0, link_heard_ns(c->link), &update);
+		clone_decide_event(c,
+				   (struct failover_event){ .type = FAILOVER_HEARD,
+							    .now_ns = link_heard_ns(c->link) },
+				   &update);
 	if (c->back_ns > clock_now_ns())
 		clone_decide(c, FAILOVER_HEARD, 0);
 	clone_decide(c, FAILOVER_TICK, 0);
+	if (c->link != NULL)
+		link_set_lease(c->link, failover_lease_ns(&c->failover));
 	clone_seek(c);
 	clone_keep_again(c);
 	clone_tell_hashes(c);
 	clone_tell_superseded(c);
+	arm_tick(c);
 }
 
 /* Connection --------------------------------------------------------------------------------- */
@@ -103,6 +146,9 @@ static void on_up(void *owner, const struct wire_hello *peer)
 	c->link_up = true;
 	c->said = FAILOVER_TICK;
 	c->back_ns = 0;
+	link_set_lease(c->link, failover_lease_ns(&c->failover));
+	if (c->gateway != NULL)
+		gateway_link(c->gateway, c->link, c->failover.term);
 	c->laid_out = c->fenced = c->hashes.wanted = false;
 	log_info(c->part, "site %s connected from %s", peer->site, link_peer(c->link));
 	link_grant(c->link, window > LINK_WINDOW_MIN ? window : LINK_WINDOW_MIN);
@@ -130,6 +176,10 @@ static void on_down(void *owner, const struct err *err)
 	const bool returns = wire_reason_returns(link_refusal(c->link));
 
 	c->link_up = false;
+	if (link_granted_ns(c->link) > c->granted_ns)
+		c->granted_ns = link_granted_ns(c->link);
+	if (c->gateway != NULL)
+		gateway_link(c->gateway, NULL, c->failover.term);
 	c->back_ns = returns ? clock_now_ns() + RETURN_MS * CLOCK_NS_PER_MS : 0;
 	log_write(returns ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, c->part, "link lost: %s", err->text);
 	if (link_refusal(c->link) == WIRE_REASON_SHUTDOWN)
@@ -153,7 +203,8 @@ int clone_accept(struct clone *c, struct link *link, const struct wire_hello *pe
 		 uint16_t *reason, struct err *err)
 {
 	const enum failover_state state = c->failover.state;
-	const char *why = state == FAILOVER_FAILED || state == FAILOVER_TAKING_OVER ?
+	const char *why = state == FAILOVER_FAILED || state == FAILOVER_TAKING_OVER ||
+					  state == FAILOVER_CLAIMING ?
 				  CLONE_FAILED_TEXT :
 			  state == FAILOVER_RETURNING ?
 				  "it was taken over here before; the replica is being looked for" :
@@ -174,6 +225,17 @@ int clone_accept(struct clone *c, struct link *link, const struct wire_hello *pe
 	return RC_OK;
 }
 
+/* Gateway ------------------------------------------------------------------------------------ */
+
+static void on_unprotected(void *owner)
+{
+	struct clone *c = owner;
+
+	clone_decide(c, FAILOVER_OUTDATED, c->newest);
+}
+
+static const struct gateway_ops gateway_callbacks = { on_unprotected };
+
 /* Life --------------------------------------------------------------------------------------- */
 
 static int make_dirs(struct clone *c, struct err *err)
@@ -187,11 +249,30 @@ static int make_dirs(struct clone *c, struct err *err)
 	return rc == RC_OK ? files_make_dir(c->memory_dir, err) : rc;
 }
 
+static const struct claimant_ops claimant_callbacks = { clone_on_answer };
+
+/* What may not be there: the gateway, the witness. */
+static int open_others(struct clone *c, uv_loop_t *loop, struct etcd *etcd, struct err *err)
+{
+	const struct claimant_options options = {
+		.etcd = etcd,
+		.instance = c->instance->name,
+		.site = c->config->site,
+		.server = WITNESS_STANDBY,
+		.ttl_s = c->config->witness_ttl_s,
+	};
+	int rc = gateway_open(&c->gateway, loop, c->instance, &gateway_callbacks, c, err);
+
+	c->failover.witness = etcd != NULL;
+	if (rc != RC_OK || etcd == NULL)
+		return rc;
+	return claimant_open(&c->claimant, loop, &options, &claimant_callbacks, c, err);
+}
+
 int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config,
-		const struct config_instance *instance, struct err *err)
+		const struct config_instance *instance, struct etcd *etcd, struct err *err)
 {
 	struct clone *c = mem_zalloc(1, sizeof(*c));
-	uint64_t tick_ms = config->detect_ms / TICKS_PER_DETECT;
 	int rc;
 
 	if (c == NULL)
@@ -208,9 +289,15 @@ int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config
 		mem_free(c);
 		return rc;
 	}
-	rc = seat_create(&c->seat, loop, config, instance, c->dir, c->memory_dir, &seat_callbacks,
-			 c, err);
+	rc = open_others(c, loop, etcd, err);
+	if (rc == RC_OK)
+		rc = seat_create(&c->seat, loop, config, instance, c->dir, c->memory_dir,
+				 &seat_callbacks, c, err);
 	if (rc != RC_OK) {
+		if (c->claimant != NULL)
+			claimant_close(c->claimant, NULL, NULL);
+		if (c->gateway != NULL)
+			gateway_close(c->gateway);
 		term_store_close(c->store, NULL, NULL);
 		mem_free(c);
 		return rc;
@@ -218,8 +305,7 @@ int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config
 	clone_seek(c);
 	(void)uv_timer_init(loop, &c->tick);
 	c->tick.data = c;
-	tick_ms = tick_ms > 0 ? tick_ms : 1;
-	(void)uv_timer_start(&c->tick, on_tick, tick_ms, tick_ms);
+	arm_tick(c);
 	*out = c;
 	return RC_OK;
 }
@@ -241,11 +327,23 @@ static bool needs_nobody(const struct clone *c)
 	case FAILOVER_LOST:
 		return false;
 	case FAILOVER_SERVING:
+	case FAILOVER_CLAIMING:
 	case FAILOVER_TAKING_OVER:
 		return true;
 	default:
 		return c->failover.epoch == 0 || seat_is_warm(c->seat);
 	}
+}
+
+static void frames_status(const struct gateway *gateway, struct status_instance *status)
+{
+	struct gateway_counters counters = gateway_counters(gateway);
+
+	status->frames_from_clients = (double)counters.from_clients;
+	status->frames_to_clients = (double)counters.to_clients;
+	status->frames_held = (double)counters.held;
+	status->frames_dropped = (double)counters.dropped;
+	status->frames_replayed = (double)counters.replayed;
 }
 
 void clone_status(const struct clone *c, struct status_instance *status)
@@ -271,6 +369,8 @@ void clone_status(const struct clone *c, struct status_instance *status)
 		status->link = c->link;
 		status->peer = link_peer(c->link);
 	}
+	if (c->gateway != NULL)
+		frames_status(c->gateway, status);
 	if (c->activate_ns > 0) {
 		status->detect_ms = clock_ms(c->failover.silent_ns);
 		status->activate_ms = clock_ms(c->activate_ns);
@@ -298,6 +398,8 @@ static void check_stopped(struct clone *c)
 
 	if (c->link != NULL || c->open_parts > 0)
 		return;
+	if (c->gateway != NULL)
+		gateway_close(c->gateway);
 	mem_free(c);
 	on_stopped(owner);
 }
@@ -307,7 +409,9 @@ void clone_stop(struct clone *c, void (*on_stopped)(void *owner), void *owner)
 	c->stopping = true;
 	c->on_stopped = on_stopped;
 	c->stop_owner = owner;
-	c->open_parts = 2 + CLONE_TAKEOVER_PARTS;
+	c->open_parts = 2 + CLONE_TAKEOVER_PARTS + (c->claimant != NULL);
+	if (c->claimant != NULL)
+		claimant_close(c->claimant, on_part_closed, c);
 	if (c->link != NULL && !c->link_closing) {
 		c->link_closing = true;
 		link_drop(c->link, WIRE_REASON_SHUTDOWN, "the standby ends");

@@ -12,6 +12,7 @@
 #define APPLIANCE_CLONE_H
 
 #include "appliance/config.h"
+#include "net/etcd.h"
 #include "appliance/status.h"
 #include "net/link.h"
 
@@ -19,8 +20,9 @@
 
 struct clone;
 
+/* `etcd`: the witness's, NULL: none. */
 int clone_start(struct clone **clone, uv_loop_t *loop, const struct config *config,
-		const struct config_instance *instance, struct err *err);
+		const struct config_instance *instance, struct etcd *etcd, struct err *err);
 const char *clone_name(const struct clone *clone);
 
 /* A primary said HELLO for this instance: as link_accept_ops.on_hello. */

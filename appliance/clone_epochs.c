@@ -16,6 +16,9 @@ void clone_on_forgotten(void *owner)
 
 	c->session = 0;
 	c->hashes.wanted = false;
+	c->newest = 0;
+	if (c->gateway != NULL)
+		gateway_committed(c->gateway, 0);
 	clone_decide(c, FAILOVER_FORGOTTEN, 0);
 }
 
@@ -25,6 +28,8 @@ void clone_on_committed(void *owner, uint64_t epoch, uint64_t took_ns)
 	uint8_t payload[8];
 
 	c->session = c->pending_session;
+	if (c->gateway != NULL)
+		gateway_committed(c->gateway, epoch);
 	bytes_put_le64(payload, took_ns);
 	/* Not after the decision: the primary would count on an epoch that is committed, but
 	 * belongs to a term that is over. */
@@ -71,6 +76,9 @@ static int on_layout(struct clone *c, const uint8_t *payload, size_t len, struct
 	if (c->laid_out || !receiver_is_idle(seat_receiver(c->seat)))
 		return err_set(err, RC_STATE, "a second layout on one connection");
 	c->laid_out = true;
+	if (c->gateway != NULL)
+		gateway_session(c->gateway);
+	c->said = FAILOVER_TICK; /* it was about an earlier session's instance */
 	layout = mem_zalloc(1, sizeof(*layout));
 	if (layout == NULL)
 		return err_nomem(err, "a layout");
@@ -122,6 +130,7 @@ static int on_epoch(struct clone *c, const struct wire_header *header, const uin
 		return err_set(err, RC_INVALID, "an epoch of unknown kind");
 	if (image_layout(seat_image(c->seat)) == NULL)
 		return err_set(err, RC_STATE, "an epoch before a layout was given");
+	c->newest = header->epoch;
 	return receiver_begin(seat_receiver(c->seat), header->epoch, payload[0] == WIRE_EPOCH_COPY,
 			      err);
 }
@@ -158,6 +167,27 @@ static int on_instance(struct clone *c, const uint8_t *payload, size_t len, stru
 	return RC_OK;
 }
 
+/* The instance answers without us: the primary goes on once it has our word that we know. */
+static int on_uncommitted(struct clone *c, const struct wire_header *header)
+{
+	if (header->epoch > c->newest)
+		c->newest = header->epoch;
+	clone_decide(c, FAILOVER_OUTDATED, c->newest);
+	(void)clone_tell(c, WIRE_UNCOMMITTED, header->epoch, NULL, 0);
+	return RC_OK;
+}
+
+/* It served alone, or its standby counted further than this one: what we have may be old. */
+static void take_term(struct clone *c, uint64_t term)
+{
+	struct failover_update update;
+
+	clone_decide_event(c,
+			   (struct failover_event){
+				   .type = FAILOVER_OUTDATED, .term = term, .epoch = c->newest },
+			   &update);
+}
+
 int clone_on_frame(void *owner, const struct wire_header *header, const uint8_t *payload,
 		   struct err *err)
 {
@@ -165,8 +195,10 @@ int clone_on_frame(void *owner, const struct wire_header *header, const uint8_t 
 
 	if (header->term > TERM_TOLD_MAX)
 		return err_set(err, RC_INVALID, "a term beyond all terms");
-	if (header->term > c->failover.term && !failover_is_over(&c->failover))
-		c->failover.term = header->term; /* its standby counted further than this one */
+	if (header->term > c->failover.term)
+		take_term(c, header->term);
+	if (c->gateway != NULL && header->type == WIRE_FRAMES)
+		return gateway_frames(c->gateway, header->epoch, payload, header->length, err);
 	if (failover_is_over(&c->failover) ||
 	    (header->type != WIRE_RESERVE && header->type != WIRE_INSTANCE &&
 	     seat_image(c->seat) == NULL)) {
@@ -189,6 +221,18 @@ int clone_on_frame(void *owner, const struct wire_header *header, const uint8_t 
 		return receiver_batch(seat_receiver(c->seat), payload, header->length, err);
 	case WIRE_COMMIT:
 		return on_commit(c, header, payload, err);
+	case WIRE_INPUT:
+		return c->gateway == NULL ? RC_OK :
+					    gateway_input(c->gateway, header->epoch, payload,
+							  header->length, err);
+	case WIRE_ADDRESSES:
+		return c->gateway == NULL ?
+			       RC_OK :
+			       gateway_addresses(c->gateway, payload, header->length, err);
+	case WIRE_FRAMES:
+		return RC_OK; /* of a primary that has network cards and was refused for it */
+	case WIRE_UNCOMMITTED:
+		return on_uncommitted(c, header);
 	case WIRE_INSTANCE:
 		return on_instance(c, payload, header->length, err);
 	default:

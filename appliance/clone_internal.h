@@ -6,8 +6,10 @@
 #ifndef APPLIANCE_CLONE_INTERNAL_H
 #define APPLIANCE_CLONE_INTERNAL_H
 
+#include "appliance/claimant.h"
 #include "appliance/clone.h"
 #include "appliance/failover.h"
+#include "appliance/gateway.h"
 #include "appliance/hashes.h"
 #include "appliance/seat.h"
 #include "appliance/term_store.h"
@@ -26,6 +28,8 @@ struct clone {
 	uv_timer_t tick;
 
 	struct seat *seat;
+	struct gateway *gateway;   /* NULL: none */
+	struct claimant *claimant; /* NULL: no witness */
 
 	/* Connection. */
 	struct link *link;
@@ -37,6 +41,8 @@ struct clone {
 	uint64_t session;	  /* the committed epoch's */
 	uint64_t pending_session; /* the one that is coming in */
 	struct hashes hashes;	  /* wanted by a primary that resynchronises */
+	uint64_t newest;	  /* epoch that has begun to come in */
+	uint64_t granted_ns;	  /* leases of connections that are gone */
 
 	/* Takeover. */
 	bool drained;	  /* the receiver is idle: the image will not change any more */
@@ -79,12 +85,16 @@ void clone_takeover_close(struct clone *c, void (*on_part_closed)(void *owner));
 void clone_seek(struct clone *c);
 
 void clone_decide(struct clone *c, enum failover_event_type type, uint64_t epoch);
-void clone_decide_at(struct clone *c, enum failover_event_type type, uint64_t epoch,
-		     uint64_t now_ns, struct failover_update *update);
+/* `event` needs type, and what that type has; the rest is filled. */
+void clone_decide_event(struct clone *c, struct failover_event event,
+			struct failover_update *update);
 /* Puts the present term on the disk, standing by: so that what is wrong there is known in time. */
 void clone_keep_standing_by(struct clone *c);
 /* A failure to do so is tried again now and then. */
 void clone_keep_again(struct clone *c);
+
+/* The witness's answer: as claimant_ops. */
+void clone_on_answer(void *owner, enum claimant_answer answer, uint64_t term);
 
 void clone_on_warm(void *owner);
 void clone_on_running(void *owner, uint64_t took_ns);

@@ -45,17 +45,31 @@ static void begin_takeover(struct clone *c)
 
 	c->drained = c->kept = false;
 	term_store_keep(c->store, &record);
+	if (c->gateway != NULL)
+		gateway_turn(c->gateway);
 	if (seat_receiver(c->seat) != NULL)
 		receiver_drop(seat_receiver(c->seat), on_drained);
 	else
 		on_drained(c);
 }
 
-void clone_decide_at(struct clone *c, enum failover_event_type type, uint64_t epoch,
-		     uint64_t now_ns, struct failover_update *update)
+/* What the primary sent while we claimed was not taken: a new connection begins anew. */
+static void resume(struct clone *c)
 {
-	const struct failover_event event = { .type = type, .now_ns = now_ns, .epoch = epoch };
+	if (c->link_up)
+		link_drop(c->link, WIRE_REASON_SESSION, "the takeover is not to be");
+}
 
+void clone_decide_event(struct clone *c, struct failover_event event,
+			struct failover_update *update)
+{
+	bool claiming = c->failover.state == FAILOVER_CLAIMING;
+
+	if (event.now_ns == 0)
+		event.now_ns = clock_now_ns();
+	event.granted_ns = c->granted_ns;
+	if (c->link != NULL && link_granted_ns(c->link) > event.granted_ns)
+		event.granted_ns = link_granted_ns(c->link);
 	failover_step(&c->failover, &event, update);
 	if (*update->reason != '\0') {
 		(void)snprintf(c->reason, sizeof(c->reason), "%s", update->reason);
@@ -65,22 +79,43 @@ void clone_decide_at(struct clone *c, enum failover_event_type type, uint64_t ep
 			  c->part, "%s: %s", failover_state_name(c->failover.state),
 			  update->reason);
 	}
+	if (c->link != NULL && update->changed)
+		link_set_lease(c->link, failover_lease_ns(&c->failover));
+	if (update->claim)
+		claimant_claim(c->claimant, c->failover.term, false, update->by_operator);
 	if (update->activate)
 		begin_takeover(c);
+	else if (claiming && update->changed)
+		resume(c);
 }
 
 void clone_decide(struct clone *c, enum failover_event_type type, uint64_t epoch)
 {
 	struct failover_update update;
 
-	clone_decide_at(c, type, epoch, clock_now_ns(), &update);
+	clone_decide_event(c, (struct failover_event){ .type = type, .epoch = epoch }, &update);
+}
+
+void clone_on_answer(void *owner, enum claimant_answer answer, uint64_t term)
+{
+	struct failover_update update;
+	struct clone *c = owner;
+
+	clone_decide_event(c,
+			   (struct failover_event){
+				   .type = answer == CLAIMANT_WON  ? FAILOVER_WON :
+					   answer == CLAIMANT_LOST ? FAILOVER_BEATEN :
+								     FAILOVER_UNANSWERED,
+				   .term = term,
+			   },
+			   &update);
 }
 
 static int command(struct clone *c, enum failover_event_type type, struct err *err)
 {
 	struct failover_update update;
 
-	clone_decide_at(c, type, 0, clock_now_ns(), &update);
+	clone_decide_event(c, (struct failover_event){ .type = type }, &update);
 	return update.refused ?
 		       err_set(err, RC_REFUSED, "%s: %s", c->instance->name, update.reason) :
 		       RC_OK;
@@ -180,6 +215,8 @@ void clone_on_running(void *owner, uint64_t took_ns)
 	struct clone *c = owner;
 
 	c->activate_ns = clock_now_ns() - c->failover.decided_ns;
+	if (c->gateway != NULL)
+		gateway_serve(c->gateway);
 	log_warn(c->part,
 		 "the instance runs here: epoch %llu, %.1f ms after the decision (term on the disk "
 		 "after %.1f ms, QEMU %.1f ms)",
@@ -196,6 +233,8 @@ void clone_on_activation_failed(void *owner, const struct err *err)
 	if (c->failover.state != FAILOVER_TAKING_OVER)
 		return;
 	log_error(c->part, "activation: %s", err->text);
+	if (c->gateway != NULL)
+		gateway_turn_back(c->gateway);
 	clone_decide(c, FAILOVER_ACTIVATION_FAILED, 0);
 	clone_keep_standing_by(c);
 	/* The image may have been run on: the primary has to know that it is on its own. */
@@ -222,6 +261,25 @@ static void on_survivor_closed(void *owner)
 		c->on_part_closed(c);
 }
 
+/* Its network cards are where its reservation had them. */
+static void reconnect_clients(struct clone *c)
+{
+	struct reservation reservation;
+	struct err err = { 0 };
+	int rc;
+
+	if (c->gateway == NULL)
+		return;
+	rc = seat_recall(c->dir, &reservation, &err);
+	if (rc == RC_OK)
+		rc = gateway_seat(c->gateway, &reservation, c->dir, &err);
+	reservation_free(&reservation);
+	if (rc == RC_OK)
+		gateway_serve(c->gateway);
+	else
+		log_error(c->part, "clients do not reach the replica: %s", err.text);
+}
+
 static void on_found(void *owner, enum survivor_kind kind)
 {
 	struct clone *c = owner;
@@ -231,6 +289,7 @@ static void on_found(void *owner, enum survivor_kind kind)
 		log_warn(c->part, "the replica is process %d, %s", (int)survivor_pid(c->survivor),
 			 survivor_state(c->survivor));
 		clone_decide(c, FAILOVER_FOUND, 0);
+		reconnect_clients(c);
 		return;
 	}
 	clone_decide(c,

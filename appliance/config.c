@@ -11,6 +11,8 @@
 #include "appliance/base/json_text.h"
 #include "appliance/base/mem.h"
 #include "appliance/config_keys.h"
+#include "net/etcd.h"
+#include "replica/cmdline.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -99,12 +101,53 @@ static void check_twice(struct checking *checking, const struct config *config, 
 	}
 }
 
+/* What the standby keeps there has to fit: directories of ours, and the replica's sockets in them. */
+static void check_state_dir(struct checking *checking, const struct config *config, size_t index)
+{
+	const char *name = config->instances[index].name;
+	size_t len =
+		strlen(config->state_dir) + 1 + strlen(name) + sizeof("/" CMDLINE_QMP_NAME) - 1;
+
+	if (len > JSON_SOCKET_MAX)
+		conflict(
+			checking,
+			"state_dir: with instances[%zu].name it gives sockets' paths of %zu bytes, %d are possible: a "
+			"shorter directory is needed",
+			index, len, JSON_SOCKET_MAX);
+}
+
+static void check_witness(struct checking *checking, const struct config *config)
+{
+	struct address address;
+	struct err err = { 0 };
+	size_t i;
+
+	for (i = 0; config->witness_endpoints != NULL && config->witness_endpoints[i] != NULL;
+	     i++) {
+		if (etcd_endpoint_parse(&address, config->witness_endpoints[i], &err) != RC_OK)
+			conflict(checking, "witness.endpoints[%zu]: %.300s", i, err.text);
+	}
+	if (i > ETCD_ENDPOINTS_MAX)
+		conflict(checking, "witness.endpoints: %zu, at most %d are taken", i,
+			 (int)ETCD_ENDPOINTS_MAX);
+	if (i > 0 && config->witness_ca == NULL)
+		conflict(checking, "witness.ca: missing: whom to trust as the witness");
+	if (i == 0 && (config->witness_ca != NULL || config->witness_cert != NULL))
+		conflict(checking, "witness.endpoints: missing: where the witness is");
+	if ((config->witness_cert == NULL) != (config->witness_key == NULL))
+		conflict(checking, "witness.%s: missing: cert and key belong together",
+			 config->witness_cert == NULL ? "cert" : "key");
+}
+
 static int check_whole(struct checking *checking, const struct config *config)
 {
 	check_link(checking, config);
+	check_witness(checking, config);
 	for (size_t i = 0; i < config->ninstances; i++) {
 		if (config->role == CONFIG_PRIMARY)
 			check_checkpoint(checking, &config->instances[i], i);
+		else
+			check_state_dir(checking, config, i);
 		check_twice(checking, config, i);
 		if (checking->found && checking->problems == NULL)
 			break;

@@ -18,10 +18,20 @@
 #include <stdint.h>
 
 #define CONFIG_FILE_MAX ((size_t)1 << 20)
+#define CONFIG_NICS_MAX 8	/* per instance; WIRE_NICS_MAX */
 #define CONFIG_INSTANCES_MAX 64 /* per process; GUARDIAN_INSTANCES_MAX */
 
 enum config_role { CONFIG_PRIMARY, CONFIG_STANDBY };
+enum config_alone { CONFIG_ALONE_CONTINUE, CONFIG_ALONE_HOLD };
 enum config_takeover { CONFIG_TAKEOVER_MANUAL, CONFIG_TAKEOVER_AUTOMATIC };
+
+struct config_nic {
+	char *name;
+	/* primary: where the agent listens (-netdev dgram's remote.path), and QEMU (local.path) */
+	char *socket, *qemu_socket;
+	bool output_commit; /* primary: true */
+	char *tap, *bridge; /* standby: where clients are; bridge may be NULL */
+};
 
 struct config_instance {
 	char *name; /* 1 to 64 of [A-Za-z0-9._-] */
@@ -35,7 +45,10 @@ struct config_instance {
 	uint32_t inflight_mib;	   /* budget.inflight_mib: 64; encoded, not yet acknowledged */
 	uint32_t cache_mib;	   /* budget.cache_mib: 64; versions kept for XOR */
 	uint32_t resync_after_ms;  /* 10000; a longer outage ends with a resync of page hashes */
-	char **arguments;	   /* standby_arguments: NULL (derived ones) or NULL-terminated */
+	enum config_alone without_standby; /* "continue" (default) or "hold" */
+	char **arguments;	 /* standby_arguments: NULL (derived ones) or NULL-terminated */
+	struct config_nic *nics; /* NULL: the instance's network is not looked after */
+	size_t nnics;
 	/* standby */
 	uint32_t standby_staging_mib;  /* budget.staging_mib: 64; an epoch in flight, in memory */
 	enum config_takeover takeover; /* "manual" (default) or "automatic" */
@@ -50,7 +63,11 @@ struct config {
 	char *connect;			  /* primary: link.connect */
 	char *listen;			  /* standby: link.listen */
 	uint32_t heartbeat_ms, detect_ms; /* link.*: 50, 300 */
-	char *state_dir;		  /* standby: what survives a restart, and spilled epochs */
+	/* witness.*: NULL: none */
+	char **witness_endpoints;
+	char *witness_ca, *witness_cert, *witness_key;
+	uint32_t witness_ttl_s;
+	char *state_dir;  /* standby: what survives a restart, and spilled epochs */
 	char *memory_dir; /* standby: where memory images live; default "/dev/shm" */
 	char *hypervisor; /* standby: hypervisor.program */
 	char *firmware;	  /* standby: hypervisor.firmware or NULL */

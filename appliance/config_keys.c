@@ -5,7 +5,12 @@
 #include "appliance/config_keys.h"
 
 #include "appliance/config.h"
+#include "appliance/witness.h"
 #include "net/address.h"
+#include "net/port.h"
+#include "net/wire.h"
+
+#include <assert.h>
 
 #include <string.h>
 
@@ -23,8 +28,13 @@
 #define BUDGET_MAX_MIB 65536	    /* 64 GiB */
 #define COPY_MAX_MIB_S 1048576	    /* 1 TiB a second */
 
+static_assert(CONFIG_NICS_MAX == WIRE_NICS_MAX, "what can be configured can be sent");
+
 static const char *const takeovers[] = {
 	[CONFIG_TAKEOVER_MANUAL] = "manual", [CONFIG_TAKEOVER_AUTOMATIC] = "automatic", NULL
+};
+static const char *const alones[] = {
+	[CONFIG_ALONE_CONTINUE] = "continue", [CONFIG_ALONE_HOLD] = "hold", NULL
 };
 static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
 
@@ -88,6 +98,72 @@ static const struct json_field budget_fields[] = {
 };
 static const struct json_table budget_table = JSON_TABLE(budget_fields);
 
+static int check_device(const char *text, struct err *err)
+{
+	if (strlen(text) == 0 || strlen(text) > PORT_NAME_MAX || strpbrk(text, "/ :%") != NULL ||
+	    strcmp(text, ".") == 0 || strcmp(text, "..") == 0)
+		return err_set(
+			err, RC_INVALID,
+			"a network device's name has 1 to %d bytes, without / : %% or spaces",
+			PORT_NAME_MAX);
+	return RC_OK;
+}
+
+#define DEVICE_PATTERN "^[^/ :%]{1,15}$"
+
+static const struct json_field nic_fields[] = {
+	{ .key = "name",
+	  .type = JSON_NAME,
+	  .required = true,
+	  .offset = offsetof(struct config_nic, name),
+	  .doc = "the network card's name, the same at both sites" },
+	{ .key = "socket",
+	  .type = JSON_SOCKET,
+	  .required = true,
+	  .roles = PRIMARY,
+	  .offset = offsetof(struct config_nic, socket),
+	  .doc = "unix socket of the agent: remote.path of QEMU's -netdev dgram" },
+	{ .key = "qemu_socket",
+	  .type = JSON_SOCKET,
+	  .required = true,
+	  .roles = PRIMARY,
+	  .offset = offsetof(struct config_nic, qemu_socket),
+	  .doc = "unix socket of QEMU: local.path of the same" },
+	{ .key = "output_commit",
+	  .type = JSON_BOOL,
+	  .fallback = true,
+	  .roles = PRIMARY,
+	  .offset = offsetof(struct config_nic, output_commit),
+	  .doc = "hold what the instance sends until its epoch is committed; false: an answer may be "
+		 "lost in a takeover" },
+	{ .key = "tap",
+	  .type = JSON_TEXT,
+	  .kind = "device",
+	  .check = check_device,
+	  .pattern = DEVICE_PATTERN,
+	  .required = true,
+	  .roles = STANDBY,
+	  .offset = offsetof(struct config_nic, tap),
+	  .doc = "tap device to make, through which clients reach the instance" },
+	{ .key = "tap",
+	  .type = JSON_TEXT,
+	  .kind = "device",
+	  .check = check_device,
+	  .pattern = DEVICE_PATTERN,
+	  .roles = PRIMARY,
+	  .offset = offsetof(struct config_nic, tap),
+	  .doc = "announce mode: tap device to make, through which clients reach the instance at this site; "
+		 "absent: gateway mode, they reach it through the standby" },
+	{ .key = "bridge",
+	  .type = JSON_TEXT,
+	  .kind = "device",
+	  .check = check_device,
+	  .pattern = DEVICE_PATTERN,
+	  .offset = offsetof(struct config_nic, bridge),
+	  .doc = "bridge to add it to; absent: none" },
+};
+static const struct json_table nic_table = JSON_TABLE(nic_fields);
+
 static const struct json_field instance_fields[] = {
 	{ .key = "name",
 	  .type = JSON_NAME,
@@ -112,6 +188,21 @@ static const struct json_field instance_fields[] = {
 	{ NUMBER("resync_after_ms", resync_after_ms, 0, RESYNC_AFTER_MAX_MS, 10000, "ms",
 		 "after a longer loss of the link, page hashes are compared first and only what differs is sent"),
 	  .roles = PRIMARY },
+	{ .key = "nics",
+	  .type = JSON_OBJECTS,
+	  .table = &nic_table,
+	  .max = CONFIG_NICS_MAX,
+	  .offset = offsetof(struct config_instance, nics),
+	  .count_offset = offsetof(struct config_instance, nnics),
+	  .item_size = sizeof(struct config_nic),
+	  .doc = "network cards whose traffic goes through the standby's gateway" },
+	{ .key = "without_standby",
+	  .type = JSON_CHOICE,
+	  .roles = PRIMARY,
+	  .choices = alones,
+	  .fallback = CONFIG_ALONE_CONTINUE,
+	  .offset = offsetof(struct config_instance, without_standby),
+	  .doc = "while the standby is not heard: the instance goes on answering, or keeps silent" },
 	{ .key = "standby_arguments",
 	  .type = JSON_STRINGS,
 	  .roles = PRIMARY,
@@ -196,6 +287,34 @@ static const struct json_field link_fields[] = {
 };
 static const struct json_table link_table = JSON_TABLE(link_fields);
 
+static const struct json_field witness_fields[] = {
+	{ .key = "endpoints",
+	  .type = JSON_STRINGS,
+	  .offset = offsetof(struct config, witness_endpoints),
+	  .doc = "etcd's client addresses (\"https://etcd-1.example.org:2379\"), the same at both sites" },
+	{ .key = "ca",
+	  .type = JSON_PATH,
+	  .offset = offsetof(struct config, witness_ca),
+	  .doc = "certificate of the authority of etcd's servers (PEM)" },
+	{ .key = "cert",
+	  .type = JSON_PATH,
+	  .offset = offsetof(struct config, witness_cert),
+	  .doc = "client certificate for etcd (PEM); absent: none" },
+	{ .key = "key",
+	  .type = JSON_PATH,
+	  .offset = offsetof(struct config, witness_key),
+	  .doc = "its private key (PEM)" },
+	{ .key = "ttl_s",
+	  .type = JSON_U32,
+	  .min = WITNESS_TTL_MIN_S,
+	  .max = WITNESS_TTL_MAX_S,
+	  .fallback = 5,
+	  .unit = "s",
+	  .offset = offsetof(struct config, witness_ttl_s),
+	  .doc = "lease of a primary that serves alone: how long the standby cannot take over after its end" },
+};
+static const struct json_table witness_table = JSON_TABLE(witness_fields);
+
 static const struct json_field hypervisor_fields[] = {
 	{ .key = "program",
 	  .type = JSON_PATH,
@@ -248,6 +367,10 @@ static const struct json_field root_fields[] = {
 	  .type = JSON_OBJECT,
 	  .table = &link_table,
 	  .doc = "the connection between the sites" },
+	{ .key = "witness",
+	  .type = JSON_OBJECT,
+	  .table = &witness_table,
+	  .doc = "a third place that decides who serves when the sites cannot hear each other" },
 	{ .key = "hypervisor",
 	  .type = JSON_OBJECT,
 	  .roles = STANDBY,

@@ -1,44 +1,42 @@
 #include "appliance/failover.h"
 
 #include "appliance/base/clock.h"
+#include "appliance/tenure.h"
 
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#define BIT(state) (1U << (state))
+#define BIT(state) (1U << FAILOVER_##state)
+
+#define CLAIM_RETRY_NS (1000 * CLOCK_NS_PER_MS) /* a witness that does not answer is asked again */
 
 static const struct {
 	const char *name;
 	unsigned next;
 } states[] = {
-	[FAILOVER_EMPTY] = { "empty", BIT(FAILOVER_SYNCING) },
-	[FAILOVER_SYNCING] = { "syncing", BIT(FAILOVER_EMPTY) | BIT(FAILOVER_PROTECTED) },
-	[FAILOVER_PROTECTED] = { "protected", BIT(FAILOVER_SUSPECT) | BIT(FAILOVER_UNATTENDED) |
-						      BIT(FAILOVER_ENDED) |
-						      BIT(FAILOVER_TAKING_OVER) |
-						      BIT(FAILOVER_EMPTY) },
-	[FAILOVER_SUSPECT] = { "suspect", BIT(FAILOVER_PROTECTED) | BIT(FAILOVER_UNATTENDED) |
-						  BIT(FAILOVER_ENDED) | BIT(FAILOVER_TAKING_OVER) |
-						  BIT(FAILOVER_EMPTY) },
-	[FAILOVER_UNATTENDED] = { "unattended", BIT(FAILOVER_PROTECTED) | BIT(FAILOVER_ENDED) |
-							BIT(FAILOVER_TAKING_OVER) |
-							BIT(FAILOVER_EMPTY) },
-	[FAILOVER_ENDED] = { "ended", BIT(FAILOVER_PROTECTED) | BIT(FAILOVER_TAKING_OVER) |
-					      BIT(FAILOVER_EMPTY) },
-	[FAILOVER_TAKING_OVER] = { "taking-over", BIT(FAILOVER_SERVING) | BIT(FAILOVER_FAILED) },
-	[FAILOVER_SERVING] = { "serving", BIT(FAILOVER_LOST) },
-	[FAILOVER_FAILED] = { "failed", BIT(FAILOVER_TAKING_OVER) | BIT(FAILOVER_EMPTY) },
-	[FAILOVER_RETURNING] = { "returning",
-				 BIT(FAILOVER_SERVING) | BIT(FAILOVER_LOST) | BIT(FAILOVER_EMPTY) },
-	[FAILOVER_LOST] = { "lost", BIT(FAILOVER_EMPTY) },
+	[FAILOVER_EMPTY] = { "empty", BIT(SYNCING) },
+	[FAILOVER_SYNCING] = { "syncing", BIT(EMPTY) | BIT(PROTECTED) },
+	[FAILOVER_PROTECTED] = { "protected", BIT(SUSPECT) | BIT(UNATTENDED) | BIT(ENDED) |
+						      BIT(CLAIMING) | BIT(EMPTY) },
+	[FAILOVER_SUSPECT] = { "suspect", BIT(PROTECTED) | BIT(UNATTENDED) | BIT(ENDED) |
+						  BIT(CLAIMING) | BIT(EMPTY) },
+	[FAILOVER_UNATTENDED] = { "unattended",
+				  BIT(PROTECTED) | BIT(ENDED) | BIT(CLAIMING) | BIT(EMPTY) },
+	[FAILOVER_ENDED] = { "ended", BIT(PROTECTED) | BIT(CLAIMING) | BIT(EMPTY) },
+	[FAILOVER_CLAIMING] = { "claiming", BIT(UNATTENDED) | BIT(TAKING_OVER) | BIT(EMPTY) },
+	[FAILOVER_TAKING_OVER] = { "taking-over", BIT(SERVING) | BIT(FAILED) },
+	[FAILOVER_SERVING] = { "serving", BIT(LOST) },
+	[FAILOVER_FAILED] = { "failed", BIT(CLAIMING) | BIT(EMPTY) },
+	[FAILOVER_RETURNING] = { "returning", BIT(SERVING) | BIT(LOST) | BIT(EMPTY) },
+	[FAILOVER_LOST] = { "lost", BIT(EMPTY) },
 };
 static_assert(sizeof(states) / sizeof(states[0]) == FAILOVER_STATES, "a row for every state");
 
 bool failover_may(enum failover_state from, enum failover_state to)
 {
-	return (states[from].next & BIT(to)) != 0;
+	return (states[from].next & (1U << to)) != 0;
 }
 
 const char *failover_state_name(enum failover_state state)
@@ -55,6 +53,8 @@ void failover_init(struct failover *failover, uint32_t detect_ms, bool automatic
 		.term = 1,
 		.heard_ns = now_ns,
 		.tick_ns = now_ns,
+		/* What an earlier life of this process may have granted. */
+		.granted_ns = now_ns + detect_ms * CLOCK_NS_PER_MS,
 	};
 }
 
@@ -67,6 +67,11 @@ void failover_restore(struct failover *failover, uint64_t term, uint64_t epoch)
 		failover->state = FAILOVER_RETURNING;
 }
 
+uint64_t failover_lease_ns(const struct failover *failover)
+{
+	return failover_is_over(failover) ? 0 : TENURE_LEASE_NS(failover->detect_ns);
+}
+
 bool failover_has_served(const struct failover *failover)
 {
 	return failover->state == FAILOVER_SERVING || failover->state == FAILOVER_LOST;
@@ -74,8 +79,20 @@ bool failover_has_served(const struct failover *failover)
 
 bool failover_is_over(const struct failover *failover)
 {
-	return failover_has_served(failover) || failover->state == FAILOVER_TAKING_OVER ||
-	       failover->state == FAILOVER_FAILED || failover->state == FAILOVER_RETURNING;
+	return failover_has_served(failover) || failover->state == FAILOVER_CLAIMING ||
+	       failover->state == FAILOVER_TAKING_OVER || failover->state == FAILOVER_FAILED ||
+	       failover->state == FAILOVER_RETURNING;
+}
+
+uint64_t failover_due_ns(const struct failover *failover)
+{
+	if (failover->state == FAILOVER_CLAIMING)
+		return failover->granted_ns;
+	if (failover->state == FAILOVER_PROTECTED)
+		return failover->heard_ns + failover->detect_ns / 2;
+	if (failover->state == FAILOVER_SUSPECT)
+		return failover->heard_ns + failover->detect_ns;
+	return UINT64_MAX;
 }
 
 double failover_suspicion(const struct failover *failover, uint64_t now_ns)
@@ -101,17 +118,64 @@ __attribute__((format(printf, 4, 5))) static void move(struct failover *failover
 	va_end(args);
 }
 
-static void take_over(struct failover *failover, uint64_t now_ns, struct failover_update *update,
-		      const char *why)
+/* Goes ahead when nobody else may serve any more. */
+static void proceed(struct failover *failover, uint64_t now_ns, struct failover_update *update)
+{
+	bool leased = !failover->stopped && !failover->gateway && now_ns < failover->granted_ns;
+
+	if (leased || (failover->witness && !failover->won))
+		return;
+	if (!failover->won)
+		failover->term++;
+	move(failover, FAILOVER_TAKING_OVER, update,
+	     "%s; taking over from epoch %llu with term %llu", failover->why,
+	     (unsigned long long)failover->epoch, (unsigned long long)failover->term);
+	update->activate = true;
+}
+
+static void claim(struct failover *failover, uint64_t now_ns, struct failover_update *update,
+		  bool stopped, const char *why)
 {
 	failover->silent_ns = now_ns > failover->heard_ns ? now_ns - failover->heard_ns : 0;
 	failover->decided_ns = now_ns;
-	failover->term++;
-	move(failover, FAILOVER_TAKING_OVER, update,
-	     "%s (silent for %.0f ms); taking over from epoch %llu with term %llu", why,
-	     clock_ms(failover->silent_ns), (unsigned long long)failover->epoch,
-	     (unsigned long long)failover->term);
-	update->activate = true;
+	failover->stopped = stopped;
+	failover->won = false;
+	(void)snprintf(failover->why, sizeof(failover->why), "%s (silent for %.0f ms)", why,
+		       clock_ms(failover->silent_ns));
+	move(failover, FAILOVER_CLAIMING, update, "%s; %s", failover->why,
+	     failover->witness ? "asking the witness for the next term" :
+				 "waiting for the primary's lease to end");
+	update->claim = failover->witness;
+	proceed(failover, now_ns, update);
+}
+
+static void on_witness(struct failover *failover, const struct failover_event *event,
+		       struct failover_update *update)
+{
+	if (failover->state != FAILOVER_CLAIMING)
+		return;
+	switch (event->type) {
+	case FAILOVER_WON:
+		if (event->term <= failover->term)
+			break; /* of an earlier claim */
+		failover->won = true;
+		failover->term = event->term;
+		proceed(failover, event->now_ns, update);
+		break;
+	case FAILOVER_BEATEN:
+		/* Not our term: the primary has to tell us itself, and what it answered meanwhile. */
+		failover->beaten_by = event->term;
+		failover->outdated = true;
+		move(failover, FAILOVER_UNATTENDED, update,
+		     "the witness says that the primary serves alone, with term %llu: epoch %llu is outdated",
+		     (unsigned long long)event->term, (unsigned long long)failover->epoch);
+		break;
+	default:
+		failover->claim_ns = event->now_ns + CLAIM_RETRY_NS;
+		move(failover, FAILOVER_UNATTENDED, update,
+		     "%s, and the witness does not answer: not taking over", failover->why);
+		break;
+	}
 }
 
 /* States in which a primary is expected to be heard and something could be lost by its silence. */
@@ -134,12 +198,25 @@ static void on_tick(struct failover *failover, uint64_t now_ns, struct failover_
 			       clock_ms(since));
 		return;
 	}
+	if (failover->state == FAILOVER_CLAIMING)
+		proceed(failover, now_ns, update);
+	if (failover->state == FAILOVER_UNATTENDED && failover->claim_ns != 0 &&
+	    now_ns >= failover->claim_ns && !failover->outdated &&
+	    now_ns - failover->heard_ns >= failover->detect_ns) {
+		failover->claim_ns = 0;
+		claim(failover, now_ns, update, false, "the primary is silent");
+	}
 	if (!watching(failover))
 		return;
 	failover->silent_ns = now_ns > failover->heard_ns ? now_ns - failover->heard_ns : 0;
 	if (failover->silent_ns >= failover->detect_ns) {
-		if (failover->automatic)
-			take_over(failover, now_ns, update, "the primary is silent");
+		if (failover->automatic && !failover->outdated)
+			claim(failover, now_ns, update, false, "the primary is silent");
+		else if (failover->automatic)
+			move(failover, FAILOVER_UNATTENDED, update,
+			     "the primary is silent; clients had answers that epoch %llu does not know: only "
+			     "`understudy takeover` brings it up",
+			     (unsigned long long)failover->epoch);
 		else
 			move(failover, FAILOVER_UNATTENDED, update,
 			     "the primary is silent; takeover is manual: `understudy takeover` brings up epoch %llu",
@@ -154,8 +231,9 @@ static void on_tick(struct failover *failover, uint64_t now_ns, struct failover_
 
 static void on_heard(struct failover *failover, uint64_t now_ns, struct failover_update *update)
 {
-	if (now_ns > failover->heard_ns)
-		failover->heard_ns = now_ns;
+	if (now_ns <= failover->heard_ns)
+		return; /* no news */
+	failover->heard_ns = now_ns;
 	if (failover->state == FAILOVER_SUSPECT)
 		move(failover, FAILOVER_PROTECTED, update, "the primary is heard again");
 }
@@ -165,6 +243,9 @@ static void on_committed(struct failover *failover, uint64_t epoch, struct failo
 	/* A commit that was under way when the decision fell still counts: it is the state that
 	 * will be activated. */
 	failover->epoch = epoch;
+	failover->outdated =
+		epoch <= failover->outdated_epoch || failover->term < failover->beaten_by;
+	failover->claim_ns = 0;
 	if (failover->state == FAILOVER_EMPTY)
 		failover->state = FAILOVER_SYNCING;
 	if (failover->state == FAILOVER_SYNCING || failover->state == FAILOVER_UNATTENDED ||
@@ -173,12 +254,31 @@ static void on_committed(struct failover *failover, uint64_t epoch, struct failo
 		     (unsigned long long)epoch);
 }
 
+static void on_outdated(struct failover *failover, const struct failover_event *event,
+			struct failover_update *update)
+{
+	if (failover_is_over(failover))
+		return;
+	if (event->term > failover->term)
+		failover->term = event->term;
+	if (event->epoch > failover->outdated_epoch)
+		failover->outdated_epoch = event->epoch;
+	if (failover->epoch == 0 || failover->outdated)
+		return;
+	failover->outdated = true;
+	(void)snprintf(update->reason, sizeof(update->reason),
+		       "the instance answered without us: clients know more than epoch %llu",
+		       (unsigned long long)failover->epoch);
+}
+
 static void on_forgotten(struct failover *failover, struct failover_update *update)
 {
 	/* What failed has been decided: only the operator goes back. */
-	if (failover_is_over(failover) || failover->state == FAILOVER_EMPTY)
+	if ((failover_is_over(failover) && failover->state != FAILOVER_CLAIMING) ||
+	    failover->state == FAILOVER_EMPTY)
 		return;
-	failover->epoch = 0;
+	failover->epoch = failover->outdated_epoch = 0;
+	failover->outdated = false;
 	move(failover, FAILOVER_EMPTY, update, "there is no replica any more");
 }
 
@@ -190,19 +290,20 @@ static void refuse(struct failover_update *update, const char *reason)
 
 static void on_operator(struct failover *failover, uint64_t now_ns, struct failover_update *update)
 {
-	if (failover->epoch > 0 && failover_may(failover->state, FAILOVER_TAKING_OVER)) {
-		take_over(failover, now_ns, update, "the operator's command");
+	if (failover->epoch > 0 && failover_may(failover->state, FAILOVER_CLAIMING)) {
+		claim(failover, now_ns, update, false, "the operator's command");
+		update->by_operator = true;
 		return;
 	}
-	refuse(update, failover->state == FAILOVER_SERVING ?
-			       "the replica is serving already" :
-		       failover->state == FAILOVER_TAKING_OVER ?
-			       "a takeover is under way" :
-		       failover->state == FAILOVER_RETURNING ?
-			       "it took over before and is looking for its replica" :
-		       failover->state == FAILOVER_LOST ?
-			       "it took over before, and its replica has ended" :
-			       "there is no committed epoch to take over from");
+	refuse(update,
+	       failover->state == FAILOVER_SERVING ?
+		       "the replica is serving already" :
+	       failover->state == FAILOVER_TAKING_OVER || failover->state == FAILOVER_CLAIMING ?
+		       "a takeover is under way" :
+	       failover->state == FAILOVER_RETURNING ?
+		       "it took over before and is looking for its replica" :
+	       failover->state == FAILOVER_LOST ? "it took over before, and its replica has ended" :
+						  "there is no committed epoch to take over from");
 }
 
 /* The replica that served, or the one an earlier life left. */
@@ -248,10 +349,15 @@ static void on_instance(struct failover *failover, const struct failover_event *
 {
 	bool present = watching(failover) || failover->state == FAILOVER_UNATTENDED;
 
+	if (event->type == FAILOVER_CRASHED && failover->state == FAILOVER_CLAIMING) {
+		failover->stopped = true;
+		proceed(failover, event->now_ns, update);
+	}
 	if (!present)
 		return;
-	if (event->type == FAILOVER_CRASHED && failover->automatic)
-		take_over(failover, event->now_ns, update, "the instance's QEMU is gone");
+	failover->claim_ns = 0; /* what is known now comes before asking the witness again */
+	if (event->type == FAILOVER_CRASHED && failover->automatic && !failover->outdated)
+		claim(failover, event->now_ns, update, true, "the instance's QEMU is gone");
 	else if (event->type == FAILOVER_SHUT_DOWN)
 		move(failover, FAILOVER_ENDED, update,
 		     "the instance was shut down in an orderly way");
@@ -259,6 +365,8 @@ static void on_instance(struct failover *failover, const struct failover_event *
 		move(failover, FAILOVER_UNATTENDED, update, "%s",
 		     event->type == FAILOVER_GOODBYE ?
 			     "the primary's agent ended in an orderly way; the instance is unprotected" :
+		     failover->outdated ?
+			     "the instance's QEMU is gone, and clients had answers that the epoch here does not know" :
 			     "the instance's QEMU is gone; takeover is manual");
 }
 
@@ -266,6 +374,8 @@ void failover_step(struct failover *failover, const struct failover_event *event
 		   struct failover_update *update)
 {
 	*update = (struct failover_update){ 0 };
+	if (event->granted_ns > failover->granted_ns)
+		failover->granted_ns = event->granted_ns;
 	switch (event->type) {
 	case FAILOVER_TICK:
 		on_tick(failover, event->now_ns, update);
@@ -279,6 +389,14 @@ void failover_step(struct failover *failover, const struct failover_event *event
 		break;
 	case FAILOVER_COMMITTED:
 		on_committed(failover, event->epoch, update);
+		break;
+	case FAILOVER_OUTDATED:
+		on_outdated(failover, event, update);
+		break;
+	case FAILOVER_WON:
+	case FAILOVER_BEATEN:
+	case FAILOVER_UNANSWERED:
+		on_witness(failover, event, update);
 		break;
 	case FAILOVER_FORGOTTEN:
 		on_forgotten(failover, update);

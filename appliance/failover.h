@@ -3,24 +3,27 @@
  * their time; updates say what to do. No I/O, no clock, no allocation, so that a simulator and a
  * model checker can run it.
  *
- *   state        meaning                                           may become
- *   empty        no committed epoch: nothing to take over          syncing
- *   syncing      the first copy is coming in                       empty, protected
- *   protected    a committed epoch, the primary is heard           suspect, unattended, ended,
- *                                                                  taking-over, empty
- *   suspect      silent for half the limit or more                 as protected, and protected
- *   unattended   nobody is heard and we do not act: the agent      protected, ended, taking-over,
- *                said goodbye, or takeover is manual               empty
- *   ended        the instance was shut down in an orderly way      protected, taking-over (only by
- *                                                                  the operator), empty
- *   taking-over  decided, activation under way                     serving, failed
- *   serving      the replica runs here                             lost
- *   failed       activation failed; the operator may try again,    taking-over, empty
+ *   state        meaning                                            may become
+ *   empty        no committed epoch: nothing to take over           syncing
+ *   syncing      the first copy is coming in                        empty, protected
+ *   protected    a committed epoch, the primary is heard            suspect, unattended, ended,
+ *                                                                   claiming, empty
+ *   suspect      silent for half the limit or more                  as protected, and protected
+ *   unattended   nobody is heard and we do not act: the agent said  protected, ended, claiming,
+ *                goodbye, takeover is manual, or the witness is     empty
+ *                against it or silent
+ *   ended        the instance was shut down in an orderly way       protected, claiming (only by
+ *                                                                   the operator), empty
+ *   claiming     decided; the primary's lease runs out, the         unattended, taking-over, empty
+ *                witness is asked
+ *   taking-over  nobody else may serve, activation is under way     serving, failed
+ *   serving      the replica runs here                              lost
+ *   failed       activation failed; the operator may try again,     claiming, empty
  *                or let go of it
- *   returning    an earlier life of this process took over; its    serving, lost, empty
+ *   returning    an earlier life of this process took over; its     serving, lost, empty
  *                replica is being looked for
- *   lost         the replica served here and has ended: the        empty (only by the operator)
- *                newest state of the instance was here
+ *   lost         the replica served here and has ended: the newest  empty (only by the operator)
+ *                state of the instance was here
  *
  * Reasons to take over: the primary silent for detect_ms with takeover "automatic"; its agent
  * reported the instance's QEMU gone without a goodbye (automatic as well); the operator's command
@@ -33,10 +36,19 @@
  * A standby that forgot that it served would let an older state go on, or give out its term twice;
  * one that does not take over because its disk is broken says so, and an operator can act.
  *
- * Leases (net/lease in the design): the standby never answers a heartbeat that it did not receive,
- * and the primary counts from when it sent one; so a lease of less than detect_ms has run out by
- * the time that detect_ms of silence have been seen here. Enforcing it at the primary is the
- * gateway's work.
+ * Leases: the standby grants only what it waits for anyway (TENURE_LEASE_NS of detect_ms), in answer to
+ * heartbeats it has heard, and the primary counts from when it sent those. So after detect_ms of
+ * silence every lease has run out.
+ *
+ * Never two servers: the replica is activated only when (1) every lease that was granted to the
+ * primary has run out (granted_ns), or the primary has said that its instance is no more, and (2)
+ * the witness, if there is one, has given us the next term. While we claim or serve no lease is
+ * granted. In gateway mode no lease is needed: the gateway drops the primary's frames from the
+ * decision on.
+ *
+ * An epoch is outdated when the instance's answers reached clients without one that knows them: it
+ * ran unprotected, or alone with the witness's word. Taking over from it would take back what
+ * clients were told, so only the operator may, until the next epoch is committed.
  *
  * If our own process was stopped or starved, silence says nothing about the primary: a tick that
  * comes much too late restarts the count.
@@ -54,6 +66,7 @@ enum failover_state {
 	FAILOVER_SUSPECT,
 	FAILOVER_UNATTENDED,
 	FAILOVER_ENDED,
+	FAILOVER_CLAIMING,
 	FAILOVER_TAKING_OVER,
 	FAILOVER_SERVING,
 	FAILOVER_FAILED,
@@ -67,7 +80,15 @@ enum failover_event_type {
 	FAILOVER_HEARD,	    /* bytes of the primary arrived at now_ns */
 	FAILOVER_COPYING,   /* a session without a committed epoch has begun */
 	FAILOVER_COMMITTED, /* `epoch` is committed */
-	FAILOVER_FORGOTTEN, /* the image was replaced or is no longer whole */
+	/*
+	 * Answers left that no epoch up to `epoch`, the newest that has begun to come in, knows;
+	 * `term`, if the primary's has grown.
+	 */
+	FAILOVER_OUTDATED,
+	FAILOVER_WON,	     /* the witness: `term` is ours */
+	FAILOVER_BEATEN,     /* the witness: another site serves `term` */
+	FAILOVER_UNANSWERED, /* the witness cannot be reached */
+	FAILOVER_FORGOTTEN,  /* the image was replaced or is no longer whole */
 	FAILOVER_GOODBYE,   /* the agent ends in an orderly way; the instance goes on unprotected */
 	FAILOVER_CRASHED,   /* the agent reports its instance gone */
 	FAILOVER_SHUT_DOWN, /* the agent reports an orderly end of its instance */
@@ -83,27 +104,38 @@ enum failover_event_type {
 struct failover_event {
 	enum failover_event_type type;
 	uint64_t now_ns;
-	uint64_t epoch; /* COMMITTED */
+	uint64_t epoch;	     /* COMMITTED, OUTDATED */
+	uint64_t term;	     /* OUTDATED, WON, BEATEN */
+	uint64_t granted_ns; /* any: when the last lease granted has run out; 0: none ever was */
 };
 
 struct failover {
 	/* set by failover_init() */
 	uint64_t detect_ns;
 	bool automatic;
+	/* set after it, before the first event */
+	bool witness; /* there is one to be asked */
+	bool gateway; /* no lease is needed */
 	/* readable by all */
 	enum failover_state state;
+	bool outdated;
 	uint64_t term;
 	uint64_t epoch;	     /* committed, or served from; 0: none */
 	uint64_t decided_ns; /* of the takeover */
 	uint64_t silent_ns;  /* silence at the decision, or as of the last tick */
 	/* private */
-	uint64_t heard_ns, tick_ns;
+	uint64_t heard_ns, tick_ns, granted_ns, claim_ns;
+	uint64_t outdated_epoch, beaten_by;
+	bool won, stopped;
+	char why[96];
 };
 
 #define FAILOVER_REASON_MAX 320
 
 struct failover_update {
 	bool changed;			  /* the state is another one now */
+	bool claim;			  /* ask the witness for term + 1, */
+	bool by_operator;		  /* also against a term that was not heard of */
 	bool activate;			  /* bring the replica to life */
 	bool refused;			  /* OPERATOR, RELEASE: no; `reason` says why */
 	char reason[FAILOVER_REASON_MAX]; /* for the log and the status; empty: nothing to say */
@@ -118,6 +150,12 @@ void failover_restore(struct failover *failover, uint64_t term, uint64_t epoch);
 
 void failover_step(struct failover *failover, const struct failover_event *event,
 		   struct failover_update *update);
+
+/* The lease that the primary may be granted now; 0: none. */
+uint64_t failover_lease_ns(const struct failover *failover);
+
+/* When a TICK could change something; UINT64_MAX: none by itself. */
+uint64_t failover_due_ns(const struct failover *failover);
 
 /* 0 (just heard) to 1 (silent for detect_ms or more). */
 double failover_suspicion(const struct failover *failover, uint64_t now_ns);

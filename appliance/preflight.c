@@ -6,6 +6,7 @@
 
 #include "appliance/base/mem.h"
 #include "appliance/pki.h"
+#include "appliance/safety.h"
 #include "appliance/state_dir.h"
 #include "replica/accel.h"
 
@@ -127,10 +128,11 @@ static void check_standby(struct preflight *preflight)
 	if (strcmp(config->accel, "kvm") == 0 && !accel_has_kvm(why))
 		warning(preflight, "hypervisor.accel: kvm: %s", why);
 	for (size_t i = 0; i < config->ninstances; i++) {
-		if (config->instances[i].takeover == CONFIG_TAKEOVER_AUTOMATIC)
+		if (config->instances[i].takeover == CONFIG_TAKEOVER_AUTOMATIC &&
+		    config->instances[i].nnics == 0 && config->witness_endpoints == NULL)
 			warning(preflight,
-				"instances[%zu].takeover: automatic: if only the link between the sites fails, both may "
-				"serve at once",
+				"instances[%zu].takeover: automatic, without a gateway (nics) or a witness: a primary "
+				"is only taken whose without_standby is \"hold\", or both could serve at once",
 				i);
 	}
 }
@@ -201,6 +203,72 @@ int preflight_run(struct preflight *preflight, const enum config_role *role, con
 	if (preflight->errors.len > 0)
 		return err_set(err, RC_INVALID, "%s: not usable as it is", preflight->name);
 	return RC_OK;
+}
+
+/* ---- both sites' files ---- */
+
+static const struct config_instance *find(const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < config->ninstances; i++) {
+		if (strcmp(config->instances[i].name, name) == 0)
+			return &config->instances[i];
+	}
+	return NULL;
+}
+
+static bool is_gateway(const struct config_instance *primary)
+{
+	for (size_t i = 0; i < primary->nnics; i++) {
+		if (primary->nics[i].tap != NULL)
+			return false;
+	}
+	return primary->nnics > 0;
+}
+
+static void check_pair(struct preflight *preflight, const struct config_instance *primary,
+		       const struct config_instance *standby, bool witness)
+{
+	const struct safety safety = {
+		.automatic = standby->takeover == CONFIG_TAKEOVER_AUTOMATIC,
+		.continues = primary->without_standby == CONFIG_ALONE_CONTINUE,
+		.witness = witness,
+		.gateway = is_gateway(primary),
+	};
+	struct err err;
+
+	if (safety_check(&safety, &err) != RC_OK)
+		error(preflight, "instance %s: %s", primary->name, err.text);
+	if (primary->nnics != standby->nnics)
+		error(preflight,
+		      "instance %s: %zu network cards (nics) at the primary, %zu at the standby",
+		      primary->name, primary->nnics, standby->nnics);
+}
+
+int preflight_pair(struct preflight *preflight, const struct config *peer, struct err *err)
+{
+	const struct config *own = &preflight->config;
+	const bool is_primary = own->role == CONFIG_PRIMARY;
+	const bool witness = own->witness_endpoints != NULL && peer->witness_endpoints != NULL;
+	const struct config_instance *other;
+	size_t before = preflight->errors.len;
+
+	if (own->role == peer->role)
+		error(preflight, "both files are a %s's", config_role_name(own->role));
+	for (size_t i = 0; i < own->ninstances && own->role != peer->role; i++) {
+		other = find(peer, own->instances[i].name);
+		if (other != NULL)
+			check_pair(preflight, is_primary ? &own->instances[i] : other,
+				   is_primary ? other : &own->instances[i], witness);
+		else
+			error(preflight, "instance %s: not in the other site's file",
+			      own->instances[i].name);
+	}
+	if (preflight->errors.failed)
+		return err_nomem(err, preflight->name);
+	return preflight->errors.len == before ?
+		       RC_OK :
+		       err_set(err, RC_INVALID, "%s: does not fit the other site's",
+			       preflight->name);
 }
 
 void preflight_free(struct preflight *preflight)

@@ -25,6 +25,11 @@ struct preflight {
  */
 int preflight_run(struct preflight *preflight, const enum config_role *role, const char *path,
 		  struct err *err);
+/*
+ * Whether the two sites' configurations may be used together: adds to the errors of `preflight`
+ * what safety.h forbids, and where they do not fit. RC_INVALID if that was anything.
+ */
+int preflight_pair(struct preflight *preflight, const struct config *peer, struct err *err);
 void preflight_free(struct preflight *preflight);
 
 /* Goes through `lines` from *at = 0: the next one, without its end, NULL after the last. */

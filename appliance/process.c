@@ -44,6 +44,7 @@ static void finish(struct process *process)
 		uv_unref((uv_handle_t *)&process->signals[i]);
 	if (process->role->ended != NULL)
 		process->role->ended(process->owner);
+	claimant_witness_close(&process->witness, NULL, NULL);
 	http_close(process->http, NULL);
 }
 
@@ -140,7 +141,8 @@ static int start(struct process *process, const struct config *config, struct er
 				 &process->source, err);
 	if (rc != RC_OK)
 		return err_prefix(err, "http.listen: ");
-	return process->role->start(process->owner, err);
+	rc = claimant_witness_open(&process->witness, &process->loop, config, err);
+	return rc == RC_OK ? process->role->start(process->owner, err) : rc;
 }
 
 int process_run(struct process *process, const struct config *config,

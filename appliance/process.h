@@ -5,6 +5,7 @@
 #ifndef APPLIANCE_PROCESS_H
 #define APPLIANCE_PROCESS_H
 
+#include "appliance/claimant.h"
 #include "appliance/config.h"
 #include "appliance/status.h"
 #include "net/http.h"
@@ -31,6 +32,7 @@ struct process_role {
 struct process {
 	uv_loop_t loop;
 	struct tls_identity *identity;
+	struct claimant_witness witness;
 	void *parts[CONFIG_INSTANCES_MAX];
 	size_t count;
 	/* private */

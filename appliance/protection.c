@@ -3,9 +3,7 @@
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
-#include "appliance/protection_state.h"
-#include "appliance/session.h"
-#include "appliance/subject.h"
+#include "appliance/protection_internal.h"
 #include "replica/reservation.h"
 
 #include <assert.h>
@@ -13,40 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RETRY_DOUBLINGS 6     /* of the wait below: up to 32 s */
-#define RETRY_MS 500	      /* after a capture that was lost */
-#define RETRY_REFUSED_MS 5000 /* after a refusal: somebody has to change something first */
+#define RETRY_MS 500 /* after a capture that was lost */
 
-struct protection {
-	struct protection_site site;
-	const struct config_instance *config;
-	char part[80]; /* for the log */
-	enum protection_state state;
-	char reason[ERR_TEXT_MAX];
-	struct subject *subject;
-	char *reservation; /* JSON, while the subject is fit */
-	struct chunk_pool *pool;
-	struct link *link;
-	struct wire_hello peer;
-	bool up, reserving, reserved;
-	bool outdated; /* the reservation that was sent is not the one that is wanted now */
-	bool spent; /* this connection has carried a session: another one needs another connection */
-	unsigned losses; /* of captures, since the last commit */
-	bool cooling;	 /* nothing is tried before the retry timer */
-	uint64_t term, down_ns;
-	struct session *session;
-	bool session_closing;
-	uint64_t newest;  /* epoch of all sessions */
-	uv_timer_t retry; /* looks again at what to do: advance() */
-	bool stopping;
-	unsigned open_parts;
-	void (*on_stopped)(void *owner);
-	void *stop_owner;
-};
-
-__attribute__((format(printf, 3, 4))) static void enter(struct protection *p,
-							enum protection_state state,
-							const char *format, ...)
+void protection_enter(struct protection *p, enum protection_state state, const char *format, ...)
 {
 	enum protection_state old = p->state;
 	va_list args;
@@ -60,151 +27,18 @@ __attribute__((format(printf, 3, 4))) static void enter(struct protection *p,
 			  protection_states[state].name, *p->reason != '\0' ? ": " : "", p->reason);
 }
 
-static void advance(struct protection *p);
-
 static void on_retry(uv_timer_t *timer)
 {
 	struct protection *p = timer->data;
 
 	p->cooling = false;
-	advance(p);
+	protection_advance(p);
 }
 
-static void retry_in(struct protection *p, uint64_t ms)
+void protection_retry_in(struct protection *p, uint64_t ms)
 {
 	if (!p->stopping)
 		(void)uv_timer_start(&p->retry, on_retry, ms, 0);
-}
-
-/* Capture session ---------------------------------------------------------------------------- */
-
-static void tell_standby(struct protection *p, enum wire_instance what, const char *text)
-{
-	struct buf payload = { 0 };
-	struct err err = { 0 };
-
-	if (p->link != NULL && p->up && wire_put_reason(&payload, (uint16_t)what, text))
-		(void)link_send(p->link, WIRE_INSTANCE, p->term, 0, payload.data, payload.len,
-				&err);
-	buf_free(&payload);
-}
-
-/* Not while a session is there: it gives out the epochs that are whole, which go before this. */
-static void tell_end(struct protection *p)
-{
-	if (p->session == NULL && p->state == PROTECTION_ENDED)
-		tell_standby(p, WIRE_INSTANCE_ENDED, p->reason);
-	else if (p->session == NULL && p->state == PROTECTION_CRASHED)
-		tell_standby(p, WIRE_INSTANCE_CRASHED, p->reason);
-}
-
-static void on_session_closed(void *owner)
-{
-	struct protection *p = owner;
-
-	p->session = NULL;
-	p->session_closing = false;
-	subject_release(p->subject);
-	if (p->state == PROTECTION_SUPERSEDED)
-		subject_pause(p->subject); /* not before: the session's end lets it run */
-	tell_end(p);
-	advance(p);
-}
-
-static void end_session(struct protection *p)
-{
-	/* A crash is told no later than a dead link would have been noticed. */
-	const bool drain = !p->stopping && p->state != PROTECTION_SUPERSEDED;
-	struct sender_state state;
-
-	if (p->session == NULL)
-		return;
-	session_query(p->session, &state);
-	if (state.newest > p->newest)
-		p->newest = state.newest;
-	p->session_closing = true;
-	session_close(p->session, drain ? p->site.config->detect_ms : 0, on_session_closed);
-}
-
-static void on_session_lost(void *owner, const struct err *err)
-{
-	struct protection *p = owner;
-
-	if (p->state != PROTECTION_ENDED && p->state != PROTECTION_CRASHED &&
-	    p->state != PROTECTION_SUPERSEDED)
-		enter(p, PROTECTION_UNPROTECTED, "%s", err->text);
-	p->cooling = true;
-	retry_in(p, (uint64_t)RETRY_MS << (p->losses < RETRY_DOUBLINGS ? p->losses++ : p->losses));
-	end_session(p);
-}
-
-static void on_session_committed(void *owner, uint64_t epoch)
-{
-	struct protection *p = owner;
-
-	p->losses = 0;
-	if (p->state != PROTECTION_PROTECTED && p->up && !p->session_closing)
-		enter(p, PROTECTION_PROTECTED, "from epoch %llu on", (unsigned long long)epoch);
-}
-
-static const struct session_ops session_callbacks = { on_session_committed, on_session_lost };
-
-static void begin_session(struct protection *p, bool resync)
-{
-	const uint64_t newest = p->peer.epoch > p->newest ? p->peer.epoch : p->newest;
-	const struct session_options options = {
-		.instance = p->config,
-		.loop = p->site.loop,
-		.qmp = subject_qmp(p->subject),
-		.guardian = p->site.guardian,
-		.pool = p->pool,
-		.first_epoch = newest + 1,
-		.resync = resync,
-	};
-	struct err err = { 0 };
-
-	if (session_open(&p->session, &options, p->link, p->term, &session_callbacks, p, &err) !=
-	    RC_OK) {
-		enter(p, PROTECTION_UNPROTECTED, "%s", err.text);
-		p->cooling = true;
-		retry_in(p, RETRY_REFUSED_MS);
-		return;
-	}
-	subject_hold(p->subject);
-	enter(p, PROTECTION_COPYING, "%s, as epoch %llu",
-	      resync ? "what differs from the standby's image" : "the whole memory",
-	      (unsigned long long)options.first_epoch);
-}
-
-/* The standby is ready and says what it has. */
-static void plan(struct protection *p, bool has_image, bool committed)
-{
-	uint64_t peer_session = has_image ? (committed ? p->peer.session : UINT64_MAX) : 0;
-	struct sender_state state = { 0 };
-	enum epoch_plan plan;
-
-	if (p->session_closing || p->stopping)
-		return; /* advance() comes back when it is closed */
-	if (p->spent) {
-		/* What is on the wire belongs to a session that has ended; a connection of its own draws the line. */
-		link_drop(p->link, WIRE_REASON_SESSION, "it connects again at once");
-		return;
-	}
-	p->spent = true;
-	if (p->session != NULL)
-		session_query(p->session, &state);
-	plan = epoch_plan(p->session != NULL ? session_id(p->session) : 0, state.oldest_kept,
-			  state.newest, peer_session, committed ? p->peer.epoch : 0);
-	if (plan == EPOCH_PLAN_CONTINUE && session_up(p->session, p->peer.epoch)) {
-		enter(p, PROTECTION_CATCHING_UP, "from epoch %llu on",
-		      (unsigned long long)p->peer.epoch);
-		return;
-	}
-	if (p->session != NULL) {
-		end_session(p); /* then advance() reserves again and plans anew */
-		return;
-	}
-	begin_session(p, plan != EPOCH_PLAN_COPY);
 }
 
 /* Link --------------------------------------------------------------------------------------- */
@@ -219,11 +53,40 @@ static void reserve(struct protection *p)
 		      &err) != RC_OK) {
 		log_warn(p->part, "%s", err.text);
 		p->reserving = false;
-		retry_in(p, RETRY_MS);
+		protection_retry_in(p, RETRY_MS);
 		return;
 	}
 	if (p->session == NULL)
-		enter(p, PROTECTION_RESERVING, "a replica at %s", link_peer(p->link));
+		protection_enter(p, PROTECTION_RESERVING, "a replica at %s", link_peer(p->link));
+}
+
+static void tell_standby(struct protection *p, enum wire_instance what, const char *text)
+{
+	struct buf payload = { 0 };
+	struct err err = { 0 };
+
+	if (p->link != NULL && p->up && wire_put_reason(&payload, (uint16_t)what, text))
+		(void)link_send(p->link, WIRE_INSTANCE, p->term, 0, payload.data, payload.len,
+				&err);
+	buf_free(&payload);
+}
+
+/* Not while a session is there: it gives out the epochs that are whole, which go before this. */
+void protection_tell_end(struct protection *p)
+{
+	if (p->session == NULL && p->state == PROTECTION_ENDED)
+		tell_standby(p, WIRE_INSTANCE_ENDED, p->reason);
+	else if (p->session == NULL && p->state == PROTECTION_CRASHED)
+		tell_standby(p, WIRE_INSTANCE_CRASHED, p->reason);
+}
+
+/* The standby must not take over from an epoch that does not know what is answered from now on. */
+static void tell_uncommitted(struct protection *p)
+{
+	struct err err = { 0 };
+
+	if (p->tell_uncommitted && p->up)
+		(void)link_send(p->link, WIRE_UNCOMMITTED, p->term, p->uncommitted, NULL, 0, &err);
 }
 
 static void on_up(void *owner, const struct wire_hello *peer)
@@ -231,11 +94,13 @@ static void on_up(void *owner, const struct wire_hello *peer)
 	struct protection *p = owner;
 
 	p->up = true;
+	tell_uncommitted(p);
+	outlet_up(p->outlet, p->term);
 	p->spent = p->outdated = false;
 	p->peer = *peer;
 	p->down_ns = 0;
-	tell_end(p); /* it may not have got through before */
-	advance(p);
+	protection_tell_end(p); /* it may not have got through before */
+	protection_advance(p);
 }
 
 static void on_down(void *owner, const struct err *err)
@@ -245,6 +110,7 @@ static void on_down(void *owner, const struct err *err)
 	struct sender_state state;
 
 	p->up = p->reserving = p->reserved = false;
+	outlet_down(p->outlet);
 	if (was_up)
 		p->down_ns = clock_now_ns();
 	if (p->session != NULL)
@@ -255,21 +121,22 @@ static void on_down(void *owner, const struct err *err)
 		if (p->session == NULL && p->reservation != NULL &&
 		    (was_up || refused || p->state == PROTECTION_WAITING) &&
 		    strcmp(p->reason, err->text) != 0)
-			enter(p, PROTECTION_WAITING, "%s", err->text);
+			protection_enter(p, PROTECTION_WAITING, "%s", err->text);
 		return;
 	}
 	if (!was_up && refused && strcmp(p->reason, err->text) != 0)
-		enter(p, p->state, "%s", err->text);
+		protection_enter(p, p->state, "%s", err->text);
 	if (!was_up)
 		return;
 	session_query(p->session, &state);
 	if (state.first_copy) {
-		enter(p, PROTECTION_UNPROTECTED, "link lost during the first copy: %s", err->text);
-		end_session(p);
+		protection_enter(p, PROTECTION_UNPROTECTED, "link lost during the first copy: %s",
+				 err->text);
+		protection_end_session(p);
 		return;
 	}
-	enter(p, PROTECTION_CATCHING_UP, "link lost: %s", err->text);
-	retry_in(p, p->config->resync_after_ms);
+	protection_enter(p, PROTECTION_CATCHING_UP, "link lost: %s", err->text);
+	protection_retry_in(p, p->config->resync_after_ms);
 }
 
 static void on_room(void *owner)
@@ -290,18 +157,19 @@ static int on_reserved(struct protection *p, const uint8_t *payload, size_t len,
 		return rc;
 	if (p->reservation == NULL || p->outdated || p->state == PROTECTION_SUPERSEDED) {
 		p->outdated = false;
-		advance(p);
+		protection_advance(p);
 		return RC_OK;
 	}
 	if (answer.ok) {
 		p->reserved = true;
-		plan(p, answer.has_image, answer.committed);
+		protection_plan(p, answer.has_image, answer.committed);
 		return RC_OK;
 	}
-	enter(p, PROTECTION_REFUSED, "the standby cannot run this instance: %.450s", answer.error);
-	end_session(p);
+	protection_enter(p, PROTECTION_REFUSED, "the standby cannot run this instance: %.450s",
+			 answer.error);
+	protection_end_session(p);
 	p->cooling = true;
-	retry_in(p, RETRY_REFUSED_MS);
+	protection_retry_in(p, PROTECTION_RETRY_REFUSED_MS);
 	return RC_OK;
 }
 
@@ -311,9 +179,11 @@ static void superseded(struct protection *p, uint64_t term, const char *why)
 	if (p->state == PROTECTION_SUPERSEDED || term < p->term)
 		return;
 	p->term = term;
-	enter(p, PROTECTION_SUPERSEDED, "%.300s (term %llu)", why, (unsigned long long)term);
+	outlet_supersede(p->outlet, term);
+	protection_enter(p, PROTECTION_SUPERSEDED, "%.300s (term %llu)", why,
+			 (unsigned long long)term);
 	if (p->session != NULL)
-		end_session(p);
+		protection_end_session(p);
 	else
 		subject_pause(p->subject);
 }
@@ -341,14 +211,18 @@ static int on_frame(void *owner, const struct wire_header *header, const uint8_t
 		if (p->session == NULL || p->session_closing)
 			return RC_OK; /* of a session that has just ended */
 		return session_frame(p->session, header, payload, err);
+	case WIRE_UNCOMMITTED:
+	case WIRE_FRAMES:
+		return outlet_frame(p->outlet, header, payload, err);
 	case WIRE_FAULT:
 		rc = wire_get_reason(&code, text, payload, header->length, err);
 		if (rc == RC_OK) {
-			enter(p, PROTECTION_UNPROTECTED,
-			      "the standby could not take epoch %llu: %s; resynchronising",
-			      (unsigned long long)header->epoch, text);
+			protection_enter(
+				p, PROTECTION_UNPROTECTED,
+				"the standby could not take epoch %llu: %s; resynchronising",
+				(unsigned long long)header->epoch, text);
 			link_drop(p->link, WIRE_REASON_SESSION, "resynchronising after a fault");
-			end_session(p);
+			protection_end_session(p);
 		}
 		return rc;
 	default:
@@ -378,8 +252,12 @@ static int dial(struct protection *p, struct err *err)
 		.dead_ms = config->detect_ms * LINK_DEAD_FACTOR,
 	};
 
-	return link_dial(&p->link, p->site.loop, config->connect, &options, p->config->name,
-			 fill_hello, &link_callbacks, p, err);
+	int rc = link_dial(&p->link, p->site.loop, config->connect, &options, p->config->name,
+			   fill_hello, &link_callbacks, p, err);
+
+	if (rc == RC_OK)
+		outlet_dialled(p->outlet, p->link);
+	return rc;
 }
 
 /* The instance ------------------------------------------------------------------------------- */
@@ -390,6 +268,7 @@ static void on_fit(void *owner, const char *reservation)
 	struct err err = { 0 };
 	int rc = RC_OK;
 
+	outlet_attach(p->outlet);
 	p->outdated = p->reserving;
 	mem_free(p->reservation);
 	p->reservation = mem_strdup(reservation);
@@ -398,14 +277,15 @@ static void on_fit(void *owner, const char *reservation)
 	if (rc == RC_OK && p->link == NULL)
 		rc = dial(p, &err);
 	if (rc != RC_OK) {
-		enter(p, PROTECTION_REFUSED, "%s", err.text);
+		protection_enter(p, PROTECTION_REFUSED, "%s", err.text);
 		return;
 	}
 	if (p->state == PROTECTION_SUPERSEDED)
 		subject_pause(p->subject);
 	else
-		enter(p, PROTECTION_WAITING, "for the standby at %s", p->site.config->connect);
-	advance(p);
+		protection_enter(p, PROTECTION_WAITING, "for the standby at %s",
+				 p->site.config->connect);
+	protection_advance(p);
 }
 
 static void unreserve(struct protection *p)
@@ -414,7 +294,7 @@ static void unreserve(struct protection *p)
 	p->reservation = NULL;
 	p->reserved = false;
 	p->outdated = p->reserving;
-	end_session(p);
+	protection_end_session(p);
 }
 
 static void on_unfit(void *owner, const struct err *err)
@@ -423,7 +303,7 @@ static void on_unfit(void *owner, const struct err *err)
 
 	if (p->state != PROTECTION_SUPERSEDED &&
 	    (p->state != PROTECTION_REFUSED || strcmp(p->reason, err->text) != 0))
-		enter(p, PROTECTION_REFUSED, "%s", err->text);
+		protection_enter(p, PROTECTION_REFUSED, "%s", err->text);
 	unreserve(p);
 }
 
@@ -441,9 +321,9 @@ static void on_gone(void *owner, bool orderly)
 	struct protection *p = owner;
 
 	if (p->state != PROTECTION_SUPERSEDED)
-		enter(p, orderly ? PROTECTION_ENDED : PROTECTION_CRASHED, "%s", text);
+		protection_enter(p, orderly ? PROTECTION_ENDED : PROTECTION_CRASHED, "%s", text);
 	unreserve(p);
-	tell_end(p);
+	protection_tell_end(p);
 }
 
 static void on_subject_lost(void *owner, const struct err *err)
@@ -452,7 +332,7 @@ static void on_subject_lost(void *owner, const struct err *err)
 
 	if (p->state != PROTECTION_ENDED && p->state != PROTECTION_CRASHED &&
 	    p->state != PROTECTION_SUPERSEDED)
-		enter(p, PROTECTION_CONNECTING, "%s", err->text);
+		protection_enter(p, PROTECTION_CONNECTING, "%s", err->text);
 	unreserve(p);
 }
 
@@ -463,7 +343,7 @@ static const struct subject_ops subject_callbacks = { on_fit, on_unfit, on_event
 
 static void check_stopped(struct protection *p);
 
-static void advance(struct protection *p)
+void protection_advance(struct protection *p)
 {
 	const uint64_t outage_ns = !p->up && p->down_ns != 0 ? clock_now_ns() - p->down_ns : 0;
 
@@ -475,16 +355,55 @@ static void advance(struct protection *p)
 	    p->state == PROTECTION_SUPERSEDED)
 		return;
 	if (p->session != NULL && outage_ns >= p->config->resync_after_ms * CLOCK_NS_PER_MS) {
-		enter(p, PROTECTION_UNPROTECTED,
-		      "no link for %u s: the instance is let go until a resync",
-		      p->config->resync_after_ms / 1000);
-		end_session(p);
+		protection_enter(p, PROTECTION_UNPROTECTED,
+				 "no link for %u s: the instance is let go until a resync",
+				 p->config->resync_after_ms / 1000);
+		protection_end_session(p);
 	} else if (p->session != NULL && !p->up) {
-		retry_in(p, p->config->resync_after_ms - outage_ns / CLOCK_NS_PER_MS + 1);
+		protection_retry_in(p,
+				    p->config->resync_after_ms - outage_ns / CLOCK_NS_PER_MS + 1);
 	} else if (p->up && !p->reserving && (!p->reserved || p->session == NULL)) {
 		reserve(p);
 	}
 }
+
+/* Outlet ------------------------------------------------------------------------------------- */
+
+static void on_output(void *owner)
+{
+	struct protection *p = owner;
+
+	if (p->session != NULL && !p->session_closing)
+		session_demand(p->session);
+}
+
+static struct qmp *outlet_qmp(void *owner)
+{
+	return subject_qmp(((struct protection *)owner)->subject);
+}
+
+static void on_term(void *owner, uint64_t term, bool alone)
+{
+	struct protection *p = owner;
+
+	if (term > p->term)
+		p->term = term;
+	if (!alone)
+		return;
+	p->tell_uncommitted = true;
+	p->uncommitted = protection_newest(p);
+	tell_uncommitted(p);
+}
+
+static void on_right(void *owner)
+{
+	struct protection *p = owner;
+
+	if (p->session != NULL && !p->session_closing)
+		session_wake(p->session);
+}
+
+static const struct outlet_ops outlet_callbacks = { on_output, on_term, on_right, outlet_qmp };
 
 /* Life --------------------------------------------------------------------------------------- */
 
@@ -502,8 +421,14 @@ int protection_start(struct protection **out, const struct protection_site *site
 	(void)snprintf(p->part, sizeof(p->part), "protect %s", config->name);
 	rc = chunk_pool_create(&p->pool, (size_t)config->staging_mib << 20, err);
 	if (rc == RC_OK)
-		rc = subject_open(&p->subject, site->loop, config, &subject_callbacks, p, err);
+		rc = outlet_open(&p->outlet, site->loop, site->config, config, site->etcd, p->part,
+				 &outlet_callbacks, p, err);
+	if (rc == RC_OK)
+		rc = subject_open(&p->subject, site->loop, config, site->etcd != NULL,
+				  &subject_callbacks, p, err);
 	if (rc != RC_OK) {
+		if (p->outlet != NULL)
+			outlet_close(p->outlet, NULL, NULL);
 		if (p->pool != NULL)
 			chunk_pool_destroy(p->pool);
 		mem_free(p);
@@ -511,7 +436,7 @@ int protection_start(struct protection **out, const struct protection_site *site
 	}
 	(void)uv_timer_init(site->loop, &p->retry);
 	p->retry.data = p;
-	enter(p, PROTECTION_CONNECTING, "QMP at %s", config->qmp);
+	protection_enter(p, PROTECTION_CONNECTING, "QMP at %s", config->qmp);
 	*out = p;
 	return RC_OK;
 }
@@ -521,8 +446,9 @@ int protection_release(struct protection *p, struct err *err)
 	if (p->state != PROTECTION_SUPERSEDED || p->session != NULL)
 		return err_set(err, RC_STATE, "%s is not superseded%s", p->config->name,
 			       p->session != NULL ? " yet: ask again" : ", nothing is held");
-	enter(p, PROTECTION_CONNECTING,
-	      "released by the operator; resume the instance to have it protected");
+	protection_enter(p, PROTECTION_CONNECTING,
+			 "released by the operator; resume the instance to have it protected");
+	outlet_let_go(p->outlet, p->term);
 	unreserve(p);
 	subject_reexamine(p->subject);
 	if (p->link != NULL) /* a standby that still serves says so again */
@@ -542,6 +468,7 @@ void protection_status(const struct protection *p, struct status_instance *statu
 		status->reason = "the guardian process is gone; starting another";
 	}
 	status->term = (double)p->term;
+	outlet_status(p->outlet, status);
 	status->link = p->link;
 	status->peer = p->link != NULL ? link_peer(p->link) : "";
 	if (p->session != NULL)
@@ -570,7 +497,8 @@ static void check_stopped(struct protection *p)
 	if (p->session != NULL || p->open_parts > 0)
 		return;
 	if (p->subject != NULL) {
-		p->open_parts = 2 + (p->link != NULL);
+		p->open_parts = 3 + (p->link != NULL);
+		outlet_close(p->outlet, on_part_stopped, p);
 		uv_close((uv_handle_t *)&p->retry, on_timer_closed);
 		subject_close(p->subject, on_part_stopped);
 		p->subject = NULL;
@@ -594,6 +522,6 @@ void protection_stop(struct protection *p, void (*on_stopped)(void *owner), void
 	p->stop_owner = owner;
 	(void)uv_timer_stop(&p->retry);
 	tell_standby(p, WIRE_INSTANCE_RUNNING, "the agent ends and lets the instance go");
-	end_session(p);
+	protection_end_session(p);
 	check_stopped(p);
 }

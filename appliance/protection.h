@@ -19,6 +19,7 @@
 #define APPLIANCE_PROTECTION_H
 
 #include "appliance/config.h"
+#include "net/etcd.h"
 #include "appliance/status.h"
 #include "net/link.h"
 #include "replica/guardian.h"
@@ -33,6 +34,7 @@ struct protection_site {
 	const struct config *config;
 	struct tls_identity *identity;
 	struct guardian *guardian;
+	struct etcd *etcd; /* NULL: no witness */
 };
 
 int protection_start(struct protection **protection, const struct protection_site *site,

@@ -34,6 +34,7 @@ static int start(void *owner, struct err *err)
 		.config = role->config,
 		.identity = role->process.identity,
 		.guardian = role->guardian,
+		.etcd = role->process.witness.etcd,
 	};
 	struct protection *protection;
 	int rc = guardian_keeper_begin(&role->keeper, &role->process.loop, role->guardian, err);

@@ -101,13 +101,15 @@ static int start(void *owner, struct err *err)
 	int rc;
 
 	for (size_t i = 0; i < config->ninstances; i++) {
-		rc = clone_start(&clone, &role->process.loop, config, &config->instances[i], err);
+		rc = clone_start(&clone, &role->process.loop, config, &config->instances[i],
+				 role->process.witness.etcd, err);
 		if (rc != RC_OK)
 			return rc;
 		process_add(&role->process, clone);
 	}
-	return link_listen(&role->listener, &role->process.loop, config->listen, &options,
-			   &accept_callbacks, role, err);
+	rc = link_listen(&role->listener, &role->process.loop, config->listen, &options,
+			 &accept_callbacks, role, err);
+	return rc == RC_OK ? rc : err_prefix(err, "link.listen: ");
 }
 
 static const struct process_role callbacks = {

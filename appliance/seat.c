@@ -1,5 +1,6 @@
 #include "appliance/seat.h"
 
+#include "appliance/base/files.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "replica/activation.h"
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define RECALLED "reservation.json"
 #define RESTART_MS 1000 /* a warm QEMU that ended is started again after this */
 
 struct seat {
@@ -85,6 +87,10 @@ static void make(struct seat *seat)
 	reservation_free(&seat->reservation);
 	rc = reservation_from_json(&seat->reservation, (const uint8_t *)seat->wanted,
 				   strlen(seat->wanted), &err);
+	if (rc == RC_OK)
+		rc = seat->ops->on_making(seat->owner, &seat->reservation, &err);
+	if (rc == RC_OK)
+		rc = files_replace(seat->dir, RECALLED, seat->wanted, strlen(seat->wanted), &err);
 	if (rc == RC_OK)
 		rc = image_create(&seat->image, seat->memory_dir, seat->dir, spec->backends,
 				  spec->nbackends,
@@ -166,6 +172,21 @@ static void take_down(struct seat *seat)
 	}
 	seat->replacing = false;
 	make(seat);
+}
+
+int seat_recall(const char *dir, struct reservation *reservation, struct err *err)
+{
+	struct buf json = { .limit = RESERVATION_JSON_MAX };
+	char path[512];
+	int rc;
+
+	*reservation = (struct reservation){ 0 };
+	(void)snprintf(path, sizeof(path), "%s/" RECALLED, dir);
+	rc = files_read(&json, AT_FDCWD, path, FILES_NO_LINK, err);
+	if (rc == RC_OK)
+		rc = reservation_from_json(reservation, json.data, json.len, err);
+	buf_free(&json);
+	return rc;
 }
 
 int seat_reserve(struct seat *seat, const uint8_t *json, size_t len, struct err *err)

@@ -11,12 +11,15 @@
 
 #include "appliance/config.h"
 #include "replica/receiver.h"
+#include "replica/reservation.h"
 
 #include <uv.h>
 
 struct seat;
 
 struct seat_ops {
+	/* A reservation is about to be made: its other parts. An error refuses it. */
+	int (*on_making)(void *owner, const struct reservation *reservation, struct err *err);
 	/* The reservation stands (error NULL), or cannot be had and why, in QEMU's words. `image`:
 	 * "committed", "stale" (worth a resync) or "empty". */
 	void (*on_reserved)(void *owner, const char *error, const char *image);
@@ -39,6 +42,12 @@ struct seat_ops {
 int seat_create(struct seat **seat, uv_loop_t *loop, const struct config *config,
 		const struct config_instance *instance, const char *dir, const char *memory_dir,
 		const struct seat_ops *ops, void *owner, struct err *err);
+
+/*
+ * The reservation of an earlier life of this process, whose replica may still run:
+ * reservation_free() also after a failure.
+ */
+int seat_recall(const char *dir, struct reservation *reservation, struct err *err);
 
 /* What the primary asks for (JSON); on_reserved follows. */
 int seat_reserve(struct seat *seat, const uint8_t *json, size_t len, struct err *err);

@@ -48,7 +48,8 @@ static void arm(struct session *session)
 	uint64_t now_ns = clock_now_ns(), due_ns;
 	struct sender_state state;
 
-	if (!session->ready || !session->up || session->closing || session->lost)
+	if (!session->ready || !session->up || session->closing || session->lost ||
+	    !session->options.may_capture(session->owner))
 		return;
 	sender_query(session->sender, now_ns, &state);
 	due_ns = epoch_due_ns(&session->pacer, state.unacknowledged, state.full);
@@ -70,6 +71,19 @@ static void on_due(uv_timer_t *timer)
 		return;
 	session->ready = false;
 	capture_checkpoint(session->capture);
+}
+
+void session_wake(struct session *session)
+{
+	arm(session);
+}
+
+void session_demand(struct session *session)
+{
+	if (session->pacer.wanted_ns != 0 || session->pacer.captured_ns == 0)
+		return;
+	epoch_demand(&session->pacer, clock_now_ns());
+	arm(session);
 }
 
 /* Transport: what the sender gives out ------------------------------------------------------- */
@@ -193,6 +207,8 @@ static void on_epoch(void *owner, const struct capture_epoch *epoch)
 	if (session->sender == NULL || session->closing)
 		return;
 	epoch_captured(&session->pacer, clock_now_ns(), epoch->pause_ns);
+	if (session->ops->on_captured != NULL)
+		session->ops->on_captured(session->owner, epoch->epoch);
 	sender_epoch(session->sender, epoch);
 	arm(session);
 }
@@ -400,6 +416,7 @@ int session_open(struct session **out, const struct session_options *options, st
 		.first_epoch = options->first_epoch,
 		.pause_limit_ms = instance->pause_limit_ms,
 		.first_copy_bytes_s = instance->first_copy_mib_s << 20,
+		.hooks = options->hooks,
 	};
 	struct session *session = mem_zalloc(1, sizeof(*session));
 	int rc;

@@ -24,6 +24,8 @@
 struct session;
 
 struct session_ops {
+	void (*on_captured)(void *owner,
+			    uint64_t epoch); /* and the instance runs on; may be NULL */
 	void (*on_committed)(void *owner, uint64_t epoch); /* acknowledged by the standby */
 	void (*on_lost)(
 		void *owner,
@@ -38,6 +40,8 @@ struct session_options {
 	struct chunk_pool *pool;
 	uint64_t first_epoch;
 	bool resync; /* ask for hashes and send what differs */
+	struct capture_hooks hooks;
+	bool (*may_capture)(void *owner); /* asked before each checkpoint but the first */
 };
 
 /* Starts the first copy over `link`, which is up. */
@@ -56,6 +60,11 @@ void session_room(struct session *session);
 /* A frame for the session: ACK, HASHES. */
 int session_frame(struct session *session, const struct wire_header *header, const uint8_t *payload,
 		  struct err *err);
+
+/* may_capture() may have another answer now. */
+void session_wake(struct session *session);
+/* Something waits for the next commit: the checkpoint is taken as soon as its interval allows. */
+void session_demand(struct session *session);
 
 /* What of its sender epoch_plan() needs, and what the status shows. */
 void session_query(const struct session *session, struct sender_state *state);

@@ -56,7 +56,13 @@ void status_clear(struct status_instance *instance, const char *name)
 		.copy_done_bytes = -1,
 		.copy_total_bytes = -1,
 		.copy_mib_s = -1,
+		.frames_from_clients = -1,
+		.frames_to_clients = -1,
+		.frames_held = -1,
+		.frames_dropped = -1,
+		.frames_replayed = -1,
 		.suspicion = -1,
+		.lease_ms = -1,
 		.detect_ms = -1,
 		.activate_ms = -1,
 		.resumed_epoch = -1,
@@ -88,6 +94,8 @@ static void link_json(cJSON *json, const struct link *link, uint64_t now_ns)
 	       heard_ns > 0 && now_ns > heard_ns ? clock_ms(now_ns - heard_ns) : -1);
 	number(object, "round_trip_ms",
 	       link_round_trip_ns(link) > 0 ? clock_ms(link_round_trip_ns(link)) : -1);
+	cJSON_AddBoolToObject(object, "udp", link_hears_datagrams(link));
+	number(object, "udp_refused", (double)link_datagrams_refused(link));
 	number(object, "bytes_sent", (double)totals.bytes_sent);
 	number(object, "bytes_received", (double)totals.bytes_received);
 	number(object, "connections", (double)totals.connections);
@@ -124,8 +132,18 @@ static cJSON *instance_json(const struct status_instance *instance)
 		number(object, "total_bytes", instance->copy_total_bytes);
 		number(object, "mib_s", instance->copy_mib_s);
 	}
+	if (instance->frames_dropped >= 0) {
+		object = cJSON_AddObjectToObject(json, "frames");
+		number(object, "from_clients", instance->frames_from_clients);
+		number(object, "to_clients", instance->frames_to_clients);
+		number(object, "held", instance->frames_held);
+		number(object, "dropped", instance->frames_dropped);
+		number(object, "replayed", instance->frames_replayed);
+	}
 	text(json, "hypervisor", instance->hypervisor);
 	number(json, "suspicion", instance->suspicion);
+	text(json, "lease", instance->lease);
+	number(json, "lease_ms", instance->lease_ms);
 	number(json, "detect_ms", instance->detect_ms);
 	number(json, "activate_ms", instance->activate_ms);
 	number(json, "resumed_epoch", instance->resumed_epoch);

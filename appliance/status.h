@@ -36,6 +36,10 @@ struct status_instance {
 	double lag_ms, lag_bytes, interval_ms, pause_last_ms, pause_median_ms, pause_p99_ms;
 	double wire_ratio, wire_bytes, pages, unchanged_pages;
 	double copy_done_bytes, copy_total_bytes, copy_mib_s;
+	const char *lease; /* of the primary's right to serve: tenure.h */
+	double lease_ms;
+	/* Frames of clients and of the instance that passed; waiting now; lost here; repeated. */
+	double frames_from_clients, frames_to_clients, frames_held, frames_dropped, frames_replayed;
 	double suspicion, detect_ms, activate_ms, resumed_epoch;
 	const struct link *link; /* NULL: none */
 };

@@ -220,8 +220,11 @@ static void print_link(const cJSON *instance, struct buf *out)
 	ms_cell(silent, link, "silent_ms");
 	ms_cell(round_trip, link, "round_trip_ms");
 	count_cell(connections, link, "connections");
-	(void)buf_printf(out, "  link %s, silent for %s, round trip %s, connections so far: %s\n",
-			 cJSON_IsTrue(up) ? "up" : "down", silent, round_trip, connections);
+	(void)buf_printf(out, "  link %s, silent for %s, round trip %s, connections so far: %s%s\n",
+			 cJSON_IsTrue(up) ? "up" : "down", silent, round_trip, connections,
+			 cJSON_IsTrue(up) && cJSON_IsFalse(member(link, "udp")) ?
+				 ", no heartbeats by UDP" :
+				 "");
 }
 
 static void print_first_copy(const cJSON *instance, struct buf *out)

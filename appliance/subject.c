@@ -22,6 +22,7 @@
 struct subject {
 	uv_loop_t *loop;
 	const struct config_instance *config;
+	bool has_witness; /* to be told with the reservation */
 	const struct subject_ops *ops;
 	void *owner;
 	struct qmp *qmp;
@@ -124,6 +125,12 @@ static int derive(struct subject *s, const struct precheck_facts *facts, struct 
 	rc = cmdline_of_pid(&cmdline, qmp_peer_pid(s->qmp), err);
 	if (rc == RC_OK)
 		rc = reservation_derive(&reservation, &cmdline, facts, s->config->arguments, err);
+	for (i = 0; rc == RC_OK && i < s->config->nnics; i++)
+		rc = reservation_add_nic(&reservation, s->config->nics[i].name,
+					 s->config->nics[i].socket, s->config->nics[i].qemu_socket,
+					 s->config->nics[i].tap != NULL, err);
+	reservation.holds = s->config->without_standby == CONFIG_ALONE_HOLD;
+	reservation.witness = s->has_witness;
 	for (i = 0; rc == RC_OK && i < reservation.spec.notes.count; i++)
 		log_info("subject", "%s: the replica's arguments: %s", s->config->name,
 			 reservation.spec.notes.args[i]);
@@ -271,7 +278,7 @@ static void on_retry(uv_timer_t *timer)
 /* Life --------------------------------------------------------------------------------------- */
 
 int subject_open(struct subject **out, uv_loop_t *loop, const struct config_instance *config,
-		 const struct subject_ops *ops, void *owner, struct err *err)
+		 bool has_witness, const struct subject_ops *ops, void *owner, struct err *err)
 {
 	struct subject *s = mem_zalloc(1, sizeof(*s));
 
@@ -279,6 +286,7 @@ int subject_open(struct subject **out, uv_loop_t *loop, const struct config_inst
 		return err_nomem(err, "an instance");
 	s->loop = loop;
 	s->config = config;
+	s->has_witness = has_witness;
 	s->ops = ops;
 	s->owner = owner;
 	s->claim = CLAIM_NONE;

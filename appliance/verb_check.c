@@ -85,12 +85,29 @@ static int print_text(const struct preflight *preflight)
 
 /* ---- the verb ---- */
 
-static int check(const struct command *command, const char *path, const enum config_role *role,
-		 bool json)
+/* The other site's file, for what only both can tell. */
+static int check_peer(struct preflight *preflight, const char *peer_path, struct err *err)
+{
+	struct config peer;
+	int rc = config_load(&peer, peer_path, err);
+
+	if (rc == RC_OK)
+		rc = preflight_pair(preflight, &peer, err);
+	else
+		(void)buf_printf(&preflight->errors, "%s\n", err->text);
+	config_free(&peer);
+	return rc;
+}
+
+static int check(const struct command *command, const char *path, const char *peer_path,
+		 const enum config_role *role, bool json)
 {
 	struct preflight preflight;
 	struct err err;
 	int status, rc = preflight_run(&preflight, role, path, &err);
+
+	if (rc == RC_OK && peer_path != NULL)
+		rc = check_peer(&preflight, peer_path, &err);
 
 	if (rc == RC_STATE)
 		status = options_wrong(command, "%s; say --role", err.text);
@@ -118,7 +135,7 @@ static int print_tables(bool schema, enum config_role role)
 
 int verb_check(int argc, char **argv)
 {
-	const char *path = NULL, *role_name = NULL, *schema = NULL;
+	const char *path = NULL, *peer_path = NULL, *role_name = NULL, *schema = NULL;
 	bool json = false, explain = false;
 	enum config_role role = CONFIG_PRIMARY;
 	const struct option options[] = {
@@ -126,6 +143,10 @@ int verb_check(int argc, char **argv)
 		  .value = "FILE",
 		  .text = &path,
 		  .doc = "the file; -: standard input" },
+		{ .name = "peer",
+		  .value = "FILE",
+		  .text = &peer_path,
+		  .doc = "the other site's file: may the two be used together?" },
 		{ .name = "role",
 		  .value = "ROLE",
 		  .text = &role_name,
@@ -141,7 +162,7 @@ int verb_check(int argc, char **argv)
 	};
 	const struct command command = {
 		.synopsis =
-			"check (--config FILE [--role ROLE] [--json] | --schema ROLE | --explain [--role ROLE])",
+			"check (--config FILE [--peer FILE] [--role ROLE] [--json] | --schema ROLE | --explain [--role ROLE])",
 		.about = about,
 		.options = options,
 		.count = sizeof(options) / sizeof(options[0])
@@ -157,7 +178,7 @@ int verb_check(int argc, char **argv)
 	if (named != NULL && !config_role_named(named, &role))
 		return options_wrong(&command, "role '%s' is neither primary nor standby", named);
 	if (path != NULL)
-		return check(&command, path, role_name != NULL ? &role : NULL, json);
+		return check(&command, path, peer_path, role_name != NULL ? &role : NULL, json);
 	if (schema != NULL || role_name != NULL)
 		return print_tables(schema != NULL, role);
 	(void)printf("# Keys of a primary's configuration\n\n");

@@ -106,6 +106,22 @@ uint64_t address_source(const struct sockaddr_storage *from)
 	return bytes_get_be64(v6.sin6_addr.s6_addr);
 }
 
+void address_set_port(struct sockaddr_storage *address, uint16_t port)
+{
+	struct sockaddr_in6 v6;
+	struct sockaddr_in v4;
+
+	if (address->ss_family == AF_INET) {
+		memcpy(&v4, address, sizeof(v4));
+		v4.sin_port = htons(port);
+		memcpy(address, &v4, sizeof(v4));
+	} else {
+		memcpy(&v6, address, sizeof(v6));
+		v6.sin6_port = htons(port);
+		memcpy(address, &v6, sizeof(v6));
+	}
+}
+
 void address_print(char out[ADDRESS_TEXT_MAX], const struct sockaddr_storage *from)
 {
 	char host[INET6_ADDRSTRLEN];

@@ -34,6 +34,9 @@ bool address_to_socket(const struct address *address, struct sockaddr_storage *o
  */
 uint64_t address_source(const struct sockaddr_storage *from);
 
+/* Of an IPv4 or IPv6 address. */
+void address_set_port(struct sockaddr_storage *address, uint16_t port);
+
 /* As text, with its port; "?" if it is neither IPv4 nor IPv6. */
 void address_print(char out[ADDRESS_TEXT_MAX], const struct sockaddr_storage *from);
 

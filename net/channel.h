@@ -54,6 +54,8 @@ struct channel_ops {
 struct channel_options {
 	struct tls_identity *identity;
 	const char *peer_role;	  /* as tls_create() */
+	const char *server_name;  /* not NULL: as tls_create_client(); channel_connect() only */
+	uint32_t retransmit_us;	  /* the shortest wait for an acknowledgement; 0: the system's */
 	uint32_t user_timeout_ms; /* bytes unacknowledged for so long end it; 0: the system\'s */
 };
 
@@ -104,6 +106,12 @@ const char *channel_stage(const struct channel *channel);
 bool channel_is_open(const struct channel *channel);
 /* As tls_records(). */
 uint64_t channel_records(const struct channel *channel);
+
+/* Both ends of the TCP connection; false: the system does not tell. */
+bool channel_addresses(const struct channel *channel, struct sockaddr_storage *own,
+		       struct sockaddr_storage *peer);
+/* TCP has sent something again, and has had no word of the peer's since. */
+bool channel_is_stuck(const struct channel *channel);
 
 /* Bytes on the wire so far. */
 uint64_t channel_sent(const struct channel *channel);

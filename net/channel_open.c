@@ -4,12 +4,19 @@
 #include "appliance/base/mem.h"
 
 #include <netinet/tcp.h>
+#include <string.h>
+
+/* Of Linux 6.15; where the C library does not know it yet. */
+#ifndef TCP_RTO_MIN_US
+#define TCP_RTO_MIN_US 45
+#endif
 
 static int start(struct channel *channel, struct err *err)
 {
 	struct sockaddr_storage peer;
 	int len = sizeof(peer), lowat = CHANNEL_NOTSENT, r;
 	unsigned timeout = channel->options.user_timeout_ms;
+	int retransmit = (int)channel->options.retransmit_us;
 	uv_os_fd_t fd;
 
 	if (uv_tcp_getpeername(&channel->tcp, (struct sockaddr *)&peer, &len) == 0) {
@@ -20,6 +27,9 @@ static int start(struct channel *channel, struct err *err)
 	(void)uv_tcp_nodelay(&channel->tcp, 1);
 	if (uv_fileno((uv_handle_t *)&channel->tcp, &fd) == 0) {
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
+		if (retransmit > 0)
+			(void)setsockopt(fd, IPPROTO_TCP, TCP_RTO_MIN_US, &retransmit,
+					 sizeof(retransmit));
 		if (timeout > 0)
 			(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout,
 					 sizeof(timeout));
@@ -66,7 +76,11 @@ static struct channel *create(uv_loop_t *loop, bool server, const struct channel
 	channel->input = mem_alloc(CHANNEL_INPUT);
 	rc = channel->input != NULL ? RC_OK : err_nomem(err, "connection");
 	if (rc == RC_OK)
-		rc = tls_create(&channel->tls, options->identity, server, options->peer_role, err);
+		rc = server || options->server_name == NULL ?
+			     tls_create(&channel->tls, options->identity, server,
+					options->peer_role, err) :
+			     tls_create_client(&channel->tls, options->identity,
+					       options->server_name, err);
 	r = rc == RC_OK ? uv_tcp_init(loop, &channel->tcp) : 0;
 	if (r != 0)
 		rc = err_set(err, RC_IO, "socket: %s", uv_strerror(r));
@@ -133,4 +147,28 @@ int channel_accept(struct channel **channel, uv_stream_t *listener,
 	made->owner = owner;
 	*channel = made;
 	return RC_OK;
+}
+
+/* ---- what the socket knows ---- */
+
+bool channel_addresses(const struct channel *channel, struct sockaddr_storage *own,
+		       struct sockaddr_storage *peer)
+{
+	int own_len = sizeof(*own), peer_len = sizeof(*peer);
+
+	memset(own, 0, sizeof(*own));
+	memset(peer, 0, sizeof(*peer));
+	return uv_tcp_getsockname(&channel->tcp, (struct sockaddr *)own, &own_len) == 0 &&
+	       uv_tcp_getpeername(&channel->tcp, (struct sockaddr *)peer, &peer_len) == 0;
+}
+
+bool channel_is_stuck(const struct channel *channel)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+	uv_os_fd_t fd;
+
+	return uv_fileno((const uv_handle_t *)&channel->tcp, &fd) == 0 &&
+	       getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_unacked > 0 &&
+	       info.tcpi_retransmits > 0;
 }

@@ -63,8 +63,9 @@ int link_create(struct link **out, uv_loop_t *loop, uint8_t role,
 		return err_nomem(err, "link");
 	}
 	(void)uv_timer_init(loop, &link->timer);
-	link->timer.data = link;
-	link->pending = 1;
+	(void)uv_timer_init(loop, &link->pulse);
+	link->timer.data = link->pulse.data = link;
+	link->pending = 2;
 	link->state = LINK_WAITING;
 	link_reset_protocol(link);
 	*out = link;
@@ -84,6 +85,7 @@ struct channel_options link_channel_options(const struct link *link)
 	return (struct channel_options){
 		.identity = link->options.identity,
 		.peer_role = link->role == WIRE_ROLE_PRIMARY ? "standby" : "primary",
+		.retransmit_us = link->options.heartbeat_ms * LINK_RETRANSMIT_US,
 		.user_timeout_ms = link->options.dead_ms,
 	};
 }
@@ -119,11 +121,11 @@ static void tick(struct link *link)
 	 * If this process did not run (stopped, starved), what the peer sent meanwhile is in the
 	 * socket still: it has until the next tick to be read.
 	 */
-	if (now - link->heard_ns > dead_ns &&
+	if (now - link->tcp_heard_ns > dead_ns &&
 	    since_tick < dead_ns / 2 + link->options.heartbeat_ms * CLOCK_NS_PER_MS) {
 		(void)err_set(&err, RC_TIMEOUT, "%s: nothing heard for %.0f ms",
-			      channel_address(link->channel), clock_ms(now - link->heard_ns));
-		link_lost(link, &err);
+			      channel_address(link->channel), clock_ms(now - link->tcp_heard_ns));
+		link_abandon(link, &err);
 		return;
 	}
 	if (change_key(link))
@@ -212,8 +214,16 @@ void link_lost(struct link *link, const struct err *err)
 	link->down = *err;
 	link->told_down = false;
 	link_move(link, LINK_DOWN);
+	link_beacon_end(link, false);
 	leave_channel(link);
 	link_start_timer(link, 0, 0);
+}
+
+void link_abandon(struct link *link, const struct err *err)
+{
+	link_beacon_end(link, true);
+	channel_close(link->channel);
+	link_lost(link, err);
 }
 
 void link_drop(struct link *link, uint16_t reason, const char *text)
@@ -238,10 +248,12 @@ void link_close(struct link *link, void (*on_closed)(void *owner))
 		return;
 	link_move(link, LINK_CLOSING);
 	link->on_closed = on_closed;
+	link_beacon_end(link, false);
 	leave_channel(link);
 	if (link->dialler != NULL)
 		link_dial_cancel(link);
 	uv_close((uv_handle_t *)&link->timer, on_timer_closed);
+	uv_close((uv_handle_t *)&link->pulse, on_timer_closed);
 }
 
 void link_let_go(struct link *link)
@@ -331,6 +343,21 @@ bool link_is_up(const struct link *link)
 uint64_t link_heard_ns(const struct link *link)
 {
 	return link->heard_ns;
+}
+
+void link_set_lease(struct link *link, uint64_t lease_ns)
+{
+	link->lease_ns = lease_ns;
+}
+
+uint64_t link_granted_ns(const struct link *link)
+{
+	return link->granted_until_ns;
+}
+
+uint64_t link_lease_ns(const struct link *link)
+{
+	return link->leased_until_ns;
 }
 
 uint64_t link_round_trip_ns(const struct link *link)

@@ -10,9 +10,10 @@
  * given, and little of it is handed to the kernel at a time (TCP_NOTSENT_LOWAT), so a heartbeat
  * waits for at most one slice and CHANNEL_NOTSENT. Bulk beyond the peer's credit stays with the
  * caller. Anything received counts as a sign of life; heartbeats are sent every `heartbeat_ms`
- * regardless. A peer that is silent for `dead_ms` has its connection closed (the failure detector
- * above uses link_heard_ns() and its own, shorter, limits). The dialler reconnects for ever with
- * growing, jittered waits (LINK_BACKOFF_*).
+ * regardless, and more often as datagrams, which wait for nothing (link_beacon.c). A connection
+ * that is silent for `dead_ms` is closed (the failure detector above uses link_heard_ns() and its
+ * own, shorter, limits). The dialler reconnects for ever with growing, jittered waits
+ * (LINK_BACKOFF_*).
  *
  * A connection's keys serve for a limited number of TLS records. Well before that the dialler drops
  * the connection, saying so (WIRE_REASON_REKEY), and connects again; to both owners it is a short
@@ -34,10 +35,20 @@
 #include <uv.h>
 
 #define LINK_SLICE WIRE_FRAGMENT_MAX
+/*
+ * Per ms of the heartbeat's interval: TCP sends what was lost again after so long, then after twice, four
+ * times that; by default after 15, 45, 105 and 225 ms, so that a link that comes back before the
+ * detection limit is heard before it. (The system's own 200 ms would be followed by 400.)
+ */
+#define LINK_RETRANSMIT_US 300
 #define LINK_DEAD_FACTOR 3 /* both roles: dead_ms is this many detection limits */
 #define LINK_BACKOFF_FIRST_MS 50
 #define LINK_BACKOFF_LAST_MS 2000
+#define LINK_LEASE_MAX_NS UINT64_C(600000000000) /* ten minutes, as the longest detect_ms */
+/* Who grants a lease waits longer by this part of it: clocks may run apart by so much. */
+#define LINK_LEASE_MARGIN 7
 #define LINK_STEADY_MS 1000 /* a connection that was up for longer makes the waits short again */
+#define LINK_STUCK_MS 100   /* that TCP is given, on a network that is whole, to get going again */
 #define LINK_HANDSHAKE_MS \
 	5000 /* name, TCP, TLS and HELLO together; bounds what a silent stranger can
 				  hold open */
@@ -146,13 +157,27 @@ bool link_send_bulk(struct link *link, uint64_t term, uint64_t epoch, const uint
 void link_grant(struct link *link, uint64_t bytes);
 
 bool link_is_up(const struct link *link);
-/* clock_now_ns() of the last bytes from the authenticated peer; 0: never. */
+/* clock_now_ns() of the last bytes or datagram from the authenticated peer; 0: never. */
 uint64_t link_heard_ns(const struct link *link);
 uint64_t link_round_trip_ns(const struct link *link); /* smoothed, from heartbeats; 0: unknown */
+
+/*
+ * Leases. The standby: every heartbeat from now on lets the primary serve for lease_ns, counted from
+ * when it sent the heartbeat that is answered; 0: none any more. link_granted_ns(): when the last
+ * lease that was granted has run out for sure, by this machine's clock and if others run no slower.
+ */
+void link_set_lease(struct link *link, uint64_t lease_ns);
+uint64_t link_granted_ns(const struct link *link);
+/* The primary: until when it may serve by this link; 0: never granted. It outlives a connection. */
+uint64_t link_lease_ns(const struct link *link);
+
 /* Address and certificate name, for logs and status. */
 const char *link_peer(const struct link *link);
 /* The enum wire_reason by which the peer refused or ended the last connection; 0: it gave none. */
 uint16_t link_refusal(const struct link *link);
+/* The peer was heard by datagrams lately; and those that came and were not valid. */
+bool link_hears_datagrams(const struct link *link);
+uint64_t link_datagrams_refused(const struct link *link);
 struct link_totals {
 	uint64_t bytes_sent, bytes_received, connections;
 };

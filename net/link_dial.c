@@ -133,7 +133,12 @@ void link_dial_again(struct link *link)
 	/* Without random numbers the waits are only more alike. */
 	(void)!getrandom(&random, sizeof(random), GRND_NONBLOCK);
 	link_move(link, LINK_WAITING);
-	link_start_timer(link, link_backoff_ms(dialler->failures, random), 0);
+	link_start_timer(link,
+			 link->hasty && dialler->failures == 0 ?
+				 0 :
+				 link_backoff_ms(dialler->failures, random),
+			 0);
+	link->hasty = false;
 	dialler->failures++;
 }
 

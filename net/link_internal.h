@@ -5,6 +5,7 @@
 #ifndef NET_LINK_INTERNAL_H
 #define NET_LINK_INTERNAL_H
 
+#include "net/beacon.h"
 #include "net/channel.h"
 #include "net/frame_reader.h"
 #include "net/link.h"
@@ -51,8 +52,21 @@ struct link {
 	uint16_t refusal;     /* reason that the peer gave */
 	uint64_t up_ns, ticked_ns;
 	uint64_t beats, beats_heard, peer_clock_ns, peer_clock_at_ns;
+	uint64_t lease_ns, granted_until_ns, leased_until_ns;
 	uint64_t granted, granted_told, window, bulk_received;
 	uint64_t term; /* last one sent: for the frames of the link's own */
+	uint64_t tcp_heard_ns;
+
+	/* datagrams beside it (link_beacon.c) */
+	uv_timer_t pulse;
+	unsigned pace; /* datagrams in a heartbeat's time; 0: none */
+	bool peer_stuck;
+	bool hasty; /* the next attempt is due at once */
+	struct beacon *beacon;
+	struct beacon_port *port;		   /* a dialler's */
+	uint64_t beacon_heard_ns, beacon_whole_ns; /* the last one; since when without a gap */
+	uint64_t stuck_ns;	  /* since when TCP gets nothing through, 0: it does */
+	uint64_t beacons_refused; /* of connections that ended */
 
 	/* of all connections */
 	struct err down;
@@ -71,6 +85,8 @@ void link_move(struct link *link, enum link_state state);
 void link_begin(struct link *link);
 /* The connection or attempt is over: on_down will be told. */
 void link_lost(struct link *link, const struct err *err);
+/* The same without last words, for which TCP is no use any more; the peer is told by datagram. */
+void link_abandon(struct link *link, const struct err *err);
 /* One of the things counted in `pending` is gone. Frees a closing link after the last one. */
 void link_let_go(struct link *link);
 void link_start_timer(struct link *link, uint64_t after_ms, uint64_t repeat_ms);
@@ -87,6 +103,21 @@ int link_write_frame(struct link *link, uint16_t type, const struct buf *payload
 /* A REFUSE frame, if the peer can be told anything. */
 void link_refuse(struct link *link, uint16_t reason, const char *text);
 
+/* What is true now. Grants the lease that it tells of. */
+void link_fill_heartbeat(struct link *link, struct wire_heartbeat *heartbeat);
+/* Of the connection, or a datagram. */
+void link_take_heartbeat(struct link *link, const struct wire_heartbeat *heartbeat, bool datagram);
+
+/* ---- link_beacon.c ---- */
+
+/* The standby, right after its HELLO; `features`: what both want. `port` may be NULL. */
+int link_beacon_offer(struct link *link, struct beacon_port *port, uint64_t features,
+		      struct err *err);
+/* The primary: a BEACON frame came. */
+int link_beacon_take(struct link *link, const uint8_t *payload, size_t len, struct err *err);
+/* The connection is left; `over`: the peer has to be told. Idempotent. */
+void link_beacon_end(struct link *link, bool over);
+
 /* ---- link_dial.c ---- */
 
 /* After `failures` attempts in a row that failed, wait so long; `random` is any number. */
@@ -102,9 +133,9 @@ void link_dial_free(struct link *link);
 
 /* ---- link_listen.c ---- */
 
-/* Asks the listener's owner; on RC_OK the link is that owner's. */
+/* Asks the listener's owner; on RC_OK the link is that owner's. *port: the listener's, or NULL. */
 int link_listen_hello(struct link *link, const struct wire_hello *peer, struct wire_hello *own,
-		      struct err *err);
+		      struct beacon_port **port, struct err *err);
 /* A stranger's connection ended: logs, and closes the link. */
 void link_listen_lost(struct link *link);
 /* So many strangers come and go that there are no last words for them. */

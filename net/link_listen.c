@@ -48,6 +48,7 @@ struct link_listener {
 	uv_tcp_t away; /* the connection being turned away */
 	bool turning_away, one_waits;
 	uv_loop_t *loop;
+	struct beacon_port *port; /* NULL: heartbeats by TCP only */
 	struct link_options options;
 	char *site; /* options.site */
 	const struct link_accept_ops *ops;
@@ -140,6 +141,11 @@ static void on_listener_closed(uv_handle_t *handle)
 	let_go(handle->data);
 }
 
+static void on_port_closed(void *owner)
+{
+	let_go(owner);
+}
+
 void link_listener_close(struct link_listener *listener, void (*on_closed)(void *owner))
 {
 	struct link *link;
@@ -154,13 +160,18 @@ void link_listener_close(struct link_listener *listener, void (*on_closed)(void 
 		remove_stranger(listener, link);
 		link_close(link, NULL);
 	}
+	if (listener->port != NULL) {
+		listener->pending++;
+		beacon_port_close(listener->port, on_port_closed, listener);
+		listener->port = NULL;
+	}
 	uv_close((uv_handle_t *)&listener->tcp, on_listener_closed);
 }
 
 /* ---- strangers ---- */
 
 int link_listen_hello(struct link *link, const struct wire_hello *peer, struct wire_hello *own,
-		      struct err *err)
+		      struct beacon_port **port, struct err *err)
 {
 	struct link_listener *listener = link->listener;
 	const struct link_ops *ops = NULL;
@@ -181,6 +192,7 @@ int link_listen_hello(struct link *link, const struct wire_hello *peer, struct w
 	link->listener = NULL;
 	link->ops = ops;
 	link->owner = owner;
+	*port = listener->port;
 	let_go(listener);
 	return RC_OK;
 }
@@ -343,6 +355,17 @@ static int resolve(uv_loop_t *loop, const struct address *address, struct sockad
 	return RC_OK;
 }
 
+/* For datagrams, of the same number. */
+static void open_port(struct link_listener *listener, const struct sockaddr_storage *at)
+{
+	struct sockaddr_storage same = *at;
+	struct err err;
+
+	address_set_port(&same, link_listener_port(listener));
+	if (beacon_port_open(&listener->port, listener->loop, &same, &err) != RC_OK)
+		log_warn("link", "no heartbeats by datagram: %s", err.text);
+}
+
 static int start(struct link_listener *listener, const struct sockaddr_storage *at, struct err *err)
 {
 	int r;
@@ -350,7 +373,10 @@ static int start(struct link_listener *listener, const struct sockaddr_storage *
 	r = uv_tcp_bind(&listener->tcp, (const struct sockaddr *)at, 0);
 	if (r == 0)
 		r = uv_listen((uv_stream_t *)&listener->tcp, BACKLOG, on_connection);
-	return r == 0 ? RC_OK : err_set(err, RC_IO, "%s", uv_strerror(r));
+	if (r != 0)
+		return err_set(err, RC_IO, "%s", uv_strerror(r));
+	open_port(listener, at);
+	return RC_OK;
 }
 
 int link_listen(struct link_listener **out, uv_loop_t *loop, const char *address,

@@ -80,18 +80,31 @@ static int say_hello(struct link *link, struct err *err)
 	return rc;
 }
 
-static int beat(struct link *link, struct err *err)
+void link_fill_heartbeat(struct link *link, struct wire_heartbeat *heartbeat)
 {
 	uint64_t now = clock_now_ns();
-	struct wire_heartbeat heartbeat = {
-		.sequence = ++link->beats,
+
+	*heartbeat = (struct wire_heartbeat){
 		.clock_ns = now,
 		.echo_ns = link->peer_clock_ns,
 		.held_ns = link->peer_clock_ns > 0 ? now - link->peer_clock_at_ns : 0,
 	};
+	if (link->peer_clock_ns > 0 && link->lease_ns > 0) {
+		heartbeat->lease_ns = link->lease_ns;
+		/* It counts from before we heard of that clock. */
+		link->granted_until_ns = link->peer_clock_at_ns + link->lease_ns +
+					 link->lease_ns / LINK_LEASE_MARGIN;
+	}
+}
+
+static int beat(struct link *link, struct err *err)
+{
+	struct wire_heartbeat heartbeat;
 	struct buf payload = { 0 };
 	int rc;
 
+	link_fill_heartbeat(link, &heartbeat);
+	heartbeat.sequence = ++link->beats;
 	(void)wire_put_heartbeat(&payload, &heartbeat);
 	rc = link_write_frame(link, WIRE_HEARTBEAT, &payload, err);
 	buf_free(&payload);
@@ -165,7 +178,7 @@ static int on_open(void *owner, struct err *err)
 {
 	struct link *link = owner;
 
-	link->heard_ns = clock_now_ns();
+	link->heard_ns = link->tcp_heard_ns = clock_now_ns();
 	(void)snprintf(link->peer, sizeof(link->peer), "%s (%s)", channel_address(link->channel),
 		       channel_peer_name(link->channel));
 	link->own = (struct wire_hello){
@@ -190,6 +203,7 @@ static int refused(struct link *link, uint16_t reason, int rc)
 static int on_hello(struct link *link, const struct wire_header *header, const uint8_t *payload,
 		    struct err *err)
 {
+	struct beacon_port *port = NULL;
 	struct wire_hello peer;
 	uint16_t version;
 	int rc;
@@ -205,9 +219,11 @@ static int on_hello(struct link *link, const struct wire_header *header, const u
 			       err_set(err, RC_REFUSED, "%s", wire_reason_text(WIRE_REASON_ROLE)));
 	if (link->dialler == NULL) {
 		(void)snprintf(link->own.instance, sizeof(link->own.instance), "%s", peer.instance);
-		rc = link_listen_hello(link, &peer, &link->own, err);
+		rc = link_listen_hello(link, &peer, &link->own, &port, err);
 		if (rc == RC_OK)
 			rc = say_hello(link, err);
+		if (rc == RC_OK)
+			rc = link_beacon_offer(link, port, link->own.features & peer.features, err);
 		if (rc != RC_OK)
 			return rc;
 	} else if (strcmp(peer.instance, link->own.instance) != 0) {
@@ -248,10 +264,36 @@ static int on_refuse(struct link *link, const struct wire_header *header, const 
 		       text);
 }
 
+void link_take_heartbeat(struct link *link, const struct wire_heartbeat *heartbeat, bool datagram)
+{
+	uint64_t now = clock_now_ns(), trip;
+
+	/* Of the two ways the slower one may bring what is old. */
+	if (heartbeat->clock_ns > link->peer_clock_ns) {
+		link->peer_clock_ns = heartbeat->clock_ns;
+		link->peer_clock_at_ns = now;
+	}
+	/* An echo that cannot be of this connection tells nothing. */
+	if (heartbeat->echo_ns < link->up_ns || heartbeat->echo_ns > now ||
+	    heartbeat->held_ns > now - heartbeat->echo_ns)
+		return;
+	if (heartbeat->lease_ns > 0 && heartbeat->lease_ns <= LINK_LEASE_MAX_NS &&
+	    heartbeat->echo_ns + heartbeat->lease_ns > link->leased_until_ns)
+		link->leased_until_ns = heartbeat->echo_ns + heartbeat->lease_ns;
+	/* What waited behind bulk is not the network's. */
+	if (!datagram && link_hears_datagrams(link))
+		return;
+	trip = now - heartbeat->echo_ns - heartbeat->held_ns;
+	trip = trip > 0 ? trip : 1; /* 0 means unknown */
+	if (link->round_trip_ns == 0)
+		link->round_trip_ns = trip;
+	else
+		link->round_trip_ns += trip / SMOOTHING - link->round_trip_ns / SMOOTHING;
+}
+
 static int on_heartbeat(struct link *link, const struct wire_header *header, const uint8_t *payload,
 			struct err *err)
 {
-	uint64_t now = clock_now_ns(), trip;
 	struct wire_heartbeat heartbeat;
 	int rc;
 
@@ -259,18 +301,7 @@ static int on_heartbeat(struct link *link, const struct wire_header *header, con
 	if (rc != RC_OK)
 		return rc;
 	link->beats_heard++;
-	link->peer_clock_ns = heartbeat.clock_ns;
-	link->peer_clock_at_ns = now;
-	/* An echo that cannot be of this connection tells nothing. */
-	if (heartbeat.echo_ns < link->up_ns || heartbeat.echo_ns > now ||
-	    heartbeat.held_ns > now - heartbeat.echo_ns)
-		return RC_OK;
-	trip = now - heartbeat.echo_ns - heartbeat.held_ns;
-	trip = trip > 0 ? trip : 1; /* 0 means unknown */
-	if (link->round_trip_ns == 0)
-		link->round_trip_ns = trip;
-	else
-		link->round_trip_ns += trip / SMOOTHING - link->round_trip_ns / SMOOTHING;
+	link_take_heartbeat(link, &heartbeat, false);
 	return RC_OK;
 }
 
@@ -302,6 +333,8 @@ static int on_frame(struct link *link, const struct wire_header *header, const u
 		return on_heartbeat(link, header, payload, err);
 	case WIRE_CREDIT:
 		return on_credit(link, header, payload, err);
+	case WIRE_BEACON:
+		return link_beacon_take(link, payload, header->length, err);
 	case WIRE_BATCH:
 		link->bulk_received += header->length;
 		if (link->bulk_received > link->granted)
@@ -347,7 +380,7 @@ static int on_input(void *owner, struct err *err)
 	struct channel *channel = link->channel;
 	int rc;
 
-	link->heard_ns = clock_now_ns();
+	link->heard_ns = link->tcp_heard_ns = clock_now_ns();
 	link->refuse_with = 0;
 	rc = take_frames(link, channel, err);
 	if (rc != RC_OK && link->channel == channel && link->refuse_with != 0)

@@ -41,9 +41,14 @@ int link_queue_add(struct link_queue *queue, const struct wire_header *header, c
 		   struct err *err)
 {
 	size_t len = WIRE_HEADER + header->length;
+	bool traffic = header->type == WIRE_FRAMES;
 	struct link_frame *frame;
 
-	if (queue->frames >= LINK_QUEUE_FRAMES || len > LINK_QUEUE_BYTES - queue->bytes) {
+	if (traffic && len > LINK_QUEUE_TRAFFIC - queue->traffic_bytes)
+		return err_set(err, RC_LIMIT, "%zu bytes of traffic are waiting to be sent",
+			       queue->traffic_bytes);
+	if (!traffic &&
+	    (queue->frames >= LINK_QUEUE_FRAMES || len > LINK_QUEUE_BYTES - queue->bytes)) {
 		queue->refused_frame = true;
 		return err_set(err, RC_LIMIT, "%zu frames of %zu bytes are waiting to be sent",
 			       queue->frames, queue->bytes);
@@ -58,6 +63,11 @@ int link_queue_add(struct link_queue *queue, const struct wire_header *header, c
 		memcpy(frame->bytes + WIRE_HEADER, payload, header->length);
 	frame->after = queue->batches_added;
 	frame->type = header->type;
+	if (traffic) {
+		lane_add(&queue->traffic, frame);
+		queue->traffic_bytes += len;
+		return RC_OK;
+	}
 	put_in_lane(queue, frame);
 	queue->frames++;
 	queue->bytes += len;
@@ -75,7 +85,12 @@ static struct link_lane *next_lane(struct link_queue *queue)
 {
 	if (queue->control.first != NULL)
 		return &queue->control;
-	return ordered_is_due(queue) ? &queue->ordered : NULL;
+	if (ordered_is_due(queue))
+		return &queue->ordered;
+	if (queue->traffic.first != NULL &&
+	    (queue->nbatches == 0 || queue->traffic_turn < LINK_QUEUE_TURN))
+		return &queue->traffic;
+	return NULL;
 }
 
 const struct link_frame *link_queue_first(struct link_queue *queue)
@@ -90,8 +105,13 @@ static void remove_frame(struct link_queue *queue, struct link_lane *lane)
 	struct link_frame *frame = lane->first;
 
 	lane->first = frame->next;
-	queue->frames--;
-	queue->bytes -= frame->len;
+	if (lane == &queue->traffic) {
+		queue->traffic_bytes -= frame->len;
+		queue->traffic_turn += frame->len;
+	} else {
+		queue->frames--;
+		queue->bytes -= frame->len;
+	}
 	mem_free(frame);
 }
 
@@ -158,6 +178,7 @@ static void remove_batch(struct link_queue *queue)
 
 void link_queue_remove_fragment(struct link_queue *queue)
 {
+	queue->traffic_turn = 0;
 	queue->offset += fragment_len(queue);
 	if (queue->offset == queue->batches[0].len)
 		remove_batch(queue);
@@ -192,6 +213,8 @@ void link_queue_clear(struct link_queue *queue)
 		remove_frame(queue, &queue->control);
 	while (queue->ordered.first != NULL)
 		remove_frame(queue, &queue->ordered);
+	while (queue->traffic.first != NULL)
+		remove_frame(queue, &queue->traffic);
 	while (queue->nbatches > 0)
 		remove_batch(queue);
 	memset(queue, 0, sizeof(*queue));

@@ -1,12 +1,14 @@
 /*
- * What a link still has to send, in two lanes. Control frames: copied, first come first served,
- * ahead of everything else. The bulk lane: batches, lent and sent in fragments when nothing else
- * waits, and the frames whose place among the batches matters (wire_is_ordered()). A frame that
- * follows commits (wire_follows_commits()) goes into the bulk lane right behind the last COMMIT
- * there; when there is none, it is a control frame. No I/O.
+ * What a link still has to send, in three lanes. Control frames: copied, first come first served,
+ * ahead of everything else. Traffic: the instance's and its clients' own frames (WIRE_FRAMES),
+ * copied, in turns with the bulk lane, LINK_QUEUE_TURN bytes each. The bulk lane: batches, lent and
+ * sent in fragments, and the frames whose place among the batches matters (wire_is_ordered()). A
+ * frame that follows commits (wire_follows_commits()) goes into the bulk lane right behind the last
+ * COMMIT there; when there is none, it is a control frame. No I/O.
  *
- * Bounded: LINK_QUEUE_FRAMES and LINK_QUEUE_BYTES of control, two batches. Bulk also needs the
- * peer's credit, which counts all bulk payload since the connection began.
+ * Bounded: LINK_QUEUE_FRAMES and LINK_QUEUE_BYTES of control, LINK_QUEUE_TRAFFIC of traffic, two
+ * batches. Bulk also needs the peer's credit, which counts all bulk payload since the connection
+ * began.
  */
 #ifndef NET_LINK_QUEUE_H
 #define NET_LINK_QUEUE_H
@@ -15,7 +17,9 @@
 
 #define LINK_QUEUE_FRAMES 4096
 #define LINK_QUEUE_BYTES \
-	((size_t)8 << 20)    /* the page hashes of 4 GiB, or 32 of the largest frames */
+	((size_t)8 << 20) /* the page hashes of 4 GiB, or 32 of the largest frames */
+#define LINK_QUEUE_TRAFFIC ((size_t)2 << 20) /* 16 ms of a gigabit; a longer queue is only delay */
+#define LINK_QUEUE_TURN WIRE_FRAGMENT_MAX
 #define LINK_QUEUE_BATCHES 2 /* one being sent and the next */
 
 struct link_frame {
@@ -40,8 +44,9 @@ struct link_lane {
 
 /* Zero-initialise; link_queue_clear() releases. */
 struct link_queue {
-	struct link_lane control, ordered;
-	size_t frames, bytes; /* of both */
+	struct link_lane control, ordered, traffic;
+	size_t frames, bytes;		    /* of control and ordered */
+	size_t traffic_bytes, traffic_turn; /* waiting; sent since the last fragment */
 	uint64_t batches_added, batches_sent;
 	struct link_batch batches[LINK_QUEUE_BATCHES];
 	unsigned nbatches;

@@ -10,7 +10,8 @@
  * certificate's key, (2) a certificate came, (3) mbedtls found nothing wrong, (4) the callback
  * found the role right. A client has this checked within the handshake, a server in judge_peer()
  * (see tls_identity.c for why); judge_peer() runs in both, and nothing is read or written before
- * it.
+ * it. Where a host's name is expected instead of a role, (4) is mbedtls's comparison of that name
+ * with the certificate's, which is among what (3) finds.
  */
 #include "net/tls.h"
 
@@ -31,7 +32,8 @@ struct tls {
 	struct buf output;
 	const uint8_t *input;
 	size_t input_len;
-	const char *peer_role;
+	const char *peer_role; /* NULL: `host` is expected instead */
+	const char *host;
 	bool server;
 	bool spoke;	 /* the peer's first bytes were seen */
 	bool done, over; /* handshake finished; a final error came */
@@ -118,6 +120,10 @@ static int on_certificate(void *owner, mbedtls_x509_crt *crt, int depth, uint32_
 		return 0;
 	if (mbedtls_x509_dn_gets(tls->name, sizeof(tls->name), &crt->subject) < 0)
 		(void)snprintf(tls->name, sizeof(tls->name), "?");
+	if (tls->peer_role == NULL) {
+		tls->role_right = true;
+		return 0;
+	}
 	find_role(tls->role, &count, crt);
 	tls->role_right = count == 1 && strcmp(tls->role, tls->peer_role) == 0;
 	if (count > 1)
@@ -139,6 +145,9 @@ static int describe_refusal(const struct tls *tls, struct err *err)
 			       tls->name);
 	if (tls->period[0] != '\0')
 		return err_set(err, RC_REFUSED, "the peer's %s", tls->period);
+	if ((tls->flags & MBEDTLS_X509_BADCERT_CN_MISMATCH) != 0)
+		return err_set(err, RC_REFUSED, "the peer's certificate %s is not for the host %s",
+			       tls->name, tls->host);
 	if (!tls->role_right && tls->role[0] == '\0')
 		return err_set(err, RC_REFUSED,
 			       "the peer's certificate %s is for no role (OU), expected '%s'",
@@ -264,8 +273,8 @@ static int describe(struct tls *tls, int r, struct err *err)
 
 /* ---- the connection ---- */
 
-int tls_create(struct tls **tls, struct tls_identity *identity, bool server, const char *peer_role,
-	       struct err *err)
+static int create(struct tls **tls, struct tls_identity *identity, bool server,
+		  const char *peer_role, const char *host, struct err *err)
 {
 	struct tls *made = mem_zalloc(1, sizeof(*made));
 	int r;
@@ -275,12 +284,16 @@ int tls_create(struct tls **tls, struct tls_identity *identity, bool server, con
 		return err_nomem(err, "TLS connection");
 	made->server = server;
 	made->peer_role = peer_role;
+	made->host = host;
 	made->output.limit = TLS_OUTPUT_MAX;
 	mbedtls_ssl_init(&made->ssl);
 	r = mbedtls_ssl_setup(&made->ssl, server ? &identity->server : &identity->client);
-	/* No name to compare with, said explicitly: without this call mbedtls refuses to verify. */
+	/*
+	 * NULL, no name to compare with, is said explicitly: without this call mbedtls refuses to
+	 * verify.
+	 */
 	if (r == 0)
-		r = mbedtls_ssl_set_hostname(&made->ssl, NULL);
+		r = mbedtls_ssl_set_hostname(&made->ssl, host);
 	if (r != 0) {
 		tls_destroy(made);
 		return tls_error(err, "TLS connection", r);
@@ -289,6 +302,20 @@ int tls_create(struct tls **tls, struct tls_identity *identity, bool server, con
 	mbedtls_ssl_set_bio(&made->ssl, made, send_out, receive, NULL);
 	*tls = made;
 	return RC_OK;
+}
+
+int tls_create(struct tls **tls, struct tls_identity *identity, bool server, const char *peer_role,
+	       struct err *err)
+{
+	assert(peer_role != NULL);
+	return create(tls, identity, server, peer_role, NULL, err);
+}
+
+int tls_create_client(struct tls **tls, struct tls_identity *identity, const char *host,
+		      struct err *err)
+{
+	assert(host != NULL);
+	return create(tls, identity, false, NULL, host, err);
 }
 
 int tls_feed(struct tls *tls, const uint8_t *data, size_t len, struct err *err)

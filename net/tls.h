@@ -6,6 +6,9 @@
  * the expected one. Names of hosts play no part. Keys are never logged; key files that others may
  * read are refused.
  *
+ * There is a second profile, for other people's servers (etcd): TLS 1.3 too, but the server is who
+ * its certificate's names say, roles play no part, and we may come without a certificate.
+ *
  * One thread only, the loop's (mbedtls is built without locks). Keys are not updated during a
  * connection (mbedtls 3.6 cannot), so the caller has to count (tls_records()) and take a new
  * connection before TLS_RECORDS_MAX.
@@ -37,9 +40,23 @@ int tls_identity_load(struct tls_identity **identity, const char *ca_path, const
 		      const char *key_path, struct err *err);
 void tls_identity_free(struct tls_identity *identity);
 
+/*
+ * For tls_create_client() only: `ca_path` is what the servers' certificates are verified with;
+ * `cert_path` and `key_path` are what is shown to servers that ask, or both NULL.
+ */
+int tls_identity_load_client(struct tls_identity **identity, const char *ca_path,
+			     const char *cert_path, const char *key_path, struct err *err);
+
 /* `peer_role`: "primary" or "standby", what the other side has to be; static text. */
 int tls_create(struct tls **tls, struct tls_identity *identity, bool server, const char *peer_role,
 	       struct err *err);
+
+/*
+ * The client's end of a connection to a server whose certificate has to be for `host`: a DNS name,
+ * or an IP address as text. `host` has to stay as long as the connection.
+ */
+int tls_create_client(struct tls **tls, struct tls_identity *identity, const char *host,
+		      struct err *err);
 
 /*
  * Ciphertext from the peer. It is not copied: it has to stay until tls_read() has nothing more, or

@@ -14,6 +14,7 @@
 #include "appliance/base/mem.h"
 #include "net/tls.h"
 
+#include <assert.h>
 #include <mbedtls/error.h>
 #include <mbedtls/psa_util.h>
 #include <psa/crypto.h>
@@ -128,17 +129,17 @@ static int configure(mbedtls_ssl_config *conf, struct tls_identity *identity, in
 						MBEDTLS_SSL_VERIFY_REQUIRED :
 						MBEDTLS_SSL_VERIFY_OPTIONAL);
 	mbedtls_ssl_conf_ca_chain(conf, &identity->ca, NULL);
+	if (identity->chain.version == 0)
+		return 0; /* none was loaded */
 	return mbedtls_ssl_conf_own_cert(conf, &identity->chain, &identity->key);
 }
 
-static int load(struct tls_identity *identity, const char *ca_path, const char *cert_path,
-		const char *key_path, struct err *err)
+static int load_own(struct tls_identity *identity, const char *cert_path, const char *key_path,
+		    struct err *err)
 {
-	int rc, r;
+	int rc;
 
-	rc = load_certificates(&identity->ca, ca_path, err);
-	if (rc == RC_OK)
-		rc = load_certificates(&identity->chain, cert_path, err);
+	rc = load_certificates(&identity->chain, cert_path, err);
 	if (rc == RC_OK)
 		rc = load_key(&identity->key, key_path, err);
 	if (rc != RC_OK)
@@ -147,15 +148,31 @@ static int load(struct tls_identity *identity, const char *ca_path, const char *
 				  MBEDTLS_PSA_RANDOM_STATE) != 0)
 		return err_set(err, RC_INVALID, "%s: not the key of the certificate in %s",
 			       key_path, cert_path);
-	judge_own(identity, cert_path);
+	return RC_OK;
+}
+
+/* `for_link`: for both ends of the link; else for clients of other people's servers. */
+static int load(struct tls_identity *identity, bool for_link, const char *ca_path,
+		const char *cert_path, const char *key_path, struct err *err)
+{
+	int rc, r;
+
+	rc = load_certificates(&identity->ca, ca_path, err);
+	if (rc == RC_OK && (for_link || cert_path != NULL))
+		rc = load_own(identity, cert_path, key_path, err);
+	if (rc != RC_OK)
+		return rc;
+	/* Of which CA other people's servers want our certificate to be is not known here. */
+	if (for_link)
+		judge_own(identity, cert_path);
 	r = configure(&identity->client, identity, MBEDTLS_SSL_IS_CLIENT);
-	if (r == 0)
+	if (r == 0 && for_link)
 		r = configure(&identity->server, identity, MBEDTLS_SSL_IS_SERVER);
 	return r == 0 ? RC_OK : tls_error(err, "TLS", r);
 }
 
-int tls_identity_load(struct tls_identity **identity, const char *ca_path, const char *cert_path,
-		      const char *key_path, struct err *err)
+static int create(struct tls_identity **identity, bool for_link, const char *ca_path,
+		  const char *cert_path, const char *key_path, struct err *err)
 {
 	struct tls_identity *made = mem_zalloc(1, sizeof(*made));
 	int rc;
@@ -173,13 +190,26 @@ int tls_identity_load(struct tls_identity **identity, const char *ca_path, const
 		rc = err_set(err, RC_UNSUPPORTED,
 			     "the cryptographic library finds no random numbers");
 	else
-		rc = load(made, ca_path, cert_path, key_path, err);
+		rc = load(made, for_link, ca_path, cert_path, key_path, err);
 	if (rc != RC_OK) {
 		tls_identity_free(made);
 		return rc;
 	}
 	*identity = made;
 	return RC_OK;
+}
+
+int tls_identity_load(struct tls_identity **identity, const char *ca_path, const char *cert_path,
+		      const char *key_path, struct err *err)
+{
+	return create(identity, true, ca_path, cert_path, key_path, err);
+}
+
+int tls_identity_load_client(struct tls_identity **identity, const char *ca_path,
+			     const char *cert_path, const char *key_path, struct err *err)
+{
+	assert((cert_path == NULL) == (key_path == NULL));
+	return create(identity, false, ca_path, cert_path, key_path, err);
 }
 
 void tls_identity_free(struct tls_identity *identity)

@@ -1,6 +1,9 @@
 #include "net/wire.h"
 
 #include "appliance/base/bytes.h"
+#include "net/beacon_format.h"
+#include "net/card_addresses.h"
+#include "net/frames.h"
 
 #include <assert.h>
 #include <string.h>
@@ -21,7 +24,7 @@ static const struct {
 } types[] = {
 	[WIRE_HELLO] = { "hello", HELLO_FIXED + 4, HELLO_FIXED + 2 + 2 * WIRE_NAME_MAX, BOTH },
 	[WIRE_REFUSE] = { "refuse", 2, 2 + WIRE_TEXT_MAX, BOTH },
-	[WIRE_HEARTBEAT] = { "heartbeat", 32, 32, BOTH },
+	[WIRE_HEARTBEAT] = { "heartbeat", 40, 40, BOTH },
 	[WIRE_CREDIT] = { "credit", 8, 8, STANDBY },
 	[WIRE_RESERVE] = { "reserve", 2, WIRE_JSON_MAX, PRIMARY },
 	[WIRE_RESERVED] = { "reserved", 2, WIRE_JSON_MAX, STANDBY },
@@ -35,6 +38,11 @@ static const struct {
 	[WIRE_FAULT] = { "fault", 2, 2 + WIRE_TEXT_MAX, STANDBY },
 	[WIRE_INSTANCE] = { "instance", 2, 2 + WIRE_TEXT_MAX, PRIMARY },
 	[WIRE_SUPERSEDED] = { "superseded", 0, WIRE_TEXT_MAX, STANDBY },
+	[WIRE_FRAMES] = { "frames", FRAMES_HEADER + 2 + FRAMES_LEN_MIN, FRAMES_PAYLOAD_MAX, BOTH },
+	[WIRE_UNCOMMITTED] = { "uncommitted", 0, 0, BOTH },
+	[WIRE_ADDRESSES] = { "addresses", 8, 4 + CARD_ADDRESSES_BYTES_MAX, PRIMARY },
+	[WIRE_BEACON] = { "beacon", BEACON_KEYS_SIZE, BEACON_KEYS_SIZE, STANDBY },
+	[WIRE_INPUT] = { "input", 8, WIRE_NICS_MAX * sizeof(uint64_t), PRIMARY },
 };
 static_assert(sizeof(types) / sizeof(types[0]) == WIRE_TYPE_END, "every type has its line");
 
@@ -305,7 +313,8 @@ bool wire_put_heartbeat(struct buf *payload, const struct wire_heartbeat *heartb
 	return buf_append_le64(payload, heartbeat->sequence) &&
 	       buf_append_le64(payload, heartbeat->clock_ns) &&
 	       buf_append_le64(payload, heartbeat->echo_ns) &&
-	       buf_append_le64(payload, heartbeat->held_ns);
+	       buf_append_le64(payload, heartbeat->held_ns) &&
+	       buf_append_le64(payload, heartbeat->lease_ns);
 }
 
 int wire_get_heartbeat(struct wire_heartbeat *heartbeat, const uint8_t *payload, size_t len,
@@ -317,6 +326,7 @@ int wire_get_heartbeat(struct wire_heartbeat *heartbeat, const uint8_t *payload,
 	heartbeat->clock_ns = cursor_le64(&c);
 	heartbeat->echo_ns = cursor_le64(&c);
 	heartbeat->held_ns = cursor_le64(&c);
+	heartbeat->lease_ns = cursor_le64(&c);
 	if (c.short_read || c.left > 0)
 		return err_set(err, RC_INVALID, "not a heartbeat");
 	return RC_OK;

@@ -46,7 +46,8 @@
 
 #define WIRE_VERSION_LOWEST 1
 #define WIRE_VERSION_HIGHEST 1
-#define WIRE_FEATURES UINT64_C(0)
+#define WIRE_FEATURE_BEACON UINT64_C(1) /* heartbeats as datagrams too (beacon_format.h) */
+#define WIRE_FEATURES WIRE_FEATURE_BEACON
 #define WIRE_HEADER ((size_t)24)
 #define WIRE_NAME_MAX 64
 #define WIRE_TEXT_MAX 1000		     /* of a reason: two or three log lines */
@@ -54,6 +55,7 @@
 #define WIRE_LAYOUT_MAX ((size_t)64 << 10)   /* 128 RAM blocks with the longest names: 35 KiB */
 #define WIRE_HASHES_MAX 8192		     /* in one frame: 64 KiB, the hashes of 32 MiB */
 #define WIRE_FRAGMENT_MAX ((size_t)64 << 10) /* of a batch: what a heartbeat may have to wait for */
+#define WIRE_NICS_MAX 8			     /* network cards of one instance */
 #define WIRE_BATCH_MAX ((size_t)1280 << 10) /* put together: 1 MiB of pages that did not compress */
 
 enum wire_role { WIRE_ROLE_PRIMARY = 1, WIRE_ROLE_STANDBY = 2 };
@@ -62,7 +64,8 @@ enum wire_type {
 	WIRE_HELLO = 1,
 	WIRE_REFUSE,	/* both: u16 enum wire_reason, text; then the sender closes */
 	WIRE_HEARTBEAT, /* both: u64 sequence, u64 sender's clock ns, u64 the last such clock
-			     received (0: none), u64 ns since that was received */
+			     received (0: none), u64 ns since that was received, u64 lease: the standby
+			     lets the primary serve for so many ns from that clock on (0: not) */
 	WIRE_CREDIT,	/* standby: u64 bulk payload bytes that may have been sent in all since this
 			     connection began; never less than before */
 	WIRE_RESERVE,	/* primary: JSON, what the standby needs to start the replica's QEMU */
@@ -83,6 +86,14 @@ enum wire_type {
 			    behind the epochs that are whole (wire_follows_commits()) */
 	WIRE_SUPERSEDED, /* standby: it serves, or has served, with the header's term; u16 enum
 			    wire_reason, text */
+	WIRE_FRAMES, /* both: Ethernet frames (frames.h); the primary's with the epoch they belong to */
+	WIRE_INPUT, /* primary: for each network card u64 number of the last of the standby's frames
+			that the header's epoch knows */
+	WIRE_ADDRESSES, /* primary: u8 network card, 3 bytes 0, then what addresses the instance uses on
+			   it (card_addresses.h) */
+	WIRE_UNCOMMITTED, /* primary: answers leave from now on that no epoch up to the header's
+			     knows; standby: it knows, and its epoch counts as outdated */
+	WIRE_BEACON, /* standby: keys for datagrams (beacon_format.h); once, if both ends want them */
 	WIRE_TYPE_END
 };
 
@@ -174,7 +185,7 @@ int wire_get_commit(struct wire_commit *commit, const uint8_t *payload, size_t l
 		    struct err *err);
 
 struct wire_heartbeat {
-	uint64_t sequence, clock_ns, echo_ns, held_ns;
+	uint64_t sequence, clock_ns, echo_ns, held_ns, lease_ns;
 };
 bool wire_put_heartbeat(struct buf *payload, const struct wire_heartbeat *heartbeat);
 int wire_get_heartbeat(struct wire_heartbeat *heartbeat, const uint8_t *payload, size_t len,

@@ -516,6 +516,7 @@ static int start_secondary(struct capture *capture, struct qmp *qmp, int fd, str
 		.fd = fd,
 		.first_epoch = capture->options.first_epoch,
 		.hold = on_hold,
+		.hooks = capture->options.hooks,
 	};
 	int rc;
 

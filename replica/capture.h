@@ -47,12 +47,24 @@ struct capture_ops {
 	void (*on_lost)(void *owner, const struct err *err);
 };
 
+/*
+ * For what else belongs to an epoch than memory. Both are called by the capture's thread while the
+ * instance stands or is about to, and must not block. NULL: nobody wants them.
+ */
+struct capture_hooks {
+	void (*freeze)(void *owner); /* before the instance is stopped for a checkpoint */
+	/* Before it runs on: what it does from now on belongs to next_epoch. */
+	void (*thaw)(void *owner, uint64_t next_epoch);
+	void *owner;
+};
+
 struct capture_options {
 	const char *name;     /* of the instance, for the log */
 	uint64_t first_epoch; /* number of the epoch of the full copy */
 	/* A checkpoint that holds the instance longer is given up: the instance comes first. */
 	uint32_t pause_limit_ms;
 	uint64_t first_copy_bytes_s; /* bandwidth limit of the first copy, 0: none */
+	struct capture_hooks hooks;
 };
 
 /*

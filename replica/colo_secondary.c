@@ -329,6 +329,8 @@ static int on_request(struct colo_secondary *secondary, struct err *err)
 		return rc;
 	secondary->staging.filled = 0;
 	hold(secondary, true);
+	if (secondary->options.hooks.freeze != NULL)
+		secondary->options.hooks.freeze(secondary->options.hooks.owner);
 	atomic_fetch_add(&secondary->granted, 1);
 	return send_messages(secondary, reply, 1, err);
 }
@@ -339,6 +341,9 @@ static int on_checkpoint(struct colo_secondary *secondary, const struct colo_eve
 	static const uint32_t loaded[] = { COLO_VMSTATE_RECEIVED, COLO_VMSTATE_LOADED };
 	int rc = nothing_behind(secondary, "a checkpoint", err);
 
+	if (rc == RC_OK && secondary->options.hooks.thaw != NULL)
+		secondary->options.hooks.thaw(secondary->options.hooks.owner,
+					      secondary->epoch.epoch + 1);
 	if (rc == RC_OK)
 		rc = send_messages(secondary, loaded, 2, err);
 	if (rc != RC_OK)

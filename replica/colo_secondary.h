@@ -32,6 +32,7 @@ struct colo_secondary_options {
 	 * While true the instance may be standing for us. Any thread, must not block; may be NULL.
 	 */
 	void (*hold)(void *owner, bool held);
+	struct capture_hooks hooks;
 };
 
 int colo_secondary_start(struct colo_secondary **secondary, uv_loop_t *loop,

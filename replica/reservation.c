@@ -31,6 +31,45 @@ int reservation_derive(struct reservation *reservation, const struct cmdline *cm
 			      facts->memory_bytes, err);
 }
 
+static int put_base(char out[RESERVATION_NAME_MAX + 1], const char *path, struct err *err)
+{
+	const char *slash = strrchr(path, '/'), *base = slash != NULL ? slash + 1 : path;
+
+	if (strlen(base) == 0 || strlen(base) > RESERVATION_NAME_MAX)
+		return err_set(err, RC_INVALID, "%.100s: a file name of 1 to %d bytes", path,
+			       RESERVATION_NAME_MAX);
+	memcpy(out, base, strlen(base) + 1);
+	return RC_OK;
+}
+
+int reservation_add_nic(struct reservation *reservation, const char *name, const char *socket,
+			const char *qemu_socket, bool announce, struct err *err)
+{
+	struct reservation_nic *nic = &reservation->nics[reservation->nnics];
+	int rc;
+
+	if (reservation->nnics == RESERVATION_NICS_MAX)
+		return err_set(err, RC_LIMIT, "more than %d network cards", RESERVATION_NICS_MAX);
+	rc = put_base(nic->name, name, err);
+	if (rc == RC_OK)
+		rc = put_base(nic->socket, socket, err);
+	if (rc == RC_OK)
+		rc = put_base(nic->qemu_socket, qemu_socket, err);
+	nic->announce = announce;
+	if (rc == RC_OK)
+		reservation->nnics++;
+	return rc;
+}
+
+bool reservation_is_gateway(const struct reservation *reservation)
+{
+	for (size_t i = 0; i < reservation->nnics; i++) {
+		if (reservation->nics[i].announce)
+			return false;
+	}
+	return reservation->nnics > 0;
+}
+
 /* Writing ------------------------------------------------------------------------------------ */
 
 static bool add_spec(cJSON *root, const struct cmdline_spec *spec)
@@ -50,6 +89,27 @@ static bool add_spec(cJSON *root, const struct cmdline_spec *spec)
 			       NULL;
 	}
 	return done && cJSON_AddStringToObject(root, "accel", spec->accel) != NULL;
+}
+
+static bool add_nics(cJSON *root, const struct reservation *r)
+{
+	cJSON *nics = cJSON_AddArrayToObject(root, "nics");
+	bool done = nics != NULL;
+
+	for (size_t i = 0; i < r->nnics && done; i++) {
+		const struct reservation_nic *nic = &r->nics[i];
+		cJSON *item = cJSON_CreateObject();
+
+		done = cJSON_AddItemToArray(nics, item) &&
+		       cJSON_AddStringToObject(item, "name", nic->name) != NULL &&
+		       cJSON_AddStringToObject(item, "socket", nic->socket) != NULL &&
+		       cJSON_AddStringToObject(item, "qemu_socket", nic->qemu_socket) != NULL &&
+		       cJSON_AddBoolToObject(item, "announce", nic->announce) != NULL;
+	}
+	return done &&
+	       cJSON_AddStringToObject(root, "without_standby", r->holds ? "hold" : "continue") !=
+		       NULL &&
+	       cJSON_AddBoolToObject(root, "witness", r->witness) != NULL;
 }
 
 /* Takes `root` over. */
@@ -80,7 +140,7 @@ int reservation_to_json(const struct reservation *reservation, struct buf *json,
 		cJSON_AddStringToObject(root, "machine", r->machine) != NULL &&
 		cJSON_AddNumberToObject(root, "cpus", r->cpus) != NULL &&
 		cJSON_AddNumberToObject(root, "memory_bytes", (double)r->memory_bytes) != NULL &&
-		add_spec(root, &r->spec);
+		add_spec(root, &r->spec) && add_nics(root, r);
 
 	return print(root, done, json, err);
 }
@@ -231,9 +291,43 @@ static int get_spec(const cJSON *root, struct cmdline_spec *spec, struct err *er
 	return rc;
 }
 
+/* A name that stays in the replica's directory. */
+static int get_file_name(const cJSON *item, const char *key, char *text, struct err *err)
+{
+	int rc = get_text(item, key, text, RESERVATION_NAME_MAX + 1, err);
+
+	if (rc == RC_OK && (*text == '\0' || *text == '.' || strchr(text, '/') != NULL))
+		rc = err_set(err, RC_INVALID, "%s: not a file's name", key);
+	return rc;
+}
+
+static int get_nics(const cJSON *root, struct reservation *r, struct err *err)
+{
+	const cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "nics"), *item;
+	int rc = RC_OK;
+
+	cJSON_ArrayForEach(item, list) {
+		struct reservation_nic *nic = &r->nics[r->nnics];
+
+		if (r->nnics == RESERVATION_NICS_MAX)
+			return err_set(err, RC_LIMIT, "nics: more than %d", RESERVATION_NICS_MAX);
+		rc = get_file_name(item, "name", nic->name, err);
+		if (rc == RC_OK)
+			rc = get_file_name(item, "socket", nic->socket, err);
+		if (rc == RC_OK)
+			rc = get_file_name(item, "qemu_socket", nic->qemu_socket, err);
+		if (rc != RC_OK)
+			return err_prefix(err, "nics[%zu].", r->nnics);
+		nic->announce = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(item, "announce"));
+		r->nnics++;
+	}
+	return rc;
+}
+
 static int get_all(const cJSON *root, struct reservation *r, struct err *err)
 {
 	const cJSON *qemu = cJSON_GetObjectItemCaseSensitive(root, "qemu");
+	const char *alone;
 	uint64_t cpus = 0;
 	int rc;
 
@@ -250,6 +344,11 @@ static int get_all(const cJSON *root, struct reservation *r, struct err *err)
 		rc = get_number(root, "memory_bytes", 0, LAYOUT_BYTES_MAX, &r->memory_bytes, err);
 	if (rc == RC_OK)
 		rc = get_spec(root, &r->spec, err);
+	if (rc == RC_OK)
+		rc = get_nics(root, r, err);
+	alone = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "without_standby"));
+	r->holds = alone != NULL && strcmp(alone, "hold") == 0;
+	r->witness = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "witness"));
 	r->cpus = (uint32_t)cpus;
 	return rc;
 }

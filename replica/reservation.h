@@ -5,12 +5,16 @@
  *   {"arguments": ["-machine", "pc-i440fx-10.0,...", ...],
  *    "backends": [{"name": "pc.ram", "bytes": 268435456}],
  *    "qemu": {"version": "10.0.13", "package": "Debian ..."}, "accel": "tcg",
- *    "machine": "pc-i440fx-10.0", "cpus": 2, "memory_bytes": 268435456}
+ *    "machine": "pc-i440fx-10.0", "cpus": 2, "memory_bytes": 268435456,
+ *    "nics": [{"name": "net0", "socket": "net0.agent", "qemu_socket": "net0.qemu", "announce": false}],
+ *    "without_standby": "hold" | "continue", "witness": false}
  *
  * Valid if and only if every member above is there with its type, arguments and backends are within
  * the limits of cmdline.h, backends' names are such that QEMU takes them and none comes twice,
  * sizes are whole pages within LAYOUT_BYTES_MAX in all, accel is "kvm" or "tcg", the texts are
- * printable, and no argument is one that only the standby may set. Members that are not listed are
+ * printable, no argument is one that only the standby may set, and the network cards ("nics" may be
+ * absent: none) have names and, as the derived arguments have them, names of two sockets in the
+ * replica's directory. Members that are not listed are
  * ignored: a newer primary may say more.
  *
  *   {"ok": true, "image": "committed" | "stale" | "empty"}
@@ -30,7 +34,15 @@
 #define RESERVATION_JSON_MAX ((size_t)256 << 10) /* WIRE_JSON_MAX */
 #define RESERVATION_TEXT_MAX PRECHECK_TEXT_MAX
 #define RESERVATION_ERROR_MAX ERR_TEXT_MAX
+#define RESERVATION_NICS_MAX 8
+#define RESERVATION_NAME_MAX 64	  /* a file's name in the replica's directory */
 #define RESERVATION_CPUS_MAX 8192 /* twice what any x86 machine type takes */
+
+struct reservation_nic {
+	char name[RESERVATION_NAME_MAX + 1];
+	char socket[RESERVATION_NAME_MAX + 1], qemu_socket[RESERVATION_NAME_MAX + 1];
+	bool announce; /* its clients reach it at the primary's site, else through the standby */
+};
 
 struct reservation {
 	struct cmdline_spec spec;
@@ -39,7 +51,14 @@ struct reservation {
 	char machine[RESERVATION_TEXT_MAX];
 	uint32_t cpus;
 	uint64_t memory_bytes;
+	struct reservation_nic nics[RESERVATION_NICS_MAX];
+	size_t nnics;
+	bool holds;   /* the instance is silent without its standby */
+	bool witness; /* the primary asks one */
 };
+
+/* Every client comes through the standby. */
+bool reservation_is_gateway(const struct reservation *reservation);
 
 /*
  * From the protected QEMU's command line and what its QMP told; `arguments` (NULL-terminated, or
@@ -48,6 +67,9 @@ struct reservation {
  */
 int reservation_derive(struct reservation *reservation, const struct cmdline *cmdline,
 		       const struct precheck_facts *facts, char *const *arguments, struct err *err);
+/* Adds a network card by the paths of its sockets, of which the last component counts. */
+int reservation_add_nic(struct reservation *reservation, const char *name, const char *socket,
+			const char *qemu_socket, bool announce, struct err *err);
 int reservation_to_json(const struct reservation *reservation, struct buf *json, struct err *err);
 int reservation_from_json(struct reservation *reservation, const uint8_t *json, size_t len,
 			  struct err *err);

@@ -6,7 +6,7 @@
 # The exit status is 0 if nothing failed. Everything runs even if something before it failed; what a failing program
 # printed is shown. Files of the runs are in build/test.
 #
-# usage: tests/run.sh [unit] [fuzz] [system] [lint]      environment: SECONDS_PER_FUZZ (5)
+# usage: tests/run.sh [unit] [fuzz] [sim] [system] [lint]      environment: SECONDS_PER_FUZZ (5), SCHEDULES (20000)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -85,6 +85,15 @@ run_fuzz() {
 	done
 }
 
+# Schedules count from a seed of the day, printed, so that every day tries others.
+run_sim() {
+	local log=$out/sim.log status=0 seed=${UNDERSTUDY_SEED:-$(date +%Y%m%d)00000000}
+	echo 'simulation'
+	timeout 3600 build/sim/takeover -n "${SCHEDULES:-20000}" -s "$seed" >"$log" 2>&1 </dev/null || status=$?
+	result "$status" "takeover: $(tail -n 1 "$log")" "$log"
+	if ((status == 0)); then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+}
+
 # System tests report in JUnit's form, from which the numbers are taken.
 run_system() {
 	local report=$PWD/$out/system.xml status=0 tests failures errors skips
@@ -119,11 +128,11 @@ run_lint() {
 	done
 }
 
-(($#)) || set -- unit fuzz system lint
+(($#)) || set -- unit fuzz sim system lint
 for part in "$@"; do
 	case $part in
-	unit | fuzz | system | lint) "run_$part" ;;
-	*) echo "run.sh: unknown part '$part'; known: unit, fuzz, system, lint" >&2 && exit 2 ;;
+	unit | fuzz | sim | system | lint) "run_$part" ;;
+	*) echo "run.sh: unknown part '$part'; known: unit, fuzz, sim, system, lint" >&2 && exit 2 ;;
 	esac
 done
 printf '\n%d passed, %d failed%s\n' "$passed" "$failed" "$( ((skipped == 0)) || echo ", $skipped skipped")"

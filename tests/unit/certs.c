@@ -134,8 +134,9 @@ static void describe(mbedtls_x509write_cert *cert, const char *subject, const ch
 	NEED(mbedtls_x509write_crt_set_validity(cert, from, until) == 0);
 }
 
+/* `names` may be NULL. */
 static void make(const struct certs *certs, const char *name, const char *ca, const char *subject,
-		 long from_s, long until_s)
+		 long from_s, long until_s, const mbedtls_x509_san_list *names)
 {
 	unsigned char pem[PEM_MAX];
 	char issuer[ISSUER_MAX];
@@ -152,6 +153,8 @@ static void make(const struct certs *certs, const char *name, const char *ca, co
 	mbedtls_x509write_crt_set_subject_key(&cert, &key);
 	mbedtls_x509write_crt_set_issuer_key(&cert, ca != NULL ? &ca_key : &key);
 	NEED(mbedtls_x509write_crt_set_basic_constraints(&cert, ca == NULL, -1) == 0);
+	if (names != NULL)
+		NEED(mbedtls_x509write_crt_set_subject_alternative_name(&cert, names) == 0);
 	NEED(mbedtls_x509write_crt_pem(&cert, pem, sizeof(pem), mbedtls_psa_get_random,
 				       MBEDTLS_PSA_RANDOM_STATE) == 0);
 	write_file(certs_path(certs, name, "pem"), (char *)pem);
@@ -162,11 +165,29 @@ static void make(const struct certs *certs, const char *name, const char *ca, co
 
 void certs_make_ca(const struct certs *certs, const char *name, const char *subject)
 {
-	make(certs, name, NULL, subject, -CERTS_DAY, 30 * CERTS_DAY);
+	make(certs, name, NULL, subject, -CERTS_DAY, 30 * CERTS_DAY, NULL);
 }
 
 void certs_make(const struct certs *certs, const char *name, const char *ca, const char *subject,
 		long from_s, long until_s)
 {
-	make(certs, name, ca, subject, from_s, until_s);
+	make(certs, name, ca, subject, from_s, until_s, NULL);
+}
+
+void certs_make_server(const struct certs *certs, const char *name, const char *ca,
+		       const char *subject, const char *host, const uint8_t ip[4])
+{
+	unsigned char host_bytes[256], ip_bytes[4];
+	mbedtls_x509_san_list address = { .node.type = MBEDTLS_X509_SAN_IP_ADDRESS };
+	mbedtls_x509_san_list names = { .node.type = MBEDTLS_X509_SAN_DNS_NAME, .next = &address };
+	size_t len = strlen(host);
+
+	NEED(len < sizeof(host_bytes));
+	memcpy(host_bytes, host, len + 1);
+	memcpy(ip_bytes, ip, sizeof(ip_bytes));
+	names.node.san.unstructured_name =
+		(mbedtls_x509_buf){ .tag = 0, .len = len, .p = host_bytes };
+	address.node.san.unstructured_name =
+		(mbedtls_x509_buf){ .tag = 0, .len = sizeof(ip_bytes), .p = ip_bytes };
+	make(certs, name, ca, subject, -CERTS_DAY, CERTS_DAY, &names);
 }

@@ -2,6 +2,8 @@
 #ifndef TESTS_UNIT_CERTS_H
 #define TESTS_UNIT_CERTS_H
 
+#include <stdint.h>
+
 #define CERTS_PATH_MAX 256
 
 struct certs {
@@ -26,6 +28,10 @@ void certs_make_ca(const struct certs *certs, const char *name, const char *subj
  */
 void certs_make(const struct certs *certs, const char *name, const char *ca, const char *subject,
 		long from_s, long until_s);
+
+/* As certs_make(), valid now, for a server with this DNS name and IPv4 address. */
+void certs_make_server(const struct certs *certs, const char *name, const char *ca,
+		       const char *subject, const char *host, const uint8_t ip[4]);
 
 /* DIR/NAME.SUFFIX, in one of several static buffers. */
 const char *certs_path(const struct certs *certs, const char *name, const char *suffix);

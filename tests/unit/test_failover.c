@@ -41,6 +41,7 @@ static struct failover protected_at(bool automatic, uint64_t now_ms)
 	struct failover failover;
 
 	failover_init(&failover, DETECT_MS, automatic, now_ms * MS);
+	failover.gateway = true; /* leases have tests of their own */
 	(void)step(&failover, FAILOVER_COPYING, now_ms * MS);
 	(void)step(&failover, FAILOVER_COMMITTED, now_ms * MS);
 	(void)step(&failover, FAILOVER_HEARD, now_ms * MS);
@@ -74,6 +75,18 @@ static void no_takeover_before_the_limit(void **unused)
 	assert_int_equal(failover.state, FAILOVER_SUSPECT);
 	(void)step(&failover, FAILOVER_HEARD, 1299 * MS);
 	assert_int_equal(failover.state, FAILOVER_PROTECTED);
+}
+
+static void old_news_does_not_lift_a_suspicion(void **unused)
+{
+	struct failover failover = protected_at(true, 1000);
+	struct failover_update update;
+
+	(void)unused;
+	(void)silence(&failover, 1000, 1299);
+	update = step(&failover, FAILOVER_HEARD, 1000 * MS);
+	assert_false(update.changed);
+	assert_int_equal(failover.state, FAILOVER_SUSPECT);
 }
 
 static void manual_takeover_waits_for_the_operator(void **unused)
@@ -312,6 +325,7 @@ static void random_histories_keep_the_invariants(void **unused)
 		now_ms = 1000;
 		activated = false;
 		failover_init(&failover, DETECT_MS, seed % 2 == 0, now_ms * MS);
+		failover.gateway = true;
 		if (seed % 3 == 0)
 			failover_restore(&failover, 1 + seed % 7, seed % 5);
 		for (i = 0; i < 40; i++) {
@@ -350,6 +364,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(silence_for_the_limit_takes_over_with_a_new_term),
 		cmocka_unit_test(no_takeover_before_the_limit),
+		cmocka_unit_test(old_news_does_not_lift_a_suspicion),
 		cmocka_unit_test(manual_takeover_waits_for_the_operator),
 		cmocka_unit_test(our_own_sleep_is_not_the_primarys_silence),
 		cmocka_unit_test(a_goodbye_is_no_reason_to_take_over),

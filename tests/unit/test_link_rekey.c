@@ -145,7 +145,7 @@ static void below_the_limit_nothing_changes(void **state)
 
 static void a_dialler_that_never_changes_its_key_is_dropped(void **state)
 {
-	const uint8_t heartbeat[32] = { 0 };
+	const uint8_t heartbeat[40] = { 0 };
 	struct world world;
 	struct raw raw;
 	unsigned sent;

@@ -233,7 +233,7 @@ static void every_reason_and_type_has_a_text(void **state)
 static void commit_heartbeat_and_numbers_survive_the_wire(void **state)
 {
 	struct wire_commit commit = { 1, 2, UINT64_MAX, 4 }, commit_back;
-	struct wire_heartbeat beat = { 5, 6, 7, UINT64_MAX - 1 }, beat_back;
+	struct wire_heartbeat beat = { 5, 6, 7, UINT64_MAX - 1, 8 }, beat_back;
 	struct buf out = { 0 };
 	uint64_t number = 0;
 
@@ -345,7 +345,7 @@ static void frames_are_found_however_the_stream_is_cut(void **state)
 	add_hello(&stream, WIRE_ROLE_PRIMARY);
 	add_frame(&stream, WIRE_WANT_HASHES, false, 0, 0, 0);
 	add_frame(&stream, WIRE_BATCH, true, 8, 60000, 0xa1);
-	add_frame(&stream, WIRE_HEARTBEAT, false, 0, 32, 0x55);
+	add_frame(&stream, WIRE_HEARTBEAT, false, 0, 40, 0x55);
 	add_frame(&stream, WIRE_BATCH, false, 8, 10, 0xa2);
 	add_frame(&stream, WIRE_BATCH, false, 8, 3, 0xb1);
 	for (i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
@@ -370,7 +370,7 @@ static void nothing_but_refuse_comes_before_hello(void **state)
 	struct seen seen;
 
 	(void)state;
-	add_frame(&stream, WIRE_HEARTBEAT, false, 0, 32, 0);
+	add_frame(&stream, WIRE_HEARTBEAT, false, 0, 40, 0);
 	assert_int_equal(read_all(&stream, WIRE_ROLE_PRIMARY, 100, &seen), RC_INVALID);
 	assert_non_null(strstr(err.text, "before hello"));
 	buf_reset(&stream);

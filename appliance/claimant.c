@@ -1,0 +1,233 @@
+#include "appliance/claimant.h"
+
+#include "appliance/base/log.h"
+#include "appliance/base/mem.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define ATTEMPTS 3 /* at one claim: two others may have been faster, or we ourselves unknowingly */
+
+struct claimant {
+	struct claimant_options options;
+	const struct claimant_ops *ops;
+	void *owner;
+	struct witness *witness;
+	uint64_t own_term, claimed;
+	bool busy, claim, leased, by_operator, closing;
+	unsigned attempts;
+	char last_error[ERR_TEXT_MAX];
+	void (*on_closed)(void *owner);
+	void *close_owner;
+};
+
+static void answer(struct claimant *c, enum claimant_answer what, uint64_t term)
+{
+	c->busy = false;
+	if (!c->closing)
+		c->ops->on_answer(c->owner, what, term);
+}
+
+static void unanswered(struct claimant *c, const struct err *err)
+{
+	assert(err != NULL);
+	/* Once per reason: a witness may be away for long. */
+	if (strcmp(c->last_error, err->text) != 0)
+		log_warn("witness", "%s: %s", c->options.instance, err->text);
+	memcpy(c->last_error, err->text, sizeof(c->last_error));
+	answer(c, CLAIMANT_UNANSWERED, c->own_term);
+}
+
+static void claim(struct claimant *c, const struct witness_view *view)
+{
+	uint64_t seen = view->present ? view->value.term : 0;
+	const struct witness_claim wanted = {
+		.term = (seen > c->own_term ? seen : c->own_term) + 1,
+		.server = c->options.server,
+		.site = c->options.site,
+		.leased = c->leased,
+	};
+	struct err err = { 0 };
+
+	c->claimed = wanted.term;
+	if (witness_claim(c->witness, &wanted, 0, &err) != RC_OK)
+		unanswered(c, &err);
+}
+
+static void judge(struct claimant *c, const struct witness_view *view)
+{
+	bool ours = view->present && view->value.server == c->options.server &&
+		    strcmp(view->value.site, c->options.site) == 0;
+
+	bool news = view->present && !ours && view->value.term > c->own_term;
+	bool waits = view->present && !ours && view->held;
+
+	if (news && (!c->by_operator || view->held))
+		answer(c, CLAIMANT_LOST, view->value.term);
+	else if (c->claim && !waits && c->attempts++ < ATTEMPTS)
+		claim(c, view);
+	else if (c->claim)
+		answer(c, CLAIMANT_UNANSWERED, c->own_term);
+	else if (ours && view->value.term >= c->own_term)
+		answer(c, CLAIMANT_WON, view->value.term);
+	else
+		answer(c, CLAIMANT_NOBODY, c->own_term);
+}
+
+static void on_done(void *owner, enum witness_outcome outcome, const struct witness_view *view,
+		    const struct err *err)
+{
+	struct claimant *c = owner;
+
+	if (err == NULL)
+		*c->last_error = '\0';
+	switch (outcome) {
+	case WITNESS_WON:
+		answer(c, CLAIMANT_WON, c->claimed);
+		break;
+	case WITNESS_SEEN:
+	case WITNESS_LOST:
+		judge(c, view);
+		break;
+	case WITNESS_UNREACHABLE:
+		unanswered(c, err);
+		break;
+	}
+}
+
+/* The owner looks at claimant_until_ns() itself, which has ended by now. */
+static void on_lost(void *owner, const struct err *why)
+{
+	struct claimant *c = owner;
+
+	log_warn("witness", "%s: the lease is lost: %s", c->options.instance, why->text);
+}
+
+int claimant_open(struct claimant **out, uv_loop_t *loop, const struct claimant_options *options,
+		  const struct claimant_ops *ops, void *owner, struct err *err)
+{
+	struct claimant *c = mem_zalloc(1, sizeof(*c));
+	const struct witness_options how = {
+		.etcd = options->etcd,
+		.instance = options->instance,
+		.ttl_s = options->ttl_s,
+		.on_lost = on_lost,
+		.done = on_done,
+		.owner = c,
+	};
+	int rc;
+
+	if (c == NULL)
+		return err_nomem(err, "asking the witness");
+	c->options = *options;
+	c->ops = ops;
+	c->owner = owner;
+	rc = witness_open(&c->witness, loop, &how, err);
+	if (rc == RC_OK)
+		*out = c;
+	else
+		mem_free(c);
+	return rc;
+}
+
+static void ask(struct claimant *c, uint64_t own_term, bool wants)
+{
+	struct err err = { 0 };
+
+	if (c->busy || c->closing)
+		return;
+	c->busy = true;
+	c->claim = wants;
+	c->own_term = own_term;
+	c->attempts = 0;
+	if (witness_read(c->witness, 0, &err) != RC_OK)
+		unanswered(c, &err);
+}
+
+void claimant_claim(struct claimant *c, uint64_t own_term, bool leased, bool by_operator)
+{
+	c->leased = leased;
+	c->by_operator = by_operator;
+	ask(c, own_term, true);
+}
+
+void claimant_look(struct claimant *c, uint64_t own_term)
+{
+	ask(c, own_term, false);
+}
+
+uint64_t claimant_until_ns(const struct claimant *c)
+{
+	return witness_until_ns(c->witness);
+}
+
+void claimant_release(struct claimant *c)
+{
+	witness_release(c->witness);
+}
+
+static void on_witness_closed(void *owner)
+{
+	struct claimant *c = owner;
+	void (*on_closed)(void *) = c->on_closed;
+	void *close_owner = c->close_owner;
+
+	mem_free(c);
+	if (on_closed != NULL)
+		on_closed(close_owner);
+}
+
+void claimant_close(struct claimant *c, void (*on_closed)(void *owner), void *owner)
+{
+	c->closing = true;
+	c->on_closed = on_closed;
+	c->close_owner = owner;
+	witness_close(c->witness, on_witness_closed);
+}
+
+/* The process's ------------------------------------------------------------------------------ */
+
+int claimant_witness_open(struct claimant_witness *witness, uv_loop_t *loop,
+			  const struct config *config, struct err *err)
+{
+	size_t count = 0;
+	int rc;
+
+	*witness = (struct claimant_witness){ 0 };
+	if (config->witness_endpoints == NULL)
+		return RC_OK;
+	while (config->witness_endpoints[count] != NULL)
+		count++;
+	rc = tls_identity_load_client(&witness->identity, config->witness_ca, config->witness_cert,
+				      config->witness_key, err);
+	if (rc == RC_OK)
+		rc = etcd_open(&witness->etcd, loop, (const char *const *)config->witness_endpoints,
+			       count, witness->identity, err);
+	if (rc == RC_OK)
+		return RC_OK;
+	tls_identity_free(witness->identity);
+	*witness = (struct claimant_witness){ 0 };
+	return err_prefix(err, "witness: ");
+}
+
+static void on_etcd_closed(void *owner)
+{
+	struct claimant_witness *witness = owner;
+
+	tls_identity_free(witness->identity);
+	witness->identity = NULL;
+	witness->etcd = NULL;
+	if (witness->on_closed != NULL)
+		witness->on_closed(witness->owner);
+}
+
+void claimant_witness_close(struct claimant_witness *witness, void (*on_closed)(void *owner),
+			    void *owner)
+{
+	witness->on_closed = on_closed;
+	witness->owner = owner;
+	if (witness->etcd != NULL)
+		etcd_close(witness->etcd, on_etcd_closed, witness);
+	else
+		on_etcd_closed(witness);
+}

@@ -1,0 +1,67 @@
+/*
+ * Asks the witness for one site and one instance, so that a single answer comes: reads what is
+ * there, judges it, claims from it, and looks again where somebody was faster.
+ *
+ * Who serves by the witness's word is whoever wrote its value last. A value of the other site with
+ * a term that we have not heard from itself is its word against ours: lost, unless an operator
+ * decides. As long as the other site holds a lease there nobody gets an answer: it ends by itself.
+ */
+#ifndef APPLIANCE_CLAIMANT_H
+#define APPLIANCE_CLAIMANT_H
+
+#include "appliance/config.h"
+#include "appliance/witness.h"
+
+struct claimant;
+
+enum claimant_answer {
+	CLAIMANT_WON,	    /* `term` is this site's */
+	CLAIMANT_LOST,	    /* it is the other's */
+	CLAIMANT_NOBODY,    /* of a look: nothing there that we do not know */
+	CLAIMANT_UNANSWERED /* a claim may have been won all the same */
+};
+
+struct claimant_ops {
+	void (*on_answer)(void *owner, enum claimant_answer answer, uint64_t term);
+};
+
+struct claimant_options {
+	struct etcd *etcd;
+	const char *instance, *site; /* have to stay */
+	enum witness_server server;
+	uint32_t ttl_s;
+};
+
+int claimant_open(struct claimant **claimant, uv_loop_t *loop,
+		  const struct claimant_options *options, const struct claimant_ops *ops,
+		  void *owner, struct err *err);
+
+/*
+ * Wants a term above own_term, with a lease or without; or only wants to know. One at a time: asked
+ * while an answer is outstanding, nothing happens, and that answer counts.
+ */
+void claimant_claim(struct claimant *claimant, uint64_t own_term, bool leased, bool by_operator);
+void claimant_look(struct claimant *claimant, uint64_t own_term);
+
+/* Until when the lease that was won surely lasts, kept alive meanwhile; 0: none is held. */
+uint64_t claimant_until_ns(const struct claimant *claimant);
+void claimant_release(struct claimant *claimant);
+
+/* on_closed (may be NULL) follows; no answer. */
+void claimant_close(struct claimant *claimant, void (*on_closed)(void *owner), void *owner);
+
+/* The witness of a configuration, for all instances of a process. */
+struct claimant_witness {
+	struct tls_identity *identity;
+	struct etcd *etcd; /* NULL: the configuration has none */
+	void (*on_closed)(void *owner);
+	void *owner;
+};
+
+int claimant_witness_open(struct claimant_witness *witness, uv_loop_t *loop,
+			  const struct config *config, struct err *err);
+/* After every claimant of it is closed. on_closed follows, at once if there is nothing. */
+void claimant_witness_close(struct claimant_witness *witness, void (*on_closed)(void *owner),
+			    void *owner);
+
+#endif

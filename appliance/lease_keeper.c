@@ -1,0 +1,215 @@
+#include "appliance/lease_keeper.h"
+
+#include "appliance/base/clock.h"
+#include "appliance/base/log.h"
+#include "appliance/base/mem.h"
+
+struct lease_keeper {
+	const struct lease_keeper_ops *ops;
+	void *owner;
+	const struct link *link;
+	struct claimant *claimant; /* NULL: no witness */
+	struct tenure tenure;
+	bool serving; /* told */
+	uint32_t period_ms;
+	uv_timer_t timer;
+	unsigned open_parts;
+	void (*on_closed)(void *owner);
+	void *close_owner;
+};
+
+static void ask_witness(struct lease_keeper *keeper, const struct tenure_update *update)
+{
+	if (keeper->claimant == NULL)
+		return;
+	if (update->claim)
+		claimant_claim(keeper->claimant, keeper->tenure.term, true, false);
+	else if (update->look)
+		claimant_look(keeper->claimant, keeper->tenure.term);
+	/* The standby's lease covers us again, or somebody else serves. */
+	if (update->changed &&
+	    (keeper->tenure.state == TENURE_LEASED || keeper->tenure.state == TENURE_SUPERSEDED))
+		claimant_release(keeper->claimant);
+}
+
+static void step(struct lease_keeper *keeper, enum tenure_event_type type, uint64_t until_ns,
+		 uint64_t term)
+{
+	const struct tenure_event event = {
+		.type = type,
+		.now_ns = clock_now_ns(),
+		.until_ns = until_ns,
+		.term = term,
+	};
+	uint64_t old_term = keeper->tenure.term;
+	struct tenure_update update;
+	bool serves;
+
+	tenure_step(&keeper->tenure, &event, &update);
+	ask_witness(keeper, &update);
+	if (keeper->tenure.term != old_term)
+		keeper->ops->on_term(keeper->owner, keeper->tenure.term,
+				     keeper->tenure.state == TENURE_ALONE);
+	if (update.changed && *update.reason != '\0')
+		log_debug("tenure", "%s: %s", tenure_state_name(keeper->tenure.state),
+			  update.reason);
+	serves = tenure_may_serve(&keeper->tenure, event.now_ns);
+	if (serves == keeper->serving)
+		return;
+	keeper->serving = serves;
+	keeper->ops->on_right(keeper->owner, serves,
+			      *update.reason != '\0' ? update.reason : "its lease has run out");
+}
+
+static void on_answer(void *owner, enum claimant_answer answer, uint64_t term)
+{
+	struct lease_keeper *keeper = owner;
+
+	switch (answer) {
+	case CLAIMANT_WON:
+		step(keeper, TENURE_WON, claimant_until_ns(keeper->claimant), term);
+		break;
+	case CLAIMANT_LOST:
+		step(keeper, term > keeper->tenure.term ? TENURE_LOST : TENURE_UNANSWERED, 0, term);
+		break;
+	case CLAIMANT_NOBODY:
+		step(keeper, TENURE_WON, 0, keeper->tenure.term);
+		break;
+	case CLAIMANT_UNANSWERED:
+		step(keeper, TENURE_UNANSWERED, 0, 0);
+		break;
+	}
+}
+
+static const struct claimant_ops claimant_callbacks = { on_answer };
+
+static void renew(struct lease_keeper *keeper)
+{
+	uint64_t until_ns = keeper->link != NULL ? link_lease_ns(keeper->link) : 0;
+
+	/* First: a lease that has come in time must not lapse meanwhile. */
+	if (until_ns > clock_now_ns())
+		step(keeper, TENURE_GRANTED, until_ns, keeper->tenure.term);
+	if (keeper->tenure.state == TENURE_ALONE)
+		step(keeper, TENURE_WON, claimant_until_ns(keeper->claimant), keeper->tenure.term);
+	step(keeper, TENURE_TICK, 0, 0);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct lease_keeper *keeper = timer->data;
+	uint64_t wait_ms = keeper->period_ms, due_ns, now_ns;
+
+	renew(keeper);
+	due_ns = tenure_due_ns(&keeper->tenure);
+	now_ns = clock_now_ns();
+	if (due_ns != UINT64_MAX && due_ns < now_ns + wait_ms * CLOCK_NS_PER_MS)
+		wait_ms = due_ns > now_ns ? (due_ns - now_ns) / CLOCK_NS_PER_MS + 1 : 1;
+	(void)uv_timer_start(timer, on_timer, wait_ms, 0);
+}
+
+int lease_keeper_open(struct lease_keeper **out, uv_loop_t *loop,
+		      const struct lease_keeper_options *options,
+		      const struct lease_keeper_ops *ops, void *owner, struct err *err)
+{
+	struct lease_keeper *keeper = mem_zalloc(1, sizeof(*keeper));
+	const struct claimant_options how = {
+		.etcd = options->etcd,
+		.instance = options->instance,
+		.site = options->site,
+		.server = WITNESS_PRIMARY,
+		.ttl_s = options->ttl_s,
+	};
+	int rc = RC_OK;
+
+	if (keeper == NULL)
+		return err_nomem(err, "a lease");
+	keeper->ops = ops;
+	keeper->owner = owner;
+	keeper->period_ms = options->period_ms;
+	if (options->etcd != NULL)
+		rc = claimant_open(&keeper->claimant, loop, &how, &claimant_callbacks, keeper, err);
+	if (rc != RC_OK) {
+		mem_free(keeper);
+		return rc;
+	}
+	tenure_init(&keeper->tenure, options->hold, options->etcd != NULL, options->term);
+	keeper->serving = tenure_may_serve(&keeper->tenure, clock_now_ns());
+	(void)uv_timer_init(loop, &keeper->timer);
+	keeper->timer.data = keeper;
+	(void)uv_timer_start(&keeper->timer, on_timer, options->period_ms, 0);
+	*out = keeper;
+	return RC_OK;
+}
+
+void lease_keeper_link(struct lease_keeper *keeper, const struct link *link)
+{
+	keeper->link = link;
+}
+
+void lease_keeper_supersede(struct lease_keeper *keeper, uint64_t term)
+{
+	step(keeper, TENURE_SUPERSEDE, 0, term);
+}
+
+void lease_keeper_release(struct lease_keeper *keeper, uint64_t term)
+{
+	step(keeper, TENURE_RELEASE, 0, term);
+}
+
+bool lease_keeper_may_serve(const struct lease_keeper *keeper)
+{
+	return tenure_may_serve(&keeper->tenure, clock_now_ns());
+}
+
+bool lease_keeper_is_free(const struct lease_keeper *keeper)
+{
+	return keeper->tenure.state == TENURE_FREE || keeper->tenure.state == TENURE_ALONE;
+}
+
+bool lease_keeper_is_alone(const struct lease_keeper *keeper)
+{
+	return keeper->tenure.state == TENURE_ALONE;
+}
+
+const char *lease_keeper_state(const struct lease_keeper *keeper)
+{
+	return tenure_state_name(keeper->tenure.state);
+}
+
+double lease_keeper_left_ms(const struct lease_keeper *keeper)
+{
+	uint64_t now_ns = clock_now_ns();
+
+	if (!keeper->tenure.hold)
+		return -1;
+	return keeper->tenure.until_ns > now_ns ? clock_ms(keeper->tenure.until_ns - now_ns) : 0;
+}
+
+static void part_closed(void *owner)
+{
+	struct lease_keeper *keeper = owner;
+	void (*on_closed)(void *) = keeper->on_closed;
+	void *close_owner = keeper->close_owner;
+
+	if (--keeper->open_parts > 0)
+		return;
+	mem_free(keeper);
+	if (on_closed != NULL)
+		on_closed(close_owner);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	part_closed(handle->data);
+}
+
+void lease_keeper_close(struct lease_keeper *keeper, void (*on_closed)(void *owner), void *owner)
+{
+	keeper->on_closed = on_closed;
+	keeper->close_owner = owner;
+	keeper->open_parts = 1 + (keeper->claimant != NULL);
+	if (keeper->claimant != NULL)
+		claimant_close(keeper->claimant, part_closed, keeper);
+	uv_close((uv_handle_t *)&keeper->timer, on_timer_closed);
+}

@@ -1,0 +1,59 @@
+/*
+ * Keeps a primary's right to let its instance answer: feeds tenure.c with the standby's leases, the
+ * witness's answers and the passing of time, and tells when the right comes and goes.
+ */
+#ifndef APPLIANCE_LEASE_KEEPER_H
+#define APPLIANCE_LEASE_KEEPER_H
+
+#include "appliance/base/err.h"
+#include "appliance/claimant.h"
+#include "appliance/tenure.h"
+#include "net/link.h"
+
+#include <uv.h>
+
+struct lease_keeper;
+
+struct lease_keeper_ops {
+	/* It may answer from now on, or not any more; why. At a lease's end, not before. */
+	void (*on_right)(void *owner, bool may_serve, const char *reason);
+	/*
+	 * The term is another one now. `alone`: this site is about to answer by the witness's word; the
+	 * standby has to be told before anything else.
+	 */
+	void (*on_term)(void *owner, uint64_t term, bool alone);
+};
+
+struct lease_keeper_options {
+	bool hold; /* without the standby the instance is silent */
+	uint32_t
+		period_ms; /* the link is asked for a longer lease; a heartbeat's interval will do */
+	uint64_t term;
+	struct etcd *etcd; /* NULL: no witness */
+	const char *instance, *site;
+	uint32_t ttl_s;
+};
+
+int lease_keeper_open(struct lease_keeper **keeper, uv_loop_t *loop,
+		      const struct lease_keeper_options *options,
+		      const struct lease_keeper_ops *ops, void *owner, struct err *err);
+
+/* Whose leases count; may be NULL. */
+void lease_keeper_link(struct lease_keeper *keeper, const struct link *link);
+/* The standby serves that term. */
+void lease_keeper_supersede(struct lease_keeper *keeper, uint64_t term);
+/* The operator lets go. */
+void lease_keeper_release(struct lease_keeper *keeper, uint64_t term);
+
+/* To be asked before anything leaves. */
+bool lease_keeper_may_serve(const struct lease_keeper *keeper);
+/* Also without a word of the standby; and if so, by the witness's. */
+bool lease_keeper_is_free(const struct lease_keeper *keeper);
+bool lease_keeper_is_alone(const struct lease_keeper *keeper);
+const char *lease_keeper_state(const struct lease_keeper *keeper);
+/* What is left of the lease in force, in ms; negative: none is needed. */
+double lease_keeper_left_ms(const struct lease_keeper *keeper);
+
+void lease_keeper_close(struct lease_keeper *keeper, void (*on_closed)(void *owner), void *owner);
+
+#endif

@@ -1,0 +1,215 @@
+#include "appliance/outlet.h"
+
+#include "appliance/base/log.h"
+#include "appliance/base/mem.h"
+#include "appliance/guest_ports.h"
+#include "appliance/lease_keeper.h"
+
+struct outlet {
+	const char *part; /* for the log */
+	const struct outlet_ops *ops;
+	void *owner;
+	struct guest_ports *ports; /* NULL: none */
+	struct lease_keeper *keeper;
+	struct link *link;
+	bool silenced;	 /* paused by us, because it may not answer */
+	bool superseded; /* then whoever told us pauses it */
+};
+
+/* The right to answer ------------------------------------------------------------------------ */
+
+static void silence(struct outlet *outlet, bool silent)
+{
+	struct qmp *qmp = outlet->ops->qmp(outlet->owner);
+	struct err err = { 0 };
+
+	if (outlet->silenced == silent || outlet->superseded || qmp == NULL)
+		return;
+	if (qmp_execute(qmp, silent ? "stop" : "cont", NULL, NULL, outlet, &err) == RC_OK)
+		outlet->silenced = silent;
+	else
+		log_error(outlet->part, "%s", err.text);
+}
+
+static void on_right(void *owner, bool serves, const char *reason)
+{
+	struct outlet *outlet = owner;
+
+	log_write(serves ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, outlet->part, "%s: %s",
+		  serves ? "the instance may answer" : "the instance may not answer", reason);
+	if (outlet->ports == NULL)
+		silence(outlet, !serves);
+	else if (serves)
+		guest_ports_permitted(outlet->ports);
+	if (serves)
+		outlet->ops->on_right(outlet->owner);
+}
+
+static void on_term(void *owner, uint64_t term, bool alone)
+{
+	struct outlet *outlet = owner;
+
+	outlet->ops->on_term(outlet->owner, term, alone);
+}
+
+static const struct lease_keeper_ops keeper_callbacks = { on_right, on_term };
+
+static bool may_serve(void *owner)
+{
+	return lease_keeper_may_serve(((struct outlet *)owner)->keeper);
+}
+
+static bool is_free(void *owner)
+{
+	return lease_keeper_is_free(((struct outlet *)owner)->keeper);
+}
+
+static void on_output(void *owner)
+{
+	struct outlet *outlet = owner;
+
+	outlet->ops->on_output(outlet->owner);
+}
+
+static const struct guest_ports_ops ports_callbacks = { on_output, may_serve, is_free };
+
+/* Life --------------------------------------------------------------------------------------- */
+
+int outlet_open(struct outlet **out, uv_loop_t *loop, const struct config *config,
+		const struct config_instance *instance, struct etcd *etcd, const char *part,
+		const struct outlet_ops *ops, void *owner, struct err *err)
+{
+	struct outlet *outlet = mem_zalloc(1, sizeof(*outlet));
+	const struct lease_keeper_options lease = {
+		.hold = instance->without_standby == CONFIG_ALONE_HOLD,
+		.period_ms = config->heartbeat_ms,
+		.term = 1,
+		.etcd = etcd,
+		.instance = instance->name,
+		.site = config->site,
+		.ttl_s = config->witness_ttl_s,
+	};
+	int rc;
+
+	if (outlet == NULL)
+		return err_nomem(err, "an outlet");
+	outlet->part = part;
+	outlet->ops = ops;
+	outlet->owner = owner;
+	rc = guest_ports_open(&outlet->ports, loop, instance, &ports_callbacks, outlet, err);
+	if (rc == RC_OK)
+		rc = lease_keeper_open(&outlet->keeper, loop, &lease, &keeper_callbacks, outlet,
+				       err);
+	if (rc == RC_OK) {
+		*out = outlet;
+		return RC_OK;
+	}
+	if (outlet->ports != NULL)
+		guest_ports_close(outlet->ports);
+	mem_free(outlet);
+	return rc;
+}
+
+void outlet_close(struct outlet *outlet, void (*on_closed)(void *owner), void *owner)
+{
+	if (outlet->ports != NULL)
+		guest_ports_close(outlet->ports);
+	lease_keeper_close(outlet->keeper, on_closed, owner);
+	mem_free(outlet);
+}
+
+/* What is only the cards' -------------------------------------------------------------------- */
+
+struct capture_hooks outlet_hooks(struct outlet *outlet)
+{
+	return guest_ports_hooks(outlet->ports);
+}
+
+void outlet_released(struct outlet *outlet)
+{
+	if (outlet->ports != NULL)
+		guest_ports_released(outlet->ports);
+}
+
+bool outlet_may_capture(const struct outlet *outlet)
+{
+	return !lease_keeper_is_alone(outlet->keeper);
+}
+
+void outlet_captured(struct outlet *outlet, uint64_t epoch)
+{
+	if (outlet->ports != NULL)
+		guest_ports_captured(outlet->ports, epoch);
+}
+
+void outlet_committed(struct outlet *outlet, uint64_t epoch)
+{
+	if (outlet->ports != NULL)
+		guest_ports_committed(outlet->ports, epoch);
+}
+
+/* What either needs -------------------------------------------------------------------------- */
+
+void outlet_attach(struct outlet *outlet)
+{
+	if (outlet->ports != NULL)
+		guest_ports_attach(outlet->ports);
+	else
+		silence(outlet, !lease_keeper_may_serve(outlet->keeper));
+}
+
+void outlet_dialled(struct outlet *outlet, struct link *link)
+{
+	outlet->link = link;
+	lease_keeper_link(outlet->keeper, link);
+}
+
+void outlet_up(struct outlet *outlet, uint64_t term)
+{
+	if (outlet->ports != NULL)
+		guest_ports_link(outlet->ports, outlet->link, term);
+}
+
+void outlet_down(struct outlet *outlet)
+{
+	if (outlet->ports != NULL)
+		guest_ports_link(outlet->ports, NULL, 0);
+}
+
+int outlet_frame(struct outlet *outlet, const struct wire_header *header, const uint8_t *payload,
+		 struct err *err)
+{
+	if (outlet->ports == NULL)
+		return RC_OK; /* the standby's configuration has cards, ours none: it says so itself */
+	if (header->type == WIRE_FRAMES)
+		return guest_ports_frames(outlet->ports, payload, header->length, err);
+	guest_ports_uncommitted(outlet->ports);
+	return RC_OK;
+}
+
+void outlet_supersede(struct outlet *outlet, uint64_t term)
+{
+	outlet->superseded = true;
+	lease_keeper_supersede(outlet->keeper, term);
+}
+
+void outlet_let_go(struct outlet *outlet, uint64_t term)
+{
+	outlet->superseded = outlet->silenced = false;
+	lease_keeper_release(outlet->keeper, term);
+}
+
+void outlet_status(const struct outlet *outlet, struct status_instance *status)
+{
+	struct guest_ports_counters counters;
+
+	status->lease = lease_keeper_state(outlet->keeper);
+	status->lease_ms = lease_keeper_left_ms(outlet->keeper);
+	if (outlet->ports == NULL)
+		return;
+	counters = guest_ports_counters(outlet->ports);
+	status->frames_to_clients = (double)counters.from_instance;
+	status->frames_from_clients = (double)counters.to_instance;
+	status->frames_held = (double)counters.held;
+	status->frames_dropped = (double)counters.dropped;
+}

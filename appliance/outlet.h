@@ -1,0 +1,61 @@
+/*
+ * What of a protected instance may reach its clients, at the primary: its network cards
+ * (guest_ports.h) and the right to let it answer (lease_keeper.h), for protection.c.
+ *
+ * An instance without cards of ours has a network that cannot be held: when it may not answer it is
+ * paused.
+ */
+#ifndef APPLIANCE_OUTLET_H
+#define APPLIANCE_OUTLET_H
+
+#include "appliance/config.h"
+#include "appliance/status.h"
+#include "net/etcd.h"
+#include "net/link.h"
+#include "replica/capture.h"
+#include "replica/qmp.h"
+
+struct outlet;
+
+struct outlet_ops {
+	/* Something waits for the next commit. */
+	void (*on_output)(void *owner);
+	/* The term is another one; `alone`: tell the standby of it before anything else. */
+	void (*on_term)(void *owner, uint64_t term, bool alone);
+	/* It may be captured again. */
+	void (*on_right)(void *owner);
+	/* The instance's QMP, NULL when there is none to be spoken to. */
+	struct qmp *(*qmp)(void *owner);
+};
+
+int outlet_open(struct outlet **outlet, uv_loop_t *loop, const struct config *config,
+		const struct config_instance *instance, struct etcd *etcd, const char *part,
+		const struct outlet_ops *ops, void *owner, struct err *err);
+/* No callback follows but on_closed (may be NULL). */
+void outlet_close(struct outlet *outlet, void (*on_closed)(void *owner), void *owner);
+
+/* For the capture; and: it has ended, the instance runs on without epochs. */
+struct capture_hooks outlet_hooks(struct outlet *outlet);
+void outlet_released(struct outlet *outlet);
+/* Not while this site answers without its standby: those answers must not hide in an epoch. */
+bool outlet_may_capture(const struct outlet *outlet);
+/* An epoch was captured; it is committed. */
+void outlet_captured(struct outlet *outlet, uint64_t epoch);
+void outlet_committed(struct outlet *outlet, uint64_t epoch);
+
+/* A QEMU was found. */
+void outlet_attach(struct outlet *outlet);
+/* The link to the standby, once there is one; it is up, or down. */
+void outlet_dialled(struct outlet *outlet, struct link *link);
+void outlet_up(struct outlet *outlet, uint64_t term);
+void outlet_down(struct outlet *outlet);
+/* FRAMES and UNCOMMITTED from it. */
+int outlet_frame(struct outlet *outlet, const struct wire_header *header, const uint8_t *payload,
+		 struct err *err);
+/* Another site serves that term; the operator lets go of that. */
+void outlet_supersede(struct outlet *outlet, uint64_t term);
+void outlet_let_go(struct outlet *outlet, uint64_t term);
+
+void outlet_status(const struct outlet *outlet, struct status_instance *status);
+
+#endif

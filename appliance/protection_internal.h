@@ -1,0 +1,65 @@
+/*
+ * What the parts of a protection share: protection.c (its life, its link, its instance) and
+ * protection_session.c (capture sessions: when one begins, goes on or ends). Private to them.
+ */
+#ifndef APPLIANCE_PROTECTION_INTERNAL_H
+#define APPLIANCE_PROTECTION_INTERNAL_H
+
+#include "appliance/outlet.h"
+#include "appliance/protection.h"
+#include "appliance/protection_state.h"
+#include "appliance/session.h"
+#include "appliance/subject.h"
+
+#define PROTECTION_RETRY_REFUSED_MS \
+	5000 /* after a refusal: somebody has to change something first */
+
+struct protection {
+	struct protection_site site;
+	const struct config_instance *config;
+	char part[80]; /* for the log */
+	enum protection_state state;
+	char reason[ERR_TEXT_MAX];
+	struct subject *subject;
+	char *reservation; /* JSON, while the subject is fit */
+	struct chunk_pool *pool;
+	struct outlet *outlet;
+	struct link *link;
+	struct wire_hello peer;
+	bool up, reserving, reserved;
+	bool outdated; /* the reservation that was sent is not the one that is wanted now */
+	bool spent; /* this connection has carried a session: another one needs another connection */
+	unsigned losses; /* of captures, since the last commit */
+	bool cooling;	 /* nothing is tried before the retry timer */
+	uint64_t term, down_ns;
+	struct session *session;
+	bool session_closing;
+	uint64_t newest;       /* epoch of all sessions */
+	bool tell_uncommitted; /* first of all, on any connection, until a later epoch is acknowledged */
+	uint64_t uncommitted; /* newest epoch then */
+	uv_timer_t retry;     /* looks again at what to do: advance() */
+	bool stopping;
+	unsigned open_parts;
+	void (*on_stopped)(void *owner);
+	void *stop_owner;
+};
+
+/* protection.c */
+
+void protection_enter(struct protection *p, enum protection_state state, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+void protection_retry_in(struct protection *p, uint64_t ms);
+/* What to do next, from whatever state we are in; called after everything that changes one. */
+void protection_advance(struct protection *p);
+
+/* Tells the standby what became of an instance that is no more. */
+void protection_tell_end(struct protection *p);
+
+/* protection_session.c */
+
+/* The standby is ready and says what it has. */
+void protection_plan(struct protection *p, bool has_image, bool committed);
+void protection_end_session(struct protection *p);
+uint64_t protection_newest(const struct protection *p);
+
+#endif

@@ -1,0 +1,146 @@
+#include "appliance/protection_internal.h"
+
+#include "appliance/base/log.h"
+
+#define RETRY_DOUBLINGS 6 /* of the wait below: up to 32 s */
+#define RETRY_MS 500	  /* after a capture that was lost */
+
+static void on_session_closed(void *owner)
+{
+	struct protection *p = owner;
+
+	p->session = NULL;
+	p->session_closing = false;
+	outlet_released(p->outlet);
+	subject_release(p->subject);
+	if (p->state == PROTECTION_SUPERSEDED)
+		subject_pause(p->subject); /* not before: the session's end lets it run */
+	protection_tell_end(p);
+	protection_advance(p);
+}
+
+uint64_t protection_newest(const struct protection *p)
+{
+	struct sender_state state = { 0 };
+
+	if (p->session != NULL)
+		session_query(p->session, &state);
+	return state.newest > p->newest ? state.newest : p->newest;
+}
+
+void protection_end_session(struct protection *p)
+{
+	/* A crash is told no later than a dead link would have been noticed. */
+	const bool drain = !p->stopping && p->state != PROTECTION_SUPERSEDED;
+
+	if (p->session == NULL)
+		return;
+	p->newest = protection_newest(p);
+	p->session_closing = true;
+	session_close(p->session, drain ? p->site.config->detect_ms : 0, on_session_closed);
+}
+
+static void on_session_lost(void *owner, const struct err *err)
+{
+	struct protection *p = owner;
+
+	if (p->state != PROTECTION_ENDED && p->state != PROTECTION_CRASHED &&
+	    p->state != PROTECTION_SUPERSEDED)
+		protection_enter(p, PROTECTION_UNPROTECTED, "%s", err->text);
+	p->cooling = true;
+	protection_retry_in(p, (uint64_t)RETRY_MS
+				       << (p->losses < RETRY_DOUBLINGS ? p->losses++ : p->losses));
+	protection_end_session(p);
+}
+
+static void on_session_committed(void *owner, uint64_t epoch)
+{
+	struct protection *p = owner;
+
+	p->losses = 0;
+	outlet_committed(p->outlet, epoch);
+	if (epoch > p->uncommitted)
+		p->tell_uncommitted = false;
+	if (p->state != PROTECTION_PROTECTED && p->up && !p->session_closing)
+		protection_enter(p, PROTECTION_PROTECTED, "from epoch %llu on",
+				 (unsigned long long)epoch);
+}
+
+static void on_session_captured(void *owner, uint64_t epoch)
+{
+	struct protection *p = owner;
+
+	outlet_captured(p->outlet, epoch);
+}
+
+static const struct session_ops session_callbacks = {
+	.on_captured = on_session_captured,
+	.on_committed = on_session_committed,
+	.on_lost = on_session_lost,
+};
+
+static bool may_capture(void *owner)
+{
+	return outlet_may_capture(((struct protection *)owner)->outlet);
+}
+
+static void begin_session(struct protection *p, bool resync)
+{
+	const uint64_t newest = p->peer.epoch > p->newest ? p->peer.epoch : p->newest;
+	const struct session_options options = {
+		.instance = p->config,
+		.loop = p->site.loop,
+		.qmp = subject_qmp(p->subject),
+		.guardian = p->site.guardian,
+		.pool = p->pool,
+		.first_epoch = newest + 1,
+		.resync = resync,
+		.hooks = outlet_hooks(p->outlet),
+		.may_capture = may_capture,
+	};
+	struct err err = { 0 };
+
+	if (session_open(&p->session, &options, p->link, p->term, &session_callbacks, p, &err) !=
+	    RC_OK) {
+		protection_enter(p, PROTECTION_UNPROTECTED, "%s", err.text);
+		p->cooling = true;
+		protection_retry_in(p, PROTECTION_RETRY_REFUSED_MS);
+		return;
+	}
+	subject_hold(p->subject);
+	protection_enter(p, PROTECTION_COPYING, "%s, as epoch %llu",
+			 resync ? "what differs from the standby's image" : "the whole memory",
+			 (unsigned long long)options.first_epoch);
+}
+
+/* The standby is ready and says what it has. */
+void protection_plan(struct protection *p, bool has_image, bool committed)
+{
+	uint64_t peer_session = has_image ? (committed ? p->peer.session : UINT64_MAX) : 0;
+	struct sender_state state = { 0 };
+	enum epoch_plan plan;
+
+	if (p->session_closing || p->stopping)
+		return; /* protection_advance() comes back when it is closed */
+	if (p->spent) {
+		/* What is on the wire belongs to a session that has ended; a connection of its own draws the line. */
+		link_drop(p->link, WIRE_REASON_SESSION, "it connects again at once");
+		return;
+	}
+	p->spent = true;
+	if (p->session != NULL)
+		session_query(p->session, &state);
+	plan = epoch_plan(p->session != NULL ? session_id(p->session) : 0, state.oldest_kept,
+			  state.newest, peer_session, committed ? p->peer.epoch : 0);
+	if (plan == EPOCH_PLAN_CONTINUE && session_up(p->session, p->peer.epoch)) {
+		protection_enter(p, PROTECTION_CATCHING_UP, "from epoch %llu on",
+				 (unsigned long long)p->peer.epoch);
+		return;
+	}
+	if (p->session != NULL) {
+		protection_end_session(
+			p); /* then protection_advance() reserves again and plans anew */
+		return;
+	}
+	begin_session(p, plan != EPOCH_PLAN_COPY);
+}

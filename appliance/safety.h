@@ -1,0 +1,31 @@
+/*
+ * Which policies of the two sites may be used together: a pure function.
+ *
+ * The rule: never two servers. While the sites cannot hear each other, at most one of them may come
+ * to serve by itself.
+ *
+ *   takeover    without_standby   alone safe   because
+ *   manual      continue          yes          the standby asks its operator
+ *   manual      hold              yes
+ *   automatic   hold              yes          the primary's lease has run out by then
+ *   automatic   continue          with a       it lets one of them; or in gateway mode, where the
+ *                                 witness      primary's frames do not get past the standby
+ */
+#ifndef APPLIANCE_SAFETY_H
+#define APPLIANCE_SAFETY_H
+
+#include "appliance/base/err.h"
+
+#include <stdbool.h>
+
+struct safety {
+	bool automatic; /* the standby's takeover */
+	bool continues; /* the primary's without_standby */
+	bool witness;	/* at both sites */
+	bool gateway;	/* every network card's clients come through the standby */
+};
+
+/* RC_REFUSED with the rule and what to change. */
+int safety_check(const struct safety *safety, struct err *err);
+
+#endif

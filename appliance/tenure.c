@@ -1,0 +1,201 @@
+#include "appliance/tenure.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#define BIT(state) (1U << TENURE_##state)
+
+static const struct {
+	const char *name;
+	unsigned next;
+} states[] = {
+	[TENURE_FREE] = { "free", BIT(SUPERSEDED) },
+	[TENURE_WAITING] = { "waiting", BIT(LEASED) | BIT(CLAIMING) | BIT(SUPERSEDED) },
+	[TENURE_LEASED] = { "leased", BIT(LAPSED) | BIT(SUPERSEDED) },
+	[TENURE_LAPSED] = { "lapsed", BIT(LEASED) | BIT(CLAIMING) | BIT(SUPERSEDED) },
+	[TENURE_CLAIMING] = { "claiming",
+			      BIT(LEASED) | BIT(ALONE) | BIT(LAPSED) | BIT(SUPERSEDED) },
+	[TENURE_ALONE] = { "alone", BIT(LEASED) | BIT(LAPSED) | BIT(SUPERSEDED) },
+	[TENURE_SUPERSEDED] = { "superseded", BIT(WAITING) | BIT(FREE) },
+};
+static_assert(sizeof(states) / sizeof(states[0]) == TENURE_STATES, "a row for every state");
+
+const char *tenure_state_name(enum tenure_state state)
+{
+	return states[state].name;
+}
+
+bool tenure_may(enum tenure_state from, enum tenure_state to)
+{
+	return (states[from].next & (1U << to)) != 0;
+}
+
+void tenure_init(struct tenure *tenure, bool hold, bool witness, uint64_t term)
+{
+	*tenure = (struct tenure){
+		.hold = hold || witness,
+		.witness = witness,
+		.state = hold || witness ? TENURE_WAITING : TENURE_FREE,
+		.term = term,
+		.uncertain = witness, /* what an earlier life of this process claimed */
+	};
+}
+
+__attribute__((format(printf, 4, 5))) static void move(struct tenure *tenure, enum tenure_state to,
+						       struct tenure_update *update,
+						       const char *format, ...)
+{
+	va_list args;
+
+	assert(tenure_may(tenure->state, to));
+	tenure->state = to;
+	update->changed = true;
+	va_start(args, format);
+	(void)vsnprintf(update->reason, sizeof(update->reason), format, args);
+	va_end(args);
+}
+
+static bool has_lease(const struct tenure *tenure)
+{
+	return tenure->state == TENURE_LEASED || tenure->state == TENURE_ALONE;
+}
+
+bool tenure_may_serve(const struct tenure *tenure, uint64_t now_ns)
+{
+	return tenure->state == TENURE_FREE || (has_lease(tenure) && now_ns < tenure->until_ns);
+}
+
+uint64_t tenure_due_ns(const struct tenure *tenure)
+{
+	if (has_lease(tenure))
+		return tenure->until_ns;
+	if (tenure->witness && (tenure->state == TENURE_LAPSED || tenure->state == TENURE_WAITING))
+		return tenure->claim_ns;
+	return UINT64_MAX;
+}
+
+static void on_tick(struct tenure *tenure, uint64_t now_ns, struct tenure_update *update)
+{
+	if (has_lease(tenure) && now_ns >= tenure->until_ns) {
+		move(tenure, TENURE_LAPSED, update, "%s",
+		     tenure->state == TENURE_ALONE ?
+			     "the witness has not renewed this site's lease" :
+			     "the standby is silent and its lease has run out");
+		tenure->claim_ns = now_ns;
+	}
+	/* Never before the standby was heard once: a primary that starts knows nothing yet. */
+	if (tenure->witness && tenure->state == TENURE_LAPSED && now_ns >= tenure->claim_ns) {
+		move(tenure, TENURE_CLAIMING, update,
+		     "asking the witness whether this site may serve alone, with term %llu",
+		     (unsigned long long)tenure->term + 1);
+		update->claim = true;
+	}
+	/*
+	 * The standby has to hear of a term that we were given unknowingly, or it could not get the
+	 * next one.
+	 */
+	if (tenure->uncertain && tenure->state == TENURE_LEASED && now_ns >= tenure->claim_ns) {
+		tenure->claim_ns = now_ns + TENURE_CLAIM_RETRY_NS;
+		update->look = true;
+	}
+}
+
+static void on_granted(struct tenure *tenure, const struct tenure_event *event,
+		       struct tenure_update *update)
+{
+	if (!tenure->hold || tenure->state == TENURE_SUPERSEDED || event->until_ns <= event->now_ns)
+		return;
+	/* Of a standby that does not know yet that this site served alone: it learns from us. */
+	if (event->term < tenure->term)
+		return;
+	tenure->term = event->term;
+	if (tenure->state == TENURE_LEASED) {
+		if (event->until_ns > tenure->until_ns)
+			tenure->until_ns = event->until_ns;
+		return;
+	}
+	tenure->until_ns = event->until_ns;
+	move(tenure, TENURE_LEASED, update, "the standby grants this site to serve, term %llu",
+	     (unsigned long long)tenure->term);
+}
+
+static void on_won(struct tenure *tenure, const struct tenure_event *event,
+		   struct tenure_update *update)
+{
+	if (tenure->state == TENURE_ALONE && event->term == tenure->term) {
+		if (event->until_ns > tenure->until_ns)
+			tenure->until_ns = event->until_ns;
+		return;
+	}
+	tenure->uncertain = false;
+	if (event->term > tenure->term)
+		tenure->term = event->term; /* also when the standby was heard again meanwhile */
+	if (tenure->state != TENURE_CLAIMING)
+		return;
+	tenure->until_ns = event->until_ns;
+	move(tenure, TENURE_ALONE, update, "the witness lets this site serve alone, with term %llu",
+	     (unsigned long long)tenure->term);
+}
+
+static void supersede(struct tenure *tenure, uint64_t term, const char *who,
+		      struct tenure_update *update)
+{
+	if (tenure->state == TENURE_SUPERSEDED)
+		return;
+	tenure->term = term;
+	move(tenure, TENURE_SUPERSEDED, update, "%s: another site serves, with term %llu", who,
+	     (unsigned long long)term);
+}
+
+static void on_unanswered(struct tenure *tenure, uint64_t now_ns, struct tenure_update *update)
+{
+	tenure->claim_ns = now_ns + TENURE_CLAIM_RETRY_NS;
+	tenure->uncertain = true;
+	if (tenure->state != TENURE_CLAIMING)
+		return;
+	move(tenure, TENURE_LAPSED, update,
+	     "neither the standby nor the witness answers: the instance stays silent");
+}
+
+static void on_release(struct tenure *tenure, uint64_t term, struct tenure_update *update)
+{
+	if (tenure->state != TENURE_SUPERSEDED)
+		return;
+	if (term > tenure->term)
+		tenure->term = term;
+	move(tenure, tenure->hold ? TENURE_WAITING : TENURE_FREE, update,
+	     "let go of by the operator");
+}
+
+void tenure_step(struct tenure *tenure, const struct tenure_event *event,
+		 struct tenure_update *update)
+{
+	*update = (struct tenure_update){ 0 };
+	switch (event->type) {
+	case TENURE_TICK:
+		on_tick(tenure, event->now_ns, update);
+		break;
+	case TENURE_GRANTED:
+		on_granted(tenure, event, update);
+		break;
+	case TENURE_WON:
+		on_won(tenure, event, update);
+		break;
+	case TENURE_LOST:
+		if (event->term > tenure->term)
+			supersede(tenure, event->term, "the witness says", update);
+		break;
+	case TENURE_UNANSWERED:
+		on_unanswered(tenure, event->now_ns, update);
+		break;
+	case TENURE_SUPERSEDE:
+		/* Of our own term, too: it may have come with another frame of the standby's. */
+		if (event->term >= tenure->term)
+			supersede(tenure, event->term, "the standby says", update);
+		break;
+	case TENURE_RELEASE:
+		on_release(tenure, event->term, update);
+		break;
+	}
+}

@@ -1,0 +1,101 @@
+/*
+ * May the primary let its instance answer clients? A pure state machine, the other half of
+ * failover.c: events carry their time, updates say what to do. No I/O, no clock, no allocation.
+ *
+ *   state        the instance may answer   because                             may become
+ *   free         yes                       the standby never serves unasked    superseded
+ *   waiting      no                        no lease yet                        leased, claiming,
+ *                                                                              superseded
+ *   leased       until the lease ends      the standby said so                 lapsed, superseded
+ *   lapsed       no                        the lease has run out               leased, claiming,
+ *                                                                              superseded
+ *   claiming     no                        the witness is asked                leased, alone, lapsed,
+ *                                                                              superseded
+ *   alone        until the witness's       the witness said so: the standby    leased, lapsed,
+ *                lease ends                cannot take over                    superseded
+ *   superseded   no                        another one serves a higher term    waiting, free (only
+ *                                                                              by the operator)
+ *
+ * A lease counts from when the heartbeat that it answers was *sent*, on this machine's monotonic
+ * clock. The standby grants less than it waits itself before it serves (TENURE_MARGIN), so clocks
+ * may run apart by that much.
+ *
+ * Without a witness a primary whose lease has run out waits for the standby; `hold` false makes it
+ * free: then the standby must not take over by itself (safety.h refuses the pair).
+ */
+#ifndef APPLIANCE_TENURE_H
+#define APPLIANCE_TENURE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A lease is shorter than the standby's patience by this part: far more than clocks drift. */
+#define TENURE_MARGIN 8
+/* The lease that a standby with that patience may grant. */
+#define TENURE_LEASE_NS(detect_ns) ((detect_ns) - (detect_ns) / TENURE_MARGIN)
+/* What a standby waits for a lease that it granted, by its own clock: detect_ms again. */
+#define TENURE_WAIT_NS(lease_ns) ((lease_ns) + (lease_ns) / (TENURE_MARGIN - 1))
+/* An answer of the witness that does not come is asked for again after this. */
+#define TENURE_CLAIM_RETRY_NS UINT64_C(1000000000)
+
+enum tenure_state {
+	TENURE_FREE,
+	TENURE_WAITING,
+	TENURE_LEASED,
+	TENURE_LAPSED,
+	TENURE_CLAIMING,
+	TENURE_ALONE,
+	TENURE_SUPERSEDED,
+	TENURE_STATES
+};
+
+enum tenure_event_type {
+	TENURE_TICK,	/* time passes; at least when tenure_until() comes */
+	TENURE_GRANTED, /* the standby grants until until_ns, with its term */
+	TENURE_WON,	/* the witness: this primary serves `term` until until_ns; renewals too */
+	TENURE_LOST,	/* the witness: another one serves `term` */
+	TENURE_UNANSWERED, /* the witness cannot be reached */
+	TENURE_SUPERSEDE,  /* the standby serves `term` */
+	TENURE_RELEASE,	   /* the operator lets go of a superseded instance; `term` is in force */
+};
+
+struct tenure_event {
+	enum tenure_event_type type;
+	uint64_t now_ns, until_ns, term;
+};
+
+struct tenure {
+	/* set by tenure_init() */
+	bool hold, witness;
+	/* readable by all */
+	enum tenure_state state;
+	uint64_t term;
+	uint64_t until_ns; /* end of the lease in force */
+	/* private */
+	uint64_t claim_ns; /* next attempt at the witness */
+	bool uncertain;	   /* a claim may have succeeded without its answer coming */
+};
+
+#define TENURE_REASON_MAX 160
+
+struct tenure_update {
+	bool changed; /* the state is another one now */
+	bool claim;   /* ask the witness for term + 1 */
+	bool look;    /* ask it who serves: WON, LOST or UNANSWERED follows */
+	char reason[TENURE_REASON_MAX];
+};
+
+/* `hold`: without the standby the instance is silent. `witness`: there is one to be asked. */
+void tenure_init(struct tenure *tenure, bool hold, bool witness, uint64_t term);
+void tenure_step(struct tenure *tenure, const struct tenure_event *event,
+		 struct tenure_update *update);
+
+/* Whether the instance may answer at now_ns: to be asked before every answer. */
+bool tenure_may_serve(const struct tenure *tenure, uint64_t now_ns);
+/* When the next TICK is due at the latest; UINT64_MAX: none. */
+uint64_t tenure_due_ns(const struct tenure *tenure);
+
+const char *tenure_state_name(enum tenure_state state);
+bool tenure_may(enum tenure_state from, enum tenure_state to);
+
+#endif
