@@ -10,6 +10,7 @@ namespaces are allowed (start the script through tests/enter.sh).
 """
 import contextlib
 import ctypes
+import fcntl
 import http.client
 import json
 import os
@@ -17,6 +18,7 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -30,6 +32,7 @@ QEMU = os.path.join(QEMU_DIR, 'qemu-system-x86_64')
 FIRMWARE = os.path.join(QEMU_DIR, 'firmware')
 KERNEL = os.path.join(BUILD, 'kernel', 'vmlinuz')
 INITRAMFS = os.path.join(BUILD, 'guest', 'initramfs.gz')
+REDIS = os.path.join(BUILD, 'guest', 'redis.gz')
 GUEST_IP, CLIENT_IP, GUEST_PORT = '10.77.0.9', '10.77.0.2', 7000
 LINK_A, LINK_B, LINK_PORT = '10.78.0.1', '10.78.0.2', 7400
 MAC = '52:54:00:77:00:09'
@@ -103,6 +106,13 @@ class Namespace:
         os.close(self.fd)
         os.close(self.hold)
         os.waitpid(self.pid, 0)
+
+
+def mac_of(namespace, device):
+    """The hardware address of a device there, as text."""
+    request = struct.pack('16s16x', device.encode())
+    with namespace.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        return fcntl.ioctl(control, 0x8927, request)[18:24].hex(':')       # SIOCGIFHWADDR
 
 
 class Daemon:
@@ -180,12 +190,16 @@ class Lab:
     """Two sites and a client. Use as a context manager."""
 
     def __init__(self, memory_mib=256, dirty=500, working_set_mib=64, mode='service', machine='pc', cpus=1,
-                 primary=None, standby=None, instance=None, takeover='automatic', name='vm1'):
+                 primary=None, standby=None, instance=None, takeover='automatic', name='vm1', gateway=False,
+                 announce=False, nics=1, mtu=1500, append='', initramfs=INITRAMFS):
         self.dir = tempfile.mkdtemp(prefix='understudy-lab-')
         self.memory_mib, self.dirty, self.working_set_mib = memory_mib, dirty, working_set_mib
         self.mode, self.machine, self.cpus, self.name = mode, machine, cpus, name
         self.extra = {'primary': primary or {}, 'standby': standby or {}, 'instance': instance or {}}
         self.takeover = takeover
+        # The guest's network is a tap at either site; or goes through the appliance; or through the agent, then the appliance.
+        self.gateway, self.announce = gateway or announce, announce
+        self.nics, self.mtu, self.append, self.initramfs = nics, mtu, append, initramfs
         self.daemons, self.namespaces = [], []
         self.qemu = self.agent = self.appliance = None
 
@@ -213,10 +227,24 @@ class Lab:
             self.client.run('ip', 'link', 'set', port, 'master', 'br0', 'up')
         self.client.run('ip', 'addr', 'add', f'{CLIENT_IP}/24', 'dev', 'br0')
         self.client.run('ip', 'link', 'set', 'br0', 'up')
+        if self.mtu != 1500:
+            self._mtu()
         self.a.run('ip', 'link', 'add', 'wan', 'type', 'veth', 'peer', 'name', 'wan', 'netns', str(self.b.pid))
         for site, ip in ((self.a, LINK_A), (self.b, LINK_B)):
             site.run('ip', 'addr', 'add', f'{ip}/24', 'dev', 'wan')
             site.run('ip', 'link', 'set', 'wan', 'up')
+
+    def _mtu(self):
+        devices = [(self.client, 'to-a'), (self.client, 'to-b')]
+        devices += [(site, port) for site in (self.a, self.b) for port in ('lan', 'tap0')]
+        for namespace, device in devices + [(namespace, 'br0') for namespace in (self.client, self.a, self.b)]:
+            namespace.run('ip', 'link', 'set', device, 'mtu', str(self.mtu))
+
+    def lose(self, *senders):
+        """What these sites send over the link is lost, silently; without any: nothing is lost any more."""
+        for site, other, ip in ((self.a, self.b, LINK_B), (self.b, self.a, LINK_A)):
+            address = '02:00:00:00:00:01' if site in senders else mac_of(other, 'wan')      # the wrong one: no card listens to it
+            site.run('ip', 'neigh', 'replace', ip, 'lladdr', address, 'nud', 'permanent', 'dev', 'wan')
 
     def cut_link(self):
         self.a.run('ip', 'link', 'set', 'wan', 'down')
@@ -245,13 +273,20 @@ class Lab:
 
     def qemu_command(self, qmp, serial):
         append = (f'console=ttyS0 panic=-1 quiet understudy.ip={GUEST_IP}/24 understudy.mem={self.working_set_mib} '
-                  f'understudy.dirty={self.dirty} understudy.mode={self.mode}')
+                  f'understudy.dirty={self.dirty} understudy.mode={self.mode} {self.append}')
         return [QEMU, '-machine', self.machine, '-accel', 'tcg', '-m', str(self.memory_mib), '-smp', str(self.cpus),
-                '-nodefaults', '-display', 'none', '-no-reboot', '-L', FIRMWARE, '-kernel', KERNEL, '-initrd', INITRAMFS,
+                '-nodefaults', '-display', 'none', '-no-reboot', '-L', FIRMWARE, '-kernel', KERNEL, '-initrd', self.initramfs,
                 '-append', append, '-serial', f'file:{serial}', '-qmp', f'unix:{qmp},server=on,wait=off',
                 '-qmp', f'unix:{qmp}.lab,server=on,wait=off',
-                '-netdev', 'tap,id=n0,ifname=tap0,script=no,downscript=no',
-                '-device', f'virtio-net-pci,netdev=n0,mac={MAC},romfile=']
+                *(word for number in range(self.nics) for word in self._card(number))]
+
+    def _card(self, number):
+        backend = f'tap,id=n{number},ifname=tap0,script=no,downscript=no'
+        if self.gateway:
+            backend = (f"dgram,id=n{number},local.type=unix,local.path={self.path(f'net{number}.qemu')},"
+                       f"remote.type=unix,remote.path={self.path(f'net{number}.agent')}")
+        mtu = f',host_mtu={self.mtu}' if self.mtu != 1500 else ''
+        return ['-netdev', backend, '-device', f'virtio-net-pci,netdev=n{number},mac={MAC[:-1]}{int(MAC[-1]) - number},romfile={mtu}']
 
     def start_guest(self, wait=True):
         self.qemu = self.daemon(self.a, self.qemu_command(self.path('vm.qmp'), self.path('console-a.log')), 'qemu-a.log')
@@ -271,6 +306,15 @@ class Lab:
         if role == 'primary':
             config['link']['connect'] = f'{LINK_B}:{LINK_PORT}'
             instance['qmp'] = self.path('vm.qmp')
+            if self.gateway:
+                instance['nics'] = [{'name': f'net{n}', 'socket': self.path(f'net{n}.agent'), 'qemu_socket': self.path(f'net{n}.qemu')}
+                                    for n in range(self.nics)]
+                if self.announce:
+                    for nic in instance['nics']:
+                        nic.update({'tap': nic['name'].replace('net', 'us'), 'bridge': 'br0'})
+                    instance['without_standby'] = 'hold'
+            if self.takeover == 'automatic' and not self.gateway:
+                instance['without_standby'] = 'hold'    # the standby refuses a primary that would go on alone
             instance.update(self.extra['instance'])
         else:
             config['link']['listen'] = f'{LINK_B}:{LINK_PORT}'
@@ -278,6 +322,8 @@ class Lab:
             config['memory_dir'] = self.memory_dir()
             config['hypervisor'] = {'program': QEMU, 'firmware': FIRMWARE, 'accel': 'tcg'}
             instance['takeover'] = self.takeover
+            if self.gateway:
+                instance['nics'] = [{'name': f'net{n}', 'tap': f'us{n}', 'bridge': f'br{n}'} for n in range(self.nics)]
         config['instances'] = [instance]
         for key, value in self.extra[role].items():
             if isinstance(value, dict) and isinstance(config.get(key), dict):
@@ -360,11 +406,25 @@ class Lab:
 
     def protect(self):
         """Guest, appliance and agent, until the instance is protected."""
-        self.start_guest()
+        self.start_guest(wait=not self.gateway)     # it has no network before there is an agent
         self.start_appliance()
         self.start_agent()
         self.wait_state('primary', 'protected')
+        if self.gateway:
+            self._wait_for_guest()
         return self.wait_state('standby', 'protected')
+
+    def _wait_for_guest(self):
+        """With all that could tell why, if it does not answer."""
+        try:
+            wait_for('the guest answers', lambda: self.ask('get', timeout=1), 60, 0.1)
+        except AssertionError as e:
+            monitor = Qmp(self.path('vm.qmp.lab'), 2) if self.qemu.running() else None
+            state = [monitor('human-monitor-command', **{'command-line': f'info {what}'})
+                     for what in ('status', 'registers', 'network')] if monitor else []
+            with open(self.path('console-a.log'), errors='replace') as console:
+                raise AssertionError(f"{e}; {self.status('primary')}; {self.status('standby')}\n{self.logs()}\n--- console\n"
+                                     + console.read()[-2000:] + '\n'.join(state)) from None
 
     def kill_site_a(self):
         """SIGKILL of everything there at once; the moment."""

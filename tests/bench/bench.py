@@ -21,9 +21,11 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
 import activation  # noqa: E402
+import gateway  # noqa: E402
 import lab  # noqa: E402
 import measure as common  # noqa: E402
 import memory  # noqa: E402
+import outage  # noqa: E402
 import pause  # noqa: E402
 import programs  # noqa: E402
 
@@ -35,6 +37,10 @@ ROWS = {
     'delta-bytes': programs.delta_bytes,
     'link': programs.link,
     'memory': memory.row,
+    'outage': outage.with_defaults,
+    'outage-fast': outage.with_fast_detection,
+    'commit-latency': gateway.added_latency,
+    'gateway-throughput': gateway.throughput,
 }
 COLUMNS = ('what', 'target', 'ours', 'beside', 'ratio', '')
 

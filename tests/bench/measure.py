@@ -67,7 +67,7 @@ def programs():
     """What is measured, by the beginning of its SHA-256: in a shared tree somebody may build while we measure."""
     found = {}
     for path in (lab.UNDERSTUDY, lab.QEMU, lab.KERNEL, lab.INITRAMFS,
-                 *(os.path.join(lab.BUILD, 'bench', f'bench_{name}') for name in ('capture', 'delay_proxy', 'delta', 'link'))):
+                 *(os.path.join(lab.BUILD, 'bench', f'bench_{name}') for name in ('capture', 'delay_proxy', 'delta', 'forward', 'link'))):
         try:
             with open(path, 'rb') as f:
                 found[os.path.basename(path)] = hashlib.sha256(f.read()).hexdigest()[:16]

@@ -5,6 +5,9 @@
  *
  * Kernel command line, with defaults:
  *   understudy.ip=ADDRESS/BITS   of eth0 [none: no network]
+ *   understudy.ip1=ADDRESS/BITS  of eth1 [none: left alone]
+ *   understudy.vlan=ID:ADDRESS/BITS  of a VLAN on eth0 [none]
+ *   understudy.beacon=ADDRESS    sends a number to its UDP port 7001 every 10 ms [none]
  *   understudy.mode=service|oracle|idle [service]; idle leaves the working set alone
  *   understudy.mem=MIB           the working set [64]
  *   understudy.dirty=N           pages of it written per second, at random [0]
@@ -17,14 +20,16 @@
  *   sum      "GENERATION CHECKSUM ok" or "GENERATION CHECKSUM bad WANTED"
  *   oracle   "ok edges=K value=V pass=P at=PAGE" or
  *            "torn edges=K bad=N page=FIRST value=V wanted=W"
+ *   append TEXT, entry NUMBER   see ledger.h
+ *   stream N  N bytes, the text of STREAM_TEXT over and over
  * Anything else is answered with "error ...".
+ *
+ * UDP port 7000: whatever arrives goes back.
  *
  * The serial console shows "tick N" every 100 ms, so that its log tells where a clone went on.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -34,20 +39,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/guest/ledger.h"
 #include "tests/guest/memory.h"
+#include "tests/guest/network.h"
 
 #define MEM_MAX_MIB 65536 /* more is a typing mistake, and so is this rate */
 #define RATE_MAX 100000000
 
 #define PORT 7000
 #define CLIENTS 32
-#define LINE_MAX_BYTES 128 /* no command is a tenth of that */
+#define LINE_MAX_BYTES 4096 /* some commands that a client sends without waiting */
+#define ANSWER_MAX 256	    /* the longest is an entry */
+#define STREAM_MAX (UINT64_C(1) << 40)
+#define STREAM_TEXT "understudy " /* repeated */
 #define SECOND_NS UINT64_C(1000000000)
+#define BEACON_PORT 7001
+#define BEACON_NS (10 * INT64_C(1000000))
 #define TICK_NS (100 * INT64_C(1000000))
 #define SLICE_NS (10 * INT64_C(1000000)) /* the longest that clients wait for the page writers */
 #define ORACLE_BATCH 2048 /* pages between two looks at the clients, without a rate */
@@ -55,11 +66,13 @@
 struct client {
 	int fd; /* -1: free */
 	size_t len;
+	uint64_t streaming; /* bytes owed */
 	char line[LINE_MAX_BYTES];
 };
 
 struct options {
-	char ip[32], mode[16];
+	char ip[NETWORK_TEXT_MAX], ip1[NETWORK_TEXT_MAX], vlan[NETWORK_TEXT_MAX];
+	char beacon[NETWORK_TEXT_MAX], mode[16];
 	uint64_t mem_mib, dirty, oracle_mib, rate;
 };
 
@@ -131,6 +144,9 @@ static void read_options(void)
 			continue;
 		word += 11;
 		if (!option_text(word, "ip=", options.ip, sizeof(options.ip)) &&
+		    !option_text(word, "ip1=", options.ip1, sizeof(options.ip1)) &&
+		    !option_text(word, "vlan=", options.vlan, sizeof(options.vlan)) &&
+		    !option_text(word, "beacon=", options.beacon, sizeof(options.beacon)) &&
 		    !option_text(word, "mode=", options.mode, sizeof(options.mode)) &&
 		    !option_number(word, "mem=", MEM_MAX_MIB, &options.mem_mib) &&
 		    !option_number(word, "oracle=", MEM_MAX_MIB, &options.oracle_mib) &&
@@ -149,53 +165,20 @@ static void read_options(void)
 
 /* network */
 
-static void set_address(struct sockaddr *to, struct in_addr address)
+struct sockets {
+	int listener, datagrams; /* -1: no network */
+};
+
+static struct sockets open_network(void)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr = address };
-
-	memcpy(to, &in, sizeof(in));
-}
-
-static void configure(int fd)
-{
-	struct ifreq request = { .ifr_name = "eth0" };
-	struct in_addr address, mask;
-	char *slash = strchr(options.ip, '/');
-	unsigned long bits = slash ? strtoul(slash + 1, NULL, 10) : 24;
-
-	if (slash)
-		*slash = '\0';
-	errno = EINVAL;
-	if (inet_pton(AF_INET, options.ip, &address) != 1 || bits < 1 || bits > 32)
-		give_up("understudy.ip=%s", options.ip);
-	mask.s_addr = htonl((uint32_t)(UINT64_C(0xffffffff) << (32 - bits)));
-	set_address(&request.ifr_addr, address);
-	if (ioctl(fd, SIOCSIFADDR, &request) < 0)
-		give_up("eth0: address");
-	set_address(&request.ifr_netmask, mask);
-	if (ioctl(fd, SIOCSIFNETMASK, &request) < 0)
-		give_up("eth0: netmask");
-	request.ifr_flags = IFF_UP | IFF_RUNNING;
-	if (ioctl(fd, SIOCSIFFLAGS, &request) < 0)
-		give_up("eth0: up");
-}
-
-/* The listening socket, or -1 without a network. */
-static int listen_on_eth0(void)
-{
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(PORT) };
-	int one = 1, fd;
-
 	if (options.ip[0] == '\0')
-		return -1;
-	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		give_up("socket");
-	configure(fd);
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-	    bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, CLIENTS) < 0)
-		give_up("port %d", PORT);
-	return fd;
+		return (struct sockets){ -1, -1 };
+	network_address("eth0", options.ip);
+	if (options.ip1[0] != '\0')
+		network_address("eth1", options.ip1);
+	if (options.vlan[0] != '\0')
+		network_vlan(options.vlan);
+	return (struct sockets){ network_listen(PORT, CLIENTS), network_datagrams(PORT) };
 }
 
 /* clients */
@@ -210,6 +193,10 @@ static int answer(const char *command, char *to, size_t size)
 		return memory_sum_answer(to, size);
 	if (strcmp(command, "oracle") == 0)
 		return memory_oracle_answer(to, size);
+	if (strncmp(command, "append ", 7) == 0)
+		return ledger_append_answer(command + 7, to, size);
+	if (strncmp(command, "entry ", 6) == 0)
+		return ledger_entry_answer(command + 6, to, size);
 	return snprintf(to, size, "error unknown command\n");
 }
 
@@ -219,14 +206,80 @@ static void drop(struct client *client)
 	client->fd = -1;
 }
 
+/* As much as the connection takes now; the rest when it has room again. */
+static void stream(struct client *client)
+{
+	static char text[sizeof(STREAM_TEXT) * 4096];
+	const size_t period = sizeof(STREAM_TEXT) - 1;
+
+	if (text[0] == '\0') {
+		for (size_t i = 0; i < sizeof(text); i++)
+			text[i] = STREAM_TEXT[i % period];
+	}
+	while (client->streaming > 0) {
+		/* What is owed says where in the text we are: it ends with its last byte. */
+		size_t at = (size_t)((period - client->streaming % period) % period);
+		size_t len = sizeof(text) - period;
+		ssize_t n;
+
+		len = client->streaming < len ? (size_t)client->streaming : len;
+		n = send(client->fd, text + at, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (n <= 0) {
+			drop(client);
+			return;
+		}
+		client->streaming -= (uint64_t)n;
+	}
+}
+
+static bool begin_stream(struct client *client)
+{
+	char *end;
+
+	if (strncmp(client->line, "stream ", 7) != 0)
+		return false;
+	client->streaming = strtoull(client->line + 7, &end, 10);
+	if (*end != '\0' || client->streaming > STREAM_MAX)
+		client->streaming = 0;
+	return true;
+}
+
 /* Answers the whole lines that have arrived. Who sends no line end, or does not read the answers,
  * is dropped. */
+static void answer_lines(struct client *client)
+{
+	char text[ANSWER_MAX], *end;
+
+	while (client->streaming == 0 && (end = memchr(client->line, '\n', client->len)) != NULL) {
+		size_t used = (size_t)(end - client->line) + 1;
+		int len = 0;
+
+		*end = '\0';
+		if (!begin_stream(client))
+			len = answer(client->line, text, sizeof(text));
+		if (len > 0 &&
+		    send(client->fd, text, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT) != len) {
+			drop(client);
+			return;
+		}
+		client->len -= used;
+		memmove(client->line, client->line + used, client->len);
+	}
+}
+
 static void serve(struct client *client)
 {
-	char text[LINE_MAX_BYTES], *end;
-	ssize_t n =
-		recv(client->fd, client->line + client->len, sizeof(client->line) - client->len, 0);
+	ssize_t n;
 
+	if (client->streaming > 0) {
+		stream(client);
+		if (client->fd >= 0 && client->streaming == 0)
+			answer_lines(client);
+		return;
+	}
+	n = recv(client->fd, client->line + client->len, sizeof(client->line) - client->len, 0);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
@@ -234,20 +287,8 @@ static void serve(struct client *client)
 		return;
 	}
 	client->len += (size_t)n;
-	while ((end = memchr(client->line, '\n', client->len)) != NULL) {
-		size_t used = (size_t)(end - client->line) + 1;
-		int len;
-
-		*end = '\0';
-		len = answer(client->line, text, sizeof(text));
-		if (send(client->fd, text, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT) != len) {
-			drop(client);
-			return;
-		}
-		client->len -= used;
-		memmove(client->line, client->line + used, client->len);
-	}
-	if (client->len == sizeof(client->line))
+	answer_lines(client);
+	if (client->fd >= 0 && client->len == sizeof(client->line) && client->streaming == 0)
 		drop(client);
 }
 
@@ -268,21 +309,26 @@ static void accept_client(int listener)
 }
 
 /* Waits at most `wait_ms` for clients and serves those that have something. */
-static void serve_clients(int listener, int wait_ms)
+static void serve_clients(const struct sockets *sockets, int wait_ms)
 {
-	struct pollfd polls[1 + CLIENTS];
+	struct pollfd polls[2 + CLIENTS];
 
-	polls[0] = (struct pollfd){ .fd = listener, .events = POLLIN };
+	polls[0] = (struct pollfd){ .fd = sockets->listener, .events = POLLIN };
+	polls[1] = (struct pollfd){ .fd = sockets->datagrams, .events = POLLIN };
 	for (size_t i = 0; i < CLIENTS; i++)
-		polls[1 + i] = (struct pollfd){ .fd = clients[i].fd, .events = POLLIN };
-	if (poll(polls, 1 + CLIENTS, wait_ms) <= 0)
+		polls[2 + i] =
+			(struct pollfd){ .fd = clients[i].fd,
+					 .events = clients[i].streaming > 0 ? POLLOUT : POLLIN };
+	if (poll(polls, 2 + CLIENTS, wait_ms) <= 0)
 		return;
 	for (size_t i = 0; i < CLIENTS; i++) {
-		if (polls[1 + i].revents != 0)
+		if (polls[2 + i].revents != 0)
 			serve(&clients[i]);
 	}
 	if (polls[0].revents != 0)
-		accept_client(listener);
+		accept_client(sockets->listener);
+	if (polls[1].revents != 0)
+		network_echo(sockets->datagrams);
 }
 
 /* main */
@@ -298,38 +344,54 @@ static uint64_t due(uint64_t rate, int64_t ns, uint64_t *owed)
 	return pages;
 }
 
+/* A clock that has gone back is no reason to be silent. */
+static bool is_time(int64_t now, int64_t *next, int64_t every)
+{
+	if (now < *next && *next - now <= every)
+		return false;
+	*next = now + every;
+	return true;
+}
+
 static void show_tick(int64_t now)
 {
 	static uint64_t tick;
 	static int64_t next;
 
-	/* A clock that has gone back is no reason to be silent. */
-	if (now < next && next - now <= TICK_NS)
+	if (!is_time(now, &next, TICK_NS))
 		return;
 	printf("tick %llu\n", (unsigned long long)tick++);
 	(void)fflush(stdout);
-	next = now + TICK_NS;
+}
+
+static void send_beacon(int64_t now, const struct sockets *sockets)
+{
+	static int64_t next;
+
+	if (options.beacon[0] != '\0' && is_time(now, &next, BEACON_NS))
+		network_beacon(sockets->datagrams, options.beacon, BEACON_PORT);
 }
 
 int main(void)
 {
 	uint64_t dirty_owed = 0, rate_owed = 0;
 	bool oracle, free_running;
+	struct sockets sockets;
 	int64_t last;
-	int listener, wait_ms;
+	int wait_ms;
 
 	for (size_t i = 0; i < CLIENTS; i++)
 		clients[i].fd = -1;
 	read_options();
 	oracle = strcmp(options.mode, "oracle") == 0;
 	free_running = oracle && options.rate == 0;
-	wait_ms = oracle || options.dirty > 0 ? 1 : 50;
+	wait_ms = oracle || options.dirty > 0 || options.beacon[0] != '\0' ? 1 : 50;
 	if (free_running)
 		wait_ms = 0;
 	memory_fill(options.mem_mib);
 	if (oracle)
 		memory_oracle_start(options.oracle_mib);
-	listener = listen_on_eth0();
+	sockets = open_network();
 	printf("guest: ready, mode %s, %llu MiB\n", options.mode,
 	       (unsigned long long)options.mem_mib);
 	last = now_ns();
@@ -341,9 +403,10 @@ int main(void)
 			passed = SLICE_NS;
 		last = now;
 		show_tick(now);
+		send_beacon(now, &sockets);
 		memory_dirty(due(options.dirty, passed, &dirty_owed));
 		memory_oracle_advance(free_running ? ORACLE_BATCH :
 						     due(options.rate, passed, &rate_owed));
-		serve_clients(listener, wait_ms);
+		serve_clients(&sockets, wait_ms);
 	}
 }

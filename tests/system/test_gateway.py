@@ -1,0 +1,113 @@
+"""Clients enter through the appliance: a killed site costs them a moment, never their connection or an answer."""
+import contextlib
+import os
+import random
+import shutil
+import subprocess
+import time
+
+import pytest
+
+import beacons
+import lab
+import ledger
+
+
+def seed_of_this_run():
+    seed = int(os.environ.get('UNDERSTUDY_SEED', '0')) or random.randrange(1 << 30)
+    print(f'UNDERSTUDY_SEED={seed}')
+    return seed
+
+
+def gateway(**options):
+    """A lab in gateway mode with a small guest."""
+    return lab.Lab(**{'gateway': True, 'memory_mib': 128, 'working_set_mib': 16, 'append': beacons.APPEND} | options)
+
+
+def kill_under_load(seed):
+    """One kill at a random moment; the client's outage in s and how many entries it had acknowledged."""
+    chance = random.Random(seed)
+    with gateway(dirty=chance.choice((0, 500, 5000))) as world:
+        world.protect()
+        client = ledger.Ledger(world, seed, window=chance.choice((1, 4, 16)))
+        client.start()
+        with beacons.Beacons(world) as heard:
+            client.wait_for(50)
+            time.sleep(chance.uniform(0, 1.0))
+            killed = world.kill_site_a()
+            try:
+                world.wait_state('standby', 'serving')
+                client.wait_for(100)
+                total = client.finish()
+            except BaseException:
+                print(f'seed {seed}\n{world.logs()}')
+                raise
+            serving = time.monotonic()
+            lab.wait_for('the replica is heard', lambda: heard.count_since(serving) > 5)
+            heard.check()
+        return client.outage_s(killed), total
+
+
+def test_kills_at_random_moments_keep_the_connection_and_every_acknowledged_entry():
+    seed, kills = seed_of_this_run(), int(os.environ.get('UNDERSTUDY_KILLS', '10'))
+    for kill in range(kills):
+        outage, total = kill_under_load(seed + kill)
+        print(f'kill {kill + 1} of {kills}: {total} entries, {outage * 1000:.0f} ms without an answer')
+
+
+# Redis -------------------------------------------------------------------------------------------------------------
+
+
+class RedisCli:
+    """One redis-cli on one connection, asked line by line. It says so when it has to connect again: `connections` counts."""
+
+    def __init__(self, world):
+        self.process = world.client.popen(['redis-cli', '-h', lab.GUEST_IP], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                          stderr=subprocess.STDOUT, text=True, bufsize=1)
+
+    def __call__(self, command):
+        self.process.stdin.write(command + '\n')
+        answer = self.process.stdout.readline().strip()
+        assert answer and 'rror' not in answer and 'onnect' not in answer, f'{command}: {answer}'
+        return answer
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(10)
+
+
+def redis_answers(world):
+    done = subprocess.run(['timeout', '2', 'redis-cli', '-h', lab.GUEST_IP, 'ping'], preexec_fn=world.client.enter,
+                          pass_fds=[world.client.fd], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    return done.stdout.strip() == 'PONG'
+
+
+def benchmark(world, requests):
+    """redis-benchmark on ten connections; it does not connect again, so an end without an error means that they lasted."""
+    return world.client.popen(['redis-benchmark', '-h', lab.GUEST_IP, '-c', '10', '-n', str(requests), '-t', 'set', '-q'],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.skipif(not os.path.exists(lab.REDIS) or not shutil.which('redis-benchmark'), reason='redis-tools is missing')
+def test_redis_keeps_what_it_acknowledged_over_the_same_connections():
+    with gateway(memory_mib=256, initramfs=lab.REDIS) as world:
+        world.protect()
+        lab.wait_for('redis answers', lambda: redis_answers(world), 30, 0.2)
+        with contextlib.closing(RedisCli(world)) as redis:
+            own = redis('CLIENT ID')
+            load = benchmark(world, 3000)
+            counted, stored, serving, killed = 0, {}, 0, None
+            while serving < 100:
+                if counted == 100:
+                    killed = world.kill_site_a()
+                counted += 1
+                assert redis('INCR counter') == str(counted), world.logs()
+                stored[f'key{counted}'] = f'value-{counted * 7919}'
+                assert redis(f'SET key{counted} {stored[f"key{counted}"]}') == 'OK'
+                serving += killed is not None and world.status('standby').get('state') == 'serving'
+            for key, value in stored.items():
+                assert redis(f'GET {key}') == value
+            assert redis('GET counter') == str(counted)
+            assert redis('CLIENT ID') == own, 'the same connection'
+            output, _ = load.communicate(timeout=120)
+            assert load.returncode == 0 and 'rror' not in output and 'requests per second' in output, output
