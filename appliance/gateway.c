@@ -133,8 +133,9 @@ int gateway_frames(struct gateway *gateway, uint64_t epoch, const uint8_t *paylo
 /* From clients ------------------------------------------------------------------------------- */
 
 /* Sends what was put together, and keeps it for a replica that may need it. */
-static void flush(struct card *card)
+static void flush(void *owner)
 {
+	struct card *card = owner;
 	struct gateway *gateway = card->gateway;
 	struct frames *out = &card->out;
 	struct err err = { 0 };
@@ -155,17 +156,6 @@ static void flush(struct card *card)
 	frames_next(out);
 }
 
-static void to_primary(struct card *card, const struct port_frame *frame)
-{
-	if (frames_is_full(&card->out))
-		flush(card);
-	if (frames_add(&card->out, frame->data, frame->len))
-		return;
-	flush(card);
-	if (!frames_add(&card->out, frame->data, frame->len))
-		card->gateway->counters.dropped++;
-}
-
 static void on_client_frames(void *owner, const struct port_frame *frames, size_t count)
 {
 	struct card *card = owner;
@@ -177,8 +167,8 @@ static void on_client_frames(void *owner, const struct port_frame *frames, size_
 	for (i = 0; i < count; i++) {
 		if (card->gateway->mode == SERVING)
 			(void)port_send(card->replica, frames[i].data, frames[i].len);
-		else
-			to_primary(card, &frames[i]);
+		else if (!frames_put(&card->out, frames[i].data, frames[i].len, flush, card))
+			card->gateway->counters.dropped++;
 	}
 	flush(card);
 }

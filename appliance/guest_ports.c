@@ -84,8 +84,9 @@ static void ask_uncommitted(struct guest_ports *ports)
 					 ports->captured, NULL, 0, &err) == RC_OK;
 }
 
-static void flush(struct card *card)
+static void flush(void *owner)
 {
+	struct card *card = owner;
 	struct guest_ports *ports = card->ports;
 	struct err err = { 0 };
 
@@ -105,17 +106,6 @@ static void flush(struct card *card)
 	frames_next(&card->out);
 }
 
-static void add(struct card *card, const struct port_frame *frame)
-{
-	if (frames_is_full(&card->out))
-		flush(card);
-	if (frames_add(&card->out, frame->data, frame->len))
-		return;
-	flush(card);
-	if (!frames_add(&card->out, frame->data, frame->len))
-		card->ports->dropped++;
-}
-
 /* Announce mode: what may leave now. ---------------------------------------------------------- */
 
 static void emit(void *owner, const uint8_t *frame, size_t len)
@@ -132,7 +122,6 @@ static void emit(void *owner, const uint8_t *frame, size_t len)
 /* Tells the standby that frames are to leave without a commit; true once it knows. */
 static bool without_commit(struct guest_ports *ports)
 {
-
 	if (ports->outdated || ports->ops->is_free(ports->owner))
 		return true;
 	ask_uncommitted(ports);
@@ -198,14 +187,16 @@ static void on_frames(void *owner, const struct port_frame *frames, size_t count
 {
 	struct card *card = owner;
 	struct guest_ports *ports = card->ports;
+	uint64_t now_ns = clock_now_ns();
 	size_t i;
 
 	card->out_epoch = atomic_load(&ports->open_epoch); /* after they were read */
 	for (i = 0; i < count; i++) {
-		add(card, &frames[i]);
+		if (!frames_put(&card->out, frames[i].data, frames[i].len, flush, card))
+			ports->dropped++;
 		if (card->site != NULL)
 			card_addresses_learn(&card->addresses, frames[i].data, frames[i].len,
-					     clock_now_ns());
+					     now_ns);
 	}
 	flush(card);
 	if (card->site != NULL)

@@ -11,8 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RETRY_MS 500 /* after a capture that was lost */
-
 void protection_enter(struct protection *p, enum protection_state state, const char *format, ...)
 {
 	enum protection_state old = p->state;
@@ -53,7 +51,7 @@ static void reserve(struct protection *p)
 		      &err) != RC_OK) {
 		log_warn(p->part, "%s", err.text);
 		p->reserving = false;
-		protection_retry_in(p, RETRY_MS);
+		protection_retry_in(p, PROTECTION_RETRY_MS);
 		return;
 	}
 	if (p->session == NULL)

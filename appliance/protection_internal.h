@@ -11,6 +11,7 @@
 #include "appliance/session.h"
 #include "appliance/subject.h"
 
+#define PROTECTION_RETRY_MS 500 /* after a capture that was lost, or a frame that was not taken */
 #define PROTECTION_RETRY_REFUSED_MS \
 	5000 /* after a refusal: somebody has to change something first */
 

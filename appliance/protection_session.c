@@ -3,7 +3,6 @@
 #include "appliance/base/log.h"
 
 #define RETRY_DOUBLINGS 6 /* of the wait below: up to 32 s */
-#define RETRY_MS 500	  /* after a capture that was lost */
 
 static void on_session_closed(void *owner)
 {
@@ -48,7 +47,7 @@ static void on_session_lost(void *owner, const struct err *err)
 	    p->state != PROTECTION_SUPERSEDED)
 		protection_enter(p, PROTECTION_UNPROTECTED, "%s", err->text);
 	p->cooling = true;
-	protection_retry_in(p, (uint64_t)RETRY_MS
+	protection_retry_in(p, (uint64_t)PROTECTION_RETRY_MS
 				       << (p->losses < RETRY_DOUBLINGS ? p->losses++ : p->losses));
 	protection_end_session(p);
 }

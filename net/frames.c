@@ -30,6 +30,17 @@ bool frames_is_full(const struct frames *frames)
 	return frames->payload.len >= FRAMES_PAYLOAD_FULL;
 }
 
+bool frames_put(struct frames *frames, const uint8_t *frame, size_t len, void (*flush)(void *owner),
+		void *owner)
+{
+	if (frames_is_full(frames))
+		flush(owner);
+	if (frames_add(frames, frame, len))
+		return true;
+	flush(owner);
+	return frames_add(frames, frame, len);
+}
+
 void frames_finish(struct frames *frames)
 {
 	uint8_t *header = frames->payload.data;

@@ -53,6 +53,9 @@ struct frames {
  */
 bool frames_add(struct frames *frames, const uint8_t *frame, size_t len);
 bool frames_is_full(const struct frames *frames);
+/* The same, with `flush(owner)`, which has to send and empty it, whenever there is no room. */
+bool frames_put(struct frames *frames, const uint8_t *frame, size_t len, void (*flush)(void *owner),
+		void *owner);
 /* Writes the header; what to send is `payload`. Afterwards: frames_next(). */
 void frames_finish(struct frames *frames);
 /* Empty again, numbers count on. */

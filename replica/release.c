@@ -17,23 +17,12 @@
 #include "replica/release.h"
 
 #include "appliance/base/clock.h"
+#include "appliance/base/words.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-
-static bool one_of(const char *word, const char *const *words, size_t count)
-{
-	size_t i;
-
-	for (i = 0; i < count; i++) {
-		if (strcmp(word, words[i]) == 0)
-			return true;
-	}
-	return false;
-}
-#define ONE_OF(word, words) one_of(word, words, sizeof(words) / sizeof((words)[0]))
 
 enum release_verdict release_decide(const char *migration, const char *status)
 {
@@ -46,8 +35,8 @@ enum release_verdict release_decide(const char *migration, const char *status)
 	static const char *const passing[] = { "colo", "finish-migrate" };
 
 	if (strcmp(migration, "colo") == 0)
-		return ONE_OF(status, held) ? RELEASE_TELL : RELEASE_LEAVE;
-	if (!ONE_OF(migration, over) || ONE_OF(status, passing))
+		return WORDS_ONE_OF(status, held) ? RELEASE_TELL : RELEASE_LEAVE;
+	if (!WORDS_ONE_OF(migration, over) || WORDS_ONE_OF(status, passing))
 		return RELEASE_WAIT;
 	return RELEASE_DONE;
 }

@@ -1,20 +1,10 @@
 #include "replica/standstill.h"
 
+#include "appliance/base/words.h"
+
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-
-static bool one_of(const char *word, const char *const *words, size_t count)
-{
-	size_t i;
-
-	for (i = 0; i < count; i++) {
-		if (strcmp(word, words[i]) == 0)
-			return true;
-	}
-	return false;
-}
-#define ONE_OF(word, words) one_of(word, words, sizeof(words) / sizeof((words)[0]))
 
 bool standstill_stop(struct standstill *standstill, unsigned granted)
 {
@@ -53,9 +43,9 @@ enum standstill_news standstill_answer(struct standstill *standstill, const char
 		standstill->asking = true;
 		return STANDSTILL_ASK;
 	}
-	if (ONE_OF(status, passing))
+	if (WORDS_ONE_OF(status, passing))
 		return STANDSTILL_NOTHING;
-	if (ONE_OF(status, going)) {
+	if (WORDS_ONE_OF(status, going)) {
 		standstill->stands = false;
 		return STANDSTILL_GOES_ON;
 	}
