@@ -9,7 +9,12 @@
 #include <stddef.h>
 
 /* Exit statuses of every verb. */
-enum exit_status { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum exit_status {
+	EXIT_FINE = 0,
+	EXIT_FAILED = 1,
+	EXIT_USAGE = 2,
+	EXIT_LEFT = 3, /* an agent: its guardian has still to let instances go */
+};
 
 struct option {
 	const char *name;  /* "config", written --config VALUE or --config=VALUE */

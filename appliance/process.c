@@ -1,7 +1,8 @@
 /*
  * An end goes: signal (or a failed start) -> role->end -> process_stop_parts() -> the parts, all at
  * once -> health endpoint -> the loop runs out. The signals are watched until there is nothing left
- * to do, and then blocked: an impatient second one must not cut the end short.
+ * to do, and then blocked: whether an impatient second one may cut the end short is the role's to
+ * say.
  */
 #include "appliance/process.h"
 
@@ -31,6 +32,8 @@ static void on_signal(uv_signal_t *handle, int signum)
 
 	if (process->ending) {
 		log_warn("process", "signal %d again: ending is under way", signum);
+		if (process->running > 0 && process->role->hurry != NULL)
+			process->role->hurry(process->owner);
 		return;
 	}
 	log_info("process", "signal %d: ending", signum);

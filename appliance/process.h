@@ -19,6 +19,8 @@ struct process_role {
 	int (*start)(void *owner, struct err *err);
 	/* The end begins: closes what is not a part, then calls process_stop_parts(). NULL: that only. */
 	void (*end)(void *owner);
+	/* A signal while parts are being stopped. NULL: it is without effect. */
+	void (*hurry)(void *owner);
 	void (*status)(const void *part, struct status_instance *status);
 	/* Frees the part, then calls on_stopped(owner), once. */
 	void (*stop)(void *part, void (*on_stopped)(void *owner), void *owner);
@@ -47,7 +49,8 @@ struct process {
 
 /*
  * Starts the role and runs it until a signal has ended it. Returns the exit status: 0, or 1 when it
- * could not be started, which has been logged. Signals during and after the end are without effect.
+ * could not be started, which has been logged. Signals during the end are for role->hurry; after it
+ * they are without effect.
  * `process` is zero-initialised.
  */
 int process_run(struct process *process, const struct config *config,

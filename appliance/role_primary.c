@@ -1,18 +1,31 @@
+/*
+ * An agent ends when QEMU has let go of every instance. One that does not (it is stopped, or in slow
+ * storage) may take for ever, and somebody waits for this process: after LEAVE_MS, or sooner when a
+ * signal comes again, the rest is left to the guardian. That knows only one thing, the end of its
+ * agent, so the process ends as if it were killed, and says so by its exit status.
+ */
 #include "appliance/role_primary.h"
 
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
+#include "appliance/options.h"
 #include "appliance/process.h"
 #include "appliance/protection.h"
 #include "replica/guardian_keeper.h"
 
 #include <string.h>
+#include <unistd.h>
+
+#define LEAVE_MS 20000	    /* well within what systemd grants (90 s) before it kills */
+#define LEAVE_SOON_MS 1000  /* after a second signal: what is said to the standby gets out */
+#define LEAVE_AGAIN_MS 1000 /* when there is no guardian at that moment */
 
 struct role {
 	struct process process;
 	const struct config *config;
 	struct guardian *guardian;
 	struct guardian_keeper keeper;
+	uv_timer_t leave;
 };
 
 static int release(void *owner, const char *name, struct err *err)
@@ -47,10 +60,51 @@ static int start(void *owner, struct err *err)
 	return rc;
 }
 
+static void on_leave(uv_timer_t *timer)
+{
+	const struct role *role = timer->data;
+	char names[256];
+
+	if (guardian_watched(role->guardian, names, sizeof(names)) == 0 ||
+	    !guardian_alive(role->guardian))
+		return;
+	log_error("primary",
+		  "ending although QEMU has not let go of %s: the guardian process %d stays until "
+		  "it does",
+		  names, (int)guardian_pid(role->guardian));
+	_exit(EXIT_LEFT);
+}
+
+static void leave_in(struct role *role, uint64_t ms)
+{
+	(void)uv_timer_start(&role->leave, on_leave, ms, LEAVE_AGAIN_MS);
+}
+
+static void end(void *owner)
+{
+	struct role *role = owner;
+
+	(void)uv_timer_init(&role->process.loop, &role->leave);
+	role->leave.data = role;
+	leave_in(role, LEAVE_MS);
+	process_stop_parts(&role->process);
+}
+
+static void hurry(void *owner)
+{
+	struct role *role = owner;
+
+	if (uv_timer_get_due_in(&role->leave) > LEAVE_SOON_MS)
+		leave_in(role, LEAVE_SOON_MS);
+}
+
 /* The guardian is kept until nothing is captured any more. */
 static void ended(void *owner)
 {
-	guardian_keeper_end(&((struct role *)owner)->keeper);
+	struct role *role = owner;
+
+	uv_close((uv_handle_t *)&role->leave, NULL);
+	guardian_keeper_end(&role->keeper);
 }
 
 static void status(const void *part, struct status_instance *status)
@@ -65,6 +119,8 @@ static void stop(void *part, void (*on_stopped)(void *owner), void *owner)
 
 static const struct process_role callbacks = {
 	.start = start,
+	.end = end,
+	.hurry = hurry,
 	.status = status,
 	.stop = stop,
 	.ended = ended,

@@ -5,7 +5,9 @@
 
 #include "appliance/config.h"
 
-/* Runs until SIGTERM or SIGINT; returns the process's exit status. Instances run on, unprotected.
+/*
+ * Runs until SIGTERM or SIGINT; returns the process's exit status. Instances run on, unprotected.
+ * When QEMU has not let go of one in time, the process exits with EXIT_LEFT from within.
  */
 int role_primary_run(const struct config *config);
 

@@ -40,8 +40,7 @@
 #include <unistd.h>
 
 #define PROGRESS_MS 250
-/* What the guardian gives us beyond the pause limit to notice ourselves. */
-#define FREEZE_MARGIN_MS 500
+#define FREEZE_MARGIN_MS 500 /* beyond the pause limit, for us to notice before the guardian does */
 
 enum state { OPENING, COPYING, PROTECTED, RELEASING, RELEASED, RESTORING, STATE_COUNT };
 
@@ -49,8 +48,7 @@ static const char *const state_names[] = {
 	[OPENING] = "opening",	   [COPYING] = "copying",   [PROTECTED] = "protected",
 	[RELEASING] = "releasing", [RELEASED] = "released", [RESTORING] = "restoring",
 };
-static_assert(sizeof(state_names) / sizeof(state_names[0]) == STATE_COUNT,
-	      "a name for every state");
+static_assert(sizeof(state_names) / sizeof(state_names[0]) == STATE_COUNT, "one for each");
 
 struct capture {
 	uv_loop_t *loop;
@@ -72,9 +70,8 @@ struct capture {
 	unsigned handles; /* open timers */
 
 	struct first_copy first_copy;
-	bool querying;
-	bool entered;	    /* migration status "colo" */
-	bool stopped_early; /* an event STOP while copying */
+	bool querying, entered; /* entered: migration status "colo" */
+	bool stopped_early;	/* an event STOP while copying */
 	struct standstill standstill;
 	bool ready, wanted; /* QEMU has asked for a checkpoint; the owner has */
 	uint64_t opened_ns;
@@ -358,6 +355,8 @@ void capture_checkpoint(struct capture *capture)
 
 const char *capture_standing(const struct capture *capture)
 {
+	if (capture->state == RELEASING)
+		return colo_release_waits(capture->release);
 	return alive(capture) ? standstill_reason(&capture->standstill) : NULL;
 }
 
@@ -446,6 +445,7 @@ static void on_stopped_again(void *owner, const struct err *err)
 static void on_released(void *owner, const struct colo_release_end *end)
 {
 	struct capture *capture = owner;
+
 	if (end->err != NULL && (end->err->code == RC_TIMEOUT || end->err->code == RC_REFUSED)) {
 		log_error(capture->part, "%s", end->err->text);
 		capture->err = *end->err;
@@ -518,16 +518,15 @@ static int start_secondary(struct capture *capture, struct qmp *qmp, int fd, str
 		.hold = on_hold,
 		.hooks = capture->options.hooks,
 	};
-	int rc;
+	int rc = RC_OK;
 
-	if (capture->guardian != NULL) {
+	if (capture->guardian != NULL)
 		rc = guardian_watch(capture->guardian, capture->options.name, qmp_fd(qmp), fd,
 				    capture->options.pause_limit_ms + FREEZE_MARGIN_MS,
 				    &capture->slot, err);
-		if (rc != RC_OK)
-			return rc;
-		capture->guarded = true;
-	}
+	if (rc != RC_OK)
+		return rc;
+	capture->guarded = capture->guardian != NULL;
 	rc = colo_secondary_start(&capture->secondary, capture->loop, capture->pool, &options,
 				  &secondary_ops, capture, err);
 	if (rc != RC_OK && capture->guarded)
@@ -543,7 +542,8 @@ static int start(struct capture *capture, struct qmp *qmp, struct err *err)
 		return rc;
 	rc = colo_control_create(&capture->control, capture->loop, qmp, capture, err);
 	if (rc == RC_OK)
-		rc = colo_release_create(&capture->release, capture->loop, qmp, capture, err);
+		rc = colo_release_create(&capture->release, capture->loop, qmp, capture->part,
+					 capture, err);
 	if (rc == RC_OK)
 		rc = start_secondary(capture, qmp, fds[0], err);
 	if (rc == RC_OK) {

@@ -85,7 +85,10 @@ int capture_open(struct capture **capture, uv_loop_t *loop, struct qmp *qmp,
  */
 void capture_event(struct capture *capture, const char *name, const cJSON *data, uint64_t time_us);
 
-/* Why no checkpoints are taken ("stopped by hand: ..."); NULL while they are. */
+/*
+ * Why no checkpoints are taken ("stopped by hand: ..."), or the instance is not let go; NULL while
+ * they are, or it is.
+ */
 const char *capture_standing(const struct capture *capture);
 
 /* Takes the checkpoint now if the instance is ready, else as soon as it is. */

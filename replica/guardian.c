@@ -290,6 +290,25 @@ void guardian_unwatch(struct guardian *guardian, unsigned slot)
 	forget(&guardian->slots[slot]);
 }
 
+unsigned guardian_watched(const struct guardian *guardian, char *names, size_t size)
+{
+	const struct watched *watched;
+	unsigned count = 0;
+	size_t len = 0;
+
+	*names = '\0';
+	for (watched = guardian->slots; watched < guardian->slots + GUARDIAN_INSTANCES_MAX;
+	     watched++) {
+		if (!watched->used)
+			continue;
+		(void)snprintf(names + len, size - len, "%s%s", count > 0 ? ", " : "",
+			       watched->packet.name);
+		len += strlen(names + len);
+		count++;
+	}
+	return count;
+}
+
 pid_t guardian_pid(const struct guardian *guardian)
 {
 	return guardian->pid;

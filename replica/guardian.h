@@ -20,6 +20,7 @@
 #include "appliance/base/err.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -64,6 +65,12 @@ void guardian_hold(struct guardian *guardian, unsigned slot, bool held);
  * milliseconds.
  */
 void guardian_unwatch(struct guardian *guardian, unsigned slot);
+
+/*
+ * How many instances are watched. Their names, as many as fit, are put into `names`, with commas
+ * between them.
+ */
+unsigned guardian_watched(const struct guardian *guardian, char *names, size_t size);
 
 /* 0: there is none at the moment. */
 pid_t guardian_pid(const struct guardian *guardian);

@@ -9,7 +9,8 @@
  * Then two phases, no way back. WATCH: wait for packets from the agent and look, a few times within
  * the shortest freeze limit, whether it holds an instance for too long. RELEASE: the agent's end of
  * the pair was closed, which the kernel does however the agent ends; every watched instance is let
- * go (release.c), all at the same time, then the process ends.
+ * go (release.c), all at the same time, then the process ends: not before every QEMU has let go of
+ * its guest, or is gone itself.
  *
  * A frozen agent still owns its QMP connection and will read from it, so in WATCH nothing is read
  * there: the command is written and its reply (without an id) is for the agent to ignore. The
@@ -49,7 +50,7 @@
 #define LOOK_MS_MAX 100 /* and however long: then it wakes ten times a second */
 
 struct slot {
-	bool used;
+	bool used, late; /* late: said that its release takes long */
 	char name[GUARDIAN_NAME_MAX + 1];
 	int qmp, colo;
 	uint32_t freeze_limit_ms;
@@ -340,34 +341,50 @@ static void report(const struct slot *slot, uint64_t now_ns)
 	case RELEASE_QEMU_GONE:
 		(void)snprintf(text, sizeof(text), "the agent is gone, and so is QEMU");
 		break;
-	case RELEASE_GAVE_UP:
-		(void)snprintf(text, sizeof(text),
-			       "the agent is gone; not released within %.0f ms: %s, migration %s",
-			       ms, slot->release.status, slot->release.migration);
-		break;
 	}
-	say(slot->release.end == RELEASE_GAVE_UP ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, slot->name,
-	    text);
+	say(LOG_LEVEL_WARN, slot->name, text);
+}
+
+static void report_late(struct slot *slot, uint64_t now_ns)
+{
+	const struct release *release = &slot->release;
+	char text[160];
+
+	if (slot->late || now_ns - release->started_ns < RELEASE_LATE_MS * CLOCK_NS_PER_MS)
+		return;
+	slot->late = true;
+	(void)snprintf(text, sizeof(text),
+		       "the agent is gone; not released within %u s (%s%s%s): still trying",
+		       RELEASE_LATE_MS / 1000,
+		       release->status[0] != '\0' ? release->status : "QEMU does not answer",
+		       release->migration[0] != '\0' ? ", migration " : "", release->migration);
+	say(LOG_LEVEL_ERROR, slot->name, text);
 }
 
 /*
  * One turn for every instance; the number that still need more. Descriptors to wait for go into
- * `fds`.
+ * `fds`, and for how long at most into *wait_ms.
  */
-static nfds_t release_turn(struct pollfd fds[GUARDIAN_INSTANCES_MAX])
+static nfds_t release_turn(struct pollfd fds[GUARDIAN_INSTANCES_MAX], int *wait_ms)
 {
+	uint64_t now_ns;
 	struct slot *slot;
 	nfds_t going = 0;
+	int ms;
 
 	for (slot = slots; slot < slots + GUARDIAN_INSTANCES_MAX; slot++) {
 		if (!slot->used)
 			continue;
-		if (release_step(&slot->release, clock_now_ns()) != RELEASE_GOING) {
+		now_ns = clock_now_ns();
+		if (release_step(&slot->release, now_ns) != RELEASE_GOING) {
 			/* The socket first: the agent that returns can have it. */
 			forget(slot);
-			report(slot, clock_now_ns());
+			report(slot, now_ns);
 			continue;
 		}
+		report_late(slot, now_ns);
+		ms = release_wait_ms(&slot->release, now_ns);
+		*wait_ms = going == 0 || ms < *wait_ms ? ms : *wait_ms;
 		fds[going].fd = slot->qmp;
 		fds[going].events =
 			release_wants_to_write(&slot->release) ? POLLIN | POLLOUT : POLLIN;
@@ -381,6 +398,7 @@ static void release_all(void)
 	struct pollfd fds[GUARDIAN_INSTANCES_MAX];
 	nfds_t going;
 	unsigned i;
+	int wait_ms;
 
 	for (i = 0; i < GUARDIAN_INSTANCES_MAX; i++) {
 		if (!slots[i].used)
@@ -389,8 +407,8 @@ static void release_all(void)
 		release_begin(&slots[i].release, slots[i].qmp,
 			      atomic_load(&shared_page->held_since_ns[i]) != 0, clock_now_ns());
 	}
-	while ((going = release_turn(fds)) > 0)
-		(void)poll(fds, going, RELEASE_ROUND_MS);
+	while ((going = release_turn(fds, &wait_ms)) > 0)
+		(void)poll(fds, going, wait_ms);
 }
 
 /* ---- the beginning ------------------------------------------------------------------------- */

@@ -8,7 +8,13 @@
  * Telling once is not enough. Between the end of the first copy and COLO's start QEMU resets its
  * failover state (colo_process_checkpoint), and a command that came just before is forgotten while
  * the guest waits for it; so as long as QEMU says that it is in COLO, it is told again. Told twice,
- * it answers with an error and nothing happens.
+ * it answers with an error and nothing happens. A guest that stands in COLO's state for
+ * RELEASE_LATE_MS of that is told "cont", once.
+ *
+ * There is no giving up: nobody else frees the guest. A QEMU that does not answer (stopped, or in
+ * slow storage) always has a question of ours to answer when it goes on. It is put again after a
+ * wait that doubles, and never while QEMU's socket still holds us up: commands do not pile up. Time
+ * without answers does not count as time in which telling did not help.
  *
  * The agent may have died in the middle of writing a command. 0xff makes QEMU's JSON parser forget
  * what it has (docs/interop/qmp-spec, "Forcing the JSON parser into known-good state"), at the
@@ -23,6 +29,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#define ROUND_SHARE 32 /* the wait between two rounds: this share of what they took so far */
+#define CONTINUE "{\"execute\":\"cont\"}\n"
 
 enum release_verdict release_decide(const char *migration, const char *status)
 {
@@ -48,7 +57,7 @@ static void say(struct release *release, const char *text)
 	if (release->out_sent == release->out_len)
 		release->out_sent = release->out_len = 0;
 	if (len > sizeof(release->out) - release->out_len)
-		return; /* QEMU reads nothing: what waits already says the same */
+		return; /* not with what is said here: one round has room, and the next waits for it */
 	memcpy(release->out + release->out_len, text, len);
 	release->out_len += len;
 }
@@ -79,6 +88,7 @@ void release_begin(struct release *release, int qmp_fd, bool held, uint64_t now_
 	release->fd = qmp_fd;
 	release->held = held;
 	release->started_ns = now_ns;
+	release->answer_ms = RELEASE_ANSWER_MS;
 	qmp_scan_init(&release->scan);
 	say(release, "\xff\n");
 	if (held)
@@ -152,10 +162,48 @@ static bool passed(uint64_t since_ns, uint64_t now_ns, uint64_t ms)
 	return now_ns - since_ns >= ms * CLOCK_NS_PER_MS;
 }
 
+/* How long this has been going on with a QEMU that answers. */
+static uint64_t answering_ms(const struct release *release, uint64_t now_ns)
+{
+	return (now_ns - release->started_ns - release->silent_ns) / CLOCK_NS_PER_MS;
+}
+
+static uint32_t round_ms(const struct release *release, uint64_t now_ns)
+{
+	uint64_t ms = answering_ms(release, now_ns) / ROUND_SHARE;
+
+	if (ms < RELEASE_ROUND_MS)
+		return RELEASE_ROUND_MS;
+	return ms < RELEASE_ROUND_MS_MAX ? (uint32_t)ms : RELEASE_ROUND_MS_MAX;
+}
+
+static bool is_answered(const struct release *release)
+{
+	return release->have_migration && release->have_status;
+}
+
+int release_wait_ms(const struct release *release, uint64_t now_ns)
+{
+	uint64_t due_ns = release->asked_ns;
+
+	due_ns += (is_answered(release) ? round_ms(release, now_ns) : release->answer_ms) *
+		  CLOCK_NS_PER_MS;
+	return due_ns > now_ns ? (int)((due_ns - now_ns) / CLOCK_NS_PER_MS) + 1 : 1;
+}
+
+/* The guest has stood in COLO's state for too long, whatever the migration is in. */
+static void go_on(struct release *release, uint64_t now_ns)
+{
+	if (release->continued || answering_ms(release, now_ns) < RELEASE_LATE_MS ||
+	    strcmp(release->status, "colo") != 0)
+		return;
+	say(release, CONTINUE);
+	release->continued = true;
+}
+
 /* With both answers of this round. */
 static void act(struct release *release, uint64_t now_ns)
 {
-	release->answered = true;
 	switch (release_decide(release->migration, release->status)) {
 	case RELEASE_DONE:
 		release->end = RELEASE_RUNS;
@@ -167,37 +215,57 @@ static void act(struct release *release, uint64_t now_ns)
 		break;
 	case RELEASE_TELL:
 		tell(release);
+		go_on(release, now_ns);
 		break;
 	case RELEASE_WAIT:
+		go_on(release, now_ns);
 		break;
 	}
 	if (release->end == RELEASE_GOING)
 		ask(release, now_ns);
 }
 
+/* What has to be done at once, and what after a wait that is over. */
+static bool is_due(const struct release *release, uint64_t now_ns)
+{
+	enum release_verdict verdict = release_decide(release->migration, release->status);
+
+	return verdict == RELEASE_DONE || (verdict == RELEASE_TELL && release->told == 0) ||
+	       passed(release->asked_ns, now_ns, round_ms(release, now_ns));
+}
+
+static void ask_again(struct release *release, uint64_t now_ns)
+{
+	release->silent_ns += now_ns - release->asked_ns;
+	release->asked_ns = now_ns;
+	release->answer_ms = release->answer_ms < RELEASE_ANSWER_MS_MAX / 2 ?
+				     release->answer_ms * 2 :
+				     RELEASE_ANSWER_MS_MAX;
+	if (release_wants_to_write(release))
+		return;
+	if (release->held)
+		tell(release);
+	ask(release, now_ns);
+}
+
 enum release_end release_step(struct release *release, uint64_t now_ns)
 {
+	bool was_answered = is_answered(release);
+
 	if (release->end != RELEASE_GOING)
 		return release->end;
 	if (!write_out(release) || !read_in(release)) {
 		release->end = RELEASE_QEMU_GONE;
 		return release->end;
 	}
-	if (release->have_migration && release->have_status) {
-		if (passed(release->asked_ns, now_ns, RELEASE_ROUND_MS) || release->told == 0 ||
-		    release_decide(release->migration, release->status) == RELEASE_DONE)
+	if (is_answered(release)) {
+		if (!was_answered && passed(release->asked_ns, now_ns, RELEASE_ANSWER_MS))
+			release->silent_ns += now_ns - release->asked_ns;
+		release->answer_ms = RELEASE_ANSWER_MS;
+		if (is_due(release, now_ns))
 			act(release, now_ns);
-	} else if (passed(release->asked_ns, now_ns, RELEASE_ANSWER_MS)) {
-		if (release->held)
-			tell(release);
-		ask(release, now_ns);
-	}
-	if (release->end == RELEASE_GOING &&
-	    passed(release->started_ns, now_ns, RELEASE_LIMIT_MS)) {
-		/* Nothing is known: rather a guest that runs than one that nobody frees. */
-		if (!release->answered)
-			tell(release);
-		release->end = RELEASE_GAVE_UP;
+	} else if (passed(release->asked_ns, now_ns, release->answer_ms)) {
+		ask_again(release, now_ns);
 	}
 	if (!write_out(release))
 		release->end = RELEASE_QEMU_GONE;

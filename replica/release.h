@@ -5,6 +5,9 @@
  * QEMU resumes a guest on x-colo-lost-heartbeat whatever it was doing before, so it is asked first
  * what state it is in, unless the agent is known to have held it: a guest that its operator paused,
  * or that stopped on an I/O error, stays as it is.
+ *
+ * It ends with the instance let go, or with the connection: a QEMU that is stopped or stuck is
+ * waited for.
  */
 #ifndef REPLICA_RELEASE_H
 #define REPLICA_RELEASE_H
@@ -15,9 +18,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RELEASE_LIMIT_MS 10000 /* for all of it; after that nothing that we say helps */
-#define RELEASE_ROUND_MS 5     /* between two questions: what a forgotten command costs */
-#define RELEASE_ANSWER_MS 250  /* a question without an answer for so long is put again */
+#define RELEASE_LATE_MS 10000	  /* of a QEMU that answers: told to go on by other means, too */
+#define RELEASE_ROUND_MS 5	  /* between two rounds at first: what a forgotten command costs */
+#define RELEASE_ROUND_MS_MAX 1000 /* and when they have been going on for long */
+#define RELEASE_ANSWER_MS 250	  /* a question without an answer for so long is put again, */
+#define RELEASE_ANSWER_MS_MAX 60000 /* and then less and less often */
 
 #define RELEASE_COMMAND "{\"execute\":\"x-colo-lost-heartbeat\"}\n"
 
@@ -34,14 +39,16 @@ enum release_verdict {
  */
 enum release_verdict release_decide(const char *migration, const char *status);
 
-enum release_end { RELEASE_GOING, RELEASE_RUNS, RELEASE_LEFT, RELEASE_QEMU_GONE, RELEASE_GAVE_UP };
+enum release_end { RELEASE_GOING, RELEASE_RUNS, RELEASE_LEFT, RELEASE_QEMU_GONE };
 
 struct release {
 	int fd;
 	bool held;
 	uint64_t started_ns, asked_ns;
+	uint64_t silent_ns;   /* of the time since then, without an answer */
+	uint32_t answer_ms;   /* the question is put again after this */
 	unsigned round, told; /* questions put; times told to go on */
-	bool have_migration, have_status, answered;
+	bool have_migration, have_status, continued;
 	char migration[QMP_SCAN_WORD_MAX], status[QMP_SCAN_WORD_MAX];
 	char out[512];
 	size_t out_len, out_sent;
@@ -56,10 +63,11 @@ struct release {
 void release_begin(struct release *release, int qmp_fd, bool held, uint64_t now_ns);
 
 /*
- * Reads, writes and decides what can be without waiting; call it on input and every
- * RELEASE_ROUND_MS.
+ * Reads, writes and decides what can be without waiting; call it on input, and again after as many
+ * ms as release_wait_ms() then says.
  */
 enum release_end release_step(struct release *release, uint64_t now_ns);
+int release_wait_ms(const struct release *release, uint64_t now_ns);
 
 /* Bytes wait for the socket to take them. */
 bool release_wants_to_write(const struct release *release);

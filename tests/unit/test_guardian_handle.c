@@ -99,17 +99,28 @@ static void the_wait_for_another_is_bounded(void **state)
 static void an_instance_is_watched_although_the_guardian_has_just_died(void **state)
 {
 	struct guardian *guardian;
+	unsigned slot, other;
 	struct err err;
-	unsigned slot;
+	char names[64];
 	int pair[2];
 
 	(void)state;
 	assert_int_equal(guardian_start(&guardian, &err), RC_OK);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	kill_it(guardian);
+	assert_int_equal(guardian_watched(guardian, names, sizeof(names)), 0);
+	assert_string_equal(names, "");
 	assert_int_equal(guardian_watch(guardian, "x", pair[0], pair[0], 0, &slot, &err), RC_OK);
 	assert_true(guardian_alive(guardian));
+	assert_int_equal(guardian_watch(guardian, "y", pair[0], pair[0], 0, &other, &err), RC_OK);
+	assert_int_equal(guardian_watched(guardian, names, sizeof(names)), 2);
+	assert_string_equal(names, "x, y");
+	assert_int_equal(guardian_watched(guardian, names, 3), 2);
+	assert_string_equal(names, "x,");
 	guardian_unwatch(guardian, slot);
+	assert_int_equal(guardian_watched(guardian, names, sizeof(names)), 1);
+	assert_string_equal(names, "y");
+	guardian_unwatch(guardian, other);
 	close(pair[0]);
 	close(pair[1]);
 	guardian_stop(guardian);

@@ -160,34 +160,109 @@ static void only_the_replys_own_members_count(void **state)
 
 /* ---- one release, on a clock of the test's ---- */
 
-static void a_qemu_that_never_answers_is_given_up_and_told(void **state)
-{
-	uint64_t now_ns = 1000;
-	struct release *release = malloc(sizeof(*release));
+struct played {
+	struct release release;
+	uint64_t now_ns;
+	int pair[2]; /* ours, QEMU's */
 	char heard[65536];
+};
+
+static struct played *play(bool held)
+{
+	struct played *p = calloc(1, sizeof(*p));
+
+	assert_non_null(p);
+	p->now_ns = 1000;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, p->pair), 0);
+	release_begin(&p->release, p->pair[0], held, p->now_ns);
+	return p;
+}
+
+static void end_play(struct played *p)
+{
+	close(p->pair[0]);
+	close(p->pair[1]);
+	free(p);
+}
+
+/* As its caller does: a step, and the next after the wait. The number of steps within `ms`. */
+static unsigned step_for(struct played *p, uint64_t ms)
+{
+	uint64_t end_ns = p->now_ns + ms * CLOCK_NS_PER_MS;
 	unsigned steps = 0;
-	int pair[2];
-	ssize_t len;
+
+	while (p->now_ns < end_ns) {
+		assert_int_equal(release_step(&p->release, p->now_ns), RELEASE_GOING);
+		p->now_ns += (uint64_t)release_wait_ms(&p->release, p->now_ns) * CLOCK_NS_PER_MS;
+		steps++;
+	}
+	return steps;
+}
+
+/* QEMU reads all there is; whether it was told that. */
+static bool hear(struct played *p, const char *command)
+{
+	ssize_t len = recv(p->pair[1], p->heard, sizeof(p->heard) - 1, 0);
+
+	p->heard[len > 0 ? len : 0] = '\0';
+	return strstr(p->heard, command) != NULL;
+}
+
+/* And answers the question that was put last; then it is looked at once. */
+static enum release_end answer(struct played *p, const char *migration, const char *status)
+{
+	char text[256];
+	int len = snprintf(text, sizeof(text),
+			   "{\"return\": {\"status\": \"%s\"}, \"id\": \"us-guardian-m%u\"}\r\n"
+			   "{\"return\": {\"status\": \"%s\"}, \"id\": \"us-guardian-s%u\"}\r\n",
+			   migration, p->release.round, status, p->release.round);
+
+	assert_int_equal(send(p->pair[1], text, (size_t)len, 0), len);
+	return release_step(&p->release, p->now_ns);
+}
+
+static void a_qemu_that_answers_nothing_is_waited_for(void **state)
+{
+	struct played *p = play(false);
 
 	(void)state;
-	assert_non_null(release);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-	release_begin(release, pair[0], false, now_ns);
-	while (release_step(release, now_ns) == RELEASE_GOING) {
-		now_ns += RELEASE_ROUND_MS * CLOCK_NS_PER_MS;
-		assert_true(++steps < 10000);
+	/* A day: about a question a minute, and no more of them than its socket takes. */
+	assert_in_range(step_for(p, 24 * 3600 * 1000), 1000, 1600);
+	assert_false(hear(p, TELL)); /* it may have been paused by somebody */
+	while (hear(p, "query"))
+		assert_int_equal(release_step(&p->release, p->now_ns), RELEASE_GOING);
+	assert_int_equal(answer(p, "colo", "colo"), RELEASE_GOING);
+	assert_true(hear(p, TELL));
+	assert_false(hear(p, "cont")); /* its silence is not held against it */
+	assert_in_range(release_wait_ms(&p->release, p->now_ns), 1, RELEASE_ANSWER_MS + 1);
+	assert_int_equal(answer(p, "completed", "running"), RELEASE_RUNS);
+	end_play(p);
+}
+
+static void one_that_does_not_let_go_is_told_to_go_on_and_then_less_often(void **state)
+{
+	struct played *p = play(false);
+	unsigned rounds, conts = 0, tells = 0, all;
+
+	(void)state;
+	for (rounds = 0; p->now_ns < RELEASE_LATE_MS * 2 * CLOCK_NS_PER_MS; rounds++) {
+		assert_int_equal(answer(p, "colo", "colo"), RELEASE_GOING);
+		p->now_ns += (uint64_t)release_wait_ms(&p->release, p->now_ns) * CLOCK_NS_PER_MS;
+		assert_int_equal(release_step(&p->release, p->now_ns), RELEASE_GOING);
+		tells += hear(p, TELL);
+		conts += strstr(p->heard, "\"cont\"") != NULL;
 	}
-	assert_int_equal(release->end, RELEASE_GAVE_UP);
-	assert_in_range(steps, RELEASE_LIMIT_MS / RELEASE_ROUND_MS,
-			RELEASE_LIMIT_MS / RELEASE_ROUND_MS + 2);
-	len = recv(pair[1], heard, sizeof(heard) - 1, MSG_DONTWAIT);
-	assert_true(len > 0);
-	heard[len] = '\0';
-	assert_non_null(strstr(heard, TELL));
-	assert_null(strstr(strstr(heard, TELL) + 1, TELL));
-	close(pair[0]);
-	close(pair[1]);
-	free(release);
+	assert_int_equal(conts, 1);
+	assert_in_range(tells, 100, 500);
+	for (all = rounds; p->now_ns < 3600 * CLOCK_NS_PER_S; all++) {
+		assert_int_equal(answer(p, "colo", "colo"), RELEASE_GOING);
+		p->now_ns += (uint64_t)release_wait_ms(&p->release, p->now_ns) * CLOCK_NS_PER_MS;
+		assert_int_equal(release_step(&p->release, p->now_ns), RELEASE_GOING);
+		(void)hear(p, TELL);
+	}
+	assert_in_range(all - rounds, 3000, 4000); /* about one a second */
+	assert_int_equal(answer(p, "completed", "running"), RELEASE_RUNS);
+	end_play(p);
 }
 
 static void a_full_socket_is_written_to_later(void **state)
@@ -232,7 +307,8 @@ int main(void)
 		cmocka_unit_test(a_stream_entered_in_the_middle_is_understood_from_its_next_line),
 		cmocka_unit_test(what_has_no_room_is_passed_over),
 		cmocka_unit_test(only_the_replys_own_members_count),
-		cmocka_unit_test(a_qemu_that_never_answers_is_given_up_and_told),
+		cmocka_unit_test(a_qemu_that_answers_nothing_is_waited_for),
+		cmocka_unit_test(one_that_does_not_let_go_is_told_to_go_on_and_then_less_often),
 		cmocka_unit_test(a_full_socket_is_written_to_later),
 	};
 

@@ -29,7 +29,7 @@ struct role {
 	struct part parts[PARTS];
 	uv_timer_t first_signal;
 	unsigned to_start, started, stopped, ends;
-	bool fails;
+	bool fails, waits; /* waits: parts stop only when they are hurried */
 };
 
 static void send_signal(uv_timer_t *timer)
@@ -83,10 +83,24 @@ static void stop(void *which, void (*on_stopped)(void *owner), void *owner)
 	part->owner = owner;
 	part->timer.data = part;
 	(void)uv_timer_init(&part->role->process.loop, &part->timer);
-	(void)uv_timer_start(&part->timer, on_timer, 5, 0);
+	if (part->role->waits)
+		assert_int_equal(raise(SIGTERM), 0);
+	else
+		(void)uv_timer_start(&part->timer, on_timer, 5, 0);
 }
 
-static const struct process_role callbacks = { .start = start, .end = end, .stop = stop };
+static void hurry(void *owner)
+{
+	struct role *role = owner;
+
+	for (unsigned i = 0; i < role->to_start && role->waits; i++)
+		(void)uv_timer_start(&role->parts[i].timer, on_timer, 0, 0);
+	role->waits = false;
+}
+
+static const struct process_role callbacks = {
+	.start = start, .end = end, .hurry = hurry, .stop = stop
+};
 
 static void expect_run(struct role *role, int exit_status, unsigned ends)
 {
@@ -115,6 +129,14 @@ static void signals_end_it_once_and_never_cut_the_end_short(void **state)
 
 		expect_run(&role, 0, 1);
 	}
+}
+
+static void a_second_signal_hurries_what_is_still_stopping(void **state)
+{
+	struct role role = { .to_start = PARTS, .waits = true };
+
+	(void)state;
+	expect_run(&role, 0, 1);
 }
 
 static void a_failed_start_ends_what_was_started(void **state)
@@ -166,6 +188,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(signals_end_it_once_and_never_cut_the_end_short),
+		cmocka_unit_test(a_second_signal_hurries_what_is_still_stopping),
 		cmocka_unit_test(a_failed_start_ends_what_was_started),
 		cmocka_unit_test(without_a_certificate_nothing_is_started),
 	};
