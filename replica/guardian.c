@@ -9,6 +9,13 @@
  * watched are written into it; only then the process. From the moment it exists, whatever becomes
  * of the agent, it will read all that and then see the agent's end. The only time in which nobody
  * would free an instance is from the end of one process to the start of the next.
+ *
+ * A process that works counts its turns in the page, several in GUARDIAN_LOOK_MS. One whose count
+ * stands still at some looks in a row is killed, and replaced when it has ended: only then is it
+ * certain that it does not go on one day and release what its successor guards. Looks are counted
+ * and not the time between them, which passes for an agent that was held up itself. On a machine so
+ * loaded that a guardian gets no processor for a second it is replaced in vain, which does no harm;
+ * each one after that is given twice the time.
  */
 #include "replica/guardian.h"
 
@@ -45,6 +52,11 @@ struct guardian {
 	int page;
 	struct guardian_shared *shared;
 	struct watched slots[GUARDIAN_INSTANCES_MAX];
+
+	uint32_t turns;	    /* as last seen in the page */
+	uint64_t looked_ns; /* when that was */
+	unsigned idle;	    /* looks in a row that found no new one */
+	bool killed;
 
 	uint64_t started_ns, ended_ns, due_ns; /* the last one; when the next is to be started */
 	unsigned ends;			       /* of all processes of this agent */
@@ -96,7 +108,9 @@ static int begin(struct guardian *guardian, struct err *err)
 		guardian->control = -1;
 		guardian->pid = 0;
 	}
-	guardian->started_ns = clock_now_ns();
+	guardian->started_ns = guardian->looked_ns = clock_now_ns();
+	guardian->idle = 0;
+	guardian->killed = false;
 	return rc;
 }
 
@@ -124,15 +138,42 @@ int guardian_start(struct guardian **out, struct err *err)
 
 /* ---- one in place of another --------------------------------------------------------------- */
 
+static uint32_t doubled(uint32_t ms, unsigned times, uint32_t most)
+{
+	while (times-- > 0 && ms < most)
+		ms *= 2;
+	return ms < most ? ms : most;
+}
+
 uint32_t guardian_wait_ms(unsigned failures)
 {
-	uint32_t wait_ms = GUARDIAN_WAIT_MIN_MS;
+	return failures == 0 ? 0 :
+			       doubled(GUARDIAN_WAIT_MIN_MS, failures - 1, GUARDIAN_WAIT_MAX_MS);
+}
 
-	if (failures == 0)
-		return 0;
-	while (--failures > 0 && wait_ms < GUARDIAN_WAIT_MAX_MS)
-		wait_ms *= 2;
-	return wait_ms < GUARDIAN_WAIT_MAX_MS ? wait_ms : GUARDIAN_WAIT_MAX_MS;
+uint32_t guardian_idle_ms(unsigned failures)
+{
+	return doubled(GUARDIAN_IDLE_MS, failures, GUARDIAN_IDLE_MS_MAX);
+}
+
+/* Ends a process that does nothing; it is collected like any other. */
+static void look(struct guardian *guardian, uint64_t now_ns)
+{
+	const uint32_t turns = atomic_load(&guardian->shared->turns);
+	const bool works = turns != guardian->turns;
+
+	/* Calls in quick succession are one look. */
+	if (!works && now_ns - guardian->looked_ns < GUARDIAN_LOOK_MS * CLOCK_NS_PER_MS / 2)
+		return;
+	guardian->turns = turns;
+	guardian->looked_ns = now_ns;
+	guardian->idle = works ? 0 : guardian->idle + 1;
+	if (guardian->killed ||
+	    guardian->idle * GUARDIAN_LOOK_MS < guardian_idle_ms(guardian->failures))
+		return;
+	log_warn("guardian", "the guardian process %d has done nothing for %u ms: ending it",
+		 (int)guardian->pid, guardian->idle * GUARDIAN_LOOK_MS);
+	guardian->killed = kill(guardian->pid, SIGKILL) == 0;
 }
 
 /* Sets the time of the next one; `when` is for the log. */
@@ -198,10 +239,12 @@ int guardian_tend(struct guardian *guardian)
 
 	if (guardian->pid > 0)
 		collect(guardian, now_ns);
+	if (guardian->pid > 0)
+		look(guardian, now_ns);
 	if (guardian->pid == 0 && now_ns >= guardian->due_ns)
 		replace(guardian);
 	if (guardian->pid > 0)
-		return tell_all(guardian) ? -1 : TELL_MS;
+		return tell_all(guardian) ? GUARDIAN_LOOK_MS : TELL_MS;
 	now_ns = clock_now_ns();
 	return guardian->due_ns > now_ns ?
 		       (int)((guardian->due_ns - now_ns) / CLOCK_NS_PER_MS) + 1 :
@@ -319,7 +362,7 @@ bool guardian_alive(const struct guardian *guardian)
 	siginfo_t info = { 0 };
 
 	/* WNOWAIT leaves it to guardian_tend() and guardian_stop() to collect. */
-	return guardian->pid > 0 &&
+	return guardian->pid > 0 && !guardian->killed &&
 	       waitid(P_PID, (id_t)guardian->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
 	       info.si_pid == 0;
 }

@@ -7,8 +7,8 @@
  *
  * It is this program executed anew, so it has nothing of the agent's threads, memory and secrets;
  * it drops what it does not need, ignores SIGTERM and SIGINT (the agent's end is what it waits
- * for), and allocates nothing. If it dies, guardian_tend() puts another one in its place, which
- * watches what its predecessor did. What the agent holds stands in memory that both see, so a
+ * for), and allocates nothing. If it dies, or does nothing (stopped by somebody, stuck), then
+ * guardian_tend() puts another one in its place, which watches what its predecessor did. What the agent holds stands in memory that both see, so a
  * successor knows that, too, from its first moment on; an agent that dies while there is none
  * leaves an instance that it holds to the next agent.
  *
@@ -26,6 +26,9 @@
 
 #define GUARDIAN_INSTANCES_MAX 64
 #define GUARDIAN_NAME_MAX 64
+#define GUARDIAN_LOOK_MS 250	   /* between two looks at whether it works */
+#define GUARDIAN_IDLE_MS 1000	   /* one that does nothing for so long is replaced; longer, */
+#define GUARDIAN_IDLE_MS_MAX 30000 /* up to this, when its predecessors did not last either */
 #define GUARDIAN_STEADY_MS 60000 /* one that lived so long was well: the next is started at once */
 #define GUARDIAN_WAIT_MIN_MS 100
 #define GUARDIAN_WAIT_MAX_MS 30000
@@ -36,16 +39,17 @@ struct guardian;
 int guardian_start(struct guardian **guardian, struct err *err);
 
 /*
- * Looks after the process: collects one that has ended and starts another one, at once or, when
- * they end again and again, after guardian_wait_ms(). Says so in the log. Call it when a child has
- * ended, and again after as many ms as it returns (-1: not before a child ends).
+ * Looks after the process: ends one that does nothing, collects one that has ended and starts
+ * another one, at once or, when they end again and again, after guardian_wait_ms(). Says so in the
+ * log. Call it when a child has ended, and again after as many ms as it returns.
  */
 int guardian_tend(struct guardian *guardian);
 /*
  * Pure: how long to wait when `failures` of them in a row could not be started or did not last for
- * GUARDIAN_STEADY_MS.
+ * GUARDIAN_STEADY_MS; and how long the next one may do nothing.
  */
 uint32_t guardian_wait_ms(unsigned failures);
+uint32_t guardian_idle_ms(unsigned failures);
 
 /*
  * From now on guards one instance; the descriptors are duplicated. `freeze_limit_ms`: an agent that
@@ -74,6 +78,7 @@ unsigned guardian_watched(const struct guardian *guardian, char *names, size_t s
 
 /* 0: there is none at the moment. */
 pid_t guardian_pid(const struct guardian *guardian);
+/* It has not ended, nor been ended because it did nothing. */
 bool guardian_alive(const struct guardian *guardian);
 
 /*

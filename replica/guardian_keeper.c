@@ -9,10 +9,8 @@ static void tend(struct guardian_keeper *keeper)
 {
 	int again_ms = guardian_tend(keeper->guardian);
 
-	(void)uv_timer_stop(&keeper->again);
 	uv_update_time(keeper->again.loop);
-	if (again_ms >= 0)
-		(void)uv_timer_start(&keeper->again, on_again, (uint64_t)again_ms, 0);
+	(void)uv_timer_start(&keeper->again, on_again, (uint64_t)again_ms, 0);
 }
 
 static void on_again(uv_timer_t *timer)

@@ -7,7 +7,8 @@
  * goes on as usual), or ends at once.
  *
  * Then two phases, no way back. WATCH: wait for packets from the agent and look, a few times within
- * the shortest freeze limit, whether it holds an instance for too long. RELEASE: the agent's end of
+ * the shortest freeze limit, whether it holds an instance for too long; and count the turns of that
+ * in the page, for the agent to see that somebody watches. RELEASE: the agent's end of
  * the pair was closed, which the kernel does however the agent ends; every watched instance is let
  * go (release.c), all at the same time, then the process ends: not before every QEMU has let go of
  * its guest, or is gone itself.
@@ -47,7 +48,7 @@
 #define FDS_MAX (CONTROL + 1 + 2 * GUARDIAN_INSTANCES_MAX + GUARDIAN_FDS)
 #define FREEZE_LOOKS 8	/* looks within a freeze limit; two have to agree: at most a quarter late */
 #define LOOK_MS_MIN 5	/* between looks, however short the limit */
-#define LOOK_MS_MAX 100 /* and however long: then it wakes ten times a second */
+#define LOOK_MS_MAX 100 /* and however long, or without any: it wakes ten times a second */
 
 struct slot {
 	bool used, late; /* late: said that its release takes long */
@@ -62,7 +63,7 @@ struct slot {
 
 static const char freeze_command[] = "\n" RELEASE_COMMAND;
 static struct slot slots[GUARDIAN_INSTANCES_MAX];
-static const struct guardian_shared *shared_page;
+static struct guardian_shared *shared_page;
 
 /* A log that nobody reads must not stop us: a pipe that says POLLOUT has room for a line. */
 static void say(enum log_level level, const char *name, const char *text)
@@ -200,7 +201,7 @@ static bool take_page(void)
 	if (seals < 0 || (seals & F_SEAL_SHRINK) == 0 || fstat(fds[0], &stat) != 0 ||
 	    stat.st_size != (off_t)sizeof(*shared_page))
 		return false;
-	page = mmap(NULL, sizeof(*shared_page), PROT_READ, MAP_SHARED, fds[0], 0);
+	page = mmap(NULL, sizeof(*shared_page), PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
 	if (page == MAP_FAILED)
 		return false;
 	(void)close(fds[0]);
@@ -234,7 +235,7 @@ static enum heard take_packet(void)
 
 /* ---- an agent that is frozen --------------------------------------------------------------- */
 
-/* Milliseconds until the next look, -1: nobody has a limit. */
+/* Milliseconds until the next look. */
 static int look_interval_ms(void)
 {
 	uint32_t shortest = UINT32_MAX, i;
@@ -245,8 +246,6 @@ static int look_interval_ms(void)
 		    slots[i].freeze_limit_ms < shortest)
 			shortest = slots[i].freeze_limit_ms;
 	}
-	if (shortest == UINT32_MAX)
-		return -1;
 	shortest /= FREEZE_LOOKS;
 	shortest = shortest < most ? shortest : most;
 	return (int)(shortest > least ? shortest : least);
@@ -299,6 +298,7 @@ static void watch_agent(void)
 	unsigned i;
 
 	for (;;) {
+		(void)atomic_fetch_add(&shared_page->turns, 1);
 		interval_ms = look_interval_ms();
 		(void)poll(&control, 1, interval_ms);
 		do {
@@ -309,7 +309,7 @@ static void watch_agent(void)
 				return;
 		} while (heard == HEARD_PACKET);
 		now_ns = clock_now_ns();
-		if (interval_ms < 0 || now_ns < next_look_ns)
+		if (now_ns < next_look_ns)
 			continue;
 		next_look_ns = now_ns + (uint64_t)interval_ms * CLOCK_NS_PER_MS / 2;
 		for (i = 0; i < GUARDIAN_INSTANCES_MAX; i++) {

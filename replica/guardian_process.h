@@ -19,13 +19,14 @@
 #define GUARDIAN_CONTROL 3 /* after the standard three */
 #define GUARDIAN_FDS 2	   /* at most, with a packet */
 
-/* In a page of the agent's that every guardian it starts can read. It outlives them. */
+/* In a page of the agent's that every guardian it starts shares. It outlives them. */
 struct guardian_shared {
 	/*
 	 * When (monotonic ns) the agent began to hold the instance of a slot, 0: it does not.
 	 */
 	_Atomic uint64_t held_since_ns[GUARDIAN_INSTANCES_MAX];
 	int32_t log_level, log_json; /* as log_setup() had them */
+	_Atomic uint32_t turns;	     /* the guardian's alone: counts while it watches */
 };
 
 /*

@@ -3,6 +3,8 @@ import os
 import signal
 import time
 
+import pytest
+
 import lab
 from strikes import Events, another_guardian, guardian_of, health, hit_inside
 
@@ -92,8 +94,9 @@ def test_a_dead_guardian_is_replaced_and_its_successor_frees_the_instance():
         assert took < 1000
 
 
-def test_a_guardian_killed_inside_a_checkpoint_has_a_successor_that_knows_it():
-    """QEMU is frozen inside a checkpoint, so that it lasts: guardian killed, replaced, agent killed; then QEMU goes on."""
+@pytest.mark.parametrize('blow', [signal.SIGKILL, signal.SIGSTOP], ids=['killed', 'stopped'])
+def test_a_guardian_struck_inside_a_checkpoint_has_a_successor_that_knows_it(blow):
+    """QEMU is frozen inside a checkpoint, so that it lasts: guardian struck, replaced, agent killed; then QEMU goes on."""
     with lab.Lab(dirty=4000, takeover='manual', instance={'checkpoint': {'pause_limit_ms': 10000}}) as world:
         world.protect()
         events = Events(world)
@@ -101,7 +104,7 @@ def test_a_guardian_killed_inside_a_checkpoint_has_a_successor_that_knows_it():
         def strike():
             world.qemu.signal(signal.SIGSTOP)
             guardian = guardian_of(world)
-            os.kill(guardian, signal.SIGKILL)
+            os.kill(guardian, blow)
             lab.wait_for('another guardian', lambda: guardian_of(world) not in (0, guardian))
             world.agent.kill()
             world.qemu.signal(signal.SIGCONT)
@@ -116,6 +119,17 @@ def test_a_guardian_killed_inside_a_checkpoint_has_a_successor_that_knows_it():
         lab.wait_for('the successor says that it runs', lambda: 'on its own after' in world.agent.text(), 5)
         assert took < 1000
         again()
+
+
+def test_a_guardian_that_is_stopped_is_replaced():
+    with lab.Lab(takeover='manual') as world:
+        world.protect()
+        guardian = guardian_of(world)
+        os.kill(guardian, signal.SIGSTOP)
+        another_guardian(world, guardian)
+        assert f'the guardian process {guardian} has done nothing for 1000 ms: ending it' in world.agent.text()
+        assert world.status('primary')['state'] == 'protected'
+        assert world.agent.stop() == 0
 
 
 def test_guardians_that_die_again_and_again_are_replaced_and_counted():

@@ -246,6 +246,11 @@ void guarded_kill_guardian(const struct guarded *f)
 	assert_int_equal(kill(f->guardian, SIGKILL), 0);
 }
 
+void guarded_stop_guardian(const struct guarded *f)
+{
+	assert_int_equal(kill(f->guardian, SIGSTOP), 0);
+}
+
 void guarded_successor(struct guarded *f)
 {
 	uint64_t deadline_ns = clock_now_ns() + GUARDED_PATIENCE_MS * CLOCK_NS_PER_MS;

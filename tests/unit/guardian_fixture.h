@@ -41,8 +41,9 @@ void guarded_start(struct guarded *f, unsigned count, uint32_t freeze_limit_ms);
  */
 void guarded_order(struct guarded *f, char what);
 void guarded_kill_agent(struct guarded *f);
-/* SIGKILL for the guardian. */
+/* SIGKILL and SIGSTOP for the guardian. */
 void guarded_kill_guardian(const struct guarded *f);
+void guarded_stop_guardian(const struct guarded *f);
 /* Waits until the agent has another guardian, and nothing is left of the one before. */
 void guarded_successor(struct guarded *f);
 

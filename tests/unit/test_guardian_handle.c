@@ -38,10 +38,10 @@ static void a_dead_guardian_is_noticed_and_replaced(void **state)
 	(void)state;
 	assert_int_equal(guardian_start(&guardian, &err), RC_OK);
 	assert_true(guardian_alive(guardian));
-	assert_int_equal(guardian_tend(guardian), -1);
+	assert_int_equal(guardian_tend(guardian), GUARDIAN_LOOK_MS);
 	first = guardian_pid(guardian);
 	kill_it(guardian);
-	assert_int_equal(guardian_tend(guardian), -1);
+	assert_int_equal(guardian_tend(guardian), GUARDIAN_LOOK_MS);
 	assert_int_not_equal(guardian_pid(guardian), first);
 	assert_true(guardian_alive(guardian));
 	assert_int_equal(kill(first, 0), -1);
@@ -61,7 +61,7 @@ static void one_that_dies_again_and_again_is_replaced_later_and_later(void **sta
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	assert_int_equal(guardian_start(&guardian, &err), RC_OK);
 	kill_it(guardian);
-	assert_int_equal(guardian_tend(guardian), -1);
+	assert_int_equal(guardian_tend(guardian), GUARDIAN_LOOK_MS);
 	for (i = 0; i < 3; i++) {
 		began_ns = clock_now_ns();
 		kill_it(guardian);
@@ -70,8 +70,8 @@ static void one_that_dies_again_and_again_is_replaced_later_and_later(void **sta
 		assert_int_equal(guardian_pid(guardian), 0);
 		assert_int_equal(guardian_watch(guardian, "x", pair[0], pair[0], 0, &slot, &err),
 				 RC_STATE);
-		while ((wait_ms = guardian_tend(guardian)) >= 0)
-			(void)usleep((useconds_t)wait_ms * 1000);
+		while (guardian_pid(guardian) == 0)
+			(void)usleep((useconds_t)guardian_tend(guardian) * 1000);
 		assert_true(guardian_alive(guardian));
 		assert_true(clock_now_ns() - began_ns >=
 			    ((uint64_t)GUARDIAN_WAIT_MIN_MS << i) * CLOCK_NS_PER_MS);
@@ -81,7 +81,8 @@ static void one_that_dies_again_and_again_is_replaced_later_and_later(void **sta
 	close(pair[0]);
 	close(pair[1]);
 	kill_it(guardian);
-	assert_true(guardian_tend(guardian) > 0);
+	(void)guardian_tend(guardian);
+	assert_int_equal(guardian_pid(guardian), 0);
 	guardian_stop(guardian); /* while there is none */
 }
 
@@ -94,6 +95,65 @@ static void the_wait_for_another_is_bounded(void **state)
 	assert_int_equal(guardian_wait_ms(9), 256 * GUARDIAN_WAIT_MIN_MS);
 	assert_int_equal(guardian_wait_ms(10), GUARDIAN_WAIT_MAX_MS);
 	assert_int_equal(guardian_wait_ms(UINT_MAX), GUARDIAN_WAIT_MAX_MS);
+	assert_int_equal(guardian_idle_ms(0), GUARDIAN_IDLE_MS);
+	assert_int_equal(guardian_idle_ms(1), 2 * GUARDIAN_IDLE_MS);
+	assert_int_equal(guardian_idle_ms(5), GUARDIAN_IDLE_MS_MAX);
+	assert_int_equal(guardian_idle_ms(UINT_MAX), GUARDIAN_IDLE_MS_MAX);
+}
+
+/* So many looks, each after enough time to count as one. */
+static void look(struct guardian *guardian, unsigned looks)
+{
+	while (looks-- > 0) {
+		(void)usleep(GUARDIAN_LOOK_MS * 1000);
+		(void)guardian_tend(guardian);
+	}
+}
+
+static void one_that_is_stopped_is_ended_and_replaced(void **state)
+{
+	const unsigned looks = GUARDIAN_IDLE_MS / GUARDIAN_LOOK_MS;
+	struct guardian *guardian;
+	struct err err;
+	pid_t first;
+	int i;
+
+	(void)state;
+	assert_int_equal(guardian_start(&guardian, &err), RC_OK);
+	first = guardian_pid(guardian);
+	look(guardian, looks + 1);
+	assert_int_equal(guardian_pid(guardian), first); /* it works */
+	assert_int_equal(kill(first, SIGSTOP), 0);
+	look(guardian, looks + 2); /* the first may still find that it worked just before */
+	for (i = 0; i < PATIENCE_MS && guardian_pid(guardian) == first; i++) {
+		(void)usleep(1000);
+		(void)guardian_tend(guardian);
+	}
+	assert_int_not_equal(guardian_pid(guardian), first);
+	assert_int_equal(kill(first, 0), -1);
+	assert_true(guardian_alive(guardian));
+	guardian_stop(guardian);
+}
+
+/* An agent that was held up itself, with its guardian, does not hold the time against it. */
+static void looks_are_counted_and_not_the_time_between_them(void **state)
+{
+	const unsigned looks = GUARDIAN_IDLE_MS / GUARDIAN_LOOK_MS;
+	struct guardian *guardian;
+	struct err err;
+	pid_t first;
+
+	(void)state;
+	assert_int_equal(guardian_start(&guardian, &err), RC_OK);
+	first = guardian_pid(guardian);
+	assert_int_equal(kill(first, SIGSTOP), 0);
+	look(guardian, looks - 2);
+	(void)usleep(GUARDIAN_IDLE_MS * 1000);
+	(void)guardian_tend(guardian);
+	(void)guardian_tend(guardian);
+	assert_int_equal(guardian_pid(guardian), first);
+	assert_true(guardian_alive(guardian));
+	guardian_stop(guardian);
 }
 
 static void an_instance_is_watched_although_the_guardian_has_just_died(void **state)
@@ -220,6 +280,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_dead_guardian_is_noticed_and_replaced),
 		cmocka_unit_test(one_that_dies_again_and_again_is_replaced_later_and_later),
 		cmocka_unit_test(the_wait_for_another_is_bounded),
+		cmocka_unit_test(one_that_is_stopped_is_ended_and_replaced),
+		cmocka_unit_test(looks_are_counted_and_not_the_time_between_them),
 		cmocka_unit_test(an_instance_is_watched_although_the_guardian_has_just_died),
 		cmocka_unit_test(only_what_an_agent_started_is_a_guardian),
 		cmocka_unit_test(a_guardian_that_is_stopped_does_not_stop_the_agent),

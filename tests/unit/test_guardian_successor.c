@@ -130,6 +130,25 @@ static void so_has_a_successor(void **state)
 	expect_freed(&f->qemus[0]);
 }
 
+static void one_that_is_stopped_has_a_successor_and_never_does_anything_again(void **state)
+{
+	struct guarded *f = *state;
+	struct guarded_qemu *qemu = &f->qemus[0];
+	pid_t first;
+
+	guarded_start(f, 1, 300);
+	guarded_order(f, 'h');
+	guarded_order(f, 'r');
+	first = f->guardian;
+	guarded_stop_guardian(f);
+	guarded_successor(f);
+	assert_int_equal(kill(first, SIGCONT), -1);
+	guarded_expect_silence(qemu);
+	guarded_order(f, 'h');
+	guarded_kill_agent(f);
+	expect_freed(qemu);
+}
+
 #define CLAIM(test) cmocka_unit_test_setup_teardown(test, guarded_setup, guarded_teardown)
 
 int main(int argc, char **argv)
@@ -142,6 +161,7 @@ int main(int argc, char **argv)
 		CLAIM(it_does_not_watch_what_was_unwatched_while_there_was_none),
 		CLAIM(an_agent_killed_right_after_it_began_is_noticed),
 		CLAIM(so_has_a_successor),
+		CLAIM(one_that_is_stopped_has_a_successor_and_never_does_anything_again),
 	};
 
 	if (guardian_process_is_one(argc, argv))
