@@ -26,19 +26,34 @@ result() {
 	fi
 }
 
-# Unit tests speak TAP. A program that ends badly without having reported a failure counts as one.
+# room: waits until fewer of the jobs started here run than there are processors.
+room() {
+	while (($(jobs -rp | wc -l) >= $(nproc))); do wait -n || true; done
+}
+
+# Unit tests speak TAP. A program that ends badly without having reported a failure counts as one. As many at a time as there
+# are processors: much of their time is waiting.
 run_unit() {
-	local program log status ok not_ok skip count=0 total
-	total=$(ls tests/unit/test_*.c 2>/dev/null | wc -l)
-	echo "unit tests: $total programs"
+	local program log status ok not_ok skip count=0 programs=()
 	for program in tests/unit/test_*.c; do
-		[[ -f $program ]] || continue
-		program=$(basename "$program" .c)
+		[[ ! -f $program ]] || programs+=("$(basename "$program" .c)")
+	done
+	echo "unit tests: ${#programs[@]} programs"
+	for program in "${programs[@]}"; do
+		rm -f "$out/$program.status"
+		room
+		(
+			status=0
+			CMOCKA_MESSAGE_OUTPUT=TAP UBSAN_OPTIONS=print_stacktrace=1 timeout 300 "build/unit/$program" \
+				>"$out/$program.log" 2>&1 </dev/null || status=$?
+			echo "$status" >"$out/$program.status"
+		) &
+	done
+	for program in "${programs[@]}"; do
 		log=$out/$program.log
-		status=0
+		while [[ ! -s $out/$program.status ]]; do wait -n || true; done
+		status=$(<"$out/$program.status")
 		count=$((count + 1))
-		CMOCKA_MESSAGE_OUTPUT=TAP UBSAN_OPTIONS=print_stacktrace=1 timeout 300 "build/unit/$program" \
-			>"$log" 2>&1 </dev/null || status=$?
 		skip=$(grep -cE '^(not )?ok .*# SKIP' "$log") || true
 		ok=$(grep -E '^ok ' "$log" | grep -vc '# SKIP') || true
 		not_ok=$(grep -E '^not ok ' "$log" | grep -vc '# SKIP') || true
@@ -48,7 +63,7 @@ run_unit() {
 			status=1 not_ok=1
 		fi
 		passed=$((passed + ok)) failed=$((failed + not_ok)) skipped=$((skipped + skip))
-		result "$status" "[$count/$total] $program: $ok$( ((skip == 0)) || echo ", $skip skipped")" "$log"
+		result "$status" "[$count/${#programs[@]}] $program: $ok$( ((skip == 0)) || echo ", $skip skipped")" "$log"
 	done
 }
 
@@ -62,7 +77,7 @@ run_fuzz() {
 		target=$(basename "$target" .c)
 		rm -f "$out/$target.status"
 		mkdir -p "$out/corpus/$target"
-		while (($(jobs -rp | wc -l) >= $(nproc))); do wait -n || true; done
+		room
 		(
 			seeds=tests/fuzz/corpus/${target#fuzz_}
 			[[ -d $seeds ]] || seeds=
@@ -94,13 +109,23 @@ run_sim() {
 	if ((status == 0)); then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 }
 
-# System tests report in JUnit's form, from which the numbers are taken.
+# System tests report in JUnit's form, from which the numbers are taken. As many at a time as there are processors; then, one
+# by one, those that cannot be beside others (conftest.py).
 run_system() {
-	local report=$PWD/$out/system.xml status=0 tests failures errors skips
+	local reports=("$PWD/$out/system.xml" "$PWD/$out/system-alone.xml")
 	echo 'system tests'
+	system_tests "${reports[0]}" -m 'not alone' -n "$(nproc)"
+	echo 'system tests, one by one'
+	system_tests "${reports[1]}" -m alone
+}
+
+# system_tests REPORT OPTION...
+system_tests() {
+	local report=$1 status=0 tests failures errors skips
+	shift
 	rm -f "$report"
 	(cd tests/system && PYTHONDONTWRITEBYTECODE=1 ../enter.sh /usr/bin/python3 -m pytest -v --tb=short -rs -p no:cacheprovider \
-		--junitxml="$report" .) || status=$?
+		--durations=15 --junitxml="$report" "$@" .) || status=$?
 	if [[ ! -f $report ]]; then
 		failed=$((failed + 1))
 		return

@@ -8,6 +8,10 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import lab  # noqa: E402
 
 
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'alone: asserts that nothing is taken over, which a busy machine can bring about: not beside others')
+
+
 @pytest.fixture(autouse=True)
 def parts():
     for part, target in ((lab.UNDERSTUDY, 'make'), (lab.QEMU, 'make qemu'), (lab.KERNEL, 'make guest'), (lab.INITRAMFS, 'make guest')):

@@ -39,8 +39,8 @@ def main():
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 3600
     seed = int(os.environ.get('UNDERSTUDY_SEED', '0')) or random.randrange(1 << 30)
     choice = random.Random(seed)
-    tests = [function for module in MODULES
-             for name, function in inspect.getmembers(module, inspect.isfunction) if name.startswith('test_')]
+    tests = [function for module in MODULES for name, function in inspect.getmembers(module, inspect.isfunction)
+             if name.startswith('test_')]
     end, rounds = time.monotonic() + seconds, 0
     print(f'soak: {seconds:.0f} s, UNDERSTUDY_SEED={seed}')
     ledger_kills(int(os.environ.get('UNDERSTUDY_KILLS', LEDGER_KILLS)), seed)
@@ -50,7 +50,7 @@ def main():
         os.environ['UNDERSTUDY_SEED'] = str(choice.randrange(1, 1 << 30))
         started = time.monotonic()
         try:
-            test()
+            test(*(choice.choice((1, 2, 3)) for _ in inspect.signature(test).parameters))
         except BaseException:
             print(f'FAILED in round {rounds + 1}: {test.__name__}, UNDERSTUDY_SEED={seed}')
             raise

@@ -3,11 +3,14 @@ import contextlib
 import signal
 import time
 
+import pytest
+
 import beacons
 import lab
 import ledger
 from test_gateway import gateway, seed_of_this_run
 
+pytestmark = pytest.mark.alone
 OTHER_TERM_S = 2.0      # how long the old instance runs beside the replica, unheard
 
 

@@ -8,6 +8,7 @@ import lab
 import pytest
 import wan
 
+pytestmark = pytest.mark.alone
 QUICK = {'link': {'heartbeat_ms': 10, 'detect_ms': 100}}
 
 
