@@ -16,12 +16,9 @@
 
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
-#include "replica/cmdline.h"
+#include "replica/hypervisor.h"
 
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <errno.h>
 
 #define KEEP_AGAIN_NS (10 * CLOCK_NS_PER_S) /* an operator makes room in minutes, not in seconds */
 
@@ -314,17 +311,13 @@ static const struct survivor_ops survivor_callbacks = { on_found, on_survivor_en
 
 void clone_seek(struct clone *c)
 {
-	char dir[PATH_MAX], path[PATH_MAX + sizeof("/" CMDLINE_QMP_NAME)];
+	char path[HYPERVISOR_PATH_MAX];
 	struct err err;
-	int rc = RC_OK;
+	int rc;
 
 	if (c->failover.state != FAILOVER_RETURNING || c->survivor != NULL || c->stopping)
 		return;
-	/* As hypervisor_setup.c names it. */
-	if (realpath(c->dir, dir) == NULL)
-		rc = err_system(&err, errno, "%s", c->dir);
-	else
-		(void)snprintf(path, sizeof(path), "%s/%s", dir, CMDLINE_QMP_NAME);
+	rc = hypervisor_qmp_path(path, c->dir, &err);
 	if (rc == RC_OK)
 		rc = survivor_seek(&c->survivor, c->loop, c->part, path, &survivor_callbacks, c,
 				   &err);

@@ -5,10 +5,12 @@
 #include "appliance/base/mem.h"
 #include "replica/activation.h"
 #include "replica/hypervisor.h"
+#include "replica/predecessor.h"
 #include "replica/reservation.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define RECALLED "reservation.json"
 #define RESTART_MS 1000 /* a warm QEMU that ended is started again after this */
@@ -24,6 +26,7 @@ struct seat {
 	char *wanted; /* the reservation's JSON as it came */
 	struct reservation reservation;
 	bool answer_owed;
+	struct predecessor *predecessor; /* whoever an earlier life left here is being ended */
 	struct image *image;
 	struct receiver *receiver;
 	struct hypervisor *hypervisor;
@@ -72,6 +75,7 @@ static int start_hypervisor(struct seat *seat, struct err *err)
 		.firmware = seat->config->firmware,
 		.accel = seat->config->accel,
 		.run_dir = seat->dir,
+		.lock = image_lock(seat->image),
 	};
 
 	return hypervisor_start(&seat->hypervisor, seat->loop, &options, &seat->reservation.spec,
@@ -104,9 +108,43 @@ static void make(struct seat *seat)
 		refuse(seat, &err);
 }
 
-/* Taking it down: receiver and QEMU side by side, then the image, then what comes next. ------ */
+/* A QEMU that an earlier life left waiting has the image locked: it makes way first. */
 
 static void take_down(struct seat *seat);
+
+static void on_cleared(void *owner, const struct err *result)
+{
+	struct seat *seat = owner;
+
+	seat->predecessor = NULL;
+	if (seat->closing) {
+		take_down(seat);
+		return;
+	}
+	seat->replacing = false;
+	if (result->code == RC_OK)
+		make(seat);
+	else
+		refuse(seat, result);
+}
+
+static void clear(struct seat *seat)
+{
+	char path[HYPERVISOR_PATH_MAX];
+	struct err result = { 0 };
+	int rc = hypervisor_qmp_path(path, seat->dir, &result);
+
+	if (rc == RC_OK && access(path, F_OK) == 0)
+		rc = predecessor_clear(&seat->predecessor, seat->loop, seat->part, path, on_cleared,
+				       seat, &result);
+	if (rc == RC_CLOSED) /* at most the name of a socket that died with its QEMU */
+		result = (struct err){ 0 };
+	if (seat->predecessor == NULL)
+		on_cleared(seat, &result);
+}
+
+/* Taking it down: receiver and QEMU side by side, then the image, then what comes next. ------ */
+
 static void on_restart(uv_timer_t *timer);
 
 static void on_receiver_closed(void *owner)
@@ -159,8 +197,10 @@ static void take_down(struct seat *seat)
 		receiver_close(seat->receiver, on_receiver_closed, seat);
 		return; /* on_receiver_closed() goes on, or has done so already */
 	}
-	if (seat->receiver != NULL || seat->hypervisor != NULL)
-		return;
+	if (seat->predecessor != NULL && seat->closing)
+		predecessor_cancel(seat->predecessor);
+	if (seat->receiver != NULL || seat->hypervisor != NULL || seat->predecessor != NULL)
+		return; /* on_cleared() makes the newest that is wanted */
 	if (seat->image != NULL) {
 		image_destroy(seat->image, true);
 		seat->image = NULL;
@@ -170,8 +210,7 @@ static void take_down(struct seat *seat)
 			uv_close((uv_handle_t *)&seat->restart, on_restart_closed);
 		return;
 	}
-	seat->replacing = false;
-	make(seat);
+	clear(seat);
 }
 
 int seat_recall(const char *dir, struct reservation *reservation, struct err *err)
@@ -239,6 +278,7 @@ static void on_ready(void *owner)
 	struct seat *seat = owner;
 
 	seat->warm = true;
+	image_held_by(seat->image, hypervisor_pid(seat->hypervisor));
 	log_info(seat->part, "a warm QEMU (process %d) holds the replica",
 		 (int)hypervisor_pid(seat->hypervisor));
 	answer(seat, NULL);

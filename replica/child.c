@@ -114,13 +114,14 @@ static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf)
 	}
 }
 
-static int spawn(struct child *c, uv_loop_t *loop, char **args, const char *cwd)
+static int spawn(struct child *c, uv_loop_t *loop, char **args, const char *cwd, int keep)
 {
-	uv_stdio_container_t stdio[3] = {
+	uv_stdio_container_t stdio[4] = {
 		{ .flags = UV_IGNORE },
 		{ .flags = UV_IGNORE },
 		{ .flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE,
 		  .data.stream = (uv_stream_t *)&c->errors },
+		{ .flags = UV_INHERIT_FD, .data.fd = keep },
 	};
 	const uv_process_options_t options = {
 		.file = args[0],
@@ -128,7 +129,7 @@ static int spawn(struct child *c, uv_loop_t *loop, char **args, const char *cwd)
 		.cwd = cwd,
 		.flags = UV_PROCESS_DETACHED,
 		.stdio = stdio,
-		.stdio_count = 3,
+		.stdio_count = keep >= 0 ? 4 : 3,
 		.exit_cb = on_process_end,
 	};
 	int r;
@@ -146,7 +147,8 @@ static int spawn(struct child *c, uv_loop_t *loop, char **args, const char *cwd)
 }
 
 int child_start(struct child **out, uv_loop_t *loop, const char *part, char **args, const char *cwd,
-		void (*on_end)(void *owner, const struct err *how), void *owner, struct err *err)
+		int keep, void (*on_end)(void *owner, const struct err *how), void *owner,
+		struct err *err)
 {
 	struct child *c = mem_zalloc(1, sizeof(*c));
 	const char *slash = strrchr(args[0], '/');
@@ -158,7 +160,7 @@ int child_start(struct child **out, uv_loop_t *loop, const char *part, char **ar
 	(void)snprintf(c->program, sizeof(c->program), "%s", slash != NULL ? slash + 1 : args[0]);
 	c->on_end = on_end;
 	c->owner = owner;
-	r = spawn(c, loop, args, cwd);
+	r = spawn(c, loop, args, cwd, keep);
 	if (r != 0) {
 		child_close(c, false, NULL);
 		return err_set(err, RC_IO, "starting %s: %s", args[0], uv_strerror(r));

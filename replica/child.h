@@ -19,12 +19,12 @@ struct child;
 
 /*
  * Starts args[0] with `args` (NULL-terminated) in directory `cwd`; standard input and output are
- * /dev/null. `part` names it in the log. on_end is called once, from the loop, when the process has
+ * /dev/null, `keep` (-1: none) is inherited as number 3. `part` names it in the log. on_end is called once, from the loop, when the process has
  * ended and its last words were read: RC_CLOSED with how it ended and what it said.
  */
 int child_start(struct child **child, uv_loop_t *loop, const char *part, char **args,
-		const char *cwd, void (*on_end)(void *owner, const struct err *how), void *owner,
-		struct err *err);
+		const char *cwd, int keep, void (*on_end)(void *owner, const struct err *how),
+		void *owner, struct err *err);
 
 pid_t child_pid(const struct child *child); /* 0: it has ended */
 

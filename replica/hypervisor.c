@@ -1,12 +1,10 @@
 /*
  * Theory of operation
  *
- *   CLEARING -> STARTING -> CHECKING -> WARM -> ACTIVATING -> RUNNING
+ *   STARTING -> CHECKING -> WARM -> ACTIVATING -> RUNNING
  *       any of them -> ENDED (reported once)
  *
- * CLEARING: a QMP socket in run_dir may be a predecessor's, left by a process of ours that was
- * killed (predecessor.h). STARTING: the process is there, its socket is tried every few
- * milliseconds. CHECKING: it waits for its memory, takes the capability, and tells where its shared
+ * STARTING: the process is there, its socket is tried every few milliseconds. CHECKING: it waits for its memory, takes the capability, and tells where its shared
  * blocks lie (the stream must repeat that, see activation.h). ACTIVATING: the descriptor and the
  * command go out in one go, nothing waits for a reply; the RESUME event is the moment at which the
  * guest runs, QEMU sends it by itself and nothing is polled. If the stream ends in a machine that
@@ -26,7 +24,6 @@
 #include "replica/child.h"
 #include "replica/hypervisor_check.h"
 #include "replica/hypervisor_setup.h"
-#include "replica/predecessor.h"
 #include "replica/qmp.h"
 #include "replica/ram_blocks.h"
 
@@ -39,12 +36,11 @@
 #define ACTIVATE_MS 10000 /* the stream is there whole; what is slow is opening the disks */
 #define LOST_MS 500 /* from the loss of QMP to the process's end, which then is what is told */
 
-enum state { CLEARING, STARTING, CHECKING, WARM, ACTIVATING, RUNNING, ENDED, STATES };
+enum state { STARTING, CHECKING, WARM, ACTIVATING, RUNNING, ENDED, STATES };
 
 static const char *const state_names[] = {
-	[CLEARING] = "starting", [STARTING] = "starting",     [CHECKING] = "starting",
-	[WARM] = "warm",	 [ACTIVATING] = "activating", [RUNNING] = "running",
-	[ENDED] = "ended",
+	[STARTING] = "starting",     [CHECKING] = "starting", [WARM] = "warm",
+	[ACTIVATING] = "activating", [RUNNING] = "running",   [ENDED] = "ended",
 };
 _Static_assert(sizeof(state_names) / sizeof(state_names[0]) == STATES, "a name for every state");
 
@@ -57,7 +53,6 @@ struct hypervisor {
 	uv_timer_t tick;  /* the next try, or the wait for the process's end */
 	uv_timer_t limit; /* of the present state */
 	unsigned timers;  /* not closed yet */
-	struct predecessor *predecessor;
 	struct child *child;
 	struct qmp *qmp;
 	bool qmp_closing;
@@ -292,47 +287,18 @@ int hypervisor_activate(struct hypervisor *hv, int fd, struct err *err)
 
 /* Life --------------------------------------------------------------------------------------- */
 
-static void start_process(struct hypervisor *hv)
-{
-	struct err err;
-
-	(void)unlink(hv->setup.qmp_path);
-	hv->state = STARTING;
-	(void)uv_timer_start(&hv->limit, on_limit, READY_MS, 0);
-	if (child_start(&hv->child, hv->loop, hv->setup.part, hv->setup.args.args,
-			hv->setup.run_dir, on_child_end, hv, &err) != RC_OK)
-		report(hv, &err);
-	else
-		connect_qmp(hv);
-}
-
-static void on_cleared(void *owner, const struct err *result)
-{
-	struct hypervisor *hv = owner;
-
-	hv->predecessor = NULL;
-	if (hv->closing)
-		close_next(hv);
-	else if (result->code != RC_OK)
-		report(hv, result);
-	else
-		start_process(hv);
-}
-
 static void on_first_tick(uv_timer_t *timer)
 {
 	struct hypervisor *hv = timer->data;
 	struct err err;
-	int rc = RC_CLOSED;
 
-	if (access(hv->setup.qmp_path, F_OK) == 0)
-		rc = predecessor_clear(&hv->predecessor, hv->loop, hv->setup.part,
-				       hv->setup.qmp_path, on_cleared, hv, &err);
-	/* There is nobody; at most the name of a socket that died with its QEMU. */
-	if (rc == RC_CLOSED)
-		start_process(hv);
-	else if (rc != RC_OK)
+	(void)unlink(hv->setup.qmp_path);
+	(void)uv_timer_start(&hv->limit, on_limit, READY_MS, 0);
+	if (child_start(&hv->child, hv->loop, hv->setup.part, hv->setup.args.args,
+			hv->setup.run_dir, hv->setup.lock, on_child_end, hv, &err) != RC_OK)
 		report(hv, &err);
+	else
+		connect_qmp(hv);
 }
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -362,9 +328,7 @@ static void on_child_closed(void *owner)
 /* One part after the other; each calls this again when it is closed. */
 static void close_next(struct hypervisor *hv)
 {
-	if (hv->predecessor != NULL) {
-		predecessor_cancel(hv->predecessor);
-	} else if (hv->qmp != NULL) {
+	if (hv->qmp != NULL) {
 		end_qmp(hv);
 	} else if (hv->child != NULL) {
 		child_close(hv->child, hv->leave, on_child_closed);

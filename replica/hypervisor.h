@@ -27,7 +27,12 @@ struct hypervisor_options {
 	const char *firmware; /* directory, may be NULL */
 	const char *accel;    /* "auto" (what the instance runs under), "kvm" or "tcg" */
 	const char *run_dir;  /* of this replica alone: QEMU's working directory, sockets, logs */
+	int lock; /* QEMU keeps this descriptor open as long as it lives: image_lock(); -1: none */
 };
+
+/* Where QEMU's QMP socket is for a run_dir, which has to exist. */
+#define HYPERVISOR_PATH_MAX 108 /* sun_path's */
+int hypervisor_qmp_path(char path[HYPERVISOR_PATH_MAX], const char *run_dir, struct err *err);
 
 /* Called from the loop only, never from inside a function of this header. Each may close it. */
 struct hypervisor_ops {
@@ -43,9 +48,8 @@ struct hypervisor_ops {
 };
 
 /*
- * on_ready or on_failed follows. A warm QEMU that a predecessor of this process left in run_dir is
- * ended first; one that runs an instance there is never touched: RC_STATE. All that is pointed to
- * is copied, but `ops`.
+ * on_ready or on_failed follows. Nobody may be in run_dir any more: predecessor.h. All that is
+ * pointed to is copied, but `ops`.
  */
 int hypervisor_start(struct hypervisor **hypervisor, uv_loop_t *loop,
 		     const struct hypervisor_options *options, const struct cmdline_spec *spec,

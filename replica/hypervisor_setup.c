@@ -4,6 +4,7 @@
 #include "appliance/base/mem.h"
 #include "replica/accel.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -12,39 +13,44 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+static_assert(HYPERVISOR_PATH_MAX == sizeof(((struct sockaddr_un *)0)->sun_path),
+	      "a path that can be bound");
+
 void hypervisor_setup_free(struct hypervisor_setup *setup)
 {
 	for (size_t i = 0; i < setup->nblocks; i++)
 		mem_free(setup->paths[i]);
 	cmdline_free(&setup->args);
 	free(setup->run_dir); /* realpath()'s */
-	mem_free(setup->qmp_path);
 	*setup = (struct hypervisor_setup){ 0 };
+}
+
+int hypervisor_qmp_path(char path[HYPERVISOR_PATH_MAX], const char *run_dir, struct err *err)
+{
+	char *absolute = realpath(run_dir, NULL);
+	int n, rc = RC_OK;
+
+	if (absolute == NULL)
+		return err_system(err, errno, "%s", run_dir);
+	n = snprintf(path, HYPERVISOR_PATH_MAX, "%s/" CMDLINE_QMP_NAME, absolute);
+	if (n < 0 || n >= HYPERVISOR_PATH_MAX)
+		rc = err_set(
+			err, RC_LIMIT,
+			"%.200s/" CMDLINE_QMP_NAME
+			": %d bytes, and a unix socket's path has at most %d; choose a shorter directory",
+			absolute, n, HYPERVISOR_PATH_MAX - 1);
+	free(absolute); /* realpath()'s */
+	return rc;
 }
 
 static int set_directory(struct hypervisor_setup *setup, const char *run_dir, struct err *err)
 {
-	struct sockaddr_un address;
-	size_t size;
-
 	if (mkdir(run_dir, 0700) != 0 && errno != EEXIST)
 		return err_system(err, errno, "%s", run_dir);
 	setup->run_dir = realpath(run_dir, NULL);
 	if (setup->run_dir == NULL)
 		return err_system(err, errno, "%s", run_dir);
-	size = strlen(setup->run_dir) + sizeof("/" CMDLINE_QMP_NAME);
-	if (size > sizeof(address.sun_path))
-		return err_set(
-			err, RC_LIMIT,
-			"%.200s/" CMDLINE_QMP_NAME
-			": %zu bytes, and a unix socket's path has at most %zu; choose a shorter "
-			"directory",
-			setup->run_dir, size - 1, sizeof(address.sun_path) - 1);
-	setup->qmp_path = mem_alloc(size);
-	if (setup->qmp_path == NULL)
-		return err_nomem(err, "a replica's QEMU");
-	(void)snprintf(setup->qmp_path, size, "%s/" CMDLINE_QMP_NAME, setup->run_dir);
-	return RC_OK;
+	return hypervisor_qmp_path(setup->qmp_path, run_dir, err);
 }
 
 static int set_blocks(struct hypervisor_setup *setup, const struct cmdline_spec *spec,
@@ -104,7 +110,7 @@ int hypervisor_setup(struct hypervisor_setup *setup, const struct hypervisor_opt
 {
 	int rc;
 
-	*setup = (struct hypervisor_setup){ 0 };
+	*setup = (struct hypervisor_setup){ .lock = options->lock };
 	(void)snprintf(setup->part, sizeof(setup->part), "replica %s", options->name);
 	rc = set_directory(setup, options->run_dir, err);
 	if (rc == RC_OK)

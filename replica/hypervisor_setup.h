@@ -8,8 +8,10 @@
 #include "replica/hypervisor.h"
 
 struct hypervisor_setup {
-	char part[96];		  /* names it in the log */
-	char *run_dir, *qmp_path; /* absolute */
+	char part[96]; /* names it in the log */
+	char *run_dir; /* absolute */
+	char qmp_path[HYPERVISOR_PATH_MAX];
+	int lock;
 	struct cmdline args;
 	char *paths[CMDLINE_BACKENDS_MAX]; /* QOM, of the blocks' memory regions */
 	struct activation_block blocks[CMDLINE_BACKENDS_MAX];

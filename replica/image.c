@@ -16,6 +16,7 @@
  */
 #include "replica/image.h"
 
+#include "appliance/base/lock_file.h"
 #include "appliance/base/mem.h"
 #include "replica/delta.h"
 #include "replica/image_map.h"
@@ -64,6 +65,16 @@ void image_destroy(struct image *image, bool keep)
 	image_map_close(&image->map, keep);
 	staging_destroy(image->staging);
 	mem_free(image);
+}
+
+int image_lock(const struct image *image)
+{
+	return image->map.lock;
+}
+
+void image_held_by(const struct image *image, pid_t pid)
+{
+	lock_file_name(image->map.lock, pid);
 }
 
 int image_set_layout(struct image *image, const struct layout *layout, struct err *err)

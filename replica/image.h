@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct image;
 
@@ -29,7 +30,8 @@ struct image_shared {
 
 /*
  * Makes (or reopens, when they have the right size: their contents are then known to be stale but
- * useful for a resync) one file per shared block in `dir`, mode 0600, sparse. `dir` should be on
+ * useful for a resync) one file per shared block in `dir`, mode 0600, sparse. RC_REFUSED while
+ * another image, or a QEMU that has one mapped (image_lock()), is in `dir`. It should be on
  * tmpfs or hugetlbfs for speed. `staging_bytes` bounds what an epoch in flight takes in memory;
  * `spill_dir` takes the rest.
  */
@@ -85,6 +87,14 @@ uint32_t image_device_state_len(const struct image *image);
 
 /* Bytes staged now (memory and spill), for credit and status. */
 uint64_t image_staged(const struct image *image);
+
+/*
+ * The lock on its directory: a process that maps the files has to inherit this descriptor and keep
+ * it, so that nobody takes them from under it when this process is gone. image_held_by() says which
+ * process that is, for who is refused.
+ */
+int image_lock(const struct image *image);
+void image_held_by(const struct image *image, pid_t pid);
 
 /* Unmaps; removes the files unless `keep`. NULL is fine. */
 void image_destroy(struct image *image, bool keep);

@@ -17,7 +17,6 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -93,7 +92,7 @@ static void find_populated(struct image_block *block)
 	}
 }
 
-/* Opens or makes the file and checks that it is ours alone. */
+/* Opens or makes the file and checks that it is ours. */
 static int open_file(const char *path, int *fd, struct stat *st, struct err *err)
 {
 	*fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
@@ -104,10 +103,6 @@ static int open_file(const char *path, int *fd, struct stat *st, struct err *err
 	if (!S_ISREG(st->st_mode) || st->st_uid != geteuid() || st->st_nlink != 1)
 		return err_set(err, RC_REFUSED,
 			       "%s: there is something that is not a memory image of ours", path);
-	if (flock(*fd, LOCK_EX | LOCK_NB) != 0)
-		return errno == EWOULDBLOCK ?
-			       err_set(err, RC_REFUSED, "%s: another process uses it", path) :
-			       err_system(err, errno, "%s", path);
 	return RC_OK;
 }
 

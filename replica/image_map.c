@@ -2,9 +2,15 @@
  * Shared blocks have their files from image_map_open() on, because QEMU is started before the
  * instance's layout is known; private ones are made with the layout. A shared block's number in
  * `shared` and a layout block's number are different things.
+ *
+ * DIR/.lock is held before any file is looked at, and for as long as anybody has one mapped: the
+ * QEMU that does inherits the descriptor. So a replica that serves is safe from a standby that knows
+ * nothing of it, also when the process that brought it to life is gone.
  */
 #include "replica/image_map.h"
 
+#include "appliance/base/files.h"
+#include "appliance/base/lock_file.h"
 #include "appliance/base/mem.h"
 #include "replica/image_room.h"
 
@@ -43,6 +49,30 @@ static int make_path(struct image_shared *shared, const char *dir, struct err *e
 	return RC_OK;
 }
 
+static int take_lock(struct image_map *map, const char *dir, struct err *err)
+{
+	char where[FILES_CLIP + 1], who[32] = "another process";
+	pid_t holder;
+	int n, rc;
+
+	/* No block's file has this name: make_path() lets none begin with a dot. */
+	n = snprintf(map->lock_path, sizeof(map->lock_path), "%s/.lock", dir);
+	if (n < 0 || (size_t)n >= sizeof(map->lock_path))
+		return err_set(err, RC_LIMIT, "memory image: the path of %.200s is too long", dir);
+	rc = lock_file_take(map->lock_path, &map->lock, &holder, err);
+	if (rc != RC_STATE)
+		return rc;
+	files_clip(where, dir);
+	if (holder > 0)
+		(void)snprintf(who, sizeof(who), "process %d", (int)holder);
+	return err_set(
+		err, RC_REFUSED,
+		"memory_dir: %s: in use by %s as the memory of a replica, which would be written "
+		"over; if that replica is not wanted, end the process, else give this standby a "
+		"memory_dir of its own",
+		where, who);
+}
+
 static int open_shared(struct image_map *map, const char *dir, struct image_shared *shared,
 		       size_t i, struct err *err)
 {
@@ -79,15 +109,16 @@ int image_map_open(struct image_map *map, const char *dir, struct image_shared *
 		   size_t nshared, struct err *err)
 {
 	size_t i;
-	int rc = RC_OK;
+	int rc;
 
-	*map = (struct image_map){ 0 };
+	*map = (struct image_map){ .lock = LOCK_FILE_NONE };
 	map->shared = mem_zalloc(nshared, sizeof(*map->shared));
 	map->shared_blocks = mem_zalloc(nshared, sizeof(*map->shared_blocks));
 	if (map->shared == NULL || map->shared_blocks == NULL) {
 		image_map_close(map, true);
 		return err_nomem(err, "memory image");
 	}
+	rc = take_lock(map, dir, err);
 	for (i = 0; rc == RC_OK && i < nshared; i++) {
 		rc = open_shared(map, dir, &shared[i], i, err);
 		if (rc == RC_OK)
@@ -122,9 +153,12 @@ void image_map_close(struct image_map *map, bool keep)
 			(void)unlink(map->shared[i].path);
 		image_block_close(&map->shared_blocks[i]);
 	}
+	if (!keep && map->lock != LOCK_FILE_NONE)
+		(void)unlink(map->lock_path);
+	lock_file_let_go(map->lock); /* after the blocks */
 	mem_free(map->shared);
 	mem_free(map->shared_blocks);
-	*map = (struct image_map){ 0 };
+	*map = (struct image_map){ .lock = LOCK_FILE_NONE };
 }
 
 const struct image_shared *image_map_shared(const struct image_map *map,

@@ -11,7 +11,9 @@ struct image_map {
 	struct image_shared *shared;
 	struct image_block *shared_blocks;
 	size_t nshared;
-	bool reopened;	       /* one of the files was there before */
+	bool reopened; /* one of the files was there before */
+	int lock;      /* that they are ours; LOCK_FILE_NONE */
+	char lock_path[512];
 	struct layout *layout; /* NULL: not known yet */
 	struct image_block private_blocks[LAYOUT_BLOCKS_MAX + 1];
 	struct image_block *

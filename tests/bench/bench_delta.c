@@ -147,7 +147,7 @@ static bool epoch_open;
 static void image_open(uint64_t pages)
 {
 	static struct layout layout;
-	char dir[64];
+	char dir[64], lock[80];
 	struct image_shared shared = { .name = "ram" };
 	struct err err;
 
@@ -159,7 +159,9 @@ static void image_open(uint64_t pages)
 	    image_set_layout(replica, &layout, &err) != RC_OK)
 		die("cannot make an image in /dev/shm");
 	/* Nobody else opens it, and so nothing is left behind whatever happens. */
+	(void)snprintf(lock, sizeof(lock), "%s/.lock", dir);
 	(void)unlink(shared.path);
+	(void)unlink(lock);
 	(void)rmdir(dir);
 }
 

@@ -92,6 +92,7 @@ int warm_setup(void **state)
 	(void)state;
 	warm.readies = warm.fails = warm.runs = warm.exits = warm.closes = 0;
 	memset(&warm.told, 0, sizeof(warm.told));
+	warm.lock = -1;
 	(void)snprintf(warm.dir, sizeof(warm.dir), "/dev/shm/hypervisor-XXXXXX");
 	if (mkdtemp(warm.dir) == NULL || uv_loop_init(&warm.loop) != 0)
 		return -1;
@@ -160,7 +161,8 @@ int warm_start_in(const char *where)
 						    .program = warm.qemu,
 						    .firmware = warm.firmware,
 						    .accel = "auto",
-						    .run_dir = where };
+						    .run_dir = where,
+						    .lock = warm.lock };
 
 	return hypervisor_start(&warm.hypervisor, &warm.loop, &options, &warm.spec, &ops,
 				&warm.loop, &warm.err);
@@ -170,6 +172,26 @@ void warm_start(void)
 {
 	assert_int_equal(warm_start_in(warm.run_dir), RC_OK);
 	warm_run();
+}
+
+static void on_cleared(void *owner, const struct err *result)
+{
+	assert_ptr_equal(owner, &warm.loop);
+	warm.predecessor = NULL;
+	warm.told = *result;
+	uv_stop(&warm.loop);
+}
+
+void warm_clear(void)
+{
+	char path[HYPERVISOR_PATH_MAX];
+
+	assert_int_equal(hypervisor_qmp_path(path, warm.run_dir, &warm.err), RC_OK);
+	assert_int_equal(predecessor_clear(&warm.predecessor, &warm.loop, "test", path, on_cleared,
+					   &warm.loop, &warm.err),
+			 RC_OK);
+	warm_run();
+	assert_null(warm.predecessor);
 }
 
 void warm_close_it(bool leave)

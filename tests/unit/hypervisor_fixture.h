@@ -6,6 +6,7 @@
 #define TESTS_UNIT_HYPERVISOR_FIXTURE_H
 
 #include "replica/hypervisor.h"
+#include "replica/predecessor.h"
 
 #include <sys/types.h>
 
@@ -16,6 +17,8 @@
 struct warm {
 	uv_loop_t loop;
 	struct hypervisor *hypervisor;
+	struct predecessor *predecessor;
+	int lock; /* that QEMU inherits; -1: none */
 	struct cmdline_spec spec;
 	struct err err, told; /* of a call; by a callback */
 	char dir[64], run_dir[80], memory[80], qemu[256], firmware[256];
@@ -46,6 +49,8 @@ void warm_derive(const char *args);
 int warm_start_in(const char *where);
 /* Starts in run_dir, and until the owner is told something. */
 void warm_start(void);
+/* Makes way for it in run_dir, and until the owner is told how that went: `told`. */
+void warm_clear(void);
 /* Runs the loop until a callback stops it. */
 void warm_run(void);
 /* For hypervisor_close(). */

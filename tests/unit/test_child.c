@@ -56,7 +56,7 @@ static int start(const char *script)
 	char *args[] = { sh, c, text, NULL };
 
 	(void)snprintf(text, sizeof(text), "%s", script);
-	return child_start(&child, &loop, "test", args, "/tmp", on_end, &loop, &err);
+	return child_start(&child, &loop, "test", args, "/tmp", -1, on_end, &loop, &err);
 }
 
 static void run(void)
@@ -121,7 +121,7 @@ static void what_cannot_be_started_says_so_and_leaves_nothing(void **state)
 	char *args[] = { none, NULL };
 
 	(void)state;
-	assert_int_equal(child_start(&child, &loop, "test", args, "/tmp", on_end, &loop, &err),
+	assert_int_equal(child_start(&child, &loop, "test", args, "/tmp", -1, on_end, &loop, &err),
 			 RC_IO);
 	assert_non_null(strstr(err.text, "/no/such/program: no such file"));
 	run();

@@ -1,6 +1,7 @@
-/* The real QEMU becomes warm or says why not, and it minds who was there before. */
+/* The real QEMU becomes warm or says why not, and holds what it was given. */
 #include "tests/unit/hypervisor_fixture.h"
 
+#include "appliance/base/lock_file.h"
 #include "tests/unit/unix_socket.h"
 
 #include <errno.h>
@@ -9,7 +10,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -191,23 +191,30 @@ static void a_layout_that_it_cannot_take_is_found_out_while_it_is_warm(void **st
 	assert_int_equal(checks, 5);
 }
 
-/* Who was there before, and who stays -------------------------------------------------------- */
+/* What stays, and what was there before ------------------------------------------------------ */
 
-static void a_warm_one_that_was_left_makes_way(void **state)
+static void what_it_inherits_it_holds_until_its_end(void **state)
 {
-	pid_t pid;
+	char path[96];
+	int again;
+	pid_t pid, holder;
 
 	NEED_QEMU();
+	(void)snprintf(path, sizeof(path), "%s/lock", warm.dir);
+	assert_int_equal(lock_file_take(path, &warm.lock, &holder, &warm.err), RC_OK);
 	warm_derive("-m 16");
 	warm_start();
 	pid = hypervisor_pid(warm.hypervisor);
+	lock_file_name(warm.lock, pid);
+	lock_file_let_go(warm.lock);
 	warm_close_it(true);
-	assert_true(warm_exists(pid));
 
-	warm_start();
-	assert_int_equal(warm.readies, 2);
-	assert_int_not_equal(hypervisor_pid(warm.hypervisor), pid);
-	assert_int_equal(waitpid(pid, NULL, 0), pid); /* it has ended: this does not wait */
+	assert_int_equal(lock_file_take(path, &again, &holder, &warm.err), RC_STATE);
+	assert_int_equal(holder, pid);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(lock_file_take(path, &again, &holder, &warm.err), RC_OK);
+	lock_file_let_go(again);
 }
 
 static void a_socket_that_nobody_listens_on_is_replaced(void **state)
@@ -225,24 +232,6 @@ static void a_socket_that_nobody_listens_on_is_replaced(void **state)
 	assert_int_equal(warm.readies, 1);
 }
 
-static void one_that_does_not_answer_is_left_alone(void **state)
-{
-	char path[108];
-	int fd;
-
-	NEED_QEMU();
-	warm_derive("-m 16");
-	assert_int_equal(mkdir(warm.run_dir, 0700), 0);
-	(void)snprintf(path, sizeof(path), "%s/" CMDLINE_QMP_NAME, warm.run_dir);
-	fd = unix_socket_listen(path);
-	warm_start();
-	assert_int_equal(warm.fails, 1);
-	assert_int_equal(warm.told.code, RC_TIMEOUT);
-	assert_non_null(strstr(warm.told.text, CMDLINE_QMP_NAME));
-	assert_int_equal(access(path, F_OK), 0);
-	assert_int_equal(close(fd), 0);
-}
-
 #define CLAIM(test) cmocka_unit_test_setup_teardown(test, warm_setup, warm_teardown)
 
 int main(void)
@@ -258,9 +247,8 @@ int main(void)
 		CLAIM(one_that_dies_while_it_waits_is_reported),
 		CLAIM(it_can_be_closed_at_any_moment_of_its_start),
 		CLAIM(a_layout_that_it_cannot_take_is_found_out_while_it_is_warm),
-		CLAIM(a_warm_one_that_was_left_makes_way),
+		CLAIM(what_it_inherits_it_holds_until_its_end),
 		CLAIM(a_socket_that_nobody_listens_on_is_replaced),
-		CLAIM(one_that_does_not_answer_is_left_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

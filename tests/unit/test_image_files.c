@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -276,19 +277,65 @@ static void a_file_of_another_size_is_made_anew(void **state)
 	assert_memory_equal(image_page(f.image, 0), image_page(f.image, RAM_PAGES), LAYOUT_PAGE);
 }
 
-static void an_image_in_use_and_what_is_not_our_file_are_refused(void **state)
+/* A process that inherited the lock, as a QEMU does; it ends when its standard input does. */
+static pid_t start_holder(int lock, int *end)
+{
+	int pipes[2];
+	pid_t pid;
+	char c;
+
+	assert_int_equal(pipe(pipes), 0);
+	pid = fork();
+	if (pid == 0) {
+		(void)close(pipes[1]);
+		(void)!read(pipes[0], &c, 1);
+		_exit(lock < 0);
+	}
+	(void)close(pipes[0]);
+	*end = pipes[1];
+	return pid;
+}
+
+static void an_image_is_locked_for_as_long_as_somebody_may_have_it_mapped(void **state)
+{
+	struct image_shared again = f.shared;
+	struct image *other = NULL;
+	char expected[64];
+	pid_t pid;
+	int end;
+
+	(void)state;
+	image_fixture_make(STAGING);
+	image_fixture_first_copy();
+	assert_int_equal(image_create(&other, f.dir, f.spill, &again, 1, STAGING, &f.err),
+			 RC_REFUSED);
+	pid = start_holder(image_lock(f.image), &end);
+	image_held_by(f.image, pid);
+	image_destroy(f.image, true);
+	/* Nobody who could make it anew, be it smaller, larger or the same. */
+	for (int i = -1; i < 2; i++) {
+		again.bytes = f.shared.bytes + (uint64_t)((int64_t)LAYOUT_PAGE * i);
+		assert_int_equal(image_create(&other, f.dir, f.spill, &again, 1, STAGING, &f.err),
+				 RC_REFUSED);
+		(void)snprintf(expected, sizeof(expected), "%s: in use by process %d", f.dir,
+			       (int)pid);
+		assert_non_null(strstr(f.err.text, expected));
+		assert_non_null(strstr(f.err.text, "a memory_dir of its own"));
+	}
+	(void)close(end);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	image_fixture_make(STAGING);
+	assert_true(image_was_reopened(f.image)); /* and whole */
+	assert_memory_equal(image_page(f.image, 0), pages_at(&f.guest, 0), LAYOUT_PAGE);
+}
+
+static void what_is_not_our_file_is_refused(void **state)
 {
 	struct image_shared again = f.shared;
 	struct image *other = NULL;
 	char path[512], second[512];
 
 	(void)state;
-	image_fixture_make(STAGING);
-	assert_int_equal(image_create(&other, f.dir, f.spill, &again, 1, STAGING, &f.err),
-			 RC_REFUSED);
-	assert_non_null(strstr(f.err.text, "another process uses it"));
-	image_destroy(f.image, false);
-	f.image = NULL;
 	(void)snprintf(path, sizeof(path), "%s/pc.ram", f.dir);
 	assert_int_equal(symlink("/etc/passwd", path), 0);
 	assert_int_equal(image_create(&other, f.dir, f.spill, &again, 1, STAGING, &f.err), RC_IO);
@@ -313,6 +360,8 @@ static void an_image_in_use_and_what_is_not_our_file_are_refused(void **state)
 	assert_int_equal(image_create(&other, "/nonexistent", f.spill, &again, 1, STAGING, &f.err),
 			 RC_IO);
 	assert_null(other);
+	(void)snprintf(path, sizeof(path), "%s/.lock", f.dir);
+	assert_int_equal(unlink(path), 0);
 }
 
 static void files_are_named_after_their_blocks_and_only_ours_may_read_them(void **state)
@@ -353,7 +402,8 @@ int main(void)
 		TEST(memory_that_the_guest_freed_and_cleared_is_given_back),
 		TEST(a_kept_image_is_found_again_with_its_pages_but_without_an_epoch),
 		TEST(a_file_of_another_size_is_made_anew),
-		TEST(an_image_in_use_and_what_is_not_our_file_are_refused),
+		TEST(an_image_is_locked_for_as_long_as_somebody_may_have_it_mapped),
+		TEST(what_is_not_our_file_is_refused),
 		TEST(files_are_named_after_their_blocks_and_only_ours_may_read_them),
 #undef TEST
 	};
