@@ -50,6 +50,14 @@ void clone_tell_superseded(struct clone *c)
 
 /* The seat ----------------------------------------------------------------------------------- */
 
+static void say_refused(struct clone *c, const char *error)
+{
+	char text[ERR_TEXT_MAX];
+
+	(void)snprintf(text, sizeof(text), "reservation: %.480s", error);
+	clone_say(c, text);
+}
+
 static void on_reserved(void *owner, const char *error, const char *image)
 {
 	struct clone *c = owner;
@@ -57,9 +65,9 @@ static void on_reserved(void *owner, const char *error, const char *image)
 	struct err err = { 0 };
 
 	if (error != NULL)
-		(void)snprintf(c->reason, sizeof(c->reason), "reservation: %.480s", error);
+		say_refused(c, error);
 	else
-		clone_keep_standing_by(c);
+		clone_keep(c);
 	if (reservation_answer(&json, error, image, &err) == RC_OK)
 		clone_tell(c, WIRE_RESERVED, 0, json.data, json.len);
 	buf_free(&json);
@@ -331,7 +339,8 @@ static bool needs_nobody(const struct clone *c)
 	case FAILOVER_TAKING_OVER:
 		return true;
 	default:
-		return c->failover.epoch == 0 || seat_is_warm(c->seat);
+		return c->failover.epoch > 0 ? seat_is_warm(c->seat) :
+					       !aftermath_stands(&c->record, &c->failover);
 	}
 }
 

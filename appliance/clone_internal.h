@@ -6,6 +6,7 @@
 #ifndef APPLIANCE_CLONE_INTERNAL_H
 #define APPLIANCE_CLONE_INTERNAL_H
 
+#include "appliance/aftermath.h"
 #include "appliance/claimant.h"
 #include "appliance/clone.h"
 #include "appliance/failover.h"
@@ -54,7 +55,8 @@ struct clone {
 
 	/* The term on the disk. */
 	struct term_store *store;
-	bool store_broken; /* the last attempt failed: `store_error` */
+	struct term_record record; /* what is there, or on its way */
+	bool store_broken;	   /* the last attempt failed: `store_error` */
 	char store_error[ERR_TEXT_MAX];
 	uint64_t store_retry_ns;
 
@@ -88,8 +90,11 @@ void clone_decide(struct clone *c, enum failover_event_type type, uint64_t epoch
 /* `event` needs type, and what that type has; the rest is filled. */
 void clone_decide_event(struct clone *c, struct failover_event event,
 			struct failover_update *update);
-/* Puts the present term on the disk, standing by: so that what is wrong there is known in time. */
-void clone_keep_standing_by(struct clone *c);
+/* The reason that the status shows, and what is left of the past. */
+void clone_say(struct clone *c, const char *text);
+
+/* Puts on the disk what should be there: so that what is wrong there is known in time. */
+void clone_keep(struct clone *c);
 /* A failure to do so is tried again now and then. */
 void clone_keep_again(struct clone *c);
 

@@ -10,7 +10,8 @@
  *
  * At the start the disk tells whether an earlier life of this process took over. Then its replica
  * may still run, as it is meant to: it is looked for (survivor.h) and, if it is there, watched from
- * now on. If it is not, what it knew is gone, and only the operator can say how to go on.
+ * now on. If it is not, what it knew is gone, and only the operator can say how to go on. What else
+ * an earlier life knew is in aftermath.h.
  */
 #include "appliance/clone_internal.h"
 
@@ -19,10 +20,66 @@
 #include "replica/hypervisor.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define KEEP_AGAIN_NS (10 * CLOCK_NS_PER_S) /* an operator makes room in minutes, not in seconds */
 
 static void activate(struct clone *c);
+
+/* The term on the disk ----------------------------------------------------------------------- */
+
+static void keep(struct clone *c, const struct term_record *record)
+{
+	c->record = *record;
+	c->store_retry_ns = clock_now_ns() + KEEP_AGAIN_NS;
+	term_store_keep(c->store, record);
+}
+
+void clone_keep(struct clone *c)
+{
+	const struct term_record record = aftermath_record(&c->record, &c->failover, false);
+
+	keep(c, &record);
+}
+
+/* After each decision. */
+static void keep_up(struct clone *c, bool released)
+{
+	const struct term_record record = aftermath_record(&c->record, &c->failover, released);
+
+	if (aftermath_differs(&c->record, &record))
+		keep(c, &record);
+}
+
+void clone_keep_again(struct clone *c)
+{
+	if (c->store_broken && clock_now_ns() >= c->store_retry_ns)
+		clone_keep(c);
+}
+
+static void on_kept(void *owner, const struct term_record *record, const struct err *result)
+{
+	struct clone *c = owner;
+	bool of_takeover = c->failover.state == FAILOVER_TAKING_OVER &&
+			   record->kind == TERM_TOOK_OVER && record->term == c->failover.term;
+	struct err err = *result;
+
+	if (c->store_broken && result->code == RC_OK)
+		log_info(c->part, "the term can be kept again");
+	c->store_broken = result->code != RC_OK;
+	if (c->store_broken) {
+		(void)err_prefix(&err, "the term cannot be kept, so no takeover is possible: ");
+		(void)snprintf(c->store_error, sizeof(c->store_error), "%s", err.text);
+		log_error(c->part, "%s", err.text);
+		c->store_retry_ns = clock_now_ns() + KEEP_AGAIN_NS;
+		if (of_takeover)
+			clone_on_activation_failed(c, &err);
+	} else if (of_takeover) {
+		c->kept = true;
+		c->kept_ns = clock_now_ns() - c->failover.decided_ns;
+		activate(c);
+	}
+}
 
 /* The decision ------------------------------------------------------------------------------- */
 
@@ -38,10 +95,7 @@ static void on_drained(void *owner)
 /* No more epochs: the one being committed is finished, then the replica is brought to life. */
 static void begin_takeover(struct clone *c)
 {
-	const struct term_record record = { c->failover.term, c->failover.epoch };
-
 	c->drained = c->kept = false;
-	term_store_keep(c->store, &record);
 	if (c->gateway != NULL)
 		gateway_turn(c->gateway);
 	if (seat_receiver(c->seat) != NULL)
@@ -57,6 +111,17 @@ static void resume(struct clone *c)
 		link_drop(c->link, WIRE_REASON_SESSION, "the takeover is not to be");
 }
 
+void clone_say(struct clone *c, const char *text)
+{
+	char past[AFTERMATH_TEXT_MAX] = "";
+
+	if (aftermath_stands(&c->record, &c->failover))
+		aftermath_text(&c->record, past);
+	(void)snprintf(c->reason, sizeof(c->reason), "%.*s%s%s",
+		       (int)(sizeof(c->reason) - sizeof("; ") - strlen(past)), text,
+		       *past != '\0' ? "; " : "", past);
+}
+
 void clone_decide_event(struct clone *c, struct failover_event event,
 			struct failover_update *update)
 {
@@ -68,8 +133,9 @@ void clone_decide_event(struct clone *c, struct failover_event event,
 	if (c->link != NULL && link_granted_ns(c->link) > event.granted_ns)
 		event.granted_ns = link_granted_ns(c->link);
 	failover_step(&c->failover, &event, update);
+	keep_up(c, event.type == FAILOVER_RELEASE && !update->refused);
 	if (*update->reason != '\0') {
-		(void)snprintf(c->reason, sizeof(c->reason), "%s", update->reason);
+		clone_say(c, update->reason);
 		log_write(update->changed && c->failover.state >= FAILOVER_SUSPECT ?
 				  LOG_LEVEL_WARN :
 				  LOG_LEVEL_INFO,
@@ -125,66 +191,20 @@ int clone_takeover(struct clone *c, struct err *err)
 
 int clone_release(struct clone *c, struct err *err)
 {
-	int rc = command(c, FAILOVER_RELEASE, err);
+	int rc;
 
+	if (aftermath_stands(&c->record, &c->failover)) {
+		keep_up(c, true);
+		clone_say(c, "released by the operator: the instance need not be protected here");
+		return RC_OK;
+	}
+	rc = command(c, FAILOVER_RELEASE, err);
 	if (rc != RC_OK)
 		return rc;
 	c->session = c->activate_ns = c->resumed_epoch = 0;
 	c->hashes.wanted = false;
 	seat_vacate(c->seat);
-	clone_keep_standing_by(c);
 	return RC_OK;
-}
-
-/* The term on the disk ----------------------------------------------------------------------- */
-
-/* What should be there now. */
-static void keep(struct clone *c)
-{
-	const bool took_over = failover_has_served(&c->failover) ||
-			       c->failover.state == FAILOVER_TAKING_OVER ||
-			       c->failover.state == FAILOVER_RETURNING;
-	const struct term_record record = { c->failover.term, took_over ? c->failover.epoch : 0 };
-
-	c->store_retry_ns = clock_now_ns() + KEEP_AGAIN_NS;
-	term_store_keep(c->store, &record);
-}
-
-void clone_keep_standing_by(struct clone *c)
-{
-	if (!failover_has_served(&c->failover) && c->failover.state != FAILOVER_TAKING_OVER &&
-	    c->failover.state != FAILOVER_RETURNING)
-		keep(c);
-}
-
-void clone_keep_again(struct clone *c)
-{
-	if (c->store_broken && clock_now_ns() >= c->store_retry_ns)
-		keep(c);
-}
-
-static void on_kept(void *owner, const struct term_record *record, const struct err *result)
-{
-	struct clone *c = owner;
-	bool of_takeover = c->failover.state == FAILOVER_TAKING_OVER && record->epoch > 0 &&
-			   record->term == c->failover.term;
-	struct err err = *result;
-
-	if (c->store_broken && result->code == RC_OK)
-		log_info(c->part, "the term can be kept again");
-	c->store_broken = result->code != RC_OK;
-	if (c->store_broken) {
-		(void)err_prefix(&err, "the term cannot be kept, so no takeover is possible: ");
-		(void)snprintf(c->store_error, sizeof(c->store_error), "%s", err.text);
-		log_error(c->part, "%s", err.text);
-		c->store_retry_ns = clock_now_ns() + KEEP_AGAIN_NS;
-		if (of_takeover)
-			clone_on_activation_failed(c, &err);
-	} else if (of_takeover) {
-		c->kept = true;
-		c->kept_ns = clock_now_ns() - c->failover.decided_ns;
-		activate(c);
-	}
 }
 
 /* Activation --------------------------------------------------------------------------------- */
@@ -233,7 +253,6 @@ void clone_on_activation_failed(void *owner, const struct err *err)
 	if (c->gateway != NULL)
 		gateway_turn_back(c->gateway);
 	clone_decide(c, FAILOVER_ACTIVATION_FAILED, 0);
-	clone_keep_standing_by(c);
 	/* The image may have been run on: the primary has to know that it is on its own. */
 	if (c->link_up)
 		link_drop(c->link, WIRE_REASON_BUSY, CLONE_FAILED_TEXT);
@@ -277,6 +296,20 @@ static void reconnect_clients(struct clone *c)
 		log_error(c->part, "clients do not reach the replica: %s", err.text);
 }
 
+/* It may never have run: that, only the QEMU could have told. */
+static void say_not_found(struct clone *c)
+{
+	char text[FAILOVER_REASON_MAX];
+
+	(void)snprintf(
+		text, sizeof(text),
+		"it took over from epoch %llu with term %llu, and there is no QEMU any more: if one ran, the "
+		"newest state of the instance was here. What the primary has is older; to go on with that, "
+		"`understudy release` here and there",
+		(unsigned long long)c->failover.epoch, (unsigned long long)c->failover.term);
+	clone_say(c, text);
+}
+
 static void on_found(void *owner, enum survivor_kind kind)
 {
 	struct clone *c = owner;
@@ -294,7 +327,8 @@ static void on_found(void *owner, enum survivor_kind kind)
 			     FAILOVER_UNUSED :
 			     FAILOVER_GONE,
 		     0);
-	clone_keep_standing_by(c);
+	if (kind == SURVIVOR_NONE)
+		say_not_found(c);
 	survivor_close(c->survivor, on_survivor_closed);
 }
 
@@ -327,21 +361,27 @@ void clone_seek(struct clone *c)
 
 int clone_takeover_open(struct clone *c, uv_loop_t *loop, struct err *err)
 {
-	struct term_record record;
+	const struct term_record *record = &c->record;
+	char text[FAILOVER_REASON_MAX] =
+		"this process began anew, and what a takeover needs beside the memory's pages ended with the "
+		"former one";
 	int rc;
 
 	c->loop = loop;
-	rc = term_store_open(&c->store, loop, c->dir, &record, on_kept, c, err);
+	rc = term_store_open(&c->store, loop, c->dir, &c->record, on_kept, c, err);
 	if (rc != RC_OK)
 		return rc;
-	failover_restore(&c->failover, record.term, record.epoch);
-	if (record.epoch > 0) {
+	failover_restore(&c->failover, record->term,
+			 record->kind == TERM_TOOK_OVER ? record->epoch : 0);
+	if (record->kind == TERM_STANDS_BY)
+		return RC_OK;
+	if (record->kind == TERM_TOOK_OVER)
 		(void)snprintf(
-			c->reason, sizeof(c->reason),
+			text, sizeof(text),
 			"it took over from epoch %llu with term %llu; looking for the replica",
-			(unsigned long long)record.epoch, (unsigned long long)record.term);
-		log_warn(c->part, "%s: %s", failover_state_name(c->failover.state), c->reason);
-	}
+			(unsigned long long)record->epoch, (unsigned long long)record->term);
+	clone_say(c, text);
+	log_warn(c->part, "%s: %s", failover_state_name(c->failover.state), c->reason);
 	return RC_OK;
 }
 

@@ -7,18 +7,17 @@
 #include <xxhash.h>
 
 #define MAGIC "USTDTERM"
-#define VERSION 1
+#define VERSION 2
+#define VERSION_FIRST 1
 #define HASHED (TERM_RECORD_BYTES - 8) /* all but the hash itself */
-
-enum { STANDS_BY = 1, TOOK_OVER = 2 };
 
 void term_record_encode(const struct term_record *record, uint8_t out[TERM_RECORD_BYTES])
 {
-	assert(record->term >= 1);
+	assert(record->term >= 1 && (record->epoch == 0) == (record->kind == TERM_STANDS_BY));
 	memset(out, 0, TERM_RECORD_BYTES);
 	memcpy(out, MAGIC, sizeof(MAGIC) - 1);
 	bytes_put_le16(out + 8, VERSION);
-	bytes_put_le16(out + 10, record->epoch == 0 ? STANDS_BY : TOOK_OVER);
+	bytes_put_le16(out + 10, (uint16_t)record->kind);
 	bytes_put_le64(out + 16, record->term);
 	bytes_put_le64(out + 24, record->epoch);
 	bytes_put_le64(out + HASHED, XXH64(out, HASHED, 0));
@@ -41,18 +40,15 @@ int term_record_decode(struct term_record *record, const uint8_t *in, size_t len
 	version = cursor_le16(&c);
 	kind = cursor_le16(&c);
 	zero = cursor_le32(&c);
-	if (version != VERSION)
+	if (version < VERSION_FIRST || version > VERSION)
 		return err_set(err, RC_UNSUPPORTED, "is of version %u, this program knows %d",
 			       version, VERSION);
 	record->term = cursor_le64(&c);
 	record->epoch = cursor_le64(&c);
-	if (zero != 0 || record->term == 0 || record->term > TERM_MAX ||
-	    kind != (record->epoch == 0 ? STANDS_BY : TOOK_OVER))
+	if (zero != 0 || record->term == 0 || record->term > TERM_MAX || kind < TERM_STANDS_BY ||
+	    kind > (version == 1 ? TERM_TOOK_OVER : TERM_UNFINISHED) ||
+	    (record->epoch == 0) != (kind == TERM_STANDS_BY))
 		return err_set(err, RC_INVALID, "holds values that cannot be");
+	record->kind = (enum term_kind)kind;
 	return RC_OK;
-}
-
-bool term_record_equal(const struct term_record *a, const struct term_record *b)
-{
-	return a->term == b->term && a->epoch == b->epoch;
 }

@@ -1,19 +1,25 @@
 /*
- * What a standby must not forget about an instance: the term, and whether it took the instance over
- * in that term. 40 bytes, little-endian:
+ * What a standby must not forget about an instance: the term, and whether it protected the instance
+ * or took it over in that term. 40 bytes, little-endian:
  *
  *    0  8 bytes "USTDTERM"
- *    8  u16  version of this format, 1
- *   10  u16  1: stands by; 2: took over, its replica runs, has run or was about to
+ *    8  u16  version of this format, 2
+ *   10  u16  1: stands by; 2: took over, its replica runs, has run or was about to; 3: stands by, and
+ *            epochs of the instance have been committed here; 4: a takeover was decided, and its
+ *            replica has not run and will not
  *   12  u32  0
  *   16  u64  term, 1 to TERM_MAX
- *   24  u64  epoch that was committed when the takeover was decided (one whose commit was under way
- *            then is in the replica as well); 0 when it stands by
+ *   24  u64  of 2 and 4: epoch that was committed when the takeover was decided (one whose commit was
+ *            under way then is in the replica as well); of 3: an epoch that was committed, not each
+ *            later one is written down; of 1: 0
  *   32  u64  XXH64 (seed 0) of bytes 0 to 31
  *
  * A record is valid if and only if (1) it has 40 bytes, (2) the hash is right, (3) magic and
  * version are these, (4) the u32 at 12 is 0, (5) the term is within its limits, (6) the word at 10
- * is 1 and the epoch 0, or it is 2 and the epoch is not 0.
+ * is 1 and the epoch 0, or it is 2, 3 or 4 and the epoch is not 0.
+ *
+ * Version 1 is the same without 3 and 4; it is read, and written no more. An older program does not
+ * start on a record of version 2: it would not know what that says.
  */
 #ifndef APPLIANCE_TERM_RECORD_H
 #define APPLIANCE_TERM_RECORD_H
@@ -28,16 +34,17 @@
 #define TERM_MAX (UINT64_C(1) << 62) /* no number of takeovers reaches it, and adding one is safe */
 #define TERM_TOLD_MAX (TERM_MAX / 2) /* taken from a peer: leaves room for all that may follow */
 
+enum term_kind { TERM_STANDS_BY = 1, TERM_TOOK_OVER, TERM_PROTECTS, TERM_UNFINISHED };
+
 struct term_record {
 	uint64_t term;
-	uint64_t epoch; /* of the takeover; 0: it stands by */
+	enum term_kind kind;
+	uint64_t epoch; /* 0 if and only if the kind is TERM_STANDS_BY */
 };
 
 void term_record_encode(const struct term_record *record, uint8_t out[TERM_RECORD_BYTES]);
 
 /* RC_INVALID, saying what is wrong; RC_UNSUPPORTED for another version. */
 int term_record_decode(struct term_record *record, const uint8_t *in, size_t len, struct err *err);
-
-bool term_record_equal(const struct term_record *a, const struct term_record *b);
 
 #endif

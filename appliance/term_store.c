@@ -48,7 +48,7 @@ static int read_record(const char *dir, struct term_record *record, struct err *
 
 	(void)snprintf(path, sizeof(path), "%s/%s", dir, FILE_NAME);
 	if (lstat(path, &st) != 0 && errno == ENOENT) {
-		*record = (struct term_record){ .term = 1 };
+		*record = (struct term_record){ .term = 1, .kind = TERM_STANDS_BY };
 		return write_record(dir, record, err);
 	}
 	rc = files_read(&text, AT_FDCWD, path, FILES_NO_LINK, &why);

@@ -89,7 +89,7 @@ static void close_store(void)
 
 static void keep(uint64_t term, uint64_t epoch)
 {
-	const struct term_record record = { term, epoch };
+	const struct term_record record = { term, TERM_TOOK_OVER, epoch };
 
 	term_store_keep(t.store, &record);
 }
@@ -117,7 +117,9 @@ static struct term_record read_again(void)
 static void a_record_comes_back_as_it_was(void **state)
 {
 	static const struct term_record records[] = {
-		{ 1, 0 }, { 2, 1 }, { 77, UINT64_MAX }, { TERM_MAX, 0 }
+		{ 1, TERM_STANDS_BY, 0 },	   { 2, TERM_TOOK_OVER, 1 },
+		{ 77, TERM_PROTECTS, UINT64_MAX }, { 78, TERM_UNFINISHED, 9 },
+		{ TERM_MAX, TERM_STANDS_BY, 0 },
 	};
 	uint8_t bytes[TERM_RECORD_BYTES];
 	struct term_record again;
@@ -129,13 +131,14 @@ static void a_record_comes_back_as_it_was(void **state)
 		term_record_encode(&records[i], bytes);
 		assert_int_equal(term_record_decode(&again, bytes, sizeof(bytes), &err), RC_OK);
 		assert_int_equal(again.term, records[i].term);
+		assert_int_equal(again.kind, records[i].kind);
 		assert_int_equal(again.epoch, records[i].epoch);
 	}
 }
 
 static void any_changed_bit_and_any_other_length_is_noticed(void **state)
 {
-	const struct term_record record = { 5, 1234 };
+	const struct term_record record = { 5, TERM_TOOK_OVER, 1234 };
 	uint8_t bytes[TERM_RECORD_BYTES + 1] = { 0 };
 	struct term_record again;
 	struct err err;
@@ -157,7 +160,7 @@ static void any_changed_bit_and_any_other_length_is_noticed(void **state)
 /* One field of a valid record changed, its hash made right. */
 static int decode_with(size_t offset, uint64_t value, size_t size)
 {
-	const struct term_record record = { 5, 1234 };
+	const struct term_record record = { 5, TERM_TOOK_OVER, 1234 };
 	uint8_t bytes[TERM_RECORD_BYTES], le[8];
 	struct term_record again;
 	struct err err;
@@ -174,14 +177,23 @@ static void values_that_cannot_be_are_refused_even_with_a_right_hash(void **stat
 	(void)state;
 	assert_int_equal(decode_with(16, 6, 8), RC_OK);
 	assert_int_equal(decode_with(0, 0, 8), RC_INVALID);	/* magic */
-	assert_int_equal(decode_with(8, 2, 2), RC_UNSUPPORTED); /* version */
-	assert_int_equal(decode_with(10, 0, 2), RC_INVALID);	/* neither kind */
-	assert_int_equal(decode_with(10, 3, 2), RC_INVALID);	/* nor this one */
-	assert_int_equal(decode_with(10, 1, 2), RC_INVALID);	/* stands by, with an epoch */
-	assert_int_equal(decode_with(12, 1, 4), RC_INVALID);	/* not zero */
-	assert_int_equal(decode_with(16, 0, 8), RC_INVALID);	/* no term */
+	assert_int_equal(decode_with(8, 0, 2), RC_UNSUPPORTED); /* version */
+	assert_int_equal(decode_with(8, 3, 2), RC_UNSUPPORTED);
+	assert_int_equal(decode_with(10, 0, 2), RC_INVALID); /* no kind */
+	assert_int_equal(decode_with(10, 5, 2), RC_INVALID); /* nor this one */
+	assert_int_equal(decode_with(10, 1, 2), RC_INVALID); /* stands by, with an epoch */
+	assert_int_equal(decode_with(12, 1, 4), RC_INVALID); /* not zero */
+	assert_int_equal(decode_with(16, 0, 8), RC_INVALID); /* no term */
 	assert_int_equal(decode_with(16, TERM_MAX + 1, 8), RC_INVALID); /* beyond all */
 	assert_int_equal(decode_with(24, 0, 8), RC_INVALID);		/* took over from nothing */
+}
+
+static void a_record_of_the_first_version_is_read_and_has_two_kinds(void **state)
+{
+	(void)state;
+	assert_int_equal(decode_with(8, 1, 2), RC_OK);		     /* took over */
+	assert_int_equal(decode_with(8, 0x00030001, 4), RC_INVALID); /* protects */
+	assert_int_equal(decode_with(8, 0x00040001, 4), RC_INVALID);
 }
 
 /* The store ------------------------------------------------------------------------------------ */
@@ -193,6 +205,7 @@ static void a_new_store_stands_by_with_the_first_term_and_is_on_the_disk(void **
 	(void)state;
 	assert_int_equal(open_store(), RC_OK);
 	assert_int_equal(t.record.term, 1);
+	assert_int_equal(t.record.kind, TERM_STANDS_BY);
 	assert_int_equal(t.record.epoch, 0);
 	assert_int_equal(stat(t.path, &st), 0);
 	assert_int_equal(st.st_size, TERM_RECORD_BYTES);
@@ -343,6 +356,7 @@ int main(void)
 		cmocka_unit_test(a_record_comes_back_as_it_was),
 		cmocka_unit_test(any_changed_bit_and_any_other_length_is_noticed),
 		cmocka_unit_test(values_that_cannot_be_are_refused_even_with_a_right_hash),
+		cmocka_unit_test(a_record_of_the_first_version_is_read_and_has_two_kinds),
 		CLAIM(a_new_store_stands_by_with_the_first_term_and_is_on_the_disk),
 		CLAIM(what_was_kept_is_there_for_the_next_process),
 		CLAIM(of_many_only_the_newest_has_to_be_written),
