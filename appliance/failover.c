@@ -133,11 +133,20 @@ static void proceed(struct failover *failover, uint64_t now_ns, struct failover_
 	update->activate = true;
 }
 
+/* States in which a primary is expected to be heard and something could be lost by its silence. */
+static bool watching(const struct failover *failover)
+{
+	return failover->state == FAILOVER_PROTECTED || failover->state == FAILOVER_SUSPECT;
+}
+
 static void claim(struct failover *failover, uint64_t now_ns, struct failover_update *update,
 		  bool stopped, const char *why)
 {
 	failover->silent_ns = now_ns > failover->heard_ns ? now_ns - failover->heard_ns : 0;
 	failover->decided_ns = now_ns;
+	failover->again =
+		failover->automatic && (stopped || watching(failover) || failover->claim_ns != 0);
+	failover->claim_ns = 0;
 	failover->stopped = stopped;
 	failover->won = false;
 	(void)snprintf(failover->why, sizeof(failover->why), "%s (silent for %.0f ms)", why,
@@ -171,17 +180,12 @@ static void on_witness(struct failover *failover, const struct failover_event *e
 		     (unsigned long long)event->term, (unsigned long long)failover->epoch);
 		break;
 	default:
-		failover->claim_ns = event->now_ns + CLAIM_RETRY_NS;
+		failover->claim_ns = failover->again ? event->now_ns + CLAIM_RETRY_NS : 0;
 		move(failover, FAILOVER_UNATTENDED, update,
-		     "%s, and the witness does not answer: not taking over", failover->why);
+		     "%s, and the witness does not answer: not taking over%s", failover->why,
+		     failover->again ? "" : " before `understudy takeover` is given again");
 		break;
 	}
-}
-
-/* States in which a primary is expected to be heard and something could be lost by its silence. */
-static bool watching(const struct failover *failover)
-{
-	return failover->state == FAILOVER_PROTECTED || failover->state == FAILOVER_SUSPECT;
 }
 
 static void on_tick(struct failover *failover, uint64_t now_ns, struct failover_update *update)
@@ -202,10 +206,8 @@ static void on_tick(struct failover *failover, uint64_t now_ns, struct failover_
 		proceed(failover, now_ns, update);
 	if (failover->state == FAILOVER_UNATTENDED && failover->claim_ns != 0 &&
 	    now_ns >= failover->claim_ns && !failover->outdated &&
-	    now_ns - failover->heard_ns >= failover->detect_ns) {
-		failover->claim_ns = 0;
+	    now_ns - failover->heard_ns >= failover->detect_ns)
 		claim(failover, now_ns, update, false, "the primary is silent");
-	}
 	if (!watching(failover))
 		return;
 	failover->silent_ns = now_ns > failover->heard_ns ? now_ns - failover->heard_ns : 0;

@@ -46,6 +46,9 @@
  * granted. In gateway mode no lease is needed: the gateway drops the primary's frames from the
  * decision on.
  *
+ * A claim that the witness does not answer is made again by itself only where silence by itself is a
+ * reason to take over. An operator's command is not kept: it fails, and may be given again.
+ *
  * An epoch is outdated when the instance's answers reached clients without one that knows them: it
  * ran unprotected, or alone with the witness's word. Taking over from it would take back what
  * clients were told, so only the operator may, until the next epoch is committed.
@@ -127,6 +130,7 @@ struct failover {
 	uint64_t heard_ns, tick_ns, granted_ns, claim_ns;
 	uint64_t outdated_epoch, beaten_by;
 	bool won, stopped;
+	bool again; /* the claim that is under way, if it is not answered */
 	char why[96];
 };
 
