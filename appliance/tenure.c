@@ -66,13 +66,17 @@ bool tenure_may_serve(const struct tenure *tenure, uint64_t now_ns)
 	return tenure->state == TENURE_FREE || (has_lease(tenure) && now_ns < tenure->until_ns);
 }
 
+static bool may_claim(const struct tenure *tenure)
+{
+	return tenure->witness && !tenure->released &&
+	       (tenure->state == TENURE_LAPSED || tenure->state == TENURE_WAITING);
+}
+
 uint64_t tenure_due_ns(const struct tenure *tenure)
 {
 	if (has_lease(tenure))
 		return tenure->until_ns;
-	if (tenure->witness && (tenure->state == TENURE_LAPSED || tenure->state == TENURE_WAITING))
-		return tenure->claim_ns;
-	return UINT64_MAX;
+	return may_claim(tenure) && tenure->claim_ns != 0 ? tenure->claim_ns : UINT64_MAX;
 }
 
 static void on_tick(struct tenure *tenure, uint64_t now_ns, struct tenure_update *update)
@@ -84,8 +88,10 @@ static void on_tick(struct tenure *tenure, uint64_t now_ns, struct tenure_update
 			     "the standby is silent and its lease has run out");
 		tenure->claim_ns = now_ns;
 	}
-	/* Never before the standby was heard once: a primary that starts knows nothing yet. */
-	if (tenure->witness && tenure->state == TENURE_LAPSED && now_ns >= tenure->claim_ns) {
+	/* A standby that is there is given the time to say so first. */
+	if (tenure->state == TENURE_WAITING && tenure->claim_ns == 0)
+		tenure->claim_ns = now_ns + TENURE_CLAIM_RETRY_NS;
+	if (may_claim(tenure) && now_ns >= tenure->claim_ns) {
 		move(tenure, TENURE_CLAIMING, update,
 		     "asking the witness whether this site may serve alone, with term %llu",
 		     (unsigned long long)tenure->term + 1);
@@ -116,6 +122,7 @@ static void on_granted(struct tenure *tenure, const struct tenure_event *event,
 		return;
 	}
 	tenure->until_ns = event->until_ns;
+	tenure->released = false;
 	move(tenure, TENURE_LEASED, update, "the standby grants this site to serve, term %llu",
 	     (unsigned long long)tenure->term);
 }
@@ -164,6 +171,7 @@ static void on_release(struct tenure *tenure, uint64_t term, struct tenure_updat
 		return;
 	if (term > tenure->term)
 		tenure->term = term;
+	tenure->released = true;
 	move(tenure, tenure->hold ? TENURE_WAITING : TENURE_FREE, update,
 	     "let go of by the operator");
 }

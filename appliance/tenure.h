@@ -20,6 +20,10 @@
  * clock. The standby grants less than it waits itself before it serves (TENURE_MARGIN), so clocks
  * may run apart by that much.
  *
+ * A primary that starts gives the standby TENURE_CLAIM_RETRY_NS to be heard before it asks the
+ * witness. After a release it does not ask: the site that served in its term may still do, in that
+ * term, and only that one's word tells that it does not.
+ *
  * Without a witness a primary whose lease has run out waits for the standby; `hold` false makes it
  * free: then the standby must not take over by itself (safety.h refuses the pair).
  */
@@ -72,7 +76,8 @@ struct tenure {
 	uint64_t term;
 	uint64_t until_ns; /* end of the lease in force */
 	/* private */
-	uint64_t claim_ns; /* next attempt at the witness */
+	uint64_t claim_ns; /* next attempt at the witness; 0: to be set by the next TICK */
+	bool released;	   /* and the standby was not heard since */
 	bool uncertain;	   /* a claim may have succeeded without its answer coming */
 };
 

@@ -69,15 +69,18 @@ struct message {
 	bool serving;
 };
 
-enum answer { WON, LOST, NOBODY };
+enum request { CLAIM, LOOK, RENEWAL };
+enum answer { WON, LOST, NOBODY, UNANSWERED };
 
 struct event {
 	uint64_t at_ns, order; /* true time; first come first served */
 	enum kind kind;
 	enum who who;
 	struct message message;
-	uint64_t request; /* ASKED, ANSWERED, GAVE_UP: its number */
-	bool claim;	  /* ASKED: else a look */
+	/* ASKED, ANSWERED, GAVE_UP */
+	uint64_t number;
+	enum request request;
+	bool by_operator;
 	enum answer answer;
 	unsigned incarnation; /* of the process that set a timer */
 };
@@ -87,10 +90,10 @@ struct site {
 	uint64_t frozen_until_ns;
 	int drift; /* its clock runs 1 + drift / DRIFT_PARTS */
 	unsigned incarnation;
-	uint64_t request, requests; /* outstanding at the witness, 0: none; ever made */
-	uint64_t sent_ns;	    /* own clock: when it was sent */
-	uint64_t last_arrival_ns;   /* order on the link towards this site */
-	bool deaf;		    /* what is sent to it is lost */
+	uint64_t asked, requests; /* outstanding at the witness, 0: none; ever made */
+	uint64_t sent_ns;	  /* own clock: when it was sent */
+	uint64_t last_arrival_ns; /* order on the link towards this site */
+	bool deaf;		  /* what is sent to it is lost */
 	uint64_t peer_clock_ns, peer_clock_at_ns;
 };
 
@@ -304,16 +307,24 @@ static void to_primary(struct world *w, enum content content, uint64_t epoch)
 
 /* The witness -------------------------------------------------------------------------------- */
 
-static void ask(struct world *w, enum who who, bool claim)
+static void ask(struct world *w, enum who who, enum request request, bool by_operator)
 {
 	struct site *site = &w->sites[who];
-	struct event event = { .kind = ASKED, .who = who, .claim = claim };
+	struct event event = {
+		.kind = GAVE_UP,
+		.who = who,
+		.request = request,
+		.by_operator = by_operator,
+		.incarnation = site->incarnation,
+		/* Of now, whenever it arrives. */
+		.message = { .term = who == PRIMARY ? w->tenure.term : w->failover.term },
+	};
 
-	site->request = event.request = ++site->requests;
+	if (site->asked != 0)
+		return; /* that answer counts */
+	site->asked = event.number = ++site->requests;
 	site->sent_ns = clock_of(w, who);
 	event.at_ns = w->now_ns + truly(w, who, WITNESS_TIMEOUT_NS);
-	event.incarnation = site->incarnation;
-	event.kind = GAVE_UP;
 	put(w, event);
 	if (w->unreachable || chance(w, 5))
 		return;
@@ -322,34 +333,37 @@ static void ask(struct world *w, enum who who, bool claim)
 	put(w, event);
 }
 
+/* As judge() and claim() in claimant.c, reading and claiming at once: nobody came in between. */
+static enum answer judge_claim(struct world *w, const struct event *asked)
+{
+	bool ours = w->term > 0 && w->server == asked->who, held = w->alive_until_ns > w->now_ns;
+	bool news = w->term > 0 && !ours && w->term > asked->message.term;
+
+	if (asked->request == RENEWAL)
+		return ours && held && w->term == asked->message.term ? WON : NOBODY;
+	if (news && (!asked->by_operator || held))
+		return LOST;
+	if (asked->request == CLAIM && w->term > 0 && !ours && held)
+		return UNANSWERED;
+	if (asked->request == CLAIM) {
+		w->term = (w->term > asked->message.term ? w->term : asked->message.term) + 1;
+		w->server = asked->who;
+		return WON;
+	}
+	return ours && w->term >= asked->message.term ? WON : NOBODY;
+}
+
 static void on_asked(struct world *w, const struct event *asked)
 {
-	uint64_t own = asked->who == PRIMARY ? w->tenure.term : w->failover.term;
+	static const char *const names[] = { "wins", "loses", "nobody", "no answer" };
 	struct event answer = *asked;
 
-	if (w->term > 0 && w->server != asked->who && w->term > own) {
-		answer.answer = LOST;
-	} else if (w->term > 0 && w->server == asked->who && w->term > own) {
-		answer.answer = WON; /* of an earlier claim whose answer did not come */
-	} else if (asked->claim) {
-		w->term = (w->term > own ? w->term : own) + 1;
-		w->server = asked->who;
-		answer.answer = WON;
-	} else {
-		answer.answer = w->term == own && w->server == asked->who ? WON : NOBODY;
-	}
+	answer.answer = judge_claim(w, asked);
 	answer.message.term = w->term;
-	/* The winner has to wait for the other one's lease; and the primary's begins. */
-	answer.message.lease_ns =
-		asked->who == STANDBY && w->alive_until_ns > w->now_ns ? WITNESS_TTL_NS : 0;
-	if (asked->who == PRIMARY && answer.answer == WON)
+	if (asked->who == PRIMARY && asked->request != LOOK && answer.answer == WON)
 		w->alive_until_ns = w->now_ns + WITNESS_TTL_NS;
 	trace(w, "witness: %s asks, %s with term %" PRIu64,
-	      asked->who == PRIMARY ? "primary" : "standby",
-	      answer.answer == WON  ? "wins" :
-	      answer.answer == LOST ? "loses" :
-				      "nobody",
-	      w->term);
+	      asked->who == PRIMARY ? "primary" : "standby", names[answer.answer], w->term);
 	if (w->unreachable || chance(w, 5))
 		return;
 	answer.kind = ANSWERED;
@@ -371,7 +385,7 @@ static void step_primary(struct world *w, enum tenure_event_type type, uint64_t 
 	if (update.changed)
 		trace(w, "primary %s: %s", tenure_state_name(w->tenure.state), update.reason);
 	if (update.claim || update.look)
-		ask(w, PRIMARY, update.claim);
+		ask(w, PRIMARY, update.claim ? CLAIM : LOOK, false);
 	if (update.changed && w->tenure.state == TENURE_ALONE)
 		later(w, RENEW, PRIMARY, truly(w, PRIMARY, WITNESS_TTL_NS / 4));
 	look(w);
@@ -402,11 +416,20 @@ static void capture(struct world *w)
 static void primary_answered(struct world *w, const struct event *event)
 {
 	uint64_t until = w->sites[PRIMARY].sent_ns + WITNESS_TTL_NS - WITNESS_TTL_NS / 8;
+	uint64_t term = event->message.term;
 
-	if (event->answer == WON)
-		step_primary(w, TENURE_WON, until, event->message.term);
-	else if (event->answer == LOST)
-		step_primary(w, TENURE_LOST, 0, event->message.term);
+	if (event->request == RENEWAL) {
+		if (event->answer == WON)
+			step_primary(w, TENURE_WON, until, term);
+	} else if (event->answer == WON) {
+		step_primary(w, TENURE_WON, event->request == CLAIM ? until : 0, term);
+	} else if (event->answer == LOST && term > w->tenure.term) {
+		step_primary(w, TENURE_LOST, 0, term);
+	} else if (event->answer == NOBODY) {
+		step_primary(w, TENURE_WON, 0, w->tenure.term);
+	} else {
+		step_primary(w, TENURE_UNANSWERED, 0, 0);
+	}
 }
 
 /* The standby -------------------------------------------------------------------------------- */
@@ -427,7 +450,7 @@ static void step_standby(struct world *w, enum failover_event_type type, uint64_
 	if (update.changed)
 		trace(w, "standby %s: %s", failover_state_name(w->failover.state), update.reason);
 	if (update.claim)
-		ask(w, STANDBY, true);
+		ask(w, STANDBY, CLAIM, update.by_operator);
 	if (update.activate) {
 		w->stored_term = w->failover.term;
 		w->stored_epoch = w->failover.epoch;
@@ -478,12 +501,11 @@ static void activated(struct world *w)
 
 static void standby_answered(struct world *w, const struct event *event)
 {
-	if (event->answer == WON && event->message.lease_ns > 0)
-		w->granted_ns = clock_of(w, STANDBY) + TENURE_WAIT_NS(event->message.lease_ns);
-	if (event->answer == WON)
-		step_standby(w, FAILOVER_WON, 0, event->message.term);
-	else if (event->answer == LOST)
-		step_standby(w, FAILOVER_BEATEN, 0, event->message.term);
+	step_standby(w,
+		     event->answer == WON  ? FAILOVER_WON :
+		     event->answer == LOST ? FAILOVER_BEATEN :
+					     FAILOVER_UNANSWERED,
+		     0, event->message.term);
 }
 
 static void start_standby(struct world *w)
@@ -497,7 +519,7 @@ static void start_standby(struct world *w)
 	/* Its image is in memory that others may write to: a new life trusts none of it. */
 	w->granted_ns = w->newest = 0;
 	w->sites[STANDBY].peer_clock_ns = 0;
-	w->sites[STANDBY].request = 0;
+	w->sites[STANDBY].asked = 0;
 	if (w->stored_epoch > 0)
 		step_standby(w, w->replica_runs ? FAILOVER_FOUND : FAILOVER_UNUSED, 0, 0);
 	later(w, BEAT, STANDBY, HEARTBEAT_NS);
@@ -507,7 +529,7 @@ static void start_standby(struct world *w)
 static void start_primary(struct world *w)
 {
 	tenure_init(&w->tenure, w->hold, w->witness, 1);
-	w->sites[PRIMARY].request = 0;
+	w->sites[PRIMARY].asked = 0;
 	later(w, BEAT, PRIMARY, HEARTBEAT_NS);
 	later(w, TICK, PRIMARY, HEARTBEAT_NS);
 	later(w, CAPTURE, PRIMARY, EPOCH_NS);
@@ -545,7 +567,7 @@ static void die(struct world *w, enum who who, bool for_good)
 					  (w->failover.state == FAILOVER_PROTECTED ||
 					   w->failover.state == FAILOVER_SUSPECT) &&
 					  w->failover.epoch >= w->answered &&
-					  w->sites[PRIMARY].request == 0 &&
+					  w->sites[PRIMARY].asked == 0 &&
 					  (w->server == STANDBY || w->term <= w->failover.term);
 	}
 }
@@ -648,7 +670,7 @@ static void on_timer(struct world *w, const struct event *event)
 		break;
 	case RENEW:
 		if (w->tenure.state == TENURE_ALONE) {
-			ask(w, PRIMARY, false);
+			ask(w, PRIMARY, RENEWAL, false);
 			later(w, RENEW, PRIMARY, truly(w, PRIMARY, WITNESS_TTL_NS / 4));
 		}
 		break;
@@ -659,16 +681,16 @@ static void on_timer(struct world *w, const struct event *event)
 		activated(w);
 		break;
 	default:
-		if (event->request != site->request)
+		if (event->number != site->asked)
 			break;
-		site->request = 0;
+		site->asked = 0;
 		if (event->kind == ANSWERED && event->who == PRIMARY)
 			primary_answered(w, event);
 		else if (event->kind == ANSWERED)
 			standby_answered(w, event);
-		else if (event->who == PRIMARY)
+		else if (event->who == PRIMARY && event->request != RENEWAL)
 			step_primary(w, TENURE_UNANSWERED, 0, 0);
-		else
+		else if (event->who == STANDBY)
 			step_standby(w, FAILOVER_UNANSWERED, 0, 0);
 		break;
 	}
