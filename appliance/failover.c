@@ -265,7 +265,7 @@ static void on_outdated(struct failover *failover, const struct failover_event *
 		failover->term = event->term;
 	if (event->epoch > failover->outdated_epoch)
 		failover->outdated_epoch = event->epoch;
-	if (failover->epoch == 0 || failover->outdated)
+	if (failover->epoch == 0 || failover->outdated || failover->epoch > event->epoch)
 		return;
 	failover->outdated = true;
 	(void)snprintf(update->reason, sizeof(update->reason),

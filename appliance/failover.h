@@ -84,8 +84,8 @@ enum failover_event_type {
 	FAILOVER_COPYING,   /* a session without a committed epoch has begun */
 	FAILOVER_COMMITTED, /* `epoch` is committed */
 	/*
-	 * Answers left that no epoch up to `epoch`, the newest that has begun to come in, knows;
-	 * `term`, if the primary's has grown.
+	 * Answers left that no epoch up to `epoch` knows, be it committed, coming in or still to
+	 * come; later ones do. `term`, if the primary's has grown.
 	 */
 	FAILOVER_OUTDATED,
 	FAILOVER_WON,	     /* the witness: `term` is ours */

@@ -114,7 +114,7 @@ struct world { /* NOLINT(clang-analyzer-optin.performance.Padding): in the order
 	uint64_t stored_term, stored_epoch;
 	bool replica_runs;
 	bool by_operator;
-	uint64_t granted_ns, newest;
+	uint64_t granted_ns;
 	/* witness */
 	uint64_t term;
 	enum who server;
@@ -278,7 +278,7 @@ static void to_standby(struct world *w, enum content content, uint64_t epoch)
 		     (struct message){ .content = UNCOMMITTED,
 				       .clock_ns = message.clock_ns,
 				       .term = message.term,
-				       .epoch = w->captured });
+				       .epoch = w->answered - 1 });
 		if (w->tenure.state != TENURE_ALONE && w->acknowledged > w->answered)
 			w->tell = false;
 	}
@@ -467,11 +467,8 @@ static void standby_hears(struct world *w, const struct message *message)
 	standby->peer_clock_at_ns = clock_of(w, STANDBY);
 	step_standby(w, FAILOVER_HEARD, 0, 0);
 	if (message->content == UNCOMMITTED) {
-		if (message->epoch > w->newest)
-			w->newest = message->epoch;
-		step_standby(w, FAILOVER_OUTDATED, w->newest, message->term);
+		step_standby(w, FAILOVER_OUTDATED, message->epoch, message->term);
 	} else if (message->content == COMMIT && !failover_is_over(&w->failover)) {
-		w->newest = message->epoch;
 		put(w, (struct event){ .at_ns = w->now_ns + draw(w, 10) * MS,
 				       .kind = COMMIT_DONE,
 				       .who = STANDBY,
@@ -517,7 +514,7 @@ static void start_standby(struct world *w)
 	if (w->stored_term > 0)
 		failover_restore(&w->failover, w->stored_term, w->stored_epoch);
 	/* Its image is in memory that others may write to: a new life trusts none of it. */
-	w->granted_ns = w->newest = 0;
+	w->granted_ns = 0;
 	w->sites[STANDBY].peer_clock_ns = 0;
 	w->sites[STANDBY].asked = 0;
 	if (w->stored_epoch > 0)

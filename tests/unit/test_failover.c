@@ -309,6 +309,44 @@ static void the_operator_may_let_go_of_a_failed_activation(void **unused)
 	assert_int_equal(failover.term, 2);
 }
 
+static struct failover_update epoch(struct failover *failover, enum failover_event_type type,
+				    uint64_t now_ms, uint64_t epoch)
+{
+	const struct failover_event event = { .type = type, .now_ns = now_ms * MS, .epoch = epoch };
+	struct failover_update update;
+
+	failover_step(failover, &event, &update);
+	return update;
+}
+
+static void an_outdated_epoch_is_not_taken_over_from_by_itself(void **unused)
+{
+	struct failover failover = protected_at(true, 1000);
+
+	(void)unused;
+	(void)epoch(&failover, FAILOVER_COMMITTED, 1001, 5);
+	(void)epoch(&failover, FAILOVER_OUTDATED, 1002, 7);
+	assert_true(failover.outdated);
+	(void)epoch(&failover, FAILOVER_COMMITTED, 1003, 7); /* it was on its way */
+	assert_false(silence(&failover, 1010, 9000).activate);
+	assert_int_equal(failover.state, FAILOVER_UNATTENDED);
+	(void)epoch(&failover, FAILOVER_COMMITTED, 9000, 8);
+	(void)step(&failover, FAILOVER_HEARD, 9000 * MS);
+	assert_true(silence(&failover, 9010, 9500).activate);
+}
+
+/* The primary says it again on each connection, until it knows that a later epoch is committed. */
+static void a_late_word_about_earlier_epochs_does_not_outdate_a_later_one(void **unused)
+{
+	struct failover failover = protected_at(true, 1000);
+
+	(void)unused;
+	(void)epoch(&failover, FAILOVER_COMMITTED, 1001, 8);
+	assert_string_equal(epoch(&failover, FAILOVER_OUTDATED, 1002, 7).reason, "");
+	assert_false(failover.outdated);
+	assert_true(silence(&failover, 1010, 9000).activate);
+}
+
 /* Claims ------------------------------------------------------------------------------------- */
 
 static struct failover witnessed(bool automatic)
@@ -496,6 +534,8 @@ int main(void)
 		cmocka_unit_test(a_takeover_that_was_not_completed_holds_nothing_back),
 		cmocka_unit_test(an_earlier_life_that_stood_by_leaves_only_its_term),
 		cmocka_unit_test(the_operator_may_let_go_of_a_failed_activation),
+		cmocka_unit_test(an_outdated_epoch_is_not_taken_over_from_by_itself),
+		cmocka_unit_test(a_late_word_about_earlier_epochs_does_not_outdate_a_later_one),
 		cmocka_unit_test(the_witness_is_asked_before_the_replica_runs),
 		cmocka_unit_test(a_beaten_claim_makes_the_epoch_outdated),
 		cmocka_unit_test(silence_asks_a_witness_again_that_did_not_answer),
