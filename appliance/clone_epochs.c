@@ -98,6 +98,7 @@ static int on_layout(struct clone *c, const uint8_t *payload, size_t len, struct
 	mem_free(layout);
 	if (rc == RC_OK) {
 		c->pending_session = bytes_get_le64(payload);
+		c->newest = image_epoch(image); /* what was cut short of an earlier session */
 		if (image_epoch(image) == 0)
 			clone_decide(c, FAILOVER_COPYING, 0);
 	}
@@ -170,10 +171,15 @@ static int on_instance(struct clone *c, const uint8_t *payload, size_t len, stru
 /* The instance answers without us: the primary goes on once it has our word that we know. */
 static int on_uncommitted(struct clone *c, const struct wire_header *header)
 {
-	if (header->epoch > c->newest)
-		c->newest = header->epoch;
-	clone_decide(c, FAILOVER_OUTDATED, c->newest);
-	(void)clone_tell(c, WIRE_UNCOMMITTED, header->epoch, NULL, 0);
+	struct failover_update update;
+
+	clone_decide_event(c,
+			   (struct failover_event){ .type = FAILOVER_OUTDATED,
+						    .term = header->term,
+						    .epoch = header->epoch },
+			   &update);
+	if (!failover_is_over(&c->failover))
+		(void)clone_tell(c, WIRE_UNCOMMITTED, header->epoch, NULL, 0);
 	return RC_OK;
 }
 
@@ -195,6 +201,8 @@ int clone_on_frame(void *owner, const struct wire_header *header, const uint8_t 
 
 	if (header->term > TERM_TOLD_MAX)
 		return err_set(err, RC_INVALID, "a term beyond all terms");
+	if (header->type == WIRE_UNCOMMITTED)
+		return on_uncommitted(c, header);
 	if (header->term > c->failover.term)
 		take_term(c, header->term);
 	if (c->gateway != NULL && header->type == WIRE_FRAMES)
@@ -231,8 +239,6 @@ int clone_on_frame(void *owner, const struct wire_header *header, const uint8_t 
 			       gateway_addresses(c->gateway, payload, header->length, err);
 	case WIRE_FRAMES:
 		return RC_OK; /* of a primary that has network cards and was refused for it */
-	case WIRE_UNCOMMITTED:
-		return on_uncommitted(c, header);
 	case WIRE_INSTANCE:
 		return on_instance(c, payload, header->length, err);
 	default:

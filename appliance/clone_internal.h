@@ -42,7 +42,7 @@ struct clone {
 	uint64_t session;	  /* the committed epoch's */
 	uint64_t pending_session; /* the one that is coming in */
 	struct hashes hashes;	  /* wanted by a primary that resynchronises */
-	uint64_t newest;	  /* epoch that has begun to come in */
+	uint64_t newest;	  /* epoch of this session that has begun to come in */
 	uint64_t granted_ns;	  /* leases of connections that are gone */
 
 	/* Takeover. */
