@@ -162,9 +162,12 @@ void guest_ports_committed(struct guest_ports *ports, uint64_t epoch)
 	let_out(ports);
 }
 
-void guest_ports_uncommitted(struct guest_ports *ports)
+void guest_ports_uncommitted(struct guest_ports *ports, uint64_t epoch)
 {
-	ports->outdated = ports->asked;
+	/* Not if it is about an epoch before the last: of that one the standby was not told yet. */
+	if (!ports->asked || epoch != ports->captured)
+		return;
+	ports->outdated = true;
 	let_out(ports);
 }
 
@@ -296,10 +299,12 @@ void guest_ports_attach(struct guest_ports *ports)
 		port_reconnect(ports->cards[i].port);
 }
 
-void guest_ports_link(struct guest_ports *ports, struct link *link, uint64_t term)
+void guest_ports_link(struct guest_ports *ports, struct link *link, uint64_t term, uint64_t newest)
 {
 	size_t i;
 
+	if (newest > ports->captured)
+		ports->captured = newest;
 	ports->link = link;
 	ports->term = term;
 	ports->asked = false;

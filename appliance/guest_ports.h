@@ -48,14 +48,17 @@ struct capture_hooks guest_ports_hooks(struct guest_ports *ports);
 /* A QEMU was found: its sockets may be new. */
 void guest_ports_attach(struct guest_ports *ports);
 
-/* The connection to the standby; NULL: none. Frames meanwhile are dropped. */
-void guest_ports_link(struct guest_ports *ports, struct link *link, uint64_t term);
+/*
+ * The connection to the standby; NULL: none. Frames meanwhile are dropped. `newest`: epoch of
+ * either end.
+ */
+void guest_ports_link(struct guest_ports *ports, struct link *link, uint64_t term, uint64_t newest);
 /* FRAMES from it. */
 int guest_ports_frames(struct guest_ports *ports, const uint8_t *payload, size_t len,
 		       struct err *err);
 
-/* UNCOMMITTED from it. */
-void guest_ports_uncommitted(struct guest_ports *ports);
+/* UNCOMMITTED from it, for that epoch. */
+void guest_ports_uncommitted(struct guest_ports *ports, uint64_t epoch);
 
 /* An epoch is committed; and: the right to serve has come. */
 void guest_ports_committed(struct guest_ports *ports, uint64_t epoch);

@@ -164,16 +164,16 @@ void outlet_dialled(struct outlet *outlet, struct link *link)
 	lease_keeper_link(outlet->keeper, link);
 }
 
-void outlet_up(struct outlet *outlet, uint64_t term)
+void outlet_up(struct outlet *outlet, uint64_t term, uint64_t newest)
 {
 	if (outlet->ports != NULL)
-		guest_ports_link(outlet->ports, outlet->link, term);
+		guest_ports_link(outlet->ports, outlet->link, term, newest);
 }
 
 void outlet_down(struct outlet *outlet)
 {
 	if (outlet->ports != NULL)
-		guest_ports_link(outlet->ports, NULL, 0);
+		guest_ports_link(outlet->ports, NULL, 0, 0);
 }
 
 int outlet_frame(struct outlet *outlet, const struct wire_header *header, const uint8_t *payload,
@@ -183,7 +183,7 @@ int outlet_frame(struct outlet *outlet, const struct wire_header *header, const 
 		return RC_OK; /* the standby's configuration has cards, ours none: it says so itself */
 	if (header->type == WIRE_FRAMES)
 		return guest_ports_frames(outlet->ports, payload, header->length, err);
-	guest_ports_uncommitted(outlet->ports);
+	guest_ports_uncommitted(outlet->ports, header->epoch);
 	return RC_OK;
 }
 

@@ -45,9 +45,9 @@ void outlet_committed(struct outlet *outlet, uint64_t epoch);
 
 /* A QEMU was found. */
 void outlet_attach(struct outlet *outlet);
-/* The link to the standby, once there is one; it is up, or down. */
+/* The link to the standby, once there is one; it is up (newest: epoch of either end), or down. */
 void outlet_dialled(struct outlet *outlet, struct link *link);
-void outlet_up(struct outlet *outlet, uint64_t term);
+void outlet_up(struct outlet *outlet, uint64_t term, uint64_t newest);
 void outlet_down(struct outlet *outlet);
 /* FRAMES and UNCOMMITTED from it. */
 int outlet_frame(struct outlet *outlet, const struct wire_header *header, const uint8_t *payload,

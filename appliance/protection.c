@@ -92,8 +92,13 @@ static void on_up(void *owner, const struct wire_hello *peer)
 	struct protection *p = owner;
 
 	p->up = true;
+	/* Of an agent that is no more: what is answered from now on is not in that either. */
+	if (p->session == NULL && peer->epoch > p->newest)
+		p->newest = peer->epoch;
+	if (p->uncommitted == 0)
+		p->uncommitted = p->newest;
 	tell_uncommitted(p);
-	outlet_up(p->outlet, p->term);
+	outlet_up(p->outlet, p->term, protection_newest(p));
 	p->spent = p->outdated = false;
 	p->peer = *peer;
 	p->down_ns = 0;
@@ -389,7 +394,8 @@ static void on_term(void *owner, uint64_t term, bool alone)
 	if (!alone)
 		return;
 	p->tell_uncommitted = true;
-	p->uncommitted = protection_newest(p);
+	p->uncommitted =
+		protection_newest(p) + (p->session != NULL && session_is_capturing(p->session));
 	tell_uncommitted(p);
 }
 

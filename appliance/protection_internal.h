@@ -37,7 +37,7 @@ struct protection {
 	bool session_closing;
 	uint64_t newest;       /* epoch of all sessions */
 	bool tell_uncommitted; /* first of all, on any connection, until a later epoch is acknowledged */
-	uint64_t uncommitted; /* newest epoch then */
+	uint64_t uncommitted; /* newest epoch that has begun then */
 	uv_timer_t retry;     /* looks again at what to do: advance() */
 	bool stopping;
 	unsigned open_parts;

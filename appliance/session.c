@@ -67,7 +67,8 @@ static void on_due(uv_timer_t *timer)
 {
 	struct session *session = timer->data;
 
-	if (!session->ready || !session->up || session->closing || session->lost)
+	if (!session->ready || !session->up || session->closing || session->lost ||
+	    !session->options.may_capture(session->owner))
 		return;
 	session->ready = false;
 	capture_checkpoint(session->capture);
@@ -343,6 +344,11 @@ void session_query(const struct session *session, struct sender_state *state)
 	*state = (struct sender_state){ 0 };
 	if (session->sender != NULL)
 		sender_query(session->sender, clock_now_ns(), state);
+}
+
+bool session_is_capturing(const struct session *session)
+{
+	return !session->ready;
 }
 
 /* The replica stays at the last epoch before the stop, which is worth as much as it was. */

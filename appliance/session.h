@@ -68,6 +68,8 @@ void session_demand(struct session *session);
 
 /* What of its sender epoch_plan() needs, and what the status shows. */
 void session_query(const struct session *session, struct sender_state *state);
+/* An epoch may be under way that the state does not tell of: what happens now is not in it. */
+bool session_is_capturing(const struct session *session);
 void session_status(const struct session *session, struct status_instance *status);
 
 /*
