@@ -136,7 +136,7 @@ static void on_tick(uv_timer_t *timer)
 		clone_decide(c, FAILOVER_HEARD, 0);
 	clone_decide(c, FAILOVER_TICK, 0);
 	if (c->link != NULL)
-		link_set_lease(c->link, failover_lease_ns(&c->failover));
+		link_set_lease(c->link, failover_lease_ns(&c->failover), c->failover.term);
 	clone_seek(c);
 	clone_keep_again(c);
 	clone_tell_hashes(c);
@@ -154,7 +154,7 @@ static void on_up(void *owner, const struct wire_hello *peer)
 	c->link_up = true;
 	c->said = FAILOVER_TICK;
 	c->back_ns = 0;
-	link_set_lease(c->link, failover_lease_ns(&c->failover));
+	link_set_lease(c->link, failover_lease_ns(&c->failover), c->failover.term);
 	if (c->gateway != NULL)
 		gateway_link(c->gateway, c->link, c->failover.term);
 	c->laid_out = c->fenced = c->hashes.wanted = false;

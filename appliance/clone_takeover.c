@@ -143,7 +143,7 @@ void clone_decide_event(struct clone *c, struct failover_event event,
 			  update->reason);
 	}
 	if (c->link != NULL && update->changed)
-		link_set_lease(c->link, failover_lease_ns(&c->failover));
+		link_set_lease(c->link, failover_lease_ns(&c->failover), c->failover.term);
 	if (update->claim)
 		claimant_claim(c->claimant, c->failover.term, false, update->by_operator);
 	if (update->activate)

@@ -3,6 +3,7 @@
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
+#include "appliance/term_record.h"
 
 struct lease_keeper {
 	const struct lease_keeper_ops *ops;
@@ -88,8 +89,8 @@ static void renew(struct lease_keeper *keeper)
 	uint64_t until_ns = keeper->link != NULL ? link_lease_ns(keeper->link) : 0;
 
 	/* First: a lease that has come in time must not lapse meanwhile. */
-	if (until_ns > clock_now_ns())
-		step(keeper, TENURE_GRANTED, until_ns, keeper->tenure.term);
+	if (until_ns > clock_now_ns() && link_lease_term(keeper->link) <= TERM_MAX)
+		step(keeper, TENURE_GRANTED, until_ns, link_lease_term(keeper->link));
 	if (keeper->tenure.state == TENURE_ALONE)
 		step(keeper, TENURE_WON, claimant_until_ns(keeper->claimant), keeper->tenure.term);
 	step(keeper, TENURE_TICK, 0, 0);

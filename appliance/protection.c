@@ -4,6 +4,7 @@
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "appliance/protection_internal.h"
+#include "appliance/term_record.h"
 #include "replica/reservation.h"
 
 #include <assert.h>
@@ -199,8 +200,8 @@ static int on_frame(void *owner, const struct wire_header *header, const uint8_t
 	uint16_t code;
 	int rc = RC_OK;
 
-	if (header->type != WIRE_SUPERSEDED && header->term > p->term)
-		p->term = header->term;
+	if (header->term > TERM_MAX)
+		return err_set(err, RC_INVALID, "a term beyond all terms");
 	switch (header->type) {
 	case WIRE_RESERVED:
 		return on_reserved(p, payload, header->length, err);
@@ -389,6 +390,7 @@ static void on_term(void *owner, uint64_t term, bool alone)
 {
 	struct protection *p = owner;
 
+	/* Of a lease, of the witness, or superseded: a frame may tell of a takeover that has just begun. */
 	if (term > p->term)
 		p->term = term;
 	if (!alone)

@@ -110,12 +110,14 @@ static void on_tick(struct tenure *tenure, uint64_t now_ns, struct tenure_update
 static void on_granted(struct tenure *tenure, const struct tenure_event *event,
 		       struct tenure_update *update)
 {
-	if (!tenure->hold || tenure->state == TENURE_SUPERSEDED || event->until_ns <= event->now_ns)
+	if (tenure->state == TENURE_SUPERSEDED || event->until_ns <= event->now_ns)
 		return;
 	/* Of a standby that does not know yet that this site served alone: it learns from us. */
 	if (event->term < tenure->term)
 		return;
 	tenure->term = event->term;
+	if (!tenure->hold)
+		return;
 	if (tenure->state == TENURE_LEASED) {
 		if (event->until_ns > tenure->until_ns)
 			tenure->until_ns = event->until_ns;

@@ -16,6 +16,10 @@
  *   superseded   no                        another one serves a higher term    waiting, free (only
  *                                                                              by the operator)
  *
+ * The term comes from who grants a lease, from the witness, or with "superseded", and from nothing
+ * else the standby sends: that may be of a takeover that has begun, and whoever knew its term already
+ * could get the next one from the witness.
+ *
  * A lease counts from when the heartbeat that it answers was *sent*, on this machine's monotonic
  * clock. The standby grants less than it waits itself before it serves (TENURE_MARGIN), so clocks
  * may run apart by that much.

@@ -345,9 +345,10 @@ uint64_t link_heard_ns(const struct link *link)
 	return link->heard_ns;
 }
 
-void link_set_lease(struct link *link, uint64_t lease_ns)
+void link_set_lease(struct link *link, uint64_t lease_ns, uint64_t term)
 {
 	link->lease_ns = lease_ns;
+	link->term = term;
 }
 
 uint64_t link_granted_ns(const struct link *link)
@@ -358,6 +359,11 @@ uint64_t link_granted_ns(const struct link *link)
 uint64_t link_lease_ns(const struct link *link)
 {
 	return link->leased_until_ns;
+}
+
+uint64_t link_lease_term(const struct link *link)
+{
+	return link->leased_term;
 }
 
 uint64_t link_round_trip_ns(const struct link *link)

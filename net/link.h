@@ -165,11 +165,16 @@ uint64_t link_round_trip_ns(const struct link *link); /* smoothed, from heartbea
  * Leases. The standby: every heartbeat from now on lets the primary serve for lease_ns, counted from
  * when it sent the heartbeat that is answered; 0: none any more. link_granted_ns(): when the last
  * lease that was granted has run out for sure, by this machine's clock and if others run no slower.
+ * `term`: in which it stands by.
  */
-void link_set_lease(struct link *link, uint64_t lease_ns);
+void link_set_lease(struct link *link, uint64_t lease_ns, uint64_t term);
 uint64_t link_granted_ns(const struct link *link);
-/* The primary: until when it may serve by this link; 0: never granted. It outlives a connection. */
+/*
+ * The primary: until when it may serve by this link, and the highest term in which it was allowed
+ * to (datagrams do not say theirs); 0: never granted. Both outlive a connection.
+ */
 uint64_t link_lease_ns(const struct link *link);
+uint64_t link_lease_term(const struct link *link);
 
 /* Address and certificate name, for logs and status. */
 const char *link_peer(const struct link *link);

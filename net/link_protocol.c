@@ -301,6 +301,8 @@ static int on_heartbeat(struct link *link, const struct wire_header *header, con
 	if (rc != RC_OK)
 		return rc;
 	link->beats_heard++;
+	if (heartbeat.lease_ns > 0 && header->term > link->leased_term)
+		link->leased_term = header->term;
 	link_take_heartbeat(link, &heartbeat, false);
 	return RC_OK;
 }

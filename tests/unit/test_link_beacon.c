@@ -69,16 +69,21 @@ static void silence_over_tcp_is_not_silence(void **state)
 	deafen(world.standby.link, true);
 	world_run_for(&world, 100); /* what was read is dealt with */
 	began = clock_now_ns();
-	link_set_lease(world.standby.link, 500 * CLOCK_NS_PER_MS);
+	link_set_lease(world.standby.link, 500 * CLOCK_NS_PER_MS, 7);
 	world_run_for(&world, 300);
 	assert_true(link_heard_ns(world.primary.link) > began + 100 * CLOCK_NS_PER_MS);
 	assert_true(link_heard_ns(world.standby.link) > began + 100 * CLOCK_NS_PER_MS);
 	/* And a lease is granted by them. */
 	assert_true(link_lease_ns(world.primary.link) > began + 500 * CLOCK_NS_PER_MS);
 	assert_true(link_granted_ns(world.standby.link) >= link_lease_ns(world.primary.link));
+	assert_int_equal(link_lease_term(world.primary.link), 0);
 	assert_int_equal(world.primary.downs + world.standby.downs, 0);
 	deafen(world.primary.link, false);
 	deafen(world.standby.link, false);
+	/* Its term comes by the connection. */
+	while (link_lease_term(world.primary.link) == 0)
+		world_run_for(&world, 10);
+	assert_int_equal(link_lease_term(world.primary.link), 7);
 	world_close(&world);
 }
 
@@ -191,7 +196,7 @@ static void without_datagrams_a_link_works_as_ever(void **state)
 	expect_text(log, "no heartbeats by datagram");
 	world_connect(&world);
 	began = clock_now_ns();
-	link_set_lease(world.standby.link, 500 * CLOCK_NS_PER_MS);
+	link_set_lease(world.standby.link, 500 * CLOCK_NS_PER_MS, 7);
 	RUN_UNTIL(&world, link_round_trip_ns(world.primary.link) > 0 &&
 				  link_lease_ns(world.primary.link) > began);
 	world_run_for(&world, 200);

@@ -57,9 +57,10 @@ static void whoever_continues_without_a_witness_is_free(void **unused)
 	assert_true(tenure_may_serve(&tenure, 0));
 	assert_true(tenure_may_serve(&tenure, UINT64_MAX));
 	assert_true(tenure_due_ns(&tenure) == UINT64_MAX);
-	(void)step(&tenure, TENURE_GRANTED, 1000, 1300, 1);
+	(void)step(&tenure, TENURE_GRANTED, 1000, 1300, 5);
 	assert_int_equal(tenure.state, TENURE_FREE);
-	(void)step(&tenure, TENURE_SUPERSEDE, 1400, 0, 2);
+	assert_int_equal(tenure.term, 5); /* for its frames */
+	(void)step(&tenure, TENURE_SUPERSEDE, 1400, 0, 6);
 	assert_false(tenure_may_serve(&tenure, 1400 * MS));
 }
 
