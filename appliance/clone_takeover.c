@@ -95,7 +95,7 @@ static void on_drained(void *owner)
 /* No more epochs: the one being committed is finished, then the replica is brought to life. */
 static void begin_takeover(struct clone *c)
 {
-	c->drained = c->kept = false;
+	c->drained = c->kept = c->started = false;
 	if (c->gateway != NULL)
 		gateway_turn(c->gateway);
 	if (seat_receiver(c->seat) != NULL)
@@ -218,6 +218,7 @@ static void activate(struct clone *c)
 	    !seat_is_warm(c->seat))
 		return;
 	c->resumed_epoch = seat_epoch(c->seat);
+	c->started = true;
 	if (seat_activate(c->seat, &err) != RC_OK)
 		clone_on_activation_failed(c, &err);
 }
@@ -231,6 +232,10 @@ void clone_on_running(void *owner, uint64_t took_ns)
 {
 	struct clone *c = owner;
 
+	if (c->failover.state != FAILOVER_TAKING_OVER) {
+		seat_vacate(c->seat); /* it was given up meanwhile */
+		return;
+	}
 	c->activate_ns = clock_now_ns() - c->failover.decided_ns;
 	if (c->gateway != NULL)
 		gateway_serve(c->gateway);
@@ -243,19 +248,36 @@ void clone_on_running(void *owner, uint64_t took_ns)
 	clone_tell_superseded(c);
 }
 
-void clone_on_activation_failed(void *owner, const struct err *err)
+static void give_up(struct clone *c, const struct err *err, bool seen)
 {
-	struct clone *c = owner;
-
 	if (c->failover.state != FAILOVER_TAKING_OVER)
 		return;
 	log_error(c->part, "activation: %s", err->text);
 	if (c->gateway != NULL)
 		gateway_turn_back(c->gateway);
-	clone_decide(c, FAILOVER_ACTIVATION_FAILED, 0);
-	/* The image may have been run on: the primary has to know that it is on its own. */
+	clone_decide(c, seen ? FAILOVER_ACTIVATION_FAILED : FAILOVER_NOT_ACTIVATED, 0);
+	if (c->started)
+		c->session =
+			0; /* it may have run on the image: nothing is added to that any more */
+	/* What it sent meanwhile was not taken; and if clients were answered here, it is on its own. */
 	if (c->link_up)
-		link_drop(c->link, WIRE_REASON_BUSY, CLONE_FAILED_TEXT);
+		link_drop(c->link, seen ? WIRE_REASON_BUSY : WIRE_REASON_SESSION,
+			  CLONE_FAILED_TEXT);
+}
+
+/* Behind the gateway nobody sees a replica before it serves; a QEMU that ended here has ended. */
+void clone_on_activation_failed(void *owner, const struct err *err)
+{
+	struct clone *c = owner;
+
+	give_up(c, err, c->started && c->gateway == NULL);
+}
+
+void clone_on_unseated(void *owner, const struct err *err)
+{
+	struct clone *c = owner;
+
+	give_up(c, err, c->started);
 }
 
 void clone_on_ended(void *owner, const struct err *err)

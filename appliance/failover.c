@@ -26,7 +26,7 @@ static const struct {
 				  BIT(PROTECTED) | BIT(ENDED) | BIT(CLAIMING) | BIT(EMPTY) },
 	[FAILOVER_ENDED] = { "ended", BIT(PROTECTED) | BIT(CLAIMING) | BIT(EMPTY) },
 	[FAILOVER_CLAIMING] = { "claiming", BIT(UNATTENDED) | BIT(TAKING_OVER) | BIT(EMPTY) },
-	[FAILOVER_TAKING_OVER] = { "taking-over", BIT(SERVING) | BIT(FAILED) },
+	[FAILOVER_TAKING_OVER] = { "taking-over", BIT(SERVING) | BIT(FAILED) | BIT(UNATTENDED) },
 	[FAILOVER_SERVING] = { "serving", BIT(LOST) },
 	[FAILOVER_FAILED] = { "failed", BIT(CLAIMING) | BIT(EMPTY) },
 	[FAILOVER_RETURNING] = { "returning", BIT(SERVING) | BIT(LOST) | BIT(EMPTY) },
@@ -421,6 +421,12 @@ void failover_step(struct failover *failover, const struct failover_event *event
 		if (failover->state == FAILOVER_TAKING_OVER)
 			move(failover, FAILOVER_FAILED, update,
 			     "the replica could not be brought to life");
+		break;
+	case FAILOVER_NOT_ACTIVATED:
+		if (failover->state == FAILOVER_TAKING_OVER)
+			move(failover, FAILOVER_UNATTENDED, update,
+			     "the replica could not be brought to life; nothing has run here, and `understudy "
+			     "takeover` tries again");
 		break;
 	case FAILOVER_FOUND:
 	case FAILOVER_UNUSED:

@@ -10,16 +10,18 @@
  *                                                                   claiming, empty
  *   suspect      silent for half the limit or more                  as protected, and protected
  *   unattended   nobody is heard and we do not act: the agent said  protected, ended, claiming,
- *                goodbye, takeover is manual, or the witness is     empty
- *                against it or silent
+ *                goodbye, takeover is manual, the witness is        empty
+ *                against it or silent, or the takeover came to
+ *                nothing before the replica could be seen
  *   ended        the instance was shut down in an orderly way       protected, claiming (only by
  *                                                                   the operator), empty
  *   claiming     decided; the primary's lease runs out, the         unattended, taking-over, empty
  *                witness is asked
- *   taking-over  nobody else may serve, activation is under way     serving, failed
+ *   taking-over  nobody else may serve, activation is under way     serving, failed, unattended
  *   serving      the replica runs here                              lost
- *   failed       activation failed; the operator may try again,     claiming, empty
- *                or let go of it
+ *   failed       activation failed, and clients may have been       claiming, empty
+ *                answered before; the operator may try again, or
+ *                let go of it
  *   returning    an earlier life of this process took over; its     serving, lost, empty
  *                replica is being looked for
  *   lost         the replica served here and has ended: the newest  empty (only by the operator)
@@ -45,6 +47,10 @@
  * the witness, if there is one, has given us the next term. While we claim or serve no lease is
  * granted. In gateway mode no lease is needed: the gateway drops the primary's frames from the
  * decision on.
+ *
+ * A takeover that came to nothing before any client can have seen the replica gives the instance
+ * back: leases are granted again (with the new term), so that a primary that holds goes on. After
+ * one that may have been seen they are not: what clients were told is not in the primary's memory.
  *
  * A claim that the witness does not answer is made again by itself only where silence by itself is a
  * reason to take over. An operator's command is not kept: it fails, and may be given again.
@@ -97,11 +103,12 @@ enum failover_event_type {
 	FAILOVER_SHUT_DOWN, /* the agent reports an orderly end of its instance */
 	FAILOVER_OPERATOR,  /* take over now */
 	FAILOVER_ACTIVATED, /* the replica runs */
-	FAILOVER_ACTIVATION_FAILED,
-	FAILOVER_FOUND,	 /* the replica of an earlier life runs */
-	FAILOVER_UNUSED, /* it was never brought to life */
-	FAILOVER_GONE,	 /* the replica that served has ended */
-	FAILOVER_RELEASE /* the operator lets go of what was served or failed here */
+	FAILOVER_ACTIVATION_FAILED, /* it may have answered clients before */
+	FAILOVER_NOT_ACTIVATED,	    /* it cannot have */
+	FAILOVER_FOUND,		    /* the replica of an earlier life runs */
+	FAILOVER_UNUSED,	    /* it was never brought to life */
+	FAILOVER_GONE,		    /* the replica that served has ended */
+	FAILOVER_RELEASE	    /* the operator lets go of what was served or failed here */
 };
 
 struct failover_event {

@@ -115,7 +115,7 @@ def test_no_replica_runs_whose_term_cannot_be_kept():
         obstacle = os.path.join(world.path('state-b'), 'vm1', 'term.tmp')
         os.mkdir(obstacle)
         world.kill_site_a()
-        failed = world.wait_state('standby', 'failed')
+        failed = world.wait_state('standby', 'unattended')
         assert not failed['healthy'] and 'the term cannot be kept' in failed['reason'] and obstacle in failed['reason'], failed
         assert world.ask('get', 1) is None
         os.rmdir(obstacle)

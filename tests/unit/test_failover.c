@@ -188,6 +188,38 @@ static void a_failed_activation_may_be_tried_again_by_the_operator(void **unused
 	assert_int_equal(failover.term, 3);
 }
 
+/* Otherwise a primary that holds would stay silent although nobody serves. */
+static void a_takeover_that_nobody_saw_gives_the_instance_back(void **unused)
+{
+	struct failover failover = protected_at(true, 1000);
+
+	(void)unused;
+	assert_true(silence(&failover, 1000, 2000).activate);
+	assert_int_equal(failover_lease_ns(&failover), 0);
+	(void)step(&failover, FAILOVER_NOT_ACTIVATED, 2001 * MS);
+	assert_int_equal(failover.state, FAILOVER_UNATTENDED);
+	assert_false(failover_is_over(&failover));
+	assert_true(failover_lease_ns(&failover) > 0);
+	assert_false(silence(&failover, 2010, 4000).activate); /* by itself it would fail again */
+	assert_true(step(&failover, FAILOVER_OPERATOR, 4001 * MS).activate);
+	assert_int_equal(failover.term, 3);
+	(void)step(&failover, FAILOVER_NOT_ACTIVATED, 4002 * MS);
+	(void)step(&failover, FAILOVER_COMMITTED, 4003 * MS);
+	assert_int_equal(failover.state, FAILOVER_PROTECTED);
+}
+
+static void a_takeover_that_may_have_been_seen_gives_nothing_back(void **unused)
+{
+	struct failover failover = protected_at(true, 1000);
+
+	(void)unused;
+	assert_true(silence(&failover, 1000, 2000).activate);
+	(void)step(&failover, FAILOVER_ACTIVATION_FAILED, 2001 * MS);
+	assert_int_equal(failover_lease_ns(&failover), 0);
+	(void)step(&failover, FAILOVER_COMMITTED, 2002 * MS);
+	assert_int_equal(failover.state, FAILOVER_FAILED);
+}
+
 static void the_operator_cannot_take_over_twice(void **unused)
 {
 	struct failover failover = protected_at(false, 1000);
@@ -528,6 +560,8 @@ int main(void)
 		cmocka_unit_test(nothing_is_taken_over_without_a_committed_epoch),
 		cmocka_unit_test(a_lost_replica_is_not_taken_over),
 		cmocka_unit_test(a_failed_activation_may_be_tried_again_by_the_operator),
+		cmocka_unit_test(a_takeover_that_nobody_saw_gives_the_instance_back),
+		cmocka_unit_test(a_takeover_that_may_have_been_seen_gives_nothing_back),
 		cmocka_unit_test(the_operator_cannot_take_over_twice),
 		cmocka_unit_test(a_replica_that_served_and_ended_stays_lost_until_it_is_released),
 		cmocka_unit_test(an_earlier_life_that_took_over_is_gone_on_with),
