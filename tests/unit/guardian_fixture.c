@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <uv.h>
@@ -243,7 +244,13 @@ void guarded_kill_agent(struct guarded *f)
 
 void guarded_kill_guardian(const struct guarded *f)
 {
+	struct pollfd process = { .fd = (int)syscall(SYS_pidfd_open, f->guardian, 0),
+				  .events = POLLIN };
+
+	assert_true(process.fd >= 0);
 	assert_int_equal(kill(f->guardian, SIGKILL), 0);
+	assert_int_equal(poll(&process, 1, GUARDED_PATIENCE_MS), 1); /* it has ended */
+	(void)close(process.fd);
 }
 
 void guarded_stop_guardian(const struct guarded *f)

@@ -108,7 +108,6 @@ static void an_agent_killed_right_after_it_began_is_noticed(void **state)
 	guarded_order(f, 'h');
 	guarded_order(f, 'l');
 	guarded_kill_guardian(f);
-	(void)usleep(20000);
 	guarded_order(f, 't'); /* answered when it has been started, not when it runs */
 	guarded_kill_agent(f);
 	expect_freed(&f->qemus[0]);

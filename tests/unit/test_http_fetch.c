@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#define PATIENCE_MS 5000 /* for an answer that comes */
+
 /* A server in a thread of its own, or a scripted one: accepts, reads a request, answers, closes. */
 struct remote {
 	pthread_t thread;
@@ -97,7 +99,7 @@ static void fetch_scripted(const char *answer, const char *body, int expected_rc
 	(void)snprintf(remote.address, sizeof(remote.address), "127.0.0.1:%u",
 		       ntohs(address.sin_port));
 	assert_int_equal(pthread_create(&remote.thread, NULL, run_script, &remote), 0);
-	rc = http_fetch(remote.address, "/x", body, 300, &status, &got, &err);
+	rc = http_fetch(remote.address, "/x", body, PATIENCE_MS, &status, &got, &err);
 	assert_int_equal(pthread_join(remote.thread, NULL), 0);
 	close(remote.listener);
 	if (rc != expected_rc)
