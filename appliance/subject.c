@@ -9,11 +9,12 @@
 #include "replica/reservation.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define QMP_TIMEOUT_MS 5000
+#define GREETING_MS 2000  /* without QEMU's greeting: said, and looked at again */
 #define RECONNECT_MS 500  /* between two attempts at the QMP socket */
 #define REEXAMINE_MS 5000 /* after a refusal: somebody has to change something first */
 #define CLAIM_MS 1000	  /* between two attempts at the claim that another agent has */
@@ -201,6 +202,7 @@ static void on_qmp_ready(void *owner)
 {
 	struct subject *s = owner;
 
+	(void)uv_timer_stop(&s->retry);
 	s->ready = true;
 	*s->last_error = '\0';
 	examine(s);
@@ -255,6 +257,43 @@ static void on_qmp_lost(void *owner, const struct err *err)
 	close_orphan(s);
 }
 
+/*
+ * QEMU greets one client of a socket at a time. The connection stays, to be the next in line; the
+ * kernel knows meanwhile who listens there.
+ */
+static void not_greeted(struct subject *s)
+{
+	const pid_t pid = qmp_peer_pid(s->qmp), holder = claim_holder(pid);
+	char process[32] = "";
+	struct err err;
+
+	if (pid > 0) /* else the line is full */
+		(void)snprintf(process, sizeof(process), " (process %d)", (int)pid);
+	if (holder == 0)
+		(void)err_set(&err, RC_TIMEOUT,
+			      "QMP socket %s: QEMU%s does not greet: another QMP client has it, or "
+			      "QEMU is stopped; give this agent a QMP socket of its own "
+			      "(-qmp unix:PATH,server=on,wait=off)",
+			      s->config->qmp, process);
+	else if (holder == getpid())
+		(void)err_set(&err, RC_STATE,
+			      "QMP socket %s: QEMU%s does not greet: another instance of this "
+			      "agent has it",
+			      s->config->qmp, process);
+	else
+		(void)err_set(&err, RC_STATE,
+			      "QMP socket %s: QEMU%s does not greet: process %d (understudy "
+			      "primary) has it; one agent per instance",
+			      s->config->qmp, process, (int)holder);
+	if (holder == 0) {
+		lost(s, &err);
+	} else {
+		*s->last_error = '\0';
+		s->ops->on_unfit(s->owner, &err);
+	}
+	retry_in(s, GREETING_MS);
+}
+
 static const struct qmp_ops qmp_callbacks = { on_qmp_ready, on_qmp_event, on_qmp_lost };
 
 static void on_retry(uv_timer_t *timer)
@@ -265,10 +304,13 @@ static void on_retry(uv_timer_t *timer)
 	if (s->qmp != NULL) {
 		if (s->ready && !s->fit)
 			examine(s);
+		else if (!s->ready && !s->orphan)
+			not_greeted(s);
 		return; /* else a lost one that is not closed yet */
 	}
-	if (qmp_connect(&s->qmp, s->loop, s->config->qmp, QMP_TIMEOUT_MS, &qmp_callbacks, s,
-			&err) != RC_OK) {
+	if (qmp_connect(&s->qmp, s->loop, s->config->qmp, 0, &qmp_callbacks, s, &err) == RC_OK) {
+		retry_in(s, GREETING_MS);
+	} else {
 		s->qmp = NULL;
 		lost(s, &err);
 		retry_in(s, RECONNECT_MS);

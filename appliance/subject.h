@@ -2,7 +2,8 @@
  * The subject: the QEMU that is to be protected. Finds it by its QMP socket, examines it
  * (precheck.h), derives what a standby needs to run its replica (reservation.h), and watches for
  * its end; tries again for ever where a retry can help. It claims the QEMU first (claim.h), and has
- * it until QMP is closed: an instance that another agent protects is unfit.
+ * it until QMP is closed: an instance that another agent protects is unfit. That holds for one whose
+ * QMP socket another agent is connected to as well; it is waited for there.
  */
 #ifndef APPLIANCE_SUBJECT_H
 #define APPLIANCE_SUBJECT_H
@@ -24,7 +25,7 @@ struct subject_ops {
 	/* Its process ended; `orderly`: it had said so before (a guest's power-off, an operator's
 	 * quit). */
 	void (*on_gone)(void *owner, bool orderly);
-	/* No QMP (any more); connected again in a while. Told once per reason. */
+	/* No QMP (any more, or yet); it is tried on and on. Told once per reason. */
 	void (*on_lost)(void *owner, const struct err *err);
 };
 

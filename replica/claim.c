@@ -106,29 +106,52 @@ static int lock(int *claim, int fd, pid_t pid, struct err *err)
 	return rc;
 }
 
-int claim_take_proc(int *claim, pid_t pid, struct err *err)
+/* What stands for the process; -1 with errno. */
+static int open_proc(pid_t pid)
 {
 	char path[32];
-	int fd;
 
-	*claim = CLAIM_NONE;
 	(void)snprintf(path, sizeof(path), "/proc/%d", (int)pid);
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return err_system(err, errno, "claiming process %d: %s", (int)pid, path);
-	return lock(claim, fd, pid, err);
+	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-int claim_take(int *claim, pid_t pid, struct err *err)
+static int open_process(pid_t pid)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0); /* close-on-exec by itself */
 	struct statfs fs;
 
+	if (fd < 0 || (fstatfs(fd, &fs) == 0 && (unsigned long)fs.f_type == PIDFS))
+		return fd;
+	(void)close(fd);
+	return open_proc(pid);
+}
+
+static int take(int *claim, int fd, pid_t pid, struct err *err)
+{
 	*claim = CLAIM_NONE;
 	if (fd < 0)
 		return err_system(err, errno, "claiming process %d", (int)pid);
-	if (fstatfs(fd, &fs) == 0 && (unsigned long)fs.f_type == PIDFS)
-		return lock(claim, fd, pid, err);
-	(void)close(fd);
-	return claim_take_proc(claim, pid, err);
+	return lock(claim, fd, pid, err);
+}
+
+int claim_take_proc(int *claim, pid_t pid, struct err *err)
+{
+	return take(claim, open_proc(pid), pid, err);
+}
+
+int claim_take(int *claim, pid_t pid, struct err *err)
+{
+	return take(claim, open_process(pid), pid, err);
+}
+
+pid_t claim_holder(pid_t pid)
+{
+	int fd = open_process(pid);
+	pid_t holder = 0;
+
+	if (fd >= 0) {
+		holder = holder_of(fd);
+		(void)close(fd);
+	}
+	return holder;
 }

@@ -24,6 +24,12 @@
  */
 int claim_take(int *claim, pid_t pid, struct err *err);
 
+/*
+ * The process that has the claim on `pid`, without trying to get it; 0: nobody, or one that is not
+ * to be seen from here.
+ */
+pid_t claim_holder(pid_t pid);
+
 /* Idempotent. */
 void claim_end(int *claim);
 

@@ -31,8 +31,10 @@
 #include <unistd.h>
 
 #define READ_BYTES ((size_t)16 << 10)
-#define READS_PER_TURN 64  /* 1 MiB, then the loop's other handles get their turn */
-#define CONNECT_RETRY_MS 5 /* while the backlog is full: nothing tells when it has room again */
+#define READS_PER_TURN 64 /* 1 MiB, then the loop's other handles get their turn */
+/* While the backlog is full nothing tells when it has room again. */
+#define CONNECT_RETRY_MS 5
+#define CONNECT_RETRY_MS_MAX 200
 
 enum state { CONNECTING, NEGOTIATING, READY, LOST };
 
@@ -47,6 +49,7 @@ struct qmp {
 	int send_errno; /* 0: none */
 	struct sockaddr_un address;
 	uint64_t connect_deadline_ns;
+	uint32_t retry_ms;
 	struct qmp_ops ops;
 	void *owner;
 	void (*on_closed)(void *owner);
@@ -314,6 +317,8 @@ static void on_timer(uv_timer_t *timer)
 			qmp->connected ? " (is another client connected to this socket?)" : "");
 		lose(qmp, &err);
 	} else if (!qmp->connected) {
+		if (qmp->retry_ms < CONNECT_RETRY_MS_MAX)
+			qmp->retry_ms *= 2;
 		try_connect(qmp);
 	}
 	update_timer(qmp);
@@ -336,8 +341,8 @@ static void update_timer(struct qmp *qmp)
 		wait_ms = (deadline - now) / CLOCK_NS_PER_MS + 1;
 	if (qmp->send_errno != 0)
 		wait_ms = 0;
-	if (!qmp->connected && wait_ms > CONNECT_RETRY_MS)
-		wait_ms = CONNECT_RETRY_MS;
+	if (!qmp->connected && wait_ms > qmp->retry_ms)
+		wait_ms = qmp->retry_ms;
 	uv_update_time(qmp->loop);
 	(void)uv_timer_start(&qmp->timer, on_timer, wait_ms, 0);
 }
@@ -425,7 +430,9 @@ int qmp_connect(struct qmp **out, uv_loop_t *loop, const char *path, uint32_t ti
 	qmp_queue_init(&qmp->queue);
 	qmp->fd = -1;
 	qmp_parse_init(&qmp->parse);
-	qmp->connect_deadline_ns = clock_now_ns() + timeout_ms * CLOCK_NS_PER_MS;
+	qmp->connect_deadline_ns =
+		timeout_ms > 0 ? clock_now_ns() + timeout_ms * CLOCK_NS_PER_MS : UINT64_MAX;
+	qmp->retry_ms = CONNECT_RETRY_MS;
 	rc = set_address(qmp, path, err);
 	if (rc != RC_OK)
 		goto out;

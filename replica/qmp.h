@@ -41,8 +41,9 @@ struct qmp_ops {
 typedef void (*qmp_reply_cb)(void *owner, const cJSON *reply, const struct err *err);
 
 /*
- * Connects to the unix socket at `path`, once; on_ready or on_lost follows within `timeout_ms`,
- * never before this returns.
+ * Connects to the unix socket at `path`, once; on_ready or on_lost follows within `timeout_ms` (0:
+ * however long; QEMU serves one client of a socket, and greets the next when that has gone), never
+ * before this returns.
  */
 int qmp_connect(struct qmp **qmp, uv_loop_t *loop, const char *path, uint32_t timeout_ms,
 		const struct qmp_ops *ops, void *owner, struct err *err);
@@ -63,7 +64,7 @@ int qmp_send_fd(struct qmp *qmp, const char *name, int fd, qmp_reply_cb cb, void
 
 /*
  * The connection's descriptor (non-blocking), for the guardian to share; and the peer's process id,
- * 0 if unknown.
+ * which is known before the greeting; 0 if unknown.
  */
 int qmp_fd(const struct qmp *qmp);
 pid_t qmp_peer_pid(const struct qmp *qmp);

@@ -1,5 +1,6 @@
-"""One agent per QEMU: a second one, on another QMP socket, says why it waits, disturbs nothing, and takes over when the first is gone."""
+"""One agent per QEMU: a second one, on the same QMP socket or another, says why it waits, disturbs nothing, and takes over when the first is gone."""
 import json
+import os
 import time
 
 import lab
@@ -49,6 +50,47 @@ def test_a_second_agent_on_another_qmp_socket_waits_for_the_end_of_the_first():
         assert second.stop() == 0
         world.wait_state('primary', 'protected')
         assert world.ask('inc') is not None
+
+
+def test_a_second_agent_on_the_same_qmp_socket_names_the_first_and_is_next_in_line():
+    with lab.Lab(takeover='manual') as world:
+        world.protect()
+        second = start_second(world, vm1=world.path('vm.qmp'))
+        status = wait_reason(world, 'second', 0, f"QMP socket {world.path('vm.qmp')}: QEMU (process {world.qemu.pid}) does not greet",
+                             f'process {world.agent.pid} (understudy primary) has it')
+        assert status['state'] == 'refused' and not status['healthy']
+        assert 'one agent per instance' in second.text()
+        assert world.status('primary')['state'] == 'protected'
+
+        world.agent.kill()
+        world.wait_state('second', 'protected')
+        world.start_agent()
+        wait_reason(world, 'primary', 0, f'process {second.pid} (understudy primary) has it')
+        assert second.stop() == 0
+        world.wait_state('primary', 'protected')
+        assert world.ask('inc') is not None
+
+
+def test_a_qmp_socket_that_somebody_else_has_is_waited_for_and_said_to_be():
+    with lab.Lab(takeover='manual') as world:
+        world.start_guest()
+        world.start_appliance()
+        other = lab.Qmp(world.path('vm.qmp'))
+        world.start_agent()
+        status = wait_reason(world, 'primary', 0, f'QEMU (process {world.qemu.pid}) does not greet', 'another QMP client has it')
+        assert status['state'] == 'connecting' and not status['healthy']
+        other.close()
+        world.wait_state('primary', 'protected')
+
+
+def test_two_instances_of_one_agent_on_one_qmp_socket_are_told_so():
+    with lab.Lab(takeover='manual') as world:
+        world.start_guest()
+        world.start_appliance()
+        os.symlink(world.path('vm.qmp'), world.path('alias.qmp'))       # the same name twice is a mistake in the configuration
+        agent = start_second(world, vm1=world.path('vm.qmp'), vm2=world.path('alias.qmp'))
+        lab.wait_for('one of them says so', lambda: 'another instance of this agent has it' in agent.text(), 20)
+        assert agent.stop() == 0
 
 
 def test_two_instances_of_one_agent_that_lead_to_one_qemu_are_refused_the_same_way():

@@ -127,6 +127,27 @@ static void the_refusal_names_the_holder(void **state)
 	end_child(qemu);
 }
 
+static void the_holder_is_known_without_a_claim(void **state)
+{
+	pid_t qemu = start_child(NULL, NULL, NULL), agent;
+	struct attempt attempt = { claim_take, qemu };
+	struct err err;
+	int claim;
+
+	(void)state;
+	assert_int_equal(claim_holder(qemu), 0);
+	agent = start_child(try_it, &attempt, NULL);
+	assert_int_equal(claim_holder(qemu), agent);
+	end_child(agent);
+	assert_int_equal(claim_holder(qemu), 0);
+	assert_int_equal(claim_take(&claim, qemu, &err), RC_OK); /* nobody was in the way */
+	assert_int_equal(claim_holder(qemu), getpid());
+	claim_end(&claim);
+	end_child(qemu);
+	assert_int_equal(claim_holder(qemu), 0);
+	assert_int_equal(claim_holder(0), 0);
+}
+
 static void another_instance_of_the_same_agent_is_told_so(void **state)
 {
 	pid_t qemu = start_child(NULL, NULL, NULL);
@@ -245,6 +266,7 @@ int main(void)
 		cmocka_unit_test(the_second_is_refused_until_the_first_gives_it_up),
 		cmocka_unit_test(two_qemus_are_claimed_independently),
 		cmocka_unit_test(the_refusal_names_the_holder),
+		cmocka_unit_test(the_holder_is_known_without_a_claim),
 		cmocka_unit_test(another_instance_of_the_same_agent_is_told_so),
 		cmocka_unit_test(it_ends_with_a_holder_that_is_killed),
 		cmocka_unit_test(a_program_that_the_holder_starts_does_not_keep_it),

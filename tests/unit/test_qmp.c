@@ -157,6 +157,23 @@ static void a_silent_socket_is_given_up_in_time(void **state)
 	assert_int_equal(f->lost.code, RC_TIMEOUT);
 }
 
+static void without_a_limit_the_greeting_is_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	struct err err;
+	int i;
+
+	assert_int_equal(qmp_connect(&f->qmp, &f->loop, f->path, 0, &monitor_ops, f, &err), RC_OK);
+	for (i = 0; i < 10; i++) {
+		clock_fixture_pass(3600 * 1000);
+		monitor_expect_no_more(f);
+	}
+	assert_int_equal(qmp_peer_pid(f->qmp), getpid());
+	f->peer = accept(f->listener, NULL, NULL);
+	monitor_say(f, GREETING "{\"return\": {}, \"id\": 1}");
+	monitor_expect_story(f, "ready");
+}
+
 static void a_full_backlog_is_tried_again(void **state)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -456,6 +473,7 @@ int main(void)
 		CLIENT(a_second_greeting_loses_the_connection),
 		CLIENT(refused_capabilities_lose_the_connection),
 		CLIENT(a_silent_socket_is_given_up_in_time),
+		CLIENT(without_a_limit_the_greeting_is_waited_for),
 		CLIENT(a_full_backlog_is_tried_again),
 		CLIENT(a_command_has_a_time_limit),
 		CLIENT(answers_that_are_there_count_however_late_they_are_looked_at),
