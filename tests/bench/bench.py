@@ -21,6 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
 import activation  # noqa: E402
+import agent_death  # noqa: E402
 import gateway  # noqa: E402
 import lab  # noqa: E402
 import measure as common  # noqa: E402
@@ -31,6 +32,7 @@ import programs  # noqa: E402
 
 ROWS = {
     'activation': activation.row,
+    'agent-death': agent_death.row,
     'pause': pause.against_native,
     'pause-delay': pause.with_delay,
     'delta-speed': programs.delta_speed,

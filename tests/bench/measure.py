@@ -13,6 +13,7 @@ import lab
 # The load of every row with a guest: about 500 dirty pages for each checkpoint of 100 ms.
 DIRTY_PER_S = 5000
 INTERVAL_MS = 100
+EVERY_100_MS = {'checkpoint': {'target_ms': INTERVAL_MS, 'min_ms': INTERVAL_MS, 'max_ms': INTERVAL_MS}}
 
 
 class Unmeasured(Exception):

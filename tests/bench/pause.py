@@ -10,7 +10,7 @@ import time
 import lab
 import native_colo
 from delay import delayed
-from measure import DIRTY_PER_S, INTERVAL_MS, Monitor, Unmeasured, once, say, summary
+from measure import DIRTY_PER_S, EVERY_100_MS, Monitor, Unmeasured, once, say, summary
 
 ROUNDS = 3
 CHECKPOINTS = 40            # of each round
@@ -18,7 +18,6 @@ WARM_UP = 5
 ATTEMPTS = 4                # for native COLO, whose secondary sometimes loses its guest to a panic under TCG
 DELAY_MS = 50               # one way; 100 ms there and back
 PROXY_PORT = 7499
-EVERY_100_MS = {'checkpoint': {'target_ms': INTERVAL_MS, 'min_ms': INTERVAL_MS, 'max_ms': INTERVAL_MS}}
 
 
 def understudy(world, checkpoints, delay_ms, progress):
