@@ -111,9 +111,10 @@ static void on_pause_timer(uv_timer_t *timer)
 	uint64_t held_ns = colo_secondary_held_ns(capture->secondary);
 
 	if (held_ns >= limit_ns) {
-		(void)err_set(&capture->err, RC_TIMEOUT,
-			      "the instance stood for %.0f ms, longer than %u: staging is full",
-			      clock_ms(held_ns), capture->options.pause_limit_ms);
+		(void)err_set(
+			&capture->err, RC_TIMEOUT,
+			"the instance stood for %.0f ms, longer than %u: staging is full, or QEMU is held up",
+			clock_ms(held_ns), capture->options.pause_limit_ms);
 		lose(capture);
 		return;
 	}
