@@ -311,6 +311,7 @@ int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config
 		return rc;
 	}
 	clone_seek(c);
+	clone_keep(c);
 	(void)uv_timer_init(loop, &c->tick);
 	c->tick.data = c;
 	arm_tick(c);

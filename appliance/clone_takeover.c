@@ -68,7 +68,9 @@ static void on_kept(void *owner, const struct term_record *record, const struct 
 		log_info(c->part, "the term can be kept again");
 	c->store_broken = result->code != RC_OK;
 	if (c->store_broken) {
-		(void)err_prefix(&err, "the term cannot be kept, so no takeover is possible: ");
+		(void)err_prefix(
+			&err,
+			"the term cannot be kept, and until it can no takeover is possible: ");
 		(void)snprintf(c->store_error, sizeof(c->store_error), "%s", err.text);
 		log_error(c->part, "%s", err.text);
 		c->store_retry_ns = clock_now_ns() + KEEP_AGAIN_NS;

@@ -95,23 +95,38 @@ static void check_http(struct preflight *preflight)
 			config->role == CONFIG_STANDBY ? " and order a takeover" : "");
 }
 
-static void check_directories(struct preflight *preflight)
+/* No room is no reason not to start: a replica that serves needs its gateway. */
+static void check_memory_dir(struct preflight *preflight)
 {
-	const struct config *config = &preflight->config;
-	bool lasting;
+	bool full;
 	struct err err;
 
-	if (files_try(config->memory_dir, false, &err) != RC_OK)
+	if (files_try(preflight->config.memory_dir, false, &full, &err) == RC_OK)
+		return;
+	if (full)
+		warning(preflight, "memory_dir: %s; make room", err.text);
+	else
 		error(preflight, "memory_dir: %s; name a directory in memory, such as /dev/shm",
 		      err.text);
-	if (state_dir_try(config->state_dir, &lasting, &err) != RC_OK)
+}
+
+static void check_state_dir(struct preflight *preflight)
+{
+	bool lasting, full;
+	struct err err = { 0 };
+
+	if (state_dir_try(preflight->config.state_dir, &lasting, &full, &err) != RC_OK && full)
+		warning(preflight,
+			"state_dir: %s; make room: until there is some, nothing can be taken over",
+			err.text);
+	else if (err.code != RC_OK)
 		error(preflight,
 		      "state_dir: %s; name a directory of ours, or make the one above it",
 		      err.text);
 	else if (!lasting)
 		warning(preflight,
 			"state_dir: %s: is on a tmpfs; who serves would be forgotten when the machine restarts",
-			config->state_dir);
+			preflight->config.state_dir);
 }
 
 static void check_standby(struct preflight *preflight)
@@ -124,7 +139,8 @@ static void check_standby(struct preflight *preflight)
 	(void)check_path(
 		preflight, "hypervisor.firmware", config->firmware, S_IFDIR, R_OK | X_OK,
 		"name the directory of QEMU's firmware, or leave the key out for QEMU's own");
-	check_directories(preflight);
+	check_memory_dir(preflight);
+	check_state_dir(preflight);
 	if (strcmp(config->accel, "kvm") == 0 && !accel_has_kvm(why))
 		warning(preflight, "hypervisor.accel: kvm: %s", why);
 	for (size_t i = 0; i < config->ninstances; i++) {

@@ -67,6 +67,14 @@ static void refuse(struct seat *seat, const struct err *err)
 
 /* Making it ---------------------------------------------------------------------------------- */
 
+static int read_kept(struct buf *json, const char *dir, struct err *err)
+{
+	char path[512];
+
+	(void)snprintf(path, sizeof(path), "%s/" RECALLED, dir);
+	return files_read(json, AT_FDCWD, path, FILES_NO_LINK, err);
+}
+
 static int start_hypervisor(struct seat *seat, struct err *err)
 {
 	const struct hypervisor_options options = {
@@ -82,6 +90,19 @@ static int start_hypervisor(struct seat *seat, struct err *err)
 				&hypervisor_callbacks, seat, err);
 }
 
+/* What is there already needs no room. */
+static int keep_wanted(const struct seat *seat, struct err *err)
+{
+	struct buf kept = { .limit = RESERVATION_JSON_MAX };
+	size_t len = strlen(seat->wanted);
+	bool same;
+
+	same = read_kept(&kept, seat->dir, err) == RC_OK && kept.len == len &&
+	       memcmp(kept.data, seat->wanted, len) == 0;
+	buf_free(&kept);
+	return same ? RC_OK : files_replace(seat->dir, RECALLED, seat->wanted, len, err);
+}
+
 static void make(struct seat *seat)
 {
 	struct cmdline_spec *spec = &seat->reservation.spec;
@@ -94,7 +115,7 @@ static void make(struct seat *seat)
 	if (rc == RC_OK)
 		rc = seat->ops->on_making(seat->owner, &seat->reservation, &err);
 	if (rc == RC_OK)
-		rc = files_replace(seat->dir, RECALLED, seat->wanted, strlen(seat->wanted), &err);
+		rc = keep_wanted(seat, &err);
 	if (rc == RC_OK)
 		rc = image_create(&seat->image, seat->memory_dir, seat->dir, spec->backends,
 				  spec->nbackends,
@@ -216,12 +237,10 @@ static void take_down(struct seat *seat)
 int seat_recall(const char *dir, struct reservation *reservation, struct err *err)
 {
 	struct buf json = { .limit = RESERVATION_JSON_MAX };
-	char path[512];
 	int rc;
 
 	*reservation = (struct reservation){ 0 };
-	(void)snprintf(path, sizeof(path), "%s/" RECALLED, dir);
-	rc = files_read(&json, AT_FDCWD, path, FILES_NO_LINK, err);
+	rc = read_kept(&json, dir, err);
 	if (rc == RC_OK)
 		rc = reservation_from_json(reservation, json.data, json.len, err);
 	buf_free(&json);

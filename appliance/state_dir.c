@@ -43,7 +43,7 @@ void state_dir_let_go(int lock)
 	lock_file_let_go(lock);
 }
 
-int state_dir_try(const char *path, bool *lasting, struct err *err)
+int state_dir_try(const char *path, bool *lasting, bool *full, struct err *err)
 {
 	bool made = mkdir(path, 0700) == 0;
 	struct statfs fs;
@@ -51,15 +51,17 @@ int state_dir_try(const char *path, bool *lasting, struct err *err)
 	int rc;
 
 	*lasting = true;
+	*full = false;
 	if (!made && errno != EEXIST)
 		return err_system(err, errno, "%s: cannot be made", path);
 	if (stat(path, &st) != 0)
 		return err_system(err, errno, "%s", path);
 	if (!S_ISDIR(st.st_mode))
 		return err_set(err, RC_REFUSED, "%s: is no directory", path);
-	rc = files_try(path, true, err);
+	rc = files_try(path, true, full, err);
 	if (rc == RC_OK && statfs(path, &fs) == 0)
 		*lasting = fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC;
+	*full = *full && !made;
 	if (made)
 		(void)rmdir(path);
 	return rc;

@@ -18,8 +18,10 @@ void state_dir_let_go(int lock);
 
 /*
  * Whether a standby could use it, by doing what it will do: makes it, and a file in it, and removes
- * both. *lasting false: it can, but what is kept there is gone when the machine restarts.
+ * both. *lasting false: it can, but what is kept there is gone when the machine restarts. *full with
+ * an error: it was there already, and nothing is wrong but that it has no room. A standby that knew
+ * the instance can go on with what it has kept.
  */
-int state_dir_try(const char *path, bool *lasting, struct err *err);
+int state_dir_try(const char *path, bool *lasting, bool *full, struct err *err);
 
 #endif

@@ -171,20 +171,28 @@ int files_replace(const char *dir, const char *name, const void *data, size_t le
 	return rc == RC_OK ? sync_dir(dir, err) : rc;
 }
 
-int files_try(const char *dir, bool keep, struct err *err)
+static bool no_room(int errnum)
+{
+	return errnum == ENOSPC || errnum == EDQUOT;
+}
+
+int files_try(const char *dir, bool keep, bool *full, struct err *err)
 {
 	static const uint8_t byte = 0;
 	char path[PATH_LENGTH_MAX];
 	int fd, n, rc = RC_OK;
 
+	*full = false;
 	n = snprintf(path, sizeof(path), "%s/.try-XXXXXX", dir);
 	if (n < 0 || (size_t)n >= sizeof(path))
 		return err_set(err, RC_LIMIT, "%.200s: the path is too long", dir);
 	fd = mkostemp(path, O_CLOEXEC);
+	*full = fd < 0 && no_room(errno);
 	if (fd < 0)
 		return err_system(err, errno, "%s: making a file there", dir);
 	if (keep)
 		rc = write_whole(fd, dir, &byte, sizeof(byte), err);
+	*full = rc != RC_OK && no_room(errno); /* the write's or the fsync's: nothing came after */
 	(void)close(fd);
 	(void)unlink(path);
 	return rc;

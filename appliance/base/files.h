@@ -45,8 +45,9 @@ int files_replace(const char *dir, const char *name, const void *data, size_t le
 
 /*
  * Whether files can be made in a directory, and if `keep` whether they can be kept: makes one,
- * writes to it, removes it. (hugetlbfs has files, but nothing can be written to them.)
+ * writes to it, removes it. (hugetlbfs has files, but nothing can be written to them.) *full: not,
+ * and for no other reason than that there is no room.
  */
-int files_try(const char *dir, bool keep, struct err *err);
+int files_try(const char *dir, bool keep, bool *full, struct err *err);
 
 #endif

@@ -1,6 +1,7 @@
 /* What is found out before a daemon starts: errors keep it from starting, warnings do not. */
 #include "appliance/preflight.h"
 
+#include "appliance/base/mem.h"
 #include "appliance/pki.h"
 #include "appliance/state_dir.h"
 
@@ -133,6 +134,22 @@ static void what_is_missing_or_of_another_kind_is_an_error(void **state)
 	expect_error(primary, "\"vm1.qmp\"", "\"ca.crt\"", "is no socket");
 }
 
+static void a_full_state_dir_keeps_nobody_from_starting_who_was_there_before(void **state)
+{
+	char there[80];
+
+	(void)state;
+	(void)snprintf(there, sizeof(there), "%s/state", dir);
+	assert_int_equal(mkdir(there, 0700), 0);
+	fault_arm(FAULT_WRITE, 1);
+	assert_int_equal(run(standby, "", ""), RC_OK);
+	expect_lines(&preflight.warnings, 1, "No space left on device; make room");
+	preflight_free(&preflight);
+	assert_int_equal(rmdir(there), 0);
+	fault_arm(FAULT_WRITE, 1);
+	expect_error(standby, "", "", "state_dir: ");
+}
+
 static void every_error_is_found_at_once(void **state)
 {
 	(void)state;
@@ -167,10 +184,10 @@ static int setup(void **state)
 				       .names = { [PKI_PRIMARY] = "a", [PKI_STANDBY] = "b" },
 				       .now = time(NULL) };
 	struct pki_made made[PKI_MEMBERS];
-	bool lasting;
+	bool lasting, full;
 
 	(void)state;
-	if (mkdtemp(dir) == NULL || state_dir_try(dir, &lasting, &err) != RC_OK)
+	if (mkdtemp(dir) == NULL || state_dir_try(dir, &lasting, &full, &err) != RC_OK)
 		return -1;
 	usual = lasting ? 0 : 1;
 	(void)snprintf(path, sizeof(path), "%s/c.json", dir);
@@ -201,6 +218,7 @@ int main(void)
 		cmocka_unit_test(a_wrong_certificate_is_an_error),
 		cmocka_unit_test(a_pipe_in_place_of_a_file_is_refused_without_waiting),
 		cmocka_unit_test(what_is_missing_or_of_another_kind_is_an_error),
+		cmocka_unit_test(a_full_state_dir_keeps_nobody_from_starting_who_was_there_before),
 		cmocka_unit_test(every_error_is_found_at_once),
 		cmocka_unit_test(a_role_that_cannot_be_told_is_asked_for),
 	};

@@ -1,4 +1,5 @@
 /* The standby's directory: one process at a time, and known in advance when it cannot be used. */
+#include "appliance/base/mem.h"
 #include "appliance/state_dir.h"
 
 #include <setjmp.h>
@@ -84,13 +85,13 @@ static void trying_leaves_nothing_behind(void **state)
 {
 	struct stat st;
 	struct err err;
-	bool lasting;
+	bool lasting, full;
 
 	(void)state;
-	assert_int_equal(state_dir_try(dir, &lasting, &err), RC_OK);
+	assert_int_equal(state_dir_try(dir, &lasting, &full, &err), RC_OK);
 	assert_int_not_equal(stat(dir, &st), 0);
 	assert_int_equal(mkdir(dir, 0700), 0);
-	assert_int_equal(state_dir_try(dir, &lasting, &err), RC_OK);
+	assert_int_equal(state_dir_try(dir, &lasting, &full, &err), RC_OK);
 	assert_int_equal(rmdir(dir), 0); /* it is there, and empty */
 }
 
@@ -98,32 +99,54 @@ static void what_cannot_be_used_is_named(void **state)
 {
 	char deep[120];
 	struct err err;
-	bool lasting;
+	bool lasting, full;
 	FILE *f;
 
 	(void)state;
-	assert_int_equal(state_dir_try("/proc/x", &lasting, &err), RC_IO);
+	assert_int_equal(state_dir_try("/proc/x", &lasting, &full, &err), RC_IO);
 	assert_string_equal(err.text, "/proc/x: cannot be made: No such file or directory");
-	assert_int_equal(state_dir_try("/proc", &lasting, &err), RC_IO);
+	assert_int_equal(state_dir_try("/proc", &lasting, &full, &err), RC_IO);
 	assert_non_null(strstr(err.text, "/proc: making a file there"));
 	(void)snprintf(deep, sizeof(deep), "%s/no/where", dir);
-	assert_int_equal(state_dir_try(deep, &lasting, &err), RC_IO);
+	assert_int_equal(state_dir_try(deep, &lasting, &full, &err), RC_IO);
 	f = fopen(dir, "w");
 	assert_non_null(f);
 	assert_int_equal(fclose(f), 0);
-	assert_int_equal(state_dir_try(dir, &lasting, &err), RC_REFUSED);
+	assert_int_equal(state_dir_try(dir, &lasting, &full, &err), RC_REFUSED);
 	assert_non_null(strstr(err.text, "is no directory"));
+}
+
+static void a_full_one_is_told_apart_if_it_was_there(void **state)
+{
+	struct err err;
+	bool lasting, full;
+
+	(void)state;
+	fault_arm(FAULT_WRITE, 1);
+	assert_int_equal(state_dir_try(dir, &lasting, &full, &err), RC_IO);
+	assert_false(full); /* nothing can have been kept there */
+	assert_int_equal(mkdir(dir, 0700), 0);
+	fault_arm(FAULT_WRITE, 1);
+	assert_int_equal(state_dir_try(dir, &lasting, &full, &err), RC_IO);
+	assert_true(full);
+	assert_non_null(strstr(err.text, dir));
+	fault_arm(FAULT_FSYNC, 1); /* a bad disk */
+	assert_int_equal(state_dir_try(dir, &lasting, &full, &err), RC_IO);
+	assert_false(full);
+	fault_arm(FAULT_FSYNC, 0);
+	assert_int_equal(state_dir_try(dir, &lasting, &full, &err), RC_OK);
+	assert_false(full);
 }
 
 static void a_tmpfs_does_not_last(void **state)
 {
 	struct err err;
-	bool lasting;
+	bool lasting, full;
 
 	(void)state;
 	if (access("/dev/shm", W_OK) != 0)
 		skip();
-	assert_int_equal(state_dir_try("/dev/shm/test-state-dir", &lasting, &err), RC_OK);
+	assert_int_equal(state_dir_try("/dev/shm/test-state-dir", &lasting, &full, &err), RC_OK);
 	assert_false(lasting);
 }
 
@@ -135,6 +158,7 @@ int main(void)
 		CLAIM(the_lock_ends_with_its_process),
 		CLAIM(trying_leaves_nothing_behind),
 		CLAIM(what_cannot_be_used_is_named),
+		CLAIM(a_full_one_is_told_apart_if_it_was_there),
 		CLAIM(a_tmpfs_does_not_last),
 	};
 

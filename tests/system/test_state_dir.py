@@ -1,0 +1,82 @@
+"""A state_dir without room: a standby that was there before goes on with what it has kept, and says what is wrong; a new one does not start."""
+import contextlib
+import os
+import subprocess
+
+import lab
+import pytest
+
+
+@contextlib.contextmanager
+def small_state_dir(world):
+    path = world.path('state-b')
+    os.mkdir(path)
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'none', path], check=False).returncode != 0:
+        pytest.skip('a tmpfs cannot be mounted here')
+    try:
+        yield path
+    finally:
+        for daemon in world.daemons:
+            daemon.kill()
+        lab.end_descendants_of(world.path(''))
+        subprocess.run(['umount', '-l', path], check=True)
+
+
+def fill(path):
+    """The last byte is taken; the file that has them."""
+    name = os.path.join(path, 'ballast')
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT)
+    try:
+        while True:
+            os.write(fd, bytes(4096))
+    except OSError:
+        return name
+    finally:
+        os.close(fd)
+
+
+def test_a_replica_keeps_its_gateway_when_the_appliance_starts_on_a_full_disk():
+    with lab.Lab(gateway=True, memory_mib=128, working_set_mib=16) as world, small_state_dir(world) as path:
+        world.protect()
+        world.kill_site_a()
+        world.wait_state('standby', 'serving')
+        with world.connect() as connection:
+            counted = int(world.ask('inc', connection=connection))
+            ballast = fill(path)
+            world.appliance.kill()
+            world.start_appliance()
+            status = world.wait_state('standby', 'serving')
+            assert int(world.ask('inc', timeout=30, connection=connection)) == counted + 1, 'on the same connection'
+            lab.wait_for('it says so', lambda: not world.status('standby')['healthy'])
+            status = world.status('standby')
+            for word in ('cannot be kept', path, 'No space left on device'):
+                assert word in status['reason'], status
+            assert f'state_dir: {path}: writing: No space left on device; make room' in world.appliance.text()
+            os.unlink(ballast)
+            lab.wait_for('there is room', lambda: world.status('standby')['healthy'])
+            assert world.status('standby')['term'] == status['term'] == 2
+
+
+def test_a_standby_starts_on_a_full_disk_and_the_instance_is_protected_again():
+    with lab.Lab(takeover='manual') as world, small_state_dir(world) as path:
+        world.protect()
+        world.appliance.kill()
+        ballast = fill(path)
+        world.start_appliance()
+        status = world.wait_state('standby', 'protected')
+        assert not status['healthy'] and path in status['reason'], status
+        second = world.daemon(world.b, [lab.UNDERSTUDY, 'standby', '--config', world.path('standby.json')], 'second.log')
+        assert second.process.wait(10) == 1 and f'process {world.appliance.pid} has it' in second.text(), second.text()
+        os.unlink(ballast)
+        lab.wait_for('there is room', lambda: world.status('standby')['healthy'])
+        world.kill_site_a()
+        assert lab.fetch_unix(world.path('standby.http'), '/v1/takeover', '{"instance": "vm1"}') == {'ok': True}
+        world.wait_state('standby', 'serving')
+
+
+def test_a_new_standby_does_not_start_on_a_full_disk():
+    with lab.Lab() as world, small_state_dir(world) as path:
+        fill(path)
+        appliance = world.start_appliance()
+        assert appliance.process.wait(10) == 1
+        assert path in appliance.text() and 'No space left on device' in appliance.text(), appliance.text()
