@@ -109,6 +109,13 @@ static const struct seat_ops seat_callbacks = {
 /* Time --------------------------------------------------------------------------------------- */
 
 static void on_tick(uv_timer_t *timer);
+static void stop_parts(struct clone *c);
+
+/* A takeover, which bounds itself: leases, the witness's answer, QEMU's start and activation. */
+static bool is_under_way(const struct clone *c)
+{
+	return c->failover.state == FAILOVER_CLAIMING || c->failover.state == FAILOVER_TAKING_OVER;
+}
 
 /* Regularly, and when the silence becomes too long: not up to a period later. */
 static void arm_tick(struct clone *c)
@@ -141,7 +148,10 @@ static void on_tick(uv_timer_t *timer)
 	clone_keep_again(c);
 	clone_tell_hashes(c);
 	clone_tell_superseded(c);
-	arm_tick(c);
+	if (c->stopping && !is_under_way(c))
+		stop_parts(c);
+	else
+		arm_tick(c);
 }
 
 /* Connection --------------------------------------------------------------------------------- */
@@ -414,11 +424,8 @@ static void check_stopped(struct clone *c)
 	on_stopped(owner);
 }
 
-void clone_stop(struct clone *c, void (*on_stopped)(void *owner), void *owner)
+static void stop_parts(struct clone *c)
 {
-	c->stopping = true;
-	c->on_stopped = on_stopped;
-	c->stop_owner = owner;
 	c->open_parts = 2 + CLONE_TAKEOVER_PARTS + (c->claimant != NULL);
 	if (c->claimant != NULL)
 		claimant_close(c->claimant, on_part_closed, c);
@@ -430,4 +437,15 @@ void clone_stop(struct clone *c, void (*on_stopped)(void *owner), void *owner)
 	clone_takeover_close(c, on_part_closed);
 	seat_close(c->seat, on_part_closed);
 	uv_close((uv_handle_t *)&c->tick, on_timer_closed);
+}
+
+void clone_stop(struct clone *c, void (*on_stopped)(void *owner), void *owner)
+{
+	c->stopping = true;
+	c->on_stopped = on_stopped;
+	c->stop_owner = owner;
+	if (is_under_way(c))
+		log_warn(c->part, "a takeover is under way; the end waits for it");
+	else
+		stop_parts(c);
 }

@@ -42,7 +42,10 @@ int clone_release(struct clone *clone, struct err *err);
 
 void clone_status(const struct clone *clone, struct status_instance *status);
 
-/* Ends the warm QEMU (a serving one runs on), closes everything and frees; on_closed follows. */
+/*
+ * Ends the warm QEMU (a serving one runs on), closes everything and frees; on_closed follows. A
+ * takeover that is under way comes to its end before: what it needs is nowhere but here.
+ */
 void clone_stop(struct clone *clone, void (*on_closed)(void *owner), void *owner);
 
 #endif

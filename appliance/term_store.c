@@ -93,16 +93,16 @@ static void on_written(uv_work_t *work, int status)
 	struct term_store *store = work->data;
 	const struct term_record written = store->writing;
 	const struct err result = store->result;
+	const bool closing = store->closing;
 
 	(void)status; /* never cancelled */
 	store->busy = false;
-	if (store->closing) {
-		free_store(store);
-		return;
-	}
 	if (store->waiting)
 		write_next(store);
-	store->on_kept(store->owner, &written, &result);
+	else if (store->closing)
+		free_store(store);
+	if (!closing)
+		store->on_kept(store->owner, &written, &result);
 }
 
 static void write_next(struct term_store *store)

@@ -33,8 +33,8 @@ int term_store_open(struct term_store **store, uv_loop_t *loop, const char *dir,
 void term_store_keep(struct term_store *store, const struct term_record *record);
 
 /*
- * Waits for what is being written, drops what waits; frees, then calls on_closed (may be NULL), at
- * once if nothing is being written.
+ * What was to be kept is kept first, without on_kept; frees, then calls on_closed (may be NULL), at
+ * once if there is nothing to write.
  */
 void term_store_close(struct term_store *store, void (*on_closed)(void *owner), void *owner);
 

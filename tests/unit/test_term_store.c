@@ -240,7 +240,7 @@ static void of_many_only_the_newest_has_to_be_written(void **state)
 	assert_int_equal(read_again().term, 50);
 }
 
-static void closing_waits_for_what_is_being_written(void **state)
+static void closing_waits_until_the_newest_is_on_the_disk(void **state)
 {
 	(void)state;
 	assert_int_equal(open_store(), RC_OK);
@@ -249,7 +249,7 @@ static void closing_waits_for_what_is_being_written(void **state)
 	close_store();
 	assert_int_equal(t.closes, 1);
 	assert_int_equal(t.keeps, 0);
-	assert_int_equal(read_again().term, 2);
+	assert_int_equal(read_again().term, 3);
 }
 
 static void damaged_files_are_refused_naming_file_and_remedy(void **state)
@@ -360,7 +360,7 @@ int main(void)
 		CLAIM(a_new_store_stands_by_with_the_first_term_and_is_on_the_disk),
 		CLAIM(what_was_kept_is_there_for_the_next_process),
 		CLAIM(of_many_only_the_newest_has_to_be_written),
-		CLAIM(closing_waits_for_what_is_being_written),
+		CLAIM(closing_waits_until_the_newest_is_on_the_disk),
 		CLAIM(damaged_files_are_refused_naming_file_and_remedy),
 		CLAIM(what_is_no_file_is_refused),
 		CLAIM(whatever_fails_the_file_is_the_old_or_the_new_one),

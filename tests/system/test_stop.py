@@ -1,0 +1,63 @@
+"""The appliance is told to end in the middle of a takeover: it is finished and the replica left serving, or none runs and none is claimed."""
+import os
+import signal
+
+import lab
+from test_aftermath import health, order_a_takeover_without_a_qemu, post, start_again
+from test_image_lock import replica_of
+
+
+def unattended(world):
+    """Nobody but the standby is left."""
+    world.protect()
+    world.kill_site_a()
+    world.wait_state('standby', 'unattended')
+
+
+def terminate(world):
+    """SIGTERM, and it waits."""
+    world.appliance.process.terminate()
+    lab.wait_for('the end waits', lambda: 'a takeover is under way; the end waits for it' in world.appliance.text())
+
+
+def serves_on(world):
+    lab.wait_for('the replica answers', lambda: world.ask('get', 1))
+    again = start_again(world, 'serving')
+    assert again['term'] == 2 and again['healthy'], again
+
+
+def test_an_activation_that_qemu_has_got_is_finished_first():
+    with lab.Lab(takeover='manual') as world:
+        unattended(world)
+        replica = replica_of(world)
+        os.kill(replica, signal.SIGSTOP)
+        assert post(world, 'takeover') == {'ok': True}
+        lab.wait_for('QEMU has got it', lambda: world.status('standby').get('hypervisor') == 'activating')
+        terminate(world)
+        os.kill(replica, signal.SIGCONT)
+        assert world.appliance.process.wait(20) == 0
+        assert replica_of(world) == replica
+        serves_on(world)
+
+
+def test_an_activation_that_has_not_begun_is_finished_first():
+    with lab.Lab(takeover='manual') as world:
+        unattended(world)
+        order_a_takeover_without_a_qemu(world)
+        terminate(world)
+        assert world.appliance.process.wait(30) == 0
+        serves_on(world)
+
+
+def test_an_activation_that_fails_while_the_end_waits_is_not_claimed_to_have_run():
+    with lab.Lab(takeover='manual') as world:
+        unattended(world)
+        os.kill(replica_of(world), signal.SIGSTOP)
+        assert post(world, 'takeover') == {'ok': True}
+        lab.wait_for('QEMU has got it', lambda: world.status('standby').get('hypervisor') == 'activating')
+        terminate(world)
+        assert world.appliance.process.wait(30) == 0
+        assert 'QEMU did not run the instance in time' in world.appliance.text()
+        assert replica_of(world) is None
+        status = start_again(world, 'empty')
+        assert 'no replica came of it' in status['reason'] and health(world)[0] == 503, status
