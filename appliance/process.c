@@ -1,8 +1,11 @@
 /*
  * An end goes: signal (or a failed start) -> role->end -> process_stop_parts() -> the parts, all at
- * once -> health endpoint -> the loop runs out. The signals are watched until there is nothing left
- * to do, and then blocked: whether an impatient second one may cut the end short is the role's to
- * say.
+ * once -> health endpoint -> the loop runs out.
+ *
+ * Whether an impatient second signal may cut the end short is the role's to say. So the signals are
+ * blocked before there is any other thread, for good and for all of them, and are read from a
+ * descriptor: a handler would have to be taken away some time before the end, and a thread of
+ * libuv's pool would then take the signal's standard action.
  */
 #include "appliance/process.h"
 
@@ -10,10 +13,10 @@
 #include "appliance/base/log.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <signal.h>
-
-static const int signals[] = { SIGTERM, SIGINT };
-#define SIGNALS (sizeof(signals) / sizeof(signals[0]))
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 /* ---- the end ---- */
 
@@ -26,25 +29,29 @@ static void begin_end(struct process *process)
 		process_stop_parts(process);
 }
 
-static void on_signal(uv_signal_t *handle, int signum)
+static void on_signal(uv_poll_t *handle, int status, int events)
 {
 	struct process *process = handle->data;
+	struct signalfd_siginfo info;
 
+	(void)status;
+	(void)events;
+	if (read(process->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		return;
 	if (process->ending) {
-		log_warn("process", "signal %d again: ending is under way", signum);
+		log_warn("process", "signal %u again: ending is under way", info.ssi_signo);
 		if (process->running > 0 && process->role->hurry != NULL)
 			process->role->hurry(process->owner);
 		return;
 	}
-	log_info("process", "signal %d: ending", signum);
+	log_info("process", "signal %u: ending", info.ssi_signo);
 	begin_end(process);
 }
 
 /* From here on the loop does not run on for the signals alone. */
 static void finish(struct process *process)
 {
-	for (size_t i = 0; i < SIGNALS; i++)
-		uv_unref((uv_handle_t *)&process->signals[i]);
+	uv_unref((uv_handle_t *)&process->signals);
 	if (process->role->ended != NULL)
 		process->role->ended(process->owner);
 	claimant_witness_close(&process->witness, NULL, NULL);
@@ -73,18 +80,11 @@ void process_stop_parts(struct process *process)
 
 static void close_loop(struct process *process)
 {
-	sigset_t ours;
-	size_t i;
-
-	(void)sigemptyset(&ours);
-	for (i = 0; i < SIGNALS; i++)
-		(void)sigaddset(&ours, signals[i]);
-	(void)pthread_sigmask(SIG_BLOCK, &ours, NULL);
-	for (i = 0; i < SIGNALS; i++)
-		uv_close((uv_handle_t *)&process->signals[i], NULL);
+	uv_close((uv_handle_t *)&process->signals, NULL);
 	(void)uv_run(&process->loop, UV_RUN_DEFAULT);
 	if (uv_loop_close(&process->loop) != 0)
 		log_error("process", "a handle was left open");
+	(void)close(process->signal_fd);
 }
 
 /* ---- what the health endpoint asks ---- */
@@ -117,13 +117,31 @@ static int release(void *owner, const char *instance, struct err *err)
 
 /* ---- the start ---- */
 
-static void watch_signals(struct process *process)
+static int open_loop(struct process *process, struct err *err)
 {
-	for (size_t i = 0; i < SIGNALS; i++) {
-		(void)uv_signal_init(&process->loop, &process->signals[i]);
-		process->signals[i].data = process;
-		(void)uv_signal_start(&process->signals[i], on_signal, signals[i]);
+	sigset_t ours;
+	int r;
+
+	(void)sigemptyset(&ours);
+	(void)sigaddset(&ours, SIGTERM);
+	(void)sigaddset(&ours, SIGINT);
+	(void)pthread_sigmask(SIG_BLOCK, &ours, NULL);
+	process->signal_fd = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (process->signal_fd < 0)
+		return err_system(err, errno, "signals");
+	r = uv_loop_init(&process->loop);
+	if (r == 0) {
+		r = uv_poll_init(&process->loop, &process->signals, process->signal_fd);
+		if (r != 0)
+			(void)uv_loop_close(&process->loop);
 	}
+	if (r != 0) {
+		(void)close(process->signal_fd);
+		return err_set(err, RC_IO, "event loop: %s", uv_strerror(r));
+	}
+	process->signals.data = process;
+	(void)uv_poll_start(&process->signals, UV_READABLE, on_signal);
+	return RC_OK;
 }
 
 static int start(struct process *process, const struct config *config, struct err *err)
@@ -152,23 +170,19 @@ int process_run(struct process *process, const struct config *config,
 		const struct process_role *role, void *owner)
 {
 	struct err err;
-	int r, rc;
+	int rc;
 
 	process->role = role;
 	process->owner = owner;
 	rc = tls_identity_load(&process->identity, config->tls_ca, config->tls_cert,
 			       config->tls_key, &err);
-	if (rc == RC_OK) {
-		r = uv_loop_init(&process->loop);
-		if (r != 0)
-			rc = err_set(&err, RC_IO, "event loop: %s", uv_strerror(r));
-	}
+	if (rc == RC_OK)
+		rc = open_loop(process, &err);
 	if (rc != RC_OK) {
 		log_error("process", "%s", err.text);
 		tls_identity_free(process->identity);
 		return 1;
 	}
-	watch_signals(process);
 	rc = start(process, config, &err);
 	if (rc == RC_OK) {
 		log_info("process", "site %s: %zu instance(s), %s %s", config->site, process->count,

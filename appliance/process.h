@@ -41,7 +41,8 @@ struct process {
 	const struct process_role *role;
 	void *owner;
 	struct status_source source;
-	uv_signal_t signals[2];
+	uv_poll_t signals; /* of `signal_fd` */
+	int signal_fd;
 	struct http_server *http;
 	size_t running; /* parts that are being stopped */
 	bool ending;

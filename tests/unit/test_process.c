@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -28,6 +29,7 @@ struct role {
 	struct process process;
 	struct part parts[PARTS];
 	uv_timer_t first_signal;
+	uv_work_t work; /* so that there are other threads */
 	unsigned to_start, started, stopped, ends;
 	bool fails, waits; /* waits: parts stop only when they are hurried */
 };
@@ -38,10 +40,16 @@ static void send_signal(uv_timer_t *timer)
 	assert_int_equal(raise(SIGTERM), 0);
 }
 
+static void work(uv_work_t *request)
+{
+	(void)request;
+}
+
 static int start(void *owner, struct err *err)
 {
 	struct role *role = owner;
 
+	(void)uv_queue_work(&role->process.loop, &role->work, work, NULL);
 	for (; role->started < role->to_start; role->started++) {
 		role->parts[role->started].role = role;
 		process_add(&role->process, &role->parts[role->started]);
@@ -107,6 +115,9 @@ static void expect_run(struct role *role, int exit_status, unsigned ends)
 	sigset_t both;
 
 	assert_int_equal(process_run(&role->process, &config, &callbacks, role), exit_status);
+	/* To the process: a thread that has them not blocked would be found. */
+	assert_int_equal(kill(getpid(), SIGTERM), 0);
+	assert_int_equal(kill(getpid(), SIGINT), 0);
 	assert_int_equal(role->stopped, role->to_start);
 	assert_int_equal(role->ends, ends);
 	/* What comes now finds nobody to end, and must not turn a good end into a bad one. */
