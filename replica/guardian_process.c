@@ -354,7 +354,7 @@ static void report_late(struct slot *slot, uint64_t now_ns)
 		return;
 	slot->late = true;
 	(void)snprintf(text, sizeof(text),
-		       "the agent is gone; not released within %u s (%s%s%s): still trying",
+		       "the agent is gone; not released within %d s (%s%s%s): still trying",
 		       RELEASE_LATE_MS / 1000,
 		       release->status[0] != '\0' ? release->status : "QEMU does not answer",
 		       release->migration[0] != '\0' ? ", migration " : "", release->migration);
