@@ -35,20 +35,26 @@ def in_colo(primary, secondary):
     return status == 'colo'
 
 
+def protect(world, stack, delay_ms=0):
+    """Native COLO in a lab whose guest runs: the secondary, and a connection to either QEMU. All of it ends with `stack`."""
+    target, listen = (f'unix:{world.path(name)}' for name in ('colo', 'colo-delayed'))
+    secondary = start_secondary(world, target)
+    stack.callback(secondary.kill)
+    incoming = stack.enter_context(contextlib.closing(Monitor(world.path('colo.qmp'))))
+    incoming('migrate-set-capabilities', capabilities=COLO)
+    uri = stack.enter_context(delayed(world, listen, target, delay_ms))
+    primary = stack.enter_context(contextlib.closing(Monitor(world.path('vm.qmp.lab'))))
+    primary('migrate-set-capabilities', capabilities=COLO)
+    primary('migrate-set-parameters', **{'x-checkpoint-delay': INTERVAL_MS, 'max-bandwidth': 1 << 40})
+    primary('migrate', uri=uri)
+    lab.wait_for('native COLO', lambda: in_colo(primary, secondary), FIRST_COPY_S, 0.05)
+    return secondary, incoming, primary
+
+
 def measure(world, checkpoints, delay_ms, progress):
     """The primary's pauses in ms, in a lab whose guest runs."""
-    target, listen = (f'unix:{world.path(name)}' for name in ('colo', 'colo-delayed'))
     with contextlib.ExitStack() as stack:
-        secondary = start_secondary(world, target)
-        stack.callback(secondary.kill)
-        incoming = stack.enter_context(contextlib.closing(Monitor(world.path('colo.qmp'))))
-        incoming('migrate-set-capabilities', capabilities=COLO)
-        uri = stack.enter_context(delayed(world, listen, target, delay_ms))
-        primary = stack.enter_context(contextlib.closing(Monitor(world.path('vm.qmp.lab'))))
-        primary('migrate-set-capabilities', capabilities=COLO)
-        primary('migrate-set-parameters', **{'x-checkpoint-delay': INTERVAL_MS, 'max-bandwidth': 1 << 40})
-        primary('migrate', uri=uri)
-        lab.wait_for('native COLO', lambda: in_colo(primary, secondary), FIRST_COPY_S, 0.05)
+        secondary, _, primary = protect(world, stack, delay_ms)
         try:
             primary.watch(WARM_UP, 8)
             pauses = primary.watch(checkpoints, 120, progress)
