@@ -174,6 +174,12 @@ pid_t child_pid(const struct child *c)
 	return c->exited ? 0 : (pid_t)c->process.pid;
 }
 
+void child_kill(struct child *c)
+{
+	if (c->started && !c->exited)
+		(void)uv_process_kill(&c->process, SIGKILL);
+}
+
 static void on_handle_closed(uv_handle_t *handle)
 {
 	struct child *c = handle->data;

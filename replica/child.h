@@ -31,6 +31,9 @@ pid_t child_pid(const struct child *child); /* 0: it has ended */
 /* What it said last, as last_words_text(). */
 void child_words(const struct child *child, char *text, size_t size);
 
+/* SIGKILL, at once: for a process that must not do anything any more. on_end follows. */
+void child_kill(struct child *child);
+
 /*
  * No on_end from now on. Ends it (SIGTERM, then SIGKILL) unless `leave`; after that frees, then
  * calls on_closed (may be NULL). Idempotent.

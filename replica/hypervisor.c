@@ -73,6 +73,9 @@ static void report(struct hypervisor *hv, const struct err *why)
 
 	if (hv->state == ENDED || hv->closing)
 		return;
+	/* Whoever is told that it does not run may let somebody else: it must not run late. */
+	if (hv->state == ACTIVATING)
+		child_kill(hv->child);
 	hv->state = ENDED;
 	(void)uv_timer_stop(&hv->tick);
 	(void)uv_timer_stop(&hv->limit);

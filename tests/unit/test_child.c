@@ -77,6 +77,16 @@ static void its_end_is_told_with_its_last_words(void **state)
 	assert_string_equal(how.text, "sh ended with status 3: no such disk");
 }
 
+static void a_kill_does_not_ask(void **state)
+{
+	(void)state;
+	assert_int_equal(start("trap '' TERM; kill -STOP $$"), RC_OK);
+	child_kill(child);
+	run();
+	assert_int_equal(ends, 1);
+	assert_string_equal(how.text, "sh was ended by signal 9 (Killed)");
+}
+
 static void a_signal_is_told_by_number_and_name(void **state)
 {
 	(void)state;
@@ -192,6 +202,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CLAIM(its_end_is_told_with_its_last_words),
+		CLAIM(a_kill_does_not_ask),
 		CLAIM(a_signal_is_told_by_number_and_name),
 		CLAIM(it_starts_in_its_directory_and_in_a_session_of_its_own),
 		CLAIM(a_helper_that_holds_standard_error_delays_the_end_only_a_little),
