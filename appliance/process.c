@@ -22,7 +22,7 @@
 
 static void begin_end(struct process *process)
 {
-	process->ending = true;
+	process->ending = process->source.ending = true;
 	if (process->role->end != NULL)
 		process->role->end(process->owner);
 	else

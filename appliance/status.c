@@ -200,6 +200,11 @@ static void handle_health(const struct status_source *source, struct http_respon
 		text(problem, "reason", instance.reason);
 		cJSON_AddItemToArray(problems, problem);
 	}
+	if (source->ending) {
+		problem = cJSON_CreateObject();
+		text(problem, "reason", "this process is ending");
+		cJSON_AddItemToArray(problems, problem);
+	}
 	response->status = cJSON_GetArraySize(problems) > 0 ? 503 : 200;
 	text(json, "status", response->status == 200 ? "ok" : "attention");
 	cJSON_AddItemToObject(json, "problems", problems);

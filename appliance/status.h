@@ -48,6 +48,7 @@ void status_clear(struct status_instance *instance, const char *name);
 struct status_source {
 	const struct config *config;
 	uint64_t started_ns;
+	bool ending; /* the instances are not told of any more: that is not health */
 	size_t (*count)(void *owner);
 	void (*fill)(void *owner, size_t index, struct status_instance *instance);
 	/* NULL on a primary. Returns RC_OK once the takeover is under way. */

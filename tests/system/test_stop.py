@@ -18,6 +18,8 @@ def terminate(world):
     """SIGTERM, and it waits."""
     world.appliance.process.terminate()
     lab.wait_for('the end waits', lambda: 'a takeover is under way; the end waits for it' in world.appliance.text())
+    code, text = health(world)
+    assert code == 503 and 'this process is ending' in text, text
 
 
 def serves_on(world):
