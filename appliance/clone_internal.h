@@ -48,7 +48,6 @@ struct clone {
 	/* Takeover. */
 	bool drained;	  /* the receiver is idle: the image will not change any more */
 	bool kept;	  /* the term of this takeover is on the disk */
-	bool started;	  /* QEMU was told to run the replica */
 	uint64_t kept_ns; /* how long that took, from the decision */
 	uint64_t activate_ns, resumed_epoch;
 	struct survivor *survivor; /* the replica of an earlier life, or the search for it */
@@ -104,7 +103,7 @@ void clone_on_answer(void *owner, enum claimant_answer answer, uint64_t term);
 
 void clone_on_warm(void *owner);
 void clone_on_running(void *owner, uint64_t took_ns);
-void clone_on_activation_failed(void *owner, const struct err *err);
+void clone_on_activation_failed(void *owner, bool spoiled, const struct err *err);
 /* There is nothing that could be activated. */
 void clone_on_unseated(void *owner, const struct err *err);
 void clone_on_ended(void *owner, const struct err *err);

@@ -75,7 +75,7 @@ static void on_kept(void *owner, const struct term_record *record, const struct 
 		log_error(c->part, "%s", err.text);
 		c->store_retry_ns = clock_now_ns() + KEEP_AGAIN_NS;
 		if (of_takeover)
-			clone_on_activation_failed(c, &err);
+			clone_on_activation_failed(c, false, &err);
 	} else if (of_takeover) {
 		c->kept = true;
 		c->kept_ns = clock_now_ns() - c->failover.decided_ns;
@@ -97,7 +97,7 @@ static void on_drained(void *owner)
 /* No more epochs: the one being committed is finished, then the replica is brought to life. */
 static void begin_takeover(struct clone *c)
 {
-	c->drained = c->kept = c->started = false;
+	c->drained = c->kept = false;
 	if (c->gateway != NULL)
 		gateway_turn(c->gateway);
 	if (seat_receiver(c->seat) != NULL)
@@ -220,9 +220,8 @@ static void activate(struct clone *c)
 	    !seat_is_warm(c->seat))
 		return;
 	c->resumed_epoch = seat_epoch(c->seat);
-	c->started = true;
 	if (seat_activate(c->seat, &err) != RC_OK)
-		clone_on_activation_failed(c, &err);
+		clone_on_activation_failed(c, false, &err);
 }
 
 void clone_on_warm(void *owner)
@@ -250,36 +249,31 @@ void clone_on_running(void *owner, uint64_t took_ns)
 	clone_tell_superseded(c);
 }
 
-static void give_up(struct clone *c, const struct err *err, bool seen)
+/* Behind the gateway nobody sees a replica before it serves; a QEMU that ended here has ended. */
+void clone_on_activation_failed(void *owner, bool spoiled, const struct err *err)
 {
+	struct clone *c = owner;
+	const bool seen = spoiled && c->gateway == NULL;
+
 	if (c->failover.state != FAILOVER_TAKING_OVER)
 		return;
 	log_error(c->part, "activation: %s", err->text);
 	if (c->gateway != NULL)
 		gateway_turn_back(c->gateway);
 	clone_decide(c, seen ? FAILOVER_ACTIVATION_FAILED : FAILOVER_NOT_ACTIVATED, 0);
-	if (c->started)
-		c->session =
-			0; /* it may have run on the image: nothing is added to that any more */
+	if (spoiled) {
+		c->session = 0; /* a primary must not add to what is in the image now */
+		clone_decide(c, FAILOVER_FORGOTTEN, 0);
+	}
 	/* What it sent meanwhile was not taken; and if clients were answered here, it is on its own. */
 	if (c->link_up)
 		link_drop(c->link, seen ? WIRE_REASON_BUSY : WIRE_REASON_SESSION,
 			  CLONE_FAILED_TEXT);
 }
 
-/* Behind the gateway nobody sees a replica before it serves; a QEMU that ended here has ended. */
-void clone_on_activation_failed(void *owner, const struct err *err)
-{
-	struct clone *c = owner;
-
-	give_up(c, err, c->started && c->gateway == NULL);
-}
-
 void clone_on_unseated(void *owner, const struct err *err)
 {
-	struct clone *c = owner;
-
-	give_up(c, err, c->started);
+	clone_on_activation_failed(owner, false, err);
 }
 
 void clone_on_ended(void *owner, const struct err *err)

@@ -28,7 +28,7 @@ static const struct {
 	[FAILOVER_CLAIMING] = { "claiming", BIT(UNATTENDED) | BIT(TAKING_OVER) | BIT(EMPTY) },
 	[FAILOVER_TAKING_OVER] = { "taking-over", BIT(SERVING) | BIT(FAILED) | BIT(UNATTENDED) },
 	[FAILOVER_SERVING] = { "serving", BIT(LOST) },
-	[FAILOVER_FAILED] = { "failed", BIT(CLAIMING) | BIT(EMPTY) },
+	[FAILOVER_FAILED] = { "failed", BIT(EMPTY) },
 	[FAILOVER_RETURNING] = { "returning", BIT(SERVING) | BIT(LOST) | BIT(EMPTY) },
 	[FAILOVER_LOST] = { "lost", BIT(EMPTY) },
 };
@@ -304,8 +304,11 @@ static void on_operator(struct failover *failover, uint64_t now_ns, struct failo
 		       "a takeover is under way" :
 	       failover->state == FAILOVER_RETURNING ?
 		       "it took over before and is looking for its replica" :
-	       failover->state == FAILOVER_LOST ? "it took over before, and its replica has ended" :
-						  "there is no committed epoch to take over from");
+	       failover->state == FAILOVER_LOST ?
+		       "it took over before, and its replica has ended" :
+	       failover->state == FAILOVER_FAILED ?
+		       "the replica may have run, so its memory is that of no epoch any more" :
+		       "there is no committed epoch to take over from");
 }
 
 /* The replica that served, or the one an earlier life left. */

@@ -19,9 +19,9 @@
  *                witness is asked
  *   taking-over  nobody else may serve, activation is under way     serving, failed, unattended
  *   serving      the replica runs here                              lost
- *   failed       activation failed, and clients may have been       claiming, empty
- *                answered before; the operator may try again, or
- *                let go of it
+ *   failed       activation failed after the replica may have run   empty (only by the operator)
+ *                and clients may have been answered: nothing whole
+ *                is left here
  *   returning    an earlier life of this process took over; its     serving, lost, empty
  *                replica is being looked for
  *   lost         the replica served here and has ended: the newest  empty (only by the operator)

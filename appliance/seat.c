@@ -328,11 +328,14 @@ static void on_qemu_exit(void *owner, const struct err *err)
 {
 	struct seat *seat = owner;
 	bool was_activating = seat->activating, was_serving = seat->serving;
+	bool spoiled = was_activating && hypervisor_may_have_run(seat->hypervisor);
 
 	log_warn(seat->part, "the replica's QEMU: %s", err->text);
 	seat->activating = false;
+	if (spoiled)
+		image_forget(seat->image);
 	if (was_activating)
-		seat->ops->on_activation_failed(seat->owner, err);
+		seat->ops->on_activation_failed(seat->owner, spoiled, err);
 	else if (was_serving)
 		seat->ops->on_ended(seat->owner, err);
 	end_hypervisor(seat);
@@ -358,7 +361,7 @@ static void on_layout_checked(void *owner, const struct err *result)
 {
 	struct seat *seat = owner;
 
-	if (result->code == RC_OK || seat->closing || seat->replacing)
+	if (result->code == RC_OK || seat->closing || seat->replacing || !seat->warm)
 		return;
 	if (result->code != RC_UNSUPPORTED) {
 		log_warn(seat->part, "the layout could not be checked: %s", result->text);

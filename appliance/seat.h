@@ -29,9 +29,12 @@ struct seat_ops {
 	void (*on_unseated)(void *owner, const struct err *err);
 	/* A warm QEMU waits: seat_activate() is possible. */
 	void (*on_warm)(void *owner);
-	/* After seat_activate(): it runs, took_ns by QEMU alone; or not. */
+	/*
+	 * After seat_activate(): it runs, took_ns by QEMU alone; or not. `spoiled`: it may have run for a
+	 * moment, and the image, which may have changed, holds no epoch any more.
+	 */
 	void (*on_running)(void *owner, uint64_t took_ns);
-	void (*on_activation_failed)(void *owner, const struct err *err);
+	void (*on_activation_failed)(void *owner, bool spoiled, const struct err *err);
 	/* A replica that ran has ended. */
 	void (*on_ended)(void *owner, const struct err *err);
 	/* As receiver_ops. */
@@ -66,7 +69,10 @@ uint64_t seat_epoch(const struct seat *seat);
 bool seat_is_warm(const struct seat *seat);
 const char *seat_hypervisor(const struct seat *seat); /* its state, "" without one */
 
-/* Brings the committed epoch to life. The receiver must be idle and the seat warm. */
+/*
+ * Brings the committed epoch to life. The receiver must be idle and the seat warm. After an error
+ * nothing has run.
+ */
 int seat_activate(struct seat *seat, struct err *err);
 
 /*

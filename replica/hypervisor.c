@@ -11,6 +11,10 @@
  * was stopped, MIGRATION "completed" comes without RESUME, and `cont` makes it run, or says why not
  * (a disk's lock, for instance).
  *
+ * A QEMU that ends while it is activated may have run the guest, on the image, for as long as RESUME
+ * takes to get here. Not if it has refused the command or told that the migration failed, or if a
+ * `cont` that it needed was refused.
+ *
  * The stream is a memfd passed by descriptor, "fd:": 1.7 to 2.4 ms to RESUME with a 256 MiB and
  * with an 8 GiB guest where "exec:cat" took 6; pipes and sockets are no faster and need somebody to
  * write. QEMU 10 warns that a file behind "fd:" is deprecated in favour of "file:", which QEMU
@@ -58,6 +62,7 @@ struct hypervisor {
 	bool qmp_closing;
 	struct hypervisor_check check;
 	uint64_t started_ns; /* of the activation */
+	bool may_have_run;
 	bool closing, leave;
 	void (*on_closed)(void *owner);
 };
@@ -208,8 +213,11 @@ static void on_continued(void *owner, const cJSON *reply, const struct err *err)
 {
 	struct hypervisor *hv = owner;
 
-	if (hv->state == ACTIVATING && reply == NULL)
-		refused(hv, "cont", err);
+	if (hv->state != ACTIVATING || reply != NULL)
+		return;
+	if (err->code != RC_CLOSED && err->code != RC_CANCELLED)
+		hv->may_have_run = false;
+	refused(hv, "cont", err);
 }
 
 static void on_migration(struct hypervisor *hv, const cJSON *data)
@@ -217,8 +225,11 @@ static void on_migration(struct hypervisor *hv, const cJSON *data)
 	const cJSON *status = cJSON_GetObjectItemCaseSensitive(data, "status");
 	struct err err;
 
-	if (hv->state != ACTIVATING || !cJSON_IsString(status) ||
-	    strcmp(status->valuestring, "completed") != 0)
+	if (hv->state != ACTIVATING || !cJSON_IsString(status))
+		return;
+	if (strcmp(status->valuestring, "failed") == 0)
+		hv->may_have_run = false; /* and it ends */
+	if (strcmp(status->valuestring, "completed") != 0)
 		return;
 	/*
 	 * Its memory and devices are in place, and it was not resumed: it was stopped when it was
@@ -258,8 +269,11 @@ static void on_activation_command(void *owner, const cJSON *reply, const struct 
 {
 	struct hypervisor *hv = owner;
 
-	if (hv->state == ACTIVATING && reply == NULL)
-		refused(hv, "activation", err);
+	if (hv->state != ACTIVATING || reply != NULL)
+		return;
+	if (err->code != RC_CLOSED && err->code != RC_CANCELLED)
+		hv->may_have_run = false;
+	refused(hv, "activation", err);
 }
 
 int hypervisor_activate(struct hypervisor *hv, int fd, struct err *err)
@@ -284,6 +298,7 @@ int hypervisor_activate(struct hypervisor *hv, int fd, struct err *err)
 		return rc;
 	hv->state = ACTIVATING;
 	hv->started_ns = now_ns;
+	hv->may_have_run = true;
 	(void)uv_timer_start(&hv->limit, on_limit, ACTIVATE_MS, 0);
 	return RC_OK;
 }
@@ -393,6 +408,11 @@ const struct activation_block *hypervisor_blocks(const struct hypervisor *hv, si
 {
 	*count = hv->setup.nblocks;
 	return hv->setup.blocks;
+}
+
+bool hypervisor_may_have_run(const struct hypervisor *hv)
+{
+	return hv->may_have_run;
 }
 
 pid_t hypervisor_pid(const struct hypervisor *hv)

@@ -74,6 +74,12 @@ int hypervisor_check_layout(struct hypervisor *hypervisor, const struct layout *
  */
 int hypervisor_activate(struct hypervisor *hypervisor, int fd, struct err *err);
 
+/*
+ * From hypervisor_activate() on: the guest may have run, if only for a moment, so that its memory is
+ * that of no epoch any more.
+ */
+bool hypervisor_may_have_run(const struct hypervisor *hypervisor);
+
 pid_t hypervisor_pid(const struct hypervisor *hypervisor); /* 0: none */
 const char *hypervisor_state(
 	const struct hypervisor

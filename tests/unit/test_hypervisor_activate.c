@@ -177,6 +177,7 @@ static void a_stream_that_is_none_is_told_in_qemus_words(void **state)
 	assert_int_equal(warm.exits, 1);
 	assert_int_equal(warm.runs, 0);
 	assert_non_null(strstr(warm.told.text, "Not a migration stream"));
+	assert_false(hypervisor_may_have_run(warm.hypervisor));
 }
 
 static void a_stream_of_another_machine_is_told_in_qemus_words(void **state)
@@ -193,6 +194,27 @@ static void a_stream_of_another_machine_is_told_in_qemus_words(void **state)
 	warm_run();
 	assert_int_equal(warm.exits, 1);
 	assert_non_null(strstr(warm.told.text, "serial"));
+	assert_false(hypervisor_may_have_run(warm.hypervisor));
+}
+
+/* It could have run the guest, and changed the image, between the stream's end and its own. */
+static void one_that_is_killed_meanwhile_may_have_run(void **state)
+{
+	pid_t pid;
+	int fd;
+
+	NEED_QEMU();
+	warm_derive("-m 16 -serial null");
+	fd = make_stream(false);
+	warm_start();
+	pid = hypervisor_pid(warm.hypervisor);
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	assert_false(hypervisor_may_have_run(warm.hypervisor));
+	assert_int_equal(hypervisor_activate(warm.hypervisor, fd, &warm.err), RC_OK);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	warm_run();
+	assert_int_equal(warm.exits, 1);
+	assert_true(hypervisor_may_have_run(warm.hypervisor));
 }
 
 static void only_a_warm_one_is_activated_and_only_once(void **state)
@@ -245,6 +267,7 @@ int main(void)
 		CLAIM(an_instance_that_was_stopped_runs_all_the_same),
 		CLAIM(a_stream_that_is_none_is_told_in_qemus_words),
 		CLAIM(a_stream_of_another_machine_is_told_in_qemus_words),
+		CLAIM(one_that_is_killed_meanwhile_may_have_run),
 		CLAIM(only_a_warm_one_is_activated_and_only_once),
 		CLAIM(a_running_instance_stays_when_it_is_left_and_no_other_takes_its_place),
 	};
