@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-import beacons
+import capture
 import lab
 import ledger
 
@@ -21,7 +21,7 @@ def seed_of_this_run():
 
 def gateway(**options):
     """A lab in gateway mode with a small guest."""
-    return lab.Lab(**{'gateway': True, 'memory_mib': 128, 'working_set_mib': 16, 'append': beacons.APPEND} | options)
+    return lab.Lab(**{'gateway': True, 'memory_mib': 128, 'working_set_mib': 16, 'append': capture.APPEND} | options)
 
 
 def kill_under_load(seed):
@@ -31,7 +31,7 @@ def kill_under_load(seed):
         world.protect()
         client = ledger.Ledger(world, seed, window=chance.choice((1, 4, 16)))
         client.start()
-        with beacons.Beacons(world) as heard:
+        with capture.Capture(world) as heard:
             client.wait_for(50)
             time.sleep(chance.uniform(0, 1.0))
             killed = world.kill_site_a()
@@ -42,9 +42,7 @@ def kill_under_load(seed):
             except BaseException:
                 print(f'seed {seed}\n{world.logs()}')
                 raise
-            serving = time.monotonic()
-            lab.wait_for('the replica is heard', lambda: heard.count_since(serving) > 5)
-            heard.check()
+            heard.wait_for_beacons()
         return client.outage_s(killed), total
 
 

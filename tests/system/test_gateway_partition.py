@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-import beacons
+import capture
 import lab
 import ledger
 from test_gateway import gateway, seed_of_this_run
@@ -15,19 +15,17 @@ OTHER_TERM_S = 2.0      # how long the old instance runs beside the replica, unh
 
 
 @contextlib.contextmanager
-def clients(world, **options):
-    """A ledger client and a listener to the beacon, both of whom are content at the end."""
-    client = ledger.Ledger(world, seed_of_this_run(), **options)
+def clients(world):
+    """A ledger client and a capture of all that it hears, both of which are content at the end."""
+    client = ledger.Ledger(world, seed_of_this_run())
     client.start()
     try:
-        with beacons.Beacons(world) as heard:
+        with capture.Capture(world) as heard:
             client.wait_for(50)
             yield client
             client.wait_for(50)
             client.finish()
-            done = time.monotonic()
-            lab.wait_for('the instance is heard', lambda: heard.count_since(done) > 5)
-            heard.check()
+            heard.wait_for_beacons()
     except BaseException:
         print(world.logs())
         raise
