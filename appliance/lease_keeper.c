@@ -11,7 +11,7 @@ struct lease_keeper {
 	const struct link *link;
 	struct claimant *claimant; /* NULL: no witness */
 	struct tenure tenure;
-	bool serving; /* told */
+	bool serving, alone; /* told */
 	uint32_t period_ms;
 	uv_timer_t timer;
 	unsigned open_parts;
@@ -44,7 +44,7 @@ static void step(struct lease_keeper *keeper, enum tenure_event_type type, uint6
 	};
 	uint64_t old_term = keeper->tenure.term;
 	struct tenure_update update;
-	bool serves;
+	bool serves, alone;
 
 	tenure_step(&keeper->tenure, &event, &update);
 	ask_witness(keeper, &update);
@@ -55,9 +55,11 @@ static void step(struct lease_keeper *keeper, enum tenure_event_type type, uint6
 		log_debug("tenure", "%s: %s", tenure_state_name(keeper->tenure.state),
 			  update.reason);
 	serves = tenure_may_serve(&keeper->tenure, event.now_ns);
-	if (serves == keeper->serving)
+	alone = keeper->tenure.state == TENURE_ALONE;
+	if (serves == keeper->serving && alone == keeper->alone)
 		return;
 	keeper->serving = serves;
+	keeper->alone = alone;
 	keeper->ops->on_right(keeper->owner, serves,
 			      *update.reason != '\0' ? update.reason : "its lease has run out");
 }

@@ -15,7 +15,10 @@
 struct lease_keeper;
 
 struct lease_keeper_ops {
-	/* It may answer from now on, or not any more; why. At a lease's end, not before. */
+	/*
+	 * It may answer from now on, or not any more; why. At a lease's end, not before. Also when
+	 * it answered alone and goes on by the standby's word.
+	 */
 	void (*on_right)(void *owner, bool may_serve, const char *reason);
 	/*
 	 * The term is another one now. `alone`: this site is about to answer by the witness's word; the

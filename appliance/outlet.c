@@ -75,6 +75,18 @@ static const struct guest_ports_ops ports_callbacks = { on_output, may_serve, is
 
 /* Life --------------------------------------------------------------------------------------- */
 
+/* Whether clients at this site could have its answers without the standby. */
+static bool answers_alone(const struct config_instance *instance)
+{
+	size_t i;
+
+	for (i = 0; i < instance->nnics; i++) {
+		if (instance->nics[i].tap != NULL)
+			return true;
+	}
+	return instance->nnics == 0;
+}
+
 int outlet_open(struct outlet **out, uv_loop_t *loop, const struct config *config,
 		const struct config_instance *instance, struct etcd *etcd, const char *part,
 		const struct outlet_ops *ops, void *owner, struct err *err)
@@ -84,7 +96,8 @@ int outlet_open(struct outlet **out, uv_loop_t *loop, const struct config *confi
 		.hold = instance->without_standby == CONFIG_ALONE_HOLD,
 		.period_ms = config->heartbeat_ms,
 		.term = 1,
-		.etcd = etcd,
+		/* In gateway mode it would only keep the standby from serving. */
+		.etcd = answers_alone(instance) ? etcd : NULL,
 		.instance = instance->name,
 		.site = config->site,
 		.ttl_s = config->witness_ttl_s,

@@ -205,7 +205,8 @@ class Lab:
 
     # Network -----------------------------------------------------------------------------------------------------
 
-    def _namespace(self, name):
+    def place(self, name):
+        """A network namespace that ends with the lab."""
         namespace = Namespace(name)
         self.namespaces.append(namespace)
         return namespace
@@ -213,7 +214,7 @@ class Lab:
     def _network(self):
         if not os.access('/dev/net/tun', os.R_OK | os.W_OK):
             raise RuntimeError('/dev/net/tun cannot be opened: run as root, or let everyone open it (chmod 666, as udev does)')
-        self.client, self.a, self.b = (self._namespace(n) for n in ('client', 'a', 'b'))
+        self.client, self.a, self.b = (self.place(n) for n in ('client', 'a', 'b'))
         for site, link_ip, other in ((self.a, LINK_A, self.b), (self.b, LINK_B, self.a)):
             side = site.name
             self.client.run('ip', 'link', 'add', f'to-{side}', 'type', 'veth', 'peer', 'name', 'lan', 'netns', str(site.pid))
@@ -243,8 +244,13 @@ class Lab:
     def lose(self, *senders):
         """What these sites send over the link is lost, silently; without any: nothing is lost any more."""
         for site, other, ip in ((self.a, self.b, LINK_B), (self.b, self.a, LINK_A)):
-            address = '02:00:00:00:00:01' if site in senders else mac_of(other, 'wan')      # the wrong one: no card listens to it
-            site.run('ip', 'neigh', 'replace', ip, 'lladdr', address, 'nud', 'permanent', 'dev', 'wan')
+            self.misdirect(site, 'wan', ip, other, 'wan', site in senders)
+
+    @staticmethod
+    def misdirect(site, device, ip, other, its_device, lost):
+        """What a site sends to a neighbour's address goes to no card there, or to the right one again."""
+        address = '02:00:00:00:00:01' if lost else mac_of(other, its_device)
+        site.run('ip', 'neigh', 'replace', ip, 'lladdr', address, 'nud', 'permanent', 'dev', device)
 
     def cut_link(self):
         self.a.run('ip', 'link', 'set', 'wan', 'down')
@@ -363,6 +369,13 @@ class Lab:
                             lambda: (lambda s: s if s.get('state') in states else None)(self.status(role)), timeout)
         except AssertionError as e:
             raise AssertionError(f'{e}; it is {self.status(role)}\n{self.logs()}') from None
+
+    def wait_lease(self, *states):
+        """Until the primary has such a lease."""
+        try:
+            wait_for(f'the lease is {" or ".join(states)}', lambda: self.status('primary').get('lease') in states)
+        except AssertionError as e:
+            raise AssertionError(f"{e}; {self.status('primary')}") from None
 
     def ask(self, line, timeout=5.0, connection=None):
         """One question to the guest's service over TCP; None when there is no answer."""

@@ -16,10 +16,11 @@ import test_gateway_frames  # noqa: E402
 import test_gateway_partition  # noqa: E402
 import test_link  # noqa: E402
 import test_takeover  # noqa: E402
+import test_witness  # noqa: E402
 
 
 LEDGER_KILLS = 100
-MODULES = (test_agent_death, test_gateway, test_gateway_frames, test_gateway_partition, test_link, test_takeover)
+MODULES = (test_agent_death, test_gateway, test_gateway_frames, test_gateway_partition, test_link, test_takeover, test_witness)
 
 
 def ledger_kills(kills, seed):

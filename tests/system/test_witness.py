@@ -1,0 +1,193 @@
+"""With a witness: etcd lets one site go on, however the three of them are cut off from each other, and nobody without it."""
+import contextlib
+import signal
+import time
+
+import pytest
+
+import capture
+import etcd
+import lab
+import ledger
+from test_gateway import seed_of_this_run
+
+pytestmark = [pytest.mark.alone, pytest.mark.skipif(not etcd.PROGRAM, reason='etcd-server is missing')]
+WHILE_S = 1.5           # in which nothing may happen: several times what a site takes to decide
+
+
+@contextlib.contextmanager
+def witnessed(members=1, **options):
+    """A protected instance with a witness, and a capture of what its clients hear; the lab, the witness, the capture."""
+    options = {'memory_mib': 128, 'working_set_mib': 16, 'append': capture.APPEND} | options
+    with lab.Lab(**options) as world:
+        witness = etcd.Witness(world, members)
+        witness.open()
+        try:
+            world.protect()
+            with capture.Capture(world) as heard:
+                yield world, witness, heard
+        except BaseException:
+            print(world.logs(), witness.logs(), sep='\n')
+            raise
+
+
+@contextlib.contextmanager
+def one_connection(world):
+    """A ledger client that goes on over its one connection and gets everything that was acknowledged."""
+    client = ledger.Ledger(world, seed_of_this_run())
+    client.start()
+    client.wait_for(50)
+    yield client
+    client.wait_for(50)
+    client.finish()
+
+
+def cut_link(world):
+    world.lose(world.a, world.b)
+
+
+def nobody_serves(world, heard):
+    """Not one frame reaches the client, and the standby does not serve, for a while."""
+    since = time.time()
+    time.sleep(WHILE_S)
+    assert not heard.since(since), f'{heard.since(since)[0]} although nobody may serve'
+    assert world.status('standby')['state'] != 'serving'
+
+
+def primary_serves_alone(world, witness, heard, term):
+    world.wait_lease('alone')
+    world.wait_state('standby', 'unattended')
+    heard.wait_for_beacons()
+    assert (witness.value()['server'], witness.value()['term']) == ('primary', term)
+
+
+def protected_again(world, term):
+    """Both sites say so, by the standby's word and with that term."""
+    world.wait_lease('leased')
+    for role in ('primary', 'standby'):
+        assert world.wait_state(role, 'protected')['term'] == term
+
+
+def standby_serves(world, witness, heard, term):
+    assert world.wait_state('standby', 'serving')['term'] == term
+    heard.wait_for_beacons()
+    assert (witness.value()['server'], witness.value()['term']) == ('standby', term)
+
+
+def superseded(world, term):
+    """The old primary knows that its term is over, and its instance stands still."""
+    assert world.wait_state('primary', 'superseded')['term'] == term
+    qmp = lab.Qmp(world.path('vm.qmp.lab'))
+    with contextlib.closing(qmp):
+        lab.wait_for('the old instance is paused', lambda: not qmp('query-status')['running'])
+
+
+def say_take_over(world):
+    return lab.fetch_unix(world.path('standby.http'), '/v1/takeover', '{"instance": "vm1"}')
+
+
+def test_without_the_witness_nobody_new_serves_and_with_it_the_standby_does():
+    with witnessed(gateway=True) as (world, witness, heard):
+        with one_connection(world) as client:
+            witness.kill()
+            client.wait_for(50)
+            time.sleep(WHILE_S)
+            assert all(world.status(role)['state'] == 'protected' for role in ('primary', 'standby'))
+            witness.start()
+            # It dies while it is being asked.
+            witness.members[0].signal(signal.SIGSTOP)
+            world.kill_site_a()
+            world.wait_state('standby', 'claiming')
+            witness.kill()
+            assert 'the witness does not answer' in world.wait_state('standby', 'unattended', timeout=10)['reason']
+            time.sleep(0.3)         # what had been committed before
+            nobody_serves(world, heard)
+            witness.start()
+            world.wait_state('standby', 'serving')
+        assert witness.value()['server'] == 'standby'
+
+
+def test_behind_a_gateway_the_standby_serves_as_soon_as_the_witness_lets_it():
+    with witnessed(gateway=True) as (world, witness, heard), one_connection(world):
+        witness.lose(world.b)
+        cut_link(world)
+        world.wait_state('standby', 'unattended', timeout=10)
+        nobody_serves(world, heard)
+        world.lose()
+        for role in ('primary', 'standby'):
+            assert world.wait_state(role, 'protected')['term'] == 1
+        witness.lose()
+        cut_link(world)
+        standby_serves(world, witness, heard, 2)
+        time.sleep(WHILE_S)
+        world.lose()
+        superseded(world, 2)
+
+
+def test_a_primary_that_serves_alone_outlives_the_witness_s_leader_and_only_an_operator_takes_over_from_before():
+    with witnessed(members=3, instance={'without_standby': 'hold'}) as (world, witness, heard):
+        with one_connection(world) as client:
+            witness.lose(world.b)
+            cut_link(world)
+            primary_serves_alone(world, witness, heard, 2)
+            witness.leader().kill()
+            since = time.time()
+            time.sleep(etcd.TTL_S + 1)
+            assert world.status('primary')['lease'] == 'alone', 'it is renewed by the new leader'
+            client.wait_for(50)
+            assert heard.worst_gap_s(since) < 1, 'nothing was to be noticed of that'
+            world.lose()
+            witness.lose()
+            protected_again(world, 2)
+        cut_link(world)
+        witness.lose(world.b)
+        primary_serves_alone(world, witness, heard, 3)
+        witness.lose()
+        say_take_over(world)
+        lab.wait_for('the operator is refused', lambda: 'the primary serves alone, with term 3' in world.status('standby')['reason'])
+        world.kill_site_a()
+        time.sleep(etcd.TTL_S + 1)
+        nobody_serves(world, heard)
+        assert world.status('standby')['state'] == 'unattended'
+        say_take_over(world)
+        standby_serves(world, witness, heard, 4)
+        lab.wait_for('the replica answers', lambda: world.ask('get', 1))
+
+
+def test_of_two_that_ask_the_witness_one_goes_on_and_one_that_cannot_ask_falls_silent():
+    with witnessed(instance={'without_standby': 'continue'}) as (world, witness, heard):
+        cut_link(world)
+        lab.wait_for('one of them goes on', lambda: world.status('primary').get('lease') == 'alone'
+                     or world.status('standby').get('state') == 'serving')
+        time.sleep(WHILE_S)
+        term = 2
+        if world.status('primary').get('lease') == 'alone':         # it asks a moment earlier
+            primary_serves_alone(world, witness, heard, term)
+            world.lose()
+            protected_again(world, term)
+            witness.lose(world.a)
+            cut_link(world)
+            term = 3
+        standby_serves(world, witness, heard, term)
+        assert world.status('primary')['lease'] in ('lapsed', 'claiming')
+        time.sleep(WHILE_S)
+        witness.lose()
+        world.lose()
+        superseded(world, term)
+
+
+def test_an_announced_instance_keeps_its_connection_whoever_the_witness_lets_go_on():
+    with witnessed(announce=True, instance={'without_standby': 'continue'}) as (world, witness, heard), one_connection(world) as client:
+        witness.lose(world.b)
+        cut_link(world)
+        primary_serves_alone(world, witness, heard, 2)
+        client.wait_for(50)
+        world.lose()
+        protected_again(world, 2)
+        witness.lose(world.a)
+        cut_link(world)
+        standby_serves(world, witness, heard, 3)
+        client.wait_for(50)
+        witness.lose()
+        world.lose()
+        superseded(world, 3)
