@@ -21,7 +21,8 @@
  *   oracle   "ok edges=K value=V pass=P at=PAGE" or
  *            "torn edges=K bad=N page=FIRST value=V wanted=W"
  *   append TEXT, entry NUMBER   see ledger.h
- *   stream N  N bytes, the text of STREAM_TEXT over and over
+ *   stream N  N bytes, see stream.h
+ *   GET /N, then lines up to an empty one: the same as an HTTP answer; the connection goes on
  * Anything else is answered with "error ...".
  *
  * UDP port 7000: whatever arrives goes back.
@@ -46,6 +47,7 @@
 #include "tests/guest/ledger.h"
 #include "tests/guest/memory.h"
 #include "tests/guest/network.h"
+#include "tests/guest/stream.h"
 
 #define MEM_MAX_MIB 65536 /* more is a typing mistake, and so is this rate */
 #define RATE_MAX 100000000
@@ -55,7 +57,6 @@
 #define LINE_MAX_BYTES 4096 /* some commands that a client sends without waiting */
 #define ANSWER_MAX 256	    /* the longest is an entry */
 #define STREAM_MAX (UINT64_C(1) << 40)
-#define STREAM_TEXT "understudy " /* repeated */
 #define SECOND_NS UINT64_C(1000000000)
 #define BEACON_PORT 7001
 #define BEACON_NS (10 * INT64_C(1000000))
@@ -64,9 +65,11 @@
 #define ORACLE_BATCH 2048 /* pages between two looks at the clients, without a rate */
 
 struct client {
-	int fd; /* -1: free */
 	size_t len;
-	uint64_t streaming; /* bytes owed */
+	uint64_t streaming, streamed; /* bytes owed; sent of the same stream */
+	uint64_t requested;	      /* bytes, by an HTTP request that is not whole yet */
+	int fd;			      /* -1: free */
+	bool requesting;
 	char line[LINE_MAX_BYTES];
 };
 
@@ -209,21 +212,13 @@ static void drop(struct client *client)
 /* As much as the connection takes now; the rest when it has room again. */
 static void stream(struct client *client)
 {
-	static char text[sizeof(STREAM_TEXT) * 4096];
-	const size_t period = sizeof(STREAM_TEXT) - 1;
-
-	if (text[0] == '\0') {
-		for (size_t i = 0; i < sizeof(text); i++)
-			text[i] = STREAM_TEXT[i % period];
-	}
 	while (client->streaming > 0) {
-		/* What is owed says where in the text we are: it ends with its last byte. */
-		size_t at = (size_t)((period - client->streaming % period) % period);
-		size_t len = sizeof(text) - period;
+		size_t len;
+		const char *text = stream_text(client->streamed, &len);
 		ssize_t n;
 
 		len = client->streaming < len ? (size_t)client->streaming : len;
-		n = send(client->fd, text + at, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		n = send(client->fd, text, len, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
 		if (n <= 0) {
@@ -231,19 +226,50 @@ static void stream(struct client *client)
 			return;
 		}
 		client->streaming -= (uint64_t)n;
+		client->streamed += (uint64_t)n;
 	}
 }
 
-static bool begin_stream(struct client *client)
+static void begin_stream(struct client *client, uint64_t bytes)
+{
+	client->streaming = bytes;
+	client->streamed = 0;
+}
+
+/* A number of bytes to be streamed, up to a given end; 0: that is none. */
+static uint64_t stream_bytes(const char *text, char until)
 {
 	char *end;
+	unsigned long long bytes = strtoull(text, &end, 10);
 
-	if (strncmp(client->line, "stream ", 7) != 0)
-		return false;
-	client->streaming = strtoull(client->line + 7, &end, 10);
-	if (*end != '\0' || client->streaming > STREAM_MAX)
-		client->streaming = 0;
-	return true;
+	return *end == until && bytes <= STREAM_MAX ? bytes : 0;
+}
+
+/* What is to be said before the stream begins, once the request is whole. */
+static int http_answer(struct client *client, char *to, size_t size)
+{
+	if (strcmp(client->line, "\r") != 0)
+		return 0;
+	client->requesting = false;
+	begin_stream(client, client->requested);
+	return snprintf(to, size, "HTTP/1.1 200 OK\r\nContent-Length: %llu\r\n\r\n",
+			(unsigned long long)client->streaming);
+}
+
+static int answer_line(struct client *client, char *to, size_t size)
+{
+	if (client->requesting)
+		return http_answer(client, to, size);
+	if (strncmp(client->line, "GET /", 5) == 0) {
+		client->requesting = true;
+		client->requested = stream_bytes(client->line + 5, ' ');
+		return 0;
+	}
+	if (strncmp(client->line, "stream ", 7) == 0) {
+		begin_stream(client, stream_bytes(client->line + 7, '\0'));
+		return 0;
+	}
+	return answer(client->line, to, size);
 }
 
 /* Answers the whole lines that have arrived. Who sends no line end, or does not read the answers,
@@ -254,11 +280,10 @@ static void answer_lines(struct client *client)
 
 	while (client->streaming == 0 && (end = memchr(client->line, '\n', client->len)) != NULL) {
 		size_t used = (size_t)(end - client->line) + 1;
-		int len = 0;
+		int len;
 
 		*end = '\0';
-		if (!begin_stream(client))
-			len = answer(client->line, text, sizeof(text));
+		len = answer_line(client, text, sizeof(text));
 		if (len > 0 &&
 		    send(client->fd, text, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT) != len) {
 			drop(client);

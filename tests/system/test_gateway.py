@@ -1,5 +1,6 @@
 """Clients enter through the appliance: a killed site costs them a moment, never their connection or an answer."""
 import contextlib
+import hashlib
 import os
 import random
 import shutil
@@ -109,3 +110,59 @@ def test_redis_keeps_what_it_acknowledged_over_the_same_connections():
             assert redis('CLIENT ID') == own, 'the same connection'
             output, _ = load.communicate(timeout=120)
             assert load.returncode == 0 and 'rror' not in output and 'requests per second' in output, output
+
+
+# curl --------------------------------------------------------------------------------------------------------------
+
+DOWNLOAD, PAGES = 20_000_000, range(1000, 1300)
+
+
+def text_of(length):
+    """What the guest answers to GET /LENGTH (tests/guest/stream.h)."""
+    lines = b''.join(b'%07d\n' % line for line in range(8192))
+    return (lines * (length // len(lines) + 1))[:length]
+
+
+def digest(data):
+    return len(data), hashlib.sha256(data).hexdigest()
+
+
+class Curl:
+    """One curl whose output is in a file; it does not try again. `connections` says how often it connected, for each transfer."""
+
+    def __init__(self, world, name, path, *options):
+        self.path, self.told = world.path(name), world.path(f'{name}.err')
+        with open(self.path, 'wb') as out, open(self.told, 'wb') as err:
+            self.process = world.client.popen(['curl', '-sSf', '--max-time', '100', '-w', '%{stderr}%{num_connects}\n', *options,
+                                               f'http://{lab.GUEST_IP}:{lab.GUEST_PORT}/{path}'], stdout=out, stderr=err)
+
+    def wait_for(self, size):
+        lab.wait_for(f'{size} bytes of {self.path}', lambda: os.path.getsize(self.path) >= size)
+        assert self.process.poll() is None, 'it is still at it'
+
+    def finish(self):
+        """What it got, and over how many connections."""
+        status = self.process.wait(100)
+        with open(self.path, 'rb') as out, open(self.told, encoding='ascii') as err:
+            told = err.read()
+            assert status == 0, f'curl ends with {status}: {told}'
+            return digest(out.read()), sum(map(int, told.split()))
+
+
+@pytest.mark.skipif(not shutil.which('curl'), reason='curl is missing')
+def test_curl_gets_a_long_download_and_many_short_answers_whole_over_one_connection_each():
+    with gateway() as world:
+        world.protect()
+        with capture.Capture(world):
+            download = Curl(world, 'download', DOWNLOAD, '--limit-rate', '5M')
+            pages = Curl(world, 'pages', f'[{PAGES[0]}-{PAGES[-1]}]')
+            download.wait_for(DOWNLOAD // 4)
+            pages.wait_for(sum(PAGES) // 10)
+            world.kill_site_a()
+            try:
+                world.wait_state('standby', 'serving')
+                assert download.finish() == (digest(text_of(DOWNLOAD)), 1)
+                assert pages.finish() == (digest(b''.join(map(text_of, PAGES))), 1)
+            except BaseException:
+                print(world.logs())
+                raise
