@@ -13,14 +13,14 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import test_agent_death  # noqa: E402
 import test_gateway  # noqa: E402
 import test_gateway_frames  # noqa: E402
-import test_gateway_partition  # noqa: E402
 import test_link  # noqa: E402
+import test_partition  # noqa: E402
 import test_takeover  # noqa: E402
 import test_witness  # noqa: E402
 
 
 LEDGER_KILLS = 100
-MODULES = (test_agent_death, test_gateway, test_gateway_frames, test_gateway_partition, test_link, test_takeover, test_witness)
+MODULES = (test_agent_death, test_gateway, test_gateway_frames, test_link, test_partition, test_takeover, test_witness)
 
 
 def ledger_kills(kills, seed):
@@ -51,7 +51,7 @@ def main():
         os.environ['UNDERSTUDY_SEED'] = str(choice.randrange(1, 1 << 30))
         started = time.monotonic()
         try:
-            test(*(choice.choice((1, 2, 3)) for _ in inspect.signature(test).parameters))
+            test(*(choice.choice(mark.args[1]) for mark in getattr(test, 'pytestmark', ()) if mark.name == 'parametrize'))
         except BaseException:
             print(f'FAILED in round {rounds + 1}: {test.__name__}, UNDERSTUDY_SEED={seed}')
             raise
