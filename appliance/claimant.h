@@ -9,7 +9,6 @@
 #ifndef APPLIANCE_CLAIMANT_H
 #define APPLIANCE_CLAIMANT_H
 
-#include "appliance/config.h"
 #include "appliance/witness.h"
 
 struct claimant;
@@ -49,19 +48,5 @@ void claimant_release(struct claimant *claimant);
 
 /* on_closed (may be NULL) follows; no answer. */
 void claimant_close(struct claimant *claimant, void (*on_closed)(void *owner), void *owner);
-
-/* The witness of a configuration, for all instances of a process. */
-struct claimant_witness {
-	struct tls_identity *identity;
-	struct etcd *etcd; /* NULL: the configuration has none */
-	void (*on_closed)(void *owner);
-	void *owner;
-};
-
-int claimant_witness_open(struct claimant_witness *witness, uv_loop_t *loop,
-			  const struct config *config, struct err *err);
-/* After every claimant of it is closed. on_closed follows, at once if there is nothing. */
-void claimant_witness_close(struct claimant_witness *witness, void (*on_closed)(void *owner),
-			    void *owner);
 
 #endif

@@ -54,7 +54,8 @@ static void finish(struct process *process)
 	uv_unref((uv_handle_t *)&process->signals);
 	if (process->role->ended != NULL)
 		process->role->ended(process->owner);
-	claimant_witness_close(&process->witness, NULL, NULL);
+	witness_client_close(process->witness);
+	process->witness = NULL;
 	http_close(process->http, NULL);
 }
 
@@ -99,6 +100,11 @@ static void fill(void *owner, size_t index, struct status_instance *status)
 	struct process *process = owner;
 
 	process->role->status(process->parts[index], status);
+}
+
+static const char *witness(void *owner)
+{
+	return witness_client_problem(((struct process *)owner)->witness);
 }
 
 static int takeover(void *owner, const char *instance, struct err *err)
@@ -153,6 +159,7 @@ static int start(struct process *process, const struct config *config, struct er
 		.started_ns = clock_now_ns(),
 		.count = count,
 		.fill = fill,
+		.witness = witness,
 		.takeover = process->role->takeover != NULL ? takeover : NULL,
 		.release = process->role->release != NULL ? release : NULL,
 		.owner = process,
@@ -162,7 +169,7 @@ static int start(struct process *process, const struct config *config, struct er
 				 &process->source, err);
 	if (rc != RC_OK)
 		return err_prefix(err, "http.listen: ");
-	rc = claimant_witness_open(&process->witness, &process->loop, config, err);
+	rc = witness_client_open(&process->witness, &process->loop, config, err);
 	return rc == RC_OK ? process->role->start(process->owner, err) : rc;
 }
 

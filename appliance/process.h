@@ -5,9 +5,9 @@
 #ifndef APPLIANCE_PROCESS_H
 #define APPLIANCE_PROCESS_H
 
-#include "appliance/claimant.h"
 #include "appliance/config.h"
 #include "appliance/status.h"
+#include "appliance/witness_client.h"
 #include "net/http.h"
 #include "net/tls.h"
 
@@ -34,7 +34,7 @@ struct process_role {
 struct process {
 	uv_loop_t loop;
 	struct tls_identity *identity;
-	struct claimant_witness witness;
+	struct witness_client *witness; /* NULL: none */
 	void *parts[CONFIG_INSTANCES_MAX];
 	size_t count;
 	/* private */

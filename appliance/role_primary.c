@@ -47,7 +47,7 @@ static int start(void *owner, struct err *err)
 		.config = role->config,
 		.identity = role->process.identity,
 		.guardian = role->guardian,
-		.etcd = role->process.witness.etcd,
+		.etcd = witness_client_etcd(role->process.witness),
 	};
 	struct protection *protection;
 	int rc = guardian_keeper_begin(&role->keeper, &role->process.loop, role->guardian, err);

@@ -102,7 +102,7 @@ static int start(void *owner, struct err *err)
 
 	for (size_t i = 0; i < config->ninstances; i++) {
 		rc = clone_start(&clone, &role->process.loop, config, &config->instances[i],
-				 role->process.witness.etcd, err);
+				 witness_client_etcd(role->process.witness), err);
 		if (rc != RC_OK)
 			return rc;
 		process_add(&role->process, clone);

@@ -166,6 +166,17 @@ static void respond(struct http_response *response, cJSON *json)
 	cJSON_Delete(json);
 }
 
+static void witness_json(cJSON *json, const char *problem)
+{
+	cJSON *object;
+
+	if (problem == NULL)
+		return;
+	object = cJSON_AddObjectToObject(json, "witness");
+	cJSON_AddBoolToObject(object, "answers", *problem == '\0');
+	text(object, "reason", problem);
+}
+
 static void handle_status(const struct status_source *source, struct http_response *response)
 {
 	struct status_instance instance;
@@ -176,6 +187,7 @@ static void handle_status(const struct status_source *source, struct http_respon
 	text(json, "site", source->config->site);
 	text(json, "version", UNDERSTUDY_VERSION);
 	number(json, "uptime_s", clock_ms(clock_now_ns() - source->started_ns) / 1000);
+	witness_json(json, source->witness(source->owner));
 	list = cJSON_AddArrayToObject(json, "instances");
 	for (i = 0; i < source->count(source->owner); i++) {
 		source->fill(source->owner, i, &instance);
@@ -184,21 +196,30 @@ static void handle_status(const struct status_source *source, struct http_respon
 	respond(response, json);
 }
 
+static void add_problem(cJSON *problems, const char *instance, const char *state,
+			const char *reason)
+{
+	cJSON *problem = cJSON_CreateObject();
+
+	text(problem, "instance", instance);
+	text(problem, "state", state);
+	text(problem, "reason", reason);
+	cJSON_AddItemToArray(problems, problem);
+}
+
 static void handle_health(const struct status_source *source, struct http_response *response)
 {
+	const char *witness = source->witness(source->owner);
 	struct status_instance instance;
-	cJSON *json = cJSON_CreateObject(), *problems = cJSON_CreateArray(), *problem;
+	cJSON *json = cJSON_CreateObject(), *problems = cJSON_CreateArray();
 	size_t i;
 
+	if (witness != NULL && *witness != '\0')
+		add_problem(problems, NULL, "no witness", witness);
 	for (i = 0; i < source->count(source->owner); i++) {
 		source->fill(source->owner, i, &instance);
-		if (instance.healthy)
-			continue;
-		problem = cJSON_CreateObject();
-		text(problem, "instance", instance.name);
-		text(problem, "state", instance.state);
-		text(problem, "reason", instance.reason);
-		cJSON_AddItemToArray(problems, problem);
+		if (!instance.healthy)
+			add_problem(problems, instance.name, instance.state, instance.reason);
 	}
 	if (source->ending) {
 		problem = cJSON_CreateObject();

@@ -51,6 +51,8 @@ struct status_source {
 	bool ending; /* the instances are not told of any more: that is not health */
 	size_t (*count)(void *owner);
 	void (*fill)(void *owner, size_t index, struct status_instance *instance);
+	/* NULL: there is no witness; empty: it answers; else why it does not. */
+	const char *(*witness)(void *owner);
 	/* NULL on a primary. Returns RC_OK once the takeover is under way. */
 	int (*takeover)(void *owner, const char *instance, struct err *err);
 	/* Lets go of what a takeover left here: see clone_release(), protection_release(). */

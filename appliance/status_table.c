@@ -291,6 +291,18 @@ static void print_heading(const cJSON *status, struct buf *out)
 	(void)buf_printf(out, "\n");
 }
 
+static void print_witness(const cJSON *status, struct buf *out)
+{
+	const cJSON *witness = member(status, "witness"), *reason = member(witness, "reason");
+	char line[512];
+
+	if (!cJSON_IsFalse(member(witness, "answers")))
+		return;
+	(void)snprintf(line, sizeof(line), "%s", cJSON_IsString(reason) ? reason->valuestring : "");
+	clean(line);
+	(void)buf_printf(out, "the witness does not answer: %s\n", line);
+}
+
 static void widen(size_t widths[COLUMNS], const struct row *row)
 {
 	size_t width;
@@ -308,6 +320,7 @@ void status_table_print(const cJSON *status, bool colour, struct buf *out)
 	struct row row;
 
 	print_heading(status, out);
+	print_witness(status, out);
 	if (!cJSON_IsArray(instances) || instances->child == NULL) {
 		(void)buf_printf(out, "no instances\n");
 		return;

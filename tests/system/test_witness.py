@@ -82,6 +82,12 @@ def superseded(world, term):
         lab.wait_for('the old instance is paused', lambda: not qmp('query-status')['running'])
 
 
+def missed(world):
+    """The sites that say that the witness does not answer."""
+    return [role for role in ('primary', 'standby')
+            if 'no witness' in [problem['state'] for problem in lab.fetch_unix(world.path(f'{role}.http'), '/healthz')['problems']]]
+
+
 def say_take_over(world):
     return lab.fetch_unix(world.path('standby.http'), '/v1/takeover', '{"instance": "vm1"}')
 
@@ -90,10 +96,11 @@ def test_without_the_witness_nobody_new_serves_and_with_it_the_standby_does():
     with witnessed(gateway=True) as (world, witness, heard):
         with one_connection(world) as client:
             witness.kill()
+            lab.wait_for('both sites say so', lambda: missed(world) == ['primary', 'standby'])
             client.wait_for(50)
-            time.sleep(WHILE_S)
             assert all(world.status(role)['state'] == 'protected' for role in ('primary', 'standby'))
             witness.start()
+            lab.wait_for('both sites are content', lambda: not missed(world))
             # It dies while it is being asked.
             witness.members[0].signal(signal.SIGSTOP)
             world.kill_site_a()

@@ -138,11 +138,24 @@ static void colours_are_only_for_terminals_and_say_what_needs_attention(void **s
 	mem_free(coloured);
 }
 
+static void a_witness_that_does_not_answer_is_said_above_the_table(void **state)
+{
+	(void)state;
+	prints("{\"role\":\"standby\",\"site\":\"busan\",\"version\":\"0.1.0\",\"witness\":{\"answers\":true},"
+	       "\"instances\":[]}",
+	       "standby at site busan, understudy 0.1.0\nno instances\n");
+	prints("{\"role\":\"standby\",\"site\":\"busan\",\"version\":\"0.1.0\","
+	       "\"witness\":{\"answers\":false,\"reason\":\"etcd:2379: connection refused\"},\"instances\":[]}",
+	       "standby at site busan, understudy 0.1.0\n"
+	       "the witness does not answer: etcd:2379: connection refused\nno instances\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_protected_instance_is_one_row_with_units),
 		cmocka_unit_test(a_first_copy_and_a_takeover_are_told_below_the_row),
+		cmocka_unit_test(a_witness_that_does_not_answer_is_said_above_the_table),
 		cmocka_unit_test(nothing_is_assumed_of_the_answer),
 		cmocka_unit_test(the_other_end_cannot_write_over_the_terminal),
 		cmocka_unit_test(a_long_text_is_cut_between_characters),

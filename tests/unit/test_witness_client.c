@@ -1,0 +1,149 @@
+#include "appliance/base/clock.h"
+#include "appliance/base/mem.h"
+#include "appliance/witness_client.h"
+#include "tests/unit/etcd_fixture.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct err err;
+static char ca[256], cert[256], key[256];
+
+/* A configuration with that witness; NULL: with none. */
+static struct config configured(char **endpoints)
+{
+	(void)snprintf(ca, sizeof(ca), "%s", certs_path(&certs, "ca", "pem"));
+	(void)snprintf(cert, sizeof(cert), "%s", certs_path(&certs, "client", "pem"));
+	(void)snprintf(key, sizeof(key), "%s", certs_path(&certs, "client", "key"));
+	return (struct config){ .witness_endpoints = endpoints,
+				.witness_ca = ca,
+				.witness_cert = cert,
+				.witness_key = key };
+}
+
+static void wait_for_problem(const struct witness_client *client, bool wanted)
+{
+	uint64_t since_ns = clock_now_ns();
+
+	while ((*witness_client_problem(client) != '\0') != wanted) {
+		if (clock_now_ns() - since_ns > 2 * PATIENCE_MS * CLOCK_NS_PER_MS)
+			fail_msg("the problem stays \"%s\"", witness_client_problem(client));
+		turn_for(10);
+	}
+}
+
+struct answer {
+	bool done, good;
+};
+
+static void on_answer(void *owner, const struct etcd_reply *reply)
+{
+	*(struct answer *)owner = (struct answer){ .done = true, .good = reply->err == NULL };
+}
+
+/* An etcd that is killed before it has begun in earnest does not come back. */
+static void wait_for_answer(struct etcd *etcd)
+{
+	struct answer answer = { false, false };
+	const struct etcd_how how = { PATIENCE_MS, on_answer, &answer };
+
+	while (!answer.good) {
+		answer.done = false;
+		assert_non_null(etcd_get(etcd, "a", &how, &err));
+		turn_until(&answer.done);
+	}
+}
+
+static void without_a_witness_there_is_none(void **state)
+{
+	const struct config config = configured(NULL);
+	struct witness_client *client;
+
+	(void)state;
+	assert_int_equal(witness_client_open(&client, &loop, &config, &err), RC_OK);
+	assert_null(client);
+	assert_null(witness_client_etcd(client));
+	assert_null(witness_client_problem(client));
+	witness_client_close(client);
+}
+
+static void an_etcd_that_goes_and_comes_is_noticed(void **state)
+{
+	struct witness_client *client;
+	struct etcd_server server;
+	char *endpoints[] = { NULL, NULL };
+	struct config config;
+
+	(void)state;
+	etcd_server_open(&server);
+	endpoints[0] = server.url;
+	config = configured(endpoints);
+	assert_int_equal(witness_client_open(&client, &loop, &config, &err), RC_OK);
+	assert_string_equal(witness_client_problem(client), "");
+	wait_for_answer(witness_client_etcd(client));
+	etcd_server_kill(&server);
+	wait_for_problem(client, true);
+	assert_non_null(strstr(witness_client_problem(client), "refused"));
+	etcd_server_start(&server);
+	wait_for_problem(client, false);
+	witness_client_close(client);
+	etcd_server_close(&server);
+}
+
+static void what_is_no_answer_is_a_problem_and_a_close_does_not_wait_for_one(void **state)
+{
+	struct witness_client *client;
+	struct odd_server server;
+	char *endpoints[] = { NULL, NULL };
+	struct config config;
+
+	(void)state;
+	odd_server_open(&server); /* says nothing */
+	endpoints[0] = server.url;
+	config = configured(endpoints);
+	assert_int_equal(witness_client_open(&client, &loop, &config, &err), RC_OK);
+	wait_for_problem(client, true);
+	turn_for(1100); /* into the next question */
+	witness_client_close(client);
+	odd_server_close(&server);
+}
+
+static void every_lack_of_memory_is_told(void **state)
+{
+	char nobody[] = "https://127.0.0.1:1", *endpoints[] = { nobody, NULL };
+	const struct config config = configured(endpoints);
+	struct witness_client *client;
+	unsigned n, failed = 0;
+	int rc = RC_NOMEM;
+
+	(void)state;
+	for (n = 1; n < 100 && rc != RC_OK; n++) {
+		fault_arm(FAULT_ALLOC, n);
+		rc = witness_client_open(&client, &loop, &config, &err);
+		fault_arm(FAULT_ALLOC, 0);
+		assert_true(rc == RC_OK || client == NULL);
+		failed += rc != RC_OK;
+	}
+	assert_int_equal(rc, RC_OK);
+	assert_true(failed > 1);
+	witness_client_close(client);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, etcd_test_setup, etcd_test_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(without_a_witness_there_is_none),
+		TEST(an_etcd_that_goes_and_comes_is_noticed),
+		TEST(what_is_no_answer_is_a_problem_and_a_close_does_not_wait_for_one),
+		TEST(every_lack_of_memory_is_told),
+	};
+
+	return cmocka_run_group_tests(tests, etcd_group_setup, etcd_group_teardown);
+}
