@@ -2,12 +2,13 @@
 
 #include "appliance/base/files.h"
 #include "appliance/base/mem.h"
+#include "replica/cmdline.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
-#define FILE_NAME "term"
+#define FILE_NAME CMDLINE_TERM_NAME
 
 struct term_store {
 	uv_loop_t *loop;

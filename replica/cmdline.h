@@ -2,8 +2,8 @@
  * The standby's QEMU arguments, derived from those of the protected QEMU. Pure but for
  * cmdline_of_pid().
  *
- * The rules (the table in cmdline_rules.c is their only copy; options that no table names stay as
- * written, in their order, and the standby's QEMU judges them at reservation):
+ * The rules (the table in cmdline_rules.c is their only copy; what no rule changes stays as written,
+ * in its order, and the standby's QEMU judges it at reservation):
  *
  *   replaced    -machine/-M: the exact versioned type, other properties kept. -accel, -enable-kvm:
  *               the standby's accelerator. Every memory backend, and default memory: a shared file
@@ -15,13 +15,15 @@
  *               -spice -nographic ...): a replica has none; secrets and TLS objects that nothing
  *               else names.
  *   redirected  files, terminals and pipes of -serial -parallel -debugcon -chardev: to
- *               console-N.log, parallel-N.log, debugcon-N.log or ID.log; listening unix sockets,
- *               and those of network back ends: same base name. All in the replica's own directory,
- *               which is QEMU's working directory, so that nothing of the primary's is written over
- *               where both sites see one file system. Sound goes nowhere (-audiodev none).
+ *               console-N.log, parallel-N.log, debugcon-N.log or ID.log, and so do ports that
+ *               connect to a unix socket; listening unix sockets, and those of network back ends:
+ *               same base name. All in the replica's own directory, which is QEMU's working
+ *               directory, so that nothing of the primary's is written over where both sites see
+ *               one file system. Sound goes nowhere (-audiodev none). A tap's scripts do not run.
  *   refused     what cannot travel: file descriptors (-add-fd, fd=, fds=, vhostfd=, /dev/fdset/N),
- *               SGX memory. The error names the argument and the remedy: the operator's own list
- *               (cmdline_override()).
+ *               -readconfig, SGX memory. The error names the argument and the remedy: the
+ *               operator's own list (cmdline_override()). And what no standby takes from anybody
+ *               (cmdline_check()).
  */
 #ifndef REPLICA_CMDLINE_H
 #define REPLICA_CMDLINE_H
@@ -37,8 +39,13 @@
 #define CMDLINE_ARGS_MAX 1024
 #define CMDLINE_BYTES_MAX ((size_t)256 << 10) /* libvirt's longest seen: 12 KiB */
 #define CMDLINE_BACKENDS_MAX 16		      /* NUMA nodes and memory modules */
-#define CMDLINE_QMP_NAME "replica.qmp" /* the standby's own socket in the replica's directory */
-#define CMDLINE_NOTES_MAX 16	       /* remarks beyond these say nothing new */
+/* The standby's own in the replica's directory: its socket, and who served (term_record.h). */
+#define CMDLINE_QMP_NAME "replica.qmp"
+#define CMDLINE_TERM_NAME "term"
+#define CMDLINE_NOTES_MAX 16 /* remarks beyond these say nothing new */
+
+/* A file that the standby keeps beside QEMU's, in the replica's directory. */
+bool cmdline_is_own_file(const char *name);
 
 struct cmdline {
 	char **args; /* NULL-terminated; NULL when empty */
@@ -86,20 +93,24 @@ int cmdline_derive(struct cmdline_spec *spec, const struct cmdline *source, cons
 
 /*
  * The same with the operator's own list (NULL-terminated, without program) in place of what would
- * be derived: taken as it is, but machine type and memory as above. What only the standby can set
- * (-incoming, -accel, -S, -daemonize ...) is refused.
+ * be derived: taken as it is, but machine type and memory as above, and what cmdline_check() refuses.
  */
 int cmdline_override(struct cmdline_spec *spec, char *const *args, const char *machine,
 		     const char *default_ram_id, uint64_t memory_bytes, struct err *err);
 
-/* What a standby refuses to start although a primary asks for it: options that are its own. */
+/*
+ * What a standby refuses to start although a primary asks for it: its own options, everything that
+ * would run a program or write outside of the replica's directory, and what is unknown. The rules
+ * are at the head of cmdline_check.c.
+ */
 int cmdline_check(const struct cmdline_spec *spec, struct err *err);
 
 void cmdline_spec_free(struct cmdline_spec *spec);
 
 /*
  * The full vector the standby starts: program, spec, backends at their paths, accelerator ("kvm",
- * "tcg"), firmware directory (may be NULL), QMP socket. Refuses what cmdline_check() refuses.
+ * "tcg"), firmware directory (may be NULL), QMP socket, no other monitor. Refuses what
+ * cmdline_check() refuses.
  */
 int cmdline_standby(struct cmdline *out, const struct cmdline_spec *spec, const char *program,
 		    const char *accel, const char *firmware, const char *qmp_path, struct err *err);

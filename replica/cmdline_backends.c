@@ -28,7 +28,7 @@ static bool is_taken(const struct cmdline_derivation *d, const char *name)
 		if (strcmp(d->names.args[i], name) == 0)
 			return true;
 	}
-	return strcmp(name, CMDLINE_QMP_NAME) == 0;
+	return cmdline_is_own_file(name);
 }
 
 /* A free name made from the last part of `wanted`. */
@@ -93,26 +93,31 @@ static bool is_terminal_or_file(const char *value)
 	return false;
 }
 
+static int log_port(struct cmdline_derivation *d, const struct cmdline_token *token,
+		    const char *kind, unsigned index, struct err *err)
+{
+	char log[NAME_MAX_LEN], name[NAME_MAX_LEN], text[NAME_MAX_LEN + 8];
+	int rc;
+
+	(void)snprintf(log, sizeof(log), "%s-%u.log", kind, index);
+	rc = take_name(d, name, log, err);
+	(void)snprintf(text, sizeof(text), "file:%s", name);
+	return rc == RC_OK ? cmdline_emit(d, token->option, text, err) : rc;
+}
+
 /* "unix:PATH,server" and "tcp:HOST:PORT,server": what follows `head`, as options. */
-static int listening(struct cmdline_derivation *d, const struct cmdline_token *token,
-		     const char *value, size_t head, const char *implied, struct err *err)
+static int listen_at(struct cmdline_derivation *d, const struct cmdline_token *token,
+		     const char *value, size_t head, struct optstring *options, struct err *err)
 {
 	char text[TEXT_MAX_LEN];
-	struct optstring options;
 	char *rest = NULL;
 	int len = 0, rc;
 
-	if (optstring_parse(&options, value + head, implied, err) != RC_OK)
-		return cmdline_name(token, err);
-	if (!optstring_is_on(&options, "server")) {
-		optstring_free(&options);
-		return cmdline_emit(d, token->option, value, err);
-	}
-	rc = do_not_wait(&options, err);
+	rc = do_not_wait(options, err);
 	if (rc == RC_OK)
-		rc = redirect(d, &options, "path", err);
+		rc = redirect(d, options, "path", err);
 	if (rc == RC_OK)
-		rc = optstring_print(&options, &rest, err);
+		rc = optstring_print(options, &rest, err);
 	if (rc == RC_OK)
 		len = snprintf(text, sizeof(text), "%.*s%s", (int)head, value, rest);
 	if (rc == RC_OK && (len < 0 || (size_t)len >= sizeof(text)))
@@ -120,7 +125,6 @@ static int listening(struct cmdline_derivation *d, const struct cmdline_token *t
 	if (rc == RC_OK)
 		rc = cmdline_emit(d, token->option, text, err);
 	mem_free(rest);
-	optstring_free(&options);
 	return rc;
 }
 
@@ -128,23 +132,31 @@ static int apply_port(struct cmdline_derivation *d, const struct cmdline_token *
 		      const char *kind, unsigned index, struct err *err)
 {
 	const char *value = token->value, *comma;
-	char log[NAME_MAX_LEN], name[NAME_MAX_LEN], text[NAME_MAX_LEN + 8];
+	bool is_unix, is_server;
+	struct optstring options;
+	size_t head;
 	int rc;
 
 	if (starts_with(value, "mon:"))
 		value += strlen("mon:"); /* the monitor goes, the port stays */
-	if (is_terminal_or_file(value)) {
-		(void)snprintf(log, sizeof(log), "%s-%u.log", kind, index);
-		rc = take_name(d, name, log, err);
-		(void)snprintf(text, sizeof(text), "file:%s", name);
-		return rc == RC_OK ? cmdline_emit(d, token->option, text, err) : rc;
-	}
-	if (starts_with(value, "unix:"))
-		return listening(d, token, value, strlen("unix:"), "path", err);
+	if (is_terminal_or_file(value))
+		return log_port(d, token, kind, index, err);
+	is_unix = starts_with(value, "unix:");
 	comma = strchr(value, ',');
-	if (comma != NULL && !starts_with(value, "udp:"))
-		return listening(d, token, value, (size_t)(comma + 1 - value), NULL, err);
-	return cmdline_emit(d, token->option, value, err);
+	if (!is_unix && (comma == NULL || starts_with(value, "udp:")))
+		return cmdline_emit(d, token->option, value, err);
+	head = is_unix ? strlen("unix:") : (size_t)(comma + 1 - value);
+	if (optstring_parse(&options, value + head, is_unix ? "path" : NULL, err) != RC_OK)
+		return cmdline_name(token, err);
+	is_server = optstring_is_on(&options, "server");
+	if (is_server)
+		rc = listen_at(d, token, value, head, &options, err);
+	else if (is_unix)
+		rc = log_port(d, token, kind, index, err);
+	else
+		rc = cmdline_emit(d, token->option, value, err);
+	optstring_free(&options);
+	return rc;
 }
 
 int cmdline_apply_serial(struct cmdline_derivation *d, const struct cmdline_token *token,
@@ -217,6 +229,33 @@ static int replace_chardev(struct cmdline_derivation *d, const struct optstring 
 	return rc;
 }
 
+/*
+ * All that use it are back ends whose other end is a program of the instance's: swtpm, virtiofsd,
+ * a switch.
+ */
+static bool is_for_daemons(const struct cmdline_derivation *d, const struct cmdline_token *own,
+			   const char *id)
+{
+	struct optstring options;
+	bool daemons = true;
+	struct err ignored;
+
+	for (size_t i = 0; i < d->ntokens && daemons; i++) {
+		const struct cmdline_token *t = &d->tokens[i];
+
+		if (t == own || t->value == NULL || cmdline_is_dropped(t) ||
+		    !cmdline_mentions(t->value, id))
+			continue;
+		daemons = t->rule != NULL &&
+			  optstring_parse(&options, t->value, t->rule->implied, &ignored) == RC_OK;
+		if (daemons) {
+			daemons = cmdline_is_daemons(t, &options);
+			optstring_free(&options);
+		}
+	}
+	return daemons;
+}
+
 static int keep_chardev(struct cmdline_derivation *d, const struct cmdline_token *token,
 			struct optstring *options, const char *backend, struct err *err)
 {
@@ -253,7 +292,9 @@ int cmdline_apply_chardev(struct cmdline_derivation *d, const struct cmdline_tok
 		rc = cmdline_keep(d, token, err); /* the primary's QEMU would not have taken it */
 	else if (is_monitors_only(d, token, id))
 		rc = RC_OK;
-	else if (is_one_of(backend, logged))
+	else if (is_one_of(backend, logged) ||
+		 (optstring_get(&options, "path") != NULL && !optstring_is_on(&options, "server") &&
+		  !is_for_daemons(d, token, id)))
 		rc = replace_chardev(d, &options, id, true, err);
 	else if (is_one_of(backend, gone))
 		rc = replace_chardev(d, &options, id, false, err);
@@ -300,6 +341,26 @@ static bool has_descriptor_address(const struct optstring *options)
 	return false;
 }
 
+static int stop_scripts(struct cmdline_derivation *d, struct optstring *options, struct err *err)
+{
+	static const char *const keys[] = { "script", "downscript" };
+	int rc = RC_OK;
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]) && rc == RC_OK; i++) {
+		const char *is = optstring_get(options, keys[i]);
+
+		if (is == NULL || strcmp(is, "no") == 0)
+			continue;
+		rc = optstring_set(options, keys[i], "no", err);
+		if (rc == RC_OK)
+			rc = cmdline_note(d,
+					  "a tap's script= does not run at the standby: make the "
+					  "replica's interface there beforehand",
+					  err);
+	}
+	return rc;
+}
+
 int cmdline_apply_net(struct cmdline_derivation *d, const struct cmdline_token *token,
 		      struct err *err)
 {
@@ -313,6 +374,8 @@ int cmdline_apply_net(struct cmdline_derivation *d, const struct cmdline_token *
 		rc = cmdline_cannot_travel(token, &options, "an address of type fd", err);
 	if (rc == RC_OK)
 		rc = redirect_sockets(d, &options, err);
+	if (rc == RC_OK)
+		rc = stop_scripts(d, &options, err);
 	if (rc == RC_OK)
 		rc = cmdline_emit_options(d, token->option, &options, err);
 	optstring_free(&options);

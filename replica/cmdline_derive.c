@@ -241,6 +241,8 @@ static int derive(struct cmdline_derivation *d, char *const *args, size_t nargs,
 	 */
 	if (rc == RC_OK && !d->literal && !d->has_serial)
 		rc = cmdline_emit(d, "-serial", "file:console-0.log", err);
+	if (rc == RC_OK && cmdline_check(d->spec, err) != RC_OK)
+		rc = err_prefix(err, "a standby would not take it: ");
 	mem_free(d->tokens);
 	mem_free(d->memory_backend);
 	buf_free(&d->machine_properties);

@@ -43,14 +43,21 @@ struct cmdline_derivation {
 
 struct cmdline_rule {
 	const char *name; /* without dashes */
-	bool value;	  /* takes one */
-	bool always;	  /* also in the operator's own list */
-	bool ours; /* only the standby may set it: refused from an operator and from a peer */
 	int (*collect)(struct cmdline_derivation *d, const struct cmdline_token *token,
 		       struct err *err);
 	int (*apply)(struct cmdline_derivation *d, const struct cmdline_token *token,
 		     struct err *err);
 	const char *note; /* for the operator's log, when the option was there */
+	bool value;	  /* takes one */
+	bool always;	  /* also in the operator's own list */
+	bool ours; /* only the standby may set it: refused from an operator and from a peer */
+	/* What a standby takes (cmdline_check.c). */
+	bool any_path;		  /* nothing in the value is looked at */
+	bool json;		  /* QEMU takes it in that form, too */
+	const char *implied;	  /* the key of a first item without one; only `check` needs it */
+	const char *const *paths; /* keys whose value may hold a slash, up to NULL */
+	int (*check)(const struct cmdline_token *token, const struct optstring_item *item,
+		     struct err *err);
 };
 
 /* cmdline_rules.c */
@@ -94,6 +101,21 @@ bool cmdline_is_used(const struct cmdline_derivation *d, const struct cmdline_to
 int cmdline_no_descriptors(const struct cmdline_token *token, const struct optstring *options,
 			   struct err *err);
 
+/* cmdline_check.c: what a standby takes */
+
+/* The option makes QEMU itself speak through the chardev that it names, not the guest. */
+bool cmdline_is_daemons(const struct cmdline_token *user, const struct optstring *options);
+int cmdline_check_machine(const struct cmdline_token *token, const struct optstring_item *item,
+			  struct err *err);
+int cmdline_check_object(const struct cmdline_token *token, const struct optstring_item *item,
+			 struct err *err);
+int cmdline_check_net(const struct cmdline_token *token, const struct optstring_item *item,
+		      struct err *err);
+int cmdline_check_display(const struct cmdline_token *token, const struct optstring_item *item,
+			  struct err *err);
+int cmdline_check_port(const struct cmdline_token *token, const struct optstring_item *item,
+		       struct err *err);
+
 /* cmdline_memory.c: machine type and memory */
 
 int cmdline_collect_machine(struct cmdline_derivation *d, const struct cmdline_token *token,
@@ -105,6 +127,7 @@ int cmdline_collect_numa(struct cmdline_derivation *d, const struct cmdline_toke
 /* Writes the one -machine option and adds the default memory when nothing else brings memory. */
 int cmdline_emit_machine(struct cmdline_derivation *d, struct err *err);
 bool cmdline_is_memory(const struct optstring *object);
+bool cmdline_is_memory_kind(const char *kind);
 /* The -object options of a standby's memory backends. */
 int cmdline_add_backends(struct cmdline *out, const struct cmdline_spec *spec, struct err *err);
 

@@ -90,9 +90,14 @@ static const char *kind_of(const struct optstring *object)
 	return kind != NULL ? kind : "";
 }
 
+bool cmdline_is_memory_kind(const char *kind)
+{
+	return strncmp(kind, "memory-backend-", strlen("memory-backend-")) == 0;
+}
+
 bool cmdline_is_memory(const struct optstring *object)
 {
-	return strncmp(kind_of(object), "memory-backend-", strlen("memory-backend-")) == 0;
+	return cmdline_is_memory_kind(kind_of(object));
 }
 
 /* "256M" in bytes: decimal or hexadecimal, one suffix letter of b, k, m, g, t. */

@@ -1,6 +1,6 @@
 /*
  * The table of rewriting rules, and the short ones among them. What the rules do as a whole is told
- * in cmdline.h.
+ * in cmdline.h; what a standby takes, in cmdline_check.c.
  *
  * The table also says which options take a value. It names those that take none and those with a
  * rule; of any other, the next argument is the value unless it starts with a dash, which is right
@@ -24,6 +24,13 @@ static int refuse_descriptor(struct cmdline_derivation *d, const struct cmdline_
 {
 	(void)d;
 	return cmdline_cannot_travel(token, NULL, "a file descriptor of the primary's QEMU", err);
+}
+
+static int refuse_file(struct cmdline_derivation *d, const struct cmdline_token *token,
+		       struct err *err)
+{
+	(void)d;
+	return cmdline_cannot_travel(token, NULL, "a file of options", err);
 }
 
 static int see_display(struct cmdline_derivation *d, const struct cmdline_token *token,
@@ -169,21 +176,40 @@ static int apply_object(struct cmdline_derivation *d, const struct cmdline_token
 
 static const char no_display[] = "the replica has no display (VNC, SPICE, window)";
 static const char no_audio[] = "the replica's sound goes nowhere";
-static const char reads_file[] =
-	"-readconfig: the standby's QEMU reads a file of that name at its own site";
 
 #define FLAG(text) .name = text
 #define VALUE(text) .name = text, .value = true
 #define DROP .apply = drop
 #define OURS .apply = drop, .ours = true
+#define ANY_PATH .any_path = true
+#define MACHINE .implied = "type", .paths = machine_paths, .check = cmdline_check_machine
+#define NET                                                                \
+	.apply = cmdline_apply_net, .implied = "type", .paths = net_paths, \
+	.check = cmdline_check_net
+#define PORT .check = cmdline_check_port
 #define DISPLAY .always = true, .collect = see_display, .apply = apply_display
+
+/* Keys with which the instance opens what is its own. */
+static const char *const machine_paths[] = {
+	"kernel", "initrd", "dtb", "firmware", "append", NULL
+};
+static const char *const object_paths[] = { "file",	    "filename",	    "dir",	"path",
+					    "data",	    "iv",	    "identity", "match",
+					    "dh-cert-file", "session-file", NULL };
+static const char *const device_paths[] = { "file",    "romfile",  "sysfsdev", "hostdevice",
+					    "evdev",   "vhostdev", "hidraw",   "kernel",
+					    "initrd",  "bootargs", "bus",      "serial",
+					    "product", "vendor",   "ver",      "osk",
+					    "sdrfile", "frufile",  NULL };
+static const char *const net_paths[] = { "vhostdev", "bootfile", NULL };
 
 static const struct cmdline_rule rules[] = {
 	/* Machine and memory. */
-	{ VALUE("machine"), .always = true, .collect = cmdline_collect_machine, DROP },
-	{ VALUE("M"), .always = true, .collect = cmdline_collect_machine, DROP },
-	{ VALUE("object"), .always = true, .collect = cmdline_collect_object,
-	  .apply = apply_object },
+	{ VALUE("machine"), .always = true, .collect = cmdline_collect_machine, DROP, MACHINE },
+	{ VALUE("M"), .always = true, .collect = cmdline_collect_machine, DROP, MACHINE },
+	{ VALUE("object"), .always = true, .collect = cmdline_collect_object, .apply = apply_object,
+	  .json = true, .implied = "qom-type", .paths = object_paths,
+	  .check = cmdline_check_object },
 	{ VALUE("numa"), .always = true, .collect = cmdline_collect_numa, .apply = cmdline_keep },
 	{ VALUE("mem-path"), OURS },
 	{ FLAG("mem-prealloc"), OURS },
@@ -202,46 +228,47 @@ static const struct cmdline_rule rules[] = {
 	{ FLAG("S"), OURS },
 	{ FLAG("daemonize"), OURS },
 	{ FLAG("preconfig"), OURS },
-	{ VALUE("pidfile"), DROP },
-	{ VALUE("runas"), DROP },
-	{ VALUE("chroot"), DROP },
-	{ VALUE("run-with"), DROP },
-	{ FLAG("async-teardown"), DROP },
-	{ VALUE("sandbox"), DROP },
-	{ VALUE("L"), DROP },
-	{ VALUE("id"), DROP }, /* Proxmox VE's number of the machine */
-	{ VALUE("readconfig"), .note = reads_file },
-	{ FLAG("no-shutdown"), DROP },
+	{ VALUE("pidfile"), OURS },
+	{ VALUE("runas"), OURS },
+	{ VALUE("chroot"), OURS },
+	{ VALUE("run-with"), OURS },
+	{ FLAG("async-teardown"), OURS },
+	{ VALUE("sandbox"), OURS },
+	{ VALUE("L"), OURS },
+	{ VALUE("id"), OURS }, /* Proxmox VE's number of the machine */
+	{ VALUE("readconfig"), .apply = refuse_file, .ours = true },
+	{ VALUE("writeconfig"), OURS },
+	{ FLAG("no-shutdown"), OURS },
 	{ VALUE("action"), .apply = apply_action },
-	{ VALUE("add-fd"), .apply = refuse_descriptor },
+	{ VALUE("add-fd"), .apply = refuse_descriptor, .ours = true },
 
 	/* Watching and debugging it. */
-	{ VALUE("qmp"), DROP },
-	{ VALUE("qmp-pretty"), DROP },
-	{ VALUE("monitor"), DROP },
-	{ VALUE("mon"), DROP },
-	{ VALUE("D"), DROP },
-	{ VALUE("d"), DROP },
-	{ VALUE("dfilter"), DROP },
-	{ VALUE("trace"), DROP },
-	{ VALUE("msg"), DROP },
-	{ VALUE("gdb"), DROP },
-	{ FLAG("s"), DROP },
-	{ VALUE("plugin"), DROP },
-	{ VALUE("qtest"), DROP },
-	{ VALUE("qtest-log"), DROP },
-	{ VALUE("dump-vmstate"), DROP },
-	{ VALUE("echr"), DROP },
-	{ FLAG("enable-sync-profile"), DROP },
-	{ FLAG("perfmap"), DROP },
-	{ FLAG("jitdump"), DROP },
+	{ VALUE("qmp"), OURS },
+	{ VALUE("qmp-pretty"), OURS },
+	{ VALUE("monitor"), OURS },
+	{ VALUE("mon"), OURS },
+	{ VALUE("D"), OURS },
+	{ VALUE("d"), OURS },
+	{ VALUE("dfilter"), OURS },
+	{ VALUE("trace"), OURS },
+	{ VALUE("msg"), OURS },
+	{ VALUE("gdb"), OURS },
+	{ FLAG("s"), OURS },
+	{ VALUE("plugin"), OURS },
+	{ VALUE("qtest"), OURS },
+	{ VALUE("qtest-log"), OURS },
+	{ VALUE("dump-vmstate"), OURS },
+	{ VALUE("echr"), OURS },
+	{ FLAG("enable-sync-profile"), OURS },
+	{ FLAG("perfmap"), OURS },
+	{ FLAG("jitdump"), OURS },
 
 	/* Displays and sound. */
-	{ VALUE("display"), DISPLAY },
+	{ VALUE("display"), DISPLAY, .check = cmdline_check_display },
 	{ VALUE("vnc"), DISPLAY, .note = no_display },
 	{ VALUE("spice"), DISPLAY, .note = no_display },
-	{ FLAG("sdl"), DISPLAY },
-	{ FLAG("curses"), DISPLAY },
+	{ FLAG("sdl"), DISPLAY, .ours = true },
+	{ FLAG("curses"), DISPLAY, .ours = true },
 	{ FLAG("nographic"), .always = true, .collect = collect_nographic, .apply = apply_display },
 	{ FLAG("full-screen"), DROP },
 	{ FLAG("alt-grab"), DROP },
@@ -249,21 +276,21 @@ static const struct cmdline_rule rules[] = {
 	{ FLAG("no-quit"), DROP },
 	{ FLAG("no-frame"), DROP },
 	{ VALUE("k"), DROP },
-	{ VALUE("audiodev"), .apply = cmdline_apply_audio, .note = no_audio },
+	{ VALUE("audiodev"), .json = true, .apply = cmdline_apply_audio, .note = no_audio },
 	{ VALUE("audio"), .apply = cmdline_apply_audio, .note = no_audio },
 
 	/* What connects to the outside. */
-	{ VALUE("serial"), .collect = see_serial, .apply = cmdline_apply_serial },
-	{ VALUE("parallel"), .apply = cmdline_apply_parallel },
-	{ VALUE("debugcon"), .apply = cmdline_apply_debugcon },
-	{ VALUE("chardev"), .apply = cmdline_apply_chardev },
-	{ VALUE("netdev"), .apply = cmdline_apply_net },
-	{ VALUE("nic"), .apply = cmdline_apply_net },
-	{ VALUE("net"), .apply = cmdline_apply_net },
-	{ VALUE("device"), .collect = see_device, .apply = apply_checked },
-	{ VALUE("blockdev"), .apply = apply_checked },
-	{ VALUE("drive"), .apply = apply_checked },
-	{ VALUE("fsdev"), .apply = apply_checked },
+	{ VALUE("serial"), .collect = see_serial, .apply = cmdline_apply_serial, PORT },
+	{ VALUE("parallel"), .apply = cmdline_apply_parallel, PORT },
+	{ VALUE("debugcon"), .apply = cmdline_apply_debugcon, PORT },
+	{ VALUE("chardev"), .apply = cmdline_apply_chardev, .implied = "backend" },
+	{ VALUE("netdev"), NET, .json = true },
+	{ VALUE("nic"), NET },
+	{ VALUE("net"), NET },
+	{ VALUE("device"), .collect = see_device, .apply = apply_checked, .json = true,
+	  .implied = "driver", .paths = device_paths },
+	{ VALUE("blockdev"), .apply = apply_checked, .json = true, ANY_PATH },
+	{ VALUE("drive"), .apply = apply_checked, ANY_PATH },
 	{ VALUE("tpmdev"), .apply = apply_checked },
 
 	/* Options of older releases that newer ones say otherwise. */
@@ -279,19 +306,51 @@ static const struct cmdline_rule rules[] = {
 	{ FLAG("no-fd-bootchk") },
 	{ FLAG("no-reboot") },
 	{ FLAG("only-migratable") },
-	{ FLAG("semihosting") },
 	{ FLAG("old-param") },
 	{ FLAG("xen-attach") },
 	{ FLAG("xen-domid-restrict") },
 	{ FLAG("help") },
 	{ FLAG("h") },
 	{ FLAG("version") },
-	{ VALUE("append") },
+	{ VALUE("append"), ANY_PATH },
 	{ VALUE("cpu") },
-	{ VALUE("fw_cfg") },
+	{ VALUE("fw_cfg"), ANY_PATH },
 	{ VALUE("global") },
-	{ VALUE("name") },
-	{ VALUE("smbios") },
+	{ VALUE("name"), ANY_PATH },
+	{ VALUE("smbios"), ANY_PATH },
+
+	/* Kept as written; named because a standby takes them. */
+	{ VALUE("m") },
+	{ VALUE("smp") },
+	{ VALUE("boot"), ANY_PATH },
+	{ VALUE("rtc") },
+	{ VALUE("uuid") },
+	{ VALUE("icount") },
+	{ VALUE("seed") },
+	{ VALUE("compat"), .json = true },
+	{ VALUE("vga") },
+	{ VALUE("usbdevice") },
+	{ VALUE("watchdog") },
+	{ VALUE("watchdog-action") },
+	{ VALUE("iscsi") },
+	{ VALUE("xen-domid") },
+	{ VALUE("fda"), ANY_PATH },
+	{ VALUE("fdb"), ANY_PATH },
+	{ VALUE("hda"), ANY_PATH },
+	{ VALUE("hdb"), ANY_PATH },
+	{ VALUE("hdc"), ANY_PATH },
+	{ VALUE("hdd"), ANY_PATH },
+	{ VALUE("cdrom"), ANY_PATH },
+	{ VALUE("mtdblock"), ANY_PATH },
+	{ VALUE("sd"), ANY_PATH },
+	{ VALUE("pflash"), ANY_PATH },
+	{ VALUE("bios"), ANY_PATH },
+	{ VALUE("kernel"), ANY_PATH },
+	{ VALUE("shim"), ANY_PATH },
+	{ VALUE("initrd"), ANY_PATH },
+	{ VALUE("dtb"), ANY_PATH },
+	{ VALUE("option-rom"), ANY_PATH },
+	{ VALUE("acpitable"), ANY_PATH },
 };
 
 const struct cmdline_rule *cmdline_find_rule(const char *name)

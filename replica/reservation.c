@@ -296,7 +296,8 @@ static int get_file_name(const cJSON *item, const char *key, char *text, struct 
 {
 	int rc = get_text(item, key, text, RESERVATION_NAME_MAX + 1, err);
 
-	if (rc == RC_OK && (*text == '\0' || *text == '.' || strchr(text, '/') != NULL))
+	if (rc == RC_OK && (*text == '\0' || *text == '.' || strchr(text, '/') != NULL ||
+			    cmdline_is_own_file(text)))
 		rc = err_set(err, RC_INVALID, "%s: not a file's name", key);
 	return rc;
 }

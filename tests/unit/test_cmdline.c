@@ -172,8 +172,7 @@ static void what_the_guest_sees_is_kept_as_written_and_in_its_order(void **state
 		"-rtc\nbase=utc\n-cpu\nqemu64,+ssse3\n-smp\n2\n-no-reboot\n-boot\nstrict=on\n"
 		"-drive\nif=pflash,format=raw,file=/vm/OVMF_VARS.fd\n"
 		"-device\nvirtio-net-pci,netdev=n0,mac=52:54:00:00:00:01\n"
-		"-kernel\n/vm/k\n-initrd\n/vm/i\n-append\n-x console=ttyS0\n-fw_cfg\nname=opt/a,string=-b\n/vm/disk.img\n"
-		"-unheard-of\nvalue\n-unheard-of-flag";
+		"-kernel\n/vm/k\n-initrd\n/vm/i\n-append\n-x console=ttyS0\n-fw_cfg\nname=opt/a,string=-b\n/vm/disk.img";
 	char expected[2048];
 
 	(void)state;
@@ -283,16 +282,52 @@ static void listening_sockets_move_to_the_replicas_directory_and_do_not_wait(voi
 		"-chardev\nsocket,path=qga.sock,server=on,id=qga0,wait=off\n-device\nx,chardev=qga0\n" NONE);
 }
 
-static void connecting_sockets_are_left_alone(void **state)
+static void connections_to_machines_and_to_programs_of_qemus_own_protocols_are_left_alone(
+	void **state)
 {
 	static const char args[] =
-		"-nodefaults\n-serial\nunix:/run/mux\n-serial\ntcp:10.0.0.1:23\n-serial\nudp::4555@:4556\n"
-		"-chardev\nsocket,id=tpm,path=/run/swtpm\n-tpmdev\nemulator,id=t,chardev=tpm";
+		"-nodefaults\n-serial\ntcp:10.0.0.1:23\n-serial\nudp::4555@:4556\n"
+		"-chardev\nsocket,id=tpm,path=/run/swtpm\n-tpmdev\nemulator,id=t,chardev=tpm\n"
+		"-chardev\nsocket,id=fs,path=/run/virtiofsd\n"
+		"-device\n{\"driver\":\"vhost-user-fs-pci\",\"chardev\":\"fs\",\"tag\":\"t\"}\n"
+		"-chardev\nsocket,id=sw,path=/run/vhost,reconnect=1\n-netdev\nvhost-user,id=n,chardev=sw";
 	char expected[1024];
 
 	(void)state;
 	(void)snprintf(expected, sizeof(expected), PC "%s\n" NONE, args);
 	arguments_becomes(args, expected);
+}
+
+static void the_guests_ports_connect_to_no_program_of_the_standbys(void **state)
+{
+	(void)state;
+	arguments_becomes(
+		"-nodefaults\n-serial\nunix:/run/mux\n-chardev\nsocket,id=a,path=/run/mux2,reconnect=1\n"
+		"-serial\nchardev:a\n-chardev\nsocket,id=b,path=/run/c\n-device\nvirtconsole,chardev=b",
+		PC
+		"-nodefaults\n-serial\nfile:console-0.log\n-chardev\nfile,id=a,path=a.log\n"
+		"-serial\nchardev:a\n-chardev\nfile,id=b,path=b.log\n-device\nvirtconsole,chardev=b\n" NONE);
+}
+
+static void a_taps_scripts_do_not_run_and_the_operator_is_told(void **state)
+{
+	(void)state;
+	arguments_becomes(
+		"-nodefaults\n-netdev\ntype=tap,id=n,ifname=t0,script=/usr/libexec/bridge,downscript=/x,vhost=on",
+		PC
+		"-nodefaults\n-netdev\ntype=tap,id=n,ifname=t0,script=no,downscript=no,vhost=on\n" NONE);
+	assert_int_equal(arguments_spec.notes.count, 1);
+	assert_non_null(strstr(arguments_spec.notes.args[0], "script="));
+}
+
+static void what_no_standby_takes_is_refused_at_once(void **state)
+{
+	(void)state;
+	arguments_refused_naming("-unheard-of\nvalue", "-unheard-of");
+	arguments_refused_naming("-readconfig\n/etc/vm.cfg", "-readconfig");
+	arguments_refused_naming("-set\nnetdev.n.script=/x", "-set");
+	arguments_refused_naming("-netdev\nuser,id=n,smb=/srv", "smb=");
+	arguments_refused_naming("-device\nusb-tablet,id=t,pcap=/var/log/usb", "pcap=");
 }
 
 static void names_in_the_replicas_directory_are_clean_and_given_out_once(void **state)
@@ -303,12 +338,14 @@ static void names_in_the_replicas_directory_are_clean_and_given_out_once(void **
 		"-chardev\nsocket,id=b,path=/1/port name,server=on\n-serial\nchardev:b\n"
 		"-chardev\nsocket,id=c,path=/2/port name,server=on\n-serial\nchardev:c\n"
 		"-chardev\nsocket,id=d,path=/2/replica.qmp,server=on\n-serial\nchardev:d\n"
+		"-chardev\nsocket,id=g,path=/2/term,server=on\n-serial\nchardev:g\n"
 		"-chardev\nfile,id=e,path=/var/log/e,logfile=/var/log/f\n-serial\nchardev:e",
 		PC
 		"-nodefaults\n-chardev\nsocket,id=a,path=_.,server=on,wait=off\n-serial\nchardev:a\n"
 		"-chardev\nsocket,id=b,path=port_name,server=on,wait=off\n-serial\nchardev:b\n"
 		"-chardev\nsocket,id=c,path=port_name-2,server=on,wait=off\n-serial\nchardev:c\n"
 		"-chardev\nsocket,id=d,path=replica.qmp-2,server=on,wait=off\n-serial\nchardev:d\n"
+		"-chardev\nsocket,id=g,path=term-2,server=on,wait=off\n-serial\nchardev:g\n"
 		"-chardev\nfile,id=e,path=e.log\n-serial\nchardev:e\n" NONE);
 }
 
@@ -407,7 +444,10 @@ int main(void)
 		CLAIM(the_default_serial_port_is_logged),
 		CLAIM(files_and_terminals_become_logs_numbered_like_the_ports),
 		CLAIM(listening_sockets_move_to_the_replicas_directory_and_do_not_wait),
-		CLAIM(connecting_sockets_are_left_alone),
+		CLAIM(connections_to_machines_and_to_programs_of_qemus_own_protocols_are_left_alone),
+		CLAIM(the_guests_ports_connect_to_no_program_of_the_standbys),
+		CLAIM(a_taps_scripts_do_not_run_and_the_operator_is_told),
+		CLAIM(what_no_standby_takes_is_refused_at_once),
 		CLAIM(names_in_the_replicas_directory_are_clean_and_given_out_once),
 		CLAIM(spice_channels_become_null_and_sound_goes_nowhere),
 		CLAIM(taps_stay_and_unix_sockets_of_netdevs_move),
