@@ -212,8 +212,11 @@ static void on_qmp_event(void *owner, const char *name, const cJSON *data, uint6
 {
 	struct subject *s = owner;
 
+	/* After a shutdown with -no-shutdown nothing runs again before a reset. */
 	if (strcmp(name, "SHUTDOWN") == 0)
 		s->shutdown_seen = true;
+	else if (strcmp(name, "RESET") == 0)
+		s->shutdown_seen = false;
 	s->ops->on_event(s->owner, name, data, time_us);
 }
 

@@ -1,0 +1,256 @@
+/* How an instance's end is told: a process of its own answers as QEMU does, and dies. */
+#include "appliance/subject.h"
+
+#include "tests/unit/unix_socket.h"
+
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define PATIENCE_MS 20000
+
+struct fixture {
+	uv_loop_t loop;
+	uv_timer_t patience;
+	char directory[64], path[80];
+	pid_t qemu;
+	int orders; /* a line is an event that it is to tell */
+	struct config_instance config;
+	struct subject *subject;
+	bool fit, gone, orderly, closed;
+	unsigned events;
+};
+
+/* The process -------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *command, *reply;
+} answers[] = {
+	{ "qmp_capabilities", "{}" },
+	{ "query-version",
+	  "{\"qemu\": {\"micro\": 13, \"minor\": 0, \"major\": 10}, \"package\": \"x\"}" },
+	{ "query-kvm", "{\"enabled\": true, \"present\": true}" },
+	{ "query-migrate-capabilities",
+	  "[{\"state\": false, \"capability\": \"events\"}, {\"state\": false, \"capability\": "
+	  "\"x-colo\"}, {\"state\": false, \"capability\": \"x-ignore-shared\"}]" },
+	{ "query-migrate", "{}" },
+	{ "query-status", "{\"status\": \"running\", \"running\": true}" },
+	{ "qom-get", "\"pc-i440fx-10.0-machine\"" },
+	{ "query-machines", "[{\"name\": \"pc-i440fx-10.0\", \"default-ram-id\": \"pc.ram\"}]" },
+	{ "query-memory-size-summary", "{\"base-memory\": 268435456}" },
+	{ "query-cpus-fast", "[{\"cpu-index\": 0}]" },
+};
+
+static void reply(FILE *peer, const char *line)
+{
+	const char *id = strstr(line, "\"id\":");
+	char quoted[64];
+
+	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]) && id != NULL; i++) {
+		(void)snprintf(quoted, sizeof(quoted), "\"%s\"", answers[i].command);
+		if (strstr(line, quoted) == NULL)
+			continue;
+		(void)fprintf(peer, "{\"return\": %s, \"id\": %ld}\r\n", answers[i].reply,
+			      strtol(id + 5, NULL, 10));
+		return;
+	}
+	_exit(3);
+}
+
+static void be_qemu(const char *path, int orders)
+{
+	int listener = unix_socket_listen(path);
+	FILE *ordered = fdopen(orders, "r"), *in, *out;
+	struct pollfd fds[2];
+	char line[1024];
+	int peer;
+
+	(void)fputs("listening\n", fdopen(dup(orders), "w"));
+	(void)fflush(NULL);
+	peer = accept(listener, NULL, NULL);
+	in = fdopen(peer, "r");
+	out = fdopen(dup(peer), "w");
+	(void)setvbuf(in, NULL, _IONBF, 0);
+	(void)setvbuf(out, NULL, _IOLBF, 0);
+	(void)fputs("{\"QMP\": {}}\r\n", out);
+	fds[0] = (struct pollfd){ .fd = peer, .events = POLLIN };
+	fds[1] = (struct pollfd){ .fd = orders, .events = POLLIN };
+	while (poll(fds, 2, -1) > 0) {
+		if (fds[0].revents != 0 && fgets(line, sizeof(line), in) != NULL)
+			reply(out, line);
+		if (fds[1].revents != 0 && fgets(line, sizeof(line), ordered) != NULL)
+			(void)fprintf(out,
+				      "{\"event\": \"%.*s\", \"timestamp\": {\"seconds\": 1, "
+				      "\"microseconds\": 0}}\r\n",
+				      (int)strcspn(line, "\n"), line);
+	}
+	_exit(1);
+}
+
+static void start_qemu(struct fixture *f)
+{
+	char told[16];
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	f->qemu = fork();
+	assert_true(f->qemu >= 0);
+	if (f->qemu == 0) {
+		(void)close(pair[0]);
+		be_qemu(f->path, pair[1]);
+	}
+	(void)close(pair[1]);
+	f->orders = pair[0];
+	assert_true(read(f->orders, told, sizeof(told)) > 0);
+}
+
+/* The subject -------------------------------------------------------------------------------- */
+
+static void on_fit(void *owner, const char *reservation)
+{
+	(void)reservation;
+	((struct fixture *)owner)->fit = true;
+}
+
+static void on_unfit(void *owner, const struct err *err)
+{
+	(void)owner;
+	fail_msg("%s", err->text);
+}
+
+static void on_event(void *owner, const char *name, const cJSON *data, uint64_t time_us)
+{
+	(void)name;
+	(void)data;
+	(void)time_us;
+	((struct fixture *)owner)->events++;
+}
+
+static void on_gone(void *owner, bool orderly)
+{
+	struct fixture *f = owner;
+
+	f->gone = true;
+	f->orderly = orderly;
+}
+
+static void on_lost(void *owner, const struct err *err)
+{
+	(void)owner;
+	(void)err;
+}
+
+static const struct subject_ops ops = { on_fit, on_unfit, on_event, on_gone, on_lost };
+
+static void on_closed(void *owner)
+{
+	((struct fixture *)owner)->closed = true;
+}
+
+static void on_patience(uv_timer_t *timer)
+{
+	(void)timer;
+	fail_msg("nothing comes");
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	static char name[] = "vm1";
+	struct err err;
+
+	(void)snprintf(f->directory, sizeof(f->directory), "/tmp/test-subject-XXXXXX");
+	assert_non_null(mkdtemp(f->directory));
+	(void)snprintf(f->path, sizeof(f->path), "%s/qmp", f->directory);
+	f->config = (struct config_instance){ .name = name, .qmp = f->path };
+	assert_int_equal(uv_loop_init(&f->loop), 0);
+	assert_int_equal(uv_timer_init(&f->loop, &f->patience), 0);
+	assert_int_equal(uv_timer_start(&f->patience, on_patience, PATIENCE_MS, 0), 0);
+	start_qemu(f);
+	assert_int_equal(subject_open(&f->subject, &f->loop, &f->config, false, &ops, f, &err),
+			 RC_OK);
+	while (!f->fit)
+		(void)uv_run(&f->loop, UV_RUN_ONCE);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	subject_close(f->subject, on_closed);
+	while (!f->closed)
+		(void)uv_run(&f->loop, UV_RUN_ONCE);
+	uv_close((uv_handle_t *)&f->patience, NULL);
+	(void)uv_run(&f->loop, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(&f->loop), 0);
+	(void)close(f->orders);
+	(void)unlink(f->path);
+	(void)rmdir(f->directory);
+	free(f);
+	return 0;
+}
+
+static void tells(struct fixture *f, const char *event)
+{
+	unsigned before = f->events;
+
+	(void)dprintf(f->orders, "%s\n", event);
+	while (f->events == before)
+		(void)uv_run(&f->loop, UV_RUN_ONCE);
+}
+
+static bool dies_orderly(struct fixture *f)
+{
+	assert_int_equal(kill(f->qemu, SIGKILL), 0);
+	while (!f->gone)
+		(void)uv_run(&f->loop, UV_RUN_ONCE);
+	assert_int_equal(waitpid(f->qemu, NULL, 0), f->qemu);
+	return f->orderly;
+}
+
+/* ---- claims ---- */
+
+static void a_death_without_a_word_is_a_crash(void **state)
+{
+	assert_false(dies_orderly(*state));
+}
+
+static void an_end_after_a_shutdown_is_orderly(void **state)
+{
+	tells(*state, "SHUTDOWN");
+	tells(*state, "STOP");
+	assert_true(dies_orderly(*state));
+}
+
+static void a_crash_after_a_shutdown_and_a_reset_is_a_crash(void **state)
+{
+	tells(*state, "SHUTDOWN");
+	tells(*state, "STOP");
+	tells(*state, "RESET");
+	tells(*state, "RESUME");
+	assert_false(dies_orderly(*state));
+}
+
+#define CLAIM(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CLAIM(a_death_without_a_word_is_a_crash),
+		CLAIM(an_end_after_a_shutdown_is_orderly),
+		CLAIM(a_crash_after_a_shutdown_and_a_reset_is_a_crash),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
