@@ -34,6 +34,7 @@ struct epoch {
 	bool unkept;	       /* its sent batches are gone: it cannot be sent again */
 	bool ended;	       /* `commit` is complete */
 	bool begun, committed; /* sent on this connection */
+	bool told;	       /* its commit has been sent, on this connection or an earlier one */
 	struct wire_commit commit;
 	uint64_t captured_ns;		     /* end of its capture */
 	struct batch *first, *last, *cursor; /* cursor: next batch to send */
@@ -334,7 +335,7 @@ static bool pump_epoch(struct sender *sender, struct epoch *epoch)
 	if (epoch->ended && !epoch->committed) {
 		if (!sender->ops->commit(sender->owner, epoch->number, &epoch->commit))
 			return false;
-		epoch->committed = true;
+		epoch->committed = epoch->told = true;
 	}
 	return epoch->committed;
 }
@@ -411,7 +412,7 @@ bool sender_ack(struct sender *sender, uint64_t number, uint64_t *took_ns)
 	if (number <= sender->acknowledged || number < sender->first_epoch ||
 	    number > sender->newest)
 		return false;
-	while ((epoch = sender->epochs) != NULL && epoch->number <= number && epoch->ended) {
+	while ((epoch = sender->epochs) != NULL && epoch->number <= number && epoch->told) {
 		captured_ns = epoch->captured_ns;
 		sender->acknowledged = epoch->number;
 		sender->unacknowledged--;
@@ -421,7 +422,11 @@ bool sender_ack(struct sender *sender, uint64_t number, uint64_t *took_ns)
 		epoch_free(sender, epoch);
 	}
 	*took_ns = clock_now_ns() - captured_ns;
-	feed(sender);
+	/* The front epoch is another one now: it may be the one that has to be shed. */
+	if (sender->up)
+		pump(sender);
+	else
+		feed(sender);
 	return sender->acknowledged == number;
 }
 
