@@ -37,8 +37,7 @@ struct encoding {
 
 static void put_entry(struct encoding *e, uint64_t index, enum delta_kind kind)
 {
-	e->control =
-		delta_put_number(e->control, (uint32_t)(index - e->next) << 2 | (uint32_t)kind);
+	e->control = delta_put_number(e->control, (index - e->next) << 2 | kind);
 	e->next = index + 1;
 }
 

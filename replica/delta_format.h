@@ -80,7 +80,7 @@ int delta_format_open(struct delta_header *header, const uint8_t *batch, size_t 
 		      struct err *err);
 
 /* A number, written at `to`; returns where the next byte goes. */
-static inline uint8_t *delta_put_number(uint8_t *to, uint32_t value)
+static inline uint8_t *delta_put_number(uint8_t *to, uint64_t value)
 {
 	while (value >= 0x80) {
 		*to++ = (uint8_t)(value | 0x80);

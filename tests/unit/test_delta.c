@@ -385,6 +385,49 @@ static void a_page_beyond_those_there_are_is_not_encoded(void **state)
 	buf_free(&out);
 }
 
+static int note_index(void *owner, uint64_t index, const uint8_t *data, struct err *e)
+{
+	uint64_t **next = owner;
+
+	(void)data;
+	(void)e;
+	*(*next)++ = index;
+	return RC_OK;
+}
+
+static void the_largest_guest_that_a_layout_takes_is_encoded_to_its_last_page(void **state)
+{
+	static const uint64_t most = LAYOUT_BYTES_MAX / LAYOUT_PAGE;
+	const uint64_t indexes[] = { most / 2 - 1, most / 2 + 5, most - 1 };
+	uint64_t seen[3] = { 0 }, *next = seen, hash = 0, sent = 0, received = 0, got_hash = 0;
+	const struct delta_sink large = {
+		.base = base, .put = note_index, .owner = (void *)&next, .pages = most
+	};
+	struct buf out = { .limit = DELTA_BATCH_MAX };
+
+	(void)state;
+	assert_int_equal(delta_state_create(&sender, most, 1 << 20, &err), RC_OK);
+	memset(chunk.bytes, 7, 3 * LAYOUT_PAGE);
+	for (size_t first = 0; first < 3; first++) { /* far from the start, and from one another */
+		chunk.npages = 0;
+		buf_reset(&out);
+		hash = got_hash = sent = received = 0;
+		next = seen;
+		for (size_t i = first; i < 3; i++)
+			chunk.pages[chunk.npages++] =
+				(struct chunk_page){ indexes[i], chunk.bytes + i * LAYOUT_PAGE };
+		chunk.bytes[first * LAYOUT_PAGE]++; /* else the standby has it */
+		assert_int_equal(delta_encode(sender, &chunk, false, &out, &hash, &sent, &stats,
+					      &err),
+				 RC_OK);
+		assert_int_equal(
+			delta_decode(out.data, out.len, &large, &got_hash, &received, &err), RC_OK);
+		assert_true(next > seen && received == sent && got_hash == hash);
+		assert_int_equal(seen[0], indexes[first]);
+	}
+	buf_free(&out);
+}
+
 static void whatever_allocation_fails_the_state_stays_true(void **state)
 {
 	unsigned long n;
@@ -534,6 +577,7 @@ int main(void)
 		TEST(the_worst_pages_fit_into_a_batch),
 		TEST(any_byte_of_a_batch_that_is_altered_or_missing_is_noticed),
 		TEST(a_page_beyond_those_there_are_is_not_encoded),
+		TEST(the_largest_guest_that_a_layout_takes_is_encoded_to_its_last_page),
 		TEST(whatever_allocation_fails_the_state_stays_true),
 		TEST(threads_encode_chunks_without_common_pages_side_by_side),
 		TEST(two_pages_that_swap_places_have_another_epoch_hash),
