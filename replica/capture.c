@@ -16,9 +16,9 @@
  * instance is set free, and only then the owner is told (or closing goes on). QEMU sets it running
  * then; it is stopped again only if an operator had stopped it before, by query-status's word.
  *
- * How long an instance stands for us is bounded by one timer: armed when a checkpoint is granted
- * and when the guest stops at the end of the first copy, it looks at how long the thread has held
- * the instance and ends the capture beyond the limit.
+ * How long an instance stands for us is bounded by one timer, armed when a checkpoint is granted and
+ * when the guest stops at the end of the first copy, until it is let go: it looks at how long the
+ * thread has held the instance (after another grant: not yet) and ends the capture beyond the limit.
  */
 #include "replica/capture.h"
 
@@ -73,7 +73,8 @@ struct capture {
 	bool querying, entered; /* entered: migration status "colo" */
 	bool stopped_early;	/* an event STOP while copying */
 	struct standstill standstill;
-	bool ready, wanted; /* QEMU has asked for a checkpoint; the owner has */
+	/* QEMU has asked for a checkpoint; the owner has; one is under way. */
+	bool ready, wanted, granted;
 	uint64_t opened_ns;
 
 	struct err err; /* why it was lost; RC_OK: capture_close() */
@@ -118,8 +119,7 @@ static void on_pause_timer(uv_timer_t *timer)
 		lose(capture);
 		return;
 	}
-	if (held_ns > 0 || (capture->wanted && !capture->standstill.stands) ||
-	    capture->state == COPYING)
+	if (held_ns > 0 || capture->granted || capture->state == COPYING)
 		(void)uv_timer_start(timer, on_pause_timer,
 				     (limit_ns - held_ns) / CLOCK_NS_PER_MS + 1, 0);
 }
@@ -209,6 +209,7 @@ static void on_epoch(void *owner, const struct capture_epoch *epoch)
 {
 	struct capture *capture = owner;
 
+	capture->granted = false;
 	if (capture->state == COPYING) {
 		set_state(capture, PROTECTED);
 		log_info(capture->part, "first copy: %u pages in %.1f s", (unsigned)epoch->pages,
@@ -220,6 +221,7 @@ static void on_epoch(void *owner, const struct capture_epoch *epoch)
 static void grant(struct capture *capture)
 {
 	capture->ready = capture->wanted = false;
+	capture->granted = true;
 	watch_pause(capture);
 	colo_secondary_checkpoint(capture->secondary);
 }
