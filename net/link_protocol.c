@@ -205,13 +205,12 @@ static int on_hello(struct link *link, const struct wire_header *header, const u
 {
 	struct beacon_port *port = NULL;
 	struct wire_hello peer;
-	uint16_t version;
 	int rc;
 
 	rc = wire_get_hello(&peer, payload, header->length, err);
 	if (rc != RC_OK)
 		return rc;
-	rc = wire_choose_version(&link->own, &peer, &version, err);
+	rc = wire_check_versions(&link->own, &peer, err);
 	if (rc != RC_OK)
 		return refused(link, WIRE_REASON_VERSION, rc);
 	if (peer.role != peer_role(link))

@@ -37,7 +37,7 @@ static const struct {
 	[WIRE_ACK] = { "ack", 8, 8, STANDBY },
 	[WIRE_FAULT] = { "fault", 2, 2 + WIRE_TEXT_MAX, STANDBY },
 	[WIRE_INSTANCE] = { "instance", 2, 2 + WIRE_TEXT_MAX, PRIMARY },
-	[WIRE_SUPERSEDED] = { "superseded", 0, WIRE_TEXT_MAX, STANDBY },
+	[WIRE_SUPERSEDED] = { "superseded", 2, 2 + WIRE_TEXT_MAX, STANDBY },
 	[WIRE_FRAMES] = { "frames", FRAMES_HEADER + 2 + FRAMES_LEN_MIN, FRAMES_PAYLOAD_MAX, BOTH },
 	[WIRE_UNCOMMITTED] = { "uncommitted", 0, 0, BOTH },
 	[WIRE_ADDRESSES] = { "addresses", 8, 4 + CARD_ADDRESSES_BYTES_MAX, PRIMARY },
@@ -249,8 +249,8 @@ int wire_get_hello(struct wire_hello *hello, const uint8_t *payload, size_t len,
 	return rc;
 }
 
-int wire_choose_version(const struct wire_hello *own, const struct wire_hello *peer,
-			uint16_t *version, struct err *err)
+int wire_check_versions(const struct wire_hello *own, const struct wire_hello *peer,
+			struct err *err)
 {
 	uint16_t least = own->lowest > peer->lowest ? own->lowest : peer->lowest;
 	uint16_t most = own->highest < peer->highest ? own->highest : peer->highest;
@@ -260,7 +260,6 @@ int wire_choose_version(const struct wire_hello *own, const struct wire_hello *p
 			       "no protocol version in common: the peer speaks %u to %u, "
 			       "this end %u to %u",
 			       peer->lowest, peer->highest, own->lowest, own->highest);
-	*version = most;
 	return RC_OK;
 }
 

@@ -69,7 +69,7 @@ enum wire_type {
 	WIRE_CREDIT,	/* standby: u64 bulk payload bytes that may have been sent in all since this
 			     connection began; never less than before */
 	WIRE_RESERVE,	/* primary: JSON, what the standby needs to start the replica's QEMU */
-	WIRE_RESERVED,	/* standby: JSON {"ok": bool, "error": text} */
+	WIRE_RESERVED,	/* standby: JSON, the answer (reservation.h) */
 	WIRE_LAYOUT,	/* primary: u64 session that this begins, then the layout (layout.h) */
 	WIRE_WANT_HASHES, /* primary: empty; answered with HASHES */
 	WIRE_HASHES,	  /* standby: u64 first page, u32 count, u32 1 if last, u64 hashes[count] */
@@ -164,13 +164,16 @@ int wire_get_header(struct wire_header *header, const uint8_t in[WIRE_HEADER], s
 /* The wire_put_*() append a payload; false if the buffer failed or a field cannot be sent. */
 bool wire_put_hello(struct buf *payload, const struct wire_hello *hello);
 int wire_get_hello(struct wire_hello *hello, const uint8_t *payload, size_t len, struct err *err);
-/* The version to speak with a peer, or RC_UNSUPPORTED naming both ranges. */
-int wire_choose_version(const struct wire_hello *own, const struct wire_hello *peer,
-			uint16_t *version, struct err *err);
+/*
+ * RC_UNSUPPORTED naming both ranges unless a version is common to both. Which one is spoken nothing
+ * has to ask while there is only one.
+ */
+int wire_check_versions(const struct wire_hello *own, const struct wire_hello *peer,
+			struct err *err);
 
 /*
- * Payloads with a code and a text (REFUSE, FAULT, INSTANCE). Texts that are too long are cut;
- * `text` gets a NUL and holds printable ASCII only: what else came is replaced by '?'.
+ * Payloads with a code and a text (REFUSE, FAULT, INSTANCE, SUPERSEDED). Texts that are too long
+ * are cut; `text` gets a NUL and holds printable ASCII only: what else came is replaced by '?'.
  */
 bool wire_put_reason(struct buf *payload, uint16_t code, const char *text);
 int wire_get_reason(uint16_t *code, char text[WIRE_TEXT_MAX + 1], const uint8_t *payload,

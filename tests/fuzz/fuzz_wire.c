@@ -23,14 +23,14 @@ static void payloads(const uint8_t *data, size_t size)
 	char text[WIRE_TEXT_MAX + 1];
 	uint8_t head[WIRE_HEADER];
 	uint64_t number;
-	uint16_t code, version;
+	uint16_t code;
 	struct err err;
 	struct buf out = { 0 };
 
 	if (wire_get_hello(&hello, data, size, &err) == RC_OK) {
 		CHECK(wire_put_hello(&out, &hello));
 		same(&out, data, size);
-		(void)wire_choose_version(&hello, &hello, &version, &err);
+		(void)wire_check_versions(&hello, &hello, &err);
 		buf_reset(&out);
 	}
 	if (wire_get_commit(&commit, data, size, &err) == RC_OK) {

@@ -106,18 +106,18 @@ static void a_name_that_cannot_be_sent_is_not_sent(void **state)
 	buf_free(&out);
 }
 
-static void the_highest_common_version_is_chosen(void **state)
+static void ends_without_a_common_version_are_told_both_ranges(void **state)
 {
 	struct wire_hello own = sample_hello(), peer = sample_hello();
-	uint16_t version = 0;
 
 	(void)state;
 	own.lowest = 2, own.highest = 5;
 	peer.lowest = 1, peer.highest = 4;
-	assert_int_equal(wire_choose_version(&own, &peer, &version, &err), RC_OK);
-	assert_int_equal(version, 4);
+	assert_int_equal(wire_check_versions(&own, &peer, &err), RC_OK);
+	peer.lowest = 5, peer.highest = 9;
+	assert_int_equal(wire_check_versions(&own, &peer, &err), RC_OK);
 	peer.lowest = 6, peer.highest = 9;
-	assert_int_equal(wire_choose_version(&own, &peer, &version, &err), RC_UNSUPPORTED);
+	assert_int_equal(wire_check_versions(&own, &peer, &err), RC_UNSUPPORTED);
 	assert_non_null(strstr(err.text, "6 to 9"));
 	assert_non_null(strstr(err.text, "2 to 5"));
 }
@@ -214,6 +214,17 @@ static void a_reason_is_cut_and_cleaned(void **state)
 	assert_string_equal(text, "");
 	assert_int_equal(wire_get_reason(&code, text, out.data, 1, &err), RC_INVALID);
 	buf_free(&out);
+}
+
+static void every_type_with_a_code_has_room_for_the_longest_text(void **state)
+{
+	static const uint16_t coded[] = { WIRE_REFUSE, WIRE_FAULT, WIRE_INSTANCE, WIRE_SUPERSEDED };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(coded) / sizeof(coded[0]); i++) {
+		assert_int_equal(wire_payload_min(coded[i]), 2);
+		assert_int_equal(wire_payload_max(coded[i]), 2 + WIRE_TEXT_MAX);
+	}
 }
 
 static void every_reason_and_type_has_a_text(void **state)
@@ -466,11 +477,12 @@ int main(void)
 		cmocka_unit_test(hello_is_refused_when_cut_anywhere_or_longer),
 		cmocka_unit_test(hello_with_a_wrong_field_is_refused_naming_it),
 		cmocka_unit_test(a_name_that_cannot_be_sent_is_not_sent),
-		cmocka_unit_test(the_highest_common_version_is_chosen),
+		cmocka_unit_test(ends_without_a_common_version_are_told_both_ranges),
 		cmocka_unit_test(a_header_survives_the_wire),
 		cmocka_unit_test(headers_outside_the_rules_are_refused),
 		cmocka_unit_test(a_role_sends_its_own_types_only),
 		cmocka_unit_test(a_reason_is_cut_and_cleaned),
+		cmocka_unit_test(every_type_with_a_code_has_room_for_the_longest_text),
 		cmocka_unit_test(every_reason_and_type_has_a_text),
 		cmocka_unit_test(commit_heartbeat_and_numbers_survive_the_wire),
 		cmocka_unit_test(frames_are_found_however_the_stream_is_cut),
