@@ -61,7 +61,8 @@ struct slot {
 	struct release release;
 };
 
-static const char freeze_command[] = "\n" RELEASE_COMMAND;
+/* The agent may have frozen in the middle of writing a command: 0xff, as in release.c. */
+static const char freeze_command[] = "\xff\n" RELEASE_COMMAND;
 static struct slot slots[GUARDIAN_INSTANCES_MAX];
 static struct guardian_shared *shared_page;
 

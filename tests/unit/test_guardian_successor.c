@@ -80,7 +80,7 @@ static void it_counts_the_time_of_a_hold_from_its_beginning(void **state)
 	guarded_successor(f);
 	assert_int_equal(kill(f->agent, SIGSTOP), 0);
 	guarded_expect_end(qemu->colo);
-	guarded_expect_line(qemu, "");
+	guarded_expect_line(qemu, "\xff");
 	guarded_expect_line(qemu, GUARDED_TELL);
 }
 

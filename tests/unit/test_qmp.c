@@ -86,6 +86,19 @@ static void a_refusal_carries_qemus_words(void **state)
 	assert_string_equal(f->a.err.text, "The command a has not been found");
 }
 
+static void an_error_without_an_id_answers_nothing(void **state)
+{
+	struct fixture *f = *state;
+
+	monitor_become_ready(f);
+	monitor_execute(f, "a", &f->a);
+	/* What QEMU says to the guardian's 0xff. */
+	monitor_say(f,
+		    "{\"error\": {\"class\": \"GenericError\", \"desc\": \"JSON parse error, stray "
+		    "'\\uFFFD'\"}}\r\n{\"return\": {}, \"id\": 2}\r\n");
+	monitor_expect_story(f, "ready a:ok");
+}
+
 static void a_lost_connection_answers_everything_and_is_told_once(void **state)
 {
 	struct fixture *f = *state;
@@ -467,6 +480,7 @@ int main(void)
 		CLIENT(replies_are_matched_by_id),
 		CLIENT(replies_to_others_are_ignored),
 		CLIENT(a_refusal_carries_qemus_words),
+		CLIENT(an_error_without_an_id_answers_nothing),
 		CLIENT(a_lost_connection_answers_everything_and_is_told_once),
 		CLIENT(last_words_are_heard_when_writing_fails),
 		CLIENT(what_is_not_qmp_loses_the_connection),
