@@ -126,14 +126,20 @@ static int on_want_hashes(struct clone *c, struct err *err)
 static int on_epoch(struct clone *c, const struct wire_header *header, const uint8_t *payload,
 		    struct err *err)
 {
+	int rc;
+
 	if (header->length != 1 || payload[0] < WIRE_EPOCH_COPY ||
 	    payload[0] > WIRE_EPOCH_CHECKPOINT)
 		return err_set(err, RC_INVALID, "an epoch of unknown kind");
 	if (image_layout(seat_image(c->seat)) == NULL)
 		return err_set(err, RC_STATE, "an epoch before a layout was given");
-	c->newest = header->epoch;
-	return receiver_begin(seat_receiver(c->seat), header->epoch, payload[0] == WIRE_EPOCH_COPY,
-			      err);
+	if (c->hashes.wanted) /* of an image that it would change meanwhile, from other threads */
+		return err_set(err, RC_STATE, "an epoch before the hashes that were wanted");
+	rc = receiver_begin(seat_receiver(c->seat), header->epoch, payload[0] == WIRE_EPOCH_COPY,
+			    err);
+	if (rc == RC_OK)
+		c->newest = header->epoch;
+	return rc;
 }
 
 static int on_commit(struct clone *c, const struct wire_header *header, const uint8_t *payload,
