@@ -16,6 +16,7 @@
 #include "net/http.h"
 
 #include "appliance/base/mem.h"
+#include "net/http_host.h"
 #include "net/http_parse.h"
 #include "net/http_socket.h"
 
@@ -65,6 +66,7 @@ struct http_server {
 	uv_loop_t *loop;
 	union stream listener;
 	struct http_socket socket;
+	char host[HTTP_HOST_MAX + 1]; /* what is listened on, as it was given */
 	http_handler handler;
 	void *owner;
 	void (*on_closed)(void *owner);
@@ -268,6 +270,16 @@ static void start_response(struct connection *connection)
 	response->allow = NULL;
 }
 
+/* A request that changes something may come from a program only, not from a page in a browser. */
+static bool is_from_a_page(const struct connection *connection)
+{
+	const struct http_server *server = connection->server;
+	const struct http_parse *parse = &connection->parse;
+
+	return !server->socket.is_unix &&
+	       (parse->has_origin || !http_host_is_ours(parse->host, server->host));
+}
+
 /* A complete request: refused here, or given to the handler. */
 static void handle(struct connection *connection)
 {
@@ -292,6 +304,10 @@ static void handle(struct connection *connection)
 		http_error(response, 405, "this server knows " METHODS);
 	else if (request.path[0] != '/')
 		http_error(response, 400, "the target must begin with a slash");
+	else if (post && is_from_a_page(connection))
+		http_error(response, 403,
+			   "a POST must name this server in Host by number, as localhost or as in "
+			   "http.listen, and have no Origin");
 	else if (post && !parse->is_json)
 		http_error(response, 415, "the body of a POST must be application/json");
 	else
@@ -471,6 +487,7 @@ int http_listen(struct http_server **out, uv_loop_t *loop, const char *address,
 	server->loop = loop;
 	server->handler = handler;
 	server->owner = owner;
+	(void)snprintf(server->host, sizeof(server->host), "%s", address);
 	rc = http_socket_of(&server->socket, address, true, err);
 	if (rc == RC_OK && init_stream(loop, &server->listener, server->socket.is_unix) < 0)
 		rc = err_set(err, RC_IO, "an HTTP listener could not be made");

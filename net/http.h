@@ -49,8 +49,9 @@ struct http_server;
 /*
  * `address`: "127.0.0.1:7080", "[::1]:7080", "localhost:7080" (resolved now, which may take its
  * time), "unix:/run/understudy.sock" (mode 0600; a socket file that nobody listens on any more is
- * replaced). Port 0: any, see http_port(). A POST must be application/json (415 otherwise): a page
- * in somebody's browser cannot send that to us without our consent.
+ * replaced). Port 0: any, see http_port(). A POST must be application/json (415 otherwise), which a
+ * page in somebody's browser cannot send to another server without its consent; and, but for a unix
+ * socket, have our Host (http_host.h) and no Origin (403), so that no page can pass for ours.
  */
 int http_listen(struct http_server **server, uv_loop_t *loop, const char *address,
 		http_handler handler, void *owner, struct err *err);
@@ -64,7 +65,8 @@ void http_close(struct http_server *server, void (*on_closed)(void *owner));
 /*
  * A blocking client for our own verbs (`status`, `takeover`): one request, one bounded answer
  * (answer->limit) within timeout_ms (a name that has to be resolved may take longer). `body` NULL:
- * GET, else POST of JSON. RC_OK whatever the *status: 404 is an answer.
+ * GET, else POST of JSON. The server is named by number in Host, whatever its name. RC_OK whatever
+ * the *status: 404 is an answer.
  */
 int http_fetch(const char *address, const char *path, const char *body, uint32_t timeout_ms,
 	       int *status, struct buf *answer, struct err *err);

@@ -5,6 +5,7 @@
 #include "net/http.h"
 
 #include "appliance/base/clock.h"
+#include "net/address.h"
 #include "net/http_parse.h"
 #include "net/http_socket.h"
 
@@ -126,11 +127,25 @@ static int receive_answer(int fd, struct http_parse *parse, uint64_t deadline_ns
 	return rc;
 }
 
-static int print_request(struct buf *request, const char *address, const char *path,
-			 const char *body, struct err *err)
+/* By number, whatever name it was found by: http_host.h. */
+static void host_of(int fd, char host[ADDRESS_TEXT_MAX])
 {
-	const char *host = strncmp(address, "unix:", 5) == 0 ? "localhost" : address;
+	struct sockaddr_storage peer = { .ss_family = AF_UNIX };
+	socklen_t len = sizeof(peer);
 
+	(void)getpeername(fd, (struct sockaddr *)&peer, &len);
+	if (peer.ss_family == AF_UNIX)
+		(void)snprintf(host, ADDRESS_TEXT_MAX, "localhost");
+	else
+		address_print(host, &peer);
+}
+
+static int print_request(struct buf *request, int fd, const char *path, const char *body,
+			 struct err *err)
+{
+	char host[ADDRESS_TEXT_MAX];
+
+	host_of(fd, host);
 	request->limit = REQUEST_MAX;
 	(void)buf_printf(
 		request,
@@ -156,9 +171,9 @@ int http_fetch(const char *address, const char *path, const char *body, uint32_t
 
 	http_parse_init(&parse, HTTP_RESPONSE,
 			answer->limit > 0 ? answer->limit : BUF_LIMIT_DEFAULT);
-	rc = print_request(&request, address, path, body, err);
+	rc = open_connection(&fd, address, deadline_ns, err);
 	if (rc == RC_OK)
-		rc = open_connection(&fd, address, deadline_ns, err);
+		rc = print_request(&request, fd, path, body, err);
 	if (rc == RC_OK)
 		rc = send_request(fd, &request, deadline_ns, err);
 	if (rc == RC_OK)

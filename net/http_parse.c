@@ -67,13 +67,34 @@ static int on_header_value(llhttp_t *parser, const char *at, size_t len)
 	return 0;
 }
 
+static bool is_header(const struct http_parse *parse, const char *name)
+{
+	return parse->name_len == strlen(name) &&
+	       strncasecmp(parse->name, name, parse->name_len) == 0;
+}
+
+/* One that is too long, or not the only one, is nobody's. */
+static void take_host(struct http_parse *parse)
+{
+	bool whole = parse->value_len < sizeof(parse->host) && !parse->has_host;
+
+	parse->has_host = true;
+	if (whole)
+		memcpy(parse->host, parse->value, parse->value_len);
+	parse->host[whole ? parse->value_len : 0] = '\0';
+}
+
 static int on_header_complete(llhttp_t *parser)
 {
-	static const char type[] = "content-type", json[] = "application/json";
+	static const char json[] = "application/json";
 	struct http_parse *parse = parse_of(parser);
-	size_t name = strlen(type), value = strlen(json);
+	size_t value = strlen(json);
 
-	if (parse->name_len == name && strncasecmp(parse->name, type, name) == 0)
+	if (is_header(parse, "host"))
+		take_host(parse);
+	else if (is_header(parse, "origin"))
+		parse->has_origin = true;
+	else if (is_header(parse, "content-type"))
 		parse->is_json = parse->value_len >= value &&
 				 strncasecmp(parse->value, json, value) == 0 &&
 				 (parse->value_len == value || parse->value[value] == ';' ||
@@ -229,6 +250,8 @@ void http_parse_next(struct http_parse *parse)
 	buf_reset(&parse->target);
 	buf_reset(&parse->body);
 	parse->complete = parse->headers_complete = parse->is_json = false;
+	parse->has_host = parse->has_origin = false;
+	parse->host[0] = '\0';
 	parse->raw = 0;
 	parse->name_len = parse->value_len = 0;
 	llhttp_resume(&parse->parser);

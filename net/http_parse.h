@@ -13,18 +13,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define HTTP_HOST_MAX 272 /* a name of 253 bytes or an address in brackets, and a port */
+
 struct http_parse {
 	/* the message so far */
 	struct buf target; /* a request's, with a NUL behind its end */
 	struct buf body;
 	bool complete;
-	bool is_json; /* its Content-Type is application/json */
+	bool is_json;		      /* its Content-Type is application/json */
+	bool has_origin;	      /* a web page of some site has sent it */
+	char host[HTTP_HOST_MAX + 1]; /* as it came; "" when there is none that can be used */
 	/* private */
 	llhttp_t parser;
 	size_t raw; /* bytes of this message, headers and framing included */
 	bool headers_complete;
 	int refusal;
-	char name[16], value[32]; /* the header being read, as far as it can matter */
+	bool has_host;
+	char name[16],
+		value[HTTP_HOST_MAX + 1]; /* the header being read, as far as it can matter */
 	size_t name_len, value_len;
 };
 

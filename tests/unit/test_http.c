@@ -2,6 +2,7 @@
 #include "tests/unit/clock_fixture.h"
 #include "tests/unit/http_fixture.h"
 
+#include "net/http_host.h"
 #include "net/http_parse.h"
 
 #include <errno.h>
@@ -49,12 +50,12 @@ static void a_post_has_its_body(void **state)
 
 	web_start(f, "127.0.0.1:0");
 	web_ask(f,
-		"POST /v1/takeover HTTP/1.1\r\nHost: x\r\nContent-Type: Application/JSON; charset=utf-8\r\n"
+		"POST /v1/takeover HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: Application/JSON; charset=utf-8\r\n"
 		"Content-Length: 13\r\n\r\n{\"a\": \"b c\"}\n",
 		200, NULL, 0);
 	assert_string_equal(f->last, "POST /v1/takeover [] {\"a\": \"b c\"}\n");
 	web_ask(f,
-		"POST /p HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+		"POST /p HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 		"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n",
 		200, NULL, 0);
 	assert_string_equal(f->last, "POST /p [] abcde");
@@ -74,12 +75,74 @@ static void a_post_that_a_web_page_could_send_is_refused(void **state)
 
 	web_start(f, "127.0.0.1:0");
 	for (i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
-		(void)snprintf(request, sizeof(request),
-			       "POST /p HTTP/1.1\r\nHost: x\r\n%sContent-Length: 2\r\n\r\n{}",
-			       types[i]);
+		(void)snprintf(
+			request, sizeof(request),
+			"POST /p HTTP/1.1\r\nHost: 127.0.0.1\r\n%sContent-Length: 2\r\n\r\n{}",
+			types[i]);
 		web_ask(f, request, 415, NULL, 0);
 	}
 	assert_int_equal(f->handled, 0);
+}
+
+static void a_post_for_another_server_or_of_a_page_is_refused(void **state)
+{
+	static const char *const headers[] = { "",
+					       "Host:\r\n",
+					       "Host: rebound.example:7480\r\n",
+					       "Host: 127.0.0.1.example\r\n",
+					       "Host: localhost.example\r\n",
+					       "Host: 127.0.0.1\r\nHost: rebound.example\r\n",
+					       "Host: 127.0.0.1\r\nOrigin: http://127.0.0.1\r\n",
+					       "Host: 127.0.0.1\r\norigin: null\r\n" };
+	static const char *const ours[] = { "127.0.0.1", "127.0.0.1:7480",  "192.0.2.1",
+					    "[::1]",	 "[2001:db8::7]:1", "LocalHost:99",
+					    "localhost" };
+	static const char post[] = "POST /p HTTP/1.1\r\n%s%s%sContent-Type: application/json\r\n"
+				   "Content-Length: 2\r\n\r\n{}";
+	char request[512], filler[400];
+	struct fixture *f = *state;
+
+	web_start(f, "127.0.0.1:0");
+	for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
+		(void)snprintf(request, sizeof(request), post, headers[i], "", "");
+		web_ask(f, request, 403, NULL, 0);
+	}
+	memset(filler, '0', sizeof(filler) - 1);
+	filler[sizeof(filler) - 1] = '\0';
+	(void)snprintf(request, sizeof(request), post, "Host: 127.0.0.1:", filler, "\r\n");
+	web_ask(f, request, 403, NULL, 0);
+	assert_int_equal(f->handled, 0);
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
+		(void)snprintf(request, sizeof(request), post, "Host: ", ours[i], "\r\n");
+		web_ask(f, request, 200, NULL, 0);
+	}
+	/* Whoever asks only looks; and the one before on a connection leaves nothing behind. */
+	web_ask(f, "GET / HTTP/1.1\r\nHost: rebound.example\r\n\r\n", 200, NULL, 0);
+}
+
+static void each_request_of_a_connection_has_its_own_host(void **state)
+{
+	struct fixture *f = *state;
+	struct client *client;
+
+	web_start(f, "127.0.0.1:0");
+	client = web_open_client(f, 0);
+	web_say(f, client, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	web_expect_status(f, client, 200);
+	web_say(f, client,
+		"POST /p HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
+	web_expect_status(f, client, 403);
+}
+
+static void the_name_that_is_listened_on_is_ours(void **state)
+{
+	(void)state;
+	assert_true(http_host_is_ours("site-b.example", "site-b.example:7480"));
+	assert_true(http_host_is_ours("Site-B.example:80", "site-b.example:7480"));
+	assert_false(http_host_is_ours("site-b.example", "0.0.0.0:7480"));
+	assert_false(http_host_is_ours("site-b.example.org", "site-b.example:7480"));
+	assert_false(http_host_is_ours("", "site-b.example:7480"));
+	assert_false(http_host_is_ours("[::1", "[::1]:7480"));
 }
 
 static void the_handlers_error_is_json(void **state)
@@ -174,7 +237,7 @@ static void sizes_have_limits(void **state)
 		/* the body */
 		len = (size_t)snprintf(
 			request, size,
-			"POST / HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
+			"POST / HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
 			HTTP_BODY_MAX + over);
 		memset(request + len, 'x', HTTP_BODY_MAX + over);
 		client = web_open_client(f, 0);
@@ -234,7 +297,7 @@ static void requests_sent_ahead_are_answered_in_order(void **state)
 static void a_request_may_come_byte_by_byte(void **state)
 {
 	static const char request[] =
-		"POST /b?q HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+		"POST /b?q HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 	struct fixture *f = *state;
 	struct client *client;
 	size_t i;
@@ -458,7 +521,7 @@ static void any_allocation_may_fail(void **state)
 		if (http_listen(&f->server, &f->loop, "127.0.0.1:0", web_echo, f, &err) == RC_OK) {
 			client = web_open_client(f, 0);
 			web_say(f, client,
-				"POST /x HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+				"POST /x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 				"Content-Length: 2\r\nConnection: close\r\n\r\n{}");
 			for (i = 0; i < 200 && !client->ended; i++) {
 				web_turn(f);
@@ -483,6 +546,9 @@ int main(void)
 		SERVER(a_head_is_a_get_without_its_body),
 		SERVER(a_post_has_its_body),
 		SERVER(a_post_that_a_web_page_could_send_is_refused),
+		SERVER(a_post_for_another_server_or_of_a_page_is_refused),
+		SERVER(each_request_of_a_connection_has_its_own_host),
+		SERVER(the_name_that_is_listened_on_is_ours),
 		SERVER(the_handlers_error_is_json),
 		SERVER(other_methods_are_refused_with_what_is_allowed),
 		SERVER(what_is_not_http_is_refused_and_closed),
