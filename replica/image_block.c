@@ -5,7 +5,9 @@
  * storage, so a set bit also says that the mapping is safe.
  *
  * hugetlbfs has no write(2) and frees whole huge pages only; there, storage comes from
- * fallocate(2), and zeroing is writing zeroes.
+ * fallocate(2), and zeroing is writing zeroes. It does not tell what of a file has storage, either
+ * (to SEEK_DATA all is data, and mincore(2) knows this process's mapping only): touching a hole
+ * without a free huge page is a SIGBUS, so a file that was there is made anew.
  */
 #include "replica/image_block.h"
 
@@ -106,13 +108,20 @@ static int open_file(const char *path, int *fd, struct stat *st, struct err *err
 	return RC_OK;
 }
 
+static bool is_huge(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC;
+}
+
 static int open_or_renew(const char *path, uint64_t bytes, int *fd, bool *existed, struct err *err)
 {
 	struct stat st = { 0 };
 	int rc;
 
 	rc = open_file(path, fd, &st, err);
-	if (rc == RC_OK && st.st_size != 0 && (uint64_t)st.st_size != bytes) {
+	if (rc == RC_OK && st.st_size != 0 && ((uint64_t)st.st_size != bytes || is_huge(*fd))) {
 		if (unlink(path) != 0)
 			return err_system(err, errno, "%s", path);
 		close(*fd);
@@ -132,7 +141,6 @@ static int open_or_renew(const char *path, uint64_t bytes, int *fd, bool *existe
 int image_block_open(struct image_block *block, const char *path, uint64_t pages, bool *existed,
 		     struct err *err)
 {
-	struct statfs fs;
 	int rc;
 
 	*block = (struct image_block){ .pages = pages, .fd = -1, .path = mem_strdup(path) };
@@ -141,7 +149,7 @@ int image_block_open(struct image_block *block, const char *path, uint64_t pages
 	rc = open_or_renew(path, pages * LAYOUT_PAGE, &block->fd, existed, err);
 	if (rc == RC_OK)
 		rc = map_block(block, err);
-	block->huge = rc == RC_OK && fstatfs(block->fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC;
+	block->huge = rc == RC_OK && is_huge(block->fd);
 	if (rc != RC_OK)
 		image_block_close(block);
 	else if (*existed)

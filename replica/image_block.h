@@ -25,7 +25,7 @@ struct image_block {
 
 /*
  * Makes the file at `path`, or takes it over (*existed) when it is there with the right size;
- * another size means that it is of no use and it is made anew. RC_REFUSED when it is not a file
+ * of another size, or on hugetlbfs, it is of no use and made anew. RC_REFUSED when it is not a file
  * of ours. Nobody else may use it: image_map.c has the lock.
  */
 int image_block_open(struct image_block *block, const char *path, uint64_t pages, bool *existed,

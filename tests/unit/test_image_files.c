@@ -1,12 +1,15 @@
 #include "appliance/base/mem.h"
+#include "replica/image_block.h"
 #include "tests/unit/image_fixture.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,6 +17,7 @@
 #include <cmocka.h>
 
 #define f image_fixture
+#define HUGE_PAGES ((uint64_t)1024) /* 4 MiB: whole huge pages of x86-64 */
 
 static void what_does_not_fit_in_memory_goes_to_a_file_that_has_no_name(void **state)
 {
@@ -388,6 +392,52 @@ static void files_are_named_after_their_blocks_and_only_ours_may_read_them(void 
 	assert_int_equal(st.st_mode & 07777, 0600);
 }
 
+/* In a mount namespace of a child's own, which needs root. Its exit status: 0, or the line of what
+ * was not so; 255: no hugetlbfs. */
+static int reopen_on_hugetlbfs(const char *dir)
+{
+	struct image_block block;
+	bool existed = true;
+	struct err err;
+	char path[128];
+
+	if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+	    mount("none", dir, "hugetlbfs", 0, NULL) != 0)
+		return 255;
+	(void)snprintf(path, sizeof(path), "%s/block", dir);
+	if (image_block_open(&block, path, HUGE_PAGES, &existed, &err) != RC_OK || existed)
+		return 1;
+	image_block_close(&block);
+	if (image_block_open(&block, path, HUGE_PAGES, &existed, &err) != RC_OK || existed)
+		return 2;
+	if (image_block_stored(&block) != 0 || image_block_page(&block, 0) != NULL)
+		return 3; /* reading it would be the end of this process: there are no huge pages */
+	image_block_close(&block);
+	return 0;
+}
+
+static void a_file_on_hugetlbfs_is_made_anew_because_its_holes_cannot_be_told(void **state)
+{
+	char dir[] = "/tmp/test-huge-XXXXXX";
+	int status;
+	pid_t pid;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(reopen_on_hugetlbfs(dir));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(rmdir(dir), 0);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 255) {
+		print_message("hugetlbfs cannot be mounted here (it takes root)\n");
+		skip();
+	}
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -402,6 +452,7 @@ int main(void)
 		TEST(memory_that_the_guest_freed_and_cleared_is_given_back),
 		TEST(a_kept_image_is_found_again_with_its_pages_but_without_an_epoch),
 		TEST(a_file_of_another_size_is_made_anew),
+		TEST(a_file_on_hugetlbfs_is_made_anew_because_its_holes_cannot_be_told),
 		TEST(an_image_is_locked_for_as_long_as_somebody_may_have_it_mapped),
 		TEST(what_is_not_our_file_is_refused),
 		TEST(files_are_named_after_their_blocks_and_only_ours_may_read_them),
