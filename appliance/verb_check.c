@@ -105,11 +105,12 @@ static int check(const struct command *command, const char *path, const char *pe
 	struct preflight preflight;
 	struct err err;
 	int status, rc = preflight_run(&preflight, role, path, &err);
+	bool ambiguous = rc == RC_STATE; /* the other file's role --role could not tell */
 
 	if (rc == RC_OK && peer_path != NULL)
 		rc = check_peer(&preflight, peer_path, &err);
 
-	if (rc == RC_STATE)
+	if (ambiguous)
 		status = options_wrong(command, "%s; say --role", err.text);
 	else if (rc == RC_NOMEM)
 		status = options_failed("check: out of memory");

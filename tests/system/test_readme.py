@@ -32,6 +32,17 @@ def test_a_typing_error_is_named_with_its_path_and_the_near_miss(tmp_path):
     assert 'instances[0].chekpoint' in result.stdout and 'checkpoint' in result.stdout
 
 
+def test_of_a_peers_file_whose_role_cannot_be_told_no_role_is_asked_for(tmp_path):
+    with open(os.path.join(lab.TREE, 'README.md'), encoding='utf-8') as f:
+        primary = re.findall(r'```json\n(.*?)```', f.read(), re.S)[1]
+    assert run('pki', str(tmp_path / 'certs')).returncode == 0
+    own, peer = tmp_path / 'certs' / 'primary.json', tmp_path / 'peer.json'
+    own.write_text(primary)
+    peer.write_text('{"site": "b"}')
+    result = run('check', '--config', str(own), '--peer', str(peer))
+    assert result.returncode == 1 and 'peer.json' in result.stdout and '--role' not in result.stdout, result.stdout
+
+
 def test_schemas_are_printed_for_both_roles():
     for role in ('primary', 'standby'):
         result = run('check', '--schema', role)
