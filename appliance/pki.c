@@ -12,6 +12,7 @@
 #include "appliance/base/mem.h"
 #include "appliance/pki_certificate.h"
 #include "net/tls.h"
+#include "net/tls_role.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -95,6 +96,7 @@ int pki_inspect(const char *ca_path, const char *cert_path, const char *key_path
 {
 	struct pki_identity own;
 	mbedtls_x509_crt ca;
+	char found[TLS_ROLE_MAX];
 	time_t until, ca_until;
 	int rc;
 
@@ -107,11 +109,11 @@ int pki_inspect(const char *ca_path, const char *cert_path, const char *key_path
 	if (rc != RC_OK)
 		goto out;
 	rc = pki_certificate_check(&ca, &own.cert, &own.key, now, err);
-	if (rc == RC_OK && !pki_certificate_is_for(&own.cert, role))
+	if (rc == RC_OK && !tls_role_is(&own.cert, role, found))
 		rc = err_set(
 			err, RC_INVALID,
-			"its subject does not say OU=%s: it is for the other role; `understudy pki` calls the right one %s.crt",
-			role, role);
+			"its subject does not say OU=%s but \"%s\"; `understudy pki` calls the right one %s.crt",
+			role, found, role);
 	if (rc != RC_OK) {
 		(void)err_prefix(err, "%s: ", cert_path);
 		goto out;

@@ -95,18 +95,6 @@ time_t pki_certificate_until(const mbedtls_x509_crt *cert)
 	return time_of(&cert->valid_to);
 }
 
-bool pki_certificate_is_for(const mbedtls_x509_crt *cert, const char *role)
-{
-	const mbedtls_x509_name *name;
-
-	for (name = &cert->subject; name != NULL; name = name->next) {
-		if (MBEDTLS_OID_CMP(MBEDTLS_OID_AT_ORG_UNIT, &name->oid) == 0)
-			return name->val.len == strlen(role) &&
-			       memcmp(name->val.p, role, name->val.len) == 0;
-	}
-	return false;
-}
-
 static int check_when(const mbedtls_x509_crt *cert, const char *which, time_t now, struct err *err)
 {
 	if (now < time_of(&cert->valid_from))

@@ -54,7 +54,6 @@ int pki_certificate_make(struct pki_pem *pem, const struct pki_template *wanted,
 int pki_certificate_check(mbedtls_x509_crt *ca, mbedtls_x509_crt *cert,
 			  const mbedtls_pk_context *key, time_t now, struct err *err);
 
-bool pki_certificate_is_for(const mbedtls_x509_crt *cert, const char *role); /* its OU */
 time_t pki_certificate_until(const mbedtls_x509_crt *cert);
 
 #endif

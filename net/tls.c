@@ -18,13 +18,12 @@
 #include "appliance/base/bytes.h"
 #include "appliance/base/mem.h"
 #include "net/tls_internal.h"
+#include "net/tls_role.h"
 
 #include <assert.h>
-#include <mbedtls/oid.h>
 #include <stdio.h>
 #include <string.h>
 
-#define ROLE_MAX 32
 #define ALERT_CERTIFICATE_REQUIRED 116 /* RFC 8446 6.2 */
 
 struct tls {
@@ -40,7 +39,7 @@ struct tls {
 	/* what on_certificate() found */
 	uint32_t flags;
 	bool role_right;
-	char role[ROLE_MAX];
+	char role[TLS_ROLE_MAX];
 	char name[TLS_NAME_MAX];
 	char period[TLS_NAME_MAX + TLS_TIME_MAX +
 		    32]; /* which certificate expired or is not valid yet */
@@ -71,28 +70,6 @@ static int send_out(void *owner, const unsigned char *data, size_t len)
 
 /* ---- who the peer is ---- */
 
-/* The one organisational unit of the subject; *count tells how many there are. */
-static void find_role(char role[ROLE_MAX], unsigned *count, const mbedtls_x509_crt *crt)
-{
-	const mbedtls_x509_name *part;
-	size_t i;
-
-	*count = 0;
-	role[0] = '\0';
-	for (part = &crt->subject; part != NULL; part = part->next) {
-		if (MBEDTLS_OID_CMP(MBEDTLS_OID_AT_ORG_UNIT, &part->oid) != 0)
-			continue;
-		(*count)++;
-		for (i = 0; i < part->val.len && i < ROLE_MAX - 1; i++)
-			role[i] = (char)(part->val.p[i] >= 0x20 && part->val.p[i] < 0x7f ?
-						 part->val.p[i] :
-						 '?');
-		role[i] = '\0';
-		if (part->val.len > ROLE_MAX - 1)
-			role[0] = '?'; /* cut: must not pass for what it begins with */
-	}
-}
-
 static void note_period(struct tls *tls, const mbedtls_x509_crt *crt, uint32_t flags)
 {
 	char name[TLS_NAME_MAX], when[TLS_TIME_MAX];
@@ -108,7 +85,6 @@ static void note_period(struct tls *tls, const mbedtls_x509_crt *crt, uint32_t f
 static int on_certificate(void *owner, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
 {
 	struct tls *tls = owner;
-	unsigned count;
 
 	if ((*flags & (MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE)) != 0) {
 		note_period(tls, crt, *flags);
@@ -124,10 +100,7 @@ static int on_certificate(void *owner, mbedtls_x509_crt *crt, int depth, uint32_
 		tls->role_right = true;
 		return 0;
 	}
-	find_role(tls->role, &count, crt);
-	tls->role_right = count == 1 && strcmp(tls->role, tls->peer_role) == 0;
-	if (count > 1)
-		(void)snprintf(tls->role, sizeof(tls->role), "(more than one)");
+	tls->role_right = tls_role_is(crt, tls->peer_role, tls->role);
 	/* Said of a certificate that is otherwise good; else the alert would name the role only. */
 	if (!tls->role_right && tls->flags == 0) {
 		*flags |= MBEDTLS_X509_BADCERT_OTHER;

@@ -2,6 +2,7 @@
 #include "appliance/pki.h"
 #include "appliance/pki_certificate.h"
 #include "net/tls.h"
+#include "tests/unit/certs.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -149,6 +150,25 @@ static void a_certificate_is_for_its_role_and_no_other(void **state)
 	assert_in_range(days, 9, 10);
 	assert_int_equal(inspect("standby", now, &days), RC_INVALID);
 	assert_non_null(strstr(err.text, "primary.crt: its subject does not say OU=standby"));
+}
+
+static void a_certificate_for_two_roles_is_for_none_as_at_the_connection(void **state)
+{
+	struct certs certs;
+	char ca[CERTS_PATH_MAX], cert[CERTS_PATH_MAX];
+	int64_t days = 0;
+
+	(void)state;
+	certs_open(&certs);
+	certs_make_ca(&certs, "ca", "CN=ca");
+	certs_make(&certs, "two", "ca", "CN=p,OU=primary,O=standby", -DAY, DAY);
+	(void)snprintf(ca, sizeof(ca), "%s", certs_path(&certs, "ca", "pem"));
+	(void)snprintf(cert, sizeof(cert), "%s", certs_path(&certs, "two", "pem"));
+	assert_int_equal(pki_inspect(ca, cert, certs_path(&certs, "two", "key"), "primary",
+				     time(NULL), &days, &err),
+			 RC_INVALID);
+	assert_non_null(strstr(err.text, "more than one"));
+	certs_close(&certs);
 }
 
 static void a_certificate_has_its_time(void **state)
@@ -478,6 +498,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(everything_is_made_with_its_mode),
 		TEST(a_certificate_is_for_its_role_and_no_other),
+		TEST(a_certificate_for_two_roles_is_for_none_as_at_the_connection),
 		TEST(a_certificate_has_its_time),
 		TEST(no_certificate_outlives_its_authority),
 		TEST(constraints_usage_and_serials_are_as_promised),
