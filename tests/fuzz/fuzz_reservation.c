@@ -1,6 +1,7 @@
 /*
- * A reservation's JSON from a hostile peer: no crash, no leak, a reason with every refusal; what is
- * taken is within all limits, and is the same after being written and read again.
+ * A reservation's JSON from a hostile primary, and the same bytes as an answer of a hostile
+ * standby: no crash, no leak, a reason with every refusal; what is taken is within all limits, and
+ * is the same after being written and read again.
  */
 #include "replica/reservation.h"
 #include "tests/fuzz/fuzz.h"
@@ -45,6 +46,28 @@ static void check_again(const struct reservation *r)
 	buf_free(&json);
 }
 
+static void check_answer(const uint8_t *data, size_t size)
+{
+	struct reservation_answer answer = { 0 }, again = { 0 };
+	struct buf json = { .limit = RESERVATION_JSON_MAX };
+	struct err err = { 0 };
+	const char *image;
+
+	if (reservation_read_answer(&answer, data, size, &err) != RC_OK) {
+		CHECK(err.text[0] != '\0');
+		return;
+	}
+	CHECK(memchr(answer.error, '\0', sizeof(answer.error)) != NULL);
+	CHECK(answer.has_image || !answer.committed);
+	image = answer.committed ? "committed" : answer.has_image ? "stale" : "empty";
+	CHECK(reservation_answer(&json, answer.ok ? NULL : answer.error, image, &err) == RC_OK);
+	CHECK(reservation_read_answer(&again, json.data, json.len, &err) == RC_OK);
+	CHECK(again.ok == answer.ok && again.committed == answer.committed &&
+	      again.has_image == answer.has_image);
+	CHECK(answer.ok || strcmp(again.error, answer.error) == 0);
+	buf_free(&json);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct reservation reservation;
@@ -57,5 +80,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		CHECK(err.code != RC_OK && err.text[0] != '\0');
 	}
 	reservation_free(&reservation);
+	check_answer(data, size);
 	return 0;
 }
