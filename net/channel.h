@@ -56,7 +56,7 @@ struct channel_options {
 	const char *peer_role;	  /* as tls_create() */
 	const char *server_name;  /* not NULL: as tls_create_client(); channel_connect() only */
 	uint32_t retransmit_us;	  /* the shortest wait for an acknowledgement; 0: the system's */
-	uint32_t user_timeout_ms; /* bytes unacknowledged for so long end it; 0: the system\'s */
+	uint32_t user_timeout_ms; /* bytes unacknowledged for so long end it; 0: the system's */
 };
 
 /* If these fail there is no channel and no callback follows. */

@@ -55,7 +55,7 @@ struct link_listener {
 	void *owner;
 	struct link *strangers; /* a list through `next`, the oldest first */
 	unsigned nstrangers;	/* in that list */
-	unsigned pending;	/* own handle, strangers\' links, a connection being turned away */
+	unsigned pending;	/* own handle, strangers' links, a connection being turned away */
 	bool closing;
 	void (*on_closed)(void *owner);
 	struct complaints complaints[SUBJECTS];

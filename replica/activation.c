@@ -31,6 +31,7 @@
 
 #include "appliance/base/buf.h"
 #include "appliance/base/mem.h"
+#include "replica/migration_format.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -38,24 +39,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum section {
-	SECTION_START = 1,
-	SECTION_END = 3,
-	SECTION_SUBSECTION = 5,
-	SECTION_DESCRIPTION = 6,
-	SECTION_CONFIGURATION = 7,
-	SECTION_FOOTER = 0x7e
-};
-enum page_flag {
-	PAGE_ZERO = 0x02,
-	PAGE_BLOCKS = 0x04,
-	PAGE_DATA = 0x08,
-	PAGE_END = 0x10,
-	PAGE_SAME_BLOCK = 0x20
-};
-
-#define MAGIC UINT32_C(0x5145564d)
-#define VERSION 3
 #define SUBSECTION "configuration/capabilities"
 #define CAPABILITY "x-ignore-shared"
 #define WRITE_AT ((size_t)256 << 10)			  /* buffered, then written */
@@ -98,8 +81,8 @@ static void put_name(struct buf *out, const char *name)
 
 static void put_header(struct buf *out, const struct layout *layout)
 {
-	(void)buf_append_be32(out, MAGIC);
-	(void)buf_append_be32(out, VERSION);
+	(void)buf_append_be32(out, MIGRATION_MAGIC);
+	(void)buf_append_be32(out, MIGRATION_VERSION);
 	(void)buf_append_u8(out, SECTION_CONFIGURATION);
 	(void)buf_append_be32(out, layout->configuration_len);
 	(void)buf_append(out, layout->configuration, layout->configuration_len);
@@ -112,7 +95,7 @@ static void put_header(struct buf *out, const struct layout *layout)
 
 static void put_part_end(struct buf *out, const struct layout *layout)
 {
-	(void)buf_append_be64(out, PAGE_END);
+	(void)buf_append_be64(out, RAM_FLAG_EOS);
 	(void)buf_append_u8(out, SECTION_FOOTER);
 	(void)buf_append_be32(out, layout->section);
 }
@@ -138,7 +121,7 @@ static int put_blocks(struct buf *out, const struct image *image, const struct l
 	put_name(out, "ram");
 	(void)buf_append_be32(out, layout->instance);
 	(void)buf_append_be32(out, layout->version);
-	(void)buf_append_be64(out, layout->ram_pages * LAYOUT_PAGE | PAGE_BLOCKS);
+	(void)buf_append_be64(out, layout->ram_pages * LAYOUT_PAGE | RAM_FLAG_MEM_SIZE);
 	for (uint32_t i = 0; i < layout->ram_blocks; i++) {
 		block = &layout->blocks[i];
 		known = find(blocks, nblocks, block->name);
@@ -171,11 +154,11 @@ static int put_block_pages(struct writer *w, const struct image *image,
 
 		if (zero)
 			known_zero = page;
-		(void)buf_append_be64(&w->buf,
-				      i * LAYOUT_PAGE | (zero ? PAGE_ZERO : PAGE_DATA) | same);
+		(void)buf_append_be64(
+			&w->buf, i * LAYOUT_PAGE | (zero ? RAM_FLAG_ZERO : RAM_FLAG_PAGE) | same);
 		if (same == 0)
 			put_name(&w->buf, block->name);
-		same = PAGE_SAME_BLOCK;
+		same = RAM_FLAG_CONTINUE;
 		if (zero)
 			(void)buf_append_u8(&w->buf, 0);
 		else

@@ -11,25 +11,11 @@
 #include "replica/colo_stream.h"
 
 #include "appliance/base/mem.h"
+#include "replica/migration_format.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <string.h>
-
-#define FILE_MAGIC UINT32_C(0x5145564d) /* "QEVM" */
-#define FILE_VERSION 3
-
-enum section_type {
-	SECTION_EOF = 0,
-	SECTION_START = 1,
-	SECTION_PART = 2,
-	SECTION_END = 3,
-	SECTION_FULL = 4,
-	SECTION_SUBSECTION = 5,
-	SECTION_CONFIGURATION = 7,
-	SECTION_COMMAND = 8,
-	SECTION_FOOTER = 0x7e,
-};
 
 #define COMMAND_ENABLE_COLO 8
 #define COMMAND_SWITCHOVER_START 11
@@ -94,13 +80,13 @@ static int step_header(struct colo_stream *stream, struct cursor *in, struct col
 	(void)event;
 	if (in->short_read)
 		return RC_OK;
-	if (magic != FILE_MAGIC)
+	if (magic != MIGRATION_MAGIC)
 		return err_set(err, RC_INVALID,
 			       "not a migration stream: it begins with %#010" PRIx32, magic);
-	if (version != FILE_VERSION)
+	if (version != MIGRATION_VERSION)
 		return err_set(err, RC_UNSUPPORTED,
 			       "migration stream version %" PRIu32 ", only %d is supported",
-			       version, FILE_VERSION);
+			       version, MIGRATION_VERSION);
 	stream->phase = PHASE_SECTION;
 	return RC_OK;
 }

@@ -7,9 +7,9 @@
  *      device state fits its block
  *   2. what was spilled to a file comes back as it was
  *   3. every page that will hold something has storage (a tmpfs can be full)
- *   4. the pages are copied; the epoch is committed If reading the spill file fails in step 4
- *      after it succeeded in step 2, the image is a mixture: then it has no committed epoch any
- *      more, rather than a wrong one, and the primary has to resync.
+ *   4. the pages are copied; the epoch is committed.
+ * If reading the spill file fails in step 4 after it succeeded in step 2, the image is a mixture:
+ * then it has no committed epoch any more, rather than a wrong one, and the primary has to resync.
  *
  * Without a committed epoch, batches go straight to the blocks; step 1 decides whether that made
  * an epoch. Differences are then refused: there is nothing that they could be applied to.

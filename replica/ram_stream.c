@@ -1,13 +1,10 @@
 #include "replica/ram_stream.h"
 
+#include "replica/migration_format.h"
+
 #include <inttypes.h>
 #include <string.h>
 
-#define FLAG_ZERO UINT64_C(0x002)
-#define FLAG_MEM_SIZE UINT64_C(0x004)
-#define FLAG_PAGE UINT64_C(0x008)
-#define FLAG_EOS UINT64_C(0x010)
-#define FLAG_CONTINUE UINT64_C(0x020)
 #define FLAGS (LAYOUT_PAGE - 1)
 
 /* What we do not take, by the flag that announces it. */
@@ -107,13 +104,13 @@ static int take_page(struct ram_stream *stream, uint64_t head, struct cursor at,
 
 	if (!stream->listed)
 		return err_set(err, RC_INVALID, "RAM section: a page before the list of blocks");
-	if (!(head & FLAG_CONTINUE)) {
+	if (!(head & RAM_FLAG_CONTINUE)) {
 		name_len = cursor_u8(&at);
 		name = cursor_bytes(&at, name_len);
 	} else if (block == NULL) {
 		return err_set(err, RC_INVALID, "RAM section: the first page names no block");
 	}
-	data = cursor_bytes(&at, head & FLAG_PAGE ? LAYOUT_PAGE : 1);
+	data = cursor_bytes(&at, head & RAM_FLAG_PAGE ? LAYOUT_PAGE : 1);
 	if (at.short_read)
 		return RC_OK;
 	if (name != NULL && find_block(stream, name, name_len, &block, err) != RC_OK)
@@ -122,7 +119,7 @@ static int take_page(struct ram_stream *stream, uint64_t head, struct cursor at,
 		return err_set(err, RC_INVALID,
 			       "RAM section: page %" PRIu64 " of block \"%s\", which has %" PRIu64,
 			       page, block->name, block->pages);
-	if (head & FLAG_ZERO) {
+	if (head & RAM_FLAG_ZERO) {
 		if (*data != 0)
 			return err_set(err, RC_UNSUPPORTED,
 				       "RAM section: a page filled with %#x instead of zeroes",
@@ -157,16 +154,16 @@ int ram_stream_next(struct ram_stream *stream, struct cursor *in, struct ram_ite
 	if (at.short_read)
 		return RC_OK;
 	switch (head & FLAGS) {
-	case FLAG_PAGE:
-	case FLAG_PAGE | FLAG_CONTINUE:
-	case FLAG_ZERO:
-	case FLAG_ZERO | FLAG_CONTINUE:
+	case RAM_FLAG_PAGE:
+	case RAM_FLAG_PAGE | RAM_FLAG_CONTINUE:
+	case RAM_FLAG_ZERO:
+	case RAM_FLAG_ZERO | RAM_FLAG_CONTINUE:
 		return take_page(stream, head, at, in, item, err);
-	case FLAG_EOS:
+	case RAM_FLAG_EOS:
 		item->kind = RAM_ITEM_END;
 		*in = at;
 		return RC_OK;
-	case FLAG_MEM_SIZE:
+	case RAM_FLAG_MEM_SIZE:
 		rc = begin_list(stream, head & ~(uint64_t)FLAGS, err);
 		if (rc != RC_OK)
 			return rc;
