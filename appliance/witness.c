@@ -456,11 +456,6 @@ int witness_open(struct witness **witness, uv_loop_t *loop, const struct witness
 	return RC_OK;
 }
 
-bool witness_is_busy(const struct witness *witness)
-{
-	return witness->call != NULL;
-}
-
 const struct witness_view *witness_view(const struct witness *witness)
 {
 	return &witness->view;

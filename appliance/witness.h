@@ -80,7 +80,6 @@ int witness_read(struct witness *witness, uint32_t timeout_ms, struct err *err);
  */
 int witness_claim(struct witness *witness, const struct witness_claim *claim, uint32_t timeout_ms,
 		  struct err *err);
-bool witness_is_busy(const struct witness *witness);
 
 const struct witness_view *witness_view(const struct witness *witness);
 

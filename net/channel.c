@@ -230,6 +230,11 @@ const char *channel_peer_name(const struct channel *channel)
 	return tls_peer_name(channel->tls);
 }
 
+const char *channel_cipher(const struct channel *channel)
+{
+	return tls_cipher(channel->tls);
+}
+
 const char *channel_stage(const struct channel *channel)
 {
 	switch (channel->state) {

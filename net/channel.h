@@ -96,10 +96,14 @@ void channel_end(struct channel *channel);
 /* At once, without a word; on_gone follows. Idempotent, also after channel_end(). */
 void channel_close(struct channel *channel);
 
-/* "192.0.2.7:7400"; as address_source(); the certificate's name as tls_peer_name(). */
+/*
+ * "192.0.2.7:7400"; as address_source(); the certificate's name as tls_peer_name(); as
+ * tls_cipher().
+ */
 const char *channel_address(const struct channel *channel);
 uint64_t channel_source(const struct channel *channel);
 const char *channel_peer_name(const struct channel *channel);
+const char *channel_cipher(const struct channel *channel);
 /* "connecting", "in the TLS handshake", "open": for messages. */
 const char *channel_stage(const struct channel *channel);
 /* TLS is done, the peer is who it has to be, and the end has not begun. */

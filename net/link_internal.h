@@ -127,7 +127,6 @@ void link_dial_attempt(struct link *link);
 /* on_down was told: wait for the next attempt. */
 void link_dial_again(struct link *link);
 void link_dial_hello(struct link *link, struct wire_hello *own);
-const char *link_dial_instance(const struct link *link);
 void link_dial_cancel(struct link *link);
 void link_dial_free(struct link *link);
 

@@ -12,6 +12,7 @@
 #include "net/link_internal.h"
 
 #include "appliance/base/clock.h"
+#include "appliance/base/log.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -181,6 +182,7 @@ static int on_open(void *owner, struct err *err)
 	link->heard_ns = link->tcp_heard_ns = clock_now_ns();
 	(void)snprintf(link->peer, sizeof(link->peer), "%s (%s)", channel_address(link->channel),
 		       channel_peer_name(link->channel));
+	log_info("link", "%s: connected with %s", link->peer, channel_cipher(link->channel));
 	link->own = (struct wire_hello){
 		.lowest = WIRE_VERSION_LOWEST,
 		.highest = WIRE_VERSION_HIGHEST,
