@@ -32,6 +32,7 @@
 #include "appliance/base/buf.h"
 #include "appliance/base/mem.h"
 #include "replica/migration_format.h"
+#include "replica/zero_page.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -136,12 +137,6 @@ static int put_blocks(struct buf *out, const struct image *image, const struct l
 	return RC_OK;
 }
 
-static bool is_zero(const uint8_t *page)
-{
-	/* Equal to itself one byte further on, and the first byte is zero. */
-	return page[0] == 0 && memcmp(page, page + 1, LAYOUT_PAGE - 1) == 0;
-}
-
 static int put_block_pages(struct writer *w, const struct image *image,
 			   const struct layout_block *block, struct err *err)
 {
@@ -150,7 +145,7 @@ static int put_block_pages(struct writer *w, const struct image *image,
 
 	for (uint64_t i = 0; i < block->pages; i++) {
 		const uint8_t *page = image_page(image, block->first + i);
-		bool zero = page == known_zero || is_zero(page);
+		bool zero = page == known_zero || zero_page_is(page);
 
 		if (zero)
 			known_zero = page;

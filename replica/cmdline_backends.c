@@ -11,6 +11,7 @@
 #include "replica/cmdline_derive.h"
 
 #include "appliance/base/mem.h"
+#include "appliance/base/words.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -195,15 +196,6 @@ static bool is_monitors_only(const struct cmdline_derivation *d, const struct cm
 	return by_monitor && !cmdline_is_used(d, own, id);
 }
 
-static bool is_one_of(const char *what, const char *const *list)
-{
-	for (; *list != NULL; list++) {
-		if (strcmp(what, *list) == 0)
-			return true;
-	}
-	return false;
-}
-
 /* Another back end for the same id; a multiplexer stays one. */
 static int replace_chardev(struct cmdline_derivation *d, const struct optstring *old,
 			   const char *id, bool log, struct err *err)
@@ -276,10 +268,9 @@ static int keep_chardev(struct cmdline_derivation *d, const struct cmdline_token
 int cmdline_apply_chardev(struct cmdline_derivation *d, const struct cmdline_token *token,
 			  struct err *err)
 {
-	static const char *const logged[] = { "file",	  "stdio",   "pty", "pipe",
-					      "console",  "vc",	     "tty", "serial",
-					      "parallel", "parport", NULL };
-	static const char *const gone[] = { "spicevmc", "spiceport", "qemu-vdagent", "dbus", NULL };
+	static const char *const logged[] = { "file", "stdio", "pty",	 "pipe",     "console",
+					      "vc",   "tty",   "serial", "parallel", "parport" };
+	static const char *const gone[] = { "spicevmc", "spiceport", "qemu-vdagent", "dbus" };
 	struct optstring options;
 	const char *backend, *id;
 	int rc = cmdline_options(token, "backend", &options, err);
@@ -292,11 +283,11 @@ int cmdline_apply_chardev(struct cmdline_derivation *d, const struct cmdline_tok
 		rc = cmdline_keep(d, token, err); /* the primary's QEMU would not have taken it */
 	else if (is_monitors_only(d, token, id))
 		rc = RC_OK;
-	else if (is_one_of(backend, logged) ||
+	else if (WORDS_ONE_OF(backend, logged) ||
 		 (optstring_get(&options, "path") != NULL && !optstring_is_on(&options, "server") &&
 		  !is_for_daemons(d, token, id)))
 		rc = replace_chardev(d, &options, id, true, err);
-	else if (is_one_of(backend, gone))
+	else if (WORDS_ONE_OF(backend, gone))
 		rc = replace_chardev(d, &options, id, false, err);
 	else
 		rc = keep_chardev(d, token, &options, backend, err);

@@ -38,6 +38,7 @@
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
+#include "appliance/base/words.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -146,17 +147,6 @@ static const char *text_of(const cJSON *object, const char *name)
 	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
 
 	return text != NULL ? text : "";
-}
-
-static bool one_of(const char *text, const char *const *names, size_t count)
-{
-	size_t i;
-
-	for (i = 0; i < count; i++) {
-		if (strcmp(text, names[i]) == 0)
-			return true;
-	}
-	return false;
 }
 
 static void end(struct colo_release *release, const struct err *err)
@@ -337,7 +327,7 @@ static void on_status(void *owner, const cJSON *reply, const struct err *err)
 		       text_of(reply, "status"));
 	if (!answered(release, err))
 		return;
-	if (one_of(release->run_state, passing, sizeof(passing) / sizeof(passing[0])))
+	if (WORDS_ONE_OF(release->run_state, passing))
 		left_standing(release);
 	else if (!release->over)
 		free_of_it(release);
@@ -382,9 +372,8 @@ static void on_migration(void *owner, const cJSON *reply, const struct err *err)
 	(void)snprintf(release->status, sizeof(release->status), "%s", status);
 	release->stuck =
 		strcmp(status, "cancelling") == 0 && longer_than(answering_ns(release), STUCK_MS);
-	release->over = release->stuck ||
-			(strcmp(status, "colo") != 0 &&
-			 !one_of(status, under_way, sizeof(under_way) / sizeof(under_way[0])));
+	release->over =
+		release->stuck || (strcmp(status, "colo") != 0 && !WORDS_ONE_OF(status, under_way));
 	if (strcmp(status, "failed") == 0 && !release->failed) {
 		release->failed = true;
 		(void)snprintf(release->why, sizeof(release->why), "%s",

@@ -15,6 +15,7 @@
 #define LZ4_STATIC_LINKING_ONLY /* LZ4_compress_fast_extState_fastReset(): we link it statically */
 #include "replica/delta_format.h"
 #include "replica/delta_state.h"
+#include "replica/zero_page.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -22,8 +23,6 @@
 
 /* LZ4's. Measured on recorded guests: 8 makes batches 4 to 18 % larger and all 6 to 11 % faster. */
 #define ACCELERATION 1
-
-static const uint8_t zeroes[LAYOUT_PAGE];
 
 struct encoding {
 	struct delta_state *state;
@@ -122,29 +121,17 @@ static void encode_uncached(struct encoding *e, uint64_t index, const uint8_t *d
 	if (room != NULL)
 		memcpy(room, data, LAYOUT_PAGE);
 	if (had == e->state->zero_hash)
-		put_difference(e, index, data, zeroes);
+		put_difference(e, index, data, zero_page);
 	else
 		put_plain(e, index, data);
 	travels(e, index, hash);
-}
-
-static bool is_zero(const uint8_t *data)
-{
-	uint64_t word, any = 0;
-	size_t at;
-
-	for (at = 0; at < LAYOUT_PAGE && any == 0; at += sizeof(word)) {
-		memcpy(&word, data + at, sizeof(word));
-		any |= word;
-	}
-	return any == 0;
 }
 
 static void encode_page(struct encoding *e, uint64_t index, const uint8_t *data)
 {
 	uint8_t *cached;
 
-	if (data == NULL || is_zero(data)) {
+	if (data == NULL || zero_page_is(data)) {
 		encode_zero(e, index);
 		return;
 	}

@@ -1,6 +1,7 @@
 #include "replica/delta_format.h"
 
 #include "replica/delta.h"
+#include "replica/zero_page.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -67,8 +68,7 @@ int delta_format_open(struct delta_header *h, const uint8_t *batch, size_t len, 
 
 uint64_t delta_content_hash(const uint8_t *data)
 {
-	static const uint8_t zeroes[LAYOUT_PAGE];
-	uint64_t hash = XXH64(data != NULL ? data : zeroes, LAYOUT_PAGE, 0);
+	uint64_t hash = XXH64(data != NULL ? data : zero_page, LAYOUT_PAGE, 0);
 
 	return hash != 0 ? hash : 1; /* 0 says: not known */
 }

@@ -21,6 +21,7 @@
 #include "replica/delta.h"
 #include "replica/image_map.h"
 #include "replica/staging.h"
+#include "replica/zero_page.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -35,8 +36,6 @@ struct image {
 	_Atomic uint64_t received, hash; /* of the open epoch */
 	atomic_bool failed;		 /* a batch was lost: the open epoch cannot be committed */
 };
-
-static const uint8_t zeroes[LAYOUT_PAGE];
 
 /* ---- making it ----------------------------------------------------------------------------- */
 
@@ -133,7 +132,7 @@ const uint8_t *image_page(const struct image *image, uint64_t index)
 {
 	const uint8_t *content = content_of(image, index);
 
-	return content != NULL ? content : zeroes;
+	return content != NULL ? content : zero_page;
 }
 
 void image_hashes(const struct image *image, uint64_t first, size_t count, uint64_t *hashes)

@@ -13,6 +13,7 @@
 
 #include "appliance/base/mem.h"
 #include "replica/image_room.h"
+#include "replica/zero_page.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -26,8 +27,6 @@
 
 /* Shorter runs of zeroes are written: a hole costs a system call and every mapping's page table. */
 #define PUNCH_PAGES 16
-
-static const uint8_t zeroes[LAYOUT_PAGE];
 
 static bool is_populated(const struct image_block *block, uint64_t page)
 {
@@ -243,7 +242,7 @@ int image_block_reserve(struct image_block *block, uint64_t page, struct err *er
 		return RC_OK;
 	/* What has no fallocate(2) has write(2). */
 	if (block->fd >= 0 && !allocate(block, page) &&
-	    (errno != EOPNOTSUPP || !write_file(block, page, zeroes)))
+	    (errno != EOPNOTSUPP || !write_file(block, page, zero_page)))
 		return no_storage(block, err);
 	set_populated(block, page);
 	return RC_OK;
