@@ -124,6 +124,13 @@ void clone_say(struct clone *c, const char *text)
 		       *past != '\0' ? "; " : "", past);
 }
 
+/* What goes with the state, whatever led to it. */
+static void follow(struct clone *c)
+{
+	if (c->gateway != NULL && c->failover.state == FAILOVER_LOST)
+		gateway_turn(c->gateway);
+}
+
 void clone_decide_event(struct clone *c, struct failover_event event,
 			struct failover_update *update)
 {
@@ -136,6 +143,8 @@ void clone_decide_event(struct clone *c, struct failover_event event,
 		event.granted_ns = link_granted_ns(c->link);
 	failover_step(&c->failover, &event, update);
 	keep_up(c, event.type == FAILOVER_RELEASE && !update->refused);
+	if (update->changed)
+		follow(c);
 	if (*update->reason != '\0') {
 		clone_say(c, update->reason);
 		log_write(update->changed && c->failover.state >= FAILOVER_SUSPECT ?
@@ -203,6 +212,10 @@ int clone_release(struct clone *c, struct err *err)
 	rc = command(c, FAILOVER_RELEASE, err);
 	if (rc != RC_OK)
 		return rc;
+	if (c->gateway != NULL) {
+		gateway_committed(c->gateway, 0);
+		gateway_turn_back(c->gateway);
+	}
 	c->session = c->activate_ns = c->resumed_epoch = 0;
 	c->hashes.wanted = false;
 	seat_vacate(c->seat);

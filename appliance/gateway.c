@@ -217,6 +217,15 @@ static void forget_input(struct gateway *gateway)
 	}
 }
 
+/* There is no state that it would go on from. */
+static void forget_all_input(struct gateway *gateway)
+{
+	size_t i;
+
+	for (i = 0; i < gateway->ncards; i++)
+		(void)frame_queue_clear(&gateway->cards[i].input);
+}
+
 void gateway_session(struct gateway *gateway)
 {
 	size_t i;
@@ -230,6 +239,7 @@ void gateway_committed(struct gateway *gateway, uint64_t epoch)
 	gateway->committed = epoch;
 	if (epoch == 0) {
 		memset(gateway->marks, 0, sizeof(gateway->marks));
+		forget_all_input(gateway);
 		return;
 	}
 	gateway->unprotected = false;
@@ -281,12 +291,12 @@ static void begin_announcing(struct gateway *gateway)
 void gateway_turn(struct gateway *gateway)
 {
 	gateway->mode = TURNING;
+	(void)uv_timer_stop(&gateway->timer);
 }
 
 void gateway_turn_back(struct gateway *gateway)
 {
-	if (gateway->mode == TURNING)
-		gateway->mode = FORWARDING;
+	gateway->mode = FORWARDING;
 }
 
 static void replay(void *owner, const uint8_t *frame, size_t len)
@@ -353,6 +363,8 @@ static int order(struct gateway *gateway, const struct reservation *reservation,
 		gateway->order[i] = (uint8_t)j;
 		gateway->cards[j].out.port = (uint8_t)i;
 		gateway->cards[j].announce = reservation->nics[i].announce;
+		if (gateway->cards[j].announce) /* from before that was known */
+			(void)frame_queue_clear(&gateway->cards[j].input);
 	}
 	gateway->nordered = reservation->nnics;
 	return RC_OK;

@@ -7,7 +7,8 @@
  * are connected to the replica: addresses, ports of switches and connections stay.
  *
  *   FORWARDING   to and from the primary
- *   TURNING      a takeover is under way: the primary's frames are dropped, clients' are kept
+ *   TURNING      a takeover is under way, or its replica has ended: the primary's frames are
+ *                dropped, clients' are kept
  *   SERVING      to and from the replica, whose addresses are announced, repeatedly
  *
  * Kept for the replica: what clients have sent since the last committed epoch began. It reached the
@@ -67,9 +68,11 @@ void gateway_session(struct gateway *gateway);
 /* `epoch` is committed: what waited for it leaves. 0: there is no committed epoch any more. */
 void gateway_committed(struct gateway *gateway, uint64_t epoch);
 
-/* A takeover was decided; the replica runs; there will be none after all. */
+/* A takeover was decided, or the replica has ended, which is announced no longer. */
 void gateway_turn(struct gateway *gateway);
+/* The replica runs. */
 void gateway_serve(struct gateway *gateway);
+/* There will be none after all, or it was let go: the primary serves. */
 void gateway_turn_back(struct gateway *gateway);
 
 struct gateway_counters {
