@@ -167,6 +167,7 @@ static void on_up(void *owner, const struct wire_hello *peer)
 	link_set_lease(c->link, failover_lease_ns(&c->failover), c->failover.term);
 	if (c->gateway != NULL)
 		gateway_link(c->gateway, c->link, c->failover.term);
+	virtual_addresses_announce(c->addresses); /* a partition has healed */
 	c->laid_out = c->fenced = c->hashes.wanted = false;
 	log_info(c->part, "site %s connected from %s", peer->site, link_peer(c->link));
 	link_grant(c->link, window > LINK_WINDOW_MIN ? window : LINK_WINDOW_MIN);
@@ -269,7 +270,7 @@ static int make_dirs(struct clone *c, struct err *err)
 
 static const struct claimant_ops claimant_callbacks = { clone_on_answer };
 
-/* What may not be there: the gateway, the witness. */
+/* What may not be there: the gateway, addresses beside the instance's, the witness. */
 static int open_others(struct clone *c, uv_loop_t *loop, struct etcd *etcd, struct err *err)
 {
 	const struct claimant_options options = {
@@ -281,6 +282,8 @@ static int open_others(struct clone *c, uv_loop_t *loop, struct etcd *etcd, stru
 	};
 	int rc = gateway_open(&c->gateway, loop, c->instance, &gateway_callbacks, c, err);
 
+	if (rc == RC_OK)
+		rc = virtual_addresses_open(&c->addresses, loop, c->instance, err);
 	c->failover.witness = etcd != NULL;
 	if (rc != RC_OK || etcd == NULL)
 		return rc;
@@ -316,6 +319,7 @@ int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config
 			claimant_close(c->claimant, NULL, NULL);
 		if (c->gateway != NULL)
 			gateway_close(c->gateway);
+		virtual_addresses_close(c->addresses);
 		term_store_close(c->store, NULL, NULL);
 		mem_free(c);
 		return rc;
@@ -391,6 +395,7 @@ void clone_status(const struct clone *c, struct status_instance *status)
 	}
 	if (c->gateway != NULL)
 		frames_status(c->gateway, status);
+	status->addresses = c->addresses;
 	if (c->activate_ns > 0) {
 		status->detect_ms = clock_ms(c->failover.silent_ns);
 		status->activate_ms = clock_ms(c->activate_ns);
@@ -420,6 +425,7 @@ static void check_stopped(struct clone *c)
 		return;
 	if (c->gateway != NULL)
 		gateway_close(c->gateway);
+	virtual_addresses_close(c->addresses);
 	mem_free(c);
 	on_stopped(owner);
 }

@@ -14,6 +14,7 @@
 #include "appliance/hashes.h"
 #include "appliance/seat.h"
 #include "appliance/term_store.h"
+#include "appliance/virtual_addresses.h"
 #include "replica/survivor.h"
 
 #define CLONE_FAILED_TEXT "a takeover of this instance is under way or has failed here"
@@ -29,8 +30,9 @@ struct clone {
 	uv_timer_t tick;
 
 	struct seat *seat;
-	struct gateway *gateway;   /* NULL: none */
-	struct claimant *claimant; /* NULL: no witness */
+	struct gateway *gateway;	     /* NULL: none */
+	struct virtual_addresses *addresses; /* NULL: none */
+	struct claimant *claimant;	     /* NULL: no witness */
 
 	/* Connection. */
 	struct link *link;

@@ -129,6 +129,7 @@ static void follow(struct clone *c)
 {
 	if (c->gateway != NULL && c->failover.state == FAILOVER_LOST)
 		gateway_turn(c->gateway);
+	virtual_addresses_permit(c->addresses, c->failover.state == FAILOVER_SERVING);
 }
 
 void clone_decide_event(struct clone *c, struct failover_event event,

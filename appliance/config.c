@@ -12,6 +12,8 @@
 #include "appliance/base/mem.h"
 #include "appliance/config_keys.h"
 #include "net/etcd.h"
+#include "net/netlink.h"
+#include "net/vrrp_format.h"
 #include "replica/cmdline.h"
 
 #include <errno.h>
@@ -116,6 +118,66 @@ static void check_state_dir(struct checking *checking, const struct config *conf
 			index, len, JSON_SOCKET_MAX);
 }
 
+static void check_addresses(struct checking *checking, const struct config_vrrp *group,
+			    const char *where)
+{
+	struct netlink_prefix prefix;
+	struct err err = { 0 };
+	size_t i, ipv4 = 0;
+
+	for (i = 0; group->addresses[i] != NULL; i++) {
+		if (netlink_prefix_parse(&prefix, group->addresses[i], &err) != RC_OK)
+			conflict(checking, "%s.addresses[%zu]: %.300s", where, i, err.text);
+		ipv4 += err.code == RC_OK && prefix.version == 4;
+	}
+	if (i > VRRP_ADDRESSES_MAX)
+		conflict(checking, "%s.addresses: %zu, at most %d are possible in a group", where,
+			 i, VRRP_ADDRESSES_MAX);
+	if (ipv4 == 0 && err.code == RC_OK)
+		conflict(checking,
+			 "%s.addresses: at least one of IPv4 is needed: what is sent is "
+			 "VRRP for IPv4",
+			 where);
+}
+
+/* Two of one number on one device would hear each other as strangers. */
+static void check_vrrp_twice(struct checking *checking, const struct config *config, size_t index,
+			     const struct config_vrrp *group, const char *where)
+{
+	const struct config_vrrp *other;
+
+	for (size_t i = 0; i <= index; i++) {
+		for (size_t j = 0; j < config->instances[i].nvrrp; j++) {
+			other = &config->instances[i].vrrp[j];
+			if (other == group)
+				return;
+			if (other->group == group->group &&
+			    strcmp(other->device, group->device) == 0)
+				conflict(
+					checking,
+					"%s.group: %u on %s is that of instances[%zu].vrrp[%zu], too",
+					where, group->group, group->device, i, j);
+		}
+	}
+}
+
+static void check_vrrp(struct checking *checking, const struct config *config, size_t index)
+{
+	const struct config_instance *instance = &config->instances[index];
+	char where[64];
+
+	for (size_t i = 0; i < instance->nvrrp; i++) {
+		const struct config_vrrp *group = &instance->vrrp[i];
+
+		(void)snprintf(where, sizeof(where), "instances[%zu].vrrp[%zu]", index, i);
+		if (group->interval_ms % CONFIG_VRRP_STEP_MS != 0)
+			conflict(checking, "%s.interval_ms: %u is no multiple of %d", where,
+				 group->interval_ms, CONFIG_VRRP_STEP_MS);
+		check_addresses(checking, group, where);
+		check_vrrp_twice(checking, config, index, group, where);
+	}
+}
+
 static void check_witness(struct checking *checking, const struct config *config)
 {
 	struct address address;
@@ -148,6 +210,7 @@ static int check_whole(struct checking *checking, const struct config *config)
 			check_checkpoint(checking, &config->instances[i], i);
 		else
 			check_state_dir(checking, config, i);
+		check_vrrp(checking, config, i);
 		check_twice(checking, config, i);
 		if (checking->found && checking->problems == NULL)
 			break;

@@ -19,6 +19,8 @@
 
 #define CONFIG_FILE_MAX ((size_t)1 << 20)
 #define CONFIG_NICS_MAX 8	/* per instance; WIRE_NICS_MAX */
+#define CONFIG_VRRP_MAX 16	/* per instance: a group for each of its networks, and some */
+#define CONFIG_VRRP_STEP_MS 10	/* what VRRP counts in */
 #define CONFIG_INSTANCES_MAX 64 /* per process; GUARDIAN_INSTANCES_MAX */
 
 enum config_role { CONFIG_PRIMARY, CONFIG_STANDBY };
@@ -31,6 +33,15 @@ struct config_nic {
 	char *socket, *qemu_socket;
 	bool output_commit; /* primary: true */
 	char *tap, *bridge; /* standby: where clients are; bridge may be NULL */
+};
+
+/* standby: a VRRP group whose addresses are at the site that serves the instance */
+struct config_vrrp {
+	char *device;
+	uint32_t group, priority;
+	uint32_t interval_ms; /* 1000, a multiple of CONFIG_VRRP_STEP_MS */
+	bool preempt;	      /* true */
+	char **addresses;     /* as netlink_prefix_parse() takes them, NULL-terminated */
 };
 
 struct config_instance {
@@ -52,6 +63,8 @@ struct config_instance {
 	/* standby */
 	uint32_t standby_staging_mib;  /* budget.staging_mib: 64; an epoch in flight, in memory */
 	enum config_takeover takeover; /* "manual" (default) or "automatic" */
+	struct config_vrrp *vrrp;      /* NULL: none */
+	size_t nvrrp;
 };
 
 struct config {

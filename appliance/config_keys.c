@@ -8,6 +8,7 @@
 #include "appliance/witness.h"
 #include "net/address.h"
 #include "net/port.h"
+#include "net/vrrp_format.h"
 #include "net/wire.h"
 
 #include <assert.h>
@@ -164,6 +165,52 @@ static const struct json_field nic_fields[] = {
 };
 static const struct json_table nic_table = JSON_TABLE(nic_fields);
 
+static const struct json_field vrrp_fields[] = {
+	{ .key = "device",
+	  .type = JSON_TEXT,
+	  .kind = "device",
+	  .check = check_device,
+	  .pattern = DEVICE_PATTERN,
+	  .required = true,
+	  .offset = offsetof(struct config_vrrp, device),
+	  .doc = "network device that gets the addresses, with an IPv4 address of its own to send from" },
+	{ .key = "group",
+	  .type = JSON_U32,
+	  .required = true,
+	  .min = 1,
+	  .max = 255,
+	  .offset = offsetof(struct config_vrrp, group),
+	  .doc = "virtual router identifier (VRID; keepalived: virtual_router_id)" },
+	{ .key = "priority",
+	  .type = JSON_U32,
+	  .min = 1,
+	  .max = 254,
+	  .fallback = 100,
+	  .offset = offsetof(struct config_vrrp, priority),
+	  .doc = "above that of a router at the primary's site: the addresses go where the instance is; below: "
+		 "only when that router is gone" },
+	{ .key = "interval_ms",
+	  .type = JSON_U32,
+	  .min = CONFIG_VRRP_STEP_MS,
+	  .max = VRRP_INTERVAL_MAX * CONFIG_VRRP_STEP_MS,
+	  .fallback = 1000,
+	  .unit = "ms",
+	  .offset = offsetof(struct config_vrrp, interval_ms),
+	  .doc = "interval between advertisements (keepalived: advert_int), the same for all routers of the group" },
+	{ .key = "preempt",
+	  .type = JSON_BOOL,
+	  .fallback = true,
+	  .offset = offsetof(struct config_vrrp, preempt),
+	  .doc = "take the addresses from a router of lower priority that has them (keepalived: not nopreempt)" },
+	{ .key = "addresses",
+	  .type = JSON_STRINGS,
+	  .required = true,
+	  .offset = offsetof(struct config_vrrp, addresses),
+	  .doc = "addresses with their prefix (\"192.0.2.7/24\", \"2001:db8::7/64\"); those of IPv4 as the other "
+		 "routers list them, those of IPv6 go with them (keepalived: virtual_ipaddress_excluded)" },
+};
+static const struct json_table vrrp_table = JSON_TABLE(vrrp_fields);
+
 static const struct json_field instance_fields[] = {
 	{ .key = "name",
 	  .type = JSON_NAME,
@@ -215,6 +262,15 @@ static const struct json_field instance_fields[] = {
 	  .fallback = CONFIG_TAKEOVER_MANUAL,
 	  .offset = offsetof(struct config_instance, takeover),
 	  .doc = "who decides that the primary site has failed: an operator, or the standby by itself" },
+	{ .key = "vrrp",
+	  .type = JSON_OBJECTS,
+	  .roles = STANDBY,
+	  .table = &vrrp_table,
+	  .max = CONFIG_VRRP_MAX,
+	  .offset = offsetof(struct config_instance, vrrp),
+	  .count_offset = offsetof(struct config_instance, nvrrp),
+	  .item_size = sizeof(struct config_vrrp),
+	  .doc = "groups of VRRP (version 3) whose addresses are here while the replica serves" },
 };
 static const struct json_table instance_table = JSON_TABLE(instance_fields);
 

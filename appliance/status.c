@@ -1,10 +1,12 @@
 #include "appliance/status.h"
 
+#include "appliance/base/bytes.h"
 #include "appliance/base/clock.h"
 #include "appliance/base/mem.h"
 #include "appliance/version.h"
 
 #include <cJSON.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -101,6 +103,42 @@ static void link_json(cJSON *json, const struct link *link, uint64_t now_ns)
 	number(object, "connections", (double)totals.connections);
 }
 
+static void group_json(cJSON *list, const struct vrrp *vrrp, const struct config_vrrp *config)
+{
+	static const char *const states[] = {
+		[VRRP_STOPPED] = "stopped", [VRRP_BACKUP] = "backup", [VRRP_ACTIVE] = "active"
+	};
+	cJSON *object = cJSON_CreateObject(), *addresses;
+	uint8_t own[4];
+	char other[sizeof("255.255.255.255")];
+	size_t i;
+
+	cJSON_AddItemToArray(list, object);
+	text(object, "device", config->device);
+	number(object, "group", config->group);
+	text(object, "state", states[vrrp->state]);
+	addresses = cJSON_AddArrayToObject(object, "addresses");
+	for (i = 0; config->addresses[i] != NULL; i++)
+		cJSON_AddItemToArray(addresses, cJSON_CreateString(config->addresses[i]));
+	if (!vrrp->other_is_there || vrrp->other == 0)
+		return;
+	bytes_put_be32(own, vrrp->other);
+	(void)snprintf(other, sizeof(other), "%u.%u.%u.%u", own[0], own[1], own[2], own[3]);
+	text(object, "active_router", other);
+	number(object, "active_priority", vrrp->other_priority);
+}
+
+static void vrrp_json(cJSON *json, const struct virtual_addresses *addresses)
+{
+	const struct config_vrrp *config;
+	const struct vrrp *vrrp = virtual_addresses_state(addresses, 0, &config);
+	cJSON *list = vrrp != NULL ? cJSON_AddArrayToObject(json, "vrrp") : NULL;
+	size_t i;
+
+	for (i = 0; (vrrp = virtual_addresses_state(addresses, i, &config)) != NULL; i++)
+		group_json(list, vrrp, config);
+}
+
 static cJSON *instance_json(const struct status_instance *instance)
 {
 	cJSON *json = cJSON_CreateObject(), *object;
@@ -148,6 +186,7 @@ static cJSON *instance_json(const struct status_instance *instance)
 	number(json, "activate_ms", instance->activate_ms);
 	number(json, "resumed_epoch", instance->resumed_epoch);
 	text(json, "peer", instance->peer);
+	vrrp_json(json, instance->addresses);
 	if (instance->link != NULL)
 		link_json(json, instance->link, clock_now_ns());
 	return json;

@@ -10,6 +10,7 @@
 #define APPLIANCE_STATUS_H
 
 #include "appliance/config.h"
+#include "appliance/virtual_addresses.h"
 #include "net/http.h"
 #include "net/link.h"
 
@@ -41,7 +42,8 @@ struct status_instance {
 	/* Frames of clients and of the instance that passed; waiting now; lost here; repeated. */
 	double frames_from_clients, frames_to_clients, frames_held, frames_dropped, frames_replayed;
 	double suspicion, detect_ms, activate_ms, resumed_epoch;
-	const struct link *link; /* NULL: none */
+	const struct link *link;		   /* NULL: none */
+	const struct virtual_addresses *addresses; /* the same */
 };
 void status_clear(struct status_instance *instance, const char *name);
 

@@ -227,6 +227,30 @@ static void print_link(const cJSON *instance, struct buf *out)
 				 "");
 }
 
+/* "vrrp br0, group 51: backup, 192.0.2.1 has the addresses (priority 100)" */
+static void print_vrrp(const cJSON *instance, struct buf *out)
+{
+	char device[CELL_MAX + 1], state[CELL_MAX + 1], router[CELL_MAX + 1];
+	char number_text[CELL_MAX + 1], priority[CELL_MAX + 1];
+	const cJSON *groups = member(instance, "vrrp"), *group;
+	size_t shown = 0;
+
+	if (!cJSON_IsArray(groups))
+		return;
+	for (group = groups->child; group != NULL && shown++ < ROWS_MAX; group = group->next) {
+		text_cell(device, group, "device");
+		text_cell(state, group, "state");
+		text_cell(router, group, "active_router");
+		count_cell(number_text, group, "group");
+		count_cell(priority, group, "active_priority");
+		(void)buf_printf(out, "  vrrp %s, group %s: %s", device, number_text, state);
+		if (member(group, "active_router") != NULL)
+			(void)buf_printf(out, ", %s has the addresses (priority %s)", router,
+					 priority);
+		(void)buf_printf(out, "\n");
+	}
+}
+
 static void print_first_copy(const cJSON *instance, struct buf *out)
 {
 	const cJSON *copy = member(instance, "initial_sync");
@@ -269,6 +293,7 @@ static void print_details(const cJSON *instance, struct buf *out)
 		(void)buf_printf(out, "  %s\n", line);
 	}
 	print_link(instance, out);
+	print_vrrp(instance, out);
 	print_first_copy(instance, out);
 	print_takeover(instance, out);
 }

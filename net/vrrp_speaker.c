@@ -4,7 +4,8 @@
  * Everything that happens is an event for vrrp_step(), and everything that is done is an action
  * that came out of it, in its order. One timer serves both the state machine's deadline and the
  * announcements. With each round of these the addresses are put on the device, whether they are
- * there or not: what failed is tried again, and what was lost comes back. A device that was down
+ * there or not: what failed is tried again, and what was lost comes back; and the device's MAC
+ * address is asked for, because that of a bridge changes with its ports. A device that was down
  * has lost those of IPv6, and its neighbours may have missed something: then the rounds begin anew.
  *
  * If this process stood still for a while, what came meanwhile is read before the time that has
@@ -60,14 +61,17 @@ static void send_packet(struct vrrp_speaker *speaker, enum vrrp_action action)
 	speaker->send_error = error;
 }
 
-static void take_off(struct vrrp_speaker *speaker)
+/* All that can be, even after an error; which is the last one's. */
+static int take_off(struct vrrp_speaker *speaker, struct err *err)
 {
-	struct err err;
+	int rc = RC_OK, r;
 	size_t i;
 
-	for (i = 0; i < speaker->address_count; i++)
-		if (netlink_remove_address(speaker->device, &speaker->addresses[i], &err) != RC_OK)
-			log_error(PART, "%s", err.text);
+	for (i = 0; i < speaker->address_count; i++) {
+		r = netlink_remove_address(speaker->device, &speaker->addresses[i], err);
+		rc = r != RC_OK ? r : rc;
+	}
+	return rc;
 }
 
 static void put_on(struct vrrp_speaker *speaker)
@@ -89,20 +93,49 @@ static void send_frame(void *owner, const uint8_t *frame, size_t len)
 		log_debug(PART, "%s: announcing: %s", speaker->device, strerror(error));
 }
 
+/* What to announce: the addresses, at the MAC that the device has now. */
+static int know_addresses(struct vrrp_speaker *speaker, struct err *err)
+{
+	struct netlink_device device;
+	size_t i;
+	int rc = netlink_get(&device, speaker->device, err);
+
+	for (i = 0; rc == RC_OK && i < speaker->address_count; i++) {
+		const struct netlink_prefix *prefix = &speaker->addresses[i];
+		struct card_address address = { .version = prefix->version };
+
+		memcpy(address.ip, prefix->ip, sizeof(address.ip));
+		memcpy(address.mac, device.mac, ETHERNET_MAC);
+		if (!card_addresses_add(&speaker->announced, &address))
+			rc = err_set(err, RC_INVALID,
+				     "%s: no Ethernet device, or address %zu is none that it can "
+				     "have",
+				     speaker->device, i);
+	}
+	return rc;
+}
+
 static void announce(struct vrrp_speaker *speaker, uint64_t now_ns)
 {
+	struct err err;
+
 	if (speaker->vrrp.state != VRRP_ACTIVE || !announce_take(&speaker->schedule, now_ns))
 		return;
 	put_on(speaker);
+	if (know_addresses(speaker, &err) != RC_OK)
+		log_debug(PART, "%s", err.text);
 	(void)announce_card(&speaker->announced, NULL, now_ns, send_frame, speaker);
 }
 
 static void act(struct vrrp_speaker *speaker, unsigned actions, uint64_t now_ns)
 {
+	struct err err;
+
 	if (actions & VRRP_RESIGN)
 		send_packet(speaker, VRRP_RESIGN);
 	if (actions & VRRP_GIVE_UP) {
-		take_off(speaker);
+		if (take_off(speaker, &err) != RC_OK)
+			log_error(PART, "%s", err.text);
 		log_info(PART, "%s, group %u: the addresses are given up", speaker->device,
 			 speaker->vrrp.settings.advert.group);
 	}
@@ -227,28 +260,6 @@ static int copy_options(struct vrrp_speaker *speaker, const struct vrrp_speaker_
 		       err_set(err, RC_INVALID, "VRRP: at least one IPv4 address");
 }
 
-/* What to announce: the addresses, at the device's own MAC. */
-static int know_addresses(struct vrrp_speaker *speaker, struct err *err)
-{
-	struct netlink_device device;
-	size_t i;
-	int rc = netlink_get(&device, speaker->device, err);
-
-	for (i = 0; rc == RC_OK && i < speaker->address_count; i++) {
-		const struct netlink_prefix *prefix = &speaker->addresses[i];
-		struct card_address address = { .version = prefix->version };
-
-		memcpy(address.ip, prefix->ip, sizeof(address.ip));
-		memcpy(address.mac, device.mac, ETHERNET_MAC);
-		if (!card_addresses_add(&speaker->announced, &address))
-			rc = err_set(err, RC_INVALID,
-				     "%s: no Ethernet device, or address %zu is none that it can "
-				     "have",
-				     speaker->device, i);
-	}
-	return rc;
-}
-
 static void on_closed(uv_handle_t *handle)
 {
 	struct vrrp_speaker *speaker = handle->data;
@@ -299,10 +310,10 @@ int vrrp_speaker_open(struct vrrp_speaker **out, uv_loop_t *loop,
 	rc = copy_options(speaker, options, &settings, err);
 	if (rc == RC_OK)
 		rc = know_addresses(speaker, err);
-	if (rc == RC_OK) {
-		take_off(speaker); /* before the device is asked for its own address */
+	if (rc == RC_OK) /* before the device is asked for its own address */
+		rc = take_off(speaker, err);
+	if (rc == RC_OK)
 		rc = vrrp_socket_open(&speaker->fd, &settings.own, speaker->device, err);
-	}
 	if (rc == RC_OK)
 		rc = packet_open(&speaker->packet_fd, speaker->device, err);
 	if (rc == RC_OK) {

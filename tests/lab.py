@@ -191,11 +191,12 @@ class Lab:
 
     def __init__(self, memory_mib=256, dirty=500, working_set_mib=64, mode='service', machine='pc', cpus=1,
                  primary=None, standby=None, instance=None, takeover='automatic', name='vm1', gateway=False,
-                 announce=False, nics=1, mtu=1500, append='', initramfs=INITRAMFS):
+                 announce=False, nics=1, mtu=1500, append='', initramfs=INITRAMFS, standby_instance=None):
         self.dir = tempfile.mkdtemp(prefix='understudy-lab-')
         self.memory_mib, self.dirty, self.working_set_mib = memory_mib, dirty, working_set_mib
         self.mode, self.machine, self.cpus, self.name = mode, machine, cpus, name
-        self.extra = {'primary': primary or {}, 'standby': standby or {}, 'instance': instance or {}}
+        self.extra = {'primary': primary or {}, 'standby': standby or {}}
+        self.extra_of_instance = {'primary': instance or {}, 'standby': standby_instance or {}}
         self.takeover = takeover
         # The guest's network is a tap at either site; or goes through the appliance; or through the agent, then the appliance.
         self.gateway, self.announce = gateway or announce, announce
@@ -321,7 +322,6 @@ class Lab:
                     instance['without_standby'] = 'hold'
             if self.takeover == 'automatic' and not self.gateway:
                 instance['without_standby'] = 'hold'    # the standby refuses a primary that would go on alone
-            instance.update(self.extra['instance'])
         else:
             config['link']['listen'] = f'{LINK_B}:{LINK_PORT}'
             config['state_dir'] = self.path('state-b')
@@ -330,6 +330,7 @@ class Lab:
             instance['takeover'] = self.takeover
             if self.gateway:
                 instance['nics'] = [{'name': f'net{n}', 'tap': f'us{n}', 'bridge': f'br{n}'} for n in range(self.nics)]
+        instance.update(self.extra_of_instance[role])
         config['instances'] = [instance]
         for key, value in self.extra[role].items():
             if isinstance(value, dict) and isinstance(config.get(key), dict):

@@ -126,7 +126,8 @@ static void every_key_lands_in_its_member(void **state)
 	      ", \"link\": {\"listen\": \"0.0.0.0:65535\"}, \"state_dir\": \"/st\","
 	      "\"memory_dir\": \"/huge\", \"hypervisor\": {\"program\": \"q\", \"firmware\": \"/fw\", \"accel\": \"kvm\"},"
 	      "\"instances\": [{\"name\": \"a\"}, {\"name\": \"b\", \"takeover\": \"automatic\","
-	      "\"budget\": {\"staging_mib\": 17}}]}");
+	      "\"budget\": {\"staging_mib\": 17}, \"vrrp\": [{\"device\": \"br0\", \"group\": 51, \"priority\": 254,"
+	      "\"interval_ms\": 40950, \"preempt\": false, \"addresses\": [\"192.0.2.7/24\", \"2001:db8::7/64\"]}]}]}");
 	assert_string_equal(config.listen, "0.0.0.0:65535");
 	assert_string_equal(config.state_dir, "/st");
 	assert_string_equal(config.memory_dir, "/huge");
@@ -138,6 +139,14 @@ static void every_key_lands_in_its_member(void **state)
 	assert_int_equal(config.instances[1].takeover, CONFIG_TAKEOVER_AUTOMATIC);
 	assert_int_equal(config.instances[1].standby_staging_mib, 17);
 	assert_int_equal(config.instances[1].staging_mib, 0);
+	assert_int_equal(config.instances[1].nvrrp, 1);
+	assert_string_equal(config.instances[1].vrrp[0].device, "br0");
+	assert_int_equal(config.instances[1].vrrp[0].group, 51);
+	assert_int_equal(config.instances[1].vrrp[0].priority, 254);
+	assert_int_equal(config.instances[1].vrrp[0].interval_ms, 40950);
+	assert_false(config.instances[1].vrrp[0].preempt);
+	assert_string_equal(config.instances[1].vrrp[0].addresses[1], "2001:db8::7/64");
+	assert_null(config.instances[1].vrrp[0].addresses[2]);
 	config_free(&config);
 }
 
@@ -565,6 +574,47 @@ static void every_failed_allocation_is_survived(void **state)
 	buf_free(&problems);
 }
 
+#define GROUP(more) "{\"device\": \"br0\", \"group\": 51" more "}"
+#define WITH_GROUPS(groups) STANDBY_WITH("", ", \"vrrp\": [" groups "]")
+#define ADDRESSES(text) ", \"addresses\": [" text "]"
+#define VIP ADDRESSES("\"192.0.2.7/24\"")
+#define TEN                                                                                                  \
+	"\"10.0.0.1\", \"10.0.0.2\", \"10.0.0.3\", \"10.0.0.4\", \"10.0.0.5\", \"10.0.0.6\", \"10.0.0.7\", " \
+	"\"10.0.0.8\", \"10.0.0.9\", \"10.0.0.10\""
+
+static void a_vrrp_group_has_its_defaults(void **state)
+{
+	(void)state;
+	takes(CONFIG_STANDBY, WITH_GROUPS(GROUP(VIP)));
+	assert_int_equal(config.instances[0].vrrp[0].priority, 100);
+	assert_int_equal(config.instances[0].vrrp[0].interval_ms, 1000);
+	assert_true(config.instances[0].vrrp[0].preempt);
+	config_free(&config);
+}
+
+static void a_vrrp_group_that_cannot_be_is_refused(void **state)
+{
+	(void)state;
+	refuses(CONFIG_STANDBY, WITH_GROUPS(GROUP(VIP ", \"priority\": 255")),
+		"f.json: instances[0].vrrp[0].priority: 255 is above the maximum, 254");
+	refuses(CONFIG_STANDBY, WITH_GROUPS(GROUP(VIP ", \"interval_ms\": 1001")),
+		"f.json: instances[0].vrrp[0].interval_ms: 1001 is no multiple of 10");
+	refuses(CONFIG_STANDBY, WITH_GROUPS(GROUP(ADDRESSES("\"192.0.2.7/33\""))),
+		"f.json: instances[0].vrrp[0].addresses[0]: \"192.0.2.7/33\": the prefix's length is 0 to 32 bits");
+	refuses(CONFIG_STANDBY, WITH_GROUPS(GROUP(ADDRESSES("\"192.0.2.7\", \"vip\""))),
+		"f.json: instances[0].vrrp[0].addresses[1]: \"vip\" is not an address (\"192.0.2.7/24\")");
+	refuses(CONFIG_STANDBY, WITH_GROUPS(GROUP(ADDRESSES("\"2001:db8::7/64\""))),
+		"f.json: instances[0].vrrp[0].addresses: at least one of IPv4 is needed: what is sent is VRRP for "
+		"IPv4");
+	refuses(CONFIG_STANDBY, WITH_GROUPS(GROUP(ADDRESSES(TEN ", " TEN ", \"10.0.1.1\""))),
+		"f.json: instances[0].vrrp[0].addresses: 21, at most 20 are possible in a group");
+	refuses(CONFIG_STANDBY, WITH_GROUPS(GROUP(VIP) ", " GROUP(VIP)),
+		"f.json: instances[0].vrrp[1].group: 51 on br0 is that of instances[0].vrrp[0], too");
+	takes(CONFIG_STANDBY,
+	      WITH_GROUPS(GROUP(VIP) ", {\"device\": \"br1\", \"group\": 51" VIP "}"));
+	config_free(&config);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -585,6 +635,8 @@ int main(void)
 		cmocka_unit_test(a_syntax_error_names_file_line_and_column),
 		cmocka_unit_test(keys_that_contradict_each_other_are_refused),
 		cmocka_unit_test(an_instance_is_protected_once),
+		cmocka_unit_test(a_vrrp_group_has_its_defaults),
+		cmocka_unit_test(a_vrrp_group_that_cannot_be_is_refused),
 		cmocka_unit_test(there_is_a_limit_to_instances_and_to_the_file),
 		cmocka_unit_test(messages_repeat_nothing_unbounded_or_unprintable),
 		cmocka_unit_test(check_reports_every_problem),

@@ -131,6 +131,10 @@ static void what_is_missing_or_of_another_kind_is_an_error(void **state)
 	expect_error(standby, "\"state\"", "\"ca.crt\"", "ca.crt: is no directory");
 	expect_error(standby, "\"state\"", "\"/nowhere/state\"",
 		     "state_dir: /nowhere/state: cannot be made: No such file or directory");
+	expect_error(standby, "{\"name\": \"vm1\"}",
+		     "{\"name\": \"vm1\", \"vrrp\": [{\"device\": \"nosuch0\", \"group\": 1, "
+		     "\"addresses\": [\"192.0.2.7/24\"]}]}",
+		     "instances[0].vrrp[0].device: ");
 	expect_error(primary, "\"vm1.qmp\"", "\"ca.crt\"", "is no socket");
 }
 

@@ -180,6 +180,38 @@ static void a_device_that_was_down_gets_all_addresses_again(void **state)
 	assert_false(has_address() || has_address_of_ipv6());
 }
 
+/* Whether who is at the other end of the cable has the address at that MAC address. */
+static bool is_found_at(const char *mac)
+{
+	bool found;
+
+	netns_fixture_there();
+	found = strstr(netns_fixture_run("ip neigh show 192.0.2.77"), mac) != NULL;
+	netns_fixture_here();
+	return found;
+}
+
+/* As a bridge's does with its ports. */
+static void a_mac_address_that_changes_is_announced_as_it_is(void **state)
+{
+	uint64_t end_ns = clock_now_ns() + PATIENCE_S * CLOCK_NS_PER_S;
+
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
+	netns_fixture_there();
+	(void)netns_fixture_run("ip addr add 192.0.2.1/24 dev cable; ip neigh replace 192.0.2.77 "
+				"dev cable lladdr 02:00:00:00:00:0a nud stale");
+	netns_fixture_here();
+	assert_int_equal(opens(), RC_OK);
+	(void)netns_fixture_run("ip link set cable address 02:00:00:00:00:0b");
+	vrrp_speaker_permit(speaker, true);
+	while (!is_found_at("02:00:00:00:00:0b") && clock_now_ns() < end_ns)
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	assert_true(is_found_at("02:00:00:00:00:0b"));
+	close_speaker();
+}
+
 static void silence_of_ours_is_not_taken_for_the_others(void **state)
 {
 	struct vrrp_advert advert = { .group = 51, .priority = 200, .count = 1, .interval = 1 };
@@ -216,6 +248,7 @@ int main(void)
 		CLAIM(it_may_be_closed_when_it_tells_of_the_addresses),
 		CLAIM(silence_of_ours_is_not_taken_for_the_others),
 		CLAIM(a_device_that_was_down_gets_all_addresses_again),
+		CLAIM(a_mac_address_that_changes_is_announced_as_it_is),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
