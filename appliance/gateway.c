@@ -96,6 +96,15 @@ static void hold(struct gateway *gateway, struct card *card, uint64_t epoch,
 		gateway->counters.dropped += header->count;
 }
 
+/* Keeps clients' frames, the last of which has that number, for a replica that may need them. */
+static void remember(struct card *card, uint64_t number, const uint8_t *records, size_t len,
+		     uint16_t count)
+{
+	while (!frame_queue_add(&card->input, number, records, len, count) &&
+	       card->input.frames > 0)
+		frame_queue_take(&card->input, frame_queue_oldest(&card->input), NULL, NULL);
+}
+
 int gateway_frames(struct gateway *gateway, uint64_t epoch, const uint8_t *payload, size_t len,
 		   struct err *err)
 {
@@ -115,6 +124,11 @@ int gateway_frames(struct gateway *gateway, uint64_t epoch, const uint8_t *paylo
 	card = &gateway->cards[gateway->order[header.port]];
 	if (gateway->mode != FORWARDING) {
 		gateway->counters.dropped += header.count; /* of a term that is over */
+		return RC_OK;
+	}
+	if (header.flags & FRAMES_INPUT) {
+		remember(card, header.first + header.count - 1, header.records, header.len,
+			 header.count);
 		return RC_OK;
 	}
 	if (header.flags & FRAMES_AT_ONCE) {
@@ -143,11 +157,8 @@ static void flush(void *owner)
 	if (out->count == 0)
 		return;
 	frames_finish(out);
-	while (!frame_queue_add(&card->input, out->next + out->count - 1,
-				out->payload.data + FRAMES_HEADER, out->payload.len - FRAMES_HEADER,
-				out->count) &&
-	       card->input.frames > 0)
-		frame_queue_take(&card->input, frame_queue_oldest(&card->input), NULL, NULL);
+	remember(card, out->next + out->count - 1, out->payload.data + FRAMES_HEADER,
+		 out->payload.len - FRAMES_HEADER, out->count);
 	if (gateway->mode == FORWARDING &&
 	    (gateway->link == NULL || gateway->nordered == 0 ||
 	     link_send(gateway->link, WIRE_FRAMES, gateway->term, 0, out->payload.data,
@@ -230,8 +241,11 @@ void gateway_session(struct gateway *gateway)
 {
 	size_t i;
 
-	for (i = 0; i < gateway->ncards; i++)
+	for (i = 0; i < gateway->ncards; i++) {
 		gateway->counters.dropped += frame_queue_clear(&gateway->cards[i].held);
+		if (gateway->cards[i].announce) /* the agent counts them, perhaps anew */
+			(void)frame_queue_clear(&gateway->cards[i].input);
+	}
 }
 
 void gateway_committed(struct gateway *gateway, uint64_t epoch)

@@ -16,7 +16,8 @@
  * retransmission. Frames may so arrive twice, as on any network.
  *
  * A card in announce mode has its clients at the primary's site: nothing is forwarded for it, and
- * its tap is silent until the replica runs.
+ * its tap is silent until the replica runs. What clients have sent comes from the agent, as far as
+ * it copies it (guest_ports.h).
  *
  * Frames of epoch 0 come while nothing protects the instance: they leave at once, and the owner is
  * told, because from then on the committed epoch is no longer what clients know.

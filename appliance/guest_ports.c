@@ -20,6 +20,7 @@ struct card {
 	struct port *site;	 /* announce mode: where clients are; else NULL */
 	struct frame_queue held; /* announce mode */
 	struct card_addresses addresses;
+	struct frames copied; /* announce mode: clients', for the standby */
 	struct frames out;
 	uint64_t out_epoch;	/* of what is in `out` */
 	_Atomic uint64_t given; /* number of the last frame given to QEMU */
@@ -40,6 +41,7 @@ struct guest_ports {
 	/* Announce mode: the standby was asked, and knows, that frames leave without a commit. */
 	bool asked, outdated;
 	uint64_t told_ns; /* addresses, last */
+	size_t copied;	  /* bytes of clients' frames since the last capture */
 };
 
 /* The capture's thread ----------------------------------------------------------------------- */
@@ -176,14 +178,43 @@ void guest_ports_permitted(struct guest_ports *ports)
 	let_out(ports);
 }
 
+static void send_copies(void *owner)
+{
+	struct card *card = owner;
+	struct guest_ports *ports = card->ports;
+	struct err err = { 0 };
+
+	if (card->copied.count == 0)
+		return;
+	frames_finish(&card->copied);
+	if (link_send(ports->link, WIRE_FRAMES, ports->term, 0, card->copied.payload.data,
+		      card->copied.payload.len, &err) != RC_OK)
+		log_debug("ports", "%s: %s", ports->instance->name, err.text);
+	frames_next(&card->copied);
+}
+
+static void copy(struct card *card, const struct port_frame *frame)
+{
+	struct guest_ports *ports = card->ports;
+
+	if (ports->link != NULL && ports->copied + frame->len <= GUEST_PORTS_COPIED_BYTES &&
+	    frames_put(&card->copied, frame->data, frame->len, send_copies, card))
+		ports->copied += frame->len;
+}
+
 /* What clients at this site send needs no gate: it changes nothing that they can see. */
 static void on_site_frames(void *owner, const struct port_frame *frames, size_t count)
 {
 	struct card *card = owner;
 	size_t i;
 
-	for (i = 0; i < count; i++)
+	for (i = 0; i < count; i++) {
 		(void)port_send(card->port, frames[i].data, frames[i].len);
+		copy(card, &frames[i]);
+	}
+	send_copies(card);
+	if (port_queued(card->port) == 0)
+		atomic_store(&card->given, card->copied.next - 1);
 }
 
 static void on_frames(void *owner, const struct port_frame *frames, size_t count)
@@ -268,6 +299,7 @@ void guest_ports_captured(struct guest_ports *ports, uint64_t epoch)
 	size_t i;
 
 	ports->captured = epoch;
+	ports->copied = 0;
 	ports->asked = ports->outdated =
 		false; /* answers wait for commits: the next that do not are told anew */
 	for (i = 0; i < ports->ncards; i++) {
@@ -338,7 +370,9 @@ int guest_ports_open(struct guest_ports **out, uv_loop_t *loop,
 		card->config = &instance->nics[ports->ncards];
 		card->out.port = (uint8_t)ports->ncards;
 		card->out.flags = card->config->output_commit ? 0 : FRAMES_AT_ONCE;
-		card->out.next = 1;
+		card->out.next = card->copied.next = 1;
+		card->copied.port = card->out.port;
+		card->copied.flags = FRAMES_INPUT;
 		rc = port_open_dgram(&card->port, loop, card->config->socket,
 				     card->config->qemu_socket, &port_callbacks, card, err);
 		card->held.limit = GUEST_PORTS_HELD_BYTES / instance->nnics;
@@ -379,6 +413,7 @@ void guest_ports_close(struct guest_ports *ports)
 
 	for (i = 0; i < ports->ncards; i++) {
 		frames_free(&ports->cards[i].out);
+		frames_free(&ports->cards[i].copied);
 		(void)frame_queue_clear(&ports->cards[i].held);
 		if (ports->cards[i].site != NULL)
 			port_close(ports->cards[i].site);

@@ -87,7 +87,7 @@ int frames_read(struct frames_header *header, const uint8_t *payload, size_t len
 	header->first = cursor_le64(&in);
 	header->records = in.at;
 	header->len = in.left;
-	if (in.short_read || (header->flags & ~FRAMES_AT_ONCE) != 0 || zeros != 0)
+	if (in.short_read || header->flags > FRAMES_INPUT || zeros != 0)
 		return err_set(err, RC_INVALID, "frames: a header of %zu bytes", len);
 	if (header->count == 0 || header->first == 0 ||
 	    header->first > UINT64_MAX - header->count || !records_are_valid(in, header->count))

@@ -3,7 +3,7 @@
  * directions. Little-endian.
  *
  *    0  u8   port: the place of the network card in the reservation's list
- *    1  u8   flags: FRAMES_AT_ONCE or 0
+ *    1  u8   flags: FRAMES_AT_ONCE, FRAMES_INPUT or 0
  *    2  u16  how many frames, 1 or more
  *    4  u32  0
  *    8  u64  number of the first one: the sender counts the frames of a port and direction from 1
@@ -11,12 +11,13 @@
  *   16  the frames: u16 length, FRAMES_LEN_MIN to FRAMES_LEN_MAX; then its bytes, from the
  *       destination address on, without a checksum
  *
- * A payload is valid if and only if (1) the zeros are zero and no other flag is set, (2) there is at least one frame, (3)
+ * A payload is valid if and only if (1) the zeros are zero and no other flag nor both are set, (2) there is at least one frame, (3)
  * every length is within its limits, (4) the frames fill the payload exactly.
  *
  * Towards the standby, the header's epoch says when frames may leave: once that epoch is
  * committed; 0: at once, because nothing protects the instance. FRAMES_AT_ONCE: at once, because the
- * operator wants no output commit for this card.
+ * operator wants no output commit for this card. FRAMES_INPUT: it is a copy of what clients at the
+ * primary's site have sent, for the replica; the epoch says nothing.
  */
 #ifndef NET_FRAMES_H
 #define NET_FRAMES_H
@@ -31,6 +32,7 @@
 
 #define FRAMES_HEADER ((size_t)16)
 #define FRAMES_AT_ONCE 1
+#define FRAMES_INPUT 2
 #define FRAMES_LEN_MIN 14		      /* addresses and type */
 #define FRAMES_LEN_MAX 65535		      /* what the length can say; a tap's largest is less */
 #define FRAMES_PAYLOAD_MAX ((size_t)66 << 10) /* a full-sized frame always fits an empty payload */

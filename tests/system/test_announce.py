@@ -1,5 +1,6 @@
 """Announce mode: clients reach the instance at the primary's site; after a takeover they find it at the standby's."""
 import contextlib
+import signal
 import socket
 import subprocess
 import time
@@ -95,6 +96,25 @@ def test_a_partition_and_again_when_it_has_healed():
             world.mend_link()
             superseded(world)
             wait_for_rounds(said, 3, mended)         # without beginning anew the third would take more than a minute
+
+
+def test_what_clients_sent_last_is_given_to_the_replica_up_to_a_limit():
+    with announce() as world:
+        protect(world)
+        with world.connect() as connection, world.client.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood:
+            assert world.ask('inc', connection=connection) == '1'
+            world.qemu.signal(signal.SIGSTOP)           # no epoch will know what comes now
+            come = world.status('primary')['frames']['from_clients']
+            connection.sendall(b'inc\n')
+            lab.wait_for('it has come', lambda: world.status('primary')['frames']['from_clients'] > come)
+            for _ in range(100):
+                flood.sendto(bytes(1000), (lab.GUEST_IP, 9))
+            for _ in range(20):
+                world.status('primary')                 # the agent has had its turns with them
+            world.kill_site_a()
+            world.wait_state('standby', 'serving')
+            assert connection.recv(100) == b'2\n'
+            assert 10 < world.status('standby')['frames']['replayed'] < 60
 
 
 @pytest.mark.parametrize('mode', ['announce', 'gateway'])

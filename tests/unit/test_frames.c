@@ -79,7 +79,8 @@ static void every_wrong_field_is_refused(void **state)
 		size_t at;
 		uint8_t value;
 	} wrong[] = {
-		{ 1, 2 },   /* a flag that there is none of */
+		{ 1, 3 },   /* flags that contradict each other */
+		{ 1, 4 },   /* one that there is none of */
 		{ 2, 0 },   /* no frame */
 		{ 2, 2 },   /* one too many */
 		{ 4, 1 },   /* not zero */
