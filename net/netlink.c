@@ -1,8 +1,8 @@
 /*
  * Requests to the kernel: a header, a struct that the request's kind has, attributes (length, type,
  * data, each padded to 4 bytes; some hold others). The answer is an error number, 0 for success, or
- * the device that was asked for. There is one answer per request, and it is told from others' by
- * its sequence number.
+ * the device that was asked for, or (a dump) many of them, several to a datagram, up to a message
+ * that says so. An answer is told from others' by its sequence number.
  */
 #include "net/netlink.h"
 
@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/if_link.h>
+#include <linux/if_tun.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
@@ -90,13 +91,9 @@ static void end_nest(struct request *request, size_t at)
 
 /* ---- asking -----------------------------------------------------------------------------------*/
 
-/*
- * 0 or an errno value. The kernel's answer to what asked for none but a confirmation is a struct
- * nlmsgerr.
- */
-static int receive(int fd, union answer *answer)
+/* A datagram with an answer to our request; 0 or an errno value. */
+static int receive(int fd, union answer *answer, size_t *len)
 {
-	const struct nlmsgerr *refusal;
 	ssize_t r;
 
 	do {
@@ -106,31 +103,52 @@ static int receive(int fd, union answer *answer)
 	} while (r < (ssize_t)NLMSG_HDRLEN || answer->header.nlmsg_seq != SEQUENCE);
 	if ((size_t)r > sizeof(*answer) || answer->header.nlmsg_len > (size_t)r)
 		return EMSGSIZE;
-	if (answer->header.nlmsg_type != NLMSG_ERROR)
-		return 0;
-	if (answer->header.nlmsg_len < NLMSG_LENGTH(sizeof(*refusal)))
-		return EPROTO;
-	refusal = (const struct nlmsgerr *)(const void *)(answer->bytes + NLMSG_HDRLEN);
-	return -refusal->error;
+	*len = (size_t)r;
+	return 0;
 }
 
-static int ask(struct request *request, union answer *answer)
+/* What a message says has gone wrong, 0 for nothing. A mere confirmation is a struct nlmsgerr. */
+static int refusal(const struct nlmsghdr *header, const uint8_t *message)
+{
+	struct nlmsgerr refusal;
+
+	if (header->nlmsg_type != NLMSG_ERROR)
+		return 0;
+	if (header->nlmsg_len < NLMSG_LENGTH(sizeof(refusal)))
+		return EPROTO;
+	memcpy(&refusal, message + NLMSG_HDRLEN, sizeof(refusal));
+	return -refusal.error;
+}
+
+/* Sends it over a socket that the caller closes, also after a failure unless *fd is -1. */
+static int send_request(struct request *request, int *fd)
 {
 	const struct timeval wait = { .tv_sec = NETLINK_WAIT_MS / 1000,
 				      .tv_usec = NETLINK_WAIT_MS % 1000 * 1000 };
 	const struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), r;
 
-	if (fd < 0)
+	*fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	if (*fd < 0)
 		return errno;
 	request->header.nlmsg_len = (uint32_t)request->len;
-	if (connect(fd, (const struct sockaddr *)&kernel, sizeof(kernel)) != 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) != 0 ||
-	    send(fd, request->bytes, request->len, 0) < 0)
-		r = errno;
-	else
-		r = receive(fd, answer);
-	(void)close(fd);
+	if (connect(*fd, (const struct sockaddr *)&kernel, sizeof(kernel)) != 0 ||
+	    setsockopt(*fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) != 0 ||
+	    send(*fd, request->bytes, request->len, 0) < 0)
+		return errno;
+	return 0;
+}
+
+static int ask(struct request *request, union answer *answer)
+{
+	size_t len;
+	int fd, r = send_request(request, &fd);
+
+	if (r == 0)
+		r = receive(fd, answer, &len);
+	if (r == 0)
+		r = refusal(&answer->header, answer->bytes);
+	if (fd >= 0)
+		(void)close(fd);
 	return r;
 }
 
@@ -151,47 +169,101 @@ static int index_of(int *index, const char *name, struct err *err)
 
 /* ---- devices ----------------------------------------------------------------------------------*/
 
-static void read_attribute(struct netlink_device *device, const struct rtattr *head,
-			   const uint8_t *data, size_t len)
+/* Calls back for each attribute; false: they do not fit into what holds them. */
+static bool each_attribute(struct netlink_device *device, struct cursor c,
+			   void (*take)(struct netlink_device *device, unsigned type,
+					const uint8_t *data, size_t len))
+{
+	struct rtattr head;
+	const uint8_t *at;
+
+	while (c.left >= sizeof(head)) {
+		memcpy(&head, c.at, sizeof(head));
+		at = cursor_bytes(&c, head.rta_len);
+		if (at == NULL || head.rta_len < sizeof(head))
+			return false;
+		take(device, head.rta_type & (unsigned)NLA_TYPE_MASK, at + sizeof(head),
+		     head.rta_len - sizeof(head));
+		if (c.left > 0)
+			(void)cursor_bytes(&c, RTA_ALIGN(head.rta_len) - head.rta_len);
+	}
+	return true;
+}
+
+static uint32_t number_of(const uint8_t *data, size_t len)
 {
 	uint32_t value = 0;
 
-	if (head->rta_type == IFLA_ADDRESS && len == ETHERNET_MAC)
-		memcpy(device->mac, data, len);
-	if (len != sizeof(value))
-		return;
-	memcpy(&value, data, sizeof(value));
-	if (head->rta_type == IFLA_MTU)
-		device->mtu = value;
-	if (head->rta_type == IFLA_MASTER)
-		device->bridge = value;
+	if (len == sizeof(value))
+		memcpy(&value, data, sizeof(value));
+	else if (len == 1)
+		value = *data;
+	return value;
 }
 
-static bool read_device(struct netlink_device *device, const union answer *answer)
+static void take_kind_data(struct netlink_device *device, unsigned type, const uint8_t *data,
+			   size_t len)
 {
-	struct cursor c = cursor_of(answer->bytes, answer->header.nlmsg_len);
+	uint32_t value = number_of(data, len);
+
+	if (device->is_bridge && type == IFLA_BR_STP_STATE)
+		device->stp = value != 0;
+	if (device->is_bridge)
+		return;
+	if (type == IFLA_TUN_TYPE)
+		device->is_tap = value == IFF_TAP;
+	if (type == IFLA_TUN_VNET_HDR)
+		device->vnet_hdr = value != 0;
+	if (type == IFLA_TUN_MULTI_QUEUE)
+		device->multi_queue = value != 0;
+}
+
+static bool is_text(const char *text, const uint8_t *data, size_t len)
+{
+	return len >= strlen(text) + 1 && memcmp(data, text, strlen(text) + 1) == 0;
+}
+
+/* The kernel tells the kind before what only that kind has. */
+static void take_kind(struct netlink_device *device, unsigned type, const uint8_t *data, size_t len)
+{
+	if (type == IFLA_INFO_KIND) {
+		device->is_bridge = is_text("bridge", data, len);
+		device->is_tap = is_text("tun", data, len);
+	}
+	if (type == IFLA_INFO_DATA && (device->is_bridge || device->is_tap))
+		(void)each_attribute(device, cursor_of(data, len), take_kind_data);
+}
+
+static void take_attribute(struct netlink_device *device, unsigned type, const uint8_t *data,
+			   size_t len)
+{
+	if (type == IFLA_ADDRESS && len == ETHERNET_MAC)
+		memcpy(device->mac, data, len);
+	if (type == IFLA_IFNAME && len > 0 && len <= sizeof(device->name))
+		memcpy(device->name, data, len - 1);
+	if (type == IFLA_MTU)
+		device->mtu = number_of(data, len);
+	if (type == IFLA_MASTER)
+		device->bridge = number_of(data, len);
+	if (type == IFLA_LINKINFO)
+		(void)each_attribute(device, cursor_of(data, len), take_kind);
+}
+
+static bool read_device(struct netlink_device *device, const struct nlmsghdr *header,
+			const uint8_t *message)
+{
+	struct cursor c = cursor_of(message, header->nlmsg_len);
 	struct ifinfomsg info;
 	const uint8_t *at;
 
 	(void)cursor_bytes(&c, NLMSG_HDRLEN);
 	at = cursor_bytes(&c, sizeof(info));
-	if (at == NULL || answer->header.nlmsg_type != RTM_NEWLINK)
+	if (at == NULL || header->nlmsg_type != RTM_NEWLINK)
 		return false;
 	memcpy(&info, at, sizeof(info));
 	*device = (struct netlink_device){ .index = (unsigned)info.ifi_index,
 					   .up = (info.ifi_flags & IFF_UP) != 0 };
-	while (c.left >= sizeof(struct rtattr)) {
-		struct rtattr head;
-
-		memcpy(&head, c.at, sizeof(head));
-		at = cursor_bytes(&c, head.rta_len);
-		if (at == NULL || head.rta_len < sizeof(head))
-			return false;
-		read_attribute(device, &head, at + sizeof(head), head.rta_len - sizeof(head));
-		if (c.left > 0)
-			(void)cursor_bytes(&c, RTA_ALIGN(head.rta_len) - head.rta_len);
-	}
-	return true;
+	return each_attribute(device, c, take_attribute);
 }
 
 int netlink_get(struct netlink_device *device, const char *name, struct err *err)
@@ -206,9 +278,64 @@ int netlink_get(struct netlink_device *device, const char *name, struct err *err
 	request = begin(RTM_GETLINK, 0, &info, sizeof(info));
 	put_u32(&request, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
 	r = ask(&request, &answer);
-	if (r == 0 && !read_device(device, &answer))
+	if (r == 0 && !read_device(device, &answer.header, answer.bytes))
 		r = EPROTO;
 	return r == 0 ? RC_OK : err_system(err, r, "network device %s", name);
+}
+
+/* The devices of one datagram of a dump: 0 or an errno value; *done: it was the last. */
+static int read_ports(struct cursor c, struct netlink_device *ports, size_t max, size_t *count,
+		      unsigned bridge, bool *done)
+{
+	struct netlink_device device;
+	struct nlmsghdr header;
+	const uint8_t *at;
+	int r;
+
+	while (c.left >= sizeof(header)) {
+		memcpy(&header, c.at, sizeof(header));
+		at = cursor_bytes(&c, header.nlmsg_len);
+		if (at == NULL || header.nlmsg_len < sizeof(header))
+			return EPROTO;
+		if (c.left > 0)
+			(void)cursor_bytes(&c, NLMSG_ALIGN(header.nlmsg_len) - header.nlmsg_len);
+		*done = *done || header.nlmsg_type == NLMSG_DONE;
+		r = refusal(&header, at);
+		if (r != 0)
+			return r;
+		if (header.nlmsg_type != RTM_NEWLINK)
+			continue;
+		if (!read_device(&device, &header, at))
+			return EPROTO;
+		if (device.bridge == bridge && (*count)++ < max)
+			ports[*count - 1] = device;
+	}
+	return 0;
+}
+
+int netlink_ports(struct netlink_device *ports, size_t max, size_t *count, unsigned bridge,
+		  struct err *err)
+{
+	const struct ifinfomsg info = { .ifi_family = AF_UNSPEC };
+	struct request request = begin(RTM_GETLINK, NLM_F_DUMP, &info, sizeof(info));
+	union answer answer = { 0 };
+	bool done = false;
+	size_t len = 0;
+	int fd, r;
+
+	*count = 0;
+	put_u32(&request, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+	put_u32(&request, IFLA_MASTER, bridge); /* older kernels tell of all */
+	r = send_request(&request, &fd);
+	while (r == 0 && !done) {
+		r = receive(fd, &answer, &len);
+		if (r == 0)
+			r = read_ports(cursor_of(answer.bytes, len), ports, max, count, bridge,
+				       &done);
+	}
+	if (fd >= 0)
+		(void)close(fd);
+	return r == 0 ? RC_OK : err_system(err, r, "the ports of a bridge");
 }
 
 int netlink_set_up(const char *name, bool up, struct err *err)

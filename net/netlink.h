@@ -5,7 +5,8 @@
  * is appending attributes and waiting for an answer, some 60 lines, against one more library to
  * build twice and to link statically under the LGPL. Each call is a request of its own over a
  * socket of its own, bounded by NETLINK_WAIT_MS; these are a few calls per takeover. What is
- * changed is of the calling thread's network namespace. All but netlink_get() need CAP_NET_ADMIN.
+ * changed is of the calling thread's network namespace. All but netlink_get() and netlink_ports() need
+ * CAP_NET_ADMIN.
  */
 #ifndef NET_NETLINK_H
 #define NET_NETLINK_H
@@ -29,13 +30,21 @@ int netlink_prefix_parse(struct netlink_prefix *prefix, const char *text, struct
 void netlink_prefix_print(char out[NETLINK_PREFIX_TEXT], const struct netlink_prefix *prefix);
 
 struct netlink_device {
+	char name[NETLINK_NAME_MAX + 1];
 	unsigned index, mtu;
 	unsigned bridge; /* index of what it is a port of; 0: nothing */
 	bool up;
 	uint8_t mac[ETHERNET_MAC]; /* 0 if it is no Ethernet device */
+	bool is_bridge, stp;	   /* stp: it speaks a spanning tree protocol */
+	/* As whoever opened it last wanted it: its frames have a virtio header; it has queues. */
+	bool is_tap, vnet_hdr, multi_queue;
 };
 
 int netlink_get(struct netlink_device *device, const char *name, struct err *err);
+
+/* The first `max` ports of the bridge with that index; *count: of all. */
+int netlink_ports(struct netlink_device *ports, size_t max, size_t *count, unsigned bridge,
+		  struct err *err);
 
 /*
  * The address is there afterwards, or is not: it is no error if that was so before. IPv6 addresses

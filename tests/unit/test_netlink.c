@@ -141,6 +141,41 @@ static void a_bridge_forwards_at_once_and_its_ports_have_its_mtu(void **state)
 	assert_int_not_equal(netlink_get(&port, "br0", &err), RC_OK);
 }
 
+static void all_ports_of_a_bridge_are_told_and_what_kind_of_tap_they_are(void **state)
+{
+	struct netlink_device bridge, ports[20];
+	size_t count, i;
+
+	(void)state;
+	need_namespaces();
+	assert_int_equal(netlink_add_bridge("br1", &err), RC_OK);
+	assert_int_equal(netlink_get(&bridge, "br1", &err), RC_OK);
+	assert_string_equal(bridge.name, "br1");
+	assert_true(bridge.is_bridge && !bridge.stp && !bridge.is_tap);
+	assert_int_equal(netlink_ports(ports, 1, &count, bridge.index, &err), RC_OK);
+	assert_int_equal(count, 0);
+	(void)netns_fixture_run("for i in $(seq 1 20); do "
+				"ip link add p$i type veth && ip link set p$i master br1; done; "
+				"ip tuntap add t0 mode tap vnet_hdr; "
+				"ip tuntap add t1 mode tap multi_queue; ip tuntap add t2 mode tun; "
+				"ip link set t0 master br1; ip link set t1 master br1; "
+				"ip link set br1 type bridge stp_state 1");
+	assert_int_equal(netlink_get(&bridge, "br1", &err), RC_OK);
+	assert_true(bridge.stp);
+	/* More than there is room for, and more than one datagram of the kernel's. */
+	assert_int_equal(netlink_ports(ports, 20, &count, bridge.index, &err), RC_OK);
+	assert_int_equal(count, 22);
+	for (i = 0; i < 20; i++)
+		assert_true(ports[i].name[0] == 'p' && ports[i].bridge == bridge.index &&
+			    !ports[i].is_tap && !ports[i].is_bridge);
+	assert_int_equal(netlink_get(&ports[0], "t0", &err), RC_OK);
+	assert_true(ports[0].is_tap && ports[0].vnet_hdr && !ports[0].multi_queue);
+	assert_int_equal(netlink_get(&ports[0], "t1", &err), RC_OK);
+	assert_true(ports[0].is_tap && !ports[0].vnet_hdr && ports[0].multi_queue);
+	assert_int_equal(netlink_get(&ports[0], "t2", &err), RC_OK);
+	assert_false(ports[0].is_tap);
+}
+
 static void what_the_kernel_refuses_is_said(void **state)
 {
 	struct netlink_prefix prefix = prefix_of("192.0.2.7/24");
@@ -163,6 +198,7 @@ int main(void)
 		cmocka_unit_test(an_address_is_there_and_then_is_not_however_often_one_asks),
 		cmocka_unit_test(a_device_is_set_down_and_up),
 		cmocka_unit_test(a_bridge_forwards_at_once_and_its_ports_have_its_mtu),
+		cmocka_unit_test(all_ports_of_a_bridge_are_told_and_what_kind_of_tap_they_are),
 		cmocka_unit_test(what_the_kernel_refuses_is_said),
 	};
 
