@@ -20,6 +20,8 @@
  *               same base name. All in the replica's own directory, which is QEMU's working
  *               directory, so that nothing of the primary's is written over where both sites see
  *               one file system. Sound goes nowhere (-audiodev none). A tap's scripts do not run.
+ *   bridged     a tap that the primary's agent looks after (cmdline_add_card()): -netdev dgram of the
+ *               same id, to the standby's gateway.
  *   refused     what cannot travel: file descriptors (-add-fd, fd=, fds=, vhostfd=, /dev/fdset/N),
  *               -readconfig, SGX memory. The error names the argument and the remedy: the
  *               operator's own list (cmdline_override()). And what no standby takes from anybody
@@ -43,6 +45,8 @@
 #define CMDLINE_QMP_NAME "replica.qmp"
 #define CMDLINE_TERM_NAME "term"
 #define CMDLINE_NOTES_MAX 16 /* remarks beyond these say nothing new */
+#define CMDLINE_CARDS_MAX 8
+#define CMDLINE_NAME_MAX 64 /* of a network back end, and of a file in the replica's directory */
 
 /* A file that the standby keeps beside QEMU's, in the replica's directory. */
 bool cmdline_is_own_file(const char *name);
@@ -70,6 +74,16 @@ int cmdline_of_pid(struct cmdline *cmdline, pid_t pid, struct err *err);
  */
 bool cmdline_is_backend_name(const char *name);
 
+/* A network card that is a tap at the primary and -netdev dgram at the standby. */
+struct cmdline_card {
+	char netdev[CMDLINE_NAME_MAX + 1]; /* id of either */
+	/* Names in the replica's directory: the standby's end, QEMU's. */
+	char socket[CMDLINE_NAME_MAX + 1], qemu_socket[CMDLINE_NAME_MAX + 1];
+	/* By cmdline_check_cards(). */
+	char ifname[CMDLINE_NAME_MAX + 1]; /* of the tap; empty: not told */
+	bool virtio;			   /* its state has to find a back end of the same kind */
+};
+
 /*
  * What the primary sends with its reservation: arguments made independent of its process, and the
  * memory backends that the standby has to provide (name of the RAM block, bytes).
@@ -78,10 +92,24 @@ struct cmdline_spec {
 	struct cmdline args; /* without program, memory backends, accelerator, -incoming */
 	struct image_shared backends[CMDLINE_BACKENDS_MAX];
 	size_t nbackends;
+	/* Set before deriving, by cmdline_add_card(); they stay at the primary. */
+	struct cmdline_card cards[CMDLINE_CARDS_MAX];
+	size_t ncards;
 	char accel[8]; /* what the instance runs under: "kvm", "tcg"; empty: unknown */
 	/* Sentences for the operator: what the replica will not have. They stay at the primary. */
 	struct cmdline notes;
 };
+
+/* A tap with that id; `name`, a file's name, begins those of its sockets at the standby. */
+int cmdline_add_card(struct cmdline_spec *spec, const char *netdev, const char *name,
+		     struct err *err);
+/* The one with that id, or NULL. */
+const struct cmdline_card *cmdline_find_card(const struct cmdline_spec *spec, const char *netdev);
+/*
+ * What the protected QEMU's command line has to say of the cards added: refuses those that are no
+ * taps, and those whose state or frames would not be what the standby's back end takes.
+ */
+int cmdline_check_cards(struct cmdline_spec *spec, const struct cmdline *source, struct err *err);
 
 /*
  * `source`: the protected QEMU's vector. `machine` ("pc-i440fx-10.0") and `default_ram_id`

@@ -355,11 +355,17 @@ static int stop_scripts(struct cmdline_derivation *d, struct optstring *options,
 int cmdline_apply_net(struct cmdline_derivation *d, const struct cmdline_token *token,
 		      struct err *err)
 {
+	const struct cmdline_card *card;
 	struct optstring options;
 	int rc = cmdline_options(token, "type", &options, err);
 
 	if (rc != RC_OK)
 		return rc;
+	card = cmdline_find_card(d->spec, optstring_get(&options, "id"));
+	if (card != NULL) {
+		optstring_free(&options);
+		return cmdline_emit_card(d, card, err);
+	}
 	rc = cmdline_no_descriptors(token, &options, err);
 	if (rc == RC_OK && has_descriptor_address(&options))
 		rc = cmdline_cannot_travel(token, &options, "an address of type fd", err);

@@ -228,6 +228,8 @@ static int derive(struct cmdline_derivation *d, char *const *args, size_t nargs,
 	int rc = cmdline_tokens(&d->tokens, &d->ntokens, args, nargs, first, err);
 
 	if (rc == RC_OK)
+		rc = cmdline_reserve_cards(d, err);
+	if (rc == RC_OK)
 		rc = collect_all(d, err);
 	if (rc == RC_OK)
 		rc = cmdline_emit_machine(d, err);
@@ -288,5 +290,5 @@ void cmdline_spec_free(struct cmdline_spec *spec)
 {
 	cmdline_free(&spec->args);
 	cmdline_free(&spec->notes);
-	spec->nbackends = 0;
+	spec->nbackends = spec->ncards = 0;
 }

@@ -146,4 +146,11 @@ int cmdline_apply_net(struct cmdline_derivation *d, const struct cmdline_token *
 int cmdline_apply_audio(struct cmdline_derivation *d, const struct cmdline_token *token,
 			struct err *err);
 
+/* cmdline_cards.c */
+
+/* No other file of the replica's gets the names of the cards' sockets. */
+int cmdline_reserve_cards(struct cmdline_derivation *d, struct err *err);
+int cmdline_emit_card(struct cmdline_derivation *d, const struct cmdline_card *card,
+		      struct err *err);
+
 #endif

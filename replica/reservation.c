@@ -13,24 +13,6 @@ void reservation_free(struct reservation *reservation)
 	*reservation = (struct reservation){ 0 };
 }
 
-int reservation_derive(struct reservation *reservation, const struct cmdline *cmdline,
-		       const struct precheck_facts *facts, char *const *arguments, struct err *err)
-{
-	struct reservation *r = reservation;
-
-	*r = (struct reservation){ .cpus = facts->cpus, .memory_bytes = facts->memory_bytes };
-	(void)snprintf(r->version, sizeof(r->version), "%u.%u.%u", facts->major, facts->minor,
-		       facts->micro);
-	memcpy(r->package, facts->package, sizeof(r->package));
-	memcpy(r->machine, facts->machine, sizeof(r->machine));
-	(void)snprintf(r->spec.accel, sizeof(r->spec.accel), "%s", facts->kvm ? "kvm" : "tcg");
-	if (arguments != NULL)
-		return cmdline_override(&r->spec, arguments, facts->machine, facts->default_ram_id,
-					facts->memory_bytes, err);
-	return cmdline_derive(&r->spec, cmdline, facts->machine, facts->default_ram_id,
-			      facts->memory_bytes, err);
-}
-
 static int put_base(char out[RESERVATION_NAME_MAX + 1], const char *path, struct err *err)
 {
 	const char *slash = strrchr(path, '/'), *base = slash != NULL ? slash + 1 : path;
@@ -39,6 +21,23 @@ static int put_base(char out[RESERVATION_NAME_MAX + 1], const char *path, struct
 		return err_set(err, RC_INVALID, "%.100s: a file name of 1 to %d bytes", path,
 			       RESERVATION_NAME_MAX);
 	memcpy(out, base, strlen(base) + 1);
+	return RC_OK;
+}
+
+/* All are in one directory there. */
+static int check_sockets(const struct reservation *reservation, const struct reservation_nic *nic,
+			 struct err *err)
+{
+	for (size_t i = 0; i < reservation->nnics; i++) {
+		const struct reservation_nic *other = &reservation->nics[i];
+
+		if (strcmp(nic->socket, other->socket) == 0 ||
+		    strcmp(nic->qemu_socket, other->qemu_socket) == 0)
+			return err_set(err, RC_INVALID,
+				       "network cards %s and %s: sockets of one name (%s, %s); the "
+				       "standby has them in one directory: name them differently",
+				       other->name, nic->name, nic->socket, nic->qemu_socket);
+	}
 	return RC_OK;
 }
 
@@ -55,10 +54,45 @@ int reservation_add_nic(struct reservation *reservation, const char *name, const
 		rc = put_base(nic->socket, socket, err);
 	if (rc == RC_OK)
 		rc = put_base(nic->qemu_socket, qemu_socket, err);
+	if (rc == RC_OK)
+		rc = check_sockets(reservation, nic, err);
 	nic->announce = announce;
 	if (rc == RC_OK)
 		reservation->nnics++;
 	return rc;
+}
+
+int reservation_add_tap(struct reservation *reservation, const char *name, const char *netdev,
+			bool announce, struct err *err)
+{
+	const struct cmdline_card *card;
+
+	if (cmdline_add_card(&reservation->spec, netdev, name, err) != RC_OK)
+		return (int)err->code;
+	card = &reservation->spec.cards[reservation->spec.ncards - 1];
+	return reservation_add_nic(reservation, name, card->socket, card->qemu_socket, announce,
+				   err);
+}
+
+int reservation_derive(struct reservation *reservation, const struct cmdline *cmdline,
+		       const struct precheck_facts *facts, char *const *arguments, struct err *err)
+{
+	struct reservation *r = reservation;
+
+	r->cpus = facts->cpus;
+	r->memory_bytes = facts->memory_bytes;
+	(void)snprintf(r->version, sizeof(r->version), "%u.%u.%u", facts->major, facts->minor,
+		       facts->micro);
+	memcpy(r->package, facts->package, sizeof(r->package));
+	memcpy(r->machine, facts->machine, sizeof(r->machine));
+	(void)snprintf(r->spec.accel, sizeof(r->spec.accel), "%s", facts->kvm ? "kvm" : "tcg");
+	if (cmdline_check_cards(&r->spec, cmdline, err) != RC_OK)
+		return (int)err->code;
+	if (arguments != NULL)
+		return cmdline_override(&r->spec, arguments, facts->machine, facts->default_ram_id,
+					facts->memory_bytes, err);
+	return cmdline_derive(&r->spec, cmdline, facts->machine, facts->default_ram_id,
+			      facts->memory_bytes, err);
 }
 
 bool reservation_is_gateway(const struct reservation *reservation)

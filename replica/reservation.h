@@ -34,7 +34,7 @@
 #define RESERVATION_JSON_MAX ((size_t)256 << 10) /* WIRE_JSON_MAX */
 #define RESERVATION_TEXT_MAX PRECHECK_TEXT_MAX
 #define RESERVATION_ERROR_MAX ERR_TEXT_MAX
-#define RESERVATION_NICS_MAX 8
+#define RESERVATION_NICS_MAX CMDLINE_CARDS_MAX
 #define RESERVATION_NAME_MAX 64	  /* a file's name in the replica's directory */
 #define RESERVATION_CPUS_MAX 8192 /* twice what any x86 machine type takes */
 
@@ -61,15 +61,18 @@ struct reservation {
 bool reservation_is_gateway(const struct reservation *reservation);
 
 /*
- * From the protected QEMU's command line and what its QMP told; `arguments` (NULL-terminated, or
- * NULL) is the operator's own list. reservation_free() also after a failure, for this and
- * reservation_from_json().
+ * To an empty reservation: its network cards, then all that the protected QEMU's command line and
+ * its QMP told; `arguments` (NULL-terminated, or NULL) is the operator's own list.
+ * reservation_free() also after a failure, for these and reservation_from_json().
+ *
+ * A card by the paths of its sockets, of which the last component counts, or by the id of its tap.
  */
-int reservation_derive(struct reservation *reservation, const struct cmdline *cmdline,
-		       const struct precheck_facts *facts, char *const *arguments, struct err *err);
-/* Adds a network card by the paths of its sockets, of which the last component counts. */
 int reservation_add_nic(struct reservation *reservation, const char *name, const char *socket,
 			const char *qemu_socket, bool announce, struct err *err);
+int reservation_add_tap(struct reservation *reservation, const char *name, const char *netdev,
+			bool announce, struct err *err);
+int reservation_derive(struct reservation *reservation, const struct cmdline *cmdline,
+		       const struct precheck_facts *facts, char *const *arguments, struct err *err);
 int reservation_to_json(const struct reservation *reservation, struct buf *json, struct err *err);
 int reservation_from_json(struct reservation *reservation, const uint8_t *json, size_t len,
 			  struct err *err);

@@ -73,7 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					.default_ram_id = "pc.ram",
 					.memory_bytes = (uint64_t)1 << 28,
 					.cpus = 1 };
-	struct reservation reservation;
+	struct reservation reservation = { 0 };
 	struct cmdline cmdline;
 	struct err err = { 0 };
 
@@ -85,6 +85,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		CHECK(err.text[0] != '\0');
 		return 0;
 	}
+	if ((data[0] & 4) != 0)
+		CHECK(reservation_add_tap(&reservation, "net0", "n0", false, &err) == RC_OK);
 	if (reservation_derive(&reservation, &cmdline, &facts,
 			       (data[0] & 1) != 0 ? cmdline.args : NULL, &err) == RC_OK) {
 		CHECK(cmdline_check(&reservation.spec, &err) == RC_OK);

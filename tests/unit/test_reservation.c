@@ -48,7 +48,7 @@ static int take(struct reservation *reservation, const char *json)
 static void what_is_written_is_read_back(void **state)
 {
 	struct buf json = { .limit = RESERVATION_JSON_MAX };
-	struct reservation out, in;
+	struct reservation out = { 0 }, in;
 
 	(void)state;
 	make(&out, NULL);
@@ -76,7 +76,7 @@ static void the_operators_list_takes_the_place_of_the_derived_one(void **state)
 {
 	static char a[] = "-nodefaults", b[] = "-vnc", c[] = ":1";
 	char *const arguments[] = { a, b, c, NULL };
-	struct reservation reservation;
+	struct reservation reservation = { 0 };
 
 	(void)state;
 	make(&reservation, arguments);
@@ -95,7 +95,7 @@ static void the_operators_list_takes_the_place_of_the_derived_one(void **state)
 
 static void a_newer_primary_may_say_more(void **state)
 {
-	struct reservation reservation;
+	struct reservation reservation = { 0 };
 
 	(void)state;
 	assert_int_equal(take(&reservation, JSON(ARGS, RAM, "")), RC_OK);
@@ -157,7 +157,7 @@ static void anything_else_is_refused_saying_what(void **state)
 		  "\"machine\":\"pc\",\"cpus\":1,\"memory_bytes\":0}",
 		  "accel" },
 	};
-	struct reservation reservation;
+	struct reservation reservation = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -172,7 +172,7 @@ static void anything_else_is_refused_saying_what(void **state)
 
 static void too_much_is_refused(void **state)
 {
-	struct reservation reservation;
+	struct reservation reservation = { 0 };
 	size_t len = RESERVATION_JSON_MAX + 1;
 	char *json = malloc(len);
 	size_t used;
