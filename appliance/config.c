@@ -82,6 +82,48 @@ static void check_checkpoint(struct checking *checking, const struct config_inst
 			 instance->target_ms, instance->max_ms);
 }
 
+#define NIC_FORMS                                                                                \
+	"a card is socket and qemu_socket of QEMU's -netdev dgram, or netdev, guest_bridge and " \
+	"guest_tap where QEMU has a -netdev tap"
+
+/* What is wrong with a primary's card, behind its path; NULL: nothing. */
+static const char *nic_problem(const struct config_nic *nic)
+{
+	const bool tap = nic->netdev != NULL || nic->guest_bridge != NULL || nic->guest_tap != NULL;
+
+	if (tap && (nic->socket != NULL || nic->qemu_socket != NULL))
+		return ": both at once: " NIC_FORMS;
+	if (!tap && nic->socket == NULL)
+		return ".socket: missing: " NIC_FORMS;
+	if (!tap && nic->qemu_socket == NULL)
+		return ".qemu_socket: missing: " NIC_FORMS;
+	if (!tap)
+		return NULL;
+	if (nic->netdev == NULL)
+		return ".netdev: missing: " NIC_FORMS;
+	if (nic->guest_bridge == NULL)
+		return ".guest_bridge: missing: " NIC_FORMS;
+	if (nic->guest_tap == NULL)
+		return ".guest_tap: missing: " NIC_FORMS;
+	if (nic->bridge != NULL && strcmp(nic->guest_bridge, nic->bridge) == 0)
+		return ".guest_bridge: the same as bridge: clients would get what the instance sends "
+		       "before its epoch is committed; QEMU's tap needs a bridge of its own";
+	if (nic->tap != NULL && strcmp(nic->guest_tap, nic->tap) == 0)
+		return ".guest_tap: the same as tap: these are two devices";
+	return NULL;
+}
+
+static void check_nics(struct checking *checking, const struct config_instance *instance,
+		       size_t index)
+{
+	for (size_t i = 0; i < instance->nnics; i++) {
+		const char *problem = nic_problem(&instance->nics[i]);
+
+		if (problem != NULL)
+			conflict(checking, "instances[%zu].nics[%zu]%s", index, i, problem);
+	}
+}
+
 /* One name or one QEMU protected twice. */
 static void check_twice(struct checking *checking, const struct config *config, size_t index)
 {
@@ -206,11 +248,13 @@ static int check_whole(struct checking *checking, const struct config *config)
 	check_link(checking, config);
 	check_witness(checking, config);
 	for (size_t i = 0; i < config->ninstances; i++) {
-		if (config->role == CONFIG_PRIMARY)
+		if (config->role == CONFIG_PRIMARY) {
 			check_checkpoint(checking, &config->instances[i], i);
-		else
+			check_nics(checking, &config->instances[i], i);
+		} else {
 			check_state_dir(checking, config, i);
-		check_vrrp(checking, config, i);
+			check_vrrp(checking, config, i);
+		}
 		check_twice(checking, config, i);
 		if (checking->found && checking->problems == NULL)
 			break;

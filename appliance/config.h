@@ -29,8 +29,10 @@ enum config_takeover { CONFIG_TAKEOVER_MANUAL, CONFIG_TAKEOVER_AUTOMATIC };
 
 struct config_nic {
 	char *name;
-	/* primary: where the agent listens (-netdev dgram's remote.path), and QEMU (local.path) */
+	/* primary: where the agent listens (-netdev dgram's remote.path), and QEMU (local.path); */
 	char *socket, *qemu_socket;
+	/* or the id of -netdev tap, the bridge that tap is alone in, and ours to make in it */
+	char *netdev, *guest_bridge, *guest_tap;
 	bool output_commit; /* primary: true */
 	char *tap, *bridge; /* standby: where clients are; bridge may be NULL */
 };

@@ -347,6 +347,23 @@ void guest_ports_link(struct guest_ports *ports, struct link *link, uint64_t ter
 
 /* Life --------------------------------------------------------------------------------------- */
 
+static int open_card(struct card *card, uv_loop_t *loop, struct err *err)
+{
+	const struct config_nic *nic = card->config;
+	int rc;
+
+	if (nic->netdev != NULL)
+		rc = port_open_tap(&card->port, loop, nic->guest_tap, nic->guest_bridge,
+				   &port_callbacks, card, err);
+	else
+		rc = port_open_dgram(&card->port, loop, nic->socket, nic->qemu_socket,
+				     &port_callbacks, card, err);
+	if (rc == RC_OK && nic->tap != NULL)
+		rc = port_open_tap(&card->site, loop, nic->tap, nic->bridge, &site_callbacks, card,
+				   err);
+	return rc;
+}
+
 int guest_ports_open(struct guest_ports **out, uv_loop_t *loop,
 		     const struct config_instance *instance, const struct guest_ports_ops *ops,
 		     void *owner, struct err *err)
@@ -373,12 +390,8 @@ int guest_ports_open(struct guest_ports **out, uv_loop_t *loop,
 		card->out.next = card->copied.next = 1;
 		card->copied.port = card->out.port;
 		card->copied.flags = FRAMES_INPUT;
-		rc = port_open_dgram(&card->port, loop, card->config->socket,
-				     card->config->qemu_socket, &port_callbacks, card, err);
 		card->held.limit = GUEST_PORTS_HELD_BYTES / instance->nnics;
-		if (rc == RC_OK && card->config->tap != NULL)
-			rc = port_open_tap(&card->site, loop, card->config->tap,
-					   card->config->bridge, &site_callbacks, card, err);
+		rc = open_card(card, loop, err);
 		if (rc != RC_OK)
 			(void)err_prefix(err, "nics[%zu]: ", ports->ncards);
 		ports->ncards++;

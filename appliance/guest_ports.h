@@ -1,5 +1,6 @@
 /*
- * The network cards of a protected instance, at the primary.
+ * The network cards of a protected instance, at the primary: `-netdev dgram`, whose other end is
+ * here, or a tap, which is alone on a bridge with a tap of ours (guest_bridge.h).
  *
  * In gateway mode its frames go to the standby with the epoch they belong to, and its clients'
  * frames come from there. In announce mode (a card with a tap of its own here) they leave at this
@@ -15,7 +16,7 @@
  * it is told and answers (UNCOMMITTED).
  *
  * What of its clients' frames an epoch knows: those that were given to QEMU before the checkpoint
- * was granted. What lies in QEMU's socket when the instance stops is lost with it; the standby
+ * was granted. What lies in QEMU's socket or tap when the instance stops is lost with it; the standby
  * gives such frames to the replica again. In announce mode the standby has not seen them: it is told
  * of the first GUEST_PORTS_COPIED_BYTES of an epoch, which is enough for a connection to go on where
  * its client's next retransmission would come late, and bounds what that costs the link.

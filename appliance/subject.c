@@ -2,6 +2,7 @@
 
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
+#include "appliance/guest_bridge.h"
 #include "replica/claim.h"
 #include "replica/cmdline.h"
 #include "replica/precheck.h"
@@ -115,6 +116,41 @@ static void unfit(struct subject *s, const struct err *err)
 	retry_in(s, REEXAMINE_MS);
 }
 
+static int add_nics(struct reservation *reservation, const struct config_instance *config,
+		    struct err *err)
+{
+	int rc = RC_OK;
+
+	for (size_t i = 0; rc == RC_OK && i < config->nnics; i++) {
+		const struct config_nic *nic = &config->nics[i];
+
+		if (nic->netdev != NULL)
+			rc = reservation_add_tap(reservation, nic->name, nic->netdev,
+						 nic->tap != NULL, err);
+		else
+			rc = reservation_add_nic(reservation, nic->name, nic->socket,
+						 nic->qemu_socket, nic->tap != NULL, err);
+	}
+	return rc;
+}
+
+static int check_bridges(const struct reservation *reservation,
+			 const struct config_instance *config, struct err *err)
+{
+	int rc = RC_OK;
+
+	for (size_t i = 0; rc == RC_OK && i < config->nnics; i++) {
+		if (config->nics[i].netdev == NULL)
+			continue;
+		rc = guest_bridge_check(
+			&config->nics[i],
+			cmdline_find_card(&reservation->spec, config->nics[i].netdev), err);
+		if (rc != RC_OK)
+			(void)err_prefix(err, "nics[%zu]: ", i);
+	}
+	return rc;
+}
+
 static int derive(struct subject *s, const struct precheck_facts *facts, struct buf *json,
 		  struct err *err)
 {
@@ -125,11 +161,11 @@ static int derive(struct subject *s, const struct precheck_facts *facts, struct 
 
 	rc = cmdline_of_pid(&cmdline, qmp_peer_pid(s->qmp), err);
 	if (rc == RC_OK)
+		rc = add_nics(&reservation, s->config, err);
+	if (rc == RC_OK)
 		rc = reservation_derive(&reservation, &cmdline, facts, s->config->arguments, err);
-	for (i = 0; rc == RC_OK && i < s->config->nnics; i++)
-		rc = reservation_add_nic(&reservation, s->config->nics[i].name,
-					 s->config->nics[i].socket, s->config->nics[i].qemu_socket,
-					 s->config->nics[i].tap != NULL, err);
+	if (rc == RC_OK)
+		rc = check_bridges(&reservation, s->config, err);
 	reservation.holds = s->config->without_standby == CONFIG_ALONE_HOLD;
 	reservation.witness = s->has_witness;
 	for (i = 0; rc == RC_OK && i < reservation.spec.notes.count; i++)

@@ -191,7 +191,7 @@ class Lab:
 
     def __init__(self, memory_mib=256, dirty=500, working_set_mib=64, mode='service', machine='pc', cpus=1,
                  primary=None, standby=None, instance=None, takeover='automatic', name='vm1', gateway=False,
-                 announce=False, nics=1, mtu=1500, append='', initramfs=INITRAMFS, standby_instance=None):
+                 announce=False, nics=1, taps=(), mtu=1500, append='', initramfs=INITRAMFS, standby_instance=None):
         self.dir = tempfile.mkdtemp(prefix='understudy-lab-')
         self.memory_mib, self.dirty, self.working_set_mib = memory_mib, dirty, working_set_mib
         self.mode, self.machine, self.cpus, self.name = mode, machine, cpus, name
@@ -200,6 +200,7 @@ class Lab:
         self.takeover = takeover
         # The guest's network is a tap at either site; or goes through the appliance; or through the agent, then the appliance.
         self.gateway, self.announce = gateway or announce, announce
+        self.taps = taps        # the guest's cards (numbers) that are taps on a bridge with the agent's, instead of -netdev dgram
         self.nics, self.mtu, self.append, self.initramfs = nics, mtu, append, initramfs
         self.daemons, self.namespaces = [], []
         self.qemu = self.agent = self.appliance = None
@@ -229,6 +230,11 @@ class Lab:
             self.client.run('ip', 'link', 'set', port, 'master', 'br0', 'up')
         self.client.run('ip', 'addr', 'add', f'{CLIENT_IP}/24', 'dev', 'br0')
         self.client.run('ip', 'link', 'set', 'br0', 'up')
+        for number in self.taps:
+            self.a.run('ip', 'link', 'add', f'usbr{number}', 'type', 'bridge', 'mcast_snooping', '0')
+            self.a.run('ip', 'tuntap', 'add', f'vm{number}', 'mode', 'tap')
+            self.a.run('ip', 'link', 'set', f'vm{number}', 'master', f'usbr{number}', 'up')
+            self.a.run('ip', 'link', 'set', f'usbr{number}', 'addrgenmode', 'none', 'up')
         if self.mtu != 1500:
             self._mtu()
         self.a.run('ip', 'link', 'add', 'wan', 'type', 'veth', 'peer', 'name', 'wan', 'netns', str(self.b.pid))
@@ -239,6 +245,7 @@ class Lab:
     def _mtu(self):
         devices = [(self.client, 'to-a'), (self.client, 'to-b')]
         devices += [(site, port) for site in (self.a, self.b) for port in ('lan', 'tap0')]
+        devices += [(self.a, f'{kind}{number}') for number in self.taps for kind in ('vm', 'usbr')]
         for namespace, device in devices + [(namespace, 'br0') for namespace in (self.client, self.a, self.b)]:
             namespace.run('ip', 'link', 'set', device, 'mtu', str(self.mtu))
 
@@ -289,11 +296,19 @@ class Lab:
 
     def _card(self, number):
         backend = f'tap,id=n{number},ifname=tap0,script=no,downscript=no'
-        if self.gateway:
+        if number in self.taps:
+            backend = f'tap,id=n{number},ifname=vm{number},script=no,downscript=no,vnet_hdr=off'
+        elif self.gateway:
             backend = (f"dgram,id=n{number},local.type=unix,local.path={self.path(f'net{number}.qemu')},"
                        f"remote.type=unix,remote.path={self.path(f'net{number}.agent')}")
         mtu = f',host_mtu={self.mtu}' if self.mtu != 1500 else ''
         return ['-netdev', backend, '-device', f'virtio-net-pci,netdev=n{number},mac={MAC[:-1]}{int(MAC[-1]) - number},romfile={mtu}']
+
+    def _own_side(self, number):
+        """What the agent's configuration says of that card."""
+        if number in self.taps:
+            return {'netdev': f'n{number}', 'guest_bridge': f'usbr{number}', 'guest_tap': f'usg{number}'}
+        return {'socket': self.path(f'net{number}.agent'), 'qemu_socket': self.path(f'net{number}.qemu')}
 
     def start_guest(self, wait=True):
         self.qemu = self.daemon(self.a, self.qemu_command(self.path('vm.qmp'), self.path('console-a.log')), 'qemu-a.log')
@@ -314,8 +329,7 @@ class Lab:
             config['link']['connect'] = f'{LINK_B}:{LINK_PORT}'
             instance['qmp'] = self.path('vm.qmp')
             if self.gateway:
-                instance['nics'] = [{'name': f'net{n}', 'socket': self.path(f'net{n}.agent'), 'qemu_socket': self.path(f'net{n}.qemu')}
-                                    for n in range(self.nics)]
+                instance['nics'] = [{'name': f'net{n}'} | self._own_side(n) for n in range(self.nics)]
                 if self.announce:
                     for nic in instance['nics']:
                         nic.update({'tap': nic['name'].replace('net', 'us'), 'bridge': 'br0'})

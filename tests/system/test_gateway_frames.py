@@ -5,10 +5,13 @@ import socket
 import struct
 import time
 
+import pytest
+
 import lab
 import ledger
 from test_gateway import gateway, seed_of_this_run
 
+EITHER_CARD = pytest.mark.parametrize('taps', [(), (0,)], ids=['dgram', 'tap'])     # what the guest's first card is at the primary
 FLOOD = 200000
 FLOOD_ROOM_MIB = 64     # what the gateway's named limits add up to (held 32, input 4 per card, link and ports 5), and an allocator's slack
 
@@ -51,8 +54,9 @@ def unfragmented():
     return sock
 
 
-def test_jumbo_frames():
-    with gateway(mtu=9000) as world:
+@EITHER_CARD
+def test_jumbo_frames(taps):
+    with gateway(mtu=9000, taps=taps) as world:
         world.protect()
         with world.connect() as connection, both_instances(world) as instances:
             for _ in instances:
@@ -120,8 +124,9 @@ class Tagged:
         return False
 
 
-def test_tagged_frames():
-    with gateway(append=f'understudy.vlan={VLAN}:10.79.5.9/24') as world:
+@EITHER_CARD
+def test_tagged_frames(taps):
+    with gateway(taps=taps, append=f'understudy.vlan={VLAN}:10.79.5.9/24') as world:
         world.protect()
         tagged = Tagged(world)
         with contextlib.closing(tagged.sock), both_instances(world) as instances:
@@ -131,9 +136,10 @@ def test_tagged_frames():
                 assert tagged.echo(mac, f'tagged, to {name}'.encode())
 
 
-def test_ipv6_with_neighbour_discovery():
+@EITHER_CARD
+def test_ipv6_with_neighbour_discovery(taps):
     guest = 'fe80::5054:ff:fe77:9'
-    with gateway() as world:
+    with gateway(taps=taps) as world:
         world.protect()
         with world.client.inside():
             scope = socket.if_nametoindex('br0')
@@ -172,9 +178,10 @@ def neighbour(world, ip):
         return next((line.split()[3] for line in f if line.startswith(ip + ' ')), None)
 
 
-def test_two_cards_keep_apart():
-    """The second card's network reaches the client by a cable of its own."""
-    with gateway(nics=2, append='understudy.ip1=10.79.1.9/24') as world:
+@EITHER_CARD
+def test_two_cards_keep_apart(taps):
+    """The second card's network reaches the client by a cable of its own; it is a dgram."""
+    with gateway(nics=2, taps=taps, append='understudy.ip1=10.79.1.9/24') as world:
         world.client.run('ip', 'link', 'add', 'second', 'type', 'veth', 'peer', 'name', 'lan1', 'netns', str(world.b.pid))
         world.client.run('ip', 'addr', 'add', '10.79.1.2/24', 'dev', 'second')
         world.b.run('ip', 'link', 'add', 'br1', 'type', 'bridge', 'forward_delay', '0')

@@ -383,6 +383,54 @@ static void keys_that_contradict_each_other_are_refused(void **state)
 	config_free(&config);
 }
 
+#define NICS(nic) PRIMARY_WITH("", PRIMARY_INSTANCE(", \"nics\": [{\"name\": \"net0\"" nic "}]"))
+#define DGRAM ", \"socket\": \"/run/a\", \"qemu_socket\": \"/run/q\""
+#define TAP ", \"netdev\": \"hostnet0\", \"guest_bridge\": \"usbr0\", \"guest_tap\": \"usg0\""
+#define FORMS                                                                                    \
+	"a card is socket and qemu_socket of QEMU's -netdev dgram, or netdev, guest_bridge and " \
+	"guest_tap where QEMU has a -netdev tap"
+
+static void a_card_is_either_a_dgram_or_a_tap_and_whole(void **state)
+{
+	static const struct {
+		const char *text, *message;
+	} cases[] = {
+		{ NICS(""), ".socket: missing: " FORMS },
+		{ NICS(", \"qemu_socket\": \"/run/q\""), ".socket: missing: " FORMS },
+		{ NICS(", \"socket\": \"/run/a\""), ".qemu_socket: missing: " FORMS },
+		{ NICS(", \"guest_tap\": \"usg0\""), ".netdev: missing: " FORMS },
+		{ NICS(", \"netdev\": \"n\""), ".guest_bridge: missing: " FORMS },
+		{ NICS(", \"netdev\": \"n\", \"guest_bridge\": \"b\""),
+		  ".guest_tap: missing: " FORMS },
+		{ NICS(DGRAM ", \"netdev\": \"n\""), ": both at once: " FORMS },
+		{ NICS(TAP ", \"qemu_socket\": \"/run/q\""), ": both at once: " FORMS },
+		{ NICS(TAP ", \"tap\": \"us0\", \"bridge\": \"usbr0\""),
+		  ".guest_bridge: the same as bridge: clients would get what the instance sends before "
+		  "its epoch is committed; QEMU's tap needs a bridge of its own" },
+		{ NICS(TAP ", \"tap\": \"usg0\", \"bridge\": \"br0\""),
+		  ".guest_tap: the same as tap: these are two devices" },
+	};
+	char message[512];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		(void)snprintf(message, sizeof(message), "f.json: instances[0].nics[0]%s",
+			       cases[i].message);
+		refuses(CONFIG_PRIMARY, cases[i].text, message);
+	}
+	takes(CONFIG_PRIMARY, NICS(DGRAM));
+	assert_null(config.instances[0].nics[0].netdev);
+	config_free(&config);
+	takes(CONFIG_PRIMARY, NICS(TAP ", \"tap\": \"us0\", \"bridge\": \"br0\""));
+	assert_string_equal(config.instances[0].nics[0].netdev, "hostnet0");
+	assert_string_equal(config.instances[0].nics[0].guest_bridge, "usbr0");
+	assert_string_equal(config.instances[0].nics[0].guest_tap, "usg0");
+	config_free(&config);
+	refuses(CONFIG_PRIMARY, NICS(", \"guest_bridge\": \"a/b\""),
+		"f.json: instances[0].nics[0].guest_bridge: a network device's name has 1 to 15 "
+		"bytes, without / : % or spaces");
+}
+
 static void an_instance_is_protected_once(void **state)
 {
 	(void)state;
@@ -634,6 +682,7 @@ int main(void)
 		cmocka_unit_test(a_key_that_stands_there_twice_is_refused),
 		cmocka_unit_test(a_syntax_error_names_file_line_and_column),
 		cmocka_unit_test(keys_that_contradict_each_other_are_refused),
+		cmocka_unit_test(a_card_is_either_a_dgram_or_a_tap_and_whole),
 		cmocka_unit_test(an_instance_is_protected_once),
 		cmocka_unit_test(a_vrrp_group_has_its_defaults),
 		cmocka_unit_test(a_vrrp_group_that_cannot_be_is_refused),
