@@ -6,6 +6,9 @@
  * blocked before there is any other thread, for good and for all of them, and are read from a
  * descriptor: a handler would have to be taken away some time before the end, and a thread of
  * libuv's pool would then take the signal's standard action.
+ *
+ * That of SIGHUP and the others below would be an end, too, and at a primary that is a reason to take
+ * over; but a terminal that is closed and a log that is rotated send them to whoever is there.
  */
 #include "appliance/process.h"
 
@@ -18,6 +21,19 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+static const struct {
+	int number;
+	const char *ignored; /* why; NULL: it ends the process */
+} signals[] = {
+	{ SIGTERM, NULL },
+	{ SIGINT, NULL },
+	{ SIGQUIT, NULL },
+	{ SIGHUP, "there is nothing to reload" },
+	{ SIGUSR1, "it has no meaning here" },
+	{ SIGUSR2, "it has no meaning here" },
+};
+#define SIGNALS (sizeof(signals) / sizeof(signals[0]))
+
 /* ---- the end ---- */
 
 static void begin_end(struct process *process)
@@ -29,15 +45,30 @@ static void begin_end(struct process *process)
 		process_stop_parts(process);
 }
 
+static const char *ignored_because(uint32_t number)
+{
+	for (size_t i = 0; i < SIGNALS; i++) {
+		if ((uint32_t)signals[i].number == number)
+			return signals[i].ignored;
+	}
+	return NULL;
+}
+
 static void on_signal(uv_poll_t *handle, int status, int events)
 {
 	struct process *process = handle->data;
 	struct signalfd_siginfo info;
+	const char *ignored;
 
 	(void)status;
 	(void)events;
 	if (read(process->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
 		return;
+	ignored = ignored_because(info.ssi_signo);
+	if (ignored != NULL) {
+		log_info("process", "signal %u: %s; ignored", info.ssi_signo, ignored);
+		return;
+	}
 	if (process->ending) {
 		log_warn("process", "signal %u again: ending is under way", info.ssi_signo);
 		if (process->running > 0 && process->role->hurry != NULL)
@@ -129,8 +160,8 @@ static int open_loop(struct process *process, struct err *err)
 	int r;
 
 	(void)sigemptyset(&ours);
-	(void)sigaddset(&ours, SIGTERM);
-	(void)sigaddset(&ours, SIGINT);
+	for (size_t i = 0; i < SIGNALS; i++)
+		(void)sigaddset(&ours, signals[i].number);
 	(void)pthread_sigmask(SIG_BLOCK, &ours, NULL);
 	process->signal_fd = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (process->signal_fd < 0)

@@ -1,6 +1,7 @@
 /*
  * What both roles' processes have in common: the loop, our certificate, the health endpoint, a part
- * for each instance, and an orderly end on SIGTERM and SIGINT.
+ * for each instance, and an orderly end on SIGTERM, SIGINT and SIGQUIT. SIGHUP, SIGUSR1 and SIGUSR2 are
+ * logged and ignored.
  */
 #ifndef APPLIANCE_PROCESS_H
 #define APPLIANCE_PROCESS_H

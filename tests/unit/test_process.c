@@ -31,13 +31,23 @@ struct role {
 	uv_timer_t first_signal;
 	uv_work_t work; /* so that there are other threads */
 	unsigned to_start, started, stopped, ends;
-	bool fails, waits; /* waits: parts stop only when they are hurried */
+	bool fails, waits;  /* waits: parts stop only when they are hurried */
+	const int *signals; /* come one after the other */
 };
 
+static const int only_term[] = { SIGTERM, 0 };
+
+/* Each is dealt with before the next turn. */
 static void send_signal(uv_timer_t *timer)
 {
-	uv_close((uv_handle_t *)timer, NULL);
-	assert_int_equal(raise(SIGTERM), 0);
+	struct role *role = timer->data;
+
+	assert_int_equal(role->ends, 0);
+	assert_int_equal(raise(*role->signals++), 0);
+	if (*role->signals != 0)
+		(void)uv_timer_start(timer, send_signal, 0, 0);
+	else
+		uv_close((uv_handle_t *)timer, NULL);
 }
 
 static void work(uv_work_t *request)
@@ -57,6 +67,9 @@ static int start(void *owner, struct err *err)
 	if (role->fails)
 		return err_set(err, RC_REFUSED, "not today");
 	(void)uv_timer_init(&role->process.loop, &role->first_signal);
+	role->first_signal.data = role;
+	if (role->signals == NULL)
+		role->signals = only_term;
 	return uv_timer_start(&role->first_signal, send_signal, 1, 0);
 }
 
@@ -112,7 +125,7 @@ static const struct process_role callbacks = {
 
 static void expect_run(struct role *role, int exit_status, unsigned ends)
 {
-	sigset_t both;
+	sigset_t all;
 
 	assert_int_equal(process_run(&role->process, &config, &callbacks, role), exit_status);
 	/* To the process: a thread that has them not blocked would be found. */
@@ -124,12 +137,10 @@ static void expect_run(struct role *role, int exit_status, unsigned ends)
 	assert_int_equal(raise(SIGTERM), 0);
 	assert_int_equal(raise(SIGINT), 0);
 	/* For the next run, as in a new process. */
-	(void)sigemptyset(&both);
-	(void)sigaddset(&both, SIGTERM);
-	(void)sigaddset(&both, SIGINT);
-	while (sigtimedwait(&both, NULL, &(struct timespec){ 0 }) > 0)
+	(void)sigfillset(&all);
+	while (sigtimedwait(&all, NULL, &(struct timespec){ 0 }) > 0)
 		;
-	assert_int_equal(sigprocmask(SIG_UNBLOCK, &both, NULL), 0);
+	assert_int_equal(sigprocmask(SIG_UNBLOCK, &all, NULL), 0);
 }
 
 static void signals_end_it_once_and_never_cut_the_end_short(void **state)
@@ -140,6 +151,27 @@ static void signals_end_it_once_and_never_cut_the_end_short(void **state)
 
 		expect_run(&role, 0, 1);
 	}
+}
+
+static void every_way_to_ask_for_the_end_is_one(void **state)
+{
+	static const int asked[][2] = { { SIGTERM }, { SIGINT }, { SIGQUIT } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
+		struct role role = { .to_start = 1, .signals = asked[i] };
+
+		expect_run(&role, 0, 1);
+	}
+}
+
+static void what_is_sent_to_everybody_does_not_end_it(void **state)
+{
+	static const int some[] = { SIGHUP, SIGUSR1, SIGUSR2, SIGHUP, SIGTERM, 0 };
+	struct role role = { .to_start = PARTS, .signals = some };
+
+	(void)state;
+	expect_run(&role, 0, 1);
 }
 
 static void a_second_signal_hurries_what_is_still_stopping(void **state)
@@ -199,6 +231,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(signals_end_it_once_and_never_cut_the_end_short),
+		cmocka_unit_test(every_way_to_ask_for_the_end_is_one),
+		cmocka_unit_test(what_is_sent_to_everybody_does_not_end_it),
 		cmocka_unit_test(a_second_signal_hurries_what_is_still_stopping),
 		cmocka_unit_test(a_failed_start_ends_what_was_started),
 		cmocka_unit_test(without_a_certificate_nothing_is_started),
