@@ -4,10 +4,12 @@
 #include "replica/guardian_process.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
 	const char *name;
@@ -69,12 +71,29 @@ static int run(int argc, char **argv)
 	return unknown_verb(argv[1]);
 }
 
+/*
+ * Whoever started us with a standard descriptor closed would have the next file that is opened get
+ * its number: the log would be written into a lock or a connection. What stands there instead fails
+ * as a closed one does.
+ */
+static bool occupy_standard_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			return false;
+	}
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	int status;
 
 	if (guardian_process_is_one(argc, argv))
 		guardian_process_run();
+	if (!occupy_standard_descriptors())
+		return EXIT_FAILED;
 	/*
 	 * A peer, a pipe or a terminal that went away is an error to handle where it happens, not
 	 * our end.

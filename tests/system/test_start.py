@@ -47,3 +47,22 @@ def test_impatient_signals_do_not_cut_the_end_short(role):
                 daemon.signal(signal.SIGTERM)
                 time.sleep(pause)
             assert daemon.process.returncode == 0, daemon.text()
+
+
+@pytest.mark.parametrize('role', ['primary', 'standby'])
+def test_closed_standard_descriptors_are_not_those_of_other_files(role):
+    with lab.Lab() as world:
+        command = [lab.UNDERSTUDY, role, '--debug', '--config', world.write_config(role)]
+        daemon = world.daemon(world.b, ['sh', '-c', 'exec "$@" <&- >&- 2>&-', 'sh', *command], 'closed.log')
+        lab.wait_for('it runs', lambda: world.status(role))
+        assert [os.readlink(f'/proc/{daemon.pid}/fd/{fd}') for fd in (0, 1, 2)] == ['/dev/null'] * 3
+        daemon.signal(signal.SIGHUP)        # logged somewhere, if there is a place for it
+        assert daemon.stop() == 0
+        if role == 'standby':
+            with open(world.path('state-b/lock')) as lock:
+                assert lock.read().split() == [str(daemon.pid)]
+
+
+def test_a_closed_standard_output_is_an_error():
+    result = subprocess.run(['sh', '-c', '"$1" version >&-', 'sh', lab.UNDERSTUDY], stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == 1 and 'standard output' in result.stderr, result
