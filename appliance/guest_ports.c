@@ -91,6 +91,7 @@ static void flush(void *owner)
 	struct card *card = owner;
 	struct guest_ports *ports = card->ports;
 	struct err err = { 0 };
+	bool told = true;
 
 	if (card->out.count == 0)
 		return;
@@ -98,10 +99,12 @@ static void flush(void *owner)
 		keep(card);
 		return;
 	}
-	if (card->out_epoch == 0 && (card->out.flags & FRAMES_AT_ONCE) == 0)
+	if (card->out_epoch == 0 && (card->out.flags & FRAMES_AT_ONCE) == 0) {
 		ask_uncommitted(ports);
+		told = ports->asked;
+	}
 	frames_finish(&card->out);
-	if (ports->link == NULL ||
+	if (ports->link == NULL || !told ||
 	    link_send(ports->link, WIRE_FRAMES, ports->term, card->out_epoch,
 		      card->out.payload.data, card->out.payload.len, &err) != RC_OK)
 		ports->dropped += card->out.count;

@@ -84,8 +84,9 @@ static void tell_uncommitted(struct protection *p)
 {
 	struct err err = { 0 };
 
-	if (p->tell_uncommitted && p->up)
-		(void)link_send(p->link, WIRE_UNCOMMITTED, p->term, p->uncommitted, NULL, 0, &err);
+	if (p->tell_uncommitted && p->up &&
+	    link_send(p->link, WIRE_UNCOMMITTED, p->term, p->uncommitted, NULL, 0, &err) != RC_OK)
+		link_drop(p->link, WIRE_REASON_SESSION, err.text); /* then first on the next */
 }
 
 static void on_up(void *owner, const struct wire_hello *peer)
