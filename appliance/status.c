@@ -260,11 +260,8 @@ static void handle_health(const struct status_source *source, struct http_respon
 		if (!instance.healthy)
 			add_problem(problems, instance.name, instance.state, instance.reason);
 	}
-	if (source->ending) {
-		problem = cJSON_CreateObject();
-		text(problem, "reason", "this process is ending");
-		cJSON_AddItemToArray(problems, problem);
-	}
+	if (source->ending)
+		add_problem(problems, NULL, NULL, "this process is ending");
 	response->status = cJSON_GetArraySize(problems) > 0 ? 503 : 200;
 	text(json, "status", response->status == 200 ? "ok" : "attention");
 	cJSON_AddItemToObject(json, "problems", problems);
