@@ -16,8 +16,7 @@ declare -A packages=(
 		zlib1g-dev libfdt-dev xz-utils'
 	# Unit tests, fuzzing, lint, system tests, demo.
 	[test]='clang libclang-rt-dev|libclang-rt-14-dev llvm libcmocka-dev clang-tidy clang-format cppcheck python3
-		python3-pytest python3-pytest-xdist iproute2 openssl procps redis-tools util-linux etcd-server keepalived spin
-		curl'
+		python3-pytest python3-pytest-xdist iproute2 openssl procps redis-tools util-linux etcd-server keepalived spin curl'
 )
 
 wanted=()

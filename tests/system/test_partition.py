@@ -10,6 +10,7 @@ import pytest
 import capture
 import lab
 import ledger
+import wan
 from test_gateway import gateway, seed_of_this_run
 
 pytestmark = pytest.mark.alone
@@ -118,11 +119,12 @@ def test_an_agent_that_stands_still_for_500_ms_finds_itself_superseded(mode):
 
 
 def flap(world):
-    for cut in range(10):
-        world.lose(world.a, world.b)
-        time.sleep(0.1 + 0.15 * cut / 9)
-        world.lose()
-        time.sleep(0.7)
+    with contextlib.closing(wan.Wan(world)) as network:
+        for cut in range(10):
+            network.cut()
+            time.sleep(0.05 + 0.15 * cut / 9)
+            network.mend()
+            time.sleep(0.7)
 
 
 @MODES
