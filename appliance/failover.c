@@ -147,6 +147,7 @@ static void claim(struct failover *failover, uint64_t now_ns, struct failover_up
 	failover->again =
 		failover->automatic && (stopped || watching(failover) || failover->claim_ns != 0);
 	failover->claim_ns = 0;
+	failover->ordered = false;
 	failover->stopped = stopped;
 	failover->won = false;
 	(void)snprintf(failover->why, sizeof(failover->why), "%s (silent for %.0f ms)", why,
@@ -161,8 +162,13 @@ static void claim(struct failover *failover, uint64_t now_ns, struct failover_up
 static void on_witness(struct failover *failover, const struct failover_event *event,
 		       struct failover_update *update)
 {
-	if (failover->state != FAILOVER_CLAIMING)
+	if (failover->state != FAILOVER_CLAIMING) {
+		/* Too late, but won: the primary has to learn that term, or the witness keeps it out. */
+		if (event->type == FAILOVER_WON && !failover_is_over(failover) &&
+		    event->term > failover->term)
+			failover->term = event->term;
 		return;
+	}
 	switch (event->type) {
 	case FAILOVER_WON:
 		if (event->term <= failover->term)
@@ -259,7 +265,7 @@ static void on_committed(struct failover *failover, uint64_t epoch, struct failo
 static void on_outdated(struct failover *failover, const struct failover_event *event,
 			struct failover_update *update)
 {
-	if (failover_is_over(failover))
+	if (failover_is_over(failover) && failover->state != FAILOVER_CLAIMING)
 		return;
 	if (event->term > failover->term)
 		failover->term = event->term;
@@ -268,6 +274,12 @@ static void on_outdated(struct failover *failover, const struct failover_event *
 	if (failover->epoch == 0 || failover->outdated || failover->epoch > event->epoch)
 		return;
 	failover->outdated = true;
+	if (failover->state == FAILOVER_CLAIMING && !failover->ordered) {
+		move(failover, FAILOVER_UNATTENDED, update,
+		     "the instance answered without us while we claimed it: clients know more than epoch %llu",
+		     (unsigned long long)failover->epoch);
+		return;
+	}
 	(void)snprintf(update->reason, sizeof(update->reason),
 		       "the instance answered without us: clients know more than epoch %llu",
 		       (unsigned long long)failover->epoch);
@@ -294,7 +306,7 @@ static void on_operator(struct failover *failover, uint64_t now_ns, struct failo
 {
 	if (failover->epoch > 0 && failover_may(failover->state, FAILOVER_CLAIMING)) {
 		claim(failover, now_ns, update, false, "the operator's command");
-		update->by_operator = true;
+		failover->ordered = update->by_operator = true;
 		return;
 	}
 	refuse(update,

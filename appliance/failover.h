@@ -57,7 +57,8 @@
  *
  * An epoch is outdated when the instance's answers reached clients without one that knows them: it
  * ran unprotected, or alone with the witness's word. Taking over from it would take back what
- * clients were told, so only the operator may, until the next epoch is committed.
+ * clients were told, so only the operator may, until the next epoch is committed. While we claim the
+ * gateway is still open: what passes it then ends the claim.
  *
  * If our own process was stopped or starved, silence says nothing about the primary: a tick that
  * comes much too late restarts the count.
@@ -136,7 +137,7 @@ struct failover {
 	/* private */
 	uint64_t heard_ns, tick_ns, granted_ns, claim_ns;
 	uint64_t outdated_epoch, beaten_by;
-	bool won, stopped;
+	bool won, stopped, ordered;
 	bool again; /* the claim that is under way, if it is not answered */
 	char why[96];
 };

@@ -497,6 +497,27 @@ static void an_order_without_an_answer_does_not_end_the_watch(void **unused)
 	assert_true(claims_again(&failover, 9040, 20000));
 }
 
+/* Behind a gateway, which is open until the decision is carried out. */
+static void answers_that_leave_while_we_claim_end_the_claim(void **unused)
+{
+	struct failover failover = witnessed(true);
+
+	(void)unused;
+	assert_true(claims_again(&failover, 1000, 1400));
+	(void)epoch(&failover, FAILOVER_OUTDATED, 1410, 9);
+	assert_int_equal(failover.state, FAILOVER_UNATTENDED);
+	/* The witness's answer comes too late, but the term is ours, and the primary's next lease says so. */
+	assert_false(answer(&failover, FAILOVER_WON, 1420, 2).activate);
+	assert_int_equal(failover.state, FAILOVER_UNATTENDED);
+	assert_int_equal(failover.term, 2);
+	assert_false(claims_again(&failover, 1430, 9000));
+
+	failover = witnessed(true);
+	(void)step(&failover, FAILOVER_OPERATOR, 1010 * MS);
+	(void)epoch(&failover, FAILOVER_OUTDATED, 1020, 9);
+	assert_true(answer(&failover, FAILOVER_WON, 1030, 2).activate);
+}
+
 /* 20,000 seeded histories of random events: the invariants that must hold in each state. */
 static void random_histories_keep_the_invariants(void **unused)
 {
@@ -576,6 +597,7 @@ int main(void)
 		cmocka_unit_test(a_manual_claim_without_an_answer_is_not_made_again),
 		cmocka_unit_test(an_order_after_a_goodbye_is_not_kept),
 		cmocka_unit_test(an_order_without_an_answer_does_not_end_the_watch),
+		cmocka_unit_test(answers_that_leave_while_we_claim_end_the_claim),
 		cmocka_unit_test(random_histories_keep_the_invariants),
 	};
 
