@@ -1,6 +1,5 @@
 /* Who serves: the decision table of failover.h, its timing and its refusals. */
-#include "appliance/base/clock.h"
-#include "appliance/failover.h"
+#include "tests/unit/failover_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,45 +8,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-#define DETECT_MS 300
-#define MS CLOCK_NS_PER_MS
-
-static struct failover_update step(struct failover *failover, enum failover_event_type type,
-				   uint64_t now_ns)
-{
-	const struct failover_event event = { .type = type,
-					      .now_ns = now_ns,
-					      .epoch = failover->epoch + 1 };
-	struct failover_update update;
-
-	failover_step(failover, &event, &update);
-	return update;
-}
-
-/* Ticks every 30 ms from `from` to `to`; the last update. */
-static struct failover_update silence(struct failover *failover, uint64_t from_ms, uint64_t to_ms)
-{
-	struct failover_update update = { 0 };
-	uint64_t at;
-
-	for (at = from_ms; at <= to_ms && !update.activate; at += 30)
-		update = step(failover, FAILOVER_TICK, at * MS);
-	return update;
-}
-
-static struct failover protected_at(bool automatic, uint64_t now_ms)
-{
-	struct failover failover;
-
-	failover_init(&failover, DETECT_MS, automatic, now_ms * MS);
-	failover.gateway = true; /* leases have tests of their own */
-	(void)step(&failover, FAILOVER_COPYING, now_ms * MS);
-	(void)step(&failover, FAILOVER_COMMITTED, now_ms * MS);
-	(void)step(&failover, FAILOVER_HEARD, now_ms * MS);
-	assert_int_equal(failover.state, FAILOVER_PROTECTED);
-	return failover;
-}
 
 static void silence_for_the_limit_takes_over_with_a_new_term(void **unused)
 {
@@ -341,16 +301,6 @@ static void the_operator_may_let_go_of_a_failed_activation(void **unused)
 	assert_int_equal(failover.term, 2);
 }
 
-static struct failover_update epoch(struct failover *failover, enum failover_event_type type,
-				    uint64_t now_ms, uint64_t epoch)
-{
-	const struct failover_event event = { .type = type, .now_ns = now_ms * MS, .epoch = epoch };
-	struct failover_update update;
-
-	failover_step(failover, &event, &update);
-	return update;
-}
-
 static void an_outdated_epoch_is_not_taken_over_from_by_itself(void **unused)
 {
 	struct failover failover = protected_at(true, 1000);
@@ -380,143 +330,6 @@ static void a_late_word_about_earlier_epochs_does_not_outdate_a_later_one(void *
 }
 
 /* Claims ------------------------------------------------------------------------------------- */
-
-static struct failover witnessed(bool automatic)
-{
-	struct failover failover = protected_at(automatic, 1000);
-
-	failover.witness = true;
-	return failover;
-}
-
-static struct failover_update answer(struct failover *failover, enum failover_event_type type,
-				     uint64_t now_ms, uint64_t term)
-{
-	const struct failover_event event = { .type = type, .now_ns = now_ms * MS, .term = term };
-	struct failover_update update;
-
-	failover_step(failover, &event, &update);
-	return update;
-}
-
-static bool claims_again(struct failover *failover, uint64_t from_ms, uint64_t to_ms)
-{
-	uint64_t at;
-
-	for (at = from_ms; at <= to_ms; at += 30) {
-		if (step(failover, FAILOVER_TICK, at * MS).claim)
-			return true;
-	}
-	return false;
-}
-
-static void the_witness_is_asked_before_the_replica_runs(void **unused)
-{
-	struct failover failover = witnessed(true);
-	struct failover_update update;
-
-	(void)unused;
-	assert_true(claims_again(&failover, 1000, 1400));
-	assert_int_equal(failover.state, FAILOVER_CLAIMING);
-	assert_int_equal(failover_lease_ns(&failover), 0);
-	assert_false(answer(&failover, FAILOVER_WON, 1410, 1).activate); /* of an earlier claim */
-	update = answer(&failover, FAILOVER_WON, 1420, 5);
-	assert_true(update.activate);
-	assert_int_equal(failover.term, 5);
-}
-
-static void a_beaten_claim_makes_the_epoch_outdated(void **unused)
-{
-	struct failover failover = witnessed(true);
-
-	(void)unused;
-	assert_true(claims_again(&failover, 1000, 1400));
-	assert_false(answer(&failover, FAILOVER_BEATEN, 1410, 2).activate);
-	assert_int_equal(failover.state, FAILOVER_UNATTENDED);
-	assert_true(failover.outdated);
-	assert_int_equal(failover.term, 1);
-	assert_false(claims_again(&failover, 1420, 9000));
-	/* An epoch of a primary that does not say that term itself does not help. */
-	(void)step(&failover, FAILOVER_COMMITTED, 9000 * MS);
-	assert_true(failover.outdated);
-}
-
-static void silence_asks_a_witness_again_that_did_not_answer(void **unused)
-{
-	struct failover failover = witnessed(true);
-
-	(void)unused;
-	assert_true(claims_again(&failover, 1000, 1400));
-	(void)answer(&failover, FAILOVER_UNANSWERED, 1500, 0);
-	assert_int_equal(failover.state, FAILOVER_UNATTENDED);
-	assert_false(claims_again(&failover, 1510, 2480));
-	assert_true(claims_again(&failover, 2510, 2600));
-	assert_true(answer(&failover, FAILOVER_WON, 2610, 2).activate);
-}
-
-static void a_manual_claim_without_an_answer_is_not_made_again(void **unused)
-{
-	struct failover failover = witnessed(false);
-	struct failover_update update;
-
-	(void)unused;
-	assert_true(step(&failover, FAILOVER_OPERATOR, 1010 * MS).claim);
-	update = answer(&failover, FAILOVER_UNANSWERED, 2010, 0);
-	assert_int_equal(failover.state, FAILOVER_UNATTENDED);
-	assert_non_null(strstr(update.reason, "`understudy takeover` is given again"));
-	assert_false(claims_again(&failover, 2020, 20000));
-	update = step(&failover, FAILOVER_OPERATOR, 20010 * MS);
-	assert_true(update.claim && update.by_operator);
-}
-
-/* The instance runs on, and its answers reach clients: only its operator knows better. */
-static void an_order_after_a_goodbye_is_not_kept(void **unused)
-{
-	struct failover failover = witnessed(true);
-
-	(void)unused;
-	(void)step(&failover, FAILOVER_GOODBYE, 1005 * MS);
-	assert_true(step(&failover, FAILOVER_OPERATOR, 1010 * MS).claim);
-	(void)answer(&failover, FAILOVER_UNANSWERED, 2010, 0);
-	assert_false(claims_again(&failover, 2020, 20000));
-}
-
-static void an_order_without_an_answer_does_not_end_the_watch(void **unused)
-{
-	struct failover failover = witnessed(true);
-
-	(void)unused;
-	/* Of the primary, that is silent from then on. */
-	assert_true(step(&failover, FAILOVER_OPERATOR, 1010 * MS).claim);
-	(void)answer(&failover, FAILOVER_UNANSWERED, 2010, 0);
-	assert_true(claims_again(&failover, 2020, 9000));
-	/* And while a claim waits to be made again. */
-	(void)answer(&failover, FAILOVER_UNANSWERED, 9010, 0);
-	assert_true(step(&failover, FAILOVER_OPERATOR, 9020 * MS).claim);
-	(void)answer(&failover, FAILOVER_UNANSWERED, 9030, 0);
-	assert_true(claims_again(&failover, 9040, 20000));
-}
-
-/* Behind a gateway, which is open until the decision is carried out. */
-static void answers_that_leave_while_we_claim_end_the_claim(void **unused)
-{
-	struct failover failover = witnessed(true);
-
-	(void)unused;
-	assert_true(claims_again(&failover, 1000, 1400));
-	(void)epoch(&failover, FAILOVER_OUTDATED, 1410, 9);
-	assert_int_equal(failover.state, FAILOVER_UNATTENDED);
-	/* The witness's answer comes too late, but the term is ours, and the primary's next lease says so. */
-	assert_false(answer(&failover, FAILOVER_WON, 1420, 2).activate);
-	assert_int_equal(failover.state, FAILOVER_UNATTENDED);
-	assert_int_equal(failover.term, 2);
-	assert_false(claims_again(&failover, 1430, 9000));
-
-	failover = witnessed(true);
-	(void)step(&failover, FAILOVER_OPERATOR, 1010 * MS);
-	(void)epoch(&failover, FAILOVER_OUTDATED, 1020, 9);
-	assert_true(answer(&failover, FAILOVER_WON, 1030, 2).activate);
-}
 
 /* 20,000 seeded histories of random events: the invariants that must hold in each state. */
 static void random_histories_keep_the_invariants(void **unused)
@@ -591,13 +404,6 @@ int main(void)
 		cmocka_unit_test(the_operator_may_let_go_of_a_failed_activation),
 		cmocka_unit_test(an_outdated_epoch_is_not_taken_over_from_by_itself),
 		cmocka_unit_test(a_late_word_about_earlier_epochs_does_not_outdate_a_later_one),
-		cmocka_unit_test(the_witness_is_asked_before_the_replica_runs),
-		cmocka_unit_test(a_beaten_claim_makes_the_epoch_outdated),
-		cmocka_unit_test(silence_asks_a_witness_again_that_did_not_answer),
-		cmocka_unit_test(a_manual_claim_without_an_answer_is_not_made_again),
-		cmocka_unit_test(an_order_after_a_goodbye_is_not_kept),
-		cmocka_unit_test(an_order_without_an_answer_does_not_end_the_watch),
-		cmocka_unit_test(answers_that_leave_while_we_claim_end_the_claim),
 		cmocka_unit_test(random_histories_keep_the_invariants),
 	};
 
