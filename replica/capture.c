@@ -1,6 +1,4 @@
 /*
- * Theory of operation
- *
  *   OPENING -> COPYING -> PROTECTED     colo_control's begin; the end of the first epoch
  *   any of these -> RELEASING -> RELEASED -> RESTORING -> gone
  *
@@ -17,8 +15,8 @@
  * then; it is stopped again only if an operator had stopped it before, by query-status's word.
  *
  * How long an instance stands for us is bounded by one timer, armed when a checkpoint is granted and
- * when the guest stops at the end of the first copy, until it is let go: it looks at how long the
- * thread has held the instance (after another grant: not yet) and ends the capture beyond the limit.
+ * when the guest stops at the end of the first copy: it looks at how long the thread has held the
+ * instance (after another grant: not yet) and ends the capture beyond the limit.
  */
 #include "replica/capture.h"
 
