@@ -21,7 +21,7 @@ struct session {
 	uv_timer_t due;
 	uint64_t pages;		       /* of the layout */
 	uint64_t opened_ns, copied_ns; /* first copy: begun, acknowledged */
-	uint64_t copy_done, copy_total;
+	uint64_t copy_done, copy_total; /* bytes; QEMU is asked only now and then, the layout knows */
 	uint64_t stopped_us; /* QEMU's clock at its last STOP event */
 	struct status_pauses pauses;
 	uint64_t last_pause_ns;
@@ -171,6 +171,7 @@ static void on_layout(void *owner, const struct layout *layout)
 	int rc;
 
 	session->pages = layout->pages;
+	session->copy_total = layout->pages * LAYOUT_PAGE;
 	rc = sender_create(&session->sender, options->loop, options->pool, layout->pages,
 			   (size_t)options->instance->cache_mib << 20,
 			   (size_t)options->instance->inflight_mib << 20, options->first_epoch,

@@ -66,3 +66,10 @@ def test_closed_standard_descriptors_are_not_those_of_other_files(role):
 def test_a_closed_standard_output_is_an_error():
     result = subprocess.run(['sh', '-c', '"$1" version >&-', 'sh', lab.UNDERSTUDY], stderr=subprocess.PIPE, text=True, check=False)
     assert result.returncode == 1 and 'standard output' in result.stderr, result
+
+
+def test_the_first_copy_is_told_of_however_fast_it_was():
+    with lab.Lab(memory_mib=96, dirty=0, working_set_mib=8, takeover='manual') as world:
+        world.protect()
+        copy = world.status('primary')['initial_sync']
+        assert copy['total_bytes'] == copy['done_bytes'] > 96 << 20 and copy['mib_s'] > 0, copy
