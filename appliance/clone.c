@@ -9,6 +9,7 @@
 #include "appliance/base/mem.h"
 #include "appliance/clone_internal.h"
 #include "appliance/safety.h"
+#include "appliance/witness_place.h"
 #include "replica/reservation.h"
 
 #include <stdio.h>
@@ -76,14 +77,18 @@ static void on_reserved(void *owner, const char *error, const char *image)
 static int on_making(void *owner, const struct reservation *reservation, struct err *err)
 {
 	struct clone *c = owner;
+	char own_witness[RESERVATION_WITNESS_MAX + 1];
 	const struct safety safety = {
 		.automatic = c->instance->takeover == CONFIG_TAKEOVER_AUTOMATIC,
 		.continues = !reservation->holds,
-		.witness = c->claimant != NULL && reservation->witness,
 		.gateway = reservation_is_gateway(reservation),
+		.primary_witness = reservation->witness,
+		.standby_witness = own_witness,
 	};
-	int rc = safety_check(&safety, err);
+	int rc;
 
+	witness_place(own_witness, c->config);
+	rc = safety_check(&safety, err);
 	c->failover.gateway = safety.gateway;
 	if (rc == RC_OK && c->gateway != NULL)
 		return gateway_seat(c->gateway, reservation, c->dir, err);

@@ -10,6 +10,7 @@
 #include "appliance/state_dir.h"
 #include "appliance/virtual_addresses.h"
 #include "net/vrrp_socket.h"
+#include "appliance/witness_place.h"
 #include "replica/accel.h"
 
 #include <errno.h>
@@ -261,13 +262,15 @@ static bool is_gateway(const struct config_instance *primary)
 }
 
 static void check_pair(struct preflight *preflight, const struct config_instance *primary,
-		       const struct config_instance *standby, bool witness)
+		       const struct config_instance *standby, const char *primary_witness,
+		       const char *standby_witness)
 {
 	const struct safety safety = {
 		.automatic = standby->takeover == CONFIG_TAKEOVER_AUTOMATIC,
 		.continues = primary->without_standby == CONFIG_ALONE_CONTINUE,
-		.witness = witness,
 		.gateway = is_gateway(primary),
+		.primary_witness = primary_witness,
+		.standby_witness = standby_witness,
 	};
 	struct err err;
 
@@ -283,17 +286,21 @@ int preflight_pair(struct preflight *preflight, const struct config *peer, struc
 {
 	const struct config *own = &preflight->config;
 	const bool is_primary = own->role == CONFIG_PRIMARY;
-	const bool witness = own->witness_endpoints != NULL && peer->witness_endpoints != NULL;
+	char own_witness[RESERVATION_WITNESS_MAX + 1], peer_witness[RESERVATION_WITNESS_MAX + 1];
 	const struct config_instance *other;
 	size_t before = preflight->errors.len;
 
+	witness_place(own_witness, own);
+	witness_place(peer_witness, peer);
 	if (own->role == peer->role)
 		error(preflight, "both files are a %s's", config_role_name(own->role));
 	for (size_t i = 0; i < own->ninstances && own->role != peer->role; i++) {
 		other = find(peer, own->instances[i].name);
 		if (other != NULL)
 			check_pair(preflight, is_primary ? &own->instances[i] : other,
-				   is_primary ? other : &own->instances[i], witness);
+				   is_primary ? other : &own->instances[i],
+				   is_primary ? own_witness : peer_witness,
+				   is_primary ? peer_witness : own_witness);
 		else
 			error(preflight, "instance %s: not in the other site's file",
 			      own->instances[i].name);

@@ -1,9 +1,27 @@
 #include "appliance/safety.h"
 
+#include <string.h>
+
 int safety_check(const struct safety *safety, struct err *err)
 {
-	if (!safety->automatic || !safety->continues || safety->witness || safety->gateway)
+	const bool asks = *safety->primary_witness != '\0';
+
+	if (asks && *safety->standby_witness != '\0') {
+		if (strcmp(safety->primary_witness, safety->standby_witness) == 0)
+			return RC_OK;
+		return err_set(
+			err, RC_REFUSED,
+			"never two servers: two different witnesses could let both sites serve; give both sites the same "
+			"witness.endpoints (primary: %.120s; standby: %.120s)",
+			safety->primary_witness, safety->standby_witness);
+	}
+	if (!safety->automatic || safety->gateway || (!safety->continues && !asks))
 		return RC_OK;
+	if (asks)
+		return err_set(
+			err, RC_REFUSED,
+			"never two servers: the primary would go on by its witness's word, which a standby that takes over "
+			"by itself (takeover \"automatic\") does not ask for; give the standby the same witness");
 	return err_set(
 		err, RC_REFUSED,
 		"never two servers: the standby takes over by itself (takeover \"automatic\") and the primary goes "

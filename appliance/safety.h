@@ -10,6 +10,9 @@
  *   automatic   hold              yes          the primary's lease has run out by then
  *   automatic   continue          with a       it lets one of them; or in gateway mode, where the
  *                                 witness      primary's frames do not get past the standby
+ *
+ * A primary with a witness goes on by the witness's word alone, also with "hold": beside an automatic
+ * takeover the standby has to ask the same one. Two different witnesses are never right.
  */
 #ifndef APPLIANCE_SAFETY_H
 #define APPLIANCE_SAFETY_H
@@ -21,8 +24,8 @@
 struct safety {
 	bool automatic; /* the standby's takeover */
 	bool continues; /* the primary's without_standby */
-	bool witness;	/* at both sites */
 	bool gateway;	/* every network card's clients come through the standby */
+	const char *primary_witness, *standby_witness; /* by witness_place.h; empty: none */
 };
 
 /* RC_REFUSED with the rule and what to change. */

@@ -3,6 +3,7 @@
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "appliance/guest_bridge.h"
+#include "appliance/witness_place.h"
 #include "replica/claim.h"
 #include "replica/cmdline.h"
 #include "replica/precheck.h"
@@ -24,7 +25,7 @@
 struct subject {
 	uv_loop_t *loop;
 	const struct config_instance *config;
-	bool has_witness; /* to be told with the reservation */
+	const struct config *site; /* its witness is told with the reservation */
 	const struct subject_ops *ops;
 	void *owner;
 	struct qmp *qmp;
@@ -167,7 +168,7 @@ static int derive(struct subject *s, const struct precheck_facts *facts, struct 
 	if (rc == RC_OK)
 		rc = check_bridges(&reservation, s->config, err);
 	reservation.holds = s->config->without_standby == CONFIG_ALONE_HOLD;
-	reservation.witness = s->has_witness;
+	witness_place(reservation.witness, s->site);
 	for (i = 0; rc == RC_OK && i < reservation.spec.notes.count; i++)
 		log_info("subject", "%s: the replica's arguments: %s", s->config->name,
 			 reservation.spec.notes.args[i]);
@@ -359,7 +360,8 @@ static void on_retry(uv_timer_t *timer)
 /* Life --------------------------------------------------------------------------------------- */
 
 int subject_open(struct subject **out, uv_loop_t *loop, const struct config_instance *config,
-		 bool has_witness, const struct subject_ops *ops, void *owner, struct err *err)
+		 const struct config *site, const struct subject_ops *ops, void *owner,
+		 struct err *err)
 {
 	struct subject *s = mem_zalloc(1, sizeof(*s));
 
@@ -367,7 +369,7 @@ int subject_open(struct subject **out, uv_loop_t *loop, const struct config_inst
 		return err_nomem(err, "an instance");
 	s->loop = loop;
 	s->config = config;
-	s->has_witness = has_witness;
+	s->site = site;
 	s->ops = ops;
 	s->owner = owner;
 	s->claim = CLAIM_NONE;

@@ -30,7 +30,8 @@ struct subject_ops {
 };
 
 int subject_open(struct subject **subject, uv_loop_t *loop, const struct config_instance *instance,
-		 bool has_witness, const struct subject_ops *ops, void *owner, struct err *err);
+		 const struct config *site, const struct subject_ops *ops, void *owner,
+		 struct err *err);
 
 /* Its QMP connection; NULL unless fit. */
 struct qmp *subject_qmp(const struct subject *subject);

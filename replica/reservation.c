@@ -143,7 +143,7 @@ static bool add_nics(cJSON *root, const struct reservation *r)
 	return done &&
 	       cJSON_AddStringToObject(root, "without_standby", r->holds ? "hold" : "continue") !=
 		       NULL &&
-	       cJSON_AddBoolToObject(root, "witness", r->witness) != NULL;
+	       cJSON_AddStringToObject(root, "witness", r->witness) != NULL;
 }
 
 /* Takes `root` over. */
@@ -383,7 +383,8 @@ static int get_all(const cJSON *root, struct reservation *r, struct err *err)
 		rc = get_nics(root, r, err);
 	alone = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "without_standby"));
 	r->holds = alone != NULL && strcmp(alone, "hold") == 0;
-	r->witness = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "witness"));
+	if (rc == RC_OK && cJSON_IsString(cJSON_GetObjectItemCaseSensitive(root, "witness")))
+		rc = get_text(root, "witness", r->witness, sizeof(r->witness), err);
 	r->cpus = (uint32_t)cpus;
 	return rc;
 }

@@ -7,15 +7,16 @@
  *    "qemu": {"version": "10.0.13", "package": "Debian ..."}, "accel": "tcg",
  *    "machine": "pc-i440fx-10.0", "cpus": 2, "memory_bytes": 268435456,
  *    "nics": [{"name": "net0", "socket": "net0.agent", "qemu_socket": "net0.qemu", "announce": false}],
- *    "without_standby": "hold" | "continue", "witness": false}
+ *    "without_standby": "hold" | "continue",
+ *    "witness": "https://etcd-1:2379 https://etcd-2:2379"}
  *
  * Valid if and only if every member above is there with its type, arguments and backends are within
  * the limits of cmdline.h, backends' names are such that QEMU takes them and none comes twice,
  * sizes are whole pages within LAYOUT_BYTES_MAX in all, accel is "kvm" or "tcg", the texts are
  * printable, no argument is one that only the standby may set, and the network cards ("nics" may be
  * absent: none) have names and, as the derived arguments have them, names of two sockets in the
- * replica's directory. Members that are not listed are
- * ignored: a newer primary may say more.
+ * replica's directory. "witness" may be absent, or anything but a text: none. Members that are not
+ * listed are ignored: a newer primary may say more.
  *
  *   {"ok": true, "image": "committed" | "stale" | "empty"}
  *   {"ok": false, "image": ..., "error": "reason"}
@@ -35,8 +36,9 @@
 #define RESERVATION_TEXT_MAX PRECHECK_TEXT_MAX
 #define RESERVATION_ERROR_MAX ERR_TEXT_MAX
 #define RESERVATION_NICS_MAX CMDLINE_CARDS_MAX
-#define RESERVATION_NAME_MAX 64	  /* a file's name in the replica's directory */
-#define RESERVATION_CPUS_MAX 8192 /* twice what any x86 machine type takes */
+#define RESERVATION_NAME_MAX 64	     /* a file's name in the replica's directory */
+#define RESERVATION_WITNESS_MAX 2176 /* eight names of hosts, with what belongs to each */
+#define RESERVATION_CPUS_MAX 8192    /* twice what any x86 machine type takes */
 
 struct reservation_nic {
 	char name[RESERVATION_NAME_MAX + 1];
@@ -53,8 +55,9 @@ struct reservation {
 	uint64_t memory_bytes;
 	struct reservation_nic nics[RESERVATION_NICS_MAX];
 	size_t nnics;
-	bool holds;   /* the instance is silent without its standby */
-	bool witness; /* the primary asks one */
+	bool holds; /* the instance is silent without its standby */
+	/* The endpoints of the one that the primary asks (witness_place.h); empty: none. */
+	char witness[RESERVATION_WITNESS_MAX + 1];
 };
 
 /* Every client comes through the standby. */

@@ -54,3 +54,29 @@ def test_status_and_health_say_what_is_wrong():
         assert 'connecting' in out and 'vm1' in out
         health = lab.fetch_unix(world.path('primary.http'), '/healthz')
         assert health['status'] == 'attention' and health['problems'][0]['instance'] == 'vm1'
+
+
+@pytest.mark.parametrize('primary, standby, part', [
+    (['a', 'b'], ['b', 'a'], None),
+    (['a'], ['b'], 'two different witnesses'),
+    (['a'], None, 'give the standby the same witness'),
+])
+def test_sites_that_ask_different_witnesses_are_refused_by_check_and_by_the_standby(primary, standby, part):
+    def witness(role, names):
+        pki = world.path('pki')
+        return {'endpoints': [f'https://{name}.invalid:2379' for name in names], 'ca': f'{pki}/ca.crt',
+                'cert': f'{pki}/{role}.crt', 'key': f'{pki}/{role}.key'}
+
+    with lab.Lab(memory_mib=96, working_set_mib=8) as world:        # automatic, hold
+        for role, names in (('primary', primary), ('standby', standby)):
+            if names:
+                world.extra[role]['witness'] = witness(role, names)
+        paths = [world.write_config(role) for role in ('primary', 'standby')]
+        check = subprocess.run([lab.UNDERSTUDY, 'check', '--config', paths[0], '--peer', paths[1]], stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, check=False)
+        assert check.returncode == (0 if part is None else 1) and (part or '') in check.stdout, check.stdout
+        world.start_guest(wait=False)
+        world.start_appliance()
+        world.start_agent()
+        status = world.wait_state('primary', 'protected' if part is None else 'refused')
+        assert (part or '') in status.get('reason', ''), status

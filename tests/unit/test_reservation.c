@@ -52,6 +52,7 @@ static void what_is_written_is_read_back(void **state)
 
 	(void)state;
 	make(&out, NULL);
+	memcpy(out.witness, "https://etcd:2379", sizeof("https://etcd:2379"));
 	assert_int_equal(reservation_to_json(&out, &json, &err), RC_OK);
 	assert_int_equal(reservation_from_json(&in, json.data, json.len, &err), RC_OK);
 	assert_int_equal(in.spec.args.count, out.spec.args.count);
@@ -67,6 +68,7 @@ static void what_is_written_is_read_back(void **state)
 	assert_string_equal(in.machine, "pc-i440fx-10.0");
 	assert_int_equal(in.cpus, 2);
 	assert_int_equal(in.memory_bytes, UINT64_C(256) << 20);
+	assert_string_equal(in.witness, "https://etcd:2379");
 	buf_free(&json);
 	reservation_free(&in);
 	reservation_free(&out);
@@ -100,7 +102,9 @@ static void a_newer_primary_may_say_more(void **state)
 	(void)state;
 	assert_int_equal(take(&reservation, JSON(ARGS, RAM, "")), RC_OK);
 	reservation_free(&reservation);
-	assert_int_equal(take(&reservation, JSON(ARGS, RAM, ",\"more\":[{}]")), RC_OK);
+	assert_int_equal(take(&reservation, JSON(ARGS, RAM, ",\"more\":[{}],\"witness\":true")),
+			 RC_OK);
+	assert_string_equal(reservation.witness, "");
 	reservation_free(&reservation);
 }
 
@@ -121,6 +125,7 @@ static void anything_else_is_refused_saying_what(void **state)
 		{ JSON("[\"-incoming\",\"tcp:0:1\"]", RAM, ""), "-incoming" },
 		{ JSON("[\"-object\",\"memory-backend-ram,id=x\"]", RAM, ""), "-object" },
 		{ JSON("[\"-name\",\"a\\u0000b\"]", RAM, ""), "NUL" },
+		{ JSON(ARGS, RAM, ",\"witness\":\"a\\nb\""), "witness: a control" },
 		{ JSON(ARGS, "[]", ""), "backends" },
 		{ JSON(ARGS, "{}", ""), "backends" },
 		{ JSON(ARGS, "[1]", ""), "backends[0]: name" },
