@@ -215,7 +215,7 @@ static void on_continued(void *owner, const cJSON *reply, const struct err *err)
 
 	if (hv->state != ACTIVATING || reply != NULL)
 		return;
-	if (err->code != RC_CLOSED && err->code != RC_CANCELLED)
+	if (err->code == RC_REFUSED) /* QEMU's own word */
 		hv->may_have_run = false;
 	refused(hv, "cont", err);
 }
@@ -271,7 +271,7 @@ static void on_activation_command(void *owner, const cJSON *reply, const struct 
 
 	if (hv->state != ACTIVATING || reply != NULL)
 		return;
-	if (err->code != RC_CLOSED && err->code != RC_CANCELLED)
+	if (err->code == RC_REFUSED) /* QEMU's own word */
 		hv->may_have_run = false;
 	refused(hv, "activation", err);
 }

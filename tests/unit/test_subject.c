@@ -25,6 +25,7 @@ struct fixture {
 	pid_t qemu;
 	int orders; /* a line is an event that it is to tell */
 	struct config_instance config;
+	struct config site; /* without a witness */
 	struct subject *subject;
 	bool fit, gone, orderly, closed;
 	unsigned events;
@@ -176,7 +177,7 @@ static int setup(void **state)
 	assert_int_equal(uv_timer_init(&f->loop, &f->patience), 0);
 	assert_int_equal(uv_timer_start(&f->patience, on_patience, PATIENCE_MS, 0), 0);
 	start_qemu(f);
-	assert_int_equal(subject_open(&f->subject, &f->loop, &f->config, false, &ops, f, &err),
+	assert_int_equal(subject_open(&f->subject, &f->loop, &f->config, &f->site, &ops, f, &err),
 			 RC_OK);
 	while (!f->fit)
 		(void)uv_run(&f->loop, UV_RUN_ONCE);
