@@ -343,10 +343,16 @@ const char *clone_name(const struct clone *c)
 	return c->instance->name;
 }
 
+/* A primary is there, and what it tried last has failed. In later states something else matters more. */
+static bool has_trouble(const struct clone *c)
+{
+	return *c->trouble != '\0' && c->failover.state <= FAILOVER_SUSPECT;
+}
+
 /* Nothing for an operator to do. */
 static bool needs_nobody(const struct clone *c)
 {
-	if (c->silent || c->store_broken)
+	if (has_trouble(c) || c->silent || c->store_broken)
 		return false;
 	switch (c->failover.state) {
 	case FAILOVER_UNATTENDED:
@@ -384,9 +390,10 @@ void clone_status(const struct clone *c, struct status_instance *status)
 	status->healthy = needs_nobody(c);
 	status->reason = c->silent	 ? "the replica's process is there and does not answer" :
 			 c->store_broken ? c->store_error :
+			 has_trouble(c)	 ? c->trouble :
 					   c->reason;
-	status->protected_now =
-		(state == FAILOVER_PROTECTED || state == FAILOVER_SUSPECT) && seat_is_warm(c->seat);
+	status->protected_now = (state == FAILOVER_PROTECTED || state == FAILOVER_SUSPECT) &&
+				seat_is_warm(c->seat) && !has_trouble(c);
 	status->term = (double)c->failover.term;
 	status->epoch = (double)c->failover.epoch;
 	status->suspicion = failover_suspicion(&c->failover, clock_now_ns());

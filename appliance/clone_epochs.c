@@ -8,6 +8,8 @@
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 
+#include <stdio.h>
+
 /* Epochs ------------------------------------------------------------------------------------- */
 
 void clone_on_forgotten(void *owner)
@@ -28,6 +30,7 @@ void clone_on_committed(void *owner, uint64_t epoch, uint64_t took_ns)
 	uint8_t payload[8];
 
 	c->session = c->pending_session;
+	*c->trouble = '\0';
 	if (c->gateway != NULL)
 		gateway_committed(c->gateway, epoch);
 	bytes_put_le64(payload, took_ns);
@@ -48,8 +51,9 @@ void clone_on_fault(void *owner, uint64_t epoch, const struct err *err)
 
 	if (seat_epoch(c->seat) == 0)
 		clone_on_forgotten(c);
-	log_warn(c->part, "epoch %llu cannot be committed: %s", (unsigned long long)epoch,
-		 err->text);
+	(void)snprintf(c->trouble, sizeof(c->trouble), "epoch %llu cannot be committed: %.440s",
+		       (unsigned long long)epoch, err->text);
+	log_warn(c->part, "%s", c->trouble);
 	if (wire_put_reason(&payload, (uint16_t)err->code, err->text))
 		clone_tell(c, WIRE_FAULT, epoch, payload.data, payload.len);
 	buf_free(&payload);

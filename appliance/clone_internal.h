@@ -27,6 +27,8 @@ struct clone {
 	char dir[400], memory_dir[400];
 	struct failover failover;
 	char reason[ERR_TEXT_MAX];
+	char trouble
+		[ERR_TEXT_MAX]; /* why an attempt to protect failed, until there is a commit; or "" */
 	uv_timer_t tick;
 
 	struct seat *seat;

@@ -26,6 +26,19 @@ void protection_enter(struct protection *p, enum protection_state state, const c
 			  protection_states[state].name, *p->reason != '\0' ? ": " : "", p->reason);
 }
 
+void protection_failed(struct protection *p, enum protection_state state, uint64_t retry_ms,
+		       const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(p->trouble, sizeof(p->trouble), format, args);
+	va_end(args);
+	protection_enter(p, state, "%s", p->trouble);
+	p->cooling = true;
+	protection_retry_in(p, retry_ms);
+}
+
 static void on_retry(uv_timer_t *timer)
 {
 	struct protection *p = timer->data;
@@ -193,6 +206,27 @@ static void superseded(struct protection *p, uint64_t term, const char *why)
 		subject_pause(p->subject);
 }
 
+/*
+ * The session is of no use any more. The connection is: it carries the standby's lease, so it stays
+ * until the next session is due.
+ */
+static int on_fault(struct protection *p, uint64_t epoch, const uint8_t *payload, size_t len,
+		    struct err *err)
+{
+	char text[WIRE_TEXT_MAX + 1];
+	uint16_t code;
+	int rc = wire_get_reason(&code, text, payload, len, err);
+
+	if (rc != RC_OK || p->session == NULL || p->session_closing)
+		return rc;
+	protection_failed(p, PROTECTION_UNPROTECTED, protection_backoff_ms(p),
+			  "the standby could not take epoch %llu: %s", (unsigned long long)epoch,
+			  text);
+	session_down(p->session); /* it takes nothing more of this one */
+	protection_end_session(p);
+	return RC_OK;
+}
+
 static int on_frame(void *owner, const struct wire_header *header, const uint8_t *payload,
 		    struct err *err)
 {
@@ -220,16 +254,7 @@ static int on_frame(void *owner, const struct wire_header *header, const uint8_t
 	case WIRE_FRAMES:
 		return outlet_frame(p->outlet, header, payload, err);
 	case WIRE_FAULT:
-		rc = wire_get_reason(&code, text, payload, header->length, err);
-		if (rc == RC_OK) {
-			protection_enter(
-				p, PROTECTION_UNPROTECTED,
-				"the standby could not take epoch %llu: %s; resynchronising",
-				(unsigned long long)header->epoch, text);
-			link_drop(p->link, WIRE_REASON_SESSION, "resynchronising after a fault");
-			protection_end_session(p);
-		}
-		return rc;
+		return on_fault(p, header->epoch, payload, header->length, err);
 	default:
 		return err_set(err, RC_INVALID, "a %s frame is not for a primary",
 			       wire_type_name(header->type));
@@ -299,6 +324,7 @@ static void unreserve(struct protection *p)
 	p->reservation = NULL;
 	p->reserved = false;
 	p->outdated = p->reserving;
+	*p->trouble = '\0';
 	protection_end_session(p);
 }
 
@@ -367,6 +393,9 @@ void protection_advance(struct protection *p)
 	} else if (p->session != NULL && !p->up) {
 		protection_retry_in(p,
 				    p->config->resync_after_ms - outage_ns / CLOCK_NS_PER_MS + 1);
+	} else if (p->up && p->session == NULL && p->spent) {
+		/* What is on the wire belongs to a session that has ended; a connection of its own draws the line. */
+		link_drop(p->link, WIRE_REASON_SESSION, "it connects again at once");
 	} else if (p->up && !p->reserving && (!p->reserved || p->session == NULL)) {
 		reserve(p);
 	}
@@ -470,6 +499,10 @@ void protection_status(const struct protection *p, struct status_instance *statu
 	status->reason = p->reason;
 	status->healthy = protection_states[p->state].healthy;
 	status->protected_now = p->state == PROTECTION_PROTECTED;
+	if (*p->trouble != '\0' && status->healthy) {
+		status->healthy = false;
+		status->reason = p->trouble;
+	}
 	if (!guardian_alive(p->site.guardian)) {
 		status->healthy = false;
 		status->reason = "the guardian process is gone; starting another";

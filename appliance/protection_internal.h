@@ -11,7 +11,7 @@
 #include "appliance/session.h"
 #include "appliance/subject.h"
 
-#define PROTECTION_RETRY_MS 500 /* after a capture that was lost, or a frame that was not taken */
+#define PROTECTION_RETRY_MS 500 /* after a capture that was lost, or an epoch that was not taken */
 #define PROTECTION_RETRY_REFUSED_MS \
 	5000 /* after a refusal: somebody has to change something first */
 
@@ -30,8 +30,10 @@ struct protection {
 	bool up, reserving, reserved;
 	bool outdated; /* the reservation that was sent is not the one that is wanted now */
 	bool spent; /* this connection has carried a session: another one needs another connection */
-	unsigned losses; /* of captures, since the last commit */
+	unsigned losses; /* attempts that failed, since the last commit */
 	bool cooling;	 /* nothing is tried before the retry timer */
+	char trouble
+		[ERR_TEXT_MAX]; /* why the last of them failed, until there is a commit; or "" */
 	uint64_t term, down_ns;
 	struct session *session;
 	bool session_closing;
@@ -50,6 +52,9 @@ struct protection {
 void protection_enter(struct protection *p, enum protection_state state, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 void protection_retry_in(struct protection *p, uint64_t ms);
+/* An attempt to protect has failed, and why: the next one is due after that wait. */
+void protection_failed(struct protection *p, enum protection_state state, uint64_t retry_ms,
+		       const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* What to do next, from whatever state we are in; called after everything that changes one. */
 void protection_advance(struct protection *p);
 
@@ -62,5 +67,7 @@ void protection_tell_end(struct protection *p);
 void protection_plan(struct protection *p, bool has_image, bool committed);
 void protection_end_session(struct protection *p);
 uint64_t protection_newest(const struct protection *p);
+/* After a session that did not do, so long; more each time. */
+uint64_t protection_backoff_ms(struct protection *p);
 
 #endif

@@ -39,16 +39,24 @@ void protection_end_session(struct protection *p)
 	session_close(p->session, drain ? p->site.config->detect_ms : 0, on_session_closed);
 }
 
+uint64_t protection_backoff_ms(struct protection *p)
+{
+	return (uint64_t)PROTECTION_RETRY_MS
+	       << (p->losses < RETRY_DOUBLINGS ? p->losses++ : p->losses);
+}
+
 static void on_session_lost(void *owner, const struct err *err)
 {
 	struct protection *p = owner;
 
-	if (p->state != PROTECTION_ENDED && p->state != PROTECTION_CRASHED &&
-	    p->state != PROTECTION_SUPERSEDED)
-		protection_enter(p, PROTECTION_UNPROTECTED, "%s", err->text);
-	p->cooling = true;
-	protection_retry_in(p, (uint64_t)PROTECTION_RETRY_MS
-				       << (p->losses < RETRY_DOUBLINGS ? p->losses++ : p->losses));
+	if (p->state == PROTECTION_ENDED || p->state == PROTECTION_CRASHED ||
+	    p->state == PROTECTION_SUPERSEDED) {
+		p->cooling = true;
+		protection_retry_in(p, protection_backoff_ms(p));
+	} else {
+		protection_failed(p, PROTECTION_UNPROTECTED, protection_backoff_ms(p), "%s",
+				  err->text);
+	}
 	protection_end_session(p);
 }
 
@@ -57,6 +65,7 @@ static void on_session_committed(void *owner, uint64_t epoch)
 	struct protection *p = owner;
 
 	p->losses = 0;
+	*p->trouble = '\0';
 	outlet_committed(p->outlet, epoch);
 	if (epoch > p->uncommitted)
 		p->tell_uncommitted = false;
@@ -101,9 +110,8 @@ static void begin_session(struct protection *p, bool resync)
 
 	if (session_open(&p->session, &options, p->link, p->term, &session_callbacks, p, &err) !=
 	    RC_OK) {
-		protection_enter(p, PROTECTION_UNPROTECTED, "%s", err.text);
-		p->cooling = true;
-		protection_retry_in(p, PROTECTION_RETRY_REFUSED_MS);
+		protection_failed(p, PROTECTION_UNPROTECTED, PROTECTION_RETRY_REFUSED_MS, "%s",
+				  err.text);
 		return;
 	}
 	subject_hold(p->subject);
@@ -121,11 +129,6 @@ void protection_plan(struct protection *p, bool has_image, bool committed)
 
 	if (p->session_closing || p->stopping)
 		return; /* protection_advance() comes back when it is closed */
-	if (p->spent) {
-		/* What is on the wire belongs to a session that has ended; a connection of its own draws the line. */
-		link_drop(p->link, WIRE_REASON_SESSION, "it connects again at once");
-		return;
-	}
 	p->spent = true;
 	if (p->session != NULL)
 		session_query(p->session, &state);

@@ -232,6 +232,7 @@ void link_drop(struct link *link, uint16_t reason, const char *text)
 
 	if (link->state != LINK_UP && link->state != LINK_GREETING)
 		return;
+	link->returns = link->state == LINK_UP && wire_reason_returns(reason);
 	link_refuse(link, reason, text);
 	(void)err_set(&err, RC_CANCELLED, "dropped: %s (%s)", text, wire_reason_text(reason));
 	link_lost(link, &err);

@@ -47,8 +47,9 @@
 #define LINK_LEASE_MAX_NS UINT64_C(600000000000) /* ten minutes, as the longest detect_ms */
 /* Who grants a lease waits longer by this part of it: clocks may run apart by so much. */
 #define LINK_LEASE_MARGIN 7
-#define LINK_STEADY_MS 1000 /* a connection that was up for longer makes the waits short again */
-#define LINK_STUCK_MS 100   /* that TCP is given, on a network that is whole, to get going again */
+/* A connection that was up for longer makes the waits short again, as link_drop() with a reason to return does. */
+#define LINK_STEADY_MS 1000
+#define LINK_STUCK_MS 100 /* that TCP is given, on a network that is whole, to get going again */
 #define LINK_HANDSHAKE_MS \
 	5000 /* name, TCP, TLS and HELLO together; bounds what a silent stranger can
 				  hold open */
@@ -190,7 +191,7 @@ struct link_totals link_totals(const struct link *link);
 
 /*
  * Says why (REFUSE frame) and closes this connection, if there is one; on_down follows, and a
- * dialler will try again.
+ * dialler will try again: after the shortest wait if wire_reason_returns(), so that a lease outlives it.
  */
 void link_drop(struct link *link, uint16_t reason, const char *text);
 /*

@@ -128,7 +128,8 @@ void link_dial_again(struct link *link)
 	struct link_dialler *dialler = link->dialler;
 	uint32_t random = 0;
 
-	if (link->up_ns > 0 && clock_now_ns() - link->up_ns > LINK_STEADY_MS * CLOCK_NS_PER_MS)
+	if (link->returns ||
+	    (link->up_ns > 0 && clock_now_ns() - link->up_ns > LINK_STEADY_MS * CLOCK_NS_PER_MS))
 		dialler->failures = 0;
 	/* Without random numbers the waits are only more alike. */
 	(void)!getrandom(&random, sizeof(random), GRND_NONBLOCK);
@@ -138,7 +139,7 @@ void link_dial_again(struct link *link)
 				 0 :
 				 link_backoff_ms(dialler->failures, random),
 			 0);
-	link->hasty = false;
+	link->hasty = link->returns = false;
 	dialler->failures++;
 }
 

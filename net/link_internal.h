@@ -61,7 +61,8 @@ struct link {
 	uv_timer_t pulse;
 	unsigned pace; /* datagrams in a heartbeat's time; 0: none */
 	bool peer_stuck;
-	bool hasty; /* the next attempt is due at once */
+	bool hasty;   /* the next attempt is due at once */
+	bool returns; /* we left a connection that was good, only to have another one */
 	struct beacon *beacon;
 	struct beacon_port *port;		   /* a dialler's */
 	uint64_t beacon_heard_ns, beacon_whole_ns; /* the last one; since when without a gap */

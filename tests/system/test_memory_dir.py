@@ -8,8 +8,8 @@ import pytest
 
 
 @contextlib.contextmanager
-def small_tmpfs(mib):
-    with lab.Lab(memory_mib=128, working_set_mib=24) as world:
+def small_tmpfs(mib, **options):
+    with lab.Lab(memory_mib=128, working_set_mib=24, **options) as world:
         path = world.path('memory')
         os.mkdir(path)
         if subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={mib}m', 'none', path], check=False).returncode != 0:
@@ -40,4 +40,20 @@ def test_a_memory_dir_that_fills_up_is_told_to_the_primary():
         line = next(line for line in world.agent.text().splitlines() if 'No space left' in line)
         assert path in line and 'of 128 MiB stored, 0 MiB free' in line, line
         assert 'MiB free, and the instance may come to use 128 MiB more' in world.appliance.text(), 'and it was foreseen'
+        assert world.ask('get', 2) is not None, 'the instance is not touched'
+
+
+def test_a_memory_dir_that_stays_full_costs_protection_and_not_the_instance():
+    """One on "hold", with a network of its own: it is paused when its lease runs out, and does not here, however often it is tried."""
+    link = {'heartbeat_ms': 50, 'detect_ms': 1000}
+    with small_tmpfs(24, primary={'link': link}, standby={'link': link}) as (world, path):
+        faults = lambda: world.agent.text().count('could not take epoch')      # noqa: E731
+        for attempt in range(1, 6):
+            lab.wait_for(f'attempt {attempt} fails', lambda: faults() >= attempt, 60)
+            for role in ('primary', 'standby'):
+                status = lab.wait_for(f'{role} says so', lambda: (lambda s: s if path in s.get('reason', '') else None)(world.status(role)))
+                assert not status['healthy'] and not status['protected'], status
+                problem = lab.fetch_unix(world.path(f'{role}.http'), '/healthz')
+                assert problem['status'] == 'attention' and path in problem['problems'][0]['reason'], problem
+        assert 'may not answer' not in world.agent.text(), world.logs()
         assert world.ask('get', 2) is not None, 'the instance is not touched'

@@ -116,6 +116,24 @@ static void drop_says_why_and_the_dialler_comes_back(void **state)
 	world_close(&world);
 }
 
+static void who_left_to_return_waits_no_longer_the_next_time(void **state)
+{
+	const unsigned times = 5; /* by then a wait that doubles is far beyond the first */
+	struct world world;
+
+	(void)state;
+	world_open(&world);
+	world_connect(&world);
+	for (unsigned n = 1; n <= times; n++) {
+		link_drop(world.primary.link, WIRE_REASON_SESSION, "another one");
+		RUN_UNTIL(&world, world.primary.downs == n);
+		assert_true(uv_timer_get_due_in(&world.primary.link->timer) <=
+			    LINK_BACKOFF_FIRST_MS);
+		RUN_UNTIL(&world, world.primary.ups == n + 1 && world.standby.ups == n + 1);
+	}
+	world_close(&world);
+}
+
 static void a_process_that_was_stopped_does_not_take_its_peer_for_dead(void **state)
 {
 	struct world world;
@@ -433,6 +451,7 @@ int main(void)
 		cmocka_unit_test(a_second_connection_for_an_instance_is_its_owners_to_refuse),
 		cmocka_unit_test(an_error_of_on_frame_ends_the_link_and_the_peer_hears_it),
 		cmocka_unit_test(drop_says_why_and_the_dialler_comes_back),
+		cmocka_unit_test(who_left_to_return_waits_no_longer_the_next_time),
 		cmocka_unit_test(a_process_that_was_stopped_does_not_take_its_peer_for_dead),
 		cmocka_unit_test(the_dialler_finds_a_listener_that_was_away),
 		cmocka_unit_test(a_name_is_resolved),
