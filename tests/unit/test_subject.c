@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -106,6 +107,7 @@ static void start_qemu(struct fixture *f)
 	f->qemu = fork();
 	assert_true(f->qemu >= 0);
 	if (f->qemu == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nothing behind */
 		(void)close(pair[0]);
 		be_qemu(f->path, pair[1]);
 	}
