@@ -79,7 +79,8 @@ def test_a_cut_link_with_both_sites_alive(mode):
 
 
 def test_a_cut_link_with_both_sites_alive_and_a_network_of_the_instance_s_own():
-    with lab.Lab(memory_mib=128, working_set_mib=16, append=capture.APPEND) as world:
+    patient = {'link': {'detect_ms': 2000}}         # QMP has an eighth of that to pause the instance in, on a busy machine
+    with lab.Lab(memory_mib=128, working_set_mib=16, append=capture.APPEND, primary=patient, standby=patient) as world:
         world.protect()
         with capture.Capture(world) as heard:
             heard.wait_for_beacons()

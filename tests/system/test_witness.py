@@ -12,13 +12,15 @@ import ledger
 from test_gateway import seed_of_this_run
 
 pytestmark = [pytest.mark.alone, pytest.mark.skipif(not etcd.PROGRAM, reason='etcd-server is missing')]
+# A process that gets no processor for longer than the lease's margin, an eighth of this, looks dead or is late: not what is tried here.
+PATIENT = {'link': {'detect_ms': 1000}}
 WHILE_S = 1.5           # in which nothing may happen: several times what a site takes to decide
 
 
 @contextlib.contextmanager
 def witnessed(members=1, **options):
     """A protected instance with a witness, and a capture of what its clients hear; the lab, the witness, the capture."""
-    options = {'memory_mib': 128, 'working_set_mib': 16, 'append': capture.APPEND} | options
+    options = {'primary': PATIENT, 'standby': PATIENT, 'memory_mib': 128, 'working_set_mib': 16, 'append': capture.APPEND} | options
     with lab.Lab(**options) as world:
         witness = etcd.Witness(world, members)
         witness.open()
