@@ -29,26 +29,43 @@ bool client_target_wrong(const struct command *command, const struct client_targ
 	return true;
 }
 
-int client_ask(const struct command *command, const struct client_target *target, const char *path,
-	       const char *body, uint32_t timeout_ms, int *status, struct buf *answer)
+int client_find(const struct command *command, struct client_target *target, struct config *config)
 {
-	struct config config;
 	struct err err;
 	int result;
 
+	*config = (struct config){ 0 };
 	if (client_target_wrong(command, target, &result))
 		return result;
 	if (target->http != NULL)
-		return ask(target->http, path, body, timeout_ms, status, answer);
-	if (config_load(&config, target->config, &err) != RC_OK)
-		result = options_failed(err.text);
-	else if (config.http == NULL)
-		result = options_failed(
+		return EXIT_FINE;
+	if (config_load(config, target->config, &err) != RC_OK)
+		return options_failed(err.text);
+	if (config->http == NULL)
+		return options_failed(
 			"this configuration has no http.listen: there is nobody to ask");
-	else
-		result = ask(config.http, path, body, timeout_ms, status, answer);
+	*target = (struct client_target){ .http = config->http };
+	return EXIT_FINE;
+}
+
+int client_ask(const struct command *command, const struct client_target *target, const char *path,
+	       const char *body, uint32_t timeout_ms, int *status, struct buf *answer)
+{
+	struct client_target found = *target;
+	struct config config;
+	int result = client_find(command, &found, &config);
+
+	if (result == EXIT_FINE)
+		result = ask(found.http, path, body, timeout_ms, status, answer);
 	config_free(&config);
 	return result;
+}
+
+void client_text(char *out, size_t size, const char *text)
+{
+	(void)snprintf(out, size, "%s", text);
+	for (; *out != '\0'; out++)
+		*out = (char)((unsigned char)*out < 0x20 || *out == 0x7f ? '?' : *out);
 }
 
 int client_refused(const char *what, int status, const struct buf *answer)
@@ -61,9 +78,7 @@ int client_refused(const char *what, int status, const struct buf *answer)
 	if (json_text_parse(&root, (const char *)answer->data, answer->len, &err) == RC_OK)
 		reason = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "error"));
 	if (reason != NULL) {
-		(void)snprintf(text, sizeof(text), "%s", reason);
-		for (char *at = text; *at != '\0'; at++)
-			*at = (char)((unsigned char)*at < 0x20 || *at == 0x7f ? '?' : *at);
+		client_text(text, sizeof(text), reason);
 		(void)fprintf(stderr, "understudy: %s: %s\n", what, text);
 	} else {
 		(void)fprintf(stderr, "understudy: %s: HTTP status %d\n", what, status);

@@ -7,6 +7,7 @@
 #define APPLIANCE_CLIENT_H
 
 #include "appliance/base/buf.h"
+#include "appliance/config.h"
 #include "appliance/options.h"
 
 #include <cjson/cJSON.h>
@@ -39,6 +40,15 @@ bool client_target_wrong(const struct command *command, const struct client_targ
  */
 int client_ask(const struct command *command, const struct client_target *target, const char *path,
 	       const char *body, uint32_t timeout_ms, int *status, struct buf *answer);
+
+/*
+ * For several questions: the address is found once, and target->http is it then. config_free(config)
+ * in any case. EXIT_FINE, or what was wrong has been said.
+ */
+int client_find(const struct command *command, struct client_target *target, struct config *config);
+
+/* What a server says, for a terminal: cut to fit, without control characters. */
+void client_text(char *out, size_t size, const char *text);
 
 /*
  * Says why an answer with `status` is no good: its "error", else the status. Returns EXIT_FAILED.

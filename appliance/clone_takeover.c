@@ -75,7 +75,7 @@ static void on_kept(void *owner, const struct term_record *record, const struct 
 		log_error(c->part, "%s", err.text);
 		c->store_retry_ns = clock_now_ns() + KEEP_AGAIN_NS;
 		if (of_takeover)
-			clone_on_activation_failed(c, false, &err);
+			clone_on_activation_failed(c, false, result);
 	} else if (of_takeover) {
 		c->kept = true;
 		c->kept_ns = clock_now_ns() - c->failover.decided_ns;
@@ -268,6 +268,7 @@ void clone_on_activation_failed(void *owner, bool spoiled, const struct err *err
 {
 	struct clone *c = owner;
 	const bool seen = spoiled && c->gateway == NULL;
+	char text[ERR_TEXT_MAX];
 
 	if (c->failover.state != FAILOVER_TAKING_OVER)
 		return;
@@ -279,6 +280,8 @@ void clone_on_activation_failed(void *owner, bool spoiled, const struct err *err
 		c->session = 0; /* a primary must not add to what is in the image now */
 		clone_decide(c, FAILOVER_FORGOTTEN, 0);
 	}
+	(void)snprintf(text, sizeof(text), "%.250s: %.250s", c->reason, err->text);
+	clone_say(c, text);
 	/* What it sent meanwhile was not taken; and if clients were answered here, it is on its own. */
 	if (c->link_up)
 		link_drop(c->link, seen ? WIRE_REASON_BUSY : WIRE_REASON_SESSION,

@@ -1,16 +1,33 @@
 #include "appliance/operator.h"
 
+#include "appliance/base/clock.h"
 #include "appliance/base/json_text.h"
 #include "appliance/base/json_value.h"
 #include "appliance/base/mem.h"
 #include "appliance/client.h"
+#include "appliance/failover.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <uv.h>
 
 #define TIMEOUT_MS \
-	30000 /* the process answers once it has decided, and may be busy with an epoch */
+	30000		/* the process answers once it has decided, and may be busy with an epoch */
+#define WAIT_S 10	/* by default: a lease, QEMU's start and its activation end within */
+#define WAIT_S_MAX 3600 /* a lease may last ten minutes */
+#define LOOK_MS 20
+
+/* One order to one process. */
+struct order {
+	const struct operator_command *what;
+	const struct command *command;
+	struct client_target target;
+	const char *instance;
+	uint32_t wait_s;
+	bool json;
+};
 
 static bool confirmed(const struct operator_command *order, const char *instance)
 {
@@ -35,58 +52,198 @@ static char *request_for(const char *instance)
 	return text;
 }
 
-static int ask(const struct operator_command *order, const struct command *command,
-	       const struct client_target *target, const char *instance)
+/* ---- what comes of it ---- */
+
+static const char *string_of(const cJSON *object, const char *key)
 {
-	char *request = request_for(instance);
+	const char *value = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, key));
+
+	return value != NULL ? value : "";
+}
+
+static bool has_state(const cJSON *instance, enum failover_state state)
+{
+	return strcmp(string_of(instance, "state"), failover_state_name(state)) == 0;
+}
+
+static double number_of(const cJSON *object, const char *key)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+
+	return cJSON_IsNumber(item) ? item->valuedouble : 0;
+}
+
+/* On standard output or, of a failure, on standard error; the exit status. */
+static int report(const struct order *order, const cJSON *instance, bool over)
+{
+	const bool serves = has_state(instance, FAILOVER_SERVING);
+	char state[32], reason[ERR_TEXT_MAX];
+	char *json;
+
+	if (order->json) {
+		json = cJSON_Print(instance);
+		if (json == NULL)
+			return options_failed("out of memory");
+		(void)printf("%s\n", json);
+		mem_free(json);
+	} else if (serves) {
+		(void)printf("%s serves here from epoch %.0f, %.1f ms after the decision\n",
+			     order->instance, number_of(instance, "resumed_epoch"),
+			     number_of(instance, "activate_ms"));
+	} else {
+		client_text(state, sizeof(state), string_of(instance, "state"));
+		client_text(reason, sizeof(reason), string_of(instance, "reason"));
+		(void)fprintf(stderr, "understudy: %s is not serving%s, it is %s: %s\n",
+			      order->instance, over ? " yet" : "", state, reason);
+	}
+	return serves ? EXIT_FINE : EXIT_FAILED;
+}
+
+static const cJSON *find(const cJSON *status, const char *name)
+{
+	const cJSON *instance;
+
+	cJSON_ArrayForEach(instance, cJSON_GetObjectItemCaseSensitive(status, "instances")) {
+		if (strcmp(string_of(instance, "name"), name) == 0)
+			return instance;
+	}
+	return NULL;
+}
+
+/* One look at how it goes. False: not known yet; else *status is the exit status. */
+static bool look(const struct order *order, bool over, int *status)
+{
+	struct buf answer = { 0 };
+	const cJSON *instance;
+	cJSON *root = NULL;
+	bool known = true;
+	int http_status;
+	struct err err;
+
+	*status = client_ask(order->command, &order->target, "/v1/status", NULL, TIMEOUT_MS,
+			     &http_status, &answer);
+	if (*status == EXIT_FINE && http_status != 200) {
+		*status = client_refused("status", http_status, &answer);
+	} else if (*status == EXIT_FINE) {
+		(void)json_text_parse(&root, (const char *)answer.data, answer.len, &err);
+		instance = find(root, order->instance);
+		known = over || (!has_state(instance, FAILOVER_CLAIMING) &&
+				 !has_state(instance, FAILOVER_TAKING_OVER));
+		if (instance == NULL)
+			*status = options_failed("the status does not tell of that instance");
+		else if (known)
+			*status = report(order, instance, over);
+	}
+	cJSON_Delete(root);
+	buf_free(&answer);
+	return known;
+}
+
+static int follow(const struct order *order)
+{
+	const uint64_t end_ns = clock_now_ns() + order->wait_s * CLOCK_NS_PER_S;
+	int status;
+
+	while (!look(order, clock_now_ns() >= end_ns, &status))
+		uv_sleep(LOOK_MS);
+	return status;
+}
+
+/* ---- the order ---- */
+
+static int give(const struct order *order)
+{
+	char *request = request_for(order->instance);
 	struct buf answer = { 0 };
 	int status, http_status;
 
 	if (request == NULL)
 		return options_failed("out of memory");
-	status = client_ask(command, target, order->path, request, TIMEOUT_MS, &http_status,
-			    &answer);
+	status = client_ask(order->command, &order->target, order->what->path, request, TIMEOUT_MS,
+			    &http_status, &answer);
 	if (status == EXIT_FINE && (http_status < 200 || http_status > 299))
-		status = client_refused(order->refused, http_status, &answer);
+		status = client_refused(order->what->refused, http_status, &answer);
+	else if (status == EXIT_FINE && order->wait_s > 0)
+		status = follow(order);
+	else if (status == EXIT_FINE && order->json)
+		(void)printf("%.*s", (int)answer.len, (const char *)answer.data);
 	else if (status == EXIT_FINE)
-		(void)printf("%s: %s; 'understudy status' shows how it goes\n", instance,
-			     order->done);
+		(void)printf("%s: %s; 'understudy status' shows how it goes\n", order->instance,
+			     order->what->done);
 	buf_free(&answer);
 	mem_free(request);
 	return status;
 }
 
-int operator_run(const struct operator_command *order, int argc, char **argv)
+/* False: it is no such number, which has been said. */
+static bool read_wait(const struct command *command, const char *text, uint32_t *seconds,
+		      int *status)
 {
-	struct client_target target = { NULL, NULL };
-	const char *instance = NULL;
-	bool yes = false;
-	const struct option options[] = {
-		CLIENT_CONFIG_OPTION(&target),
-		CLIENT_HTTP_OPTION(&target),
-		{ .name = "instance", .value = "NAME", .text = &instance, .doc = order->what },
-		{ .name = "yes", .flag = &yes, .doc = "do not ask for confirmation" },
-	};
-	const struct command command = { .synopsis = order->synopsis,
-					 .about = order->about,
-					 .options = options,
-					 .count = sizeof(options) / sizeof(options[0]) };
+	char *end;
+	unsigned long value = strtoul(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end != '\0' || value > WAIT_S_MAX) {
+		*status = options_wrong(command, "--wait %s: seconds, 0 to %d", text, WAIT_S_MAX);
+		return false;
+	}
+	*seconds = (uint32_t)value;
+	return true;
+}
+
+static int confirm_and_give(struct order *order, bool yes)
+{
+	struct config config;
 	int status;
 
-	if (!options_parse(&command, argc, argv, &status))
-		return status;
-	if (instance == NULL)
-		return options_wrong(&command, "--instance NAME is missing");
-	if (!json_value_is_name(instance))
-		return options_wrong(&command, "--instance %s: no instance has such a name",
-				     instance);
-	if (client_target_wrong(&command, &target, &status))
-		return status;
 	if (!yes && !isatty(STDIN_FILENO))
 		return options_wrong(
-			&command,
+			order->command,
 			"nobody is there to confirm it (standard input is no terminal); say --yes");
-	if (!yes && !confirmed(order, instance))
+	if (!yes && !confirmed(order->what, order->instance))
 		return options_failed("not confirmed, nothing was done");
-	return ask(order, &command, &target, instance);
+	status = client_find(order->command, &order->target, &config);
+	if (status == EXIT_FINE)
+		status = give(order);
+	config_free(&config);
+	return status;
+}
+
+int operator_run(const struct operator_command *what, int argc, char **argv)
+{
+	struct order order = { .what = what, .wait_s = what->followed ? WAIT_S : 0 };
+	const char *wait = NULL;
+	bool yes = false;
+	const struct option options[] = {
+		CLIENT_CONFIG_OPTION(&order.target),
+		CLIENT_HTTP_OPTION(&order.target),
+		{ .name = "instance", .value = "NAME", .text = &order.instance, .doc = what->what },
+		{ .name = "yes", .flag = &yes, .doc = "do not ask for confirmation" },
+		{ .name = "wait",
+		  .value = "SECONDS",
+		  .text = &wait,
+		  .doc = "for the outcome, 10 by default; 0: only give the order" },
+		{ .name = "json",
+		  .flag = &order.json,
+		  .doc = "print the instance's status as it is then" },
+	};
+	const size_t count = sizeof(options) / sizeof(options[0]);
+	const struct command command = { .synopsis = what->synopsis,
+					 .about = what->about,
+					 .options = options,
+					 .count = what->followed ? count : count - 2 };
+	int status;
+
+	order.command = &command;
+	if (!options_parse(&command, argc, argv, &status))
+		return status;
+	if (order.instance == NULL)
+		return options_wrong(&command, "--instance NAME is missing");
+	if (!json_value_is_name(order.instance))
+		return options_wrong(&command, "--instance %s: no instance has such a name",
+				     order.instance);
+	if (wait != NULL && !read_wait(&command, wait, &order.wait_s, &status))
+		return status;
+	if (client_target_wrong(&command, &order.target, &status))
+		return status;
+	return confirm_and_give(&order, yes);
 }

@@ -21,7 +21,8 @@ struct session {
 	uv_timer_t due;
 	uint64_t pages;		       /* of the layout */
 	uint64_t opened_ns, copied_ns; /* first copy: begun, acknowledged */
-	uint64_t copy_done, copy_total; /* bytes; QEMU is asked only now and then, the layout knows */
+	uint64_t copy_done,
+		copy_total;  /* bytes; QEMU is asked only now and then, the layout knows */
 	uint64_t stopped_us; /* QEMU's clock at its last STOP event */
 	struct status_pauses pauses;
 	uint64_t last_pause_ns;

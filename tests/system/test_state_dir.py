@@ -67,11 +67,14 @@ def test_a_standby_starts_on_a_full_disk_and_the_instance_is_protected_again():
         assert not status['healthy'] and path in status['reason'], status
         second = world.daemon(world.b, [lab.UNDERSTUDY, 'standby', '--config', world.path('standby.json')], 'second.log')
         assert second.process.wait(10) == 1 and f'process {world.appliance.pid} has it' in second.text(), second.text()
-        os.unlink(ballast)
-        lab.wait_for('there is room', lambda: world.status('standby')['healthy'])
         world.kill_site_a()
-        assert lab.fetch_unix(world.path('standby.http'), '/v1/takeover', '{"instance": "vm1"}') == {'ok': True}
-        world.wait_state('standby', 'serving')
+        world.wait_state('standby', 'unattended')
+        command = [lab.UNDERSTUDY, 'takeover', '--http', f"unix:{world.path('standby.http')}", '--instance', 'vm1', '--yes']
+        failed = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        assert failed.returncode == 1 and 'is not serving, it is unattended' in failed.stdout and path in failed.stdout, failed
+        os.unlink(ballast)
+        assert subprocess.run(command, check=False).returncode == 0
+        assert world.status('standby')['state'] == 'serving'
 
 
 def test_a_new_standby_does_not_start_on_a_full_disk():

@@ -72,8 +72,10 @@ def test_a_manual_takeover_waits_for_the_operator():
         time.sleep(1)
         assert world.status('standby')['state'] == 'unattended'
         command = [lab.UNDERSTUDY, 'takeover', '--http', f"unix:{world.path('standby.http')}", '--instance', 'vm1', '--yes']
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        world.wait_state('standby', 'serving')
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        standby = world.status('standby')
+        assert standby['state'] == 'serving', 'the command ends when it is known'
+        assert done.startswith(f"vm1 serves here from epoch {standby['resumed_epoch']}, "), done
         lab.wait_for('an answer', lambda: world.ask('get', 1))
         again = subprocess.run(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, check=False)
         assert again.returncode == 1 and 'already' in again.stderr, again

@@ -29,18 +29,43 @@ static char said[8192]; /* by the last verb, on standard output and standard err
 
 /* ---- the server ---- */
 
+/* An order to "vm1" and "vm3" takes two looks, and of "vm3" comes nothing; "slow" is never done. */
+static void tell_of_takeover(struct buf *body)
+{
+	static unsigned looks;
+	bool known = looks++ >= 2;
+
+	(void)buf_printf(
+		body,
+		"{\"instances\":[{\"name\":\"vm1\",\"state\":\"%s\",\"resumed_epoch\":123,"
+		"\"activate_ms\":8.21},{\"name\":\"vm3\",\"state\":\"%s\",\"reason\":\"no\\u001b room\"},"
+		"{\"name\":\"slow\",\"state\":\"claiming\",\"reason\":\"a lease\"}]}",
+		known ? "serving" : "taking-over", known ? "unattended" : "claiming");
+	if (known)
+		looks = 0;
+}
+
 static void handle(void *owner, const struct http_request *request, struct http_response *response)
 {
-	static const char wanted[] = "{\"instance\":\"vm1\"}";
-	bool known = request->body_len == strlen(wanted) &&
-		     memcmp(request->body, wanted, strlen(wanted)) == 0;
+	static const char *const wanted[] = { "{\"instance\":\"vm1\"}", "{\"instance\":\"vm3\"}",
+					      "{\"instance\":\"slow\"}" };
+	static bool ordered;
+	bool known = false;
+
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+		known |= request->body_len == strlen(wanted[i]) &&
+			 memcmp(request->body, wanted[i], strlen(wanted[i])) == 0;
 
 	(void)owner;
 	if (strcmp(request->path, "/v1/status") == 0 && strcmp(request->method, "GET") == 0) {
-		(void)buf_printf(&response->body, "%s", STATUS_JSON);
+		if (ordered)
+			tell_of_takeover(&response->body);
+		else
+			(void)buf_printf(&response->body, "%s", STATUS_JSON);
 	} else if ((strcmp(request->path, "/v1/takeover") == 0 ||
 		    strcmp(request->path, "/v1/release") == 0) &&
 		   strcmp(request->method, "POST") == 0 && known) {
+		ordered = strcmp(request->path, "/v1/takeover") == 0;
 		response->status = 202;
 		(void)buf_printf(&response->body, "{\"ok\":true}");
 	} else {
@@ -176,13 +201,43 @@ static void status_needs_somebody_to_ask(void **state)
 			 EXIT_USAGE);
 }
 
-static void takeover_asks_for_the_instance(void **state)
+#define TAKE(...) RUN(verb_takeover, "takeover", "--http", address, "--yes", __VA_ARGS__)
+
+static void takeover_asks_for_the_instance_and_waits_until_it_serves(void **state)
 {
 	(void)state;
-	assert_int_equal(RUN(verb_takeover, "takeover", "--http", address, "--instance", "vm1",
-			     "--yes"),
+	assert_int_equal(TAKE("--instance", "vm1"), EXIT_FINE);
+	assert_string_equal(said, "vm1 serves here from epoch 123, 8.2 ms after the decision\n");
+	assert_int_equal(RUN(verb_takeover, "takeover", "--config", config_path, "--yes",
+			     "--instance", "vm1", "--json"),
 			 EXIT_FINE);
-	assert_memory_equal(said, "vm1: the takeover is under way", 30);
+	assert_non_null(strstr(said, "\"resumed_epoch\":\t123"));
+}
+
+static void a_takeover_that_fails_is_a_failure_and_says_why(void **state)
+{
+	(void)state;
+	assert_int_equal(TAKE("--instance", "vm3"), EXIT_FAILED);
+	assert_string_equal(said, "understudy: vm3 is not serving, it is unattended: no? room\n");
+	assert_int_equal(TAKE("--instance", "vm3", "--json"), EXIT_FAILED);
+	assert_non_null(strstr(said, "\"state\":\t\"unattended\""));
+}
+
+static void the_wait_for_a_takeover_is_bounded(void **state)
+{
+	(void)state;
+	assert_int_equal(TAKE("--instance", "slow", "--wait", "1"), EXIT_FAILED);
+	assert_string_equal(said, "understudy: slow is not serving yet, it is claiming: a lease\n");
+	assert_int_equal(TAKE("--instance", "slow", "--wait=0"), EXIT_FINE);
+	assert_memory_equal(said, "slow: the takeover is under way", 31);
+	assert_int_equal(TAKE("--instance", "slow", "--wait=0", "--json"), EXIT_FINE);
+	assert_string_equal(said, "{\"ok\":true}");
+	assert_int_equal(TAKE("--instance", "slow", "--wait", "-1"), EXIT_USAGE);
+	assert_int_equal(TAKE("--instance", "slow", "--wait", "10s"), EXIT_USAGE);
+	assert_int_equal(TAKE("--instance", "slow", "--wait", "3601"), EXIT_USAGE);
+	assert_int_equal(RUN(verb_release, "release", "--http", address, "--yes", "--instance",
+			     "vm1", "--wait", "1"),
+			 EXIT_USAGE);
 }
 
 static void a_refused_takeover_says_why(void **state)
@@ -230,7 +285,9 @@ int main(void)
 		cmocka_unit_test(status_as_json_is_the_answer_as_it_is),
 		cmocka_unit_test(nobody_there_is_an_error_that_names_the_address),
 		cmocka_unit_test(status_needs_somebody_to_ask),
-		cmocka_unit_test(takeover_asks_for_the_instance),
+		cmocka_unit_test(takeover_asks_for_the_instance_and_waits_until_it_serves),
+		cmocka_unit_test(a_takeover_that_fails_is_a_failure_and_says_why),
+		cmocka_unit_test(the_wait_for_a_takeover_is_bounded),
 		cmocka_unit_test(a_refused_takeover_says_why),
 		cmocka_unit_test(takeover_does_nothing_unconfirmed),
 		cmocka_unit_test(release_asks_for_the_instance_and_says_what_came_of_it),

@@ -107,7 +107,8 @@ static void start_qemu(struct fixture *f)
 	f->qemu = fork();
 	assert_true(f->qemu >= 0);
 	if (f->qemu == 0) {
-		(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nothing behind */
+		(void)prctl(PR_SET_PDEATHSIG,
+			    SIGKILL); /* a test that fails leaves nothing behind */
 		(void)close(pair[0]);
 		be_qemu(f->path, pair[1]);
 	}
