@@ -172,7 +172,7 @@ static void on_layout(void *owner, const struct layout *layout)
 	int rc;
 
 	session->pages = layout->pages;
-	session->copy_total = layout->pages * LAYOUT_PAGE;
+	session->copy_total = layout->ram_pages * LAYOUT_PAGE;
 	rc = sender_create(&session->sender, options->loop, options->pool, layout->pages,
 			   (size_t)options->instance->cache_mib << 20,
 			   (size_t)options->instance->inflight_mib << 20, options->first_epoch,
