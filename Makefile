@@ -74,6 +74,7 @@ ASAN_LIBS := $(LIBS) -lpthread -ldl -lm
 # ---- the program -------------------------------------------------------------------------------------------------
 
 all: build/understudy  ## build/understudy, the static executable (this is also what plain `make` does)
+	@:
 
 # The size is part of what is promised: 3 MiB.
 build/understudy: build/understudy.debug
@@ -98,6 +99,7 @@ build/version.h: FORCE
 # ---- what it is built from ---------------------------------------------------------------------------------------
 
 deps: build/musl/ready build/asan/ready  ## the libraries from source (build/musl, build/asan)
+	@:
 
 fetching := image/apt.sh image/sources.sh image/deps.lock
 deps_inputs := image/deps.sh $(fetching) image/mbedtls_config.h $(wildcard image/mbedtls-*.patch)
@@ -122,6 +124,7 @@ relock: deps qemu guest  ## make the versions of this build the locked ones (ima
 	@cat build/*.used >image/deps.lock
 
 qemu: build/qemu/ready  ## the hypervisor from source (about 2.5 minutes, once; cached in ~/.cache/understudy)
+	@:
 build/qemu/ready: image/qemu.sh $(wildcard image/qemu-*.patch) $(fetching)
 	@image/prerequisites.sh build qemu
 	@image/qemu.sh
@@ -131,6 +134,7 @@ build/kernel/ready: image/kernel.sh $(fetching)
 	@image/kernel.sh
 
 guest: build/guest/initramfs.gz  ## the kernel and initramfs of the test guest
+	@:
 build/guest/initramfs.gz: image/guest.sh $(wildcard tests/guest/*) build/kernel/ready build/musl/libs
 	@image/guest.sh
 
@@ -172,11 +176,15 @@ $(bench_programs): build/bench/%: build/obj/tests/bench/%.o $(bench_helpers:%.c=
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
+# (":" because make would say that there is nothing to be done.)
 # Everything that tests/run.sh needs for the parts of these names. One after the other, so that the counted steps of the
 # scripts and the compiler's lines do not mix; each uses all processors.
 unit: $(unit_tests)
+	@:
 fuzz: $(fuzz_tests)  ## the fuzz targets (build/fuzz)
+	@:
 sim: build/sim/takeover
+	@:
 system:
 	@$(MAKE) all
 	@$(MAKE) qemu
@@ -232,7 +240,8 @@ format:  ## let clang-format rewrite what it would complain about
 
 # ---- trying it out -----------------------------------------------------------------------------------------------
 
-demo: prerequisites  ## two sites, a guest, one is killed: the guest goes on at the other (writes build/demo.json)
+demo:  ## two sites, a guest, one is killed: the guest goes on at the other (writes build/demo.json)
+	@image/prerequisites.sh build qemu demo
 	@$(MAKE) system
 	@tests/enter.sh $(PYTHON) tests/demo/demo.py
 
@@ -241,6 +250,7 @@ bench: prerequisites  ## the measurements of the README (writes build/bench.json
 	@tests/enter.sh $(PYTHON) tests/bench/bench.py
 
 bench-programs: $(bench_programs)
+	@:
 
 sim-run: SCHEDULES ?= 1000000
 sim-run: sim  ## the takeover decisions of both sites under SCHEDULES (1000000) seeded schedules of everything that can go wrong

@@ -23,8 +23,8 @@ apt_max_age_min=720
 # step_begin LABEL: starts a counted line "[n/N] LABEL ...". Set step_total, and step_count=0, first.
 step_begin() {
 	step_count=$((step_count + 1))
-	step_started=$EPOCHREALTIME step_open=1
-	printf '[%d/%d] %s ... ' "$step_count" "$step_total" "$1"
+	step_started=$EPOCHREALTIME step_open="[$step_count/$step_total] $1 ... "
+	printf %s "$step_open"
 }
 
 # step_end [NOTE]: ends that line with the seconds it took.
@@ -34,8 +34,8 @@ step_end() {
 	printf ' %d.%d s%s\n' $((us / 1000000)) $((us / 100000 % 10)) "${1:+  $1}"
 }
 
-# say TEXT: a remark that must not be lost in the output; die TEXT: the same, and the end.
-say() { printf '%snote: %s\n' "${step_open:+$'\n'}" "$*" >&2; }
+# say TEXT: a remark that must not be lost in the output, with a line of its own; die TEXT: the same, and the end.
+say() { printf '%snote: %s\n%s' "${step_open:+$'\n'}" "$*" "${step_open:-}" >&2; }
 die() {
 	printf '\n%s: %s\n' "${0##*/}" "$*" >&2
 	exit 1

@@ -118,7 +118,7 @@ sources_archive() {
 			rm -rf "$new"
 			sources_listed_in "$index" "$package" "$version"
 		fi
-		[[ $version == "$old" ]] || say "$package is $version in $suite, $lock names ${old:-none}; building with $version"
+		[[ $version == "$old" ]] || say "$package is $version in $suite, $lock has ${old:-no version of it}; building with $version"
 	else
 		version=$(sources_version "$index" "$package")
 		[[ -n $version ]] && sources_listed_in "$index" "$package" "$version" ||

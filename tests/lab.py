@@ -37,7 +37,31 @@ GUEST_IP, CLIENT_IP, GUEST_PORT = '10.77.0.9', '10.77.0.2', 7000
 LINK_A, LINK_B, LINK_PORT = '10.78.0.1', '10.78.0.2', 7400
 MAC = '52:54:00:77:00:09'
 MARK = 'UNDERSTUDY_LAB'       # in the environment of every process of a lab, whoever its parent is by then: the log it belongs to
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Unusable(RuntimeError):
+    """Something of this machine is missing; what, and what to do."""
+
+
+def end_orderly(name):
+    """For a script: each of ENDING ends it with one line and as an exception does, so that nothing of a lab is left. The first one only:
+    what it began is not interrupted."""
+    script = os.getpid()
+
+    def on_signal(signum, _):
+        if os.getpid() != script:
+            os._exit(128 + signum)      # a child that has not become another program yet
+        for other in ENDING:
+            signal.signal(other, signal.SIG_IGN)
+        with contextlib.suppress(OSError):      # a terminal that is gone
+            os.write(2, f'\n{name}: {signal.Signals(signum).name}: ending\n'.encode())
+        sys.exit(128 + signum)
+
+    for signum in ENDING:
+        if signal.getsignal(signum) != signal.SIG_IGN:      # nohup's wish
+            signal.signal(signum, on_signal)
 
 
 def wait_for(what, condition, timeout=30.0, step=0.01):
@@ -59,25 +83,33 @@ class Namespace:
         self.name = name
         ready, tell = os.pipe()
         wait, self.hold = os.pipe()
+        signals = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)     # a terminal's are not for it: it ends with the lab
         self.pid = os.fork()
         if self.pid == 0:
+            self._stand(tell, wait)
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        os.close(tell)
+        os.close(wait)
+        if os.read(ready, 1) != b'!':
+            raise Unusable('no network namespace: run as root, or through tests/enter.sh')
+        os.close(ready)
+        self.fd = os.open(f'/proc/{self.pid}/ns/net', os.O_RDONLY)
+        self.run('ip', 'link', 'set', 'lo', 'up')
+
+    @staticmethod
+    def _stand(tell, wait):
+        """The process that the namespace is of, until the lab lets go or is gone."""
+        try:
             for fd in range(3, 1024):               # nothing of the others' may be held here
                 if fd not in (tell, wait):
                     with contextlib.suppress(OSError):
                         os.close(fd)
-            if _libc.unshare(0x40000000) != 0:      # CLONE_NEWNET
-                os._exit(1)
-            os.write(tell, b'!')
-            os.close(tell)
-            os.read(wait, 1)                        # until the lab lets go
+            if _libc.unshare(0x40000000) == 0:      # CLONE_NEWNET
+                os.write(tell, b'!')
+                os.close(tell)
+                os.read(wait, 1)
+        finally:
             os._exit(0)
-        os.close(tell)
-        os.close(wait)
-        if os.read(ready, 1) != b'!':
-            raise RuntimeError('no network namespace: run as root, or through tests/enter.sh')
-        os.close(ready)
-        self.fd = os.open(f'/proc/{self.pid}/ns/net', os.O_RDONLY)
-        self.run('ip', 'link', 'set', 'lo', 'up')
 
     def enter(self):
         """For a child process, between fork and exec."""
@@ -125,9 +157,14 @@ class Daemon:
         self.pid = self.process.pid
 
     def kill(self):
+        """Without wait(), which never returns where a signal broke into a poll()."""
         if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
+            with contextlib.suppress(ProcessLookupError):
+                process = os.pidfd_open(self.pid)
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+                select.select([process], [], [])
+                os.close(process)
+            self.process.poll()
 
     def stop(self, timeout=10):
         """SIGTERM; the exit status."""
@@ -215,7 +252,7 @@ class Lab:
 
     def _network(self):
         if not os.access('/dev/net/tun', os.R_OK | os.W_OK):
-            raise RuntimeError('/dev/net/tun cannot be opened: run as root, or let everyone open it (chmod 666, as udev does)')
+            raise Unusable('/dev/net/tun cannot be opened: run as root, or let everyone open it (chmod 666, as udev does)')
         self.client, self.a, self.b = (self.place(n) for n in ('client', 'a', 'b'))
         for site, link_ip, other in ((self.a, LINK_A, self.b), (self.b, LINK_B, self.a)):
             side = site.name

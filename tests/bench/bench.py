@@ -52,7 +52,7 @@ def measure(name):
     try:
         return ROWS[name]()
     except Exception as e:
-        if not isinstance(e, (common.Unmeasured, AssertionError)):
+        if not isinstance(e, (common.Unmeasured, lab.Unusable, AssertionError)):
             traceback.print_exc()
         return {'what': name, 'error': str(e) or type(e).__name__}
 
@@ -100,4 +100,5 @@ def main():
 
 
 if __name__ == '__main__':
+    lab.end_orderly('bench')
     sys.exit(main())

@@ -1,5 +1,6 @@
 """What the system tests share. Each test builds a lab of its own and leaves nothing behind; a missing part is a skip that names it."""
 import os
+import signal
 import sys
 
 import pytest
@@ -9,6 +10,8 @@ import lab  # noqa: E402
 
 
 def pytest_configure(config):
+    for signum in (signal.SIGTERM, signal.SIGHUP):      # as a terminal's interrupt: what a lab has made is removed
+        signal.signal(signum, signal.default_int_handler)
     config.addinivalue_line('markers', 'alone: asserts that nothing is taken over, which a busy machine can bring about: not beside others')
 
 
