@@ -160,7 +160,8 @@ $(unit_tests): build/unit/%: build/asan/obj/tests/unit/%.o $(unit_helpers:%.c=bu
 	$(Q)$(asan_link) -lcmocka $(ASAN_LIBS)
 
 # The decisions alone, without the rest of the program.
-build/sim/takeover: build/asan/obj/tests/sim/takeover.o build/asan/obj/appliance/failover.o build/asan/obj/appliance/tenure.o
+sim_sources := $(wildcard tests/sim/*.c)
+build/sim/takeover: $(sim_sources:%.c=build/asan/obj/%.o) build/asan/obj/appliance/failover.o build/asan/obj/appliance/tenure.o
 	@$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(asan_link)
