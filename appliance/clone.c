@@ -53,10 +53,8 @@ void clone_tell_superseded(struct clone *c)
 
 static void say_refused(struct clone *c, const char *error)
 {
-	char text[ERR_TEXT_MAX];
-
-	(void)snprintf(text, sizeof(text), "reservation: %.480s", error);
-	clone_say(c, text);
+	(void)snprintf(c->trouble, sizeof(c->trouble), "reservation: %.480s", error);
+	clone_say(c, c->trouble);
 }
 
 static void on_reserved(void *owner, const char *error, const char *image)

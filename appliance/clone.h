@@ -35,8 +35,8 @@ int clone_takeover(struct clone *clone, struct err *err);
 
 /*
  * The operator lets go of what served or failed here: a primary may protect the instance again,
- * with a higher term. Or of what was protected here in an earlier life (aftermath.h). Not while a
- * replica runs.
+ * with a higher term. Or of what was protected here in an earlier life (aftermath.h), or could not
+ * be protected here. Not while a replica runs.
  */
 int clone_release(struct clone *clone, struct err *err);
 

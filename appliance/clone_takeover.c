@@ -203,9 +203,11 @@ int clone_takeover(struct clone *c, struct err *err)
 
 int clone_release(struct clone *c, struct err *err)
 {
+	const bool tried = c->failover.state == FAILOVER_EMPTY && *c->trouble != '\0';
 	int rc;
 
-	if (aftermath_stands(&c->record, &c->failover)) {
+	if (tried || aftermath_stands(&c->record, &c->failover)) {
+		*c->trouble = '\0';
 		keep_up(c, true);
 		clone_say(c, "released by the operator: the instance need not be protected here");
 		return RC_OK;

@@ -183,11 +183,9 @@ static int on_reserved(struct protection *p, const uint8_t *payload, size_t len,
 		protection_plan(p, answer.has_image, answer.committed);
 		return RC_OK;
 	}
-	protection_enter(p, PROTECTION_REFUSED, "the standby cannot run this instance: %.450s",
-			 answer.error);
+	protection_failed(p, PROTECTION_REFUSED, PROTECTION_RETRY_REFUSED_MS,
+			  "the standby cannot run this instance: %.450s", answer.error);
 	protection_end_session(p);
-	p->cooling = true;
-	protection_retry_in(p, PROTECTION_RETRY_REFUSED_MS);
 	return RC_OK;
 }
 

@@ -7,8 +7,8 @@ static const struct operator_command release = {
 		"Lets go of what a takeover left, so that the instance can be protected again.\n\n"
 		"Asked of a standby whose replica served and has ended ('lost'), or could not be brought to life ('failed'):\n"
 		"a primary may go on with the state that it has. What the replica did after the takeover is given up.\n"
-		"Asked of a standby that says since its restart that an instance was protected there, and is not: that is as\n"
-		"it should be, and no longer worth a warning.\n"
+		"Asked of a standby that says since its restart that an instance was protected there, and is not, or that one\n"
+		"could not be protected: that is as it should be, and no longer worth a warning.\n"
 		"Asked of a primary whose instance is 'superseded': it is protected again as soon as it runs, and it does not\n"
 		"run before you resume it (QMP command cont). If the standby still serves, it is superseded again.",
 	.path = "/v1/release",

@@ -190,3 +190,38 @@ def test_a_standby_that_cannot_run_the_instance_says_so_at_the_reservation():
         status = world.wait_state('primary', 'refused')
         assert 'standby cannot run' in status['reason'], status
         assert world.ask('inc') is not None
+
+
+def hypervisor_that(world, what):
+    """One that takes its time: what the sites say while they try can be seen."""
+    path = world.path('hypervisor')
+    with open(path + '.new', 'w') as f:
+        f.write(f'#!/bin/sh\n{what}\n')
+    os.chmod(path + '.new', 0o755)
+    os.rename(path + '.new', path)
+    return path
+
+
+def test_after_an_attempt_that_failed_neither_site_is_healthy_while_it_tries_again():
+    with lab.Lab() as world:
+        world.extra['standby']['hypervisor'] = {'program': hypervisor_that(world, 'sleep 2; echo not today >&2; exit 1')}
+        world.start_guest()
+        world.start_appliance()
+        world.start_agent()
+        first = world.wait_state('primary', 'reserving')
+        assert first['healthy'], first
+        world.wait_state('primary', 'refused')
+        again = world.wait_state('primary', 'reserving')
+        standby = world.status('standby')
+        for role, status in (('primary', again), ('standby', standby)):
+            assert not status['healthy'] and not status['protected'] and 'not today' in status['reason'], status
+            assert 'not today' in lab.fetch_unix(world.path(f'{role}.http'), '/healthz')['problems'][0]['reason']
+        assert standby['state'] == 'empty', standby
+        # Nobody tries any more, and that is as it should be.
+        world.agent.stop()
+        assert lab.fetch_unix(world.path('standby.http'), '/v1/release', '{"instance": "vm1"}') == {'ok': True}
+        assert world.status('standby')['healthy']
+        hypervisor_that(world, f'exec {lab.QEMU} "$@"')
+        world.start_agent()
+        assert world.wait_state('primary', 'protected')['healthy']
+        assert world.wait_state('standby', 'protected')['healthy']
