@@ -11,6 +11,7 @@
 #include "appliance/base/json_text.h"
 #include "appliance/base/mem.h"
 #include "appliance/config_keys.h"
+#include "appliance/config_twice.h"
 #include "net/etcd.h"
 #include "net/netlink.h"
 #include "net/vrrp_format.h"
@@ -31,6 +32,7 @@ static const char *const role_names[] = {
 
 struct checking {
 	const char *name;
+	bool names_witness;   /* the file does, with whatever in it */
 	struct buf *problems; /* or NULL */
 	struct err *err;
 	bool found;
@@ -124,25 +126,10 @@ static void check_nics(struct checking *checking, const struct config_instance *
 	}
 }
 
-/* One name or one QEMU protected twice. */
-static void check_twice(struct checking *checking, const struct config *config, size_t index)
+/* found() of config_twice(). */
+static void on_twice(void *owner, const char *text)
 {
-	const struct config_instance *one = &config->instances[index], *other;
-
-	for (size_t i = 0; i < index; i++) {
-		other = &config->instances[i];
-		if (strcmp(one->name, other->name) == 0)
-			conflict(checking,
-				 "instances[%zu].name: \"%s\" is the name of instances[%zu], too",
-				 index, one->name, i);
-		else if (one->qmp != NULL && strcmp(one->qmp, other->qmp) == 0)
-			conflict(checking,
-				 "instances[%zu].qmp: the same socket as that of instances[%zu]",
-				 index, i);
-		else
-			continue;
-		return;
-	}
+	conflict(owner, "%s", text);
 }
 
 /* What the standby keeps there has to fit: directories of ours, and the replica's sockets in them. */
@@ -236,7 +223,7 @@ static void check_witness(struct checking *checking, const struct config *config
 			 (int)ETCD_ENDPOINTS_MAX);
 	if (i > 0 && config->witness_ca == NULL)
 		conflict(checking, "witness.ca: missing: whom to trust as the witness");
-	if (i == 0 && (config->witness_ca != NULL || config->witness_cert != NULL))
+	if (i == 0 && checking->names_witness)
 		conflict(checking, "witness.endpoints: missing: where the witness is");
 	if ((config->witness_cert == NULL) != (config->witness_key == NULL))
 		conflict(checking, "witness.%s: missing: cert and key belong together",
@@ -255,10 +242,10 @@ static int check_whole(struct checking *checking, const struct config *config)
 			check_state_dir(checking, config, i);
 			check_vrrp(checking, config, i);
 		}
-		check_twice(checking, config, i);
 		if (checking->found && checking->problems == NULL)
 			break;
 	}
+	config_twice(config, on_twice, checking);
 	return checking->found ? RC_INVALID : RC_OK;
 }
 
@@ -289,6 +276,7 @@ static int parse(struct config *config, enum config_role role, const char *name,
 		return rc;
 	}
 	rc = json_table_read(&config_keys, &reader, root, config, err);
+	checking.names_witness = cJSON_GetObjectItemCaseSensitive(root, "witness") != NULL;
 	cJSON_Delete(root);
 	return rc == RC_OK ? check_whole(&checking, config) : rc;
 }

@@ -440,7 +440,8 @@ int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config_inst
 		rc = port_open_tap(&card->clients, loop, card->config->tap, card->config->bridge,
 				   &client_callbacks, card, err);
 		if (rc != RC_OK)
-			(void)err_prefix(err, "nics[%zu]: ", gateway->ncards);
+			(void)err_prefix(err, "instance %s: nics[%zu]: ", instance->name,
+					 gateway->ncards);
 	}
 	if (rc != RC_OK) {
 		gateway_close(gateway);

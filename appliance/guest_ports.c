@@ -396,7 +396,8 @@ int guest_ports_open(struct guest_ports **out, uv_loop_t *loop,
 		card->held.limit = GUEST_PORTS_HELD_BYTES / instance->nnics;
 		rc = open_card(card, loop, err);
 		if (rc != RC_OK)
-			(void)err_prefix(err, "nics[%zu]: ", ports->ncards);
+			(void)err_prefix(err, "instance %s: nics[%zu]: ", instance->name,
+					 ports->ncards);
 		ports->ncards++;
 	}
 	if (rc != RC_OK) {

@@ -2,30 +2,28 @@
  * First the file by itself (config_check()), then, if that is in order, what it names: files,
  * directories, certificates. Nothing waits; what is made to try a directory is removed again.
  */
-#include "appliance/preflight.h"
+#include "appliance/preflight_internal.h"
 
 #include "appliance/base/mem.h"
 #include "appliance/pki.h"
-#include "appliance/safety.h"
 #include "appliance/state_dir.h"
 #include "appliance/virtual_addresses.h"
 #include "net/vrrp_socket.h"
-#include "appliance/witness_place.h"
 #include "replica/accel.h"
 
 #include <errno.h>
+#include <linux/magic.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define DAYS_LEFT_WARN 30 /* time to make new certificates without haste */
 
-static void note(struct buf *to, const char *name, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static void note(struct buf *to, const char *name, const char *format, ...)
+void preflight_note(struct buf *to, const char *name, const char *format, ...)
 {
 	char text[ERR_TEXT_MAX];
 	va_list args;
@@ -35,8 +33,23 @@ static void note(struct buf *to, const char *name, const char *format, ...)
 	va_end(args);
 	(void)buf_printf(to, "%s: %s\n", name, text);
 }
-#define error(preflight, ...) note(&(preflight)->errors, (preflight)->name, __VA_ARGS__)
-#define warning(preflight, ...) note(&(preflight)->warnings, (preflight)->name, __VA_ARGS__)
+#define error preflight_error
+#define warning preflight_warning
+
+const char *preflight_remedy(char out[PREFLIGHT_REMEDY_MAX], int error_number, const char *remedy)
+{
+	const struct passwd *user;
+
+	if (error_number != EACCES && error_number != EPERM)
+		return remedy;
+	user = getpwuid(geteuid());
+	(void)snprintf(
+		out, PREFLIGHT_REMEDY_MAX,
+		"user %.64s (%u) may not: let it, there and in the directories above (chown, chmod), "
+		"or start understudy as another user",
+		user != NULL ? user->pw_name : "number", (unsigned)geteuid());
+	return out;
+}
 
 /* ---- what the file names ---- */
 
@@ -44,6 +57,7 @@ static void note(struct buf *to, const char *name, const char *format, ...)
 static bool check_path(struct preflight *preflight, const char *key, const char *path, mode_t kind,
 		       int use, const char *remedy)
 {
+	char hint[PREFLIGHT_REMEDY_MAX];
 	struct stat st;
 
 	if (path == NULL)
@@ -52,7 +66,8 @@ static bool check_path(struct preflight *preflight, const char *key, const char 
 		error(preflight, "%s: %s: is no %s; %s", key, path,
 		      kind == S_IFDIR ? "directory" : "regular file", remedy);
 	else if (access(path, use) != 0)
-		error(preflight, "%s: %s: %s; %s", key, path, strerror(errno), remedy);
+		error(preflight, "%s: %s: %s; %s", key, path, strerror(errno),
+		      preflight_remedy(hint, errno, remedy));
 	else
 		return true;
 	return false;
@@ -101,21 +116,31 @@ static void check_http(struct preflight *preflight)
 /* No room is no reason not to start: a replica that serves needs its gateway. */
 static void check_memory_dir(struct preflight *preflight)
 {
+	const char *path = preflight->config.memory_dir;
+	char hint[PREFLIGHT_REMEDY_MAX];
+	struct statfs fs;
 	bool full;
 	struct err err;
 
-	if (files_try(preflight->config.memory_dir, false, &full, &err) == RC_OK)
+	if (statfs(path, &fs) == 0 && fs.f_type != TMPFS_MAGIC && fs.f_type != HUGETLBFS_MAGIC)
+		warning(preflight,
+			"memory_dir: %s: is neither on a tmpfs nor on hugetlbfs: each page of a replica's memory "
+			"would be written to the disk; name a directory in memory, such as /dev/shm",
+			path);
+	if (files_try(path, false, &full, &err) == RC_OK)
 		return;
 	if (full)
 		warning(preflight, "memory_dir: %s; make room", err.text);
 	else
-		error(preflight, "memory_dir: %s; name a directory in memory, such as /dev/shm",
-		      err.text);
+		error(preflight, "memory_dir: %s; %s", err.text,
+		      preflight_remedy(hint, access(path, W_OK | X_OK) != 0 ? errno : 0,
+				       "name a directory in memory, such as /dev/shm"));
 }
 
 static void check_state_dir(struct preflight *preflight)
 {
 	bool lasting, full;
+	char hint[PREFLIGHT_REMEDY_MAX];
 	struct err err = { 0 };
 
 	if (state_dir_try(preflight->config.state_dir, &lasting, &full, &err) != RC_OK && full)
@@ -123,9 +148,10 @@ static void check_state_dir(struct preflight *preflight)
 			"state_dir: %s; make room: until there is some, nothing can be taken over",
 			err.text);
 	else if (err.code != RC_OK)
-		error(preflight,
-		      "state_dir: %s; name a directory of ours, or make the one above it",
-		      err.text);
+		error(preflight, "state_dir: %s; %s", err.text,
+		      preflight_remedy(hint,
+				       strstr(err.text, strerror(EACCES)) != NULL ? EACCES : 0,
+				       "name a directory of ours, or make the one above it"));
 	else if (!lasting)
 		warning(preflight,
 			"state_dir: %s: is on a tmpfs; who serves would be forgotten when the machine restarts",
@@ -176,14 +202,16 @@ static void check_standby(struct preflight *preflight)
 static void check_primary(struct preflight *preflight)
 {
 	const struct config *config = &preflight->config;
+	char hint[PREFLIGHT_REMEDY_MAX];
 	const char *qmp;
 	struct stat st;
 
 	for (size_t i = 0; i < config->ninstances; i++) {
 		qmp = config->instances[i].qmp;
 		if (stat(qmp, &st) != 0)
-			warning(preflight, "instances[%zu].qmp: %s: %s (is its QEMU running?)", i,
-				qmp, strerror(errno));
+			warning(preflight, "instances[%zu].qmp: %s: %s; %s", i, qmp,
+				strerror(errno),
+				preflight_remedy(hint, errno, "is its QEMU running?"));
 		else if (!S_ISSOCK(st.st_mode))
 			error(preflight,
 			      "instances[%zu].qmp: %s: is no socket; give QEMU -qmp unix:PATH,server=on,wait=off",
@@ -230,6 +258,7 @@ int preflight_run(struct preflight *preflight, const enum config_role *role, con
 	}
 	check_tls(preflight);
 	check_http(preflight);
+	preflight_network(preflight);
 	if (preflight->config.role == CONFIG_PRIMARY)
 		check_primary(preflight);
 	else
@@ -239,78 +268,6 @@ int preflight_run(struct preflight *preflight, const enum config_role *role, con
 	if (preflight->errors.len > 0)
 		return err_set(err, RC_INVALID, "%s: not usable as it is", preflight->name);
 	return RC_OK;
-}
-
-/* ---- both sites' files ---- */
-
-static const struct config_instance *find(const struct config *config, const char *name)
-{
-	for (size_t i = 0; i < config->ninstances; i++) {
-		if (strcmp(config->instances[i].name, name) == 0)
-			return &config->instances[i];
-	}
-	return NULL;
-}
-
-static bool is_gateway(const struct config_instance *primary)
-{
-	for (size_t i = 0; i < primary->nnics; i++) {
-		if (primary->nics[i].tap != NULL)
-			return false;
-	}
-	return primary->nnics > 0;
-}
-
-static void check_pair(struct preflight *preflight, const struct config_instance *primary,
-		       const struct config_instance *standby, const char *primary_witness,
-		       const char *standby_witness)
-{
-	const struct safety safety = {
-		.automatic = standby->takeover == CONFIG_TAKEOVER_AUTOMATIC,
-		.continues = primary->without_standby == CONFIG_ALONE_CONTINUE,
-		.gateway = is_gateway(primary),
-		.primary_witness = primary_witness,
-		.standby_witness = standby_witness,
-	};
-	struct err err;
-
-	if (safety_check(&safety, &err) != RC_OK)
-		error(preflight, "instance %s: %s", primary->name, err.text);
-	if (primary->nnics != standby->nnics)
-		error(preflight,
-		      "instance %s: %zu network cards (nics) at the primary, %zu at the standby",
-		      primary->name, primary->nnics, standby->nnics);
-}
-
-int preflight_pair(struct preflight *preflight, const struct config *peer, struct err *err)
-{
-	const struct config *own = &preflight->config;
-	const bool is_primary = own->role == CONFIG_PRIMARY;
-	char own_witness[RESERVATION_WITNESS_MAX + 1], peer_witness[RESERVATION_WITNESS_MAX + 1];
-	const struct config_instance *other;
-	size_t before = preflight->errors.len;
-
-	witness_place(own_witness, own);
-	witness_place(peer_witness, peer);
-	if (own->role == peer->role)
-		error(preflight, "both files are a %s's", config_role_name(own->role));
-	for (size_t i = 0; i < own->ninstances && own->role != peer->role; i++) {
-		other = find(peer, own->instances[i].name);
-		if (other != NULL)
-			check_pair(preflight, is_primary ? &own->instances[i] : other,
-				   is_primary ? other : &own->instances[i],
-				   is_primary ? own_witness : peer_witness,
-				   is_primary ? peer_witness : own_witness);
-		else
-			error(preflight, "instance %s: not in the other site's file",
-			      own->instances[i].name);
-	}
-	if (preflight->errors.failed)
-		return err_nomem(err, preflight->name);
-	return preflight->errors.len == before ?
-		       RC_OK :
-		       err_set(err, RC_INVALID, "%s: does not fit the other site's",
-			       preflight->name);
 }
 
 void preflight_free(struct preflight *preflight)

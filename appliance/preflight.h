@@ -26,6 +26,11 @@ struct preflight {
 int preflight_run(struct preflight *preflight, const enum config_role *role, const char *path,
 		  struct err *err);
 /*
+ * After that, what only `understudy check` looks at, since it may take some seconds: adds to the
+ * errors and warnings. RC_INVALID if there was an error.
+ */
+int preflight_look(struct preflight *preflight, struct err *err);
+/*
  * Whether the two sites' configurations may be used together: adds to the errors of `preflight`
  * what safety.h forbids, and where they do not fit. RC_INVALID if that was anything.
  */

@@ -107,6 +107,8 @@ static int check(const struct command *command, const char *path, const char *pe
 	int status, rc = preflight_run(&preflight, role, path, &err);
 	bool ambiguous = rc == RC_STATE; /* the other file's role --role could not tell */
 
+	if (rc == RC_OK)
+		rc = preflight_look(&preflight, &err);
 	if (rc == RC_OK && peer_path != NULL)
 		rc = check_peer(&preflight, peer_path, &err);
 

@@ -7,8 +7,8 @@ import subprocess
 import lab
 
 
-def run(*command):
-    return subprocess.run([lab.UNDERSTUDY, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+def run(*command, **options):
+    return subprocess.run([lab.UNDERSTUDY, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options)
 
 
 def test_the_configurations_of_the_readme_are_valid(tmp_path):
@@ -17,11 +17,15 @@ def test_the_configurations_of_the_readme_are_valid(tmp_path):
     examples = [text for text in re.findall(r'```json\n(.*?)```', readme, re.S) if text.lstrip().startswith('{')]      # VRRP's: test_vrrp.py
     assert len(examples) == 2
     assert run('pki', str(tmp_path / 'certs')).returncode == 0
-    for role, text in zip(('standby', 'primary'), examples):
-        path = tmp_path / 'certs' / f'{role}.json'
+    site = lab.Namespace('b')
+    site.run('ip', 'link', 'add', 'br0', 'type', 'bridge')
+    paths = [tmp_path / 'certs' / f'{role}.json' for role in ('standby', 'primary')]
+    for path, text in zip(paths, examples):
         path.write_text(text.replace('/usr/bin/qemu-system-x86_64', lab.QEMU).replace('/var/lib/understudy', str(tmp_path)))
-        result = run('check', '--config', str(path))
+    for path, other in (paths, reversed(paths)):
+        result = run('check', '--config', str(path), '--peer', str(other), preexec_fn=site.enter, pass_fds=[site.fd])
         assert result.returncode == 0, result.stdout
+    site.close()
 
 
 def test_a_typing_error_is_named_with_its_path_and_the_near_miss(tmp_path):

@@ -9,9 +9,9 @@ import pytest
 import lab
 
 
-def run(*command):
+def run(*command, **options):
     return subprocess.run([lab.UNDERSTUDY, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, check=False, timeout=20)
+                          text=True, check=False, timeout=20, **options)
 
 
 @pytest.mark.parametrize('role, extra, part', [
@@ -23,7 +23,8 @@ def test_what_check_refuses_a_daemon_does_not_start_with_in_the_same_words(role,
     with lab.Lab(**{role: extra}) as world:
         assert run('pki', world.path('other')).returncode == 0
         path = world.write_config(role)
-        check, daemon = run('check', '--config', path), run(role, '--config', path)
+        there = {'preexec_fn': world.b.enter, 'pass_fds': [world.b.fd]}
+        check, daemon = run('check', '--config', path, **there), run(role, '--config', path, **there)
         assert check.returncode == 1 and daemon.returncode == 1
         errors = [line.removeprefix('error: ') for line in check.stdout.splitlines() if line.startswith('error: ')]
         assert len(errors) == 1 and part in errors[0], check.stdout

@@ -356,13 +356,13 @@ static void an_instance_is_protected_once(void **state)
 	refuses(CONFIG_PRIMARY,
 		PRIMARY_WITH("", PRIMARY_INSTANCE("") ", {\"name\": \"vm2\", \"qmp\": \"/b\"}, "
 						      "{\"name\": \"vm1\", \"qmp\": \"/c\"}"),
-		"f.json: instances[2].name: \"vm1\" is the name of instances[0], too");
+		"f.json: instances[2].name: vm1: also the name of instances[0].name");
 	refuses(CONFIG_PRIMARY,
 		PRIMARY_WITH(
 			"",
 			PRIMARY_INSTANCE(
 				"") ", {\"name\": \"vm2\", \"qmp\": \"/etc/understudy/run/vm1.qmp\"}"),
-		"f.json: instances[1].qmp: the same socket as that of instances[0]");
+		"f.json: instances[1].qmp: /etc/understudy/run/vm1.qmp: the same socket as instances[0].qmp");
 }
 
 static void there_is_a_limit_to_instances_and_to_the_file(void **state)

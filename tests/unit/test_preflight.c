@@ -1,10 +1,11 @@
 /* What is found out before a daemon starts: errors keep it from starting, warnings do not. */
-#include "appliance/preflight.h"
+#include "appliance/preflight_internal.h"
 
 #include "appliance/base/mem.h"
 #include "appliance/pki.h"
 #include "appliance/state_dir.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -26,9 +27,9 @@ static const char primary[] =
 	"\"tls\": {\"ca\": \"ca.crt\", \"cert\": \"primary.crt\", \"key\": \"primary.key\"}, "
 	"\"instances\": [{\"name\": \"vm1\", \"qmp\": \"vm1.qmp\"}]}";
 static const char standby[] =
-	"{\"site\": \"b\", \"http\": {\"listen\": \"127.0.0.1:1\"}, \"link\": {\"listen\": \"192.0.2.7:7400\"}, "
+	"{\"site\": \"b\", \"http\": {\"listen\": \"127.0.0.1:1\"}, \"link\": {\"listen\": \"0.0.0.0:7400\"}, "
 	"\"tls\": {\"ca\": \"ca.crt\", \"cert\": \"standby.crt\", \"key\": \"standby.key\"}, "
-	"\"state_dir\": \"state\", \"hypervisor\": {\"program\": \"/bin/true\"}, \"memory_dir\": \"/tmp\", "
+	"\"state_dir\": \"state\", \"hypervisor\": {\"program\": \"/bin/true\"}, \"memory_dir\": \"/dev/shm\", "
 	"\"instances\": [{\"name\": \"vm1\"}]}";
 
 /* Runs it on `text`, with `was` in it replaced by `is`. */
@@ -93,6 +94,27 @@ static void what_may_come_later_is_a_warning(void **state)
 	preflight_free(&preflight);
 }
 
+static void a_replicas_memory_belongs_into_memory(void **state)
+{
+	(void)state;
+	if (usual > 0)
+		skip(); /* /tmp is a tmpfs here */
+	assert_int_equal(run(standby, "/dev/shm", "/tmp"), RC_OK);
+	expect_lines(&preflight.warnings, 1, "memory_dir: /tmp: is neither on a tmpfs nor");
+	preflight_free(&preflight);
+}
+
+static void who_may_not_is_told_by_name(void **state)
+{
+	char text[PREFLIGHT_REMEDY_MAX];
+
+	(void)state;
+	assert_string_equal(preflight_remedy(text, ENOENT, "make it"), "make it");
+	assert_non_null(strstr(preflight_remedy(text, EACCES, "make it"), ") may not: let it"));
+	if (geteuid() == 0)
+		assert_memory_equal(text, "user root (0)", 13);
+}
+
 static void a_wrong_certificate_is_an_error(void **state)
 {
 	(void)state;
@@ -127,7 +149,7 @@ static void what_is_missing_or_of_another_kind_is_an_error(void **state)
 	expect_error(standby, "/bin/true", "/tmp", "hypervisor.program: /tmp: is no regular file");
 	expect_error(standby, "/bin/true\"", "/bin/true\", \"firmware\": \"/bin/true\"",
 		     "hypervisor.firmware: /bin/true: is no directory");
-	expect_error(standby, "\"/tmp\"", "\"/nowhere\"", "memory_dir: /nowhere");
+	expect_error(standby, "\"/dev/shm\"", "\"/nowhere\"", "memory_dir: /nowhere");
 	expect_error(standby, "\"state\"", "\"ca.crt\"", "ca.crt: is no directory");
 	expect_error(standby, "\"state\"", "\"/nowhere/state\"",
 		     "state_dir: /nowhere/state: cannot be made: No such file or directory");
@@ -157,7 +179,7 @@ static void a_full_state_dir_keeps_nobody_from_starting_who_was_there_before(voi
 static void every_error_is_found_at_once(void **state)
 {
 	(void)state;
-	assert_int_equal(run(standby, "\"program\": \"/bin/true\"}, \"memory_dir\": \"/tmp\"",
+	assert_int_equal(run(standby, "\"program\": \"/bin/true\"}, \"memory_dir\": \"/dev/shm\"",
 			     "\"program\": \"/no\"}, \"memory_dir\": \"/nowhere\""),
 			 RC_INVALID);
 	expect_lines(&preflight.errors, 2, "memory_dir");
@@ -219,6 +241,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_in_order_passes),
 		cmocka_unit_test(what_may_come_later_is_a_warning),
+		cmocka_unit_test(a_replicas_memory_belongs_into_memory),
+		cmocka_unit_test(who_may_not_is_told_by_name),
 		cmocka_unit_test(a_wrong_certificate_is_an_error),
 		cmocka_unit_test(a_pipe_in_place_of_a_file_is_refused_without_waiting),
 		cmocka_unit_test(what_is_missing_or_of_another_kind_is_an_error),

@@ -1,0 +1,148 @@
+/*
+ * What only `understudy check` looks at, because it takes time or is noticed by others: whether
+ * hypervisor.program is a QEMU that will do, and whether anybody listens at a QMP socket. The daemons
+ * find both out by themselves and go on trying.
+ */
+#include "appliance/preflight_internal.h"
+
+#include "appliance/base/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define VERSION_WAIT_MS 5000 /* a QEMU says it in some 50 ms; one on a slow disk takes seconds */
+#define VERSION_BANNER "QEMU emulator version "
+#define VERSION_MAJOR 7 /* the oldest that has been tried is 7.2 */
+#define VERSION_MINOR 2
+
+/* The child's side. */
+static void become(const char *program, int out) __attribute__((noreturn));
+
+static void become(const char *program, int out)
+{
+	char version[] = "--version", *name = (char *)(uintptr_t)program;
+	char *const arguments[] = { name, version, NULL };
+	const int null = open("/dev/null", O_RDWR);
+
+	if (setpgid(0, 0) == 0 && null >= 0 && dup2(null, 0) == 0 && dup2(out, 1) == 1 &&
+	    dup2(null, 2) == 2)
+		(void)execv(program, arguments);
+	_exit(127);
+}
+
+/* What it prints, until it ends it or the time is over; false: it was over. */
+static bool listen_to(int out, char *text, size_t size)
+{
+	const uint64_t end_ns = clock_now_ns() + VERSION_WAIT_MS * CLOCK_NS_PER_MS;
+	struct pollfd poller = { .fd = out, .events = POLLIN };
+	size_t len = 0;
+	uint64_t now_ns;
+	ssize_t r = 1;
+
+	while (r > 0 && len < size - 1) {
+		now_ns = clock_now_ns();
+		if (now_ns >= end_ns ||
+		    poll(&poller, 1, (int)((end_ns - now_ns) / CLOCK_NS_PER_MS + 1)) == 0)
+			return false;
+		r = read(out, text + len, size - 1 - len);
+		len += r > 0 ? (size_t)r : 0;
+	}
+	text[len] = '\0';
+	return true;
+}
+
+/* With whatever it has started: a shell script's commands. */
+static void end(pid_t child)
+{
+	(void)kill(-child, SIGKILL);
+	(void)kill(child, SIGKILL);
+	while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+/* NULL, or why it will not do. */
+static const char *judge_version(const char *text)
+{
+	const char *at = text + sizeof(VERSION_BANNER) - 1;
+	char *dot;
+	long major, minor;
+
+	if (strncmp(text, VERSION_BANNER, sizeof(VERSION_BANNER) - 1) != 0)
+		return "`--version` does not answer as a QEMU does";
+	major = strtol(at, &dot, 10);
+	minor = *dot == '.' ? strtol(dot + 1, NULL, 10) : 0;
+	if (major < VERSION_MAJOR || (major == VERSION_MAJOR && minor < VERSION_MINOR))
+		return "is an older QEMU than 7.2";
+	return NULL;
+}
+
+static void check_program(struct preflight *preflight)
+{
+	static const char remedy[] =
+		"name a qemu-system-x86_64 of the primary's version or newer, 7.2 at least";
+	const char *program = preflight->config.hypervisor, *why;
+	char text[256];
+	int pipe_fds[2];
+	bool heard;
+	pid_t child;
+
+	if (access(program, X_OK) != 0 || pipe2(pipe_fds, O_CLOEXEC) != 0)
+		return; /* said already */
+	child = fork();
+	if (child == 0)
+		become(program, pipe_fds[1]);
+	(void)close(pipe_fds[1]);
+	heard = child > 0 && listen_to(pipe_fds[0], text, sizeof(text));
+	(void)close(pipe_fds[0]);
+	if (child < 0)
+		return;
+	end(child);
+	why = heard ? judge_version(text) : "`--version` is not answered within 5 s";
+	if (why != NULL)
+		preflight_error(preflight, "hypervisor.program: %s: %s; %s", program, why, remedy);
+}
+
+static void check_qmp(struct preflight *preflight, size_t index)
+{
+	const char *path = preflight->config.instances[index].qmp;
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	char hint[PREFLIGHT_REMEDY_MAX];
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	(void)snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
+	/* A full queue (EAGAIN) has somebody behind it; what is not there was said already. */
+	if (fd >= 0 && connect(fd, (const struct sockaddr *)&at, sizeof(at)) != 0 &&
+	    (errno == ECONNREFUSED || errno == EACCES))
+		preflight_warning(preflight, "instances[%zu].qmp: %s: %s; %s", index, path,
+				  errno == EACCES ? strerror(errno) : "nobody listens there",
+				  preflight_remedy(hint, errno,
+						   "is its QEMU running? An old one left it"));
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+int preflight_look(struct preflight *preflight, struct err *err)
+{
+	const size_t before = preflight->errors.len;
+
+	if (preflight->config.role == CONFIG_STANDBY)
+		check_program(preflight);
+	for (size_t i = 0; i < preflight->config.ninstances; i++) {
+		if (preflight->config.role == CONFIG_PRIMARY)
+			check_qmp(preflight, i);
+	}
+	if (preflight->errors.failed || preflight->warnings.failed)
+		return err_nomem(err, preflight->name);
+	return preflight->errors.len == before ?
+		       RC_OK :
+		       err_set(err, RC_INVALID, "%s: not usable as it is", preflight->name);
+}

@@ -1,0 +1,91 @@
+/* What a configuration may name only once. */
+#include "appliance/config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define TLS "\"tls\": {\"ca\": \"c\", \"cert\": \"c\", \"key\": \"c\"}"
+#define PRIMARY(http, instances)                                                      \
+	"{\"site\": \"a\", " TLS ", \"http\": {\"listen\": \"" http "\"}, \"link\": " \
+	"{\"connect\": \"b:1\"}, \"instances\": [" instances "]}"
+#define STANDBY(http, instances)                                                                  \
+	"{\"site\": \"b\", " TLS ", \"http\": {\"listen\": \"" http "\"}, \"state_dir\": \"s\", " \
+	"\"hypervisor\": {\"program\": \"q\"}, \"link\": {\"listen\": \"0.0.0.0:1\"}, "           \
+	"\"instances\": [" instances "]}"
+#define VM(name, nics) "{\"name\": \"" name "\", \"qmp\": \"/" name "\", \"nics\": [" nics "]}"
+#define CLONE(name, nics) "{\"name\": \"" name "\", \"nics\": [" nics "]}"
+#define NIC(name, a, b) \
+	"{\"name\": \"" name "\", \"socket\": \"" a "\", \"qemu_socket\": \"" b "\"}"
+#define TAP(name, tap) "{\"name\": \"" name "\", \"tap\": \"" tap "\", \"bridge\": \"br0\"}"
+
+static void read_as(enum config_role role, const char *text, const char *expected)
+{
+	struct config config;
+	struct err err = { 0 };
+	int rc = config_parse(&config, role, "f", "/", text, strlen(text), &err);
+
+	if (expected == NULL ? rc != RC_OK : rc != RC_INVALID || strstr(err.text, expected) == NULL)
+		fail_msg("expected \"%s\": %s", expected != NULL ? expected : "nothing", err.text);
+	config_free(&config);
+}
+
+static void sockets(void **state)
+{
+	(void)state;
+	read_as(CONFIG_PRIMARY,
+		PRIMARY("unix:/h", VM("u", NIC("n", "/a", "/b") "," NIC("m", "/c", "/d")) "," VM(
+					   "v", NIC("n", "/e", "/f"))),
+		NULL);
+	read_as(CONFIG_PRIMARY, PRIMARY("unix:/h", VM("u", NIC("n", "/a", "/a"))),
+		"instances[0].nics[0].qemu_socket: /a: the same socket as instances[0].nics[0].socket");
+	read_as(CONFIG_PRIMARY,
+		PRIMARY("unix:/h", VM("u", NIC("n", "/a", "/b")) "," VM("v", NIC("n", "/c", "/b"))),
+		"instances[1].nics[0].qemu_socket: /b: the same socket as instances[0].nics[0].qemu_socket");
+	read_as(CONFIG_PRIMARY, PRIMARY("unix:/u", VM("u", NIC("n", "/a", "/b"))),
+		"instances[0].qmp: /u: the same socket as http.listen");
+}
+
+static void devices_and_names(void **state)
+{
+	(void)state;
+	read_as(CONFIG_STANDBY,
+		STANDBY("a:2", CLONE("u", TAP("n", "t0")) "," CLONE("v", TAP("n", "t1"))), NULL);
+	read_as(CONFIG_STANDBY,
+		STANDBY("a:2", CLONE("u", TAP("n", "t0")) "," CLONE("v", TAP("n", "t0"))),
+		"instances[1].nics[0].tap: t0: the same device as instances[0].nics[0].tap");
+	read_as(CONFIG_STANDBY, STANDBY("a:2", CLONE("u", TAP("n", "t0") "," TAP("n", "t1"))),
+		"instances[0].nics[1].name: n: also the name of instances[0].nics[0].name");
+}
+
+static void the_port_to_listen_on(void **state)
+{
+	(void)state;
+	read_as(CONFIG_STANDBY, STANDBY("127.0.0.1:1", CLONE("u", TAP("n", "t"))),
+		"http.listen: the same port as link.listen");
+	read_as(CONFIG_STANDBY, STANDBY("127.0.0.1:2", CLONE("u", TAP("n", "t"))), NULL);
+}
+
+static void a_witness_without_endpoints(void **state)
+{
+	(void)state;
+	read_as(CONFIG_PRIMARY,
+		"{\"site\": \"a\", " TLS ", \"link\": {\"connect\": \"b:1\"}, \"witness\": {}, "
+		"\"instances\": [{\"name\": \"u\", \"qmp\": \"/u\"}]}",
+		"witness.endpoints: missing: where the witness is");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(sockets),
+		cmocka_unit_test(devices_and_names),
+		cmocka_unit_test(the_port_to_listen_on),
+		cmocka_unit_test(a_witness_without_endpoints),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,108 @@
+/* What `understudy check` tries out: hypervisor.program, and who listens at the QMP socket. */
+#include "tests/unit/preflight_fixture.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char dir[] = "/tmp/test-preflight-look-XXXXXX";
+static char path[64];
+static struct err err;
+
+static void expect_program(const char *script, const char *expected)
+{
+	char text[512];
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	(void)fprintf(file, "#!/bin/sh\n%s\n", script);
+	assert_int_equal(fclose(file), 0);
+	assert_int_equal(chmod(path, 0700), 0);
+	(void)snprintf(
+		text, sizeof(text),
+		"{\"site\": \"b\", \"tls\": {\"ca\": \"c\", \"cert\": \"c\", \"key\": \"c\"}, "
+		"\"link\": {\"listen\": \"0.0.0.0:1\"}, \"state_dir\": \"s\", "
+		"\"hypervisor\": {\"program\": \"%s\"}, \"instances\": [{\"name\": \"v\"}]}",
+		path);
+	preflight_fixture_read(CONFIG_STANDBY, text);
+	assert_int_equal(preflight_look(&preflight, &err), expected != NULL ? RC_INVALID : RC_OK);
+	preflight_fixture_expect(&preflight.errors, expected);
+}
+
+static void the_program_has_to_be_a_qemu_that_will_do(void **state)
+{
+	(void)state;
+	expect_program("echo 'QEMU emulator version 7.2.22 (Debian 1:7.2)'; echo Copyright", NULL);
+	expect_program("[ \"$1\" = --version ] && echo 'QEMU emulator version 10.0.13'", NULL);
+	expect_program("echo 'QEMU emulator version 7.1.0'", "is an older QEMU than 7.2; name a");
+	expect_program("echo 'QEMU emulator version 6.9'", "is an older QEMU than 7.2; name a");
+	expect_program("", "does not answer as a QEMU does; name a qemu-system-x86_64");
+	expect_program("yes", "does not answer as a QEMU does");
+	expect_program("echo Hello; exec 1>&-; sleep 1000", "does not answer as a QEMU does");
+}
+
+static void one_that_hangs_is_given_some_seconds(void **state)
+{
+	(void)state;
+	expect_program("sleep 1000; echo", "`--version` is not answered within 5 s");
+}
+
+static void nobody_at_the_qmp_socket_is_a_warning(void **state)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	char text[512];
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	(void)state;
+	(void)unlink(path);
+	memcpy(at.sun_path, path, sizeof(path));
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	(void)snprintf(
+		text, sizeof(text),
+		"{\"site\": \"a\", \"tls\": {\"ca\": \"c\", \"cert\": \"c\", \"key\": \"c\"}, "
+		"\"link\": {\"connect\": \"a:1\"}, \"instances\": [{\"name\": \"v\", \"qmp\": \"%s\"}]}",
+		path);
+	preflight_fixture_read(CONFIG_PRIMARY, text);
+	assert_int_equal(preflight_look(&preflight, &err), RC_OK);
+	preflight_fixture_expect(&preflight.warnings, "nobody listens there; is its QEMU running?");
+	assert_int_equal(listen(fd, 1), 0);
+	preflight_fixture_read(CONFIG_PRIMARY, text);
+	assert_int_equal(preflight_look(&preflight, &err), RC_OK);
+	preflight_fixture_expect(&preflight.warnings, NULL);
+	assert_int_equal(close(fd), 0);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	if (mkdtemp(dir) == NULL)
+		return -1;
+	(void)snprintf(path, sizeof(path), "%s/program", dir);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	(void)unlink(path);
+	return rmdir(dir);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_program_has_to_be_a_qemu_that_will_do),
+		cmocka_unit_test(one_that_hangs_is_given_some_seconds),
+		cmocka_unit_test(nobody_at_the_qmp_socket_is_a_warning),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
