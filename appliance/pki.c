@@ -12,10 +12,12 @@
 #include "appliance/base/mem.h"
 #include "appliance/pki_certificate.h"
 #include "net/tls.h"
+#include "net/tls_bundle.h"
 #include "net/tls_role.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <mbedtls/psa_util.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -69,7 +71,7 @@ static int read_cert(int dir, const char *path, mbedtls_x509_crt *cert, struct e
 	int rc = files_read(&file, dir, path, FILES_PLAIN, err);
 
 	if (rc == RC_OK) {
-		rc = pki_cert_parse(cert, (const char *)file.data, file.len, err);
+		rc = tls_bundle_parse(cert, (const char *)file.data, file.len, err);
 		if (rc != RC_OK)
 			(void)err_prefix(err, "%s: ", path);
 	}
@@ -112,8 +114,9 @@ int pki_inspect(const char *ca_path, const char *cert_path, const char *key_path
 	if (rc == RC_OK && !tls_role_is(&own.cert, role, found))
 		rc = err_set(
 			err, RC_INVALID,
-			"its subject does not say OU=%s but \"%s\"; `understudy pki` calls the right one %s.crt",
-			role, found, role);
+			"its subject %s%s%s; OU=%s is needed, as %s.crt of `understudy pki` has it",
+			*found != '\0' ? "says OU=" : "has no OU", found,
+			*found != '\0' ? ", so it is not for this side" : "", role, role);
 	if (rc != RC_OK) {
 		(void)err_prefix(err, "%s: ", cert_path);
 		goto out;
@@ -308,6 +311,13 @@ static int make_authority(struct making *making)
 		rc = make_member(making, PKI_CA);
 	if (rc == RC_OK)
 		rc = describe(making, PKI_CA, &making->ca, exists(making, PKI_CA, "key"));
+	if (rc == RC_OK && exists(making, PKI_CA, "key") &&
+	    mbedtls_pk_check_pair(&making->ca.cert.pk, &making->ca.key, pki_random,
+				  MBEDTLS_PSA_RANDOM_STATE) != 0)
+		rc = err_set(
+			making->err, RC_INVALID,
+			"%s: ca.key is not the key of ca.crt: bring the right one, or move both away for a new authority",
+			making->request->dir);
 	return rc;
 }
 

@@ -61,15 +61,6 @@ int pki_random(void *state, unsigned char *out, size_t len)
 
 /* ---- reading ---- */
 
-int pki_cert_parse(mbedtls_x509_crt *cert, const char *pem, size_t len, struct err *err)
-{
-	int r = mbedtls_x509_crt_parse(cert, (const unsigned char *)pem, len + 1);
-
-	if (r > 0)
-		return err_set(err, RC_INVALID, "%d of its certificates cannot be read", r);
-	return r == 0 ? RC_OK : failed(r, err, "no certificate (PEM)");
-}
-
 int pki_key_parse(mbedtls_pk_context *key, const char *pem, size_t len, struct err *err)
 {
 	int r = mbedtls_pk_parse_key(key, (const unsigned char *)pem, len + 1, NULL, 0, pki_random,

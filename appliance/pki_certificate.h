@@ -36,8 +36,7 @@ void pki_identity_free(struct pki_identity *identity);
 int pki_random_start(struct err *err);
 int pki_random(void *state, unsigned char *out, size_t len);
 
-/* PEM text of `len` bytes and a NUL behind them. */
-int pki_cert_parse(mbedtls_x509_crt *cert, const char *pem, size_t len, struct err *err);
+/* PEM text of `len` bytes and a NUL behind them. (A certificate: net/tls_bundle.h) */
 int pki_key_parse(mbedtls_pk_context *key, const char *pem, size_t len, struct err *err);
 
 struct pki_template {

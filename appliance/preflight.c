@@ -8,6 +8,7 @@
 #include "appliance/pki.h"
 #include "appliance/state_dir.h"
 #include "appliance/virtual_addresses.h"
+#include "net/tls.h"
 #include "net/vrrp_socket.h"
 #include "replica/accel.h"
 
@@ -90,8 +91,33 @@ static void check_tls(struct preflight *preflight)
 		error(preflight, "tls: %s", err.text);
 	else if (days_left < DAYS_LEFT_WARN)
 		warning(preflight,
-			"tls.cert: runs out in %lld days; `understudy pki --help` says how to renew it",
-			(long long)days_left);
+			"tls.cert: runs out within %lld day%s; `understudy pki --help` says how to renew it",
+			(long long)days_left + 1, days_left == 0 ? "" : "s");
+}
+
+static void check_witness(struct preflight *preflight)
+{
+	static const char remedy[] = "bring it from where the witness's certificates are made";
+	const struct config *config = &preflight->config;
+	struct tls_identity *identity;
+	struct err err;
+	bool there;
+
+	if (config->witness_endpoints == NULL)
+		return;
+	there = check_path(preflight, "witness.ca", config->witness_ca, S_IFREG, R_OK, remedy);
+	there = check_path(preflight, "witness.cert", config->witness_cert, S_IFREG, R_OK,
+			   remedy) &&
+		there;
+	there = check_path(preflight, "witness.key", config->witness_key, S_IFREG, R_OK, remedy) &&
+		there;
+	if (!there)
+		return;
+	if (tls_identity_load_client(&identity, config->witness_ca, config->witness_cert,
+				     config->witness_key, &err) == RC_OK)
+		tls_identity_free(identity);
+	else
+		error(preflight, "witness: %s", err.text);
 }
 
 static bool is_local(const char *http)
@@ -257,6 +283,7 @@ int preflight_run(struct preflight *preflight, const enum config_role *role, con
 		return rc;
 	}
 	check_tls(preflight);
+	check_witness(preflight);
 	check_http(preflight);
 	preflight_network(preflight);
 	if (preflight->config.role == CONFIG_PRIMARY)

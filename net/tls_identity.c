@@ -13,6 +13,7 @@
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "net/tls.h"
+#include "net/tls_bundle.h"
 
 #include <assert.h>
 #include <mbedtls/error.h>
@@ -44,20 +45,15 @@ int tls_error(struct err *err, const char *what, int code)
 
 /* ---- files ---- */
 
-/* mbedtls knows PEM by the NUL at its end, which is counted. */
 static int load_certificates(mbedtls_x509_crt *into, const char *path, struct err *err)
 {
 	struct buf file = { .limit = TLS_FILE_MAX };
-	int rc, r;
+	int rc = files_read(&file, AT_FDCWD, path, FILES_PLAIN, err);
 
-	rc = files_read(&file, AT_FDCWD, path, FILES_PLAIN, err);
 	if (rc == RC_OK) {
-		r = mbedtls_x509_crt_parse(into, file.data, file.len + 1);
-		if (r > 0)
-			rc = err_set(err, RC_INVALID, "%s: %d of its certificates cannot be read",
-				     path, r);
-		else if (r < 0)
-			rc = tls_error(err, path, r);
+		rc = tls_bundle_parse(into, (const char *)file.data, file.len, err);
+		if (rc != RC_OK)
+			(void)err_prefix(err, "%s: ", path);
 	}
 	buf_free(&file);
 	return rc;

@@ -149,7 +149,9 @@ static void a_certificate_is_for_its_role_and_no_other(void **state)
 	assert_int_equal(inspect("primary", now, &days), RC_OK);
 	assert_in_range(days, 9, 10);
 	assert_int_equal(inspect("standby", now, &days), RC_INVALID);
-	assert_non_null(strstr(err.text, "primary.crt: its subject does not say OU=standby"));
+	assert_non_null(strstr(
+		err.text,
+		"primary.crt: its subject says OU=primary, so it is not for this side; OU=standby is needed"));
 }
 
 static void a_certificate_for_two_roles_is_for_none_as_at_the_connection(void **state)
@@ -440,6 +442,46 @@ static void a_file_that_is_no_certificate_is_named(void **state)
 	assert_int_equal(inspect("primary", time(NULL), &days), RC_LIMIT);
 }
 
+static void a_bundle_that_is_cut_off_is_not_taken_for_a_shorter_one(void **state)
+{
+	char text[FILE_SIZE];
+	int64_t days;
+	FILE *file;
+
+	(void)state;
+	make_it();
+	(void)slurp("ca.crt", text);
+	file = fopen(path_of("ca.crt"), "a");
+	assert_non_null(file);
+	assert_int_equal(fwrite(text, 1, 100, file), 100);
+	assert_int_equal(fclose(file), 0);
+	assert_int_equal(inspect("primary", time(NULL), &days), RC_INVALID);
+	assert_non_null(strstr(err.text, "ca.crt: 1 of its 2 certificates cannot be read"));
+	file = fopen(path_of("ca.crt"), "w");
+	assert_non_null(file);
+	(void)fprintf(file, "%s%s", text, text);
+	assert_int_equal(fclose(file), 0);
+	assert_int_equal(inspect("primary", time(NULL), &days), RC_OK);
+}
+
+static void an_authority_with_anothers_key_signs_nothing(void **state)
+{
+	char other[PATH_SIZE];
+
+	(void)state;
+	make_it();
+	(void)snprintf(other, sizeof(other), "%s/other.key", top);
+	assert_int_equal(rename(path_of("ca.key"), other), 0);
+	clear();
+	make_it();
+	assert_int_equal(rename(other, path_of("ca.key")), 0);
+	assert_int_equal(unlink(path_of("primary.crt")), 0);
+	assert_int_equal(unlink(path_of("primary.key")), 0);
+	assert_int_equal(make(), RC_INVALID);
+	assert_non_null(strstr(err.text, "ca.key is not the key of ca.crt"));
+	assert_int_not_equal(access(path_of("primary.crt"), F_OK), 0);
+}
+
 static void names_that_would_change_the_subject_are_refused(void **state)
 {
 	struct pki_request wanted = request();
@@ -512,6 +554,8 @@ int main(void)
 		TEST(a_link_in_a_files_place_is_not_followed),
 		TEST(strangers_and_mix_ups_are_noticed),
 		TEST(a_file_that_is_no_certificate_is_named),
+		TEST(a_bundle_that_is_cut_off_is_not_taken_for_a_shorter_one),
+		TEST(an_authority_with_anothers_key_signs_nothing),
 		TEST(names_that_would_change_the_subject_are_refused),
 		TEST(after_a_fault_everything_is_as_before),
 		TEST(a_fault_does_not_harm_what_was_there),

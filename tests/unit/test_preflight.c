@@ -120,11 +120,19 @@ static void a_wrong_certificate_is_an_error(void **state)
 	(void)state;
 	expect_error(standby, "\"cert\": \"standby.crt\", \"key\": \"standby.key\"",
 		     "\"cert\": \"primary.crt\", \"key\": \"primary.key\"",
-		     "primary.crt: its subject does not say OU=standby");
+		     "primary.crt: its subject says OU=primary");
 	expect_error(standby, "standby.key", "primary.key", "the key is not the certificate's");
 	expect_error(standby, "standby.crt", "nothing.crt",
 		     "nothing.crt: No such file or directory; `understudy pki` makes it");
 	expect_error(primary, "primary.key", "../etc", "tls.key: ");
+	expect_error(
+		standby, "\"site\"",
+		"\"witness\": {\"endpoints\": [\"https://e:1\"], \"ca\": \"nothing.crt\"}, \"site\"",
+		"witness.ca: ");
+	expect_error(
+		standby, "\"site\"",
+		"\"witness\": {\"endpoints\": [\"https://e:1\"], \"ca\": \"ca.key\"}, \"site\"",
+		"ca.key: no certificate (PEM)");
 }
 
 static void a_pipe_in_place_of_a_file_is_refused_without_waiting(void **state)
