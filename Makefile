@@ -197,12 +197,12 @@ prerequisites:
 stock-qemu:
 	@image/stock-qemu.sh
 
-test: prerequisites  ## everything: unit tests, each fuzz target for a few seconds, system tests, lint
+test: prerequisites  ## everything: unit tests, each fuzz target for a few seconds, simulation, model, system tests, lint
 	@$(MAKE) deps
 	@$(MAKE) unit fuzz sim
 	@$(MAKE) system
 	@$(MAKE) stock-qemu
-	@SECONDS_PER_FUZZ=$(SECONDS) tests/run.sh unit fuzz sim system lint
+	@SECONDS_PER_FUZZ=$(SECONDS) tests/run.sh unit fuzz sim model system lint
 
 test-unit: unit  ## the unit tests, with AddressSanitizer and UBSan
 	@tests/run.sh unit
@@ -257,10 +257,15 @@ sim-run: SCHEDULES ?= 1000000
 sim-run: sim  ## the takeover decisions of both sites under SCHEDULES (1000000) seeded schedules of everything that can go wrong
 	@SCHEDULES=$(SCHEDULES) tests/run.sh sim
 
+model:  ## the model of the takeover protocol, searched by spin; MODEL=all: also the large searches, and without each rule
+	@image/prerequisites.sh build test
+	@MODEL=$(MODEL) tests/run.sh model
+
 soak: SECONDS := 3600
 soak: prerequisites  ## protect and kill over and over; SECONDS says for how long
 	@$(MAKE) system
 	@$(MAKE) sim-run
+	@$(MAKE) model MODEL=all
 	@tests/enter.sh $(PYTHON) tests/system/soak.py $(SECONDS)
 
 # ---- housekeeping ------------------------------------------------------------------------------------------------
@@ -272,7 +277,7 @@ help:  ## this list
 	@awk -F '##' '/^[a-z-]+:.*##/ { split($$1, t, ":"); printf "  %-14s%s\n", t[1], $$2 }' Makefile
 
 FORCE:
-.PHONY: all deps relock qemu kernel guest unit fuzz sim sim-run system stock-qemu prerequisites test test-unit test-system fuzz-run lint lint-clang-tidy \
+.PHONY: all deps relock qemu kernel guest unit fuzz sim sim-run model system stock-qemu prerequisites test test-unit test-system fuzz-run lint lint-clang-tidy \
 	lint-cppcheck lint-clang-format format \
 	demo bench bench-programs soak clean help FORCE
 

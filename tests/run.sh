@@ -6,7 +6,9 @@
 # The exit status is 0 if nothing failed. Everything runs even if something before it failed; what a failing program
 # printed is shown. Files of the runs are in build/test.
 #
-# usage: tests/run.sh [unit] [fuzz] [sim] [system] [lint]      environment: SECONDS_PER_FUZZ (5), SCHEDULES (20000)
+# usage: tests/run.sh [unit] [fuzz] [sim] [model] [system] [lint]
+#
+# environment: SECONDS_PER_FUZZ (5), SCHEDULES (20000), MODEL (what tests/model/run.sh is to search: "all")
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -109,6 +111,16 @@ run_sim() {
 	if ((status == 0)); then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 }
 
+# One line per search, each of which counts.
+run_model() {
+	local log=$out/model.log
+	echo 'model'
+	tests/model/run.sh ${MODEL:-} </dev/null 2>&1 | tee "$log" | grep -E '^  (ok|FAILED)' || true
+	passed=$((passed + $(grep -c '^  ok' "$log" || true))) failed=$((failed + $(grep -c '^  FAILED' "$log" || true)))
+	# It did not come to its end.
+	grep -q 'as they should be' "$log" || { failed=$((failed + 1)) && result 1 'model' "$log"; }
+}
+
 # System tests report in JUnit's form, from which the numbers are taken. As many at a time as there are processors; then, one
 # by one, those that cannot be beside others (conftest.py).
 run_system() {
@@ -153,11 +165,11 @@ run_lint() {
 	done
 }
 
-(($#)) || set -- unit fuzz sim system lint
+(($#)) || set -- unit fuzz sim model system lint
 for part in "$@"; do
 	case $part in
-	unit | fuzz | sim | system | lint) "run_$part" ;;
-	*) echo "run.sh: unknown part '$part'; known: unit, fuzz, sim, system, lint" >&2 && exit 2 ;;
+	unit | fuzz | sim | model | system | lint) "run_$part" ;;
+	*) echo "run.sh: unknown part '$part'; known: unit, fuzz, sim, model, system, lint" >&2 && exit 2 ;;
 	esac
 done
 printf '\n%d passed, %d failed%s\n' "$passed" "$failed" "$( ((skipped == 0)) || echo ", $skipped skipped")"

@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# Searches the model of the takeover protocol (takeover.pml) with spin, one line per search:
+#
+#   ok      hold: 331314 states, 2 s
+#   ok      without margin: violated, as it must be
+#
+# A search is exhaustive or it counts as failed. Everything of a search is in build/model/NAME. Exit status 0: all as it
+# should be; the last line says how many were.
+#
+# usage: tests/model/run.sh [all]        all: also the large searches and those with a rule left out
+#        tests/model/run.sh NAME         one search; of a violation, what happened (spin -t -p there tells more)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+out=build/model
+memory=3900 # MiB, of one search; they run one after the other, and compile side by side
+depth=1000000
+
+# The variants: those that safety.h allows, and what each is bounded to.
+quick=(
+	'manual: -DMANUAL'
+	'hold: -DHOLD'
+	'hold, operators: -DHOLD -DOPERATOR'
+	'hold, failing: -DHOLD -DFAILING'
+	'gateway: -DGATEWAY'
+	'gateway, operators: -DGATEWAY -DOPERATOR'
+	'witness: -DWITNESS -DCRASHES=0 -DEPOCHS=1'
+	'hold, in the end: -DHOLD -DLIVE'
+	'gateway, in the end: -DGATEWAY -DLIVE'
+)
+large=(
+	'manual, hold, operators: -DMANUAL -DHOLD -DOPERATOR'
+	'gateway, failing: -DGATEWAY -DFAILING'
+	'witness, two epochs: -DWITNESS -DCRASHES=0'
+	'witness, renewing: -DWITNESS -DCRASHES=0 -DEPOCHS=1 -DLOOKS'
+	'witness, manual: -DWITNESS -DMANUAL -DCRASHES=0 -DEPOCHS=1'
+	'witness, in the end: -DWITNESS -DCRASHES=0 -DEPOCHS=1 -DLIVE'
+)
+# A rule left out, and a variant in which it is missed.
+without=(
+	'safety.h: '
+	'margin: -DHOLD -DBROKEN_MARGIN'
+	'counting from sending: -DHOLD -DBROKEN_FROM_ANSWER'
+	'no lease while claiming: -DHOLD -DBROKEN_GRANTS'
+	'waiting for leases: -DHOLD -DOPERATOR -DBROKEN_LEASE_WAIT'
+	'waiting for leases of an earlier life: -DHOLD -DOPERATOR -DBROKEN_EARLIER_LIFE'
+	'the term on the disk: -DHOLD -DBROKEN_DISK'
+	'output commit: -DHOLD -DBROKEN_OUTPUT'
+	'outdated epochs: -DHOLD -DBROKEN_OUTDATED'
+	'the answer to the same UNCOMMITTED: -DHOLD -DBROKEN_ANSWER'
+	'epochs of an earlier agent: -DHOLD -DBROKEN_EARLIER_AGENT'
+	'the gateway turning: -DGATEWAY -DBROKEN_DOOR'
+	'late UNCOMMITTED: -DGATEWAY -DLIVE -DBROKEN_LATE'
+	'UNCOMMITTED on each connection: -DWITNESS -DCRASHES=0 -DBROKEN_TELL'
+	'comparing at the witness: -DWITNESS -DCRASHES=0 -DEPOCHS=1 -DBROKEN_COMPARE'
+	'leases at the witness: -DWITNESS -DCRASHES=0 -DEPOCHS=1 -DBROKEN_HELD'
+	'outdated when beaten: -DWITNESS -DCRASHES=0 -DEPOCHS=1 -DBROKEN_BEATEN'
+	'checkpoints under way: -DWITNESS -DCRASHES=0 -DEPOCHS=1 -DBROKEN_UNDER_WAY'
+	'terms from grants only: -DWITNESS -DCRASHES=0 -DEPOCHS=1 -DBROKEN_ANY_TERM'
+	'orders that are not kept: -DWITNESS -DMANUAL -DCRASHES=0 -DEPOCHS=1 -DBROKEN_MANUAL'
+	'waiting after a release: -DWITNESS -DOPERATOR -DCRASHES=0 -DEPOCHS=1 -DBROKEN_RELEASED'
+	'answers while claiming: -DWITNESS -DGATEWAY -DCRASHES=0 -DEPOCHS=1 -DBROKEN_OPEN_CLAIM'
+)
+
+dir_of() { echo "$out/$(tr -c 'a-z0-9\n' '_' <<<"$1")"; }
+
+# compile NAME DEFINES...: build/model/NAME/pan
+compile() {
+	local dir kind=-DSAFETY
+	dir=$(dir_of "$1")
+	shift
+	mkdir -p "$dir"
+	[[ " $* " != *' -DLIVE '* ]] || kind=
+	[[ " $* " != *' -DWITNESS '* ]] || ((large_too == 0)) || kind+=' -DCOLLAPSE' # slower, in half the memory
+	(cd "$dir" && rm -f ./*.trail && spin -a "$@" "$OLDPWD/tests/model/takeover.pml" >spin.log 2>&1 &&
+		gcc -O2 -w $kind -DNOFAIR -DMEMLIM=$memory -o pan pan.c >gcc.log 2>&1) || true
+}
+
+# search NAME DEFINES...: runs it; sets states, seconds, and verdict: holds, violated, or what else went wrong.
+search() {
+	local dir started=$SECONDS accept=
+	dir=$(dir_of "$1")
+	[[ " $* " != *' -DLIVE '* ]] || accept=-a
+	verdict='it could not be built'
+	states=0 seconds=0
+	[[ -x $dir/pan ]] || return 0
+	(cd "$dir" && timeout 3600 ./pan -m$depth $accept >pan.log 2>&1) || true
+	seconds=$((SECONDS - started))
+	states=$(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' "$dir/pan.log")
+	verdict='not exhaustive'
+	if grep -q 'errors: [1-9]' "$dir/pan.log" && grep -qE 'assertion violated|acceptance cycle' "$dir/pan.log"; then
+		verdict=violated
+	elif grep -q 'errors: 0' "$dir/pan.log" && ! grep -qE 'max search depth|out of memory|Search not completed' "$dir/pan.log"; then
+		verdict=holds
+	fi
+}
+
+good=0 bad=0
+# each EXPECTED LABEL ENTRY...
+each() {
+	local expected=$1 label=$2 entry name text
+	shift 2
+	for entry in "$@"; do
+		while (($(jobs -rp | wc -l) >= $(nproc))); do wait -n || true; done
+		compile "${entry%%: *}" ${entry#*: } &
+	done
+	wait
+	for entry in "$@"; do
+		name=${entry%%: *}
+		search "$name" ${entry#*: }
+		text="$states states, $seconds s"
+		[[ $expected == holds ]] || text="violated, as it must be"
+		if [[ $verdict == "$expected" ]]; then
+			good=$((good + 1))
+			printf '  ok      %s%s: %s\n' "$label" "$name" "$text"
+		else
+			bad=$((bad + 1))
+			printf '  FAILED  %s%s: %s (%s)\n' "$label" "$name" "$verdict" "$(dir_of "$name")"
+		fi
+	done
+}
+
+# tell NAME: the steps of the violation that was found, a line for each.
+tell() {
+	local dir
+	dir=$(dir_of "$1")
+	[[ -f $dir/takeover.pml.trail ]] || return 0
+	cp tests/model/*.pml "$dir"
+	(cd "$dir" && spin -t -p "${@:2}" takeover.pml) | sed -n 's/^ *[0-9]*:\tproc *[0-9]* (\([A-Za-z]*\):1) [^ ]*:\([0-9]*\) (state [0-9]*)\t/\1 \2 /p'
+}
+
+large_too=0
+[[ ${1:-} != all ]] || large_too=1
+case ${1:-} in
+'' | all)
+	each holds '' "${quick[@]}"
+	if [[ ${1:-} == all ]]; then
+		each holds '' "${large[@]}"
+		each violated 'without ' "${without[@]}"
+	fi
+	;;
+*)
+	for entry in "${quick[@]}" "${large[@]}" "${without[@]}"; do
+		[[ ${entry%%: *} == "$1" ]] || continue
+		each holds '' "$entry"
+		tell "$1" ${entry#*: }
+	done
+	;;
+esac
+echo "$good as they should be, $bad not"
+((good > 0 && bad == 0))
