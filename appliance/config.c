@@ -318,6 +318,11 @@ int config_infer_role(enum config_role *role, const char *name, const char *text
 		(void)err_prefix(err, "%s: ", clipped);
 		return rc;
 	}
+	if (!cJSON_IsObject(root)) {
+		cJSON_Delete(root);
+		return err_set(err, RC_INVALID, "%s: expected an object ({\"site\": ...})",
+			       clipped);
+	}
 	connects = has_link_key(root, "connect");
 	listens = has_link_key(root, "listen");
 	cJSON_Delete(root);

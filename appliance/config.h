@@ -113,7 +113,7 @@ void config_free(struct config *config);
 int config_check(struct config *config, enum config_role role, const char *name, const char *dir,
 		 const char *text, size_t len, struct buf *problems, struct err *err);
 
-/* What config_load() goes by; RC_STATE: it has both or neither. */
+/* What config_load() goes by; RC_STATE: it has both or neither; RC_INVALID: it is no object. */
 int config_infer_role(enum config_role *role, const char *name, const char *text, size_t len,
 		      struct err *err);
 

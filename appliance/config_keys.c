@@ -48,6 +48,18 @@ static int check_address(const char *text, struct err *err)
 	return address_parse(&address, text, false, err);
 }
 
+static int check_connect(const char *text, struct err *err)
+{
+	struct address address;
+	int rc = address_parse(&address, text, false, err);
+
+	if (rc == RC_OK &&
+	    (strcmp(address.host, "0.0.0.0") == 0 || strcmp(address.host, "::") == 0))
+		rc = err_set(err, RC_INVALID,
+			     "\"%s\" is where one listens; name the standby's own address", text);
+	return rc;
+}
+
 static int check_http(const char *text, struct err *err)
 {
 	if (strncmp(text, "unix:", 5) != 0)
@@ -328,7 +340,7 @@ static const struct json_field link_fields[] = {
 	{ .key = "connect",
 	  .type = JSON_TEXT,
 	  .kind = "address",
-	  .check = check_address,
+	  .check = check_connect,
 	  .required = true,
 	  .pattern = "^" ADDRESS_PATTERN "$",
 	  .roles = PRIMARY,

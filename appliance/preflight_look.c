@@ -25,12 +25,12 @@
 #define VERSION_MINOR 2
 
 /* The child's side. */
-static void become(const char *program, int out) __attribute__((noreturn));
+static void become(char *program, int out) __attribute__((noreturn));
 
-static void become(const char *program, int out)
+static void become(char *program, int out)
 {
-	char version[] = "--version", *name = (char *)(uintptr_t)program;
-	char *const arguments[] = { name, version, NULL };
+	char version[] = "--version";
+	char *const arguments[] = { program, version, NULL };
 	const int null = open("/dev/null", O_RDWR);
 
 	if (setpgid(0, 0) == 0 && null >= 0 && dup2(null, 0) == 0 && dup2(out, 1) == 1 &&
@@ -89,7 +89,8 @@ static void check_program(struct preflight *preflight)
 {
 	static const char remedy[] =
 		"name a qemu-system-x86_64 of the primary's version or newer, 7.2 at least";
-	const char *program = preflight->config.hypervisor, *why;
+	char *program = preflight->config.hypervisor;
+	const char *why;
 	char text[256];
 	int pipe_fds[2];
 	bool heard;

@@ -130,6 +130,8 @@ static int print_tables(bool schema, enum config_role role)
 	struct err err;
 	int rc = schema ? config_schema(role, &out, &err) : config_explain(role, &out, &err);
 
+	if (rc == RC_OK && !schema)
+		(void)printf("Relative paths are relative to the configuration file.\n\n");
 	if (rc == RC_OK)
 		(void)fwrite(out.data, 1, out.len, stdout);
 	buf_free(&out);
@@ -177,7 +179,10 @@ int verb_check(int argc, char **argv)
 		return status;
 	named = schema != NULL ? schema : role_name;
 	if ((path != NULL) + (schema != NULL) + explain != 1)
-		return options_wrong(&command, "one of --config, --schema and --explain is needed");
+		return options_wrong(&command,
+				     path == NULL && schema == NULL && !explain ?
+					     "--config, --schema or --explain is needed" :
+					     "--config, --schema and --explain exclude each other");
 	if (named != NULL && !config_role_named(named, &role))
 		return options_wrong(&command, "role '%s' is neither primary nor standby", named);
 	if (path != NULL)

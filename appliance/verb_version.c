@@ -6,10 +6,15 @@
 #include "net/wire.h"
 
 #include <cjson/cJSON.h>
+#include <llhttp.h>
 #include <lz4.h>
 #include <mbedtls/version.h>
 #include <stdio.h>
 #include <uv.h>
+#include <xxhash.h>
+
+#define TEXT_OF(number) #number
+#define TEXT(number) TEXT_OF(number)
 
 struct library {
 	const char *name;
@@ -24,8 +29,8 @@ static int print_json(const struct library *libraries, size_t count)
 
 	json_text_use_mem();
 	root = cJSON_CreateObject();
-	done = cJSON_AddStringToObject(root, "release", UNDERSTUDY_RELEASE) != NULL &&
-	       cJSON_AddStringToObject(root, "version", UNDERSTUDY_VERSION) != NULL;
+	done = cJSON_AddStringToObject(root, "version", UNDERSTUDY_RELEASE) != NULL &&
+	       cJSON_AddStringToObject(root, "build", UNDERSTUDY_VERSION) != NULL;
 	protocol = cJSON_AddObjectToObject(root, "protocol");
 	list = cJSON_AddObjectToObject(root, "libraries");
 	done = done && cJSON_AddNumberToObject(protocol, "lowest", WIRE_VERSION_LOWEST) != NULL &&
@@ -52,10 +57,16 @@ int verb_version(int argc, char **argv)
 		.options = options,
 		.count = 1
 	};
-	const struct library libraries[] = { { "libuv", uv_version_string() },
-					     { "mbedtls", MBEDTLS_VERSION_STRING },
-					     { "lz4", LZ4_versionString() },
-					     { "cjson", cJSON_Version() } };
+	const struct library libraries[] = {
+		{ "libuv", uv_version_string() },
+		{ "mbedtls", MBEDTLS_VERSION_STRING },
+		{ "lz4", LZ4_versionString() },
+		{ "xxhash", TEXT(XXH_VERSION_MAJOR) "." TEXT(XXH_VERSION_MINOR) "." TEXT(
+				    XXH_VERSION_RELEASE) },
+		{ "cjson", cJSON_Version() },
+		{ "llhttp", TEXT(LLHTTP_VERSION_MAJOR) "." TEXT(LLHTTP_VERSION_MINOR) "." TEXT(
+				    LLHTTP_VERSION_PATCH) }
+	};
 	const size_t count = sizeof(libraries) / sizeof(libraries[0]);
 	int status;
 

@@ -21,6 +21,17 @@ static int parse_port(uint16_t *port, const char *text, bool any_port)
 	return RC_OK;
 }
 
+/* What ends in a number is no name, but one that was to be an IPv4 address. */
+static bool is_bad_number(const struct address *address)
+{
+	const char *dot = strrchr(address->host, '.'),
+		   *last = dot != NULL ? dot + 1 : address->host;
+	struct sockaddr_storage unused;
+
+	return *last != '\0' && last[strspn(last, "0123456789")] == '\0' &&
+	       !address_to_socket(address, &unused);
+}
+
 /* A name has letters, digits, dots, hyphens (and underscores, seen in practice). */
 static bool is_name(const char *host)
 {
@@ -64,6 +75,9 @@ int address_parse(struct address *address, const char *text, bool any_port, stru
 		       !is_name(address->host))
 		return err_set(err, RC_INVALID, "\"%s\": \"%s\" is not %s", text, address->host,
 			       brackets ? "an IPv6 address" : "a host's name or address");
+	if (!brackets && is_bad_number(address))
+		return err_set(err, RC_INVALID, "\"%s\": \"%s\" is not an IPv4 address", text,
+			       address->host);
 	return RC_OK;
 }
 

@@ -88,7 +88,11 @@ int http_socket_refused(const struct http_socket *socket, int r, struct err *err
 	struct stat info;
 
 	if (!socket->is_unix || r != UV_EACCES)
-		return err_set(err, RC_IO, "%s", uv_strerror(r));
+		return err_set(
+			err, RC_IO, "%s%s", uv_strerror(r),
+			r != UV_EADDRINUSE ?
+				"" :
+				": another process listens there; end it, or choose another one");
 	directory_of(socket, directory);
 	if (stat(directory, &info) != 0)
 		return err_set(err, RC_IO, "the directory %s: %s%s", directory, strerror(errno),

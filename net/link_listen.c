@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define LISTEN_REMEDY ": another process listens there; end it, or choose another port"
 #define BACKLOG 64
 #define CROWD (2U * LINK_STRANGERS_MAX)
 #define LOG_WINDOW_NS (10 * CLOCK_NS_PER_S)
@@ -374,7 +375,8 @@ static int start(struct link_listener *listener, const struct sockaddr_storage *
 	if (r == 0)
 		r = uv_listen((uv_stream_t *)&listener->tcp, BACKLOG, on_connection);
 	if (r != 0)
-		return err_set(err, RC_IO, "%s", uv_strerror(r));
+		return err_set(err, RC_IO, "%s%s", uv_strerror(r),
+			       r == UV_EADDRINUSE ? LISTEN_REMEDY : "");
 	open_port(listener, at);
 	return RC_OK;
 }

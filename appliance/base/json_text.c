@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SNIPPET_MAX 20 /* characters of the text repeated in a message */
@@ -116,10 +117,42 @@ static size_t utf8_length(const struct scan *scan, size_t at)
 	return length;
 }
 
+/* The four digits of \uXXXX at `at`, where the backslash is; -1: it is none. */
+static long unicode_escape(const struct scan *scan, size_t at)
+{
+	char digits[5];
+
+	if (scan->len < 6 || at > scan->len - 6 || memcmp(scan->text + at, "\\u", 2) != 0)
+		return -1;
+	memcpy(digits, scan->text + at + 2, 4);
+	digits[4] = '\0';
+	return digits[strspn(digits, "0123456789abcdefABCDEF")] == '\0' ? strtol(digits, NULL, 16) :
+									  -1;
+}
+
+/* Why the escape \uXXXX cannot stand here, or NULL; its length. */
+static const char *unicode_problem(const struct scan *scan, size_t *length)
+{
+	const long code = unicode_escape(scan, scan->at), next = unicode_escape(scan, scan->at + 6);
+
+	*length = 6;
+	if (code < 0)
+		return "\\u is followed by four hexadecimal digits";
+	if (code == 0)
+		return "\\u0000 cannot be part of a string";
+	if (code < 0xd800 || code > 0xdfff)
+		return NULL;
+	*length = 12;
+	return code > 0xdbff || next < 0xdc00 || next > 0xdfff ?
+		       "half of a character (a surrogate without the other one)" :
+		       NULL;
+}
+
 /* From the opening quote to behind the closing one. */
 static int scan_string(struct scan *scan)
 {
 	size_t start = scan->at++, length;
+	const char *why;
 	char c;
 
 	for (; (c = peek(scan, scan->at)) != '"'; scan->at += length) {
@@ -136,9 +169,9 @@ static int scan_string(struct scan *scan)
 			if (c == '\0' || strchr("\"\\/bfnrtu", c) == NULL)
 				return fail(scan, scan->at,
 					    "unknown escape; a backslash is written \\\\");
-			if (c == 'u' && scan->len - scan->at >= 6 &&
-			    memcmp(scan->text + scan->at + 2, "0000", 4) == 0)
-				return fail(scan, scan->at, "\\u0000 cannot be part of a string");
+			why = c == 'u' ? unicode_problem(scan, &length) : NULL;
+			if (why != NULL)
+				return fail(scan, scan->at, why);
 		}
 	}
 	scan->at++;
@@ -211,10 +244,30 @@ static int scan_byte(struct scan *scan)
 	return RC_OK;
 }
 
+/* Whatever file it is, nothing of it is repeated in a message. */
+static const char *no_json(const struct scan *scan)
+{
+	const unsigned char *text = (const unsigned char *)scan->text;
+	size_t at = scan->at;
+
+	if (scan->len >= 2 &&
+	    ((text[0] == 0xff && text[1] == 0xfe) || (text[0] == 0xfe && text[1] == 0xff) ||
+	     (text[0] == 0) != (text[1] == 0)))
+		return "this is UTF-16; JSON is written in UTF-8";
+	while (at < scan->len && is_space(scan->text[at]))
+		at++;
+	if (at == scan->len || strchr("{[\"-0123456789tfn/#'", scan->text[at]) != NULL)
+		return NULL;
+	return "no JSON";
+}
+
 static int scan_all(struct scan *scan)
 {
+	const char *why = no_json(scan);
 	int rc;
 
+	if (why != NULL)
+		return fail(scan, scan->at, why);
 	while (scan->at < scan->len) {
 		rc = scan_byte(scan);
 		if (rc != RC_OK)
@@ -230,16 +283,29 @@ static int scan_all(struct scan *scan)
 	return RC_OK;
 }
 
+/* Of other files nothing is repeated in a message: it may be anybody's. */
+static bool is_bracketed(const struct scan *scan)
+{
+	size_t at = 0;
+
+	while (at < scan->len &&
+	       (is_space(scan->text[at]) || (unsigned char)scan->text[at] >= 0x80))
+		at++;
+	return at < scan->len && (scan->text[at] == '{' || scan->text[at] == '[');
+}
+
 /* What cJSON stumbled over, at `at`. */
 static int unexpected(const struct scan *scan, size_t at)
 {
 	char what[SNIPPET_MAX + 64];
 	size_t len = 0;
 
-	while (len < SNIPPET_MAX && at + len < scan->len &&
+	while (is_bracketed(scan) && len < SNIPPET_MAX && at + len < scan->len &&
 	       (unsigned char)scan->text[at + len] > ' ' &&
 	       (unsigned char)scan->text[at + len] < 0x7f)
 		len++;
+	if (!is_bracketed(scan))
+		return fail(scan, at, "no JSON");
 	if (len == 0)
 		return fail(scan, at, "something is missing here");
 	(void)snprintf(what, sizeof(what), "%s: %.*s",

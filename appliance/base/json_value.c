@@ -237,7 +237,9 @@ void json_value_number(struct json_reading *reading, const struct json_field *fi
 		json_problem_type(reading, place, "a number", value);
 		return;
 	}
-	if (number < (double)field->min) {
+	if (!isfinite(number)) {
+		json_problem(reading, RC_INVALID, place, "a number beyond all that can be kept");
+	} else if (number < (double)field->min) {
 		json_problem(reading, RC_INVALID, place, "%.15g is below the minimum, %llu%s%s",
 			     number, (unsigned long long)field->min, space, unit);
 	} else if (!(number <= (double)field->max)) {

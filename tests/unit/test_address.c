@@ -65,6 +65,9 @@ static void what_is_wrong_is_said(void **state)
 	bad(":7400", "not a host's name");
 	bad("a b:7400", "not a host's name");
 	bad("-a:7400", "not a host's name");
+	bad("300.1.1.1:7400", "\"300.1.1.1\" is not an IPv4 address");
+	bad("192.0.2:7400", "is not an IPv4 address");
+	bad("host.7:7400", "is not an IPv4 address");
 	memset(long_name, 'a', sizeof(long_name));
 	memcpy(long_name + ADDRESS_HOST_MAX + 1, ":7400", 6);
 	bad(long_name, "longer than");

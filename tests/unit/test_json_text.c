@@ -22,14 +22,19 @@ static int parse(cJSON **root, const char *text, size_t len, struct err *err)
 	return rc;
 }
 
-static void refuses(const char *text, const char *message)
+static void refuses_bytes(const char *text, size_t len, const char *message)
 {
 	struct err err = { 0 };
 	cJSON *root;
 
-	assert_int_equal(parse(&root, text, strlen(text), &err), RC_INVALID);
+	assert_int_equal(parse(&root, text, len, &err), RC_INVALID);
 	assert_null(root);
 	assert_string_equal(err.text, message);
+}
+
+static void refuses(const char *text, const char *message)
+{
+	refuses_bytes(text, strlen(text), message);
 }
 
 static void takes(const char *text)
@@ -99,6 +104,36 @@ static void a_mistake_is_reported_with_its_line_and_column(void **state)
 	refuses("\"abc", "line 1, column 1: this string has no closing quote on its line");
 	refuses("\"abc\\", "line 1, column 5: unknown escape; a backslash is written \\\\");
 	refuses("\"c:\\path\"", "line 1, column 4: unknown escape; a backslash is written \\\\");
+}
+
+static void nothing_of_a_file_that_is_no_json_is_repeated(void **state)
+{
+	static const char utf16[] = "\xff\xfe{\0", utf16_bare[] = "{\0\"\0";
+
+	(void)state;
+	refuses("root:$6$x:19000:0:::\n", "line 1, column 1: no JSON");
+	refuses("<html>", "line 1, column 1: no JSON");
+	refuses("1:secret", "line 1, column 2: more text after the end of the value");
+	refuses("token", "line 1, column 1: no JSON");
+	refuses("-----BEGIN PRIVATE KEY-----", "line 1, column 1: no JSON");
+	refuses_bytes(utf16, sizeof(utf16),
+		      "line 1, column 1: this is UTF-16; JSON is written in UTF-8");
+	refuses_bytes(utf16_bare, sizeof(utf16_bare),
+		      "line 1, column 1: this is UTF-16; JSON is written in UTF-8");
+}
+
+static void escapes_stand_for_whole_characters(void **state)
+{
+	(void)state;
+	takes("\"\\ud83d\\uDE00 \\u00e9\"");
+	refuses("\"\\ud83d\"",
+		"line 1, column 2: half of a character (a surrogate without the other one)");
+	refuses("\"\\ude00\\ud83d\"",
+		"line 1, column 2: half of a character (a surrogate without the other one)");
+	refuses("\"\\ud83d\\u0041\"",
+		"line 1, column 2: half of a character (a surrogate without the other one)");
+	refuses("\"\\u12g4\"", "line 1, column 2: \\u is followed by four hexadecimal digits");
+	refuses("\"\\u12", "line 1, column 2: \\u is followed by four hexadecimal digits");
 }
 
 static void columns_count_characters_not_bytes(void **state)
@@ -194,6 +229,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_json_is_taken),
 		cmocka_unit_test(a_mistake_is_reported_with_its_line_and_column),
+		cmocka_unit_test(nothing_of_a_file_that_is_no_json_is_repeated),
+		cmocka_unit_test(escapes_stand_for_whole_characters),
 		cmocka_unit_test(columns_count_characters_not_bytes),
 		cmocka_unit_test(what_cjson_would_let_through_is_refused),
 		cmocka_unit_test(a_zero_byte_ends_nothing),
