@@ -143,7 +143,6 @@ static void check_http(struct preflight *preflight)
 static void check_memory_dir(struct preflight *preflight)
 {
 	const char *path = preflight->config.memory_dir;
-	char hint[PREFLIGHT_REMEDY_MAX];
 	struct statfs fs;
 	bool full;
 	struct err err;
@@ -158,15 +157,13 @@ static void check_memory_dir(struct preflight *preflight)
 	if (full)
 		warning(preflight, "memory_dir: %s; make room", err.text);
 	else
-		error(preflight, "memory_dir: %s; %s", err.text,
-		      preflight_remedy(hint, access(path, W_OK | X_OK) != 0 ? errno : 0,
-				       "name a directory in memory, such as /dev/shm"));
+		error(preflight, "memory_dir: %s; name a directory in memory, such as /dev/shm",
+		      err.text);
 }
 
 static void check_state_dir(struct preflight *preflight)
 {
 	bool lasting, full;
-	char hint[PREFLIGHT_REMEDY_MAX];
 	struct err err = { 0 };
 
 	if (state_dir_try(preflight->config.state_dir, &lasting, &full, &err) != RC_OK && full)
@@ -174,10 +171,9 @@ static void check_state_dir(struct preflight *preflight)
 			"state_dir: %s; make room: until there is some, nothing can be taken over",
 			err.text);
 	else if (err.code != RC_OK)
-		error(preflight, "state_dir: %s; %s", err.text,
-		      preflight_remedy(hint,
-				       strstr(err.text, strerror(EACCES)) != NULL ? EACCES : 0,
-				       "name a directory of ours, or make the one above it"));
+		error(preflight,
+		      "state_dir: %s; name a directory of ours, or make the one above it",
+		      err.text);
 	else if (!lasting)
 		warning(preflight,
 			"state_dir: %s: is on a tmpfs; who serves would be forgotten when the machine restarts",

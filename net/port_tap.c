@@ -137,6 +137,12 @@ static int attach(struct port *port, const char *name, struct err *err)
 		return RC_OK;
 	if (errno == EBUSY)
 		return err_set(err, RC_REFUSED, "tap %s: another process is behind it", name);
+	if (errno == EPERM)
+		return err_set(
+			err, RC_IO,
+			"tap %s: this takes CAP_NET_ADMIN, or a tap that has been made for user %u "
+			"(ip tuntap add %s mode tap user %u)",
+			name, (unsigned)geteuid(), name, (unsigned)geteuid());
 	return err_system(err, errno, "tap %s", name);
 }
 

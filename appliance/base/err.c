@@ -1,9 +1,11 @@
 #include "appliance/base/err.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *const names[] = {
 	[RC_OK] = "ok",		  [RC_NOMEM] = "out of memory", [RC_IO] = "i/o",
@@ -35,6 +37,11 @@ int err_system(struct err *err, int errnum, const char *format, ...)
 	va_end(args);
 	used = strlen(err->text);
 	(void)snprintf(err->text + used, sizeof(err->text) - used, ": %s", strerror(errnum));
+	used = strlen(err->text);
+	if (errnum == EACCES)
+		(void)snprintf(err->text + used, sizeof(err->text) - used,
+			       " (user %u may not: let it, or start understudy as another one)",
+			       (unsigned)geteuid());
 	return RC_IO;
 }
 

@@ -35,7 +35,10 @@ struct err {
 int err_set(struct err *err, enum rc code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* As err_set(RC_IO) with ": " and the text of `errnum` (an errno value) at the end. */
+/*
+ * As err_set(RC_IO) with ": " and the text of `errnum` (an errno value) at the end; with EACCES, who
+ * may not, too.
+ */
 int err_system(struct err *err, int errnum, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 

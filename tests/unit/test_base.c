@@ -47,6 +47,8 @@ static void a_system_error_ends_with_its_reason(void **state)
 	struct err err;
 
 	(void)state;
+	assert_int_equal(err_system(&err, EACCES, "/root"), RC_IO);
+	assert_memory_equal(err.text, "/root: Permission denied (user ", 31);
 	assert_int_equal(err_system(&err, ENOENT, "/no/%s", "where"), RC_IO);
 	assert_string_equal(err.text, "/no/where: No such file or directory");
 }
