@@ -22,6 +22,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 TREE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -62,6 +63,23 @@ def end_orderly(name):
     for signum in ENDING:
         if signal.getsignal(signum) != signal.SIG_IGN:      # nohup's wish
             signal.signal(signum, on_signal)
+
+
+@contextlib.contextmanager
+def undisturbed():
+    """Signals of ENDING wait for the end of it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield       # which gets none
+        return
+    waiting = []
+    handlers = {signum: signal.signal(signum, lambda number, _: waiting.append(number)) for signum in ENDING}
+    try:
+        yield
+    finally:
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+        for signum in waiting[:1]:
+            signal.raise_signal(signum)
 
 
 def wait_for(what, condition, timeout=30.0, step=0.01):
@@ -503,6 +521,10 @@ class Lab:
         return now
 
     def __exit__(self, *_):
+        with undisturbed():
+            self._remove()
+
+    def _remove(self):
         for daemon in reversed(self.daemons):
             daemon.kill()
         end_descendants_of(self.dir + os.sep)
