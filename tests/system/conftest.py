@@ -12,7 +12,7 @@ import lab  # noqa: E402
 def pytest_configure(config):
     for signum in (signal.SIGTERM, signal.SIGHUP):      # as a terminal's interrupt: what a lab has made is removed
         signal.signal(signum, signal.default_int_handler)
-    config.addinivalue_line('markers', 'alone: asserts that nothing is taken over, which a busy machine can bring about: not beside others')
+    config.addinivalue_line('markers', 'alone: a busy machine can bring about what it asserts against (a takeover, a moment missed): not beside others')
 
 
 @pytest.fixture(autouse=True)

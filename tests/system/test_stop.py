@@ -2,6 +2,8 @@
 import os
 import signal
 
+import pytest
+
 import lab
 from test_aftermath import health, order_a_takeover_without_a_qemu, post, start_again
 from test_image_lock import replica_of
@@ -42,6 +44,7 @@ def test_an_activation_that_qemu_has_got_is_finished_first():
         serves_on(world)
 
 
+@pytest.mark.alone     # it has a second for what it does before QEMU is there again
 def test_an_activation_that_has_not_begun_is_finished_first():
     with lab.Lab(takeover='manual') as world:
         unattended(world)
