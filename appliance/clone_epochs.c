@@ -31,6 +31,7 @@ void clone_on_committed(void *owner, uint64_t epoch, uint64_t took_ns)
 
 	c->session = c->pending_session;
 	*c->trouble = '\0';
+	c->faults = (struct repeat){ 0 };
 	if (c->gateway != NULL)
 		gateway_committed(c->gateway, epoch);
 	bytes_put_le64(payload, took_ns);
@@ -53,7 +54,7 @@ void clone_on_fault(void *owner, uint64_t epoch, const struct err *err)
 		clone_on_forgotten(c);
 	(void)snprintf(c->trouble, sizeof(c->trouble), "epoch %llu cannot be committed: %.440s",
 		       (unsigned long long)epoch, err->text);
-	log_warn(c->part, "%s", c->trouble);
+	repeat_log(&c->faults, LOG_LEVEL_WARN, c->part, c->trouble);
 	if (wire_put_reason(&payload, (uint16_t)err->code, err->text))
 		clone_tell(c, WIRE_FAULT, epoch, payload.data, payload.len);
 	buf_free(&payload);

@@ -7,6 +7,7 @@
 #define APPLIANCE_CLONE_INTERNAL_H
 
 #include "appliance/aftermath.h"
+#include "appliance/base/repeat.h"
 #include "appliance/claimant.h"
 #include "appliance/clone.h"
 #include "appliance/failover.h"
@@ -27,8 +28,9 @@ struct clone {
 	char dir[400], memory_dir[400];
 	struct failover failover;
 	char reason[ERR_TEXT_MAX];
-	char trouble
-		[ERR_TEXT_MAX]; /* why an attempt to protect failed, until there is a commit; or "" */
+	/* Why an attempt to protect failed, until there is a commit; or "". */
+	char trouble[ERR_TEXT_MAX];
+	struct repeat faults; /* epochs that failed, since one was committed */
 	uv_timer_t tick;
 
 	struct seat *seat;
@@ -62,6 +64,7 @@ struct clone {
 	struct term_record record; /* what is there, or on its way */
 	bool store_broken;	   /* the last attempt failed: `store_error` */
 	char store_error[ERR_TEXT_MAX];
+	struct repeat unkept;
 	uint64_t store_retry_ns;
 
 	bool stopping;

@@ -64,15 +64,17 @@ static void on_kept(void *owner, const struct term_record *record, const struct 
 			   record->kind == TERM_TOOK_OVER && record->term == c->failover.term;
 	struct err err = *result;
 
-	if (c->store_broken && result->code == RC_OK)
+	if (c->store_broken && result->code == RC_OK) {
 		log_info(c->part, "the term can be kept again");
+		c->unkept = (struct repeat){ 0 };
+	}
 	c->store_broken = result->code != RC_OK;
 	if (c->store_broken) {
 		(void)err_prefix(
 			&err,
 			"the term cannot be kept, and until it can no takeover is possible: ");
 		(void)snprintf(c->store_error, sizeof(c->store_error), "%s", err.text);
-		log_error(c->part, "%s", err.text);
+		repeat_log(&c->unkept, LOG_LEVEL_ERROR, c->part, err.text);
 		c->store_retry_ns = clock_now_ns() + KEEP_AGAIN_NS;
 		if (of_takeover)
 			clone_on_activation_failed(c, false, result);
@@ -147,7 +149,8 @@ void clone_decide_event(struct clone *c, struct failover_event event,
 	if (update->changed)
 		follow(c);
 	if (*update->reason != '\0') {
-		clone_say(c, update->reason);
+		if (!update->aside)
+			clone_say(c, update->reason);
 		log_write(update->changed && c->failover.state >= FAILOVER_SUSPECT ?
 				  LOG_LEVEL_WARN :
 				  LOG_LEVEL_INFO,

@@ -203,9 +203,12 @@ static void on_tick(struct failover *failover, uint64_t now_ns, struct failover_
 		/* We were the ones who slept: what the primary sent meanwhile is still in our
 		 * socket. */
 		failover->heard_ns = now_ns;
-		(void)snprintf(update->reason, sizeof(update->reason),
-			       "this process did not run for %.0f ms; counting silence anew",
-			       clock_ms(since));
+		update->aside = true;
+		if (watching(failover))
+			(void)snprintf(
+				update->reason, sizeof(update->reason),
+				"this process did not run for %.0f ms; counting silence anew",
+				clock_ms(since));
 		return;
 	}
 	if (failover->state == FAILOVER_CLAIMING)

@@ -150,6 +150,7 @@ struct failover_update {
 	bool by_operator;		  /* also against a term that was not heard of */
 	bool activate;			  /* bring the replica to life */
 	bool refused;			  /* OPERATOR, RELEASE: no; `reason` says why */
+	bool aside;			  /* `reason` is for the log only */
 	char reason[FAILOVER_REASON_MAX]; /* for the log and the status; empty: nothing to say */
 };
 

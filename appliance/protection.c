@@ -8,36 +8,8 @@
 #include "replica/reservation.h"
 
 #include <assert.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-void protection_enter(struct protection *p, enum protection_state state, const char *format, ...)
-{
-	enum protection_state old = p->state;
-	va_list args;
-
-	va_start(args, format);
-	(void)vsnprintf(p->reason, sizeof(p->reason), format, args);
-	va_end(args);
-	p->state = state;
-	if (state != old || *p->reason != '\0')
-		log_write(protection_states[state].level, p->part, "%s%s%s",
-			  protection_states[state].name, *p->reason != '\0' ? ": " : "", p->reason);
-}
-
-void protection_failed(struct protection *p, enum protection_state state, uint64_t retry_ms,
-		       const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	(void)vsnprintf(p->trouble, sizeof(p->trouble), format, args);
-	va_end(args);
-	protection_enter(p, state, "%s", p->trouble);
-	p->cooling = true;
-	protection_retry_in(p, retry_ms);
-}
 
 static void on_retry(uv_timer_t *timer)
 {
@@ -121,6 +93,16 @@ static void on_up(void *owner, const struct wire_hello *peer)
 	protection_advance(p);
 }
 
+/* Nobody protects the instance, unless it was us who left, to come back. */
+static void say_down(struct protection *p, enum protection_state state, const char *prefix,
+		     const struct err *err)
+{
+	if (err->code == RC_CANCELLED)
+		protection_enter(p, state, "%s%s", prefix, err->text);
+	else
+		protection_warn(p, state, "%s%s", prefix, err->text);
+}
+
 static void on_down(void *owner, const struct err *err)
 {
 	struct protection *p = owner;
@@ -139,11 +121,11 @@ static void on_down(void *owner, const struct err *err)
 		if (p->session == NULL && p->reservation != NULL &&
 		    (was_up || refused || p->state == PROTECTION_WAITING) &&
 		    strcmp(p->reason, err->text) != 0)
-			protection_enter(p, PROTECTION_WAITING, "%s", err->text);
+			say_down(p, PROTECTION_WAITING, "", err);
 		return;
 	}
 	if (!was_up && refused && strcmp(p->reason, err->text) != 0)
-		protection_enter(p, p->state, "%s", err->text);
+		protection_warn(p, p->state, "%s", err->text);
 	if (!was_up)
 		return;
 	session_query(p->session, &state);
@@ -153,7 +135,7 @@ static void on_down(void *owner, const struct err *err)
 		protection_end_session(p);
 		return;
 	}
-	protection_enter(p, PROTECTION_CATCHING_UP, "link lost: %s", err->text);
+	say_down(p, PROTECTION_CATCHING_UP, "link lost: ", err);
 	protection_retry_in(p, p->config->resync_after_ms);
 }
 
@@ -332,7 +314,7 @@ static void on_unfit(void *owner, const struct err *err)
 
 	if (p->state != PROTECTION_SUPERSEDED &&
 	    (p->state != PROTECTION_REFUSED || strcmp(p->reason, err->text) != 0))
-		protection_enter(p, PROTECTION_REFUSED, "%s", err->text);
+		protection_warn(p, PROTECTION_REFUSED, "%s", err->text);
 	unreserve(p);
 }
 
@@ -361,7 +343,7 @@ static void on_subject_lost(void *owner, const struct err *err)
 
 	if (p->state != PROTECTION_ENDED && p->state != PROTECTION_CRASHED &&
 	    p->state != PROTECTION_SUPERSEDED)
-		protection_enter(p, PROTECTION_CONNECTING, "%s", err->text);
+		protection_warn(p, PROTECTION_CONNECTING, "%s", err->text);
 	unreserve(p);
 }
 

@@ -1,10 +1,12 @@
 /*
- * What the parts of a protection share: protection.c (its life, its link, its instance) and
- * protection_session.c (capture sessions: when one begins, goes on or ends). Private to them.
+ * What the parts of a protection share: protection.c (its life, its link, its instance),
+ * protection_session.c (capture sessions: when one begins, goes on or ends) and protection_state.c
+ * (what it says). Private to them.
  */
 #ifndef APPLIANCE_PROTECTION_INTERNAL_H
 #define APPLIANCE_PROTECTION_INTERNAL_H
 
+#include "appliance/base/repeat.h"
 #include "appliance/outlet.h"
 #include "appliance/protection.h"
 #include "appliance/protection_state.h"
@@ -30,10 +32,11 @@ struct protection {
 	bool up, reserving, reserved;
 	bool outdated; /* the reservation that was sent is not the one that is wanted now */
 	bool spent; /* this connection has carried a session: another one needs another connection */
-	unsigned losses; /* attempts that failed, since the last commit */
-	bool cooling;	 /* nothing is tried before the retry timer */
-	char trouble
-		[ERR_TEXT_MAX]; /* why the last of them failed, until there is a commit; or "" */
+	unsigned losses;    /* attempts that failed, since the last commit */
+	bool cooling;	    /* nothing is tried before the retry timer */
+	struct repeat said; /* warnings, since it was protected last */
+	/* Why the last of them failed, until there is a commit; or "". */
+	char trouble[ERR_TEXT_MAX];
 	uint64_t term, down_ns;
 	struct session *session;
 	bool session_closing;
@@ -47,14 +50,20 @@ struct protection {
 	void *stop_owner;
 };
 
-/* protection.c */
+/* protection_state.c */
 
 void protection_enter(struct protection *p, enum protection_state state, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-void protection_retry_in(struct protection *p, uint64_t ms);
+/* The same for what keeps the instance from being protected, as a warning: not over and over. */
+void protection_warn(struct protection *p, enum protection_state state, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 /* An attempt to protect has failed, and why: the next one is due after that wait. */
 void protection_failed(struct protection *p, enum protection_state state, uint64_t retry_ms,
 		       const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* protection.c */
+
+void protection_retry_in(struct protection *p, uint64_t ms);
 /* What to do next, from whatever state we are in; called after everything that changes one. */
 void protection_advance(struct protection *p);
 

@@ -1,5 +1,10 @@
 #include "appliance/protection_state.h"
 
+#include "appliance/protection_internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
 const struct protection_state_row protection_states[PROTECTION_STATES] = {
 	[PROTECTION_CONNECTING] = { "connecting", false, LOG_LEVEL_INFO },
 	[PROTECTION_REFUSED] = { "refused", false, LOG_LEVEL_WARN },
@@ -13,3 +18,54 @@ const struct protection_state_row protection_states[PROTECTION_STATES] = {
 	[PROTECTION_CRASHED] = { "crashed", false, LOG_LEVEL_ERROR },
 	[PROTECTION_SUPERSEDED] = { "superseded", false, LOG_LEVEL_WARN },
 };
+
+__attribute__((format(printf, 3, 0))) static void become(struct protection *p,
+							 enum protection_state state,
+							 const char *format, va_list args)
+{
+	(void)vsnprintf(p->reason, sizeof(p->reason), format, args);
+	p->state = state;
+	if (state == PROTECTION_PROTECTED)
+		p->said = (struct repeat){ 0 };
+}
+
+/* What comes between two attempts, and is part of the next one, is no news while they fail. */
+void protection_enter(struct protection *p, enum protection_state state, const char *format, ...)
+{
+	const struct protection_state_row *row = &protection_states[state];
+	enum protection_state old = p->state;
+	va_list args;
+
+	va_start(args, format);
+	become(p, state, format, args);
+	va_end(args);
+	if (state != old || *p->reason != '\0')
+		log_write(*p->trouble != '\0' && row->level == LOG_LEVEL_INFO ? LOG_LEVEL_DEBUG :
+										row->level,
+			  p->part, "%s%s%s", row->name, *p->reason != '\0' ? ": " : "", p->reason);
+}
+
+void protection_warn(struct protection *p, enum protection_state state, const char *format, ...)
+{
+	char line[ERR_TEXT_MAX];
+	va_list args;
+
+	va_start(args, format);
+	become(p, state, format, args);
+	va_end(args);
+	(void)snprintf(line, sizeof(line), "%s: %.480s", protection_states[state].name, p->reason);
+	repeat_log(&p->said, LOG_LEVEL_WARN, p->part, line);
+}
+
+void protection_failed(struct protection *p, enum protection_state state, uint64_t retry_ms,
+		       const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(p->trouble, sizeof(p->trouble), format, args);
+	va_end(args);
+	protection_warn(p, state, "%s", p->trouble);
+	p->cooling = true;
+	protection_retry_in(p, retry_ms);
+}

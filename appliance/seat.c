@@ -3,6 +3,7 @@
 #include "appliance/base/files.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
+#include "appliance/base/repeat.h"
 #include "replica/activation.h"
 #include "replica/hypervisor.h"
 #include "replica/predecessor.h"
@@ -26,6 +27,7 @@ struct seat {
 	char *wanted; /* the reservation's JSON as it came */
 	struct reservation reservation;
 	bool answer_owed;
+	struct repeat refused;		 /* reservations, since one stood */
 	struct predecessor *predecessor; /* whoever an earlier life left here is being ended */
 	struct image *image;
 	struct receiver *receiver;
@@ -58,7 +60,10 @@ static void answer(struct seat *seat, const char *error)
 /* The next reservation, even an equal one, starts from nothing. */
 static void refuse(struct seat *seat, const struct err *err)
 {
-	log_warn(seat->part, "reservation: %s", err->text);
+	char text[ERR_TEXT_MAX];
+
+	(void)snprintf(text, sizeof(text), "reservation: %.490s", err->text);
+	repeat_log(&seat->refused, LOG_LEVEL_WARN, seat->part, text);
 	mem_free(seat->wanted);
 	seat->wanted = NULL;
 	answer(seat, err->text);
@@ -297,6 +302,7 @@ static void on_ready(void *owner)
 	struct seat *seat = owner;
 
 	seat->warm = true;
+	seat->refused = (struct repeat){ 0 };
 	image_held_by(seat->image, hypervisor_pid(seat->hypervisor));
 	log_info(seat->part, "a warm QEMU (process %d) holds the replica",
 		 (int)hypervisor_pid(seat->hypervisor));

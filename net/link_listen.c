@@ -10,13 +10,15 @@
  * Strangers that come to nothing are logged with the reason; those that were closed to make room
  * apart from the others, so that a flood does not hide what an honest peer is refused for. Of each
  * kind there are a few lines in LOG_WINDOW_NS; the rest is counted and told with the next line, or
- * when the listener is closed.
+ * when the listener is closed. A peer that is refused again for the same reason is not told of each
+ * time (repeat.h).
  */
 #include "net/link_internal.h"
 
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
+#include "appliance/base/repeat.h"
 #include "net/link_strangers.h"
 
 #include <assert.h>
@@ -60,6 +62,7 @@ struct link_listener {
 	bool closing;
 	void (*on_closed)(void *owner);
 	struct complaints complaints[SUBJECTS];
+	struct repeat same; /* of a peer that is refused, and comes again and again */
 };
 
 /* ---- the log ---- */
@@ -131,8 +134,11 @@ static void remove_stranger(struct link_listener *listener, struct link *link)
 void link_listen_lost(struct link *link)
 {
 	struct link_listener *listener = link->listener;
+	unsigned again;
 
-	complain(listener, FAILED, link->down.text);
+	if (link->down.code != RC_REFUSED ||
+	    repeat_is_due(&listener->same, link->down.text, clock_now_ns(), &again))
+		complain(listener, FAILED, link->down.text);
 	remove_stranger(listener, link);
 	link_close(link, NULL);
 }

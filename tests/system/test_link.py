@@ -112,7 +112,7 @@ def test_a_certificate_of_another_ca_is_refused_and_both_sides_say_so():
         world.start_appliance()
         world.start_agent()
         agent, appliance = refused(world)
-        assert re.search(r"the peer's certificate .*OU=standby.* is not signed by our CA", agent), world.logs()
+        assert re.search(r"  warn  .*the peer's certificate .*OU=standby.* is not signed by our CA", agent), world.logs()
         assert 'the peer refused our certificate: unknown CA' in appliance, world.logs()
         assert world.ask('inc') is not None
 
@@ -216,6 +216,9 @@ def test_after_an_attempt_that_failed_neither_site_is_healthy_while_it_tries_aga
         for role, status in (('primary', again), ('standby', standby)):
             assert not status['healthy'] and not status['protected'] and 'not today' in status['reason'], status
             assert 'not today' in lab.fetch_unix(world.path(f'{role}.http'), '/healthz')['problems'][0]['reason']
+        world.wait_state('primary', 'refused')
+        for daemon in (world.agent, world.appliance):
+            assert daemon.text().count('not today') == 1, 'the log has it once, however often it is tried\n' + world.logs()
         assert standby['state'] == 'empty', standby
         # Nobody tries any more, and that is as it should be.
         world.agent.stop()

@@ -47,9 +47,8 @@ def test_a_memory_dir_that_stays_full_costs_protection_and_not_the_instance():
     """One on "hold", with a network of its own: it is paused when its lease runs out, and does not here, however often it is tried."""
     link = {'heartbeat_ms': 50, 'detect_ms': 1000}
     with small_tmpfs(24, primary={'link': link}, standby={'link': link}) as (world, path):
-        faults = lambda: world.agent.text().count('could not take epoch')      # noqa: E731
         for attempt in range(1, 6):
-            lab.wait_for(f'attempt {attempt} fails', lambda: faults() >= attempt, 60)
+            lab.wait_for(f'attempt {attempt}', lambda: world.appliance.text().count('the first copy has begun') >= attempt, 60)
             for role in ('primary', 'standby'):
                 status = lab.wait_for(f'{role} says so', lambda: (lambda s: s if path in s.get('reason', '') else None)(world.status(role)))
                 assert not status['healthy'] and not status['protected'], status

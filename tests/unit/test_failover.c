@@ -72,9 +72,22 @@ static void our_own_sleep_is_not_the_primarys_silence(void **unused)
 	update = step(&failover, FAILOVER_TICK, 9000 * MS);
 	assert_false(update.activate);
 	assert_int_equal(failover.state, FAILOVER_PROTECTED);
+	assert_true(update.aside && *update.reason != '\0');
 	/* But if it stays silent after that, it counts. */
 	update = silence(&failover, 9030, 9400);
 	assert_true(update.activate);
+}
+
+static void our_own_sleep_is_not_told_where_silence_does_not_matter(void **unused)
+{
+	struct failover_update update;
+	struct failover failover;
+
+	(void)unused;
+	failover_init(&failover, 300, true, 1000 * MS);
+	(void)step(&failover, FAILOVER_TICK, 1010 * MS);
+	update = step(&failover, FAILOVER_TICK, 9000 * MS);
+	assert_string_equal(update.reason, "");
 }
 
 static void a_goodbye_is_no_reason_to_take_over(void **unused)
@@ -389,6 +402,7 @@ int main(void)
 		cmocka_unit_test(old_news_does_not_lift_a_suspicion),
 		cmocka_unit_test(manual_takeover_waits_for_the_operator),
 		cmocka_unit_test(our_own_sleep_is_not_the_primarys_silence),
+		cmocka_unit_test(our_own_sleep_is_not_told_where_silence_does_not_matter),
 		cmocka_unit_test(a_goodbye_is_no_reason_to_take_over),
 		cmocka_unit_test(a_crash_takes_over_at_once_only_when_automatic),
 		cmocka_unit_test(nothing_is_taken_over_without_a_committed_epoch),
