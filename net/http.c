@@ -9,6 +9,10 @@
  * One timer per connection bounds each state as a whole: a client that sends or takes a byte now
  * and then gains nothing by it. A request that is late is answered 408 if it has begun.
  *
+ * Beyond HTTP_CONNECTIONS_MAX the connection that has been READING for longest makes room: somebody
+ * who opens many and says nothing on them does not keep an operator out. Where all of them are
+ * being answered the newest is told 503.
+ *
  * After an error the client may still be sending. Closing at once would make its kernel throw our
  * answer away (a reset overtakes it), so our side is shut down and what comes is read and dropped
  * for a moment.
@@ -52,6 +56,7 @@ struct connection {
 	uv_timer_t timer;
 	unsigned handles;
 	enum state state;
+	uint64_t since_ms; /* uv_now() when it was entered */
 	bool closing, keep_alive;
 	struct http_parse parse;
 	uint8_t ahead[READ_BYTES];
@@ -137,6 +142,7 @@ static void on_time_out(uv_timer_t *timer)
 static void enter(struct connection *connection, enum state state)
 {
 	connection->state = state;
+	connection->since_ms = uv_now(connection->server->loop);
 	(void)uv_timer_start(&connection->timer, on_time_out,
 			     state == DRAINING ? DRAIN_MS : HTTP_IDLE_MS, 0);
 }
@@ -405,6 +411,20 @@ static struct connection *connection_create(struct http_server *server)
 	return connection;
 }
 
+/* Ends one that has asked for nothing yet, if there is one beside the newest. */
+static void make_room(struct http_server *server)
+{
+	struct connection *longest = NULL, *at;
+
+	/* The newest is at the head of the list, so of two that are equal the older one is taken. */
+	for (at = server->connections->next; at != NULL; at = at->next) {
+		if (at->state == READING && (longest == NULL || at->since_ms <= longest->since_ms))
+			longest = at;
+	}
+	if (longest != NULL)
+		end(longest);
+}
+
 static void on_connection(uv_stream_t *listener, int status)
 {
 	struct http_server *server = listener->data;
@@ -420,6 +440,8 @@ static void on_connection(uv_stream_t *listener, int status)
 		return;
 	}
 	enter(connection, READING);
+	if (server->count > HTTP_CONNECTIONS_MAX)
+		make_room(server);
 	if (server->count > HTTP_CONNECTIONS_MAX) {
 		http_error(&connection->response, 503, "too many connections");
 		respond(connection, true);

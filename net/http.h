@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include <uv.h>
 
-#define HTTP_CONNECTIONS_MAX 64		    /* a monitor, a few operators; more are told 503 */
+#define HTTP_CONNECTIONS_MAX 64		    /* a monitor, a few operators; idle ones make room */
 #define HTTP_TARGET_MAX 1024		    /* our longest has 30 bytes: 414 */
 #define HTTP_HEADERS_MAX ((size_t)16 << 10) /* target included; usual limits are 8 to 16 KiB: 431 */
 #define HTTP_BODY_MAX ((size_t)64 << 10)    /* of a request: 413 */

@@ -446,28 +446,6 @@ static void an_answer_without_room_is_a_503(void **state)
 	assert_non_null(strstr(text, "Content-Length: 0\r\n"));
 }
 
-static void connections_have_a_limit(void **state)
-{
-	struct fixture *f = *state;
-	int fds[HTTP_CONNECTIONS_MAX], i;
-	struct client *client;
-
-	web_start(f, "127.0.0.1:0");
-	for (i = 0; i < HTTP_CONNECTIONS_MAX; i++) {
-		fds[i] = web_connect(f);
-		web_turn(f);
-	}
-	client = web_open_client(f, 0);
-	web_expect_status(f, client, 503);
-	web_expect_end(f, client);
-	close(fds[0]);
-	for (i = 0; i < 20; i++)
-		web_turn(f);
-	web_ask(f, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 200, NULL, 0);
-	for (i = 1; i < HTTP_CONNECTIONS_MAX; i++)
-		close(fds[i]);
-}
-
 static void closing_the_server_closes_its_connections(void **state)
 {
 	struct fixture *f = *state;
@@ -563,7 +541,6 @@ int main(void)
 		SERVER(a_client_that_does_not_take_its_answer_is_closed),
 		SERVER(a_large_answer_arrives_whole),
 		SERVER(an_answer_without_room_is_a_503),
-		SERVER(connections_have_a_limit),
 		SERVER(closing_the_server_closes_its_connections),
 		SERVER(addresses_that_cannot_be_are_refused),
 		SERVER(any_allocation_may_fail),
