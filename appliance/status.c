@@ -2,6 +2,8 @@
 
 #include "appliance/base/bytes.h"
 #include "appliance/base/clock.h"
+#include "appliance/base/json_table.h"
+#include "appliance/base/json_text.h"
 #include "appliance/base/mem.h"
 #include "appliance/version.h"
 
@@ -269,28 +271,64 @@ static void handle_health(const struct status_source *source, struct http_respon
 }
 
 /* The operator's commands: {"instance": "NAME"}; 202 once it is under way. */
+struct order {
+	char *instance;
+};
+
+static int read_order(struct order *order, const struct http_request *request, struct err *err)
+{
+	static const struct json_field fields[] = {
+		{ .key = "instance",
+		  .doc = "what is ordered is about",
+		  .type = JSON_NAME,
+		  .required = true,
+		  .offset = offsetof(struct order, instance) },
+	};
+	static const struct json_table table = JSON_TABLE(fields);
+	static const char *const roles[] = { "process" };
+	const struct json_reader reader = {
+		.name = "the body", .dir = "", .role = 1, .role_names = roles
+	};
+	cJSON *root = NULL;
+	int rc = json_text_parse(&root, (const char *)request->body, request->body_len, err);
+
+	if (rc != RC_OK)
+		return err_prefix(err, "the body must be {\"instance\": \"NAME\"}: ");
+	rc = json_table_read(&table, &reader, root, order, err);
+	cJSON_Delete(root);
+	return rc;
+}
+
+static int obey(const struct status_source *source,
+		int (*command)(void *owner, const char *instance, struct err *err),
+		const struct http_request *request, struct err *err)
+{
+	struct order order = { NULL };
+	int rc;
+
+	if (command == NULL)
+		return err_set(err, RC_UNSUPPORTED,
+			       "this is a primary; a takeover is asked of the standby");
+	rc = read_order(&order, request, err);
+	if (rc == RC_OK)
+		rc = command(source->owner, order.instance, err);
+	mem_free(order.instance);
+	return rc;
+}
+
 static void handle_command(const struct status_source *source,
 			   int (*command)(void *owner, const char *instance, struct err *err),
 			   const struct http_request *request, struct http_response *response)
 {
-	cJSON *asked = cJSON_ParseWithLength((const char *)request->body, request->body_len),
-	      *json = cJSON_CreateObject();
-	const cJSON *name = cJSON_GetObjectItemCaseSensitive(asked, "instance");
 	struct err err = { 0 };
+	int rc = obey(source, command, request, &err);
+	cJSON *json = cJSON_CreateObject();
 
-	if (command == NULL)
-		(void)err_set(&err, RC_UNSUPPORTED,
-			      "this is a primary; a takeover is asked of the standby");
-	else if (!cJSON_IsString(name))
-		(void)err_set(&err, RC_INVALID, "the body must be {\"instance\": \"NAME\"}");
-	else
-		(void)command(source->owner, name->valuestring, &err);
-	response->status = err.code == RC_OK ? 202 : err.code == RC_INVALID ? 400 : 409;
-	if (err.code != RC_OK)
+	response->status = rc == RC_OK ? 202 : rc == RC_INVALID ? 400 : rc == RC_NOMEM ? 503 : 409;
+	if (rc != RC_OK)
 		text(json, "error", err.text);
 	else
 		cJSON_AddBoolToObject(json, "ok", true);
-	cJSON_Delete(asked);
 	respond(response, json);
 }
 

@@ -1,0 +1,135 @@
+/* The operator's commands over HTTP: what is not exactly an order is none. */
+#include "appliance/base/mem.h"
+#include "appliance/status.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static char ordered[64];
+
+static int command(void *owner, const char *instance, struct err *err)
+{
+	const int *rc = owner;
+
+	(void)snprintf(ordered, sizeof(ordered), "%s", instance);
+	return *rc == RC_OK ? RC_OK : err_set(err, (enum rc) * rc, "not %s", instance);
+}
+
+static char said[1024];
+
+static int post(struct status_source *source, const char *path, const char *body)
+{
+	const struct http_request request = { .method = "POST",
+					      .path = path,
+					      .query = "",
+					      .body = (const uint8_t *)body,
+					      .body_len = strlen(body) };
+	struct http_response response = { .status = 200 };
+
+	*ordered = '\0';
+	status_handle(source, &request, &response);
+	assert_true(response.body.len < sizeof(said));
+	*said = '\0';
+	if (response.body.len > 0)
+		(void)snprintf(said, sizeof(said), "%.*s", (int)response.body.len,
+			       (const char *)response.body.data);
+	buf_free(&response.body);
+	return response.status;
+}
+
+static void an_order_names_one_instance(void **state)
+{
+	int rc = RC_OK;
+	struct status_source source = { .takeover = command, .release = command, .owner = &rc };
+
+	(void)state;
+	assert_int_equal(post(&source, "/v1/takeover", "{\"instance\": \"vm1\"}"), 202);
+	assert_string_equal(ordered, "vm1");
+	assert_non_null(strstr(said, "\"ok\""));
+	assert_int_equal(post(&source, "/v1/release", " {\"instance\":\"vm-2\"}\n"), 202);
+	assert_string_equal(ordered, "vm-2");
+	rc = RC_REFUSED;
+	assert_int_equal(post(&source, "/v1/takeover", "{\"instance\": \"vm1\"}"), 409);
+	assert_non_null(strstr(said, "not vm1"));
+	rc = RC_INVALID;
+	assert_int_equal(post(&source, "/v1/takeover", "{\"instance\": \"vm1\"}"), 400);
+}
+
+static void what_is_not_exactly_an_order_is_none(void **state)
+{
+	static const struct {
+		const char *body, *part;
+	} bodies[] = {
+		{ "", "the body" },
+		{ "{}", "instance" },
+		{ "[]", "the body" },
+		{ "\"vm1\"", "the body" },
+		{ "{\"instance\": \"vm1\", \"instance\": \"vm2\"}", "twice" },
+		{ "{\"instance\": \"vm1\", \"force\": true}", "force" },
+		{ "{\"instanse\": \"vm1\"}", "did you mean" },
+		{ "{\"Instance\": \"vm1\"}", "Instance" },
+		{ "{\"instance\": 1}", "instance" },
+		{ "{\"instance\": [\"vm1\"]}", "instance" },
+		{ "{\"instance\": \"a/b\"}", "instance" },
+		{ "{\"instance\": \"vm1\\u0000\"}", "the body" },
+		{ "{\"instance\": \"vm1\"} {}", "the body" },
+	};
+	int rc = RC_OK;
+	struct status_source source = { .takeover = command, .release = command, .owner = &rc };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+		assert_int_equal(post(&source, "/v1/takeover", bodies[i].body), 400);
+		assert_non_null(strstr(said, bodies[i].part));
+		assert_string_equal(ordered, "");
+	}
+}
+
+static void a_primary_takes_over_nothing(void **state)
+{
+	int rc = RC_OK;
+	struct status_source source = { .release = command, .owner = &rc };
+
+	(void)state;
+	assert_int_equal(post(&source, "/v1/takeover", "{\"instance\": \"vm1\"}"), 409);
+	assert_non_null(strstr(said, "this is a primary"));
+}
+
+static void no_allocation_is_needed_to_refuse(void **state)
+{
+	int rc = RC_OK;
+	struct status_source source = { .takeover = command, .owner = &rc };
+	unsigned long n;
+	int status;
+	bool fired;
+
+	(void)state;
+	for (n = 1;; n++) {
+		fault_arm(FAULT_ALLOC, n);
+		status = post(&source, "/v1/takeover", "{\"instance\": \"vm1\"}");
+		fired = fault_fired(FAULT_ALLOC);
+		fault_arm(FAULT_ALLOC, 0);
+		if (!fired)
+			break;
+		assert_true(status == 503 ||
+			    *ordered != '\0'); /* it was obeyed, or is told as not */
+	}
+	assert_true(n > 2);
+	assert_string_equal(ordered, "vm1");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_order_names_one_instance),
+		cmocka_unit_test(what_is_not_exactly_an_order_is_none),
+		cmocka_unit_test(a_primary_takes_over_nothing),
+		cmocka_unit_test(no_allocation_is_needed_to_refuse),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
