@@ -309,7 +309,13 @@ static void not_greeted(struct subject *s)
 
 	if (pid > 0) /* else the line is full */
 		(void)snprintf(process, sizeof(process), " (process %d)", (int)pid);
-	if (holder == 0)
+	if (qmp_was_greeted(s->qmp))
+		(void)err_set(
+			&err, RC_TIMEOUT,
+			"QMP socket %s: QEMU%s greeted and does not answer: it is stopped, or "
+			"stuck",
+			s->config->qmp, process);
+	else if (holder == 0)
 		(void)err_set(&err, RC_TIMEOUT,
 			      "QMP socket %s: QEMU%s does not greet: another QMP client has it, or "
 			      "QEMU is stopped; give this agent a QMP socket of its own "
@@ -325,7 +331,7 @@ static void not_greeted(struct subject *s)
 			      "QMP socket %s: QEMU%s does not greet: process %d (understudy "
 			      "primary) has it; one agent per instance",
 			      s->config->qmp, process, (int)holder);
-	if (holder == 0) {
+	if (err.code == RC_TIMEOUT) {
 		lost(s, &err);
 	} else {
 		*s->last_error = '\0';

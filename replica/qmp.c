@@ -194,6 +194,18 @@ static int dispatch(struct qmp *qmp, const struct qmp_parse_message *message, st
 	return RC_OK;
 }
 
+/* What is wrong with what it said; before the greeting it is most likely no QMP socket at all. */
+static void lose_to_nonsense(struct qmp *qmp, const struct err *why)
+{
+	struct err err;
+
+	(void)err_set(&err, why->code, "%s: %.200s%s", qmp->address.sun_path, why->text,
+		      qmp->state == CONNECTING ?
+			      "; is it the socket of a \"-qmp unix:PATH,server=on,wait=off\"?" :
+			      "");
+	lose(qmp, &err);
+}
+
 /* Everything in `bytes`, until used up or the connection ends. */
 static void consume(struct qmp *qmp, const uint8_t *bytes, size_t len)
 {
@@ -209,7 +221,7 @@ static void consume(struct qmp *qmp, const uint8_t *bytes, size_t len)
 			qmp_parse_release(&message);
 		}
 		if (rc != RC_OK)
-			lose(qmp, &err);
+			lose_to_nonsense(qmp, &err);
 	}
 }
 
@@ -313,8 +325,12 @@ static void on_timer(uv_timer_t *timer)
 		expire(qmp, now);
 	} else if (now >= qmp->connect_deadline_ns) {
 		(void)err_set(
-			&err, RC_TIMEOUT, "%s: no QMP greeting in time%s", qmp->address.sun_path,
-			qmp->connected ? " (is another client connected to this socket?)" : "");
+			&err, RC_TIMEOUT, "%s: %s", qmp->address.sun_path,
+			qmp->state == NEGOTIATING ?
+				"greeted, and did not answer qmp_capabilities in time" :
+			qmp->connected ?
+				"no QMP greeting in time (is another client connected to this socket?)" :
+				"no QMP greeting in time");
 		lose(qmp, &err);
 	} else if (!qmp->connected) {
 		if (qmp->retry_ms < CONNECT_RETRY_MS_MAX)
@@ -467,6 +483,11 @@ out:
 int qmp_fd(const struct qmp *qmp)
 {
 	return qmp->fd;
+}
+
+bool qmp_was_greeted(const struct qmp *qmp)
+{
+	return qmp->state == NEGOTIATING || qmp->state == READY;
 }
 
 pid_t qmp_peer_pid(const struct qmp *qmp)

@@ -10,6 +10,7 @@
 #include "appliance/base/err.h"
 
 #include <cjson/cJSON.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -68,6 +69,8 @@ int qmp_send_fd(struct qmp *qmp, const char *name, int fd, qmp_reply_cb cb, void
  */
 int qmp_fd(const struct qmp *qmp);
 pid_t qmp_peer_pid(const struct qmp *qmp);
+/* It has said that it speaks QMP; without on_ready: it does not answer. */
+bool qmp_was_greeted(const struct qmp *qmp);
 
 /*
  * Idempotent. No event and no on_lost from now on; commands without a reply are answered with

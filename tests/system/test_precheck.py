@@ -1,6 +1,8 @@
 """What cannot be protected is refused with the reason, before the instance is touched."""
+import contextlib
 import os
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -54,6 +56,28 @@ def test_status_and_health_say_what_is_wrong():
         assert 'connecting' in out and 'vm1' in out
         health = lab.fetch_unix(world.path('primary.http'), '/healthz')
         assert health['status'] == 'attention' and health['problems'][0]['instance'] == 'vm1'
+
+
+@pytest.mark.parametrize('says, parts', [
+    (b"QEMU 10.0.13 monitor - type 'help' for more information\r\n", ('not QMP', '-qmp unix:PATH,server=on,wait=off')),
+    (b'{"QMP": {"version": {}, "capabilities": []}}\r\n', ('greeted and does not answer',)),
+])
+def test_a_socket_that_is_of_no_use_is_told_with_its_path_and_what_is_wrong(says, parts):
+    with lab.Lab() as world, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(world.path('vm.qmp'))
+        listener.listen()
+        world.start_agent()
+        kept = []
+        listener.setblocking(False)
+
+        def reason():
+            with contextlib.suppress(BlockingIOError):
+                kept.append(listener.accept()[0])
+                kept[-1].sendall(says)
+            return world.status('primary').get('reason', '')
+        lab.wait_for('the agent says so', lambda: all(part in reason() for part in (world.path('vm.qmp'), *parts)))
+        for connection in kept:
+            connection.close()
 
 
 @pytest.mark.parametrize('primary, standby, part', [

@@ -136,6 +136,35 @@ static void what_is_not_qmp_loses_the_connection(void **state)
 	monitor_say(f, "HTTP/1.1 400 Bad Request\r\n\r\n");
 	monitor_expect_story(f, "ready lost");
 	assert_int_equal(f->lost.code, RC_INVALID);
+	assert_null(strstr(f->lost.text, "-qmp unix:"));
+}
+
+static void another_servers_socket_is_called_that(void **state)
+{
+	struct fixture *f = *state;
+
+	monitor_connect(f);
+	assert_false(qmp_was_greeted(f->qmp));
+	monitor_say(f, "QEMU 10.0.13 monitor - type 'help' for more information\r\n");
+	monitor_expect_story(f, "lost");
+	assert_int_equal(f->lost.code, RC_INVALID);
+	assert_memory_equal(f->lost.text, f->path, strlen(f->path));
+	assert_non_null(strstr(f->lost.text, "not QMP: byte 0x51"));
+	assert_non_null(strstr(f->lost.text, "is it the socket of a \"-qmp unix:PATH"));
+}
+
+static void a_greeting_is_no_answer(void **state)
+{
+	struct fixture *f = *state;
+
+	monitor_connect(f);
+	monitor_say(f, GREETING);
+	monitor_expect_command(f, "{\"execute\":\"qmp_capabilities\",\"id\":1}");
+	assert_true(qmp_was_greeted(f->qmp));
+	clock_fixture_pass(2000);
+	monitor_expect_story(f, "lost");
+	assert_int_equal(f->lost.code, RC_TIMEOUT);
+	assert_non_null(strstr(f->lost.text, "greeted, and did not answer"));
 }
 
 static void a_second_greeting_loses_the_connection(void **state)
@@ -484,6 +513,8 @@ int main(void)
 		CLIENT(a_lost_connection_answers_everything_and_is_told_once),
 		CLIENT(last_words_are_heard_when_writing_fails),
 		CLIENT(what_is_not_qmp_loses_the_connection),
+		CLIENT(another_servers_socket_is_called_that),
+		CLIENT(a_greeting_is_no_answer),
 		CLIENT(a_second_greeting_loses_the_connection),
 		CLIENT(refused_capabilities_lose_the_connection),
 		CLIENT(a_silent_socket_is_given_up_in_time),
