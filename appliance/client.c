@@ -12,12 +12,15 @@
 static int ask(const char *address, const char *path, const char *body, uint32_t timeout_ms,
 	       int *status, struct buf *answer)
 {
+	char text[ERR_TEXT_MAX];
 	struct err err;
 
 	if (http_fetch(address, path, body, timeout_ms, status, answer, &err) == RC_OK)
 		return EXIT_FINE;
-	(void)err_prefix(&err, "%s: ", address);
-	return options_failed(err.text);
+	(void)snprintf(text, sizeof(text), "%.160s: %.250s%s", address, err.text,
+		       err.code == RC_INVALID ? "" : /* that is no address at all */
+						" (is it running, and is this its http.listen?)");
+	return options_failed(text);
 }
 
 bool client_target_wrong(const struct command *command, const struct client_target *target,

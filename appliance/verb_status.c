@@ -15,6 +15,13 @@ static const char about[] =
 	"how far the clone is behind, how long the instance is paused for a checkpoint, and what goes over the wire\n"
 	"in proportion to what changed.";
 
+/* Whatever else answers at that address is not taken for one of ours with nothing to tell. */
+static bool is_status(const cJSON *root)
+{
+	return cJSON_IsString(cJSON_GetObjectItemCaseSensitive(root, "role")) &&
+	       cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(root, "instances"));
+}
+
 static int show(const struct buf *answer)
 {
 	bool colour = isatty(STDOUT_FILENO) && getenv("NO_COLOR") == NULL;
@@ -25,6 +32,10 @@ static int show(const struct buf *answer)
 	if (json_text_parse(&root, (const char *)answer->data, answer->len, &err) != RC_OK) {
 		(void)err_prefix(&err, "the answer is not what a status is: ");
 		return options_failed(err.text);
+	}
+	if (!is_status(root)) {
+		cJSON_Delete(root);
+		return options_failed("the answer is not what a status is: is this an understudy?");
 	}
 	status_table_print(root, colour, &out);
 	cJSON_Delete(root);

@@ -23,8 +23,8 @@
 	"{\"role\":\"standby\",\"site\":\"busan\",\"instances\":[{\"name\":\"vm1\",\"epoch\":7}]}\n"
 
 static char dir[] = "/tmp/test_client.XXXXXX";
-static char address[64], config_path[64];
-static pid_t server;
+static char address[64], other_address[64], config_path[64];
+static pid_t server, other;
 static char said[8192]; /* by the last verb, on standard output and standard error */
 
 /* ---- the server ---- */
@@ -74,14 +74,27 @@ static void handle(void *owner, const struct http_request *request, struct http_
 	}
 }
 
-static void serve(int ready)
+/* Not one of ours. */
+static void handle_other(void *owner, const struct http_request *request,
+			 struct http_response *response)
+{
+	static const char *const answers[] = { "{}", "[]", "7", "{\"role\":\"standby\"}",
+					       "{\"role\":1,\"instances\":[]}" };
+	static size_t asked;
+
+	(void)owner;
+	(void)request;
+	(void)buf_printf(&response->body, "%s",
+			 answers[asked++ % (sizeof(answers) / sizeof(answers[0]))]);
+}
+
+static void serve(const char *at, http_handler handler, int ready)
 {
 	struct http_server *http;
 	uv_loop_t loop;
 	struct err err;
 
-	if (uv_loop_init(&loop) != 0 ||
-	    http_listen(&http, &loop, address, handle, NULL, &err) != RC_OK)
+	if (uv_loop_init(&loop) != 0 || http_listen(&http, &loop, at, handler, NULL, &err) != RC_OK)
 		_exit(1);
 	if (write(ready, "", 1) != 1)
 		_exit(1);
@@ -89,16 +102,35 @@ static void serve(int ready)
 	_exit(0);
 }
 
+/* Its process, once it listens; 0: it could not. */
+static pid_t start_server(const char *at, http_handler handler)
+{
+	int ends[2];
+	pid_t pid;
+	char byte;
+
+	if (pipe(ends) != 0)
+		return 0;
+	pid = fork();
+	if (pid == 0)
+		serve(at, handler, ends[1]);
+	(void)close(ends[1]);
+	/* The server's end closes without a byte if it could not be started. */
+	if (pid < 0 || read(ends[0], &byte, 1) != 1)
+		pid = 0;
+	(void)close(ends[0]);
+	return pid;
+}
+
 static int start(void **state)
 {
 	FILE *file;
-	int ends[2];
-	char byte;
 
 	(void)state;
-	if (mkdtemp(dir) == NULL || pipe(ends) != 0)
+	if (mkdtemp(dir) == NULL)
 		return -1;
 	(void)snprintf(address, sizeof(address), "unix:%s/http", dir);
+	(void)snprintf(other_address, sizeof(other_address), "unix:%s/other", dir);
 	(void)snprintf(config_path, sizeof(config_path), "%s/c.json", dir);
 	file = fopen(config_path, "w");
 	if (file == NULL)
@@ -110,12 +142,9 @@ static int start(void **state)
 		"\"hypervisor\": {\"program\": \"q\"}, \"instances\": [{\"name\": \"vm1\"}]}",
 		address);
 	(void)fclose(file);
-	server = fork();
-	if (server == 0)
-		serve(ends[1]);
-	(void)close(ends[1]);
-	/* The server's end closes without a byte if it could not be started. */
-	return server > 0 && read(ends[0], &byte, 1) == 1 ? 0 : -1;
+	server = start_server(address, handle);
+	other = start_server(other_address, handle_other);
+	return server > 0 && other > 0 ? 0 : -1;
 }
 
 static int stop(void **state)
@@ -123,6 +152,9 @@ static int stop(void **state)
 	(void)state;
 	(void)kill(server, SIGKILL);
 	(void)waitpid(server, NULL, 0);
+	(void)kill(other, SIGKILL);
+	(void)waitpid(other, NULL, 0);
+	(void)unlink(other_address + strlen("unix:"));
 	(void)unlink(config_path);
 	(void)unlink(address + strlen("unix:"));
 	return rmdir(dir);
@@ -189,8 +221,22 @@ static void nobody_there_is_an_error_that_names_the_address(void **state)
 	assert_int_equal(RUN(verb_status, "status", "--http", "unix:/nowhere/socket"), EXIT_FAILED);
 	assert_non_null(strstr(said, "unix:/nowhere/socket"));
 	assert_non_null(strstr(said, "No such file or directory"));
+	assert_non_null(strstr(said, "is it running, and is this its http.listen?"));
+	assert_int_equal(RUN(verb_status, "status", "--http", "nonsense"), EXIT_FAILED);
+	assert_null(strstr(said, "is it running"));
 	assert_int_equal(RUN(verb_status, "status", "--config", "/nowhere/c.json"), EXIT_FAILED);
 	assert_string_equal(said, "understudy: /nowhere/c.json: No such file or directory\n");
+}
+
+static void what_is_no_status_is_not_shown_as_one(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 5; i++) {
+		assert_int_equal(RUN(verb_status, "status", "--http", other_address), EXIT_FAILED);
+		assert_string_equal(
+			said,
+			"understudy: the answer is not what a status is: is this an understudy?\n");
+	}
 }
 
 static void status_needs_somebody_to_ask(void **state)
@@ -284,6 +330,7 @@ int main(void)
 		cmocka_unit_test(status_finds_the_address_in_a_configuration_of_either_role),
 		cmocka_unit_test(status_as_json_is_the_answer_as_it_is),
 		cmocka_unit_test(nobody_there_is_an_error_that_names_the_address),
+		cmocka_unit_test(what_is_no_status_is_not_shown_as_one),
 		cmocka_unit_test(status_needs_somebody_to_ask),
 		cmocka_unit_test(takeover_asks_for_the_instance_and_waits_until_it_serves),
 		cmocka_unit_test(a_takeover_that_fails_is_a_failure_and_says_why),
