@@ -34,9 +34,9 @@ room() {
 }
 
 # Unit tests speak TAP. A program that ends badly without having reported a failure counts as one. As many at a time as there
-# are processors: much of their time is waiting.
+# are processors: much of their time is waiting. One that fails beside others is repeated alone, and that counts.
 run_unit() {
-	local program log status ok not_ok skip count=0 programs=()
+	local program count=0 programs=() again=()
 	for program in tests/unit/test_*.c; do
 		[[ ! -f $program ]] || programs+=("$(basename "$program" .c)")
 	done
@@ -44,29 +44,45 @@ run_unit() {
 	for program in "${programs[@]}"; do
 		rm -f "$out/$program.status"
 		room
-		(
-			status=0
-			CMOCKA_MESSAGE_OUTPUT=TAP UBSAN_OPTIONS=print_stacktrace=1 timeout 300 "build/unit/$program" \
-				>"$out/$program.log" 2>&1 </dev/null || status=$?
-			echo "$status" >"$out/$program.status"
-		) &
+		unit_program "$program" &
 	done
 	for program in "${programs[@]}"; do
-		log=$out/$program.log
 		while [[ ! -s $out/$program.status ]]; do wait -n || true; done
-		status=$(<"$out/$program.status")
 		count=$((count + 1))
-		skip=$(grep -cE '^(not )?ok .*# SKIP' "$log") || true
-		ok=$(grep -E '^ok ' "$log" | grep -vc '# SKIP') || true
-		not_ok=$(grep -E '^not ok ' "$log" | grep -vc '# SKIP') || true
-		((status == 0 || not_ok > 0)) || not_ok=1
-		if ((status == 0 && ok + skip == 0)); then
-			echo 'it ended well but reported no test' >>"$log"
-			status=1 not_ok=1
+		if (($(<"$out/$program.status") == 0)); then
+			unit_result "$program" "[$count/${#programs[@]}]"
+		else
+			printf '  again   [%d/%d] %s: failed beside others\n' "$count" "${#programs[@]}" "$program"
+			again+=("$program")
 		fi
-		passed=$((passed + ok)) failed=$((failed + not_ok)) skipped=$((skipped + skip))
-		result "$status" "[$count/${#programs[@]}] $program: $ok$( ((skip == 0)) || echo ", $skip skipped")" "$log"
 	done
+	for program in ${again[@]+"${again[@]}"}; do
+		unit_program "$program"
+		unit_result "$program" '[alone]'
+	done
+}
+
+# unit_program PROGRAM: runs it; its status is in a file.
+unit_program() {
+	local status=0
+	CMOCKA_MESSAGE_OUTPUT=TAP UBSAN_OPTIONS=print_stacktrace=1 timeout 300 "build/unit/$1" >"$out/$1.log" 2>&1 </dev/null || status=$?
+	echo "$status" >"$out/$1.status"
+}
+
+# unit_result PROGRAM LABEL: counts what it reported.
+unit_result() {
+	local log=$out/$1.log status ok not_ok skip
+	status=$(<"$out/$1.status")
+	skip=$(grep -cE '^(not )?ok .*# SKIP' "$log") || true
+	ok=$(grep -E '^ok ' "$log" | grep -vc '# SKIP') || true
+	not_ok=$(grep -E '^not ok ' "$log" | grep -vc '# SKIP') || true
+	((status == 0 || not_ok > 0)) || not_ok=1
+	if ((status == 0 && ok + skip == 0)); then
+		echo 'it ended well but reported no test' >>"$log"
+		status=1 not_ok=1
+	fi
+	passed=$((passed + ok)) failed=$((failed + not_ok)) skipped=$((skipped + skip))
+	result "$status" "$2 $1: $ok$( ((skip == 0)) || echo ", $skip skipped")" "$log"
 }
 
 # Each target runs for some seconds from its seeds and what earlier runs found (build/test/corpus); as many at a time
