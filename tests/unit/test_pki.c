@@ -156,7 +156,7 @@ static void a_certificate_is_for_its_role_and_no_other(void **state)
 
 static void a_certificate_for_two_roles_is_for_none_as_at_the_connection(void **state)
 {
-	struct certs certs;
+	struct certs certs = { 0 };
 	char ca[CERTS_PATH_MAX], cert[CERTS_PATH_MAX];
 	int64_t days = 0;
 
