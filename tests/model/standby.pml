@@ -66,9 +66,7 @@ inline on_standby_answer()
 		s_won = 1; s_term = v_term; proceed()
 	:: v_asked && s_state == claiming && v_answer == beaten ->
 		s_beaten_by = v_term;
-#ifndef BROKEN_BEATEN
 		s_outdated = 1;
-#endif
 		withdraw()
 	:: v_asked && s_state == claiming && v_answer == nobody -> unanswered()
 	:: v_asked && !IS_OVER && v_answer == won -> s_term = MAX(s_term, v_term)

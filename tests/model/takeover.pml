@@ -20,7 +20,8 @@
  *   terms are used once     (run_replica())
  *   manual means manual     (run_replica())
  *   takeover in the end     ltl live: once the instance is gone for good, the standby comes to serve,
- *                           unless it is EXCUSED
+ *                           unless it is EXCUSED; from then on nothing else goes wrong, and what can
+ *                           happen all the time happens (weak fairness), or no time would pass
  *
  * Variants, as the README's "Who may serve": HOLD, WITNESS, GATEWAY, MANUAL. OPERATOR: operators order
  * and release at any time (else: with MANUAL, an order once the instance is gone). FAILING: takeovers
@@ -233,8 +234,13 @@ inline disconnect()
 /* claimant.c --------------------------------------------------------------------------------- */
 
 /* Reads and claims at once: a claim from a value that is not there any more is made again. */
-#define NEWS(primary, term, ordered) (w_term > term && w_primary != primary && (!ordered || w_left > 0))
-#define HELD(primary, what) (what == claim && w_term > 0 && w_primary != primary && w_left > 0)
+#ifdef BROKEN_HELD
+#define ALIVE 0
+#else
+#define ALIVE (w_left > 0)
+#endif
+#define NEWS(primary, term, ordered) (w_term > term && w_primary != primary && (!ordered || ALIVE))
+#define HELD(primary, what) (what == claim && w_term > 0 && w_primary != primary && ALIVE)
 
 inline judge(primary, what, term, ordered, says)
 {
@@ -243,9 +249,7 @@ inline judge(primary, what, term, ordered, says)
 #ifndef BROKEN_COMPARE
 	:: what != renewal && NEWS(primary, term, ordered) -> says = beaten; term = w_term
 #endif
-#ifndef BROKEN_HELD
 	:: what != renewal && !NEWS(primary, term, ordered) && HELD(primary, what) -> says = nobody
-#endif
 	:: else ->
 		if
 		:: what == claim ->
@@ -376,7 +380,7 @@ end:	do
  */
 #define EXCUSED \
 	(!s_up || s_state == lost || s_state == returning || s_epoch == 0 || s_epoch <= named || !s_knows || \
-	 (w_primary && (w_term > s_term || (w_term == s_term && s_outdated))) || \
+	 (w_primary && (w_term > s_term || (w_term == s_term && s_epoch <= s_outdated_epoch))) || \
 	 (!CAN_CLAIM && (s_state == protected || s_state == unattended)))
 
 #ifdef LIVE
