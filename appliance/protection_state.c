@@ -29,10 +29,17 @@ __attribute__((format(printf, 3, 0))) static void become(struct protection *p,
 		p->said = (struct repeat){ 0 };
 }
 
-/* What comes between two attempts, and is part of the next one, is no news while they fail. */
+/* What leads to another attempt is no news while they fail. */
+static enum log_level level_of(const struct protection *p)
+{
+	const bool on_the_way = p->state == PROTECTION_WAITING || p->state == PROTECTION_RESERVING;
+
+	return on_the_way && *p->trouble != '\0' ? LOG_LEVEL_DEBUG :
+						   protection_states[p->state].level;
+}
+
 void protection_enter(struct protection *p, enum protection_state state, const char *format, ...)
 {
-	const struct protection_state_row *row = &protection_states[state];
 	enum protection_state old = p->state;
 	va_list args;
 
@@ -40,9 +47,8 @@ void protection_enter(struct protection *p, enum protection_state state, const c
 	become(p, state, format, args);
 	va_end(args);
 	if (state != old || *p->reason != '\0')
-		log_write(*p->trouble != '\0' && row->level == LOG_LEVEL_INFO ? LOG_LEVEL_DEBUG :
-										row->level,
-			  p->part, "%s%s%s", row->name, *p->reason != '\0' ? ": " : "", p->reason);
+		log_write(level_of(p), p->part, "%s%s%s", protection_states[state].name,
+			  *p->reason != '\0' ? ": " : "", p->reason);
 }
 
 void protection_warn(struct protection *p, enum protection_state state, const char *format, ...)
