@@ -102,7 +102,7 @@ void config_twice(const struct config *config, void (*found)(void *owner, const 
 	struct list names = { .what = "also the name of", .found = found, .owner = owner };
 	struct list sockets = { .what = "the same socket as", .found = found, .owner = owner };
 	struct list devices = { .what = "the same device as", .found = found, .owner = owner };
-	struct list cards;
+	struct list cards, backends;
 
 	if (config->http != NULL && strncmp(config->http, "unix:", 5) == 0)
 		add(&sockets, config->http + 5, SIZE_MAX, SIZE_MAX, "http.listen");
@@ -113,8 +113,13 @@ void config_twice(const struct config *config, void (*found)(void *owner, const 
 		add(&sockets, instance->qmp, i, SIZE_MAX, "qmp");
 		add_nics(&sockets, &devices, instance, i);
 		cards = (struct list){ .what = names.what, .found = found, .owner = owner };
-		for (size_t j = 0; j < instance->nnics; j++)
+		backends = (struct list){ .what = "the same back end as",
+					  .found = found,
+					  .owner = owner };
+		for (size_t j = 0; j < instance->nnics; j++) {
 			add(&cards, instance->nics[j].name, i, j, "name");
+			add(&backends, instance->nics[j].netdev, i, j, "netdev");
+		}
 	}
 	compare_listeners(config, found, owner);
 }

@@ -20,6 +20,9 @@
 #define CLONE(name, nics) "{\"name\": \"" name "\", \"nics\": [" nics "]}"
 #define NIC(name, a, b) \
 	"{\"name\": \"" name "\", \"socket\": \"" a "\", \"qemu_socket\": \"" b "\"}"
+#define CARD(name, netdev, tap)                          \
+	"{\"name\": \"" name "\", \"netdev\": \"" netdev \
+	"\", \"guest_bridge\": \"br1\", \"guest_tap\": \"" tap "\"}"
 #define TAP(name, tap) "{\"name\": \"" name "\", \"tap\": \"" tap "\", \"bridge\": \"br0\"}"
 
 static void read_as(enum config_role role, const char *text, const char *expected)
@@ -61,6 +64,18 @@ static void devices_and_names(void **state)
 		"instances[0].nics[1].name: n: also the name of instances[0].nics[0].name");
 }
 
+static void back_ends_of_one_qemu(void **state)
+{
+	(void)state;
+	read_as(CONFIG_PRIMARY,
+		PRIMARY("unix:/h",
+			VM("u", CARD("n", "net0", "t0")) "," VM("v", CARD("n", "net0", "t1"))),
+		NULL);
+	read_as(CONFIG_PRIMARY,
+		PRIMARY("unix:/h", VM("u", CARD("n", "net0", "t0") "," CARD("m", "net0", "t1"))),
+		"instances[0].nics[1].netdev: net0: the same back end as instances[0].nics[0].netdev");
+}
+
 static void the_port_to_listen_on(void **state)
 {
 	(void)state;
@@ -83,6 +98,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sockets),
 		cmocka_unit_test(devices_and_names),
+		cmocka_unit_test(back_ends_of_one_qemu),
 		cmocka_unit_test(the_port_to_listen_on),
 		cmocka_unit_test(a_witness_without_endpoints),
 	};
