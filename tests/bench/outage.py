@@ -24,7 +24,7 @@ def start_anew(world):
     """Both sites as after a power cut: no process, no replica, no memory of a term."""
     world.kill_site_a()
     world.appliance.kill()
-    lab.end_descendants_of(world.path('state-b'))
+    lab.end_descendants_of(world.appliance.log)
     world.daemons.clear()
     shutil.rmtree(world.path('state-b'), ignore_errors=True)
     shutil.rmtree(os.path.join('/dev/shm', os.path.basename(world.dir)), ignore_errors=True)

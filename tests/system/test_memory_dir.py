@@ -22,7 +22,7 @@ def small_tmpfs(mib, **options):
             yield world, path
         finally:
             world.appliance.kill()
-            lab.end_descendants_of(world.path('state-b'))
+            lab.end_descendants_of(world.appliance.log)
             subprocess.run(['umount', '-l', path], check=True)
 
 
