@@ -144,6 +144,12 @@ void outlet_released(struct outlet *outlet)
 		guest_ports_released(outlet->ports);
 }
 
+bool outlet_may_run(const struct outlet *outlet)
+{
+	return !outlet->superseded &&
+	       (outlet->ports != NULL || lease_keeper_may_serve(outlet->keeper));
+}
+
 bool outlet_may_capture(const struct outlet *outlet)
 {
 	return !lease_keeper_is_alone(outlet->keeper);

@@ -37,6 +37,8 @@ void outlet_close(struct outlet *outlet, void (*on_closed)(void *owner), void *o
 /* For the capture; and: it has ended, the instance runs on without epochs. */
 struct capture_hooks outlet_hooks(struct outlet *outlet);
 void outlet_released(struct outlet *outlet);
+/* Whether the instance may run when the capture ends: a superseded one may not. */
+bool outlet_may_run(const struct outlet *outlet);
 /* Not while this site answers without its standby: those answers must not hide in an epoch. */
 bool outlet_may_capture(const struct outlet *outlet);
 /* An epoch was captured; it is committed. */

@@ -13,7 +13,7 @@ static void on_session_closed(void *owner)
 	outlet_released(p->outlet);
 	subject_release(p->subject);
 	if (p->state == PROTECTION_SUPERSEDED)
-		subject_pause(p->subject); /* not before: the session's end lets it run */
+		subject_pause(p->subject); /* where the session's end has not */
 	protection_tell_end(p);
 	protection_advance(p);
 }
@@ -81,7 +81,13 @@ static void on_session_captured(void *owner, uint64_t epoch)
 	outlet_captured(p->outlet, epoch);
 }
 
+static bool may_run(void *owner)
+{
+	return outlet_may_run(((struct protection *)owner)->outlet);
+}
+
 static const struct session_ops session_callbacks = {
+	.may_run = may_run,
 	.on_captured = on_session_captured,
 	.on_committed = on_session_committed,
 	.on_lost = on_session_lost,

@@ -235,7 +235,15 @@ static void on_capture_lost(void *owner, const struct err *err)
 	lost(owner, err);
 }
 
+static bool may_run(void *owner)
+{
+	const struct session *session = owner;
+
+	return session->ops->may_run(session->owner);
+}
+
 static const struct capture_ops capture_callbacks = {
+	.may_run = may_run,
 	.on_layout = on_layout,
 	.on_progress = on_progress,
 	.on_chunk = on_chunk,

@@ -27,6 +27,7 @@ struct session_ops {
 	void (*on_captured)(void *owner,
 			    uint64_t epoch); /* and the instance runs on; may be NULL */
 	void (*on_committed)(void *owner, uint64_t epoch); /* acknowledged by the standby */
+	bool (*may_run)(void *owner); /* asked when the instance is let go: capture.h */
 	void (*on_lost)(
 		void *owner,
 		const struct err *err); /* then session_close(), which lets the instance go */
@@ -73,7 +74,7 @@ bool session_is_capturing(const struct session *session);
 void session_status(const struct session *session, struct status_instance *status);
 
 /*
- * Lets the instance run, at once, and frees; on_closed follows, after the whole epochs were given
+ * Lets the instance go, at once, and frees; on_closed follows, after the whole epochs were given
  * to the link, if there is one, or `drain_ms` are over. Again with 0: without more of that.
  */
 void session_close(struct session *session, uint32_t drain_ms, void (*on_closed)(void *owner));

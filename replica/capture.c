@@ -3,7 +3,7 @@
  *   any of these -> RELEASING -> RELEASED -> RESTORING -> gone
  *
  * This is the loop's side: QEMU's events, time limits, and the order in which things end. The
- * stream is colo_secondary's thread, QMP is colo_control's and colo_release's.
+ * stream is colo_secondary's thread, QMP is colo_control's and let_go's.
  *
  * One end of a socket pair goes to QEMU; nothing listens anywhere. Migration status "colo" (an
  * event) is passed on to the thread, which tells QEMU that its secondary is ready. From then on
@@ -11,8 +11,8 @@
  * we grant it: when that is, is the owner's to say.
  *
  * Whatever goes wrong ends in RELEASING: the stream is shut down and its thread joined, the
- * instance is set free, and only then the owner is told (or closing goes on). QEMU sets it running
- * then; it is stopped again only if an operator had stopped it before, by query-status's word.
+ * instance is set free, and only then the owner is told (or closing goes on). It runs then, unless an
+ * operator had stopped it, by query-status's word, or the owner does not want it to run.
  *
  * How long an instance stands for us is bounded by one timer, armed when a checkpoint is granted and
  * when the guest stops at the end of the first copy: it looks at how long the thread has held the
@@ -24,11 +24,11 @@
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "replica/colo_control.h"
-#include "replica/colo_release.h"
 #include "replica/colo_secondary.h"
 #include "replica/colo_socket.h"
 #include "replica/first_copy.h"
 #include "replica/guardian.h"
+#include "replica/let_go.h"
 #include "replica/qmp.h"
 #include "replica/standstill.h"
 
@@ -59,7 +59,7 @@ struct capture {
 
 	enum state state;
 	struct colo_control *control;
-	struct colo_release *release;
+	struct let_go *let_go;
 	struct colo_secondary *secondary;
 	unsigned slot; /* the guardian's */
 	bool guarded;
@@ -331,7 +331,7 @@ void capture_event(struct capture *capture, const char *name, const cJSON *data,
 
 	(void)time_us;
 	if (strcmp(name, "COLO_EXIT") == 0)
-		colo_release_ready(capture->release);
+		let_go_ready(capture->let_go);
 	/* Leaving COLO stops no instance that stands: somebody has let this one go on meanwhile. */
 	if (capture->state == RELEASING && strcmp(name, "STOP") == 0)
 		(void)standstill_resume(&capture->standstill);
@@ -357,7 +357,7 @@ void capture_checkpoint(struct capture *capture)
 const char *capture_standing(const struct capture *capture)
 {
 	if (capture->state == RELEASING)
-		return colo_release_waits(capture->release);
+		return let_go_waits(capture->let_go);
 	return alive(capture) ? standstill_reason(&capture->standstill) : NULL;
 }
 
@@ -384,7 +384,7 @@ static void on_control_closed(void *owner)
 	uv_close((uv_handle_t *)&capture->pause, on_timer_closed);
 }
 
-static void on_release_closed(void *owner)
+static void on_let_go_closed(void *owner)
 {
 	struct capture *capture = owner;
 
@@ -395,7 +395,7 @@ static void on_secondary_closed(void *owner)
 {
 	struct capture *capture = owner;
 
-	colo_release_close(capture->release, on_release_closed);
+	let_go_close(capture->let_go, on_let_go_closed);
 }
 
 static void on_restored(void *owner, const struct err *err)
@@ -414,7 +414,7 @@ static void restore(struct capture *capture)
 }
 
 /* Nothing of the instance is ours any more. `status`: query-status's; "": QEMU does not say. */
-static void let_go(struct capture *capture, const char *status)
+static void gone(struct capture *capture, const char *status)
 {
 	if (*status != '\0' && capture->closing)
 		log_info(capture->part, "let go: the instance is \"%s\"", status);
@@ -433,17 +433,19 @@ static void let_go(struct capture *capture, const char *status)
 		capture->ops->on_lost(capture->owner, &capture->err);
 }
 
-static void on_stopped_again(void *owner, const struct err *err)
+/* One that may not run was stopped for that, and not by hand: it stands for as long as it may not. */
+static bool is_to_stand(void *owner)
 {
 	struct capture *capture = owner;
+	const bool may_run = capture->ops->may_run(capture->owner);
 
-	if (err != NULL)
-		log_error(capture->part, "it was stopped by hand before: %s", err->text);
-	let_go(capture, err == NULL ? "paused" : "");
+	if (!may_run)
+		capture->standstill.by_hand = false;
+	return !may_run || capture->standstill.by_hand;
 }
 
 /* The instance goes on without us, or its QEMU is gone. */
-static void on_released(void *owner, const struct colo_release_end *end)
+static void on_let_go(void *owner, const struct colo_release_end *end)
 {
 	struct capture *capture = owner;
 
@@ -455,22 +457,21 @@ static void on_released(void *owner, const struct colo_release_end *end)
 		(void)err_append(&capture->err, ": %s", end->why);
 	if (end->continued)
 		log_warn(capture->part, "QEMU had left the instance standing: told it to go on");
-	if (end->err == NULL && capture->standstill.by_hand)
-		colo_control_stop(capture->control, on_stopped_again);
-	else
-		let_go(capture, end->status);
+	gone(capture, end->status);
 }
+
+static const struct let_go_ops let_go_callbacks = { is_to_stand, on_let_go };
 
 static void on_halted(void *owner)
 {
 	struct capture *capture = owner;
 
 	if (colo_secondary_granted(capture->secondary) > 0)
-		colo_release_ready(capture->release);
+		let_go_ready(capture->let_go);
 	if (colo_control_migrating(capture->control))
-		colo_release_begin(capture->release, on_released);
+		let_go_begin(capture->let_go);
 	else
-		let_go(capture, ""); /* it was not touched */
+		gone(capture, ""); /* it was not touched */
 }
 
 static void release(struct capture *capture)
@@ -543,16 +544,16 @@ static int start(struct capture *capture, struct qmp *qmp, struct err *err)
 		return rc;
 	rc = colo_control_create(&capture->control, capture->loop, qmp, capture, err);
 	if (rc == RC_OK)
-		rc = colo_release_create(&capture->release, capture->loop, qmp, capture->part,
-					 capture, err);
+		rc = let_go_create(&capture->let_go, capture->loop, qmp, capture->part,
+				   &let_go_callbacks, capture, err);
 	if (rc == RC_OK)
 		rc = start_secondary(capture, qmp, fds[0], err);
 	if (rc == RC_OK) {
 		capture->qemu_fd = fds[1];
 		return RC_OK;
 	}
-	if (capture->release != NULL)
-		colo_release_close(capture->release, NULL);
+	if (capture->let_go != NULL)
+		let_go_close(capture->let_go, NULL);
 	if (capture->control != NULL)
 		colo_control_close(capture->control, NULL);
 	(void)close(fds[0]);

@@ -39,6 +39,8 @@ struct capture_ops {
 	void (*on_epoch)(void *owner, const struct capture_epoch *epoch);
 	/* Not called if capture_checkpoint() was called before. */
 	void (*on_ready)(void *owner);
+	/* False: the instance may not run when it is let go (let_go.h). Asked at the end only, twice. */
+	bool (*may_run)(void *owner);
 	/*
 	 * The end of this capture for any reason but capture_close(). The instance has been told to
 	 * go on without us; whether it does is part of the text, where QEMU has said so. Call

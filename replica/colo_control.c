@@ -16,7 +16,7 @@
 /* In QEMU's list for this monitor; a second one of the name replaces the first. */
 #define FD_NAME "understudy-colo"
 
-enum chain { CHAIN_NONE, CHAIN_BEGIN, CHAIN_STOP, CHAIN_RESTORE };
+enum chain { CHAIN_NONE, CHAIN_BEGIN, CHAIN_RESTORE };
 
 struct colo_control {
 	struct qmp *qmp;
@@ -177,20 +177,6 @@ static int read_status(struct colo_control *control, const cJSON *reply, struct 
 		       text_of(reply, "status"));
 }
 
-static int send_stop(struct colo_control *control, qmp_reply_cb cb, struct err *err)
-{
-	return execute(control, "stop", NULL, cb, err);
-}
-
-static int read_stopped(struct colo_control *control, const cJSON *reply, struct err *err)
-{
-	(void)control;
-	if (strcmp(text_of(reply, "status"), "paused") == 0)
-		return RC_OK;
-	return err_set(err, RC_STATE, "the instance is \"%s\" and not paused",
-		       text_of(reply, "status"));
-}
-
 static int send_query_capabilities(struct colo_control *control, qmp_reply_cb cb, struct err *err)
 {
 	return execute(control, "query-migrate-capabilities", NULL, cb, err);
@@ -279,11 +265,6 @@ static const struct step begin_steps[] = {
 	{ "migrate", send_migrate, NULL },
 };
 
-static const struct step stop_steps[] = {
-	{ "stop", send_stop, NULL },
-	{ "state", send_query_status, read_stopped },
-};
-
 /* What could not be put back is no reason to leave the rest. */
 static const struct step restore_steps[] = {
 	{ "restoring capabilities", send_old_capabilities, NULL },
@@ -297,7 +278,6 @@ static const struct {
 } chains[] = {
 	[CHAIN_NONE] = { NULL, 0 },
 	[CHAIN_BEGIN] = { STEPS(begin_steps) },
-	[CHAIN_STOP] = { STEPS(stop_steps) },
 	[CHAIN_RESTORE] = { STEPS(restore_steps) },
 };
 
@@ -451,11 +431,6 @@ bool colo_control_ask(struct colo_control *control, void (*done)(void *owner, co
 
 	control->ask_done = done;
 	return execute(control, "query-status", NULL, on_ask_reply, &err) == RC_OK;
-}
-
-void colo_control_stop(struct colo_control *control, colo_control_cb done)
-{
-	start_chain(control, CHAIN_STOP, done);
 }
 
 /* ---- end ----------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /*
  * How a capture begins with QEMU and what it leaves behind, by QMP: chains of commands, each with
- * one answer. Begin, halt, stop (if at all), restore, in this order; colo_release.h comes after halt.
+ * one answer. Begin, halt, restore, in this order; let_go.h comes after halt.
  */
 #ifndef REPLICA_COLO_CONTROL_H
 #define REPLICA_COLO_CONTROL_H
@@ -55,12 +55,6 @@ bool colo_control_migrating(const struct colo_control *control);
  * their order.
  */
 bool colo_control_ask(struct colo_control *control, void (*done)(void *owner, const char *status));
-
-/*
- * After a release: QEMU sets every instance running that leaves COLO; one that its operator had
- * stopped is stopped again. `done` without an error: query-status has confirmed it.
- */
-void colo_control_stop(struct colo_control *control, colo_control_cb done);
 
 /* Puts the settings back. */
 void colo_control_restore(struct colo_control *control, colo_control_cb done);

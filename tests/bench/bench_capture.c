@@ -278,7 +278,14 @@ static void on_lost(void *owner, const struct err *err)
 	close_capture();
 }
 
+static bool may_run(void *owner)
+{
+	(void)owner;
+	return true;
+}
+
 static const struct capture_ops capture_ops = {
+	.may_run = may_run,
 	.on_layout = on_layout,
 	.on_progress = on_progress,
 	.on_chunk = on_chunk,

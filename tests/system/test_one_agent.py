@@ -3,6 +3,7 @@ import json
 import os
 import time
 
+import capture
 import lab
 
 
@@ -126,7 +127,7 @@ def test_a_release_by_somebody_else_never_leaves_the_instance_paused():
 
 
 def test_an_operators_stop_is_told_and_survives_the_end_of_the_agent():
-    with lab.Lab(takeover='manual') as world:
+    with lab.Lab(takeover='manual', append=capture.APPEND) as world, capture.Capture(world) as heard:
         world.protect()
         monitor = lab.Qmp(world.path('vm.qmp.lab'))
         monitor('stop')
@@ -140,11 +141,14 @@ def test_an_operators_stop_is_told_and_survives_the_end_of_the_agent():
 
         monitor('stop')
         wait_reason(world, 'primary', 0, 'stopped by hand')
+        stopped = time.time()
         assert world.agent.stop() == 0
         assert monitor('query-status')['status'] == 'paused'
+        assert not heard.since(stopped), 'it was heard while QEMU let it go'
         assert 'let go: the instance is "paused"' in world.agent.text()
         world.start_agent()
         wait_reason(world, 'primary', 0, 'paused')
         monitor('cont')
+        heard.wait_for_beacons()        # its network is back
         world.wait_state('primary', 'protected')
         assert world.ask('inc') is not None

@@ -78,8 +78,6 @@ def test_a_cut_link_with_both_sites_alive(mode):
         taken_over_while(world, client, world.cut_link, world.mend_link)
 
 
-# Two servers for a moment, in about one run of four: a known fault, in the README's "Not yet". To be mended, and then strict.
-@pytest.mark.xfail(raises=AssertionError, strict=False, reason='QEMU runs a superseded guest for a moment when it lets it go from COLO')
 def test_a_cut_link_with_both_sites_alive_and_a_network_of_the_instance_s_own():
     patient = {'link': {'detect_ms': 2000}}         # so that a pause by QMP that comes late is not what is seen
     with lab.Lab(memory_mib=128, working_set_mib=16, append=capture.APPEND, primary=patient, standby=patient) as world:
