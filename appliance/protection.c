@@ -417,6 +417,8 @@ static void on_right(void *owner)
 
 	if (p->session != NULL && !p->session_closing)
 		session_wake(p->session);
+	else
+		protection_advance(p);
 }
 
 static const struct outlet_ops outlet_callbacks = { on_output, on_term, on_right, outlet_qmp };

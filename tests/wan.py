@@ -2,7 +2,9 @@
 
 A link that is set down tells both ends, and comes back only when the kernel has looked at it again. What happens between two
 sites is another thing: packets leave and do not arrive. So a cut is a wrong hardware address at both ends."""
+import contextlib
 import fcntl
+import queue
 import socket
 import struct
 import threading
@@ -42,6 +44,58 @@ class Wan:
     def close(self):
         self.mend()
         for sock, _, _ in self.ends:
+            sock.close()
+
+
+class Delay:
+    """A way to an address at site b from site a, with so many seconds of delay in each direction."""
+
+    LISTEN = (lab.LINK_A, 7498)
+
+    def __init__(self, world, target, seconds):
+        self.world, self.target, self.seconds, self.sockets = world, target, seconds, []
+        with world.a.inside():
+            self.listener = socket.create_server(self.LISTEN)
+        self._start(self._accept)
+
+    @staticmethod
+    def _start(function, *arguments):
+        threading.Thread(target=function, args=arguments, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self.listener.accept()
+                with self.world.a.inside():
+                    far = socket.create_connection(self.target)
+                self.sockets += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    due = queue.SimpleQueue()
+                    self._start(self._read, source, due)
+                    self._start(self._write, sink, due)
+
+    def _read(self, source, due):
+        data = b'?'
+        while data:
+            try:
+                data = source.recv(1 << 18)
+            except OSError:
+                data = b''
+            due.put((time.monotonic() + self.seconds, data))
+
+    @staticmethod
+    def _write(sink, due):
+        data = b'?'
+        with contextlib.suppress(OSError):
+            while data:
+                moment, data = due.get()
+                time.sleep(max(0, moment - time.monotonic()))
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        for sock in [self.listener, *self.sockets]:
             sock.close()
 
 

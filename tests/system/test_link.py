@@ -1,4 +1,5 @@
 """A link that is lost, slow or comes from the wrong party costs protection, never the instance."""
+import contextlib
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import time
 import pytest
 
 import lab
+import wan
 
 
 def protected_again(world, epoch):
@@ -57,6 +59,17 @@ def test_a_link_cut_for_30_seconds_ends_in_a_resync_of_what_differs():
         after = world.status('primary')
         assert after['unchanged_pages'] > 1000, f'most pages did not travel again: {after}, before: {before}'
         kill_and_check(world, 30)
+
+
+def test_an_instance_that_may_not_run_before_the_standby_says_so_is_protected_over_a_slow_link():
+    """Paused until its lease comes, which over this link comes later than the standby's word that it is ready."""
+    with lab.Lab(memory_mib=128, working_set_mib=16) as world:
+        target = (lab.LINK_B, lab.LINK_PORT)
+        with contextlib.closing(wan.Delay(world, target, 0.05)):
+            world.extra['primary']['link'] = {'connect': '{}:{}'.format(*wan.Delay.LISTEN)}
+            world.protect()
+            assert world.status('primary')['link']['round_trip_ms'] > 95
+            assert world.agent.text().count('copying') == 1, world.agent.text()
 
 
 def test_a_restarted_standby_is_filled_again():
