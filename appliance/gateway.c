@@ -67,16 +67,21 @@ static void emit_all(struct card *card, const struct frames_header *header)
 	const uint8_t *frame;
 	size_t len;
 
+	port_cork(card->clients);
 	while ((frame = frames_walk(&records, &len)) != NULL)
 		emit(card, frame, len);
+	port_uncork(card->clients);
 }
 
 static void release(struct gateway *gateway, uint64_t epoch)
 {
 	size_t i;
 
-	for (i = 0; i < gateway->ncards; i++)
+	for (i = 0; i < gateway->ncards; i++) {
+		port_cork(gateway->cards[i].clients);
 		frame_queue_take(&gateway->cards[i].held, epoch, emit, &gateway->cards[i]);
+		port_uncork(gateway->cards[i].clients);
+	}
 }
 
 /* What waits for epochs that will not come is the truth now: the instance lives on without us. */
@@ -189,8 +194,10 @@ static void on_replica_frames(void *owner, const struct port_frame *frames, size
 	struct card *card = owner;
 	size_t i;
 
+	port_cork(card->clients);
 	for (i = 0; i < count && card->gateway->mode == SERVING; i++)
 		emit(card, frames[i].data, frames[i].len);
+	port_uncork(card->clients);
 }
 
 static const struct port_ops client_callbacks = { on_client_frames };

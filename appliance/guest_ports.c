@@ -141,10 +141,12 @@ static void let_out(struct guest_ports *ports)
 	if (!ports->ops->may_serve(ports->owner) || (all && !without_commit(ports)))
 		return;
 	for (i = 0; i < ports->ncards; i++) {
-		if (ports->cards[i].site != NULL)
-			frame_queue_take(&ports->cards[i].held,
-					 all ? UINT64_MAX : ports->acknowledged, emit,
-					 &ports->cards[i]);
+		if (ports->cards[i].site == NULL)
+			continue;
+		port_cork(ports->cards[i].site);
+		frame_queue_take(&ports->cards[i].held, all ? UINT64_MAX : ports->acknowledged,
+				 emit, &ports->cards[i]);
+		port_uncork(ports->cards[i].site);
 	}
 }
 

@@ -33,6 +33,13 @@ int port_create(struct port **out, const struct port_kind *kind, const struct po
 	port->owner = owner;
 	port->fd = -1;
 	port->queue.limit = PORT_QUEUE_BYTES;
+	if (kind->send_merged != NULL) {
+		port->merge = mem_zalloc(1, sizeof(*port->merge));
+		if (port->merge == NULL) {
+			mem_free(port);
+			return err_nomem(err, "a port");
+		}
+	}
 	*out = port;
 	return RC_OK;
 }
@@ -121,10 +128,11 @@ void port_discard(struct port *port)
 {
 	if (port->fd >= 0)
 		(void)close(port->fd);
+	mem_free(port->merge);
 	mem_free(port);
 }
 
-bool port_send(struct port *port, const uint8_t *frame, size_t len)
+static bool send_alone(struct port *port, const uint8_t *frame, size_t len)
 {
 	bool waiting = port->queue.frames > 0, again = false;
 
@@ -139,6 +147,47 @@ bool port_send(struct port *port, const uint8_t *frame, size_t len)
 	if (!waiting)
 		watch(port);
 	return true;
+}
+
+/* Sends what was merged. A large frame that is not taken at once is lost, as in a switch. */
+static void send_merged(struct port *port)
+{
+	struct tcp_merge *merge = port->merge;
+
+	if (merge->count == 1) {
+		(void)send_alone(port, merge->bytes, merge->len);
+	} else if (merge->count > 1) {
+		if (port->kind->send_merged(port, merge) != 0) {
+			port->counters.dropped += merge->count;
+		} else {
+			port->counters.frames_out += merge->count;
+			port->counters.bytes_out += merge->len;
+		}
+	}
+	merge->count = 0;
+}
+
+bool port_send(struct port *port, const uint8_t *frame, size_t len)
+{
+	if (!port->corked)
+		return send_alone(port, frame, len);
+	if (tcp_merge_add(port->merge, frame, len))
+		return true;
+	send_merged(port);
+	return (port->queue.frames == 0 && tcp_merge_begin(port->merge, frame, len)) ||
+	       send_alone(port, frame, len);
+}
+
+void port_cork(struct port *port)
+{
+	port->corked = port->merge != NULL;
+}
+
+void port_uncork(struct port *port)
+{
+	if (port->corked)
+		send_merged(port);
+	port->corked = false;
 }
 
 size_t port_queued(const struct port *port)
@@ -159,7 +208,10 @@ struct port_counters port_counters(const struct port *port)
 
 static void on_closed(uv_handle_t *handle)
 {
-	mem_free(handle->data);
+	struct port *port = handle->data;
+
+	mem_free(port->merge);
+	mem_free(port);
 }
 
 void port_close(struct port *port)

@@ -66,6 +66,14 @@ int port_open_tap(struct port **port, uv_loop_t *loop, const char *name, const c
 bool port_send(struct port *port, const uint8_t *frame, size_t len);
 size_t port_queued(const struct port *port);
 
+/*
+ * Between these two the frames that are sent may wait for each other, and segments of one TCP stream
+ * leave as one where the kernel takes that (tcp_merge.h; a tap): it carries many for the price of
+ * one. They are not counted in port_queued().
+ */
+void port_cork(struct port *port);
+void port_uncork(struct port *port);
+
 /* A dgram port's other side may have come back: connects to it anew. Nothing for taps. */
 void port_reconnect(struct port *port);
 

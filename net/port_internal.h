@@ -6,6 +6,7 @@
 
 #include "net/frame_queue.h"
 #include "net/port.h"
+#include "net/tcp_merge.h"
 
 #include <sys/types.h>
 #include <sys/un.h>
@@ -18,6 +19,8 @@ struct port_kind {
 	size_t (*receive)(struct port *port, struct port_frame *frames);
 	/* 0: taken; EAGAIN: when it is writable; another errno: not deliverable. */
 	int (*send)(struct port *port, const uint8_t *frame, size_t len);
+	/* The same for frames that are one now; NULL: such cannot be sent. */
+	int (*send_merged)(struct port *port, struct tcp_merge *merge);
 	/* May be NULL. */
 	void (*reconnect)(struct port *port);
 	void (*close)(struct port *port);
@@ -31,6 +34,8 @@ struct port {
 	uv_poll_t poll;
 	bool closing, in_callback;
 	struct frame_queue queue; /* not taken yet */
+	bool corked;
+	struct tcp_merge *merge; /* while corked: what may grow; NULL: not of this kind */
 	struct port_counters counters;
 	/* dgram */
 	struct sockaddr_un local, remote;

@@ -2,7 +2,8 @@
  * A tap: a network device with this process behind it.
  *
  * It is added to its bridge before it is set up, and IPv6 is switched off on it where that can be
- * done, so that the kernel says nothing of its own on it. It takes the bridge's MTU.
+ * done, so that the kernel says nothing of its own on it. It takes the bridge's MTU. With each frame
+ * goes a virtio_net_hdr, so that several segments of a stream can go as one (tcp_merge.h).
  */
 #include "net/port_internal.h"
 
@@ -17,20 +18,26 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static size_t tap_receive(struct port *port, struct port_frame *frames)
 {
+	struct virtio_net_hdr
+		header; /* of zeros: we have told the kernel that we take nothing else */
 	size_t count = 0;
 	unsigned i;
 
 	for (i = 0; i < PORT_BATCH; i++) {
-		ssize_t r = read(port->fd, port_buffer(i), FRAMES_LEN_MAX + 1);
+		struct iovec pieces[] = { { &header, sizeof(header) },
+					  { port_buffer(i), FRAMES_LEN_MAX + 1 } };
+		ssize_t r = readv(port->fd, pieces, 2);
 
 		if (r < 0 && errno == EINTR)
 			continue;
 		if (r <= 0)
 			break;
+		r -= (ssize_t)sizeof(header);
 		if (r < FRAMES_LEN_MIN || r > FRAMES_LEN_MAX)
 			port->counters.refused++;
 		else
@@ -39,14 +46,32 @@ static size_t tap_receive(struct port *port, struct port_frame *frames)
 	return count;
 }
 
-static int tap_send(struct port *port, const uint8_t *frame, size_t len)
+static int write_frame(struct port *port, struct virtio_net_hdr *header, const uint8_t *frame,
+		       size_t len)
 {
+	struct iovec pieces[] = { { header, sizeof(*header) }, { NULL, len } };
 	ssize_t r;
 
+	memcpy(&pieces[1].iov_base, &frame, sizeof(frame)); /* which has no const, and is only read */
 	do {
-		r = write(port->fd, frame, len);
+		r = writev(port->fd, pieces, 2);
 	} while (r < 0 && errno == EINTR);
 	return r < 0 ? errno : 0;
+}
+
+static int tap_send(struct port *port, const uint8_t *frame, size_t len)
+{
+	struct virtio_net_hdr header = { 0 };
+
+	return write_frame(port, &header, frame, len);
+}
+
+static int tap_send_merged(struct port *port, struct tcp_merge *merge)
+{
+	struct virtio_net_hdr header;
+
+	tcp_merge_finish(merge, &header);
+	return write_frame(port, &header, merge->bytes, merge->len);
 }
 
 static void tap_close(struct port *port)
@@ -57,6 +82,7 @@ static void tap_close(struct port *port)
 static const struct port_kind tap = {
 	.receive = tap_receive,
 	.send = tap_send,
+	.send_merged = tap_send_merged,
 	.close = tap_close,
 };
 
@@ -122,6 +148,16 @@ static int set_up(const char *name, const char *bridge, struct err *err)
 	return rc;
 }
 
+/* With each frame comes and goes a virtio_net_hdr; what comes has no work left for us. */
+static int only_whole_frames(int fd, const char *name, struct err *err)
+{
+	int size = (int)sizeof(struct virtio_net_hdr);
+
+	if (ioctl(fd, TUNSETOFFLOAD, 0) != 0 || ioctl(fd, TUNSETVNETHDRSZ, &size) != 0)
+		return err_system(err, errno, "tap %s", name);
+	return RC_OK;
+}
+
 static int attach(struct port *port, const char *name, struct err *err)
 {
 	struct ifreq request = request_for(name);
@@ -132,9 +168,9 @@ static int attach(struct port *port, const char *name, struct err *err)
 	port->fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (port->fd < 0)
 		return err_system(err, errno, "/dev/net/tun");
-	request.ifr_flags = IFF_TAP | IFF_NO_PI;
+	request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
 	if (ioctl(port->fd, TUNSETIFF, &request) == 0)
-		return RC_OK;
+		return only_whole_frames(port->fd, name, err);
 	if (errno == EBUSY)
 		return err_set(err, RC_REFUSED, "tap %s: another process is behind it", name);
 	if (errno == EPERM)
