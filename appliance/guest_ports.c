@@ -6,6 +6,7 @@
 #include "net/card_addresses.h"
 #include "net/frame_queue.h"
 #include "net/frames.h"
+#include "net/peer_buffer.h"
 #include "net/port.h"
 
 #include <stdatomic.h>
@@ -328,12 +329,23 @@ void guest_ports_released(struct guest_ports *ports)
 	let_out(ports);
 }
 
-void guest_ports_attach(struct guest_ports *ports)
+void guest_ports_attach(struct guest_ports *ports, pid_t pid)
 {
+	struct err err = { 0 };
 	size_t i;
 
-	for (i = 0; i < ports->ncards; i++)
+	for (i = 0; i < ports->ncards; i++) {
+		const struct config_nic *nic = ports->cards[i].config;
+
 		port_reconnect(ports->cards[i].port);
+		if (nic->qemu_socket != NULL &&
+		    peer_buffer_raise(pid, nic->qemu_socket, GUEST_PORTS_QEMU_BYTES, &err) != RC_OK)
+			log_info(
+				"ports",
+				"%s: %s: under load it loses a frame now and then; QEMU may be started "
+				"with a larger net.core.wmem_default instead",
+				ports->instance->name, err.text);
+	}
 }
 
 void guest_ports_link(struct guest_ports *ports, struct link *link, uint64_t term, uint64_t newest)

@@ -28,8 +28,11 @@
 #include "net/link.h"
 #include "replica/capture.h"
 
+#include <sys/types.h>
+
 struct guest_ports;
 
+#define GUEST_PORTS_QEMU_BYTES ((size_t)4 << 20)  /* of QEMU's socket: peer_buffer.h */
 #define GUEST_PORTS_HELD_BYTES ((size_t)32 << 20) /* of all cards: 250 ms of a gigabit */
 
 /* Of clients' frames, per epoch: at 10 epochs a second 2.6 Mbit/s at most. */
@@ -51,8 +54,8 @@ int guest_ports_open(struct guest_ports **ports, uv_loop_t *loop,
 /* For capture_options; NULL ports: none. */
 struct capture_hooks guest_ports_hooks(struct guest_ports *ports);
 
-/* A QEMU was found: its sockets may be new. */
-void guest_ports_attach(struct guest_ports *ports);
+/* A QEMU was found, process `pid`: its sockets may be new. */
+void guest_ports_attach(struct guest_ports *ports, pid_t pid);
 
 /*
  * The connection to the standby; NULL: none. Frames meanwhile are dropped. `newest`: epoch of

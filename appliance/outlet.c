@@ -169,10 +169,10 @@ void outlet_committed(struct outlet *outlet, uint64_t epoch)
 
 /* What either needs -------------------------------------------------------------------------- */
 
-void outlet_attach(struct outlet *outlet)
+void outlet_attach(struct outlet *outlet, pid_t pid)
 {
 	if (outlet->ports != NULL)
-		guest_ports_attach(outlet->ports);
+		guest_ports_attach(outlet->ports, pid);
 	else
 		silence(outlet, !lease_keeper_may_serve(outlet->keeper));
 }

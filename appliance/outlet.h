@@ -45,8 +45,8 @@ bool outlet_may_capture(const struct outlet *outlet);
 void outlet_captured(struct outlet *outlet, uint64_t epoch);
 void outlet_committed(struct outlet *outlet, uint64_t epoch);
 
-/* A QEMU was found. */
-void outlet_attach(struct outlet *outlet);
+/* A QEMU was found: process `pid`. */
+void outlet_attach(struct outlet *outlet, pid_t pid);
 /* The link to the standby, once there is one; it is up (newest: epoch of either end), or down. */
 void outlet_dialled(struct outlet *outlet, struct link *link);
 void outlet_up(struct outlet *outlet, uint64_t term, uint64_t newest);

@@ -278,7 +278,7 @@ static void on_fit(void *owner, const char *reservation)
 	struct err err = { 0 };
 	int rc = RC_OK;
 
-	outlet_attach(p->outlet);
+	outlet_attach(p->outlet, qmp_peer_pid(subject_qmp(p->subject)));
 	p->outdated = p->reserving;
 	mem_free(p->reservation);
 	p->reservation = mem_strdup(reservation);

@@ -52,7 +52,8 @@ static int write_frame(struct port *port, struct virtio_net_hdr *header, const u
 	struct iovec pieces[] = { { header, sizeof(*header) }, { NULL, len } };
 	ssize_t r;
 
-	memcpy(&pieces[1].iov_base, &frame, sizeof(frame)); /* which has no const, and is only read */
+	memcpy(&pieces[1].iov_base, &frame,
+	       sizeof(frame)); /* which has no const, and is only read */
 	do {
 		r = writev(port->fd, pieces, 2);
 	} while (r < 0 && errno == EINTR);
