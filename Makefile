@@ -220,9 +220,10 @@ lint:  ## clang-tidy, cppcheck, clang-format
 # One stamp per file, renewed when the file's instrumented object is: that knows the headers.
 c_files := $(sources) $(test_sources) $(wildcard tests/guest/*.c tests/sim/*.c)
 lint-clang-tidy: $(c_files:%.c=build/lint/%.tidy)
-build/lint/%.tidy: %.c build/asan/obj/%.o .clang-tidy
+	@find "$${XDG_CACHE_HOME:-$$HOME/.cache}/understudy/tidy" -type f -mtime +30 -delete
+build/lint/%.tidy: %.c build/asan/obj/%.o .clang-tidy tests/tidy.sh
 	@mkdir -p $(@D)
-	@clang-tidy --quiet --warnings-as-errors='*' $< -- $(filter-out -MMD -MP -Werror,$(ASAN_CFLAGS)) 2>/dev/null
+	@tests/tidy.sh $< build/asan/obj/$*.d $(filter-out -MMD -MP -Werror,$(ASAN_CFLAGS))
 	@touch $@
 
 lint-cppcheck: build/musl/libs

@@ -5,8 +5,8 @@
 #   ok      without margin: violated, as it must be
 #
 # A search is exhaustive within the bounds of its variant (with a witness: one crash or none, one epoch), or it counts as
-# failed. The first group takes a minute in all and 1 GiB, the rest a quarter of an hour and 4 GiB. Everything of a search
-# is in build/model/NAME. Exit status 0: all as it should be; the last line says how many were.
+# failed. As many at a time as there are processors: the first group takes a minute of each and 1 GiB for each, the rest a quarter
+# of an hour and 4 GiB. Everything of a search is in build/model/NAME. Exit status 0: all as it should be; the last line says how many were.
 #
 # usage: tests/model/run.sh [all]        all: also the large searches and those with a rule left out
 #        tests/model/run.sh NAME         one search; of a violation, what happened (spin -t -p there tells more)
@@ -14,7 +14,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 out=build/model
-memory=3900 # MiB, of one search; they run one after the other, and compile side by side
+memory=3900 # MiB, of one search
 depth=1000000
 
 # The variants that safety.h allows, and what each is bounded to. COMPACT: states are kept compressed.
@@ -73,20 +73,20 @@ compile() {
 	mkdir -p "$dir"
 	[[ " $* " != *' -DLIVE '* ]] || kind=
 	[[ " $* " != *' -DCOMPACT '* ]] || kind+=' -DCOLLAPSE' # slower, in half the memory
-	(cd "$dir" && rm -f ./*.trail && spin -a "$@" "$OLDPWD/tests/model/takeover.pml" >spin.log 2>&1 &&
+	(cd "$dir" && rm -f ./*.trail pan && spin -a "$@" "$OLDPWD/tests/model/takeover.pml" >spin.log 2>&1 &&
 		gcc -O2 -w $kind -DMEMLIM=$memory -o pan pan.c >gcc.log 2>&1) || true
 }
 
-# search NAME DEFINES...: runs it; sets states, seconds, and verdict: holds, violated, or what else went wrong.
+# search NAME DEFINES...: builds and runs it; its result (build/model/NAME/result) is its verdict (holds, violated, or what else
+# went wrong), how many states, and how many seconds.
 search() {
-	local dir started=$SECONDS accept=
+	local dir started=$SECONDS accept= states=0 verdict='it could not be built'
 	dir=$(dir_of "$1")
 	[[ " $* " != *' -DLIVE '* ]] || accept='-a -f' # weakly fair: what can go on all the time does, time among it
-	verdict='it could not be built'
-	states=0 seconds=0
+	compile "$@"
+	printf '%s,0,0\n' "$verdict" >"$dir/result"
 	[[ -x $dir/pan ]] || return 0
 	(cd "$dir" && timeout 3600 ./pan -m$depth $accept >pan.log 2>&1) || true
-	seconds=$((SECONDS - started))
 	states=$(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' "$dir/pan.log")
 	verdict='not exhaustive'
 	if grep -q 'errors: [1-9]' "$dir/pan.log" && grep -qE 'assertion violated|acceptance cycle' "$dir/pan.log"; then
@@ -94,21 +94,22 @@ search() {
 	elif grep -q 'errors: 0' "$dir/pan.log" && ! grep -qE 'max search depth|out of memory|Search not completed' "$dir/pan.log"; then
 		verdict=holds
 	fi
+	printf '%s,%s,%s\n' "$verdict" "$states" $((SECONDS - started)) >"$dir/result"
 }
 
 good=0 bad=0
 # each EXPECTED LABEL ENTRY...
 each() {
-	local expected=$1 label=$2 entry name text
+	local expected=$1 label=$2 entry name text verdict states seconds
 	shift 2
 	for entry in "$@"; do
 		while (($(jobs -rp | wc -l) >= $(nproc))); do wait -n || true; done
-		compile "${entry%%: *}" ${entry#*: } &
+		search "${entry%%: *}" ${entry#*: } &
 	done
 	wait
 	for entry in "$@"; do
 		name=${entry%%: *}
-		search "$name" ${entry#*: }
+		IFS=, read -r verdict states seconds <"$(dir_of "$name")/result"
 		text="$states states, $seconds s"
 		[[ $expected == holds ]] || text="violated, as it must be"
 		if [[ $verdict == "$expected" ]]; then
