@@ -4,6 +4,7 @@
 #include "appliance/base/mem.h"
 #include "appliance/guest_ports.h"
 #include "appliance/lease_keeper.h"
+#include "appliance/restraint.h"
 
 struct outlet {
 	const char *part; /* for the log */
@@ -12,23 +13,28 @@ struct outlet {
 	struct guest_ports *ports; /* NULL: none */
 	struct lease_keeper *keeper;
 	struct link *link;
-	bool silenced;	 /* paused by us, because it may not answer */
-	bool superseded; /* then whoever told us pauses it */
+	struct restraint *restraint;
+	bool superseded;
 };
 
 /* The right to answer ------------------------------------------------------------------------ */
 
-static void silence(struct outlet *outlet, bool silent)
+bool outlet_may_run(const struct outlet *outlet)
 {
-	struct qmp *qmp = outlet->ops->qmp(outlet->owner);
-	struct err err = { 0 };
+	return !outlet->superseded &&
+	       (outlet->ports != NULL || lease_keeper_may_serve(outlet->keeper));
+}
 
-	if (outlet->silenced == silent || outlet->superseded || qmp == NULL)
-		return;
-	if (qmp_execute(qmp, silent ? "stop" : "cont", NULL, NULL, outlet, &err) == RC_OK)
-		outlet->silenced = silent;
-	else
-		log_error(outlet->part, "%s", err.text);
+bool outlet_has_stopped(const struct outlet *outlet)
+{
+	return restraint_has_stopped(outlet->restraint);
+}
+
+static void restrain(struct outlet *outlet)
+{
+	restraint_set(outlet->restraint, outlet->superseded	? RESTRAINT_KEEP :
+					 outlet_may_run(outlet) ? RESTRAINT_RUN :
+								  RESTRAINT_STAND);
 }
 
 static void on_right(void *owner, bool serves, const char *reason)
@@ -37,9 +43,8 @@ static void on_right(void *owner, bool serves, const char *reason)
 
 	log_write(serves ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, outlet->part, "%s: %s",
 		  serves ? "the instance may answer" : "the instance may not answer", reason);
-	if (outlet->ports == NULL)
-		silence(outlet, !serves);
-	else if (serves)
+	restrain(outlet);
+	if (outlet->ports != NULL && serves)
 		guest_ports_permitted(outlet->ports);
 	if (serves)
 		outlet->ops->on_right(outlet->owner);
@@ -113,10 +118,15 @@ int outlet_open(struct outlet **out, uv_loop_t *loop, const struct config *confi
 	if (rc == RC_OK)
 		rc = lease_keeper_open(&outlet->keeper, loop, &lease, &keeper_callbacks, outlet,
 				       err);
+	if (rc == RC_OK)
+		rc = restraint_open(&outlet->restraint, loop, part, err);
 	if (rc == RC_OK) {
+		restrain(outlet);
 		*out = outlet;
 		return RC_OK;
 	}
+	if (outlet->keeper != NULL)
+		lease_keeper_close(outlet->keeper, NULL, NULL);
 	if (outlet->ports != NULL)
 		guest_ports_close(outlet->ports);
 	mem_free(outlet);
@@ -127,6 +137,7 @@ void outlet_close(struct outlet *outlet, void (*on_closed)(void *owner), void *o
 {
 	if (outlet->ports != NULL)
 		guest_ports_close(outlet->ports);
+	restraint_close(outlet->restraint);
 	lease_keeper_close(outlet->keeper, on_closed, owner);
 	mem_free(outlet);
 }
@@ -144,15 +155,9 @@ void outlet_released(struct outlet *outlet)
 		guest_ports_released(outlet->ports);
 }
 
-bool outlet_may_run(const struct outlet *outlet)
-{
-	return !outlet->superseded &&
-	       (outlet->ports != NULL || lease_keeper_may_serve(outlet->keeper));
-}
-
 bool outlet_may_capture(const struct outlet *outlet)
 {
-	return !lease_keeper_is_alone(outlet->keeper);
+	return !lease_keeper_is_alone(outlet->keeper) && outlet_may_run(outlet);
 }
 
 void outlet_captured(struct outlet *outlet, uint64_t epoch)
@@ -169,12 +174,21 @@ void outlet_committed(struct outlet *outlet, uint64_t epoch)
 
 /* What either needs -------------------------------------------------------------------------- */
 
-void outlet_attach(struct outlet *outlet, pid_t pid)
+void outlet_attach(struct outlet *outlet, struct qmp *qmp)
 {
+	restraint_attach(outlet->restraint, qmp);
 	if (outlet->ports != NULL)
-		guest_ports_attach(outlet->ports, pid);
-	else
-		silence(outlet, !lease_keeper_may_serve(outlet->keeper));
+		guest_ports_attach(outlet->ports, qmp_peer_pid(qmp));
+}
+
+void outlet_detach(struct outlet *outlet)
+{
+	restraint_attach(outlet->restraint, NULL);
+}
+
+void outlet_event(struct outlet *outlet, const char *name)
+{
+	restraint_event(outlet->restraint, name);
 }
 
 void outlet_dialled(struct outlet *outlet, struct link *link)
@@ -210,12 +224,14 @@ void outlet_supersede(struct outlet *outlet, uint64_t term)
 {
 	outlet->superseded = true;
 	lease_keeper_supersede(outlet->keeper, term);
+	restrain(outlet);
 }
 
 void outlet_let_go(struct outlet *outlet, uint64_t term)
 {
-	outlet->superseded = outlet->silenced = false;
+	outlet->superseded = false;
 	lease_keeper_release(outlet->keeper, term);
+	restrain(outlet);
 }
 
 void outlet_status(const struct outlet *outlet, struct status_instance *status)

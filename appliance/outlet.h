@@ -2,8 +2,8 @@
  * What of a protected instance may reach its clients, at the primary: its network cards
  * (guest_ports.h) and the right to let it answer (lease_keeper.h), for protection.c.
  *
- * An instance without cards of ours has a network that cannot be held: when it may not answer it is
- * paused.
+ * An instance without cards of ours has a network that cannot be held: while it may not answer it is
+ * kept standing (restraint.h), as every superseded one is.
  */
 #ifndef APPLIANCE_OUTLET_H
 #define APPLIANCE_OUTLET_H
@@ -24,8 +24,6 @@ struct outlet_ops {
 	void (*on_term)(void *owner, uint64_t term, bool alone);
 	/* It may be captured again. */
 	void (*on_right)(void *owner);
-	/* The instance's QMP, NULL when there is none to be spoken to. */
-	struct qmp *(*qmp)(void *owner);
 };
 
 int outlet_open(struct outlet **outlet, uv_loop_t *loop, const struct config *config,
@@ -37,16 +35,22 @@ void outlet_close(struct outlet *outlet, void (*on_closed)(void *owner), void *o
 /* For the capture; and: it has ended, the instance runs on without epochs. */
 struct capture_hooks outlet_hooks(struct outlet *outlet);
 void outlet_released(struct outlet *outlet);
-/* Whether the instance may run when the capture ends: a superseded one may not. */
+/* Whether the instance may run; and whether it stands because it might not, and for no other reason. */
 bool outlet_may_run(const struct outlet *outlet);
-/* Not while this site answers without its standby: those answers must not hide in an epoch. */
+bool outlet_has_stopped(const struct outlet *outlet);
+/*
+ * Not while this site answers without its standby: those answers must not hide in an epoch. Nor while
+ * the instance may not run: QEMU sets it running after a checkpoint.
+ */
 bool outlet_may_capture(const struct outlet *outlet);
 /* An epoch was captured; it is committed. */
 void outlet_captured(struct outlet *outlet, uint64_t epoch);
 void outlet_committed(struct outlet *outlet, uint64_t epoch);
 
-/* A QEMU was found: process `pid`. */
-void outlet_attach(struct outlet *outlet, pid_t pid);
+/* A QEMU was found, behind that QMP connection; it is gone, or does not answer; an event of it. */
+void outlet_attach(struct outlet *outlet, struct qmp *qmp);
+void outlet_detach(struct outlet *outlet);
+void outlet_event(struct outlet *outlet, const char *name);
 /* The link to the standby, once there is one; it is up (newest: epoch of either end), or down. */
 void outlet_dialled(struct outlet *outlet, struct link *link);
 void outlet_up(struct outlet *outlet, uint64_t term, uint64_t newest);

@@ -182,8 +182,6 @@ static void superseded(struct protection *p, uint64_t term, const char *why)
 			 (unsigned long long)term);
 	if (p->session != NULL)
 		protection_end_session(p);
-	else
-		subject_pause(p->subject);
 }
 
 /*
@@ -272,27 +270,39 @@ static int dial(struct protection *p, struct err *err)
 
 /* The instance ------------------------------------------------------------------------------- */
 
-static void on_fit(void *owner, const char *reservation)
+/*
+ * From now on, whether it can be protected or not: only the standby's word tells whether it may run,
+ * and only to a standby that does not hear us it is dead.
+ */
+static void on_found(void *owner, struct qmp *qmp)
 {
 	struct protection *p = owner;
 	struct err err = { 0 };
-	int rc = RC_OK;
 
-	outlet_attach(p->outlet, qmp_peer_pid(subject_qmp(p->subject)));
+	outlet_attach(p->outlet, qmp);
+	if (p->link == NULL && dial(p, &err) != RC_OK)
+		protection_enter(p, PROTECTION_REFUSED, "%s", err.text);
+}
+
+static void on_left(void *owner)
+{
+	outlet_detach(((struct protection *)owner)->outlet);
+}
+
+static void on_fit(void *owner, const char *reservation)
+{
+	struct protection *p = owner;
+
 	p->outdated = p->reserving;
 	mem_free(p->reservation);
 	p->reservation = mem_strdup(reservation);
-	if (p->reservation == NULL)
-		rc = err_nomem(&err, "the reservation");
-	if (rc == RC_OK && p->link == NULL)
-		rc = dial(p, &err);
-	if (rc != RC_OK) {
-		protection_enter(p, PROTECTION_REFUSED, "%s", err.text);
+	if (p->link == NULL)
+		return; /* on_found() has said why */
+	if (p->reservation == NULL) {
+		protection_enter(p, PROTECTION_REFUSED, "no memory for the reservation");
 		return;
 	}
-	if (p->state == PROTECTION_SUPERSEDED)
-		subject_pause(p->subject);
-	else
+	if (p->state != PROTECTION_SUPERSEDED)
 		protection_enter(p, PROTECTION_WAITING, "for the standby at %s",
 				 p->site.config->connect);
 	protection_advance(p);
@@ -322,6 +332,7 @@ static void on_event(void *owner, const char *name, const cJSON *data, uint64_t 
 {
 	struct protection *p = owner;
 
+	outlet_event(p->outlet, name);
 	if (p->session != NULL)
 		session_event(p->session, name, data, time_us);
 }
@@ -347,8 +358,15 @@ static void on_subject_lost(void *owner, const struct err *err)
 	unreserve(p);
 }
 
-static const struct subject_ops subject_callbacks = { on_fit, on_unfit, on_event, on_gone,
-						      on_subject_lost };
+static const struct subject_ops subject_callbacks = {
+	.on_found = on_found,
+	.on_left = on_left,
+	.on_fit = on_fit,
+	.on_unfit = on_unfit,
+	.on_event = on_event,
+	.on_gone = on_gone,
+	.on_lost = on_subject_lost,
+};
 
 /* What to do next, from whatever state we are in; called after everything that changes one. --- */
 
@@ -391,11 +409,6 @@ static void on_output(void *owner)
 		session_demand(p->session);
 }
 
-static struct qmp *outlet_qmp(void *owner)
-{
-	return subject_qmp(((struct protection *)owner)->subject);
-}
-
 static void on_term(void *owner, uint64_t term, bool alone)
 {
 	struct protection *p = owner;
@@ -421,7 +434,7 @@ static void on_right(void *owner)
 		protection_advance(p);
 }
 
-static const struct outlet_ops outlet_callbacks = { on_output, on_term, on_right, outlet_qmp };
+static const struct outlet_ops outlet_callbacks = { on_output, on_term, on_right };
 
 /* Life --------------------------------------------------------------------------------------- */
 

@@ -12,8 +12,6 @@ static void on_session_closed(void *owner)
 	p->session_closing = false;
 	outlet_released(p->outlet);
 	subject_release(p->subject);
-	if (p->state == PROTECTION_SUPERSEDED)
-		subject_pause(p->subject); /* where the session's end has not */
 	protection_tell_end(p);
 	protection_advance(p);
 }
@@ -86,8 +84,14 @@ static bool may_run(void *owner)
 	return outlet_may_run(((struct protection *)owner)->outlet);
 }
 
+static bool has_stopped(void *owner)
+{
+	return outlet_has_stopped(((struct protection *)owner)->outlet);
+}
+
 static const struct session_ops session_callbacks = {
 	.may_run = may_run,
+	.has_stopped = has_stopped,
 	.on_captured = on_session_captured,
 	.on_committed = on_session_committed,
 	.on_lost = on_session_lost,

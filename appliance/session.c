@@ -242,8 +242,16 @@ static bool may_run(void *owner)
 	return session->ops->may_run(session->owner);
 }
 
+static bool has_stopped(void *owner)
+{
+	const struct session *session = owner;
+
+	return session->ops->has_stopped(session->owner);
+}
+
 static const struct capture_ops capture_callbacks = {
 	.may_run = may_run,
+	.has_stopped = has_stopped,
 	.on_layout = on_layout,
 	.on_progress = on_progress,
 	.on_chunk = on_chunk,
@@ -274,7 +282,7 @@ void session_event(struct session *session, const char *name, const cJSON *data,
 {
 	note_pause(session, name, time_us);
 	if (session->capture != NULL)
-		capture_event(session->capture, name, data, time_us);
+		capture_event(session->capture, name, data);
 }
 
 /* Connection --------------------------------------------------------------------------------- */

@@ -27,7 +27,8 @@ struct session_ops {
 	void (*on_captured)(void *owner,
 			    uint64_t epoch); /* and the instance runs on; may be NULL */
 	void (*on_committed)(void *owner, uint64_t epoch); /* acknowledged by the standby */
-	bool (*may_run)(void *owner); /* asked when the instance is let go: capture.h */
+	bool (*may_run)(void *owner);			   /* as of capture.h */
+	bool (*has_stopped)(void *owner);
 	void (*on_lost)(
 		void *owner,
 		const struct err *err); /* then session_close(), which lets the instance go */

@@ -30,7 +30,7 @@ struct subject {
 	void *owner;
 	struct qmp *qmp;
 	int claim; /* on its process, from before the first examination until QMP is closed */
-	bool ready, fit, closing;
+	bool ready, found, fit, closing;
 	bool held, orphan; /* orphan: the connection is lost, and closed once it is not held */
 	char last_error[ERR_TEXT_MAX];
 	int pidfd;
@@ -49,6 +49,13 @@ static void retry_in(struct subject *s, uint64_t ms)
 {
 	if (!s->closing)
 		(void)uv_timer_start(&s->retry, on_retry, ms, 0);
+}
+
+static void leave(struct subject *s)
+{
+	if (s->found)
+		s->ops->on_left(s->owner);
+	s->found = false;
 }
 
 /* The process -------------------------------------------------------------------------------- */
@@ -72,6 +79,7 @@ static void on_settled(uv_timer_t *timer)
 	struct subject *s = timer->data;
 
 	unwatch(s);
+	leave(s);
 	s->fit = false;
 	s->ops->on_gone(s->owner, s->shutdown_seen);
 }
@@ -229,6 +237,10 @@ static void examine(struct subject *s)
 		retry_in(s, CLAIM_MS);
 		return;
 	}
+	if (!s->found) {
+		s->found = true;
+		s->ops->on_found(s->owner, s->qmp);
+	}
 	if (precheck_run(s->qmp, on_examined, s, &err) != RC_OK)
 		unfit(s, &err);
 }
@@ -259,6 +271,7 @@ static void on_qmp_event(void *owner, const char *name, const cJSON *data, uint6
 
 static void lost(struct subject *s, const struct err *err)
 {
+	leave(s);
 	s->fit = s->ready = false;
 	/* Once per reason: a machine that is off for a week is not worth a line every half second.
 	 */
@@ -392,27 +405,6 @@ struct qmp *subject_qmp(const struct subject *s)
 	return s->fit ? s->qmp : NULL;
 }
 
-static void on_stop_answered(void *owner, const cJSON *reply, const struct err *err)
-{
-	const struct subject *s = owner;
-
-	if (reply == NULL)
-		log_error("subject", "%s: could not pause the superseded instance: %s",
-			  s->config->name, err->text);
-	else
-		log_warn("subject", "%s: the superseded instance is paused; its state is kept",
-			 s->config->name);
-}
-
-void subject_pause(struct subject *s)
-{
-	struct err err = { 0 };
-
-	if (s->fit && qmp_execute(s->qmp, "stop", NULL, on_stop_answered, s, &err) != RC_OK)
-		log_error("subject", "%s: could not pause the superseded instance: %s",
-			  s->config->name, err.text);
-}
-
 void subject_reexamine(struct subject *s)
 {
 	if (!s->fit)
@@ -458,6 +450,7 @@ void subject_close(struct subject *s, void (*on_closed)(void *owner))
 {
 	if (s->closing)
 		return;
+	leave(s);
 	s->closing = true;
 	s->fit = false;
 	s->on_closed = on_closed;

@@ -16,6 +16,12 @@
 struct subject;
 
 struct subject_ops {
+	/*
+	 * It answers, and is ours (claim.h): whether it can be protected is found out now. Until on_left:
+	 * it is gone, or its connection is.
+	 */
+	void (*on_found)(void *owner, struct qmp *qmp);
+	void (*on_left)(void *owner);
 	/* It can be protected; `reservation` is the JSON to send. Until on_unfit, on_gone or
 	 * on_lost. */
 	void (*on_fit)(void *owner, const char *reservation);
@@ -35,9 +41,6 @@ int subject_open(struct subject **subject, uv_loop_t *loop, const struct config_
 
 /* Its QMP connection; NULL unless fit. */
 struct qmp *subject_qmp(const struct subject *subject);
-
-/* Pauses it, as another one serves; the answer is logged. Nothing while it is not fit. */
-void subject_pause(struct subject *subject);
 
 /* Not fit any more, until a new examination says otherwise; on_fit or on_unfit follows. */
 void subject_reexamine(struct subject *subject);

@@ -167,7 +167,7 @@ static void on_progress(void *owner, const struct colo_control_progress *progres
 		return;
 	if (capture->stopped_early && strcmp(progress->status, "active") == 0) {
 		(void)err_set(&capture->err, RC_STATE,
-			      "the instance was stopped by hand during the first copy");
+			      "the instance was stopped during the first copy");
 		lose(capture);
 		return;
 	}
@@ -296,7 +296,7 @@ static void on_state(void *owner, const char *status)
 		return;
 	if (news == STANDSTILL_ASK)
 		(void)colo_control_ask(capture->control, on_state);
-	else if (news == STANDSTILL_FOUND)
+	else if (news == STANDSTILL_FOUND && capture->ops->may_run(capture->owner))
 		log_info(capture->part, "%s", standstill_reason(&capture->standstill));
 	else if (news == STANDSTILL_GOES_ON)
 		goes_on(capture, false);
@@ -325,11 +325,10 @@ static void on_resume(struct capture *capture)
 		goes_on(capture, known);
 }
 
-void capture_event(struct capture *capture, const char *name, const cJSON *data, uint64_t time_us)
+void capture_event(struct capture *capture, const char *name, const cJSON *data)
 {
 	const char *status = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(data, "status"));
 
-	(void)time_us;
 	if (strcmp(name, "COLO_EXIT") == 0)
 		let_go_ready(capture->let_go);
 	/* Leaving COLO stops no instance that stands: somebody has let this one go on meanwhile. */
@@ -358,7 +357,9 @@ const char *capture_standing(const struct capture *capture)
 {
 	if (capture->state == RELEASING)
 		return let_go_waits(capture->let_go);
-	return alive(capture) ? standstill_reason(&capture->standstill) : NULL;
+	return alive(capture) && capture->ops->may_run(capture->owner) ?
+		       standstill_reason(&capture->standstill) :
+		       NULL;
 }
 
 /* ---- the end ------------------------------------------------------------------------------- */
@@ -433,15 +434,13 @@ static void gone(struct capture *capture, const char *status)
 		capture->ops->on_lost(capture->owner, &capture->err);
 }
 
-/* One that may not run was stopped for that, and not by hand: it stands for as long as it may not. */
 static bool is_to_stand(void *owner)
 {
 	struct capture *capture = owner;
-	const bool may_run = capture->ops->may_run(capture->owner);
 
-	if (!may_run)
+	if (capture->ops->has_stopped(capture->owner))
 		capture->standstill.by_hand = false;
-	return !may_run || capture->standstill.by_hand;
+	return capture->standstill.by_hand || !capture->ops->may_run(capture->owner);
 }
 
 /* The instance goes on without us, or its QEMU is gone. */

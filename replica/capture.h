@@ -39,8 +39,12 @@ struct capture_ops {
 	void (*on_epoch)(void *owner, const struct capture_epoch *epoch);
 	/* Not called if capture_checkpoint() was called before. */
 	void (*on_ready)(void *owner);
-	/* False: the instance may not run when it is let go (let_go.h). Asked at the end only, twice. */
+	/*
+	 * False: the instance may not run when it is let go (let_go.h), nor is told of as stopped by hand.
+	 * And: the owner itself has stopped it, who sets it running again.
+	 */
 	bool (*may_run)(void *owner);
+	bool (*has_stopped)(void *owner);
 	/*
 	 * The end of this capture for any reason but capture_close(). The instance has been told to
 	 * go on without us; whether it does is part of the text, where QEMU has said so. Call
@@ -85,7 +89,7 @@ int capture_open(struct capture **capture, uv_loop_t *loop, struct qmp *qmp,
  * checkpoint is taken (QEMU would set it running afterwards), a first copy is given up, and at the
  * capture's end it is stopped again.
  */
-void capture_event(struct capture *capture, const char *name, const cJSON *data, uint64_t time_us);
+void capture_event(struct capture *capture, const char *name, const cJSON *data);
 
 /*
  * Why no checkpoints are taken ("stopped by hand: ..."), or the instance is not let go; NULL while

@@ -284,8 +284,15 @@ static bool may_run(void *owner)
 	return true;
 }
 
+static bool has_stopped(void *owner)
+{
+	(void)owner;
+	return false;
+}
+
 static const struct capture_ops capture_ops = {
 	.may_run = may_run,
+	.has_stopped = has_stopped,
 	.on_layout = on_layout,
 	.on_progress = on_progress,
 	.on_chunk = on_chunk,
@@ -343,7 +350,7 @@ static void on_qmp_event(void *owner, const char *name, const cJSON *data, uint6
 
 	(void)owner;
 	if (capture != NULL)
-		capture_event(capture, name, data, time_us);
+		capture_event(capture, name, data);
 	if (strcmp(name, "STOP") == 0)
 		stopped_us = time_us;
 	if (strcmp(name, "RESUME") != 0 || stopped_us == 0)

@@ -28,7 +28,7 @@ struct fixture {
 	struct config_instance config;
 	struct config site; /* without a witness */
 	struct subject *subject;
-	bool fit, gone, orderly, closed;
+	bool found, fit, gone, orderly, closed;
 	unsigned events;
 };
 
@@ -119,9 +119,23 @@ static void start_qemu(struct fixture *f)
 
 /* The subject -------------------------------------------------------------------------------- */
 
+static void on_found(void *owner, struct qmp *qmp)
+{
+	assert_non_null(qmp);
+	assert_false(((struct fixture *)owner)->found);
+	((struct fixture *)owner)->found = true;
+}
+
+static void on_left(void *owner)
+{
+	assert_true(((struct fixture *)owner)->found);
+	((struct fixture *)owner)->found = false;
+}
+
 static void on_fit(void *owner, const char *reservation)
 {
 	(void)reservation;
+	assert_true(((struct fixture *)owner)->found);
 	((struct fixture *)owner)->fit = true;
 }
 
@@ -143,6 +157,7 @@ static void on_gone(void *owner, bool orderly)
 {
 	struct fixture *f = owner;
 
+	assert_false(f->found);
 	f->gone = true;
 	f->orderly = orderly;
 }
@@ -153,7 +168,8 @@ static void on_lost(void *owner, const struct err *err)
 	(void)err;
 }
 
-static const struct subject_ops ops = { on_fit, on_unfit, on_event, on_gone, on_lost };
+static const struct subject_ops ops = { on_found, on_left, on_fit, on_unfit,
+					on_event, on_gone, on_lost };
 
 static void on_closed(void *owner)
 {
@@ -195,6 +211,7 @@ static int teardown(void **state)
 	subject_close(f->subject, on_closed);
 	while (!f->closed)
 		(void)uv_run(&f->loop, UV_RUN_ONCE);
+	assert_false(f->found);
 	uv_close((uv_handle_t *)&f->patience, NULL);
 	(void)uv_run(&f->loop, UV_RUN_DEFAULT);
 	assert_int_equal(uv_loop_close(&f->loop), 0);

@@ -1,0 +1,285 @@
+/*
+ * Theory of operation
+ *
+ * One round is query-status, stop, query-status, sent together: the first answer tells whether it
+ * ran, and so whose pause this is; the second whether it stands now. Rounds go on until it does,
+ * after a wait that doubles, and begin anew with every RESUME. The run states in which a checkpoint
+ * holds a guest count as running: QEMU sets it running after them. For the same reason `cont` is only
+ * said to one that is seen to be paused: in a checkpoint it would run while its memory is read.
+ */
+#include "appliance/restraint.h"
+
+#include "appliance/base/log.h"
+#include "appliance/base/mem.h"
+#include "appliance/base/words.h"
+
+#include <string.h>
+
+#define AGAIN_MS_MIN 2 /* about what a checkpoint takes */
+#define AGAIN_MS_MAX 256
+
+struct restraint {
+	const char *part;
+	struct qmp *qmp;
+	uv_timer_t again;
+	unsigned open;	  /* commands without a reply, of any connection */
+	unsigned answers; /* owed to the round that goes on */
+	unsigned life;	  /* of `qmp`, for replies of an earlier one */
+	uint64_t wait_ms;
+	enum restraint_order order;
+	bool ours;   /* it would run but for us */
+	bool stands; /* seen, since the order came or it last went on */
+	bool anew;   /* it went on during a round */
+	bool failed; /* and was said to */
+	bool closing, timer_closed;
+};
+
+/* What a reply is for. */
+enum kind { BEFORE, STOP, AFTER, LOOK, CONT };
+struct question {
+	struct restraint *restraint;
+	unsigned life;
+	enum kind kind;
+};
+
+static void begin_round(struct restraint *r);
+static void try_again(struct restraint *r);
+
+int restraint_open(struct restraint **out, uv_loop_t *loop, const char *part, struct err *err)
+{
+	struct restraint *r = mem_zalloc(1, sizeof(*r));
+
+	if (r == NULL)
+		return err_nomem(err, "a restraint");
+	r->part = part;
+	(void)uv_timer_init(loop, &r->again); /* cannot fail */
+	r->again.data = r;
+	*out = r;
+	return RC_OK;
+}
+
+static void free_if_idle(struct restraint *r)
+{
+	if (r->closing && r->timer_closed && r->open == 0)
+		mem_free(r);
+}
+
+static bool must_stand(const struct restraint *r)
+{
+	return r->order != RESTRAINT_RUN && !r->closing && r->qmp != NULL;
+}
+
+/* ---- QMP ----------------------------------------------------------------------------------- */
+
+static void on_reply(void *owner, const cJSON *reply, const struct err *err);
+
+static bool ask(struct restraint *r, const char *command, enum kind kind)
+{
+	struct question *question = mem_zalloc(1, sizeof(*question));
+	struct err err = { 0 };
+
+	if (question == NULL)
+		return false;
+	*question = (struct question){ .restraint = r, .life = r->life, .kind = kind };
+	if (qmp_execute(r->qmp, command, NULL, on_reply, question, &err) != RC_OK) {
+		mem_free(question);
+		return false;
+	}
+	r->open++;
+	return true;
+}
+
+static void set_running(struct restraint *r)
+{
+	if (!r->ours || r->answers > 0)
+		return; /* at the round's end */
+	if (ask(r, "query-status", LOOK))
+		r->answers = 1;
+	else
+		try_again(r);
+}
+
+static void on_look(struct restraint *r, const char *status)
+{
+	if (r->order != RESTRAINT_RUN) {
+		begin_round(r);
+	} else if (*status == '\0') {
+		try_again(r);
+	} else {
+		r->ours = false;
+		if (strcmp(status, "paused") == 0 && !ask(r, "cont", CONT))
+			log_error(r->part, "the instance may run again, and cannot be told to "
+					   "(QMP cont)");
+	}
+}
+
+static void on_again(uv_timer_t *timer)
+{
+	struct restraint *r = timer->data;
+
+	if (must_stand(r) && r->answers == 0)
+		begin_round(r);
+	else if (!r->closing && r->qmp != NULL)
+		set_running(r);
+}
+
+static void try_again(struct restraint *r)
+{
+	(void)uv_timer_start(&r->again, on_again, r->wait_ms, 0);
+	r->wait_ms = r->wait_ms < AGAIN_MS_MAX ? r->wait_ms * 2 : AGAIN_MS_MAX;
+}
+
+static void begin_round(struct restraint *r)
+{
+	static const struct {
+		const char *command;
+		enum kind kind;
+	} round[] = { { "query-status", BEFORE }, { "stop", STOP }, { "query-status", AFTER } };
+	size_t i;
+
+	r->anew = false;
+	for (i = 0; i < sizeof(round) / sizeof(round[0]); i++)
+		r->answers += ask(r, round[i].command, round[i].kind);
+	if (r->answers == 0)
+		try_again(r);
+}
+
+/* QEMU's word for a guest that runs, or is set running when what holds it is over. */
+static bool runs(const char *status)
+{
+	static const char *const running[] = { "running", "suspended", "colo", "finish-migrate",
+					       "save-vm" };
+
+	return WORDS_ONE_OF(status, running);
+}
+
+/* "" if there is no answer. */
+static const char *status_of(const cJSON *reply)
+{
+	const char *status =
+		cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(reply, "status"));
+
+	return status != NULL ? status : "";
+}
+
+static void now_stands(struct restraint *r)
+{
+	if (!r->stands && r->order == RESTRAINT_KEEP)
+		log_warn(r->part, "the superseded instance is paused; its state is kept");
+	else if (!r->stands && r->ours)
+		log_warn(r->part, "the instance is paused until it may answer");
+	r->stands = true;
+	r->failed = false;
+	r->wait_ms = AGAIN_MS_MIN;
+}
+
+static void end_round(struct restraint *r, bool stands)
+{
+	if (r->order == RESTRAINT_RUN) {
+		set_running(r);
+	} else if (stands && !r->anew) {
+		now_stands(r);
+	} else {
+		if (!r->failed && r->wait_ms >= AGAIN_MS_MAX)
+			log_error(r->part,
+				  "the instance may not run, and QEMU does not pause it: it "
+				  "is told again and again");
+		r->failed = r->failed || r->wait_ms >= AGAIN_MS_MAX;
+		try_again(r);
+	}
+}
+
+static void on_reply(void *owner, const cJSON *reply, const struct err *err)
+{
+	const struct question question = *(struct question *)owner;
+	struct restraint *r = question.restraint;
+
+	mem_free(owner);
+	r->open--;
+	if (r->closing || question.life != r->life) {
+		free_if_idle(r);
+		return;
+	}
+	if (question.kind == CONT) {
+		if (err != NULL)
+			log_error(r->part, "the instance may run again: cont: %s", err->text);
+		return;
+	}
+	r->answers--;
+	if (question.kind == BEFORE && runs(status_of(reply)))
+		r->ours = true;
+	if (question.kind == LOOK)
+		on_look(r, status_of(reply));
+	else if (r->answers == 0)
+		end_round(r, question.kind == AFTER && *status_of(reply) != '\0' &&
+				     !runs(status_of(reply)));
+}
+
+/* ---- orders -------------------------------------------------------------------------------- */
+
+static void start(struct restraint *r)
+{
+	r->stands = false;
+	r->wait_ms = AGAIN_MS_MIN;
+	if (must_stand(r) && r->answers == 0)
+		begin_round(r);
+}
+
+void restraint_attach(struct restraint *r, struct qmp *qmp)
+{
+	r->qmp = qmp;
+	r->life++;
+	r->answers = 0;
+	r->ours = r->failed = false;
+	(void)uv_timer_stop(&r->again);
+	start(r);
+}
+
+void restraint_set(struct restraint *r, enum restraint_order order)
+{
+	const enum restraint_order before = r->order;
+
+	r->order = order;
+	if (order == before)
+		return;
+	if (before == RESTRAINT_KEEP)
+		r->ours = false;
+	if (order == RESTRAINT_RUN) {
+		(void)uv_timer_stop(&r->again);
+		if (r->qmp != NULL)
+			set_running(r);
+	} else {
+		start(r);
+	}
+}
+
+void restraint_event(struct restraint *r, const char *name)
+{
+	if (strcmp(name, "RESUME") != 0 || !must_stand(r))
+		return;
+	if (r->stands)
+		log_warn(r->part,
+			 "the instance may not run, and was set running: it is paused again");
+	r->anew = true;
+	if (r->answers == 0)
+		start(r);
+}
+
+bool restraint_has_stopped(const struct restraint *r)
+{
+	return r->ours;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	struct restraint *r = handle->data;
+
+	r->timer_closed = true;
+	free_if_idle(r);
+}
+
+void restraint_close(struct restraint *r)
+{
+	r->closing = true;
+	uv_close((uv_handle_t *)&r->again, on_timer_closed);
+}

@@ -1,0 +1,43 @@
+/*
+ * Keeps an instance standing while it may not run: pauses it by QMP, sees that it is paused, and
+ * pauses it again whenever it is found running. One `stop` is not enough: inside a checkpoint QEMU
+ * takes it and sets the guest running all the same, and whoever may use a monitor may say `cont`.
+ *
+ * What it has paused it sets running again when it may run. What stood before, stopped by an
+ * operator or by its own end, stays as it was; so does what it found paused in a QEMU that was new
+ * to it, and what it was told to keep.
+ */
+#ifndef APPLIANCE_RESTRAINT_H
+#define APPLIANCE_RESTRAINT_H
+
+#include "appliance/base/err.h"
+#include "replica/qmp.h"
+
+#include <stdbool.h>
+#include <uv.h>
+
+struct restraint;
+
+enum restraint_order {
+	RESTRAINT_RUN,	 /* it may run */
+	RESTRAINT_STAND, /* it may not, for now */
+	RESTRAINT_KEEP	 /* nor afterwards, before its operator says so */
+};
+
+/* `part` is for the log, and the caller's. */
+int restraint_open(struct restraint **restraint, uv_loop_t *loop, const char *part,
+		   struct err *err);
+
+/* A QEMU that answers, new or again; NULL: it is gone, or does not. Nothing of an earlier one holds. */
+void restraint_attach(struct restraint *restraint, struct qmp *qmp);
+void restraint_set(struct restraint *restraint, enum restraint_order order);
+/* Every event of that QMP connection: its name. */
+void restraint_event(struct restraint *restraint, const char *name);
+
+/* It stands, or is about to, because of this alone. */
+bool restraint_has_stopped(const struct restraint *restraint);
+
+/* What was paused stays so. Frees when nothing is open any more; no callback. */
+void restraint_close(struct restraint *restraint);
+
+#endif

@@ -1,0 +1,262 @@
+/*
+ * Keeping an instance standing, against a QEMU that is played: it takes `stop` inside a checkpoint
+ * and runs on afterwards, as the real one does.
+ */
+#include "appliance/restraint.h"
+
+#include "appliance/base/log.h"
+#include "tests/unit/clock_fixture.h"
+#include "tests/unit/qmp_fixture.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static struct play {
+	const char *status;
+	unsigned checkpoint; /* commands until the checkpoint that it is in is over */
+	unsigned stops, conts;
+	struct restraint *restraint;
+} play;
+
+static void resume(struct fixture *f)
+{
+	play.status = "running";
+	monitor_say(f, "{\"event\": \"RESUME\", \"timestamp\": {\"seconds\": 1, "
+		       "\"microseconds\": 0}}\r\n");
+	restraint_event(play.restraint, "RESUME"); /* the fixture's own callback only notes it */
+}
+
+static void answer(struct fixture *f, const char *command, const char *id)
+{
+	char text[128];
+
+	if (play.checkpoint > 0 && --play.checkpoint == 0)
+		resume(f);
+	if (strcmp(command, "stop") == 0) {
+		play.stops++;
+		if (strcmp(play.status, "running") == 0)
+			play.status = "paused";
+	} else if (strcmp(command, "cont") == 0) {
+		play.conts++;
+		assert_string_not_equal(play.status, "colo"); /* its memory is being read */
+		play.status = "running";
+	}
+	if (strcmp(command, "query-status") == 0)
+		(void)snprintf(text, sizeof(text),
+			       "{\"return\": {\"status\": \"%s\"}, \"id\": %s}\r\n", play.status,
+			       id);
+	else
+		(void)snprintf(text, sizeof(text), "{\"return\": {}, \"id\": %s}\r\n", id);
+	monitor_say(f, text);
+}
+
+static void serve(struct fixture *f, int turns)
+{
+	char command[64], id[16], *end;
+
+	while (turns-- > 0) {
+		clock_fixture_pass(1);
+		monitor_turn(f);
+		monitor_hear(f);
+		while ((end = memchr(f->heard, '\n', f->heard_len)) != NULL) {
+			*end = '\0';
+			assert_int_equal(sscanf(f->heard,
+						"{\"execute\":\"%63[^\"]\",\"id\":%15[0-9]",
+						command, id),
+					 2);
+			f->heard_len -= (size_t)(end + 1 - f->heard);
+			memmove(f->heard, end + 1, f->heard_len);
+			answer(f, command, id);
+		}
+	}
+}
+
+#define TURNS 60
+
+static void begin(struct fixture *f, const char *status)
+{
+	struct err err;
+
+	play = (struct play){ .status = status };
+	monitor_become_ready(f);
+	assert_int_equal(restraint_open(&play.restraint, &f->loop, "protect test", &err), RC_OK);
+	restraint_attach(play.restraint, f->qmp);
+}
+
+static void end(struct fixture *f)
+{
+	restraint_close(play.restraint);
+	serve(f, TURNS);
+}
+
+static void one_that_may_run_is_left_alone(void **state)
+{
+	begin(*state, "running");
+	serve(*state, TURNS);
+	restraint_event(play.restraint, "RESUME");
+	serve(*state, TURNS);
+	assert_int_equal(play.stops + play.conts, 0);
+	end(*state);
+}
+
+static void it_stands_while_it_may_not_and_goes_on_afterwards(void **state)
+{
+	begin(*state, "running");
+	restraint_set(play.restraint, RESTRAINT_STAND);
+	serve(*state, TURNS);
+	assert_string_equal(play.status, "paused");
+	assert_true(restraint_has_stopped(play.restraint));
+	restraint_set(play.restraint, RESTRAINT_RUN);
+	serve(*state, TURNS);
+	assert_false(restraint_has_stopped(play.restraint));
+	assert_string_equal(play.status, "running");
+	assert_int_equal(play.conts, 1);
+	end(*state);
+}
+
+static void a_checkpoint_does_not_set_it_free(void **state)
+{
+	unsigned commands;
+
+	for (commands = 1; commands < 12; commands++) {
+		begin(*state, "colo");
+		play.checkpoint = commands;
+		restraint_set(play.restraint, RESTRAINT_STAND);
+		serve(*state, 4 * TURNS);
+		assert_string_equal(play.status, "paused");
+		assert_int_equal(play.checkpoint, 0);
+		restraint_set(play.restraint, RESTRAINT_RUN);
+		serve(*state, TURNS);
+		assert_string_equal(play.status, "running");
+		end(*state);
+		assert_int_equal(monitor_teardown(state), 0);
+		assert_int_equal(monitor_setup(state), 0);
+	}
+}
+
+static void whoever_sets_it_running_it_is_paused_again(void **state)
+{
+	int i;
+
+	begin(*state, "running");
+	restraint_set(play.restraint, RESTRAINT_STAND);
+	for (i = 0; i < 5; i++) {
+		serve(*state, i == 3 ? 1 : TURNS); /* also in the middle of a round */
+		resume(*state);
+	}
+	serve(*state, TURNS);
+	assert_string_equal(play.status, "paused");
+	end(*state);
+}
+
+static void what_its_operator_stopped_stays_stopped(void **state)
+{
+	begin(*state, "paused");
+	restraint_set(play.restraint, RESTRAINT_STAND);
+	serve(*state, TURNS);
+	assert_false(restraint_has_stopped(play.restraint));
+	restraint_set(play.restraint, RESTRAINT_RUN);
+	serve(*state, TURNS);
+	assert_int_equal(play.conts, 0);
+	end(*state);
+}
+
+static void a_right_that_comes_back_at_once_finds_it_running(void **state)
+{
+	int turns;
+
+	for (turns = 0; turns < 10; turns++) {
+		begin(*state, "running");
+		restraint_set(play.restraint, RESTRAINT_STAND);
+		serve(*state, turns);
+		restraint_set(play.restraint, RESTRAINT_RUN);
+		serve(*state, TURNS);
+		assert_string_equal(play.status, "running");
+		end(*state);
+		assert_int_equal(monitor_teardown(state), 0);
+		assert_int_equal(monitor_setup(state), 0);
+	}
+}
+
+static void a_right_that_comes_back_inside_a_checkpoint_waits_for_its_end(void **state)
+{
+	int turns;
+
+	for (turns = 0; turns < 12; turns++) {
+		begin(*state, "colo");
+		play.checkpoint = 10;
+		restraint_set(play.restraint, RESTRAINT_STAND);
+		serve(*state, turns);
+		restraint_set(play.restraint, RESTRAINT_RUN);
+		serve(*state, TURNS);
+		if (play.checkpoint > 0)
+			resume(*state); /* no command of ours was needed */
+		assert_string_equal(play.status, "running");
+		end(*state);
+		assert_int_equal(monitor_teardown(state), 0);
+		assert_int_equal(monitor_setup(state), 0);
+	}
+}
+
+static void one_that_is_kept_is_its_operator_s_afterwards(void **state)
+{
+	begin(*state, "running");
+	restraint_set(play.restraint, RESTRAINT_STAND);
+	serve(*state, TURNS);
+	restraint_set(play.restraint, RESTRAINT_KEEP);
+	serve(*state, TURNS);
+	restraint_set(play.restraint, RESTRAINT_STAND);
+	serve(*state, TURNS);
+	restraint_set(play.restraint, RESTRAINT_RUN);
+	serve(*state, TURNS);
+	assert_string_equal(play.status, "paused");
+	assert_int_equal(play.conts, 0);
+	end(*state);
+}
+
+static void a_new_qemu_owes_nothing_to_the_old_one(void **state)
+{
+	struct fixture *f = *state;
+
+	begin(f, "running");
+	restraint_set(play.restraint, RESTRAINT_STAND);
+	serve(f, TURNS);
+	restraint_attach(play.restraint, NULL);
+	restraint_set(play.restraint, RESTRAINT_RUN);
+	serve(f, TURNS);
+	assert_int_equal(play.conts, 0);
+	restraint_set(play.restraint, RESTRAINT_STAND);
+	play.status = "running"; /* the other one */
+	play.stops = 0;
+	restraint_attach(play.restraint, f->qmp);
+	serve(f, TURNS);
+	assert_string_equal(play.status, "paused");
+	assert_true(play.stops > 0);
+	end(f);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, monitor_setup, monitor_teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(one_that_may_run_is_left_alone),
+		TEST(it_stands_while_it_may_not_and_goes_on_afterwards),
+		TEST(a_checkpoint_does_not_set_it_free),
+		TEST(whoever_sets_it_running_it_is_paused_again),
+		TEST(what_its_operator_stopped_stays_stopped),
+		TEST(a_right_that_comes_back_at_once_finds_it_running),
+		TEST(a_right_that_comes_back_inside_a_checkpoint_waits_for_its_end),
+		TEST(one_that_is_kept_is_its_operator_s_afterwards),
+		TEST(a_new_qemu_owes_nothing_to_the_old_one),
+	};
+
+	log_setup(LOG_LEVEL_COUNT, false); /* what is logged here is wanted */
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
