@@ -134,12 +134,14 @@ static void ask(struct claimant *c, uint64_t own_term, bool wants)
 {
 	struct err err = { 0 };
 
-	if (c->busy || c->closing)
+	if (c->closing || (c->busy && (c->claim || !wants)))
 		return;
-	c->busy = true;
 	c->claim = wants;
 	c->own_term = own_term;
 	c->attempts = 0;
+	if (c->busy)
+		return; /* the look that is under way is the first half of this claim */
+	c->busy = true;
 	if (witness_read(c->witness, 0, &err) != RC_OK)
 		unanswered(c, &err);
 }

@@ -37,7 +37,7 @@ int claimant_open(struct claimant **claimant, uv_loop_t *loop,
 
 /*
  * Wants a term above own_term, with a lease or without; or only wants to know. One at a time: asked
- * while an answer is outstanding, nothing happens, and that answer counts.
+ * while an answer is outstanding, nothing happens, and that answer counts; but a look becomes a claim.
  */
 void claimant_claim(struct claimant *claimant, uint64_t own_term, bool leased, bool by_operator);
 void claimant_look(struct claimant *claimant, uint64_t own_term);

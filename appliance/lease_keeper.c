@@ -71,6 +71,9 @@ static void on_answer(void *owner, enum claimant_answer answer, uint64_t term)
 	switch (answer) {
 	case CLAIMANT_WON:
 		step(keeper, TENURE_WON, claimant_until_ns(keeper->claimant), term);
+		/* Too late: held on to, it would keep the standby from claiming, and us from the next one. */
+		if (keeper->tenure.state != TENURE_ALONE)
+			claimant_release(keeper->claimant);
 		break;
 	case CLAIMANT_LOST:
 		step(keeper, term > keeper->tenure.term ? TENURE_LOST : TENURE_UNANSWERED, 0, term);

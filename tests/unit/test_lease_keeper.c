@@ -1,0 +1,163 @@
+/* The primary's right to answer, with a witness that is etcd and a standby whose leases are played. */
+#include "appliance/lease_keeper.h"
+
+#include "appliance/base/clock.h"
+#include "appliance/witness.h"
+#include "net/link_internal.h"
+#include "tests/unit/etcd_fixture.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define TTL_S 3
+#define LONG_NS (60 * CLOCK_NS_PER_S)
+
+static struct err err;
+static struct etcd_server server;
+static struct etcd *etcd;
+static struct lease_keeper *keeper;
+static struct link standby; /* only its lease is looked at */
+
+static struct told {
+	bool serves, silent, term, closed;
+	bool idle_alone;	/* alone by the witness's word, which lets it do nothing */
+	bool grant_when_silent; /* the standby is heard again while the witness is asked */
+} told;
+
+static void grant(uint64_t for_ns)
+{
+	standby.leased_term = 1;
+	standby.leased_until_ns = clock_now_ns() + for_ns;
+}
+
+static void on_right(void *owner, bool may_serve, const char *reason)
+{
+	(void)owner;
+	(void)reason;
+	told.serves = may_serve;
+	told.idle_alone |= !may_serve && lease_keeper_is_alone(keeper);
+	if (may_serve)
+		return;
+	told.silent = true;
+	if (told.grant_when_silent)
+		grant(LONG_NS);
+}
+
+static void on_term(void *owner, uint64_t term, bool alone)
+{
+	(void)owner;
+	(void)alone;
+	told.term = term > 1;
+}
+
+static const struct lease_keeper_ops ops = { on_right, on_term };
+
+static void note(void *owner)
+{
+	*(bool *)owner = true;
+}
+
+static void begin(void)
+{
+	const char *urls[1];
+	struct lease_keeper_options options = { .hold = true,
+						.period_ms = 1,
+						.term = 1,
+						.instance = "vm1",
+						.site = "seoul",
+						.ttl_s = TTL_S };
+
+	etcd_server_open(&server);
+	urls[0] = server.url;
+	etcd = etcd_client(urls, 1, identity);
+	memset(&standby, 0, sizeof(standby));
+	told = (struct told){ .serves = false };
+	options.etcd = etcd;
+	assert_int_equal(lease_keeper_open(&keeper, &loop, &options, &ops, NULL, &err), RC_OK);
+	lease_keeper_link(keeper, &standby);
+}
+
+static void end(void)
+{
+	lease_keeper_close(keeper, note, &told.closed);
+	turn_until(&told.closed);
+	etcd_client_close(etcd);
+	etcd_server_close(&server);
+}
+
+static struct looked {
+	bool done;
+	struct witness_view view;
+} looked;
+
+static void on_looked(void *owner, enum witness_outcome outcome, const struct witness_view *view,
+		      const struct err *why)
+{
+	(void)owner;
+	(void)why;
+	assert_int_equal(outcome, WITNESS_SEEN);
+	looked = (struct looked){ true, *view };
+}
+
+/* Whether somebody holds the instance at the witness. */
+static bool is_held(void)
+{
+	const struct witness_options options = {
+		.etcd = etcd, .instance = "vm1", .ttl_s = TTL_S, .done = on_looked
+	};
+	struct witness *witness;
+
+	looked.done = false;
+	assert_int_equal(witness_open(&witness, &loop, &options, &err), RC_OK);
+	assert_int_equal(witness_read(witness, 0, &err), RC_OK);
+	turn_until(&looked.done);
+	witness_close(witness, NULL);
+	assert_true(looked.view.present);
+	return looked.view.held;
+}
+
+static void alone_it_holds_the_witness_s_lease(void **state)
+{
+	(void)state;
+	begin();
+	grant(50 * CLOCK_NS_PER_MS);
+	turn_until(&told.silent);
+	turn_until(&told.serves);
+	assert_true(lease_keeper_is_alone(keeper));
+	assert_true(is_held());
+	assert_false(told.idle_alone);
+	end();
+}
+
+static void a_lease_of_the_witness_that_comes_too_late_is_given_back(void **state)
+{
+	unsigned looks = 0;
+
+	(void)state;
+	begin();
+	told.grant_when_silent = true;
+	grant(50 * CLOCK_NS_PER_MS);
+	turn_until(&told.silent);
+	turn_until(&told.serves); /* by the standby's word */
+	assert_false(lease_keeper_is_alone(keeper));
+	turn_until(&told.term);		  /* the witness's answer */
+	while (is_held() && looks++ < 20) /* giving it back takes a moment */
+		turn_for(10);
+	assert_true(looks < 20);
+	end();
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, etcd_test_setup, etcd_test_teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(alone_it_holds_the_witness_s_lease),
+		TEST(a_lease_of_the_witness_that_comes_too_late_is_given_back),
+	};
+
+	return cmocka_run_group_tests(tests, etcd_group_setup, etcd_group_teardown);
+}
