@@ -17,7 +17,7 @@ static const struct {
 	[TENURE_CLAIMING] = { "claiming",
 			      BIT(LEASED) | BIT(ALONE) | BIT(LAPSED) | BIT(SUPERSEDED) },
 	[TENURE_ALONE] = { "alone", BIT(LEASED) | BIT(LAPSED) | BIT(SUPERSEDED) },
-	[TENURE_SUPERSEDED] = { "superseded", BIT(WAITING) | BIT(FREE) },
+	[TENURE_SUPERSEDED] = { "superseded", BIT(WAITING) | BIT(FREE) | BIT(LEASED) },
 };
 static_assert(sizeof(states) / sizeof(states[0]) == TENURE_STATES, "a row for every state");
 
@@ -110,7 +110,8 @@ static void on_tick(struct tenure *tenure, uint64_t now_ns, struct tenure_update
 static void on_granted(struct tenure *tenure, const struct tenure_event *event,
 		       struct tenure_update *update)
 {
-	if (tenure->state == TENURE_SUPERSEDED || event->until_ns <= event->now_ns)
+	if ((tenure->state == TENURE_SUPERSEDED && !tenure->hearsay) ||
+	    event->until_ns <= event->now_ns)
 		return;
 	/* Of a standby that does not know yet that this site served alone: it learns from us. */
 	if (event->term < tenure->term)
@@ -147,14 +148,17 @@ static void on_won(struct tenure *tenure, const struct tenure_event *event,
 	     (unsigned long long)tenure->term);
 }
 
-static void supersede(struct tenure *tenure, uint64_t term, const char *who,
+static void supersede(struct tenure *tenure, uint64_t term, bool hearsay,
 		      struct tenure_update *update)
 {
-	if (tenure->state == TENURE_SUPERSEDED)
+	const bool already = tenure->state == TENURE_SUPERSEDED;
+
+	tenure->hearsay = hearsay && (!already || tenure->hearsay);
+	if (already)
 		return;
 	tenure->term = term;
-	move(tenure, TENURE_SUPERSEDED, update, "%s: another site serves, with term %llu", who,
-	     (unsigned long long)term);
+	move(tenure, TENURE_SUPERSEDED, update, "%s: another site serves, with term %llu",
+	     hearsay ? "the witness says" : "the standby says", (unsigned long long)term);
 }
 
 static void on_unanswered(struct tenure *tenure, uint64_t now_ns, struct tenure_update *update)
@@ -194,7 +198,7 @@ void tenure_step(struct tenure *tenure, const struct tenure_event *event,
 		break;
 	case TENURE_LOST:
 		if (event->term > tenure->term)
-			supersede(tenure, event->term, "the witness says", update);
+			supersede(tenure, event->term, true, update);
 		break;
 	case TENURE_UNANSWERED:
 		on_unanswered(tenure, event->now_ns, update);
@@ -202,7 +206,7 @@ void tenure_step(struct tenure *tenure, const struct tenure_event *event,
 	case TENURE_SUPERSEDE:
 		/* Of our own term, too: it may have come with another frame of the standby's. */
 		if (event->term >= tenure->term)
-			supersede(tenure, event->term, "the standby says", update);
+			supersede(tenure, event->term, false, update);
 		break;
 	case TENURE_RELEASE:
 		on_release(tenure, event->term, update);

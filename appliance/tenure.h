@@ -13,12 +13,16 @@
  *                                                                              superseded
  *   alone        until the witness's       the witness said so: the standby    leased, lapsed,
  *                lease ends                cannot take over                    superseded
- *   superseded   no                        another one serves a higher term    waiting, free (only
- *                                                                              by the operator)
+ *   superseded   no                        another one serves a higher term    waiting, free (by the
+ *                                                                              operator), leased
  *
  * The term comes from who grants a lease, from the witness, or with "superseded", and from nothing
  * else the standby sends: that may be of a takeover that has begun, and whoever knew its term already
  * could get the next one from the witness.
+ *
+ * Superseded by the witness's word alone it becomes leased when the standby grants a lease in that
+ * term, or a later one: who grants does not serve, and waits for what it granted. That is how a takeover
+ * that came to nothing ends. What the standby itself has said, only the operator takes back.
  *
  * A lease counts from when the heartbeat that it answers was *sent*, on this machine's monotonic
  * clock. The standby grants less than it waits itself before it serves (TENURE_MARGIN), so clocks
@@ -83,6 +87,7 @@ struct tenure {
 	uint64_t claim_ns; /* next attempt at the witness; 0: to be set by the next TICK */
 	bool released;	   /* and the standby was not heard since */
 	bool uncertain;	   /* a claim may have succeeded without its answer coming */
+	bool hearsay;	   /* superseded, but the standby has not said so */
 };
 
 #define TENURE_REASON_MAX 160
