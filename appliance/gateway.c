@@ -84,10 +84,24 @@ static void release(struct gateway *gateway, uint64_t epoch)
 	}
 }
 
-/* What waits for epochs that will not come is the truth now: the instance lives on without us. */
+static bool is_holding(const struct gateway *gateway)
+{
+	size_t i;
+
+	for (i = 0; i < gateway->ncards; i++) {
+		if (gateway->cards[i].held.frames > 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What waits for epochs that will not come is the truth now: the instance lives on without us. Also
+ * when an epoch was opened since, and its session ended before it was committed.
+ */
 static void unprotected(struct gateway *gateway)
 {
-	if (gateway->unprotected)
+	if (gateway->unprotected && !is_holding(gateway))
 		return;
 	gateway->unprotected = true;
 	gateway->ops->on_unprotected(gateway->owner);

@@ -37,7 +37,10 @@
 struct gateway;
 
 struct gateway_ops {
-	/* The first frame of epoch 0 since an epoch was committed is about to leave. */
+	/*
+	 * The first frame of epoch 0 since an epoch was committed, or since frames have waited for one,
+	 * is about to leave.
+	 */
 	void (*on_unprotected)(void *owner);
 };
 

@@ -1,0 +1,162 @@
+/* Which of the instance's frames the gateway lets out to clients, and when. */
+#include "appliance/gateway.h"
+
+#include "net/frames.h"
+#include "tests/unit/netns_fixture.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static bool possible;
+static struct err err;
+static uv_loop_t loop;
+static char dir[64];
+static struct gateway *gateway;
+static struct frames frames;
+static unsigned told; /* that frames leave without an epoch */
+
+static int enter(void **state)
+{
+	(void)state;
+	possible = netns_fixture_create() && access("/dev/net/tun", R_OK | W_OK) == 0;
+	return 0;
+}
+
+static int leave(void **state)
+{
+	(void)state;
+	netns_fixture_remove();
+	return 0;
+}
+
+static void on_unprotected(void *owner)
+{
+	(void)owner;
+	told++;
+}
+
+static const struct gateway_ops ops = { on_unprotected };
+
+static int set_up(void **state)
+{
+	static char name[] = "net0", tap[] = "us-net0";
+	static struct config_nic nic = { .name = name, .tap = tap };
+	static const struct config_instance instance = { .name = name, .nics = &nic, .nnics = 1 };
+	static const struct reservation reservation = {
+		.nics = { { .name = "net0", .socket = "gateway", .qemu_socket = "replica" } },
+		.nnics = 1
+	};
+
+	(void)state;
+	if (!possible) {
+		print_message("this machine gives no network namespaces, or no /dev/net/tun\n");
+		return 0;
+	}
+	(void)snprintf(dir, sizeof(dir), "%s", "/tmp/understudy-gateway-XXXXXX");
+	frames = (struct frames){ .next = 1 };
+	told = 0;
+	if (mkdtemp(dir) == NULL || uv_loop_init(&loop) != 0 ||
+	    gateway_open(&gateway, &loop, &instance, &ops, NULL, &err) != RC_OK ||
+	    gateway_seat(gateway, &reservation, dir, &err) != RC_OK)
+		return -1;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	if (!possible)
+		return 0;
+	gateway_close(gateway);
+	frames_free(&frames);
+	(void)uv_run(&loop, UV_RUN_DEFAULT);
+	(void)rmdir(dir);
+	return uv_loop_close(&loop);
+}
+
+/* One frame of the instance. */
+static void give(uint64_t epoch)
+{
+	static const uint8_t frame[60];
+
+	assert_true(frames_add(&frames, frame, sizeof(frame)));
+	frames_finish(&frames);
+	assert_int_equal(gateway_frames(gateway, epoch, frames.payload.data, frames.payload.len,
+					&err),
+			 RC_OK);
+	frames_next(&frames);
+}
+
+static void expect(uint64_t left, uint64_t held)
+{
+	const struct gateway_counters counters = gateway_counters(gateway);
+
+	assert_int_equal(counters.to_clients, left);
+	assert_int_equal(counters.held, held);
+}
+
+static void frames_leave_when_their_epoch_is_committed(void **state)
+{
+	(void)state;
+	if (!possible)
+		skip();
+	give(5);
+	give(6);
+	expect(0, 2);
+	gateway_committed(gateway, 5);
+	expect(1, 1);
+	give(5); /* late; behind what waits all the same */
+	expect(1, 2);
+	gateway_committed(gateway, 6);
+	expect(3, 0);
+	assert_int_equal(told, 0);
+}
+
+static void what_waits_leaves_when_nothing_protects_the_instance_any_more(void **state)
+{
+	(void)state;
+	if (!possible)
+		skip();
+	gateway_committed(gateway, 5);
+	give(6);
+	give(0);
+	expect(2, 0);
+	assert_int_equal(told, 1);
+	give(0);
+	expect(3, 0);
+	assert_int_equal(told, 1);
+}
+
+/* The first copy was whole, frames waited for it, and it was not committed: nor will the next attempt be for long. */
+static void a_session_that_fails_before_its_first_commit_cuts_nothing_off(void **state)
+{
+	(void)state;
+	if (!possible)
+		skip();
+	give(0); /* while the first copy is taken */
+	assert_int_equal(told, 1);
+	give(6); /* it has been */
+	expect(1, 1);
+	give(0);
+	expect(3, 0);
+	assert_int_equal(told, 2); /* of answers that the epoch on its way does not know */
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		TEST(frames_leave_when_their_epoch_is_committed),
+		TEST(what_waits_leaves_when_nothing_protects_the_instance_any_more),
+		TEST(a_session_that_fails_before_its_first_commit_cuts_nothing_off),
+	};
+
+	return cmocka_run_group_tests(tests, enter, leave);
+}
