@@ -2,7 +2,10 @@
  *   begin -> [stop -> cables out] -> released -> [stop, query-status -> cables back] -> done
  *
  * What is in brackets is for an instance that is to stand. Its cables stay out where it cannot be
- * seen to be paused.
+ * seen to be paused. A QEMU that does not answer is waited for, as colo_release.c does.
+ *
+ * One that may run after all is told to (`cont`) if it stands: QEMU sets it running only if the
+ * migration had stopped it, and in a first copy that was us.
  */
 #include "replica/let_go.h"
 
@@ -21,7 +24,8 @@ struct let_go {
 	struct colo_release *release;
 	struct nic_links *links;
 	unsigned open;		/* commands without a reply */
-	bool releasing, pulled; /* pulled: cables are out, or may be */
+	bool releasing, pulled; /* pulled: it was stopped, and cables are out, or may be */
+	bool silent;		/* QEMU; which is waited for */
 	struct colo_release_end end;
 	struct err err;
 	char why[256], status[32];
@@ -62,7 +66,11 @@ void let_go_ready(struct let_go *g)
 
 const char *let_go_waits(const struct let_go *g)
 {
-	return g->releasing ? colo_release_waits(g->release) : NULL;
+	if (g->releasing)
+		return colo_release_waits(g->release);
+	return g->silent ?
+		       "QEMU does not answer: the instance is to stand, and is cut off until it does" :
+		       NULL;
 }
 
 static void free_if_idle(struct let_go *g)
@@ -78,9 +86,10 @@ static void free_if_idle(struct let_go *g)
 }
 
 /* Every reply comes through here first; false: nobody wants it any more. */
-static bool reply_wanted(struct let_go *g)
+static bool reply_wanted(struct let_go *g, const struct err *err)
 {
 	g->open--;
+	g->silent = err != NULL && err->code == RC_TIMEOUT;
 	if (!g->closing)
 		return true;
 	free_if_idle(g);
@@ -131,14 +140,20 @@ static void not_stopped(struct let_go *g, const char *why)
 	end(g);
 }
 
+static void look(struct let_go *g);
+
 static void on_state(void *owner, const cJSON *reply, const struct err *err)
 {
 	const char *status =
 		cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(reply, "status"));
 	struct let_go *g = owner;
 
-	if (!reply_wanted(g))
+	if (!reply_wanted(g, err))
 		return;
+	if (g->silent) {
+		look(g);
+		return;
+	}
 	if (err != NULL) {
 		not_stopped(g, err->text);
 		return;
@@ -150,24 +165,38 @@ static void on_state(void *owner, const cJSON *reply, const struct err *err)
 		not_stopped(g, "QEMU did not pause it");
 }
 
-static void on_stopped_again(void *owner, const cJSON *reply, const struct err *err)
+static void look(struct let_go *g)
+{
+	struct err why;
+
+	if (execute(g, "query-status", on_state, &why) != RC_OK)
+		not_stopped(g, why.text);
+}
+
+/* To stop again, or to go on. */
+static void on_told(void *owner, const cJSON *reply, const struct err *err)
 {
 	struct let_go *g = owner;
-	struct err why = { 0 };
 
 	(void)reply;
-	if (!reply_wanted(g))
+	if (!reply_wanted(g, err))
 		return;
-	if (err != NULL)
-		why = *err;
-	if (err != NULL || execute(g, "query-status", on_state, &why) != RC_OK)
-		not_stopped(g, why.text);
+	if (err == NULL || g->silent)
+		look(g);
+	else
+		not_stopped(g, err->text);
+}
+
+static bool is_left_standing(const struct let_go *g)
+{
+	return g->pulled && strcmp(g->status, "paused") == 0;
 }
 
 static void on_released(void *owner, const struct colo_release_end *result)
 {
 	struct let_go *g = owner;
 	struct err why;
+	bool stands;
 
 	g->releasing = false;
 	g->end = *result;
@@ -181,11 +210,14 @@ static void on_released(void *owner, const struct colo_release_end *result)
 	}
 	(void)snprintf(g->status, sizeof(g->status), "%s", result->status);
 	g->end.status = g->status;
-	if (result->err != NULL && is_gone(result->err))
+	if (result->err != NULL && is_gone(result->err)) {
 		end(g);
-	else if (!g->ops->stands(g->owner))
+		return;
+	}
+	stands = g->ops->stands(g->owner);
+	if (!stands && !is_left_standing(g))
 		put_back(g);
-	else if (execute(g, "stop", on_stopped_again, &why) != RC_OK)
+	else if (execute(g, stands ? "stop" : "cont", on_told, &why) != RC_OK)
 		not_stopped(g, why.text);
 }
 
@@ -208,13 +240,15 @@ static void on_pulled(void *owner, const struct err *err)
 	release(g);
 }
 
+/* Of `stop`; then of a question, while QEMU is silent. After the release it is looked at whether it stands. */
 static void on_stopped(void *owner, const cJSON *reply, const struct err *err)
 {
 	struct let_go *g = owner;
+	struct err why;
 
 	(void)reply;
-	(void)err; /* it stands already, or stands in a checkpoint; after the release it is looked at */
-	if (reply_wanted(g))
+	if (reply_wanted(g, err) &&
+	    (!g->silent || execute(g, "query-status", on_stopped, &why) != RC_OK))
 		nic_links_down(g->links, on_pulled);
 }
 

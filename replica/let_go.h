@@ -33,7 +33,7 @@ int let_go_create(struct let_go **let_go, uv_loop_t *loop, struct qmp *qmp, cons
 void let_go_ready(struct let_go *let_go);
 /* Once, after the stream was shut down. */
 void let_go_begin(struct let_go *let_go);
-/* As colo_release_waits(). */
+/* What it waits for, if that is worth telling; else NULL. */
 const char *let_go_waits(const struct let_go *let_go);
 
 /* Frees when nothing is open any more, then calls on_closed (may be NULL). No other callback comes. */

@@ -41,9 +41,11 @@ static struct play {
 	bool stands;		/* what is_to_stand() says */
 	bool may_run_after;	/* and not any more, once it is out of COLO */
 	bool no_links, no_stop; /* QEMU refuses set_link; does not stop */
-	bool out[CARDS];	/* the cable of "lan", "wan", "#net123" */
-	bool heard;		/* it ran with a cable in, while it was to stand */
-	unsigned stops, asked;	/* `stop`s; qom-gets */
+	unsigned
+		silent_from; /* from this `stop` on QEMU does what it is told, and does not answer */
+	bool out[CARDS];     /* the cable of "lan", "wan", "#net123" */
+	bool heard;	     /* it ran with a cable in, while it was to stand */
+	unsigned stops, asked; /* `stop`s; qom-gets */
 	bool ended, failed;
 	char end_status[32];
 } play;
@@ -120,6 +122,12 @@ static cJSON *stop(void)
 	return cJSON_CreateObject();
 }
 
+static cJSON *go_on(void)
+{
+	play.status = "running";
+	return cJSON_CreateObject();
+}
+
 static cJSON *leave_colo(void)
 {
 	if (strcmp(play.migration, "colo") == 0)
@@ -152,6 +160,8 @@ static cJSON *obey(const cJSON *command)
 		return set_link(command);
 	if (strcmp(name, "stop") == 0)
 		return stop();
+	if (strcmp(name, "cont") == 0)
+		return go_on();
 	if (strcmp(name, "x-colo-lost-heartbeat") == 0)
 		return leave_colo();
 	if (strcmp(name, "query-migrate") == 0)
@@ -175,8 +185,10 @@ static void answer(struct fixture *f, const char *line)
 					      "refused");
 	(void)cJSON_AddItemToObject(reply, "id", cJSON_DetachItemFromObject(command, "id"));
 	text = cJSON_PrintUnformatted(reply);
-	monitor_say(f, text);
-	monitor_say(f, "\r\n");
+	if (play.silent_from == 0 || play.stops < play.silent_from) {
+		monitor_say(f, text);
+		monitor_say(f, "\r\n");
+	}
 	cJSON_free(text);
 	cJSON_Delete(reply);
 	cJSON_Delete(command);
@@ -304,6 +316,55 @@ static void one_that_may_run_meanwhile_is_not_stopped_again(void **state)
 	assert_false(any_out());
 }
 
+/* QEMU sets only what the migration had stopped running: in a first copy that was nothing. */
+static void one_that_may_run_meanwhile_is_not_left_standing(void **state)
+{
+	static const struct play how = {
+		.migration = "failed", .status = "running", .stands = true, .may_run_after = true
+	};
+
+	end_of(*state, &how);
+	assert_string_equal(play.end_status, "running");
+	assert_string_equal(play.status, "running");
+	assert_false(any_out());
+}
+
+/* One in slow storage, or stopped itself. */
+static void a_qemu_that_does_not_answer_is_waited_for(void **state)
+{
+	static const struct play how = { .migration = "colo", .status = "colo", .stands = true };
+	struct fixture *f = *state;
+	unsigned from, i;
+
+	for (from = 1; from <= 2; from++) { /* the `stop` before, and the one after */
+		begin(f, &how);
+		play.silent_from = from;
+		for (i = 0; i < PATIENCE_MS && play.stops < from; i++)
+			serve(f);
+		for (i = 0; i < 3; i++) {
+			clock_fixture_pass(QMP_COMMAND_MS + 1);
+			serve(f);
+			serve(f);
+		}
+		assert_false(play.ended);
+		assert_string_equal(
+			let_go_waits(play.let_go),
+			"QEMU does not answer: the instance is to stand, and is cut off until it does");
+		play.silent_from = 0;
+		clock_fixture_pass(QMP_COMMAND_MS + 1);
+		for (i = 0; i < PATIENCE_MS && !play.ended; i++)
+			serve(f);
+		assert_true(play.ended);
+		assert_false(play.heard);
+		assert_string_equal(play.end_status, "paused");
+		assert_false(any_out());
+		close_it(f);
+		assert_int_equal(monitor_teardown(state), 0);
+		assert_int_equal(monitor_setup(state), 0);
+		f = *state;
+	}
+}
+
 static void one_that_is_not_seen_to_stop_stays_cut_off(void **state)
 {
 	static const struct play how = {
@@ -375,6 +436,8 @@ int main(void)
 		TEST(one_that_is_to_stand_runs_unheard_for_a_moment_and_stands_again),
 		TEST(one_that_still_runs_is_stopped_first),
 		TEST(one_that_may_run_meanwhile_is_not_stopped_again),
+		TEST(one_that_may_run_meanwhile_is_not_left_standing),
+		TEST(a_qemu_that_does_not_answer_is_waited_for),
 		TEST(one_that_is_not_seen_to_stop_stays_cut_off),
 		TEST(one_whose_cables_cannot_be_pulled_is_let_go_all_the_same),
 		TEST(a_connection_lost_at_any_moment_ends_it),
