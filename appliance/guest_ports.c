@@ -65,8 +65,6 @@ static void on_thaw(void *owner, uint64_t next_epoch)
 
 struct capture_hooks guest_ports_hooks(struct guest_ports *ports)
 {
-	if (ports == NULL)
-		return (struct capture_hooks){ 0 };
 	return (struct capture_hooks){ .freeze = on_freeze, .thaw = on_thaw, .owner = ports };
 }
 

@@ -51,7 +51,7 @@ int guest_ports_open(struct guest_ports **ports, uv_loop_t *loop,
 		     const struct config_instance *instance, const struct guest_ports_ops *ops,
 		     void *owner, struct err *err);
 
-/* For capture_options; NULL ports: none. */
+/* For capture_options. */
 struct capture_hooks guest_ports_hooks(struct guest_ports *ports);
 
 /* A QEMU was found, process `pid`: its sockets may be new. */

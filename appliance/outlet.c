@@ -6,6 +6,8 @@
 #include "appliance/lease_keeper.h"
 #include "appliance/restraint.h"
 
+#include <stdatomic.h>
+
 struct outlet {
 	const char *part; /* for the log */
 	const struct outlet_ops *ops;
@@ -15,6 +17,7 @@ struct outlet {
 	struct link *link;
 	struct restraint *restraint;
 	bool superseded;
+	atomic_bool held; /* it may not run: for the capture's thread */
 };
 
 /* The right to answer ------------------------------------------------------------------------ */
@@ -32,6 +35,7 @@ bool outlet_has_stopped(const struct outlet *outlet)
 
 static void restrain(struct outlet *outlet)
 {
+	atomic_store(&outlet->held, !outlet_may_run(outlet));
 	restraint_set(outlet->restraint, outlet->superseded	? RESTRAINT_KEEP :
 					 outlet_may_run(outlet) ? RESTRAINT_RUN :
 								  RESTRAINT_STAND);
@@ -144,9 +148,17 @@ void outlet_close(struct outlet *outlet, void (*on_closed)(void *owner), void *o
 
 /* What is only the cards' -------------------------------------------------------------------- */
 
+/* One whose right ends inside a checkpoint is not let out of it to run. */
+static bool may_thaw(void *owner)
+{
+	return !atomic_load(&((struct outlet *)owner)->held);
+}
+
 struct capture_hooks outlet_hooks(struct outlet *outlet)
 {
-	return guest_ports_hooks(outlet->ports);
+	if (outlet->ports != NULL)
+		return guest_ports_hooks(outlet->ports);
+	return (struct capture_hooks){ .may_thaw = may_thaw, .owner = outlet };
 }
 
 void outlet_released(struct outlet *outlet)

@@ -54,10 +54,12 @@ struct capture_ops {
 };
 
 /*
- * For what else belongs to an epoch than memory. Both are called by the capture's thread while the
+ * For what else belongs to an epoch than memory. All are called by the capture's thread while the
  * instance stands or is about to, and must not block. NULL: nobody wants them.
  */
 struct capture_hooks {
+	/* Whether it may run on after the checkpoint; if not, the capture ends inside of it. */
+	bool (*may_thaw)(void *owner);
 	void (*freeze)(void *owner); /* before the instance is stopped for a checkpoint */
 	/* Before it runs on: what it does from now on belongs to next_epoch. */
 	void (*thaw)(void *owner, uint64_t next_epoch);

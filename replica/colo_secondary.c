@@ -339,11 +339,14 @@ static int on_checkpoint(struct colo_secondary *secondary, const struct colo_eve
 			 struct err *err)
 {
 	static const uint32_t loaded[] = { COLO_VMSTATE_RECEIVED, COLO_VMSTATE_LOADED };
+	const struct capture_hooks *hooks = &secondary->options.hooks;
 	int rc = nothing_behind(secondary, "a checkpoint", err);
 
-	if (rc == RC_OK && secondary->options.hooks.thaw != NULL)
-		secondary->options.hooks.thaw(secondary->options.hooks.owner,
-					      secondary->epoch.epoch + 1);
+	if (rc == RC_OK && hooks->may_thaw != NULL && !hooks->may_thaw(hooks->owner))
+		rc = err_set(err, RC_STATE,
+			     "the instance may not run any more, which was in a checkpoint");
+	if (rc == RC_OK && hooks->thaw != NULL)
+		hooks->thaw(hooks->owner, secondary->epoch.epoch + 1);
 	if (rc == RC_OK)
 		rc = send_messages(secondary, loaded, 2, err);
 	if (rc != RC_OK)

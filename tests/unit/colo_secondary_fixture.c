@@ -172,9 +172,18 @@ void played_lets_go(void)
 		assert_true(clock_now_ns() < end_ns);
 }
 
+static bool may_thaw(void *owner)
+{
+	return !atomic_load(&((struct played *)owner)->stands);
+}
+
 void played_start(size_t pool_mib)
 {
-	struct colo_secondary_options options = { .first_epoch = FIRST_EPOCH, .hold = on_hold };
+	struct colo_secondary_options options = {
+		.first_epoch = FIRST_EPOCH,
+		.hold = on_hold,
+		.hooks = { .may_thaw = may_thaw, .owner = &played },
+	};
 	int fds[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);

@@ -35,6 +35,7 @@ struct played {
 	struct err err;
 	uint8_t first_byte[PAGES], state[2 << 20]; /* of each page; device state */
 	atomic_uint holds, lets_go;
+	atomic_bool stands; /* it may not run on after a checkpoint */
 };
 
 /* The one of the running test: set up and torn down for cmocka. */

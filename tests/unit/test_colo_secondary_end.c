@@ -62,6 +62,28 @@ static void bytes_behind_a_request_end_the_capture(void **state)
 	played_stop();
 }
 
+static void an_instance_that_may_not_run_on_is_not_let_out_of_its_checkpoint(void **state)
+{
+	(void)state;
+	played_start(8);
+	played_protect();
+	played_request();
+	played_run_until(&played.requests, 1);
+	colo_secondary_checkpoint(played.secondary);
+	played_receives(2);
+	atomic_store(&played.stands, true);
+	played_finish_sending();
+	builder_begin_checkpoint(&played.bytes);
+	buf_consume(&played.bytes, 4); /* REQUEST was sent before */
+	builder_end_checkpoint(&played.bytes, 100);
+	played_send_bytes();
+	played_run_until(&played.ended, 1);
+	assert_int_equal(played.err.code, RC_STATE);
+	assert_int_equal(played.epochs, 1);
+	played_receives_nothing();
+	played_stop();
+}
+
 /*
  * played_stop() in each test above ended a thread that read or waited for its word; this is one that waits
  * for a chunk.
@@ -117,6 +139,7 @@ int main(void)
 		TEST(an_end_of_qemu_is_told_wherever_it_happens),
 		TEST(bytes_that_do_not_belong_end_the_capture),
 		TEST(bytes_behind_a_request_end_the_capture),
+		TEST(an_instance_that_may_not_run_on_is_not_let_out_of_its_checkpoint),
 		TEST(a_thread_that_waits_for_a_chunk_can_be_stopped),
 		TEST(without_memory_nothing_is_started),
 	};
