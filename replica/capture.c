@@ -329,10 +329,7 @@ void capture_event(struct capture *capture, const char *name, const cJSON *data)
 {
 	const char *status = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(data, "status"));
 
-	if (strcmp(name, "COLO_EXIT") == 0)
-		let_go_ready(capture->let_go);
-	/* Leaving COLO stops no instance that stands: somebody has let this one go on meanwhile. */
-	if (capture->state == RELEASING && strcmp(name, "STOP") == 0)
+	if (let_go_event(capture->let_go, name) && capture->state == RELEASING)
 		(void)standstill_resume(&capture->standstill);
 	if (!alive(capture))
 		return;

@@ -4,6 +4,9 @@
  * What is in brackets is for an instance that is to stand. Its cables stay out where it cannot be
  * seen to be paused. A QEMU that does not answer is waited for, as colo_release.c does.
  *
+ * A guest that stands is set running by QEMU's migration thread, some time after the migration's status
+ * says that it is over, and "paused" until then is what it was before. So RESUME is waited for.
+ *
  * One that may run after all is told to (`cont`) if it stands: QEMU sets it running only if the
  * migration had stopped it, and in a first copy that was us.
  */
@@ -11,10 +14,14 @@
 
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
+#include "appliance/base/words.h"
 #include "replica/nic_links.h"
 
 #include <stdio.h>
 #include <string.h>
+
+#define RESUME_MS \
+	1000 /* many times what a thread needs to get the lock that the main loop has let go of */
 
 struct let_go {
 	struct qmp *qmp;
@@ -26,6 +33,9 @@ struct let_go {
 	unsigned open;		/* commands without a reply */
 	bool releasing, pulled; /* pulled: it was stopped, and cables are out, or may be */
 	bool silent;		/* QEMU; which is waited for */
+	bool colo;		/* QEMU was in COLO, and sets the instance running when it leaves */
+	bool resumed, waiting;	/* it has, since it was told to leave; that is waited for */
+	uv_timer_t timer;
 	struct colo_release_end end;
 	struct err err;
 	char why[256], status[32];
@@ -55,12 +65,15 @@ int let_go_create(struct let_go **out, uv_loop_t *loop, struct qmp *qmp, const c
 		mem_free(g);
 		return rc;
 	}
+	(void)uv_timer_init(loop, &g->timer); /* cannot fail */
+	g->timer.data = g;
 	*out = g;
 	return RC_OK;
 }
 
 void let_go_ready(struct let_go *g)
 {
+	g->colo = true;
 	colo_release_ready(g->release);
 }
 
@@ -144,6 +157,7 @@ static void look(struct let_go *g);
 
 static void on_state(void *owner, const cJSON *reply, const struct err *err)
 {
+	static const char *const going[] = { "running", "suspended", "" };
 	const char *status =
 		cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(reply, "status"));
 	struct let_go *g = owner;
@@ -159,7 +173,8 @@ static void on_state(void *owner, const cJSON *reply, const struct err *err)
 		return;
 	}
 	(void)snprintf(g->status, sizeof(g->status), "%s", status != NULL ? status : "");
-	if (strcmp(g->status, "paused") == 0 || !g->ops->stands(g->owner))
+	/* A guest that has powered off, or met an I/O error, stands as well. */
+	if (!WORDS_ONE_OF(g->status, going) || !g->ops->stands(g->owner))
 		put_back(g);
 	else
 		not_stopped(g, "QEMU did not pause it");
@@ -192,11 +207,51 @@ static bool is_left_standing(const struct let_go *g)
 	return g->pulled && strcmp(g->status, "paused") == 0;
 }
 
+static void settle(struct let_go *g)
+{
+	const bool stands = g->ops->stands(g->owner);
+	struct err why;
+
+	if (!stands && !is_left_standing(g))
+		put_back(g);
+	else if (execute(g, stands ? "stop" : "cont", on_told, &why) != RC_OK)
+		not_stopped(g, why.text);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct let_go *g = timer->data;
+
+	g->waiting = false;
+	settle(g);
+}
+
+/* True: it leaves COLO. */
+static bool is_out(struct let_go *g)
+{
+	if (!g->releasing && !g->waiting)
+		return false;
+	g->resumed = true;
+	if (g->waiting) {
+		g->waiting = false;
+		(void)uv_timer_stop(&g->timer);
+		(void)snprintf(g->status, sizeof(g->status), "running");
+		settle(g);
+	}
+	return true;
+}
+
+bool let_go_event(struct let_go *g, const char *name)
+{
+	if (strcmp(name, "COLO_EXIT") == 0)
+		let_go_ready(g);
+	/* Leaving COLO stops no instance that stands. */
+	return strcmp(name, "STOP") == 0 || (strcmp(name, "RESUME") == 0 && !is_out(g));
+}
+
 static void on_released(void *owner, const struct colo_release_end *result)
 {
 	struct let_go *g = owner;
-	struct err why;
-	bool stands;
 
 	g->releasing = false;
 	g->end = *result;
@@ -214,11 +269,11 @@ static void on_released(void *owner, const struct colo_release_end *result)
 		end(g);
 		return;
 	}
-	stands = g->ops->stands(g->owner);
-	if (!stands && !is_left_standing(g))
-		put_back(g);
-	else if (execute(g, stands ? "stop" : "cont", on_told, &why) != RC_OK)
-		not_stopped(g, why.text);
+	g->waiting = g->colo && !g->resumed && strcmp(g->status, "paused") == 0;
+	if (g->waiting)
+		(void)uv_timer_start(&g->timer, on_timer, RESUME_MS, 0);
+	else
+		settle(g);
 }
 
 /* ---- before --------------------------------------------------------------------------------- */
@@ -271,11 +326,17 @@ static void on_part_closed(void *owner)
 	free_if_idle(g);
 }
 
+static void on_timer_closed(uv_handle_t *handle)
+{
+	on_part_closed(handle->data);
+}
+
 void let_go_close(struct let_go *g, void (*on_closed)(void *owner))
 {
 	g->closing = true;
 	g->on_closed = on_closed;
-	g->parts = 3; /* and this call */
+	g->parts = 4; /* and this call */
+	uv_close((uv_handle_t *)&g->timer, on_timer_closed);
 	colo_release_close(g->release, on_part_closed);
 	nic_links_close(g->links, on_part_closed);
 	on_part_closed(g);

@@ -33,6 +33,11 @@ int let_go_create(struct let_go **let_go, uv_loop_t *loop, struct qmp *qmp, cons
 void let_go_ready(struct let_go *let_go);
 /* Once, after the stream was shut down. */
 void let_go_begin(struct let_go *let_go);
+/*
+ * Each of QEMU's events. True, after let_go_begin(): somebody has let the instance go on, who is not
+ * QEMU on its way out of COLO.
+ */
+bool let_go_event(struct let_go *let_go, const char *name);
 /* What it waits for, if that is worth telling; else NULL. */
 const char *let_go_waits(const struct let_go *let_go);
 

@@ -41,6 +41,8 @@ static struct play {
 	bool stands;		/* what is_to_stand() says */
 	bool may_run_after;	/* and not any more, once it is out of COLO */
 	bool no_links, no_stop; /* QEMU refuses set_link; does not stop */
+	bool late;		/* QEMU sets it running some time after the migration's end, */
+	unsigned since;		/* and has been asked so often since then how it is */
 	unsigned
 		silent_from; /* from this `stop` on QEMU does what it is told, and does not answer */
 	bool out[CARDS];     /* the cable of "lan", "wan", "#net123" */
@@ -130,7 +132,7 @@ static cJSON *go_on(void)
 
 static cJSON *leave_colo(void)
 {
-	if (strcmp(play.migration, "colo") == 0)
+	if (strcmp(play.migration, "colo") == 0 && !play.late)
 		play.status = "running";
 	play.migration = "completed";
 	listen_to_it();
@@ -167,6 +169,7 @@ static cJSON *obey(const cJSON *command)
 	if (strcmp(name, "query-migrate") == 0)
 		return status(play.migration);
 	assert_string_equal(name, "query-status");
+	play.since += strcmp(play.migration, "completed") == 0;
 	return status(play.status);
 }
 
@@ -293,6 +296,17 @@ static void one_that_is_to_stand_runs_unheard_for_a_moment_and_stands_again(void
 	assert_int_equal(play.asked, 6); /* every child, and nothing else */
 }
 
+static void one_that_stands_for_another_reason_is_not_left_cut_off(void **state)
+{
+	static const struct play how = { .migration = "failed",
+					 .status = "shutdown",
+					 .stands = true };
+
+	end_of(*state, &how);
+	assert_string_equal(play.end_status, "shutdown");
+	assert_false(any_out());
+}
+
 static void one_that_still_runs_is_stopped_first(void **state)
 {
 	static const struct play how = { .migration = "colo", .status = "running", .stands = true };
@@ -314,6 +328,49 @@ static void one_that_may_run_meanwhile_is_not_stopped_again(void **state)
 	assert_string_equal(play.end_status, "running");
 	assert_int_equal(play.stops, 1);
 	assert_false(any_out());
+}
+
+/* By a thread that has to get a processor first. */
+static void one_that_qemu_sets_running_late_is_waited_for(void **state)
+{
+	static const struct play how = {
+		.migration = "colo", .status = "paused", .stands = true, .late = true
+	};
+	struct fixture *f = *state;
+	int i;
+
+	begin(f, &how);
+	for (i = 0; i < PATIENCE_MS && play.since == 0; i++)
+		serve(f);
+	for (i = 0; i < 20; i++)
+		serve(f);
+	assert_false(play.ended);
+	play.status = "running";
+	listen_to_it();
+	assert_false(let_go_event(play.let_go, "RESUME"));
+	for (i = 0; i < PATIENCE_MS && !play.ended; i++)
+		serve(f);
+	assert_true(play.ended);
+	assert_false(play.heard);
+	assert_string_equal(play.end_status, "paused");
+	assert_string_equal(play.status, "paused");
+	assert_false(any_out());
+	close_it(f);
+}
+
+static void whoever_else_lets_it_go_on_is_told_apart(void **state)
+{
+	static const struct play how = { .migration = "colo", .status = "paused", .stands = true };
+	struct fixture *f = *state;
+	int i;
+
+	begin(f, &how);
+	assert_true(let_go_event(play.let_go, "RESUME")); /* while its cables are being pulled */
+	for (i = 0; i < PATIENCE_MS && !play.ended; i++)
+		serve(f);
+	assert_true(play.ended);
+	assert_true(let_go_event(play.let_go, "RESUME"));
+	close_it(f);
 }
 
 /* QEMU sets only what the migration had stopped running: in a first copy that was nothing. */
@@ -434,8 +491,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(one_that_goes_on_is_not_touched),
 		TEST(one_that_is_to_stand_runs_unheard_for_a_moment_and_stands_again),
+		TEST(one_that_stands_for_another_reason_is_not_left_cut_off),
 		TEST(one_that_still_runs_is_stopped_first),
 		TEST(one_that_may_run_meanwhile_is_not_stopped_again),
+		TEST(one_that_qemu_sets_running_late_is_waited_for),
+		TEST(whoever_else_lets_it_go_on_is_told_apart),
 		TEST(one_that_may_run_meanwhile_is_not_left_standing),
 		TEST(a_qemu_that_does_not_answer_is_waited_for),
 		TEST(one_that_is_not_seen_to_stop_stays_cut_off),
