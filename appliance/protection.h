@@ -13,7 +13,7 @@
  *
  * It wires modules together; what to do is decided by epoch.c and precheck.c. Whatever fails here
  * costs protection, never the instance: every way out goes through capture_close(), which lets the
- * instance run.
+ * instance go: it runs on, unless it may not.
  */
 #ifndef APPLIANCE_PROTECTION_H
 #define APPLIANCE_PROTECTION_H
