@@ -50,7 +50,7 @@ static void step(struct lease_keeper *keeper, enum tenure_event_type type, uint6
 	ask_witness(keeper, &update);
 	if (keeper->tenure.term != old_term)
 		keeper->ops->on_term(keeper->owner, keeper->tenure.term,
-				     keeper->tenure.state == TENURE_ALONE);
+				     type == TENURE_WON || type == TENURE_LOST);
 	if (update.changed && *update.reason != '\0')
 		log_debug("tenure", "%s: %s", tenure_state_name(keeper->tenure.state),
 			  update.reason);

@@ -21,10 +21,11 @@ struct lease_keeper_ops {
 	 */
 	void (*on_right)(void *owner, bool may_serve, const char *reason);
 	/*
-	 * The term is another one now. `alone`: this site is about to answer by the witness's word; the
-	 * standby has to be told before anything else.
+	 * The term is another one now. `untold`: by the witness's word, be it that this site is about to
+	 * answer alone, or of a claim whose answer was lost; the standby has to be told before anything
+	 * else. Its leases count only in that term.
 	 */
-	void (*on_term)(void *owner, uint64_t term, bool alone);
+	void (*on_term)(void *owner, uint64_t term, bool untold);
 };
 
 struct lease_keeper_options {

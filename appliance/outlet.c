@@ -54,11 +54,11 @@ static void on_right(void *owner, bool serves, const char *reason)
 		outlet->ops->on_right(outlet->owner);
 }
 
-static void on_term(void *owner, uint64_t term, bool alone)
+static void on_term(void *owner, uint64_t term, bool untold)
 {
 	struct outlet *outlet = owner;
 
-	outlet->ops->on_term(outlet->owner, term, alone);
+	outlet->ops->on_term(outlet->owner, term, untold);
 }
 
 static const struct lease_keeper_ops keeper_callbacks = { on_right, on_term };

@@ -20,9 +20,9 @@ struct outlet;
 struct outlet_ops {
 	/* Something waits for the next commit. */
 	void (*on_output)(void *owner);
-	/* The term is another one; `alone`: tell the standby of it before anything else. */
-	void (*on_term)(void *owner, uint64_t term, bool alone);
-	/* It may be captured again. */
+	/* The term is another one; `untold`: tell the standby of it before anything else. */
+	void (*on_term)(void *owner, uint64_t term, bool untold);
+	/* It may be captured again, and runs if it was us who had stopped it. */
 	void (*on_right)(void *owner);
 };
 

@@ -409,14 +409,14 @@ static void on_output(void *owner)
 		session_demand(p->session);
 }
 
-static void on_term(void *owner, uint64_t term, bool alone)
+static void on_term(void *owner, uint64_t term, bool untold)
 {
 	struct protection *p = owner;
 
 	/* Of a lease, of the witness, or superseded: a frame may tell of a takeover that has just begun. */
 	if (term > p->term)
 		p->term = term;
-	if (!alone)
+	if (!untold)
 		return;
 	p->tell_uncommitted = true;
 	p->uncommitted =

@@ -90,9 +90,16 @@ class Witness:
 
     def value(self):
         """What is stored of the lab's instance: who serves with which term; {} if nothing is."""
-        key = base64.b64encode(f'/understudy/{self.world.name}'.encode()).decode()
-        found = self._ask(self.leader(), '/v3/kv/range', {'key': key}).get('kvs', [])
+        found = self._ask(self.leader(), '/v3/kv/range', {'key': self._key()}).get('kvs', [])
         return json.loads(base64.b64decode(found[0]['value'])) if found else {}
+
+    def store(self, value):
+        """In place of that."""
+        text = base64.b64encode(json.dumps(value).encode()).decode()
+        self._ask(self.leader(), '/v3/kv/put', {'key': self._key(), 'value': text})
+
+    def _key(self):
+        return base64.b64encode(f'/understudy/{self.world.name}'.encode()).decode()
 
     def _ask(self, member, target, question=None):
         pki = self.world.path('pki')

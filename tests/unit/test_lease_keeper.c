@@ -24,6 +24,7 @@ static struct link standby; /* only its lease is looked at */
 
 static struct told {
 	bool serves, silent, term, closed;
+	bool tell;		/* the standby of that term */
 	bool idle_alone;	/* alone by the witness's word, which lets it do nothing */
 	bool grant_when_silent; /* the standby is heard again while the witness is asked */
 } told;
@@ -47,11 +48,11 @@ static void on_right(void *owner, bool may_serve, const char *reason)
 		grant(LONG_NS);
 }
 
-static void on_term(void *owner, uint64_t term, bool alone)
+static void on_term(void *owner, uint64_t term, bool untold)
 {
 	(void)owner;
-	(void)alone;
 	told.term = term > 1;
+	told.tell |= untold;
 }
 
 static const struct lease_keeper_ops ops = { on_right, on_term };
@@ -87,6 +88,18 @@ static void end(void)
 	turn_until(&told.closed);
 	etcd_client_close(etcd);
 	etcd_server_close(&server);
+}
+
+static bool claimed;
+
+static void on_claimed(void *owner, enum witness_outcome outcome, const struct witness_view *view,
+		       const struct err *why)
+{
+	(void)owner;
+	(void)view;
+	(void)why;
+	assert_int_equal(outcome, WITNESS_WON);
+	claimed = true;
 }
 
 static struct looked {
@@ -144,10 +157,45 @@ static void a_lease_of_the_witness_that_comes_too_late_is_given_back(void **stat
 	turn_until(&told.silent);
 	turn_until(&told.serves); /* by the standby's word */
 	assert_false(lease_keeper_is_alone(keeper));
+	assert_false(told.tell);
 	turn_until(&told.term);		  /* the witness's answer */
+	assert_true(told.tell);		  /* or its leases, of the old term, would count no more */
 	while (is_held() && looks++ < 20) /* giving it back takes a moment */
 		turn_for(10);
 	assert_true(looks < 20);
+	end();
+}
+
+/* As one with a new state_dir, or that won a claim in its last moment. */
+static void claim_as_a_standby(uint64_t term)
+{
+	const struct witness_options options = {
+		.etcd = etcd, .instance = "vm1", .ttl_s = TTL_S, .done = on_claimed
+	};
+	const struct witness_claim claim = { .term = term,
+					     .server = WITNESS_STANDBY,
+					     .site = "busan" };
+	struct witness *witness;
+
+	claimed = false;
+	assert_int_equal(witness_open(&witness, &loop, &options, &err), RC_OK);
+	assert_int_equal(witness_claim(witness, &claim, 0, &err), RC_OK);
+	turn_until(&claimed);
+	witness_close(witness, NULL);
+}
+
+static void a_standby_that_does_not_know_its_own_term_is_told(void **state)
+{
+	(void)state;
+	begin();
+	claim_as_a_standby(5);
+	grant(LONG_NS);
+	turn_until(&told.serves);
+	turn_until(&told.silent); /* it has looked */
+	assert_true(told.tell);
+	told.serves = false;
+	standby.leased_term = 5;
+	turn_until(&told.serves);
 	end();
 }
 
@@ -157,6 +205,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(alone_it_holds_the_witness_s_lease),
 		TEST(a_lease_of_the_witness_that_comes_too_late_is_given_back),
+		TEST(a_standby_that_does_not_know_its_own_term_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, etcd_group_setup, etcd_group_teardown);
