@@ -50,7 +50,15 @@ static void on_right(void *owner, bool serves, const char *reason)
 	restrain(outlet);
 	if (outlet->ports != NULL && serves)
 		guest_ports_permitted(outlet->ports);
-	if (serves)
+	if (serves && !outlet_has_stopped(outlet))
+		outlet->ops->on_right(outlet->owner); /* else on_free() */
+}
+
+static void on_free(void *owner)
+{
+	struct outlet *outlet = owner;
+
+	if (outlet_may_run(outlet))
 		outlet->ops->on_right(outlet->owner);
 }
 
@@ -123,7 +131,7 @@ int outlet_open(struct outlet **out, uv_loop_t *loop, const struct config *confi
 		rc = lease_keeper_open(&outlet->keeper, loop, &lease, &keeper_callbacks, outlet,
 				       err);
 	if (rc == RC_OK)
-		rc = restraint_open(&outlet->restraint, loop, part, err);
+		rc = restraint_open(&outlet->restraint, loop, part, on_free, outlet, err);
 	if (rc == RC_OK) {
 		restrain(outlet);
 		*out = outlet;

@@ -139,7 +139,7 @@ void protection_plan(struct protection *p, bool has_image, bool committed)
 
 	if (p->session_closing || p->stopping)
 		return; /* protection_advance() comes back when it is closed */
-	if (p->session == NULL && !outlet_may_run(p->outlet)) {
+	if (p->session == NULL && (!outlet_may_run(p->outlet) || outlet_has_stopped(p->outlet))) {
 		/* Paused for that, it could not be captured; protection_advance() comes back with the right. */
 		protection_enter(p, PROTECTION_WAITING,
 				 "for the standby's leave to run the instance");

@@ -20,6 +20,8 @@
 
 struct restraint {
 	const char *part;
+	void (*on_free)(void *owner);
+	void *owner;
 	struct qmp *qmp;
 	uv_timer_t again;
 	unsigned open;	  /* commands without a reply, of any connection */
@@ -45,13 +47,16 @@ struct question {
 static void begin_round(struct restraint *r);
 static void try_again(struct restraint *r);
 
-int restraint_open(struct restraint **out, uv_loop_t *loop, const char *part, struct err *err)
+int restraint_open(struct restraint **out, uv_loop_t *loop, const char *part,
+		   void (*on_free)(void *owner), void *owner, struct err *err)
 {
 	struct restraint *r = mem_zalloc(1, sizeof(*r));
 
 	if (r == NULL)
 		return err_nomem(err, "a restraint");
 	r->part = part;
+	r->on_free = on_free;
+	r->owner = owner;
 	(void)uv_timer_init(loop, &r->again); /* cannot fail */
 	r->again.data = r;
 	*out = r;
@@ -99,17 +104,23 @@ static void set_running(struct restraint *r)
 		try_again(r);
 }
 
+static void let_free(struct restraint *r)
+{
+	r->ours = false;
+	if (r->order == RESTRAINT_RUN)
+		r->on_free(r->owner);
+}
+
 static void on_look(struct restraint *r, const char *status)
 {
 	if (r->order != RESTRAINT_RUN) {
 		begin_round(r);
 	} else if (*status == '\0') {
 		try_again(r);
-	} else {
-		r->ours = false;
-		if (strcmp(status, "paused") == 0 && !ask(r, "cont", CONT))
-			log_error(r->part, "the instance may run again, and cannot be told to "
-					   "(QMP cont)");
+	} else if (strcmp(status, "paused") != 0) {
+		let_free(r);
+	} else if (!ask(r, "cont", CONT)) {
+		try_again(r);
 	}
 }
 
@@ -203,6 +214,8 @@ static void on_reply(void *owner, const cJSON *reply, const struct err *err)
 	if (question.kind == CONT) {
 		if (err != NULL)
 			log_error(r->part, "the instance may run again: cont: %s", err->text);
+		if (r->order == RESTRAINT_RUN)
+			let_free(r);
 		return;
 	}
 	r->answers--;

@@ -24,9 +24,12 @@ enum restraint_order {
 	RESTRAINT_KEEP	 /* nor afterwards, before its operator says so */
 };
 
-/* `part` is for the log, and the caller's. */
+/*
+ * `part` is for the log, and the caller's. `on_free`: what it had paused runs again; never from
+ * inside a call.
+ */
 int restraint_open(struct restraint **restraint, uv_loop_t *loop, const char *part,
-		   struct err *err);
+		   void (*on_free)(void *owner), void *owner, struct err *err);
 
 /* A QEMU that answers, new or again; NULL: it is gone, or does not. Nothing of an earlier one holds. */
 void restraint_attach(struct restraint *restraint, struct qmp *qmp);

@@ -21,7 +21,7 @@
 static struct play {
 	const char *status;
 	unsigned checkpoint; /* commands until the checkpoint that it is in is over */
-	unsigned stops, conts;
+	unsigned stops, conts, freed;
 	struct restraint *restraint;
 } play;
 
@@ -80,13 +80,23 @@ static void serve(struct fixture *f, int turns)
 
 #define TURNS 60
 
+static void on_free(void *owner)
+{
+	(void)owner;
+	assert_string_not_equal(play.status, "paused");
+	assert_false(restraint_has_stopped(play.restraint));
+	play.freed++;
+}
+
 static void begin(struct fixture *f, const char *status)
 {
 	struct err err;
 
 	play = (struct play){ .status = status };
 	monitor_become_ready(f);
-	assert_int_equal(restraint_open(&play.restraint, &f->loop, "protect test", &err), RC_OK);
+	assert_int_equal(restraint_open(&play.restraint, &f->loop, "protect test", on_free, NULL,
+					&err),
+			 RC_OK);
 	restraint_attach(play.restraint, f->qmp);
 }
 
@@ -118,6 +128,7 @@ static void it_stands_while_it_may_not_and_goes_on_afterwards(void **state)
 	assert_false(restraint_has_stopped(play.restraint));
 	assert_string_equal(play.status, "running");
 	assert_int_equal(play.conts, 1);
+	assert_int_equal(play.freed, 1);
 	end(*state);
 }
 
