@@ -289,6 +289,11 @@ static void on_left(void *owner)
 	outlet_detach(((struct protection *)owner)->outlet);
 }
 
+static bool has_stopped(void *owner)
+{
+	return outlet_has_stopped(((struct protection *)owner)->outlet);
+}
+
 static void on_fit(void *owner, const char *reservation)
 {
 	struct protection *p = owner;
@@ -361,6 +366,7 @@ static void on_subject_lost(void *owner, const struct err *err)
 static const struct subject_ops subject_callbacks = {
 	.on_found = on_found,
 	.on_left = on_left,
+	.has_stopped = has_stopped,
 	.on_fit = on_fit,
 	.on_unfit = on_unfit,
 	.on_event = on_event,

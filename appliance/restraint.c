@@ -115,11 +115,9 @@ static void on_look(struct restraint *r, const char *status)
 {
 	if (r->order != RESTRAINT_RUN) {
 		begin_round(r);
-	} else if (*status == '\0') {
-		try_again(r);
-	} else if (strcmp(status, "paused") != 0) {
+	} else if (*status != '\0' && strcmp(status, "paused") != 0) {
 		let_free(r);
-	} else if (!ask(r, "cont", CONT)) {
+	} else if (*status == '\0' || !ask(r, "cont", CONT)) {
 		try_again(r);
 	}
 }

@@ -196,12 +196,27 @@ static void on_released(void *owner, const cJSON *reply, const struct err *err)
 	retry_in(owner, RECONNECT_MS);
 }
 
+/* Without the pause that is its owner's own. */
+static int verdict_of(const struct subject *s, const struct precheck_facts *facts,
+		      const struct err *verdict, struct err *err)
+{
+	struct precheck_facts running = *facts;
+
+	*err = *verdict;
+	if (verdict->code != RC_STATE || strcmp(facts->status, "paused") != 0 ||
+	    !s->ops->has_stopped(s->owner))
+		return (int)verdict->code;
+	(void)snprintf(running.status, sizeof(running.status), "running");
+	*err = (struct err){ 0 };
+	return precheck_verdict(&running, err);
+}
+
 static void on_examined(void *owner, const struct precheck_facts *facts, const struct err *verdict)
 {
 	struct subject *s = owner;
 	struct buf json = { .limit = RESERVATION_JSON_MAX };
-	struct err err = *verdict;
-	int rc = (int)verdict->code;
+	struct err err;
+	int rc = verdict_of(s, facts, verdict, &err);
 
 	if (s->closing || !s->ready)
 		return;

@@ -22,6 +22,8 @@ struct subject_ops {
 	 */
 	void (*on_found)(void *owner, struct qmp *qmp);
 	void (*on_left)(void *owner);
+	/* Whether it stands because the owner has stopped it, who lets it run in time. */
+	bool (*has_stopped)(void *owner);
 	/* It can be protected; `reservation` is the JSON to send. Until on_unfit, on_gone or
 	 * on_lost. */
 	void (*on_fit)(void *owner, const char *reservation);

@@ -31,7 +31,7 @@ def test_a_stock_qemu_under_tcg_is_refused_with_the_reason_and_not_touched():
     stock, environment = stock_qemu()
     if stock is None:
         pytest.skip('no stock qemu-system-x86_64 to be refused (image/stock-qemu.sh could not fetch one)')
-    with lab.Lab() as world:
+    with lab.Lab(takeover='manual') as world:      # on "hold" it would wait for the standby's leave
         qmp = world.path('vm.qmp')
         world.daemon(world.a, [stock, '-accel', 'tcg', '-m', '64', '-nodefaults', '-display', 'none', '-L', lab.FIRMWARE,
                                '-qmp', f'unix:{qmp},server=on,wait=off', '-qmp', f'unix:{qmp}.lab,server=on,wait=off'],

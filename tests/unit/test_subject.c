@@ -132,6 +132,12 @@ static void on_left(void *owner)
 	((struct fixture *)owner)->found = false;
 }
 
+static bool has_stopped(void *owner)
+{
+	(void)owner;
+	return false;
+}
+
 static void on_fit(void *owner, const char *reservation)
 {
 	(void)reservation;
@@ -168,8 +174,8 @@ static void on_lost(void *owner, const struct err *err)
 	(void)err;
 }
 
-static const struct subject_ops ops = { on_found, on_left, on_fit, on_unfit,
-					on_event, on_gone, on_lost };
+static const struct subject_ops ops = { on_found, on_left,  has_stopped, on_fit,
+					on_unfit, on_event, on_gone,	 on_lost };
 
 static void on_closed(void *owner)
 {
