@@ -19,7 +19,8 @@
  *               connect to a unix socket; listening unix sockets, and those of network back ends:
  *               same base name. All in the replica's own directory, which is QEMU's working
  *               directory, so that nothing of the primary's is written over where both sites see
- *               one file system. Sound goes nowhere (-audiodev none). A tap's scripts do not run.
+ *               one file system. Sound goes nowhere (-audiodev none). A tap's scripts do not run,
+ *               QEMU's own neither (script=no,downscript=no).
  *   bridged     a tap that the primary's agent looks after (cmdline_add_card()): -netdev dgram of the
  *               same id, to the standby's gateway.
  *   refused     what cannot travel: file descriptors (-add-fd, fd=, fds=, vhostfd=, /dev/fdset/N),

@@ -332,20 +332,25 @@ static bool has_descriptor_address(const struct optstring *options)
 	return false;
 }
 
+/* Also those that QEMU runs unless told otherwise. */
 static int stop_scripts(struct cmdline_derivation *d, struct optstring *options, struct err *err)
 {
 	static const char *const keys[] = { "script", "downscript" };
+	const char *type = optstring_get(options, "type");
 	int rc = RC_OK;
+
+	if (type == NULL || strcmp(type, "tap") != 0)
+		return RC_OK;
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]) && rc == RC_OK; i++) {
 		const char *is = optstring_get(options, keys[i]);
 
-		if (is == NULL || strcmp(is, "no") == 0)
+		if (is != NULL && strcmp(is, "no") == 0)
 			continue;
 		rc = optstring_set(options, keys[i], "no", err);
 		if (rc == RC_OK)
 			rc = cmdline_note(d,
-					  "a tap's script= does not run at the standby: make the "
+					  "a tap's scripts do not run at the standby: make the "
 					  "replica's interface there beforehand",
 					  err);
 	}

@@ -14,13 +14,17 @@
  *   (4) no value in it holds a slash or is "..", so that what it names lies in the replica's
  *       directory; but for the options and keys of the table with which the instance opens its
  *       images, firmware, keys and devices: these are its own choice, and QEMU's user is the limit,
- *   (5) none is the name of a file of ours in that directory,
+ *   (5) but for the same, none is the name of a file of ours in that directory,
  *   (6) it is none of the exceptions below, which run a program, make a monitor or talk to other
- *       programs without naming a path.
+ *       programs without naming a path. A tap says script=no and downscript=no: unsaid, QEMU runs
+ *       its own scripts. -netdev bridge is not taken at all: there is always a helper that runs.
  *
- * A unix socket elsewhere is connected to only by vhost-user and the TPM emulator, whose protocol
- * QEMU speaks itself. A guest's serial port there would talk to whatever listens: a container
- * engine, another QEMU's monitor.
+ * A unix socket elsewhere is connected to only by what speaks a protocol of QEMU's own there:
+ * vhost-user, the TPM emulator, the helper for persistent reservations, and a disk on a server (NBD,
+ * Gluster), which says nothing before the server has greeted it. Who listens and is no such server
+ * gets nothing of the guest's. It would from a serial port, which is not taken: a container engine,
+ * another QEMU's monitor. Disks are not looked at for that, because it would be in vain: not only
+ * the argument, also an image's header names a server (its backing file).
  */
 #include "replica/cmdline_derive.h"
 
@@ -189,25 +193,58 @@ int cmdline_check_net(const struct cmdline_token *token, const struct optstring_
 		      struct err *err)
 {
 	/* Not vde and passt: what they are told may be a program. */
-	static const char *const types[] = { "none",	  "nic",    "user",   "tap",
-					     "bridge",	  "socket", "stream", "dgram",
-					     "hubport",	  "l2tpv3", "af-xdp", "vhost-user",
-					     "vhost-vdpa" };
+	static const char *const types[] = { "none",   "nic",	 "user",       "tap",
+					     "socket", "stream", "dgram",      "hubport",
+					     "l2tpv3", "af-xdp", "vhost-user", "vhost-vdpa" };
 	static const char *const scripts[] = { "script", "downscript" };
 	static const char *const programs[] = { "helper", "smb", "guestfwd" };
 	const char *value = item->value != NULL ? item->value : "";
+	const char *key = item->key;
 
-	if (has_suffix(item->key, ".type") && strcmp(value, "fd") == 0)
+	/* "noscript" alone is script=off to QEMU: a program of that name. */
+	if (item->value == NULL && strncmp(key, "no", 2) == 0)
+		key += 2;
+	if (has_suffix(key, ".type") && strcmp(value, "fd") == 0)
 		return cmdline_refuse(token, NULL, "a file descriptor is not taken", err);
-	if (strcmp(item->key, "type") == 0 && !WORDS_ONE_OF(value, types))
+	if (strcmp(key, "type") == 0 && strcmp(value, "bridge") == 0)
+		return cmdline_refuse(token, NULL,
+				      "bridge runs QEMU's helper: only a tap that is there already "
+				      "is taken, tap,ifname=NAME,script=no,downscript=no",
+				      err);
+	if (strcmp(key, "type") == 0 && !WORDS_ONE_OF(value, types))
 		return cmdline_refuse(token, NULL, "a network of this type is not taken", err);
-	if (WORDS_ONE_OF(item->key, scripts) && strcmp(value, "no") != 0)
+	if (WORDS_ONE_OF(key, scripts) && strcmp(value, "no") != 0)
 		return cmdline_refuse(
 			token, NULL,
 			"script= and downscript= run programs: only \"no\" is taken from a primary",
 			err);
-	if (WORDS_ONE_OF(item->key, programs) || strncmp(item->key, "guestfwd.", 9) == 0)
+	if (WORDS_ONE_OF(key, programs) || strncmp(key, "guestfwd.", 9) == 0)
 		return cmdline_refuse(token, NULL, "helper=, smb= and guestfwd= run programs", err);
+	return RC_OK;
+}
+
+/* Of several types QEMU takes the last; each has to do. */
+static bool is_tap(const struct optstring *options)
+{
+	for (size_t i = 0; i < options->count; i++) {
+		const struct optstring_item *item = &options->items[i];
+
+		if (strcmp(item->key, "type") == 0 && item->value != NULL &&
+		    strcmp(item->value, "tap") == 0)
+			return true;
+	}
+	return false;
+}
+
+int cmdline_check_scripts(const struct cmdline_token *token, const struct optstring *options,
+			  struct err *err)
+{
+	if (is_tap(options) && (optstring_get(options, "script") == NULL ||
+				optstring_get(options, "downscript") == NULL))
+		return cmdline_refuse(
+			token, options,
+			"a tap without script=no,downscript=no, for which QEMU runs its own scripts",
+			err);
 	return RC_OK;
 }
 
@@ -255,6 +292,8 @@ static int check_items(const struct checked *all, size_t count, const struct che
 
 	for (size_t i = 0; i < c->options.count && rc == RC_OK; i++)
 		rc = check_item(all, count, c, &c->options.items[i], err);
+	if (rc == RC_OK && c->token->rule != NULL && c->token->rule->check_whole != NULL)
+		rc = c->token->rule->check_whole(c->token, &c->options, err);
 	return rc;
 }
 

@@ -58,6 +58,9 @@ struct cmdline_rule {
 	const char *const *paths; /* keys whose value may hold a slash, up to NULL */
 	int (*check)(const struct cmdline_token *token, const struct optstring_item *item,
 		     struct err *err);
+	/* What must not be missing, when each of the items has passed. */
+	int (*check_whole)(const struct cmdline_token *token, const struct optstring *options,
+			   struct err *err);
 };
 
 /* cmdline_rules.c */
@@ -111,6 +114,8 @@ int cmdline_check_object(const struct cmdline_token *token, const struct optstri
 			 struct err *err);
 int cmdline_check_net(const struct cmdline_token *token, const struct optstring_item *item,
 		      struct err *err);
+int cmdline_check_scripts(const struct cmdline_token *token, const struct optstring *options,
+			  struct err *err);
 int cmdline_check_display(const struct cmdline_token *token, const struct optstring_item *item,
 			  struct err *err);
 int cmdline_check_port(const struct cmdline_token *token, const struct optstring_item *item,

@@ -185,7 +185,7 @@ static const char no_audio[] = "the replica's sound goes nowhere";
 #define MACHINE .implied = "type", .paths = machine_paths, .check = cmdline_check_machine
 #define NET                                                                \
 	.apply = cmdline_apply_net, .implied = "type", .paths = net_paths, \
-	.check = cmdline_check_net
+	.check = cmdline_check_net, .check_whole = cmdline_check_scripts
 #define PORT .check = cmdline_check_port
 #define DISPLAY .always = true, .collect = see_display, .apply = apply_display
 

@@ -1,7 +1,8 @@
 /*
  * A process's command line (byte 0 chooses how it is read and for which machine). Whatever it
  * holds: no crash, no leak, and a reason with every refusal; what is derived is something that a
- * standby takes and starts, and survives its way over the wire unchanged.
+ * standby takes and starts, and survives its way over the wire unchanged. With a network card it
+ * runs no program.
  */
 #include "appliance/base/mem.h"
 #include "replica/cmdline.h"
@@ -25,6 +26,24 @@ static void check_backends(const struct cmdline_spec *spec)
 	}
 }
 
+/* Neither a tap's script nor QEMU's helper for bridges. */
+static void check_runs_nothing(const struct cmdline *out)
+{
+	for (size_t i = 1; i + 1 < out->count; i++) {
+		const char *option = out->args[i] + strspn(out->args[i], "-");
+		const char *value = out->args[i + 1];
+
+		if (out->args[i][0] != '-' ||
+		    (strcmp(option, "netdev") != 0 && strcmp(option, "nic") != 0 &&
+		     strcmp(option, "net") != 0))
+			continue;
+		CHECK(strncmp(value, "bridge", 6) != 0);
+		if (strcmp(value, "tap") == 0 || strncmp(value, "tap,", 4) == 0)
+			CHECK(strstr(value, ",script=no") != NULL &&
+			      strstr(value, ",downscript=no") != NULL);
+	}
+}
+
 static void check_standby(const struct cmdline_spec *spec)
 {
 	struct cmdline out;
@@ -36,6 +55,7 @@ static void check_standby(const struct cmdline_spec *spec)
 	}
 	CHECK(strcmp(out.args[0], "qemu") == 0);
 	CHECK(strcmp(out.args[out.count - 1], "defer") == 0);
+	check_runs_nothing(&out);
 	cmdline_free(&out);
 }
 

@@ -317,7 +317,20 @@ static void a_taps_scripts_do_not_run_and_the_operator_is_told(void **state)
 		PC
 		"-nodefaults\n-netdev\ntype=tap,id=n,ifname=t0,script=no,downscript=no,vhost=on\n" NONE);
 	assert_int_equal(arguments_spec.notes.count, 1);
-	assert_non_null(strstr(arguments_spec.notes.args[0], "script="));
+	assert_non_null(strstr(arguments_spec.notes.args[0], "scripts"));
+}
+
+static void scripts_that_qemu_runs_unless_told_otherwise_do_not_run_either(void **state)
+{
+	(void)state;
+	arguments_becomes(
+		"-nodefaults\n-netdev\ntap,id=n,ifname=t0\n-nic\ntap,ifname=t1,downscript=no\n"
+		"-netdev\n{\"type\":\"tap\",\"id\":\"m\",\"ifname\":\"t2\"}",
+		PC
+		"-nodefaults\n-netdev\ntap,id=n,ifname=t0,script=no,downscript=no\n"
+		"-nic\ntap,ifname=t1,downscript=no,script=no\n"
+		"-netdev\n{\"type\":\"tap\",\"id\":\"m\",\"ifname\":\"t2\",\"script\":\"no\",\"downscript\":\"no\"}\n" NONE);
+	assert_int_equal(arguments_spec.notes.count, 1);
 }
 
 static void what_no_standby_takes_is_refused_at_once(void **state)
@@ -327,6 +340,7 @@ static void what_no_standby_takes_is_refused_at_once(void **state)
 	arguments_refused_naming("-readconfig\n/etc/vm.cfg", "-readconfig");
 	arguments_refused_naming("-set\nnetdev.n.script=/x", "-set");
 	arguments_refused_naming("-netdev\nuser,id=n,smb=/srv", "smb=");
+	arguments_refused_naming("-netdev\nbridge,id=n,br=br0", "tap,ifname=");
 	arguments_refused_naming("-device\nusb-tablet,id=t,pcap=/var/log/usb", "pcap=");
 }
 
@@ -447,6 +461,7 @@ int main(void)
 		CLAIM(connections_to_machines_and_to_programs_of_qemus_own_protocols_are_left_alone),
 		CLAIM(the_guests_ports_connect_to_no_program_of_the_standbys),
 		CLAIM(a_taps_scripts_do_not_run_and_the_operator_is_told),
+		CLAIM(scripts_that_qemu_runs_unless_told_otherwise_do_not_run_either),
 		CLAIM(what_no_standby_takes_is_refused_at_once),
 		CLAIM(names_in_the_replicas_directory_are_clean_and_given_out_once),
 		CLAIM(spice_channels_become_null_and_sound_goes_nowhere),

@@ -98,7 +98,7 @@ static void other_cards_stay_as_they_are(void **state)
 		"-netdev\ntap,id=n2,ifname=vm2\n-device\nvirtio-net-pci,netdev=n2",
 		"-netdev\ndgram,id=n1,local.type=unix,local.path=l,remote.type=unix,remote.path=r\n"
 		"-netdev\ndgram,id=n0," DGRAM
-		"\n-netdev\ntap,id=n2,ifname=vm2\n-device\nvirtio-net-pci,netdev=n2");
+		"\n-netdev\ntap,id=n2,ifname=vm2,script=no,downscript=no\n-device\nvirtio-net-pci,netdev=n2");
 	assert_false(reservation.spec.cards[0].virtio);
 	assert_int_equal(reservation_add_nic(&reservation, "net1", "/run/r", "/run/l", false, &err),
 			 RC_OK);

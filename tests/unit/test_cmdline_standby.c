@@ -33,13 +33,13 @@ static void the_operators_list_is_taken_as_it_is_but_for_machine_and_memory(void
 	(void)state;
 	assert_int_equal(
 		override(
-			"-machine\nq35,usb=off\n-serial\nfile:vm.log\n-netdev\ntap,id=n,script=no\n-vnc\n:1\n"
+			"-machine\nq35,usb=off\n-serial\nfile:vm.log\n-netdev\ntap,id=n,script=no,downscript=no\n-vnc\n:1\n"
 			"-tpmdev\nemulator,id=t,chardev=c\n-chardev\nsocket,id=c,path=/run/swtpm\n-nodefaults"),
 		RC_OK);
 	assert_string_equal(
 		arguments_joined(&arguments_spec.args),
 		"-machine\npc-q35-10.0,usb=off,memory-backend=pc.ram\n-serial\nfile:vm.log\n"
-		"-netdev\ntap,id=n,script=no\n-vnc\n:1\n-tpmdev\nemulator,id=t,chardev=c\n"
+		"-netdev\ntap,id=n,script=no,downscript=no\n-vnc\n:1\n-tpmdev\nemulator,id=t,chardev=c\n"
 		"-chardev\nsocket,id=c,path=/run/swtpm\n-nodefaults");
 	assert_int_equal(arguments_spec.nbackends, 1);
 	assert_int_equal(arguments_spec.backends[0].bytes, 512 * MIB);
@@ -192,6 +192,22 @@ static void a_peer_runs_no_program(void **state)
 		"-nic\ntap,script=x",
 		"-net\ntap,script=x",
 		"-netdev\nbridge,id=n,helper=id",
+		/* What QEMU runs unless told otherwise. */
+		"-netdev\ntap,id=n,ifname=t",
+		"-netdev\ntap,id=n,ifname=t,script=no",
+		"-netdev\ntap,id=n,ifname=t,downscript=no",
+		"-netdev\ntype=user,id=n,type=tap",
+		"-netdev\n{\"type\":\"tap\",\"id\":\"n\",\"script\":\"no\"}",
+		"-netdev\n{\"type\":\"tap\",\"id\":\"n\",\"script\":null,\"downscript\":\"no\"}",
+		"-nic\ntap",
+		"-net\ntap",
+		"-netdev\nbridge,id=n,br=br0",
+		"-netdev\n{\"type\":\"bridge\",\"id\":\"n\"}",
+		"-nic\nbridge",
+		"-net\nbridge",
+		/* "off" to QEMU, which is a name to it. */
+		"-netdev\ntap,id=n,script=no,downscript=no,noscript",
+		"-netdev\nuser,id=n,nosmb",
 		"-netdev\nuser,id=n,guestfwd=tcp:10.0.2.1:23-cmd:sh",
 		"-netdev\n{\"type\":\"user\",\"id\":\"n\",\"guestfwd\":[{\"str\":\"tcp:10.0.2.1:23-cmd:sh\"}]}",
 		"-netdev\nuser,id=n,smb=x",
@@ -292,6 +308,7 @@ static void what_an_instance_needs_is_taken_from_a_peer(void **state)
 {
 	static const char *const cases[] = {
 		"-drive\nfile=/dev/vg/vm1,format=raw,if=none,id=d",
+		"-drive\nfile=nbd+unix:///vm1?socket=/run/nbd.sock,format=raw,if=none,id=d",
 		"-blockdev\n{\"driver\":\"file\",\"filename\":\"/images/vm1\",\"node-name\":\"n\"}",
 		"-object\nsecret,id=s,file=/etc/key",
 		"-object\nsecret,id=s,data=a/b+c=,format=base64",
@@ -303,6 +320,7 @@ static void what_an_instance_needs_is_taken_from_a_peer(void **state)
 		"-kernel\n/boot/k\n-append\n-x root=/dev/vda\n-bios\n/usr/share/b\n/images/d",
 		"-fw_cfg\nname=opt/a,file=/etc/x\n-smbios\ntype=1,serial=a/b",
 		"-netdev\ntap,id=n,ifname=t0,script=no,downscript=no",
+		"-nic\ntap,script=no,downscript=no",
 		"-netdev\nuser,id=n,hostfwd=tcp::22-:22\n-nic\nnone",
 		"-netdev\ndgram,id=n,local.type=unix,local.path=l,remote.type=unix,remote.path=r",
 		"-serial\nfile:console-0.log\n-serial\nunix:con.sock,server,wait=off\n-parallel\nnone",
