@@ -144,12 +144,7 @@ static int open_directory(struct making *making)
 	making->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (making->dir < 0 || fstat(making->dir, &st) != 0)
 		return err_system(making->err, errno, "%s", dir);
-	if ((st.st_mode & 022) != 0)
-		return err_set(
-			making->err, RC_REFUSED,
-			"%s: others may write to this directory and could exchange keys; chmod 700 it",
-			dir);
-	return RC_OK;
+	return files_check_own_dir(dir, &st, making->err);
 }
 
 /* Refuses what is there and does not fit together. */

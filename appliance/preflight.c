@@ -171,9 +171,10 @@ static void check_state_dir(struct preflight *preflight)
 			"state_dir: %s; make room: until there is some, nothing can be taken over",
 			err.text);
 	else if (err.code != RC_OK)
-		error(preflight,
-		      "state_dir: %s; name a directory of ours, or make the one above it",
-		      err.text);
+		error(preflight, "state_dir: %s; %s", err.text,
+		      err.code == RC_REFUSED ?
+			      "or name a directory of ours" :
+			      "name a directory of ours, or make the one above it");
 	else if (!lasting)
 		warning(preflight,
 			"state_dir: %s: is on a tmpfs; who serves would be forgotten when the machine restarts",

@@ -12,6 +12,18 @@
 
 #define LOCK_PATH_MAX 512 /* state_dir has at most 400 */
 
+/* What is in it decides who serves: nobody else may have a say in that. */
+static int check_owner(const char *path, struct err *err)
+{
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+		return err_system(err, errno, "%s", path);
+	if (!S_ISDIR(st.st_mode))
+		return err_set(err, RC_REFUSED, "%s: is no directory", path);
+	return files_check_own_dir(path, &st, err);
+}
+
 int state_dir_take(const char *path, int *lock, struct err *err)
 {
 	char file[LOCK_PATH_MAX], who[32] = "another process";
@@ -20,6 +32,8 @@ int state_dir_take(const char *path, int *lock, struct err *err)
 
 	*lock = LOCK_FILE_NONE;
 	rc = files_make_dir(path, err);
+	if (rc == RC_OK)
+		rc = check_owner(path, err);
 	n = snprintf(file, sizeof(file), "%s/lock", path);
 	if (rc == RC_OK && (n < 0 || (size_t)n >= sizeof(file)))
 		rc = err_set(err, RC_LIMIT, "%.200s: the path is too long", path);
@@ -47,18 +61,15 @@ int state_dir_try(const char *path, bool *lasting, bool *full, struct err *err)
 {
 	bool made = mkdir(path, 0700) == 0;
 	struct statfs fs;
-	struct stat st;
 	int rc;
 
 	*lasting = true;
 	*full = false;
 	if (!made && errno != EEXIST)
 		return err_system(err, errno, "%s: cannot be made", path);
-	if (stat(path, &st) != 0)
-		return err_system(err, errno, "%s", path);
-	if (!S_ISDIR(st.st_mode))
-		return err_set(err, RC_REFUSED, "%s: is no directory", path);
-	rc = files_try(path, true, full, err);
+	rc = check_owner(path, err);
+	if (rc == RC_OK)
+		rc = files_try(path, true, full, err);
 	if (rc == RC_OK && statfs(path, &fs) == 0)
 		*lasting = fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC;
 	*full = *full && !made;

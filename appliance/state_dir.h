@@ -1,6 +1,7 @@
 /*
  * The standby's state directory: what has to survive a restart. One process has it at a time: two
- * would fight for the same replicas, and each could bring one to life.
+ * would fight for the same replicas, and each could bring one to life. Nobody but its user and root
+ * may write to it: its terms decide who serves.
  */
 #ifndef APPLIANCE_STATE_DIR_H
 #define APPLIANCE_STATE_DIR_H
@@ -11,7 +12,8 @@
 
 /*
  * Makes it if need be, and takes it for this process: *lock is for state_dir_let_go(). RC_STATE
- * naming the process that has it. Ends with this process in any case.
+ * naming the process that has it; RC_REFUSED if others could write to it. Ends with this process in
+ * any case.
  */
 int state_dir_take(const char *path, int *lock, struct err *err);
 void state_dir_let_go(int lock);

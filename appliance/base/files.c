@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define PATH_LENGTH_MAX 600 /* a configured directory has at most 400 here, a name some 80 */
@@ -22,6 +21,24 @@ int files_make_dir(const char *path, struct err *err)
 {
 	if (mkdir(path, 0700) != 0 && errno != EEXIST)
 		return err_system(err, errno, "%s", path);
+	return RC_OK;
+}
+
+int files_check_own_dir(const char *path, const struct stat *st, struct err *err)
+{
+	char name[FILES_CLIP + 1];
+
+	files_clip(name, path);
+	if (st->st_uid != geteuid() && st->st_uid != 0)
+		return err_set(err, RC_REFUSED,
+			       "%s: this directory belongs to another user (uid %u), who could "
+			       "exchange what is in it; chown it to who runs this",
+			       name, (unsigned)st->st_uid);
+	if ((st->st_mode & 0022) != 0)
+		return err_set(err, RC_REFUSED,
+			       "%s: others may write to this directory (mode %04o) and could "
+			       "exchange what is in it; chmod 700 it",
+			       name, (unsigned)st->st_mode & 07777);
 	return RC_OK;
 }
 

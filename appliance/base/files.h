@@ -11,9 +11,16 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/stat.h>
 
 /* A directory of our own (mode 0700); fine if it is there already. */
 int files_make_dir(const char *path, struct err *err);
+
+/*
+ * Whether only we (and root) can put other files in place of those in a directory, which `st`
+ * describes; else RC_REFUSED with what to change.
+ */
+int files_check_own_dir(const char *path, const struct stat *st, struct err *err);
 
 /* The end of a path, for messages: they have ERR_TEXT_MAX bytes in all, and paths share beginnings. */
 #define FILES_CLIP 160

@@ -11,7 +11,7 @@ import pytest
 def small_state_dir(world):
     path = world.path('state-b')
     os.mkdir(path)
-    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'none', path], check=False).returncode != 0:
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m,mode=700', 'none', path], check=False).returncode != 0:
         pytest.skip('a tmpfs cannot be mounted here')
     try:
         yield path

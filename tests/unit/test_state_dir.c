@@ -116,6 +116,33 @@ static void what_cannot_be_used_is_named(void **state)
 	assert_non_null(strstr(err.text, "is no directory"));
 }
 
+/* Who may write there decides who serves. */
+static void one_that_others_may_write_to_is_refused(void **state)
+{
+	static const mode_t modes[] = { 0777, 01777, 0770 };
+	struct err err;
+	bool lasting, full;
+	int lock;
+
+	(void)state;
+	assert_int_equal(mkdir(dir, 0700), 0);
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		assert_int_equal(chmod(dir, modes[i]), 0);
+		assert_int_equal(state_dir_try(dir, &lasting, &full, &err), RC_REFUSED);
+		assert_false(full);
+		assert_non_null(strstr(err.text, "others may write to this directory"));
+		assert_int_equal(state_dir_take(dir, &lock, &err), RC_REFUSED);
+		assert_non_null(strstr(err.text, "chmod 700 it"));
+	}
+	assert_int_equal(chmod(dir, 0755), 0);
+	assert_int_equal(state_dir_try(dir, &lasting, &full, &err), RC_OK);
+	if (geteuid() != 0 || chown(dir, 1, 1) != 0)
+		return; /* only root gives a directory away */
+	assert_int_equal(state_dir_try(dir, &lasting, &full, &err), RC_REFUSED);
+	assert_non_null(strstr(err.text, "belongs to another user (uid 1)"));
+	assert_int_equal(state_dir_take(dir, &lock, &err), RC_REFUSED);
+}
+
 static void a_full_one_is_told_apart_if_it_was_there(void **state)
 {
 	struct err err;
@@ -158,6 +185,7 @@ int main(void)
 		CLAIM(the_lock_ends_with_its_process),
 		CLAIM(trying_leaves_nothing_behind),
 		CLAIM(what_cannot_be_used_is_named),
+		CLAIM(one_that_others_may_write_to_is_refused),
 		CLAIM(a_full_one_is_told_apart_if_it_was_there),
 		CLAIM(a_tmpfs_does_not_last),
 	};
