@@ -7,6 +7,7 @@
 #include "appliance/base/mem.h"
 #include "appliance/pki.h"
 #include "appliance/state_dir.h"
+#include "appliance/term_store.h"
 #include "appliance/virtual_addresses.h"
 #include "net/tls.h"
 #include "net/vrrp_socket.h"
@@ -161,6 +162,21 @@ static void check_memory_dir(struct preflight *preflight)
 		      err.text);
 }
 
+/* Who served: the standby does not start where it cannot tell. */
+static void check_terms(struct preflight *preflight)
+{
+	const struct config *config = &preflight->config;
+	char dir[512]; /* as the clone's own, with room */
+	struct err err;
+
+	for (size_t i = 0; i < config->ninstances; i++) {
+		(void)snprintf(dir, sizeof(dir), "%s/%s", config->state_dir,
+			       config->instances[i].name);
+		if (term_store_look(dir, &err) != RC_OK)
+			error(preflight, "state_dir: %s", err.text);
+	}
+}
+
 static void check_state_dir(struct preflight *preflight)
 {
 	bool lasting, full;
@@ -179,6 +195,8 @@ static void check_state_dir(struct preflight *preflight)
 		warning(preflight,
 			"state_dir: %s: is on a tmpfs; who serves would be forgotten when the machine restarts",
 			preflight->config.state_dir);
+	if (err.code == RC_OK || full)
+		check_terms(preflight);
 }
 
 static void check_vrrp(struct preflight *preflight, size_t index)

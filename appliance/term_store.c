@@ -39,7 +39,8 @@ static int write_record(const char *dir, const struct term_record *record, struc
 	return files_replace(dir, FILE_NAME, bytes, sizeof(bytes), err);
 }
 
-static int read_record(const char *dir, struct term_record *record, struct err *err)
+/* *there false, with RC_OK: there is none. */
+static int read_record(const char *dir, struct term_record *record, bool *there, struct err *err)
 {
 	struct buf text = { .limit = TERM_RECORD_BYTES };
 	struct err why;
@@ -47,11 +48,13 @@ static int read_record(const char *dir, struct term_record *record, struct err *
 	char path[512];
 	int rc;
 
+	rc = stat(dir, &st) == 0 ? files_check_own_dir(dir, &st, err) : RC_OK;
+	if (rc != RC_OK)
+		return rc;
 	(void)snprintf(path, sizeof(path), "%s/%s", dir, FILE_NAME);
-	if (lstat(path, &st) != 0 && errno == ENOENT) {
-		*record = (struct term_record){ .term = 1, .kind = TERM_STANDS_BY };
-		return write_record(dir, record, err);
-	}
+	*there = lstat(path, &st) == 0 || errno != ENOENT;
+	if (!*there)
+		return RC_OK;
 	rc = files_read(&text, AT_FDCWD, path, FILES_NO_LINK, &why);
 	if (rc == RC_OK) {
 		rc = term_record_decode(record, text.data, text.len, &why);
@@ -66,6 +69,30 @@ static int read_record(const char *dir, struct term_record *record, struct err *
 		"%.350s; it tells whether this standby took the instance over: restore it, or "
 		"remove it if no replica has run here since",
 		why.text);
+}
+
+static int read_or_make(const char *dir, struct term_record *record, struct err *err)
+{
+	bool there;
+	int rc = read_record(dir, record, &there, err);
+
+	if (rc != RC_OK || there)
+		return rc;
+	*record = (struct term_record){ .term = 1, .kind = TERM_STANDS_BY };
+	return write_record(dir, record, err);
+}
+
+int term_store_look(const char *dir, struct err *err)
+{
+	struct term_record record;
+	struct stat st;
+	bool there, full;
+	int rc;
+
+	if (stat(dir, &st) != 0 && errno == ENOENT)
+		return RC_OK; /* its place is the caller's to look at */
+	rc = read_record(dir, &record, &there, err);
+	return rc == RC_OK && !there ? files_try(dir, true, &full, err) : rc;
 }
 
 /* Writing ------------------------------------------------------------------------------------ */
@@ -132,7 +159,7 @@ int term_store_open(struct term_store **out, uv_loop_t *loop, const char *dir,
 		    void *owner, struct err *err)
 {
 	struct term_store *store;
-	int rc = read_record(dir, record, err);
+	int rc = read_or_make(dir, record, err);
 
 	if (rc != RC_OK)
 		return rc;

@@ -3,8 +3,9 @@
  * replaced as a whole by a worker thread (files_replace()), so that a slow disk does not stop the
  * loop.
  *
- * A file that is there and not valid is an error: guessing a lower term could make two servers. The
- * message names the file and what an operator can do.
+ * A file that is there and not valid is an error: guessing a lower term could make two servers, and
+ * so is a directory that others could put another one into. The message names the file and what an
+ * operator can do.
  */
 #ifndef APPLIANCE_TERM_STORE_H
 #define APPLIANCE_TERM_STORE_H
@@ -25,6 +26,12 @@ int term_store_open(struct term_store **store, uv_loop_t *loop, const char *dir,
 		    void (*on_kept)(void *owner, const struct term_record *record,
 				    const struct err *result),
 		    void *owner, struct err *err);
+
+/*
+ * What term_store_open() would say, without making anything that stays; RC_OK as well where `dir`
+ * is not there.
+ */
+int term_store_look(const char *dir, struct err *err);
 
 /*
  * Keeps `record`; on_kept follows, never before this returns. While another one is being written

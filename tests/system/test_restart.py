@@ -154,6 +154,9 @@ def test_a_damaged_term_stops_the_start_and_says_what_to_do():
         appliance = world.start_appliance()
         assert appliance.process.wait(10) == 1
         assert path in appliance.text() and 'restore it' in appliance.text(), appliance.text()
+        with world.b.inside():
+            check = subprocess.run([lab.UNDERSTUDY, 'check', '--config', world.path('standby.json')], stderr=subprocess.PIPE, check=False)
+        assert check.returncode == 1 and path.encode() in check.stderr, check.stderr
         os.unlink(path)
         world.start_appliance()
         world.wait_state('standby', 'empty')

@@ -184,6 +184,28 @@ static void a_full_state_dir_keeps_nobody_from_starting_who_was_there_before(voi
 	expect_error(standby, "", "", "state_dir: ");
 }
 
+static void a_term_that_cannot_be_read_is_an_error(void **state)
+{
+	char there[80], instance[96], term[112];
+	FILE *file;
+
+	(void)state;
+	(void)snprintf(there, sizeof(there), "%s/state", dir);
+	(void)snprintf(instance, sizeof(instance), "%s/vm1", there);
+	(void)snprintf(term, sizeof(term), "%s/term", instance);
+	assert_int_equal(mkdir(there, 0700), 0);
+	assert_int_equal(mkdir(instance, 0700), 0);
+	assert_int_equal(run(standby, "", ""), RC_OK);
+	preflight_free(&preflight);
+	file = fopen(term, "w");
+	assert_non_null(file);
+	assert_int_equal(fclose(file), 0);
+	expect_error(standby, "", "", "vm1/term: ");
+	assert_int_equal(unlink(term), 0);
+	assert_int_equal(rmdir(instance), 0);
+	assert_int_equal(rmdir(there), 0);
+}
+
 static void every_error_is_found_at_once(void **state)
 {
 	(void)state;
@@ -255,6 +277,7 @@ int main(void)
 		cmocka_unit_test(a_pipe_in_place_of_a_file_is_refused_without_waiting),
 		cmocka_unit_test(what_is_missing_or_of_another_kind_is_an_error),
 		cmocka_unit_test(a_full_state_dir_keeps_nobody_from_starting_who_was_there_before),
+		cmocka_unit_test(a_term_that_cannot_be_read_is_an_error),
 		cmocka_unit_test(every_error_is_found_at_once),
 		cmocka_unit_test(a_role_that_cannot_be_told_is_asked_for),
 	};

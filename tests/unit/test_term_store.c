@@ -271,7 +271,36 @@ static void damaged_files_are_refused_naming_file_and_remedy(void **state)
 		assert_int_not_equal(open_store(), RC_OK);
 		assert_non_null(strstr(t.err.text, t.path));
 		assert_non_null(strstr(t.err.text, "restore it, or remove it"));
+		assert_int_not_equal(term_store_look(t.dir, &t.err), RC_OK);
+		assert_non_null(strstr(t.err.text, t.path));
 	}
+}
+
+static void a_look_makes_nothing_and_says_what_an_opening_would(void **state)
+{
+	char none[80];
+
+	(void)state;
+	(void)snprintf(none, sizeof(none), "%s/none", t.dir);
+	assert_int_equal(term_store_look(none, &t.err), RC_OK);
+	assert_int_not_equal(access(none, F_OK), 0);
+	assert_int_equal(term_store_look(t.dir, &t.err), RC_OK);
+	assert_int_not_equal(access(t.path, F_OK), 0);
+	fault_arm(FAULT_WRITE, 1); /* no room for one */
+	assert_int_equal(term_store_look(t.dir, &t.err), RC_IO);
+	assert_int_equal(open_store(), RC_OK);
+	fault_arm(FAULT_WRITE, 1); /* none is needed */
+	assert_int_equal(term_store_look(t.dir, &t.err), RC_OK);
+	assert_false(fault_fired(FAULT_WRITE));
+}
+
+static void a_directory_that_others_may_write_to_is_refused(void **state)
+{
+	(void)state;
+	assert_int_equal(chmod(t.dir, 0777), 0);
+	assert_int_equal(open_store(), RC_REFUSED);
+	assert_non_null(strstr(t.err.text, "chmod 700 it"));
+	assert_int_equal(term_store_look(t.dir, &t.err), RC_REFUSED);
 }
 
 static void what_is_no_file_is_refused(void **state)
@@ -362,6 +391,8 @@ int main(void)
 		CLAIM(of_many_only_the_newest_has_to_be_written),
 		CLAIM(closing_waits_until_the_newest_is_on_the_disk),
 		CLAIM(damaged_files_are_refused_naming_file_and_remedy),
+		CLAIM(a_look_makes_nothing_and_says_what_an_opening_would),
+		CLAIM(a_directory_that_others_may_write_to_is_refused),
 		CLAIM(what_is_no_file_is_refused),
 		CLAIM(whatever_fails_the_file_is_the_old_or_the_new_one),
 		CLAIM(a_store_that_cannot_be_written_is_known_at_the_start),
