@@ -1,9 +1,15 @@
 /*
  * First look at everything that is in the directory, and refuse what does not fit together before
- * anything is made. Then make what is missing, authority first. Files come into being with O_EXCL
- * and their final mode, and are on the disk (fsync) before the call reports success; after a
- * failure those made so far are removed again, so that the next try starts from what was there
- * before.
+ * anything is made. Then make what is missing, authority first. A pair comes into being in this
+ * order:
+ *   1. key and certificate are written to .NAME.key.tmp and .NAME.crt.tmp, with O_EXCL, their final
+ *      mode and an fsync each
+ *   2. they are renamed, the key first
+ * A process that is killed before 2 leaves nothing that counts: the next one removes it. Killed
+ * between the two renames it leaves one file, and the other whole: the next one renames that, if it
+ * fits. Both mind only names that are ours, and one process at a time has the directory (flock(),
+ * which ends with it). All is on the disk before the call reports success; after a failure what was
+ * made so far is removed again, so that the next try starts from what was there before.
  */
 #include "appliance/pki.h"
 
@@ -21,13 +27,14 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define DAY 86400
 #define CLOCKS_APART \
 	3600 /* certificates are valid from an hour ago: the sites' clocks may differ */
-#define FILE_NAME_MAX 16
+#define FILE_NAME_MAX 32
 
 static const char *const names[] = {
 	[PKI_CA] = "ca", [PKI_PRIMARY] = "primary", [PKI_STANDBY] = "standby"
@@ -52,6 +59,11 @@ const char *pki_member_name(enum pki_member member)
 static void file_name(char out[FILE_NAME_MAX], enum pki_member member, const char *suffix)
 {
 	(void)snprintf(out, FILE_NAME_MAX, "%s.%s", names[member], suffix);
+}
+
+static void temporary_name(char out[FILE_NAME_MAX], enum pki_member member, const char *suffix)
+{
+	(void)snprintf(out, FILE_NAME_MAX, ".%s.%s.tmp", names[member], suffix);
 }
 
 static bool exists(const struct making *making, enum pki_member member, const char *suffix)
@@ -144,16 +156,63 @@ static int open_directory(struct making *making)
 	making->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (making->dir < 0 || fstat(making->dir, &st) != 0)
 		return err_system(making->err, errno, "%s", dir);
+	if (flock(making->dir, LOCK_EX | LOCK_NB) != 0)
+		return err_set(making->err, RC_STATE,
+			       "%s: another process makes certificates there; wait for its end",
+			       dir);
 	return files_check_own_dir(dir, &st, making->err);
 }
 
-/* Refuses what is there and does not fit together. */
+/* ---- what a process left that was killed ---- */
+
+static const char *const suffixes[] = { "key", "crt" };
+
+/* The one that is there and the one that waits under its temporary name are a pair. */
+static bool fits(const struct making *making, const char *key, const char *cert)
+{
+	struct pki_identity pair;
+	struct err ignored;
+	bool fit;
+
+	pki_identity_init(&pair);
+	fit = read_cert(making->dir, cert, &pair.cert, &ignored) == RC_OK &&
+	      read_key(making->dir, key, &pair.key, &ignored) == RC_OK &&
+	      mbedtls_pk_check_pair(&pair.cert.pk, &pair.key, pki_random,
+				    MBEDTLS_PSA_RANDOM_STATE) == 0;
+	pki_identity_free(&pair);
+	return fit;
+}
+
+static void take_up(const struct making *making, enum pki_member member)
+{
+	char file[2][FILE_NAME_MAX], temporary[2][FILE_NAME_MAX];
+	bool there[2];
+
+	for (int i = 0; i < 2; i++) {
+		file_name(file[i], member, suffixes[i]);
+		temporary_name(temporary[i], member, suffixes[i]);
+		there[i] = exists(making, member, suffixes[i]);
+	}
+	if (there[0] && !there[1] && fits(making, file[0], temporary[1]))
+		(void)renameat(making->dir, temporary[1], making->dir, file[1]);
+	else if (there[1] && !there[0] && fits(making, temporary[0], file[1]))
+		(void)renameat(making->dir, temporary[0], making->dir, file[0]);
+	for (int i = 0; i < 2; i++)
+		(void)unlinkat(making->dir, temporary[i], 0);
+}
+
+/* ---- what is there ---- */
+
+/* Refuses what does not fit together. */
 static int survey(const struct making *making)
 {
 	const char *dir = making->request->dir, *have, *lack;
-	bool ca_cert = exists(making, PKI_CA, "crt"), ca_key = exists(making, PKI_CA, "key"),
-	     complete = true;
+	bool ca_cert, ca_key, complete = true;
 
+	for (enum pki_member i = PKI_CA; i < PKI_MEMBERS; i++)
+		take_up(making, i);
+	ca_cert = exists(making, PKI_CA, "crt");
+	ca_key = exists(making, PKI_CA, "key");
 	for (enum pki_member i = PKI_PRIMARY; i < PKI_MEMBERS; i++) {
 		have = exists(making, i, "crt") ? "crt" : "key";
 		lack = *have == 'c' ? "key" : "crt";
@@ -176,7 +235,7 @@ static int survey(const struct making *making)
 	if (ca_key && !ca_cert)
 		return err_set(
 			making->err, RC_STATE,
-			"%s: ca.key is there but ca.crt is not; put that back, or take an empty directory",
+			"%s: ca.key is there but ca.crt is not; put that back, or move ca.key away for a new authority",
 			dir);
 	if (ca_cert && !ca_key && !complete)
 		return err_set(
@@ -212,19 +271,34 @@ static int write_file(struct making *making, const char *name, mode_t mode, cons
 	return rc;
 }
 
+static int name_it(struct making *making, enum pki_member member, const char *suffix, bool *made)
+{
+	char temporary[FILE_NAME_MAX], name[FILE_NAME_MAX];
+
+	temporary_name(temporary, member, suffix);
+	file_name(name, member, suffix);
+	errno = EIO;
+	*made = !fault_here(FAULT_RENAME) &&
+		renameat(making->dir, temporary, making->dir, name) == 0;
+	return *made ? RC_OK : err_system(making->err, errno, "%s/%s", making->request->dir, name);
+}
+
 static int write_pair(struct making *making, enum pki_member member, const struct pki_pem *pem)
 {
-	char name[FILE_NAME_MAX];
+	char key[FILE_NAME_MAX], cert[FILE_NAME_MAX];
 	int rc;
 
-	file_name(name, member, "key");
-	rc = write_file(making, name, 0600, pem->key);
-	if (rc != RC_OK)
-		return rc;
-	making->key_made[member] = true;
-	file_name(name, member, "crt");
-	rc = write_file(making, name, 0644, pem->cert);
-	making->cert_made[member] = making->made[member].made = rc == RC_OK;
+	temporary_name(key, member, "key");
+	temporary_name(cert, member, "crt");
+	rc = write_file(making, key, 0600, pem->key);
+	rc = rc == RC_OK ? write_file(making, cert, 0644, pem->cert) : rc;
+	rc = rc == RC_OK ? name_it(making, member, "key", &making->key_made[member]) : rc;
+	rc = rc == RC_OK ? name_it(making, member, "crt", &making->cert_made[member]) : rc;
+	making->made[member].made = rc == RC_OK;
+	if (rc != RC_OK) {
+		(void)unlinkat(making->dir, key, 0);
+		(void)unlinkat(making->dir, cert, 0);
+	}
 	return rc;
 }
 
@@ -287,7 +361,11 @@ static int describe(struct making *making, enum pki_member member, struct pki_id
 		rc = read_key(making->dir, name, &identity->key, making->err);
 	if (rc != RC_OK) {
 		(void)err_prefix(making->err, "%s/", making->request->dir);
-		return rc;
+		return rc == RC_INVALID ? err_append(making->err,
+						     "; bring the right one, or move %s.crt and "
+						     "%s.key away and new ones are made",
+						     names[member], names[member]) :
+					  rc;
 	}
 	if (mbedtls_x509_dn_gets(made->subject, sizeof(made->subject), &identity->cert.subject) < 0)
 		made->subject[0] = '\0';
