@@ -54,16 +54,19 @@ static const struct option *find(const struct command *command, const char *name
 
 static int unknown(const struct command *command, const char *argument)
 {
+	int dashes = argument[1] == '-' ? 2 : 1;
 	char name[NEAR_MISS_WORD_MAX + 1];
 	struct near_miss miss;
 
-	(void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(argument + 2, "="), argument + 2);
+	argument += dashes;
+	(void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(argument, "="), argument);
 	miss = near_miss_of(name);
 	for (size_t i = 0; i < command->count; i++)
 		near_miss_offer(&miss, command->options[i].name);
 	if (miss.best == NULL)
-		return options_wrong(command, "unknown option --%s", name);
-	return options_wrong(command, "unknown option --%s; did you mean --%s?", name, miss.best);
+		return options_wrong(command, "unknown option %.*s%s", dashes, "--", name);
+	return options_wrong(command, "unknown option %.*s%s; did you mean --%s?", dashes, "--",
+			     name, miss.best);
 }
 
 /*
@@ -114,23 +117,29 @@ bool options_parse(const struct command *command, int argc, char **argv, int *st
 {
 	const struct option *option;
 	const char *equals;
+	bool operands = false; /* behind "--" there is nothing else */
 	int taken;
 
 	*status = EXIT_USAGE;
 	for (int i = 1; i < argc; i += taken) {
 		taken = 1;
+		if (operands || argv[i][0] != '-' || argv[i][1] == '\0') {
+			if (!take_operand(command, argv[i]))
+				return false;
+			continue;
+		}
+		if (strcmp(argv[i], "--") == 0) {
+			operands = true;
+			continue;
+		}
 		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
 			print_help(command);
 			*status = EXIT_FINE;
 			return false;
 		}
-		if (strncmp(argv[i], "--", 2) != 0) {
-			if (!take_operand(command, argv[i]))
-				return false;
-			continue;
-		}
 		equals = strchr(argv[i], '=');
-		option = find(command, argv[i] + 2, strcspn(argv[i] + 2, "="));
+		option = argv[i][1] == '-' ? find(command, argv[i] + 2, strcspn(argv[i] + 2, "=")) :
+					     NULL;
 		if (option == NULL) {
 			(void)unknown(command, argv[i]);
 			return false;

@@ -37,7 +37,7 @@ struct command {
 };
 
 /*
- * Goes through argv[1] and on. True: run the verb. False: return *status at once; --help or a
+ * Goes through argv[1] and on. What begins with a dash is an option, up to "--"; but "-" is none. True: run the verb. False: return *status at once; --help or a
  * mistake has been dealt with.
  */
 bool options_parse(const struct command *command, int argc, char **argv, int *status);

@@ -110,7 +110,27 @@ static void mistakes_are_told_with_the_usage(void **state)
 	refuses("d --json=yes", "understudy verb: --json takes no value");
 	refuses("d e", "understudy verb: unexpected argument 'e'");
 	refuses("--json", "understudy verb: DIR is missing");
-	refuses("d -x", "understudy verb: unexpected argument '-x'");
+	refuses("d -x", "understudy verb: unknown option -x\n");
+	refuses("-x", "understudy verb: unknown option -x\n");
+	refuses("-config x", "understudy verb: unknown option -config; did you mean --config?");
+	refuses("-jsn=x", "understudy verb: unknown option -jsn; did you mean --json?");
+}
+
+static void two_dashes_end_the_options(void **state)
+{
+	int status;
+
+	(void)state;
+	assert_true(parse("--json -- -x", &status));
+	assert_string_equal(dir, "-x");
+	assert_true(json);
+	assert_true(parse("-- --json", &status));
+	assert_string_equal(dir, "--json");
+	assert_false(json);
+	assert_true(parse("-", &status));
+	assert_string_equal(dir, "-");
+	refuses("--", "understudy verb: DIR is missing");
+	refuses("-- d --", "understudy verb: unexpected argument '--'");
 }
 
 static void help_explains_every_option(void **state)
@@ -132,6 +152,7 @@ int main(void)
 		cmocka_unit_test(options_and_the_operand_stand_in_any_order),
 		cmocka_unit_test(an_option_is_repeated_as_often_as_it_may_be),
 		cmocka_unit_test(mistakes_are_told_with_the_usage),
+		cmocka_unit_test(two_dashes_end_the_options),
 		cmocka_unit_test(help_explains_every_option),
 	};
 
