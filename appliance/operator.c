@@ -218,19 +218,20 @@ int operator_run(const struct operator_command *what, int argc, char **argv)
 		CLIENT_HTTP_OPTION(&order.target),
 		{ .name = "instance", .value = "NAME", .text = &order.instance, .doc = what->what },
 		{ .name = "yes", .flag = &yes, .doc = "do not ask for confirmation" },
+		{ .name = "json",
+		  .flag = &order.json,
+		  .doc = what->followed ? "print the instance's status as it is then" :
+					  "print the answer as JSON" },
 		{ .name = "wait",
 		  .value = "SECONDS",
 		  .text = &wait,
 		  .doc = "for the outcome, 10 by default; 0: only give the order" },
-		{ .name = "json",
-		  .flag = &order.json,
-		  .doc = "print the instance's status as it is then" },
 	};
 	const size_t count = sizeof(options) / sizeof(options[0]);
 	const struct command command = { .synopsis = what->synopsis,
 					 .about = what->about,
 					 .options = options,
-					 .count = what->followed ? count : count - 2 };
+					 .count = what->followed ? count : count - 1 };
 	int status;
 
 	order.command = &command;

@@ -15,8 +15,8 @@ struct operator_command {
 	const char *question; /* what it means, behind the instance's name */
 	const char *refused;  /* "the standby did not take over" */
 	const char *done;     /* "the takeover is under way" */
-	/* It takes a while, and may fail: --wait and --json, and the verb ends when the instance serves or
-	 * it is known that it will not. */
+	/* It takes a while, and may fail: --wait, and the verb ends when the instance serves or it is
+	 * known that it will not. */
 	bool followed;
 };
 

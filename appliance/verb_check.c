@@ -99,22 +99,20 @@ static int check_peer(struct preflight *preflight, const char *peer_path, struct
 	return rc;
 }
 
-static int check(const struct command *command, const char *path, const char *peer_path,
-		 const enum config_role *role, bool json)
+static int check(const char *path, const char *peer_path, const enum config_role *role, bool json)
 {
 	struct preflight preflight;
 	struct err err;
 	int status, rc = preflight_run(&preflight, role, path, &err);
-	bool ambiguous = rc == RC_STATE; /* the other file's role --role could not tell */
 
+	if (rc == RC_STATE)
+		(void)buf_printf(&preflight.errors, "%s; say --role\n", err.text);
 	if (rc == RC_OK)
 		rc = preflight_look(&preflight, &err);
 	if (rc == RC_OK && peer_path != NULL)
 		rc = check_peer(&preflight, peer_path, &err);
 
-	if (ambiguous)
-		status = options_wrong(command, "%s; say --role", err.text);
-	else if (rc == RC_NOMEM)
+	if (rc == RC_NOMEM || preflight.errors.failed)
 		status = options_failed("check: out of memory");
 	else if (json)
 		status = print_json(&preflight);
@@ -186,7 +184,7 @@ int verb_check(int argc, char **argv)
 	if (named != NULL && !config_role_named(named, &role))
 		return options_wrong(&command, "role '%s' is neither primary nor standby", named);
 	if (path != NULL)
-		return check(&command, path, peer_path, role_name != NULL ? &role : NULL, json);
+		return check(path, peer_path, role_name != NULL ? &role : NULL, json);
 	if (schema != NULL || role_name != NULL)
 		return print_tables(schema != NULL, role);
 	(void)printf("# Keys of a primary's configuration\n\n");

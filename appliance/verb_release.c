@@ -2,7 +2,7 @@
 #include "appliance/verb.h"
 
 static const struct operator_command release = {
-	.synopsis = "release (--config FILE | --http ADDRESS) --instance NAME [--yes]",
+	.synopsis = "release (--config FILE | --http ADDRESS) --instance NAME [--yes] [--json]",
 	.about =
 		"Lets go of what a takeover left, so that the instance can be protected again.\n\n"
 		"Asked of a standby whose replica served and has ended ('lost'), or could not be brought to life ('failed'):\n"

@@ -65,6 +65,14 @@ void json_problem(struct json_reading *reading, enum rc code, const struct json_
 	const char *colon;
 	va_list args;
 
+	if (reading->stop)
+		return;
+	if (reading->problems == JSON_PROBLEMS_MAX) {
+		(void)buf_printf(reader->problems, "%s: and more than these %d problems\n",
+				 reader->name, JSON_PROBLEMS_MAX);
+		reading->stop = true;
+		return;
+	}
 	json_problem_place(path, place);
 	colon = *path != '\0' ? ": " : "";
 	va_start(args, format);
@@ -76,7 +84,7 @@ void json_problem(struct json_reading *reading, enum rc code, const struct json_
 		(void)buf_printf(reader->problems, "%s: %s%s%s\n", reader->name, path, colon,
 				 reason);
 	reading->problems++;
-	if (reader->problems == NULL || reading->problems == JSON_PROBLEMS_MAX)
+	if (reader->problems == NULL)
 		reading->stop = true;
 }
 

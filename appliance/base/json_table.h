@@ -24,7 +24,7 @@
 #define JSON_STRING_MAX 4095  /* a path's limit in Linux, less its NUL */
 #define JSON_STRINGS_MAX 1024 /* items of an array of strings */
 #define JSON_SOCKET_MAX 107   /* what sockaddr_un holds, less its NUL */
-#define JSON_PROBLEMS_MAX 20  /* reported of one file: a screenful */
+#define JSON_PROBLEMS_MAX 20  /* reported of one file: a screenful; then, that there are more */
 
 enum json_type {
 	JSON_NAME, /* char *: 1 to JSON_NAME_MAX of A-Z a-z 0-9 . _ -, beginning with none of . - */

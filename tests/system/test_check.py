@@ -24,6 +24,15 @@ def test_what_is_no_object_is_said_to_be_none(tmp_path, text):
     assert 'expected an object' in run('standby', '--config', str(path)).stdout
 
 
+def test_a_role_that_cannot_be_told_is_a_problem_of_the_file():
+    for arguments in (), ('--json',):
+        result = subprocess.run([lab.UNDERSTUDY, 'check', '--config', '-', *arguments], input='{}', stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True, check=False, timeout=20)
+        assert result.returncode == 1 and 'usage' not in result.stdout, result.stdout
+        said = json.loads(result.stdout)['problems'][0] if arguments else result.stdout
+        assert 'standard input: cannot tell its role' in said and 'say --role' in said, said
+
+
 def test_nothing_of_another_file_gets_into_the_log(tmp_path):
     path = tmp_path / 'shadow'
     path.write_text('root:$6$salt$hash:19000:0:99999:7:::\n')

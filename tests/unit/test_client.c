@@ -315,6 +315,10 @@ static void release_asks_for_the_instance_and_says_what_came_of_it(void **state)
 			     "--yes"),
 			 EXIT_FINE);
 	assert_memory_equal(said, "vm1: released;", 14);
+	assert_int_equal(RUN(verb_release, "release", "--http", address, "--instance", "vm1",
+			     "--yes", "--json"),
+			 EXIT_FINE);
+	assert_string_equal(said, "{\"ok\":true}");
 	assert_int_equal(RUN(verb_release, "release", "--http", address, "--instance", "vm2",
 			     "--yes"),
 			 EXIT_FAILED);

@@ -450,7 +450,10 @@ static void check_gives_up_after_a_screenful(void **state)
 	config_free(&config);
 	for (size_t i = 0; i < problems.len; i++)
 		lines += problems.data[i] == '\n';
-	assert_int_equal(lines, 20);
+	assert_int_equal(lines, 21);
+	assert_true(buf_append_u8(&problems, 0));
+	assert_non_null(strstr((const char *)problems.data,
+			       "f: k19: unknown key\nf: and more than these 20 problems\n"));
 	buf_free(&text);
 	buf_free(&problems);
 }
