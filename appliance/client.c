@@ -1,6 +1,7 @@
 #include "appliance/client.h"
 
 #include "appliance/base/json_text.h"
+#include "appliance/base/utf8.h"
 #include "appliance/config.h"
 #include "net/http.h"
 
@@ -67,8 +68,7 @@ int client_ask(const struct command *command, const struct client_target *target
 void client_text(char *out, size_t size, const char *text)
 {
 	(void)snprintf(out, size, "%s", text);
-	for (; *out != '\0'; out++)
-		*out = (char)((unsigned char)*out < 0x20 || *out == 0x7f ? '?' : *out);
+	utf8_make_plain(out);
 }
 
 int client_refused(const char *what, int status, const struct buf *answer)

@@ -47,7 +47,7 @@ int client_ask(const struct command *command, const struct client_target *target
  */
 int client_find(const struct command *command, struct client_target *target, struct config *config);
 
-/* What a server says, for a terminal: cut to fit, without control characters. */
+/* What a server says, for a terminal: cut to fit, and plain (utf8.h). */
 void client_text(char *out, size_t size, const char *text);
 
 /*

@@ -5,6 +5,8 @@
  */
 #include "appliance/status_table.h"
 
+#include "appliance/base/utf8.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -45,15 +47,6 @@ static bool number(const cJSON *object, const char *key, double *value)
 	return cJSON_IsNumber(item);
 }
 
-/* Control characters would let the other end write over the table. */
-static void clean(char *text)
-{
-	for (; *text != '\0'; text++) {
-		if ((unsigned char)*text < 0x20 || *text == 0x7f)
-			*text = '?';
-	}
-}
-
 static void text_cell(char *cell, const cJSON *object, const char *key)
 {
 	const cJSON *item = member(object, key);
@@ -62,7 +55,6 @@ static void text_cell(char *cell, const cJSON *object, const char *key)
 	(void)snprintf(cell, CELL_MAX + 1, "%s",
 		       cJSON_IsString(item) && *item->valuestring != '\0' ? item->valuestring :
 									    "-");
-	clean(cell);
 	/* A UTF-8 sequence that the cut went through goes as a whole. */
 	len = strlen(cell);
 	if (len == CELL_MAX) {
@@ -71,6 +63,8 @@ static void text_cell(char *cell, const cJSON *object, const char *key)
 		if (len > 0 && (unsigned char)cell[len - 1] >= 0xc0)
 			cell[len - 1] = '\0';
 	}
+	/* Or else the other end could write over the table. */
+	utf8_make_plain(cell);
 }
 
 static void count_cell(char *cell, const cJSON *object, const char *key)
@@ -289,7 +283,7 @@ static void print_details(const cJSON *instance, struct buf *out)
 
 	if (cJSON_IsString(reason) && *reason->valuestring != '\0') {
 		(void)snprintf(line, sizeof(line), "%s", reason->valuestring);
-		clean(line);
+		utf8_make_plain(line);
 		(void)buf_printf(out, "  %s\n", line);
 	}
 	print_link(instance, out);
@@ -324,7 +318,7 @@ static void print_witness(const cJSON *status, struct buf *out)
 	if (!cJSON_IsFalse(member(witness, "answers")))
 		return;
 	(void)snprintf(line, sizeof(line), "%s", cJSON_IsString(reason) ? reason->valuestring : "");
-	clean(line);
+	utf8_make_plain(line);
 	(void)buf_printf(out, "the witness does not answer: %s\n", line);
 }
 

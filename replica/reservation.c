@@ -1,6 +1,7 @@
 #include "replica/reservation.h"
 
 #include "appliance/base/mem.h"
+#include "appliance/base/utf8.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>
@@ -241,10 +242,8 @@ static int get_text(const cJSON *object, const char *key, char *text, size_t siz
 	len = strlen(item->valuestring);
 	if (len >= size)
 		return err_set(err, RC_LIMIT, "%s: longer than %zu", key, size - 1);
-	for (size_t i = 0; i < len; i++) {
-		if ((unsigned char)item->valuestring[i] < 0x20 || item->valuestring[i] == 0x7f)
-			return err_set(err, RC_INVALID, "%s: a control character", key);
-	}
+	if (!utf8_is_plain(item->valuestring))
+		return err_set(err, RC_INVALID, "%s: a control character", key);
 	memcpy(text, item->valuestring, len + 1);
 	return RC_OK;
 }

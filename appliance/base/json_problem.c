@@ -1,5 +1,7 @@
 #include "appliance/base/json_problem.h"
 
+#include "appliance/base/utf8.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,9 +18,11 @@ const char *json_problem_clip(char out[JSON_QUOTE], const char *text)
 		for (len = JSON_QUOTE_MAX; len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80;)
 			len--;
 	}
-	for (size_t i = 0; i < len; i++)
-		out[i] = (char)((unsigned char)text[i] < 0x20 || text[i] == 0x7f ? '?' : text[i]);
-	(void)snprintf(out + len, JSON_QUOTE - len, "%s", cut ? "..." : "");
+	memcpy(out, text, len);
+	out[len] = '\0';
+	utf8_make_plain(out);
+	if (cut)
+		memcpy(out + strlen(out), "...", sizeof("..."));
 	return out;
 }
 

@@ -39,7 +39,7 @@ void json_problem_memory(struct json_reading *reading);
 /* "instances[0].checkpoint.target_ms", cut to fit. */
 void json_problem_place(char out[JSON_PLACE_MAX], const struct json_place *place);
 
-/* Text from the file for a message: cut, without control characters. Returns `out`. */
+/* Text from the file for a message: cut, and plain (utf8.h). Returns `out`. */
 const char *json_problem_clip(char out[JSON_QUOTE], const char *text);
 /* The same in double quotes. */
 const char *json_problem_quote(char out[JSON_QUOTE], const char *text);

@@ -9,6 +9,7 @@
 #include "appliance/base/json_text.h"
 
 #include "appliance/base/mem.h"
+#include "appliance/base/utf8.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -92,31 +93,6 @@ static int fail(const struct scan *scan, size_t at, const char *what)
 	return wrong(scan->text, at, scan->err, what);
 }
 
-/*
- * The length of the UTF-8 sequence at `at`, or 0. Overlong forms, surrogates and what is past
- * U+10FFFF are none.
- */
-static size_t utf8_length(const struct scan *scan, size_t at)
-{
-	unsigned char first = (unsigned char)peek(scan, at),
-		      second = (unsigned char)peek(scan, at + 1);
-	size_t length;
-
-	if (first < 0x80)
-		return 1;
-	if (first < 0xc2 || first > 0xf4)
-		return 0;
-	if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
-	    (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f))
-		return 0;
-	length = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-	for (size_t i = 1; i < length; i++) {
-		if (((unsigned char)peek(scan, at + i) & 0xc0) != 0x80)
-			return 0;
-	}
-	return length;
-}
-
 /* The four digits of \uXXXX at `at`, where the backslash is; -1: it is none. */
 static long unicode_escape(const struct scan *scan, size_t at)
 {
@@ -160,7 +136,7 @@ static int scan_string(struct scan *scan)
 			return fail(scan, start, "this string has no closing quote on its line");
 		if ((unsigned char)c < 0x20)
 			return fail(scan, scan->at, "a control character in a string");
-		length = utf8_length(scan, scan->at);
+		length = utf8_length(scan->text + scan->at, scan->len - scan->at);
 		if (length == 0)
 			return fail(scan, scan->at, "not UTF-8");
 		if (c == '\\') {

@@ -2,6 +2,7 @@
 
 #include "appliance/base/mem.h"
 #include "appliance/base/near_miss.h"
+#include "appliance/base/utf8.h"
 
 #include <assert.h>
 #include <math.h>
@@ -29,11 +30,11 @@ static const char *plain_string(struct json_reading *reading, const struct json_
 			     max);
 		return NULL;
 	}
-	for (size_t i = 0; i < len; i++) {
-		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f) {
-			json_problem(reading, RC_INVALID, place, "contains a control character");
-			return NULL;
-		}
+	if (!utf8_is_plain(text)) {
+		json_problem(
+			reading, RC_INVALID, place,
+			"contains a control character, or one that turns the direction of text");
+		return NULL;
 	}
 	return text;
 }

@@ -1,5 +1,7 @@
 #include "appliance/base/log.h"
 
+#include "appliance/base/utf8.h"
+
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -33,15 +35,6 @@ void log_settings(enum log_level *least, bool *json)
 	*json = as_json;
 }
 
-/* Nothing that a terminal would obey and nothing that would end the line. */
-static void neutralise(char *text)
-{
-	for (; *text != '\0'; text++) {
-		if ((unsigned char)*text < 0x20 || *text == 0x7f)
-			*text = '?';
-	}
-}
-
 static void escape_json(char *out, size_t size, const char *text)
 {
 	size_t used = 0;
@@ -68,7 +61,8 @@ void log_write(enum log_level level, const char *part, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	neutralise(text);
+	/* Nothing that a terminal would obey and nothing that would end the line. */
+	utf8_make_plain(text);
 
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	(void)gmtime_r(&now.tv_sec, &utc);

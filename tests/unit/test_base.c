@@ -4,6 +4,7 @@
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "appliance/base/near_miss.h"
+#include "appliance/base/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -344,6 +345,36 @@ static void the_nearest_word_is_found_if_it_is_near_enough(void **state)
 	assert_null(far_one.best);
 }
 
+static void what_a_terminal_would_obey_becomes_a_question_mark(void **state)
+{
+	static const char *const cases[][2] = {
+		{ "plain \xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", NULL },
+		{ "a\x1b[31m\x7f\n", "a?[31m??" },
+		{ "\xc2\x80\xc2\x9b\xc2\x9f\xc2\xa0", "???\xc2\xa0" }, /* C1 */
+		{ "\xd8\x9c\xe2\x80\x8e\xe2\x80\x8f\xe2\x80\xa8\xe2\x80\xae\xe2\x80\xac",
+		  "??????" }, /* bidi */
+		{ "\xe2\x81\xa5\xe2\x81\xa6\xe2\x81\xa9\xe2\x81\xaa",
+		  "\xe2\x81\xa5??\xe2\x81\xaa" },
+		{ "\x9b"
+		  "31m\xff",
+		  "?31m?" },						 /* no UTF-8 */
+		{ "\xc0\xaf\xed\xa0\x80\xf4\x90\x80\x80", "?????????" }, /* nor this */
+		{ "cut \xe2\x82", "cut ??" },
+	};
+	char text[64];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *plain = cases[i][1] != NULL ? cases[i][1] : cases[i][0];
+
+		assert_int_equal(utf8_is_plain(cases[i][0]), cases[i][1] == NULL);
+		(void)snprintf(text, sizeof(text), "%s", cases[i][0]);
+		utf8_make_plain(text);
+		assert_string_equal(text, plain);
+		assert_true(utf8_is_plain(text));
+	}
+}
+
 static void a_very_long_word_is_no_near_miss(void **state)
 {
 	char word[4 * NEAR_MISS_WORD_MAX];
@@ -382,6 +413,7 @@ int main(void)
 		cmocka_unit_test(a_distance_counts_slips_of_the_finger),
 		cmocka_unit_test(the_nearest_word_is_found_if_it_is_near_enough),
 		cmocka_unit_test(a_very_long_word_is_no_near_miss),
+		cmocka_unit_test(what_a_terminal_would_obey_becomes_a_question_mark),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -70,7 +70,8 @@ static void handle(void *owner, const struct http_request *request, struct http_
 		(void)buf_printf(&response->body, "{\"ok\":true}");
 	} else {
 		response->status = 409;
-		(void)buf_printf(&response->body, "{\"error\":\"no\\u001b[31m such instance\"}");
+		(void)buf_printf(&response->body,
+				 "{\"error\":\"no\\u001b[31m such\\u009b\\u202e instance\"}");
 	}
 }
 
@@ -293,7 +294,7 @@ static void a_refused_takeover_says_why(void **state)
 			     "--yes"),
 			 EXIT_FAILED);
 	assert_string_equal(said,
-			    "understudy: the standby did not take over: no?[31m such instance\n");
+			    "understudy: the standby did not take over: no?[31m such?? instance\n");
 }
 
 static void takeover_does_nothing_unconfirmed(void **state)
@@ -322,7 +323,7 @@ static void release_asks_for_the_instance_and_says_what_came_of_it(void **state)
 	assert_int_equal(RUN(verb_release, "release", "--http", address, "--instance", "vm2",
 			     "--yes"),
 			 EXIT_FAILED);
-	assert_string_equal(said, "understudy: not released: no?[31m such instance\n");
+	assert_string_equal(said, "understudy: not released: no?[31m such?? instance\n");
 	assert_int_equal(RUN(verb_release, "release", "--http", address, "--instance", "vm1"),
 			 EXIT_USAGE);
 }

@@ -267,7 +267,7 @@ static void names_that_could_do_harm_in_paths_and_logs_are_refused(void **state)
 		"{\"site\": \"0123456789012345678901234567890123456789012345678901234567890123X\"}",
 		"f.json: site: 65 bytes long, at most 64 are taken");
 	refuses(CONFIG_PRIMARY, "{\"tls\": {\"ca\": \"a\\nb\"}}",
-		"f.json: tls.ca: contains a control character");
+		"f.json: tls.ca: contains a control character, or one that turns the direction of text");
 }
 
 static void a_socket_path_that_no_socket_can_have_is_refused(void **state)
@@ -403,6 +403,10 @@ static void messages_repeat_nothing_unbounded_or_unprintable(void **state)
 			    "f.json: kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk...: unknown key");
 	config_free(&config);
 	refuses(CONFIG_PRIMARY, "{\"a\\nb\\u001b[31m\": 1}", "f.json: a?b?[31m: unknown key");
+	refuses(CONFIG_PRIMARY, "{\"a\\u009b31m\xc2\x9b\\u202eb\": 1}",
+		"f.json: a?31m??b: unknown key");
+	refuses(CONFIG_PRIMARY, "{\"link\": {\"connect\": \"h\xc2\x9b:1\"}}",
+		"f.json: link.connect: contains a control character, or one that turns the direction of text");
 	assert_int_equal(config_parse(&config, CONFIG_PRIMARY, name, ".", "{", 1, &err),
 			 RC_INVALID);
 	assert_non_null(strstr(err.text, "kkk: line 1, column 2: the text ends where"));
