@@ -323,6 +323,15 @@ static void handle(struct connection *connection)
 
 /* ---- reading ---- */
 
+/* Nothing else is being written then. What does not fit is not waited for: it would go on by itself. */
+static void tell_to_go_on(struct connection *connection)
+{
+	static char word[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	uv_buf_t buffer = uv_buf_init(word, sizeof(word) - 1);
+
+	(void)uv_try_write(&connection->stream.stream, &buffer, 1);
+}
+
 /* What was read: to the parser, until a request is complete. */
 static void take(struct connection *connection)
 {
@@ -344,6 +353,8 @@ static void take(struct connection *connection)
 	if (parse->complete) {
 		start_response(connection);
 		handle(connection);
+	} else if (http_parse_is_awaiting_word(parse)) {
+		tell_to_go_on(connection);
 	}
 }
 

@@ -1,7 +1,7 @@
 /*
  * A small HTTP/1.1 server for health and status (parser: llhttp). GET, HEAD and POST with small
- * bodies, one response per request, keep-alive, hard limits on every size and on time; nothing
- * else. It answers with what a handler fills in, at once, on the loop's thread. And a blocking
+ * bodies (also behind Expect: 100-continue), one response per request, keep-alive, hard limits on
+ * every size and on time; nothing else. It answers with what a handler fills in, at once, on the loop's thread. And a blocking
  * client for our own verbs.
  */
 #ifndef NET_HTTP_H

@@ -78,6 +78,7 @@ static void take_host(struct http_parse *parse)
 {
 	bool whole = parse->value_len < sizeof(parse->host) && !parse->has_host;
 
+	parse->has_hosts = parse->has_host;
 	parse->has_host = true;
 	if (whole)
 		memcpy(parse->host, parse->value, parse->value_len);
@@ -86,7 +87,7 @@ static void take_host(struct http_parse *parse)
 
 static int on_header_complete(llhttp_t *parser)
 {
-	static const char json[] = "application/json";
+	static const char json[] = "application/json", word[] = "100-continue";
 	struct http_parse *parse = parse_of(parser);
 	size_t value = strlen(json);
 
@@ -94,6 +95,9 @@ static int on_header_complete(llhttp_t *parser)
 		take_host(parse);
 	else if (is_header(parse, "origin"))
 		parse->has_origin = true;
+	else if (is_header(parse, "expect"))
+		parse->expects = parse->value_len == strlen(word) &&
+				 strncasecmp(parse->value, word, strlen(word)) == 0;
 	else if (is_header(parse, "content-type"))
 		parse->is_json = parse->value_len >= value &&
 				 strncasecmp(parse->value, json, value) == 0 &&
@@ -103,11 +107,19 @@ static int on_header_complete(llhttp_t *parser)
 	return 0;
 }
 
+static bool is_of_1_1(const llhttp_t *parser)
+{
+	return parser->http_major == 1 && parser->http_minor >= 1;
+}
+
 static int on_headers_complete(llhttp_t *parser)
 {
 	struct http_parse *parse = parse_of(parser);
 
 	parse->headers_complete = true;
+	if (parser->type == HTTP_REQUEST && is_of_1_1(parser) &&
+	    (!parse->has_host || parse->has_hosts))
+		return refuse(parse, 400);
 	if (parser->content_length > parse->body.limit && (parser->flags & F_CONTENT_LENGTH) != 0)
 		return refuse(parse, 413);
 	return 0;
@@ -182,6 +194,8 @@ static int explain(struct http_parse *parse, llhttp_errno_t error, struct err *e
 			error == HPE_INVALID_VERSION || error == HPE_PAUSED_H2_UPGRADE ? 505 : 400;
 		return err_set(err, RC_INVALID, "HTTP: %s",
 			       reason != NULL ? reason : llhttp_errno_name(error));
+	case 400:
+		return err_set(err, RC_INVALID, "HTTP: a request has one Host");
 	case 413:
 		return err_set(err, RC_LIMIT, "HTTP: a body longer than %zu bytes",
 			       parse->body.limit);
@@ -226,6 +240,16 @@ int http_parse_refusal(const struct http_parse *parse)
 	return parse->refusal != 0 ? parse->refusal : 400;
 }
 
+bool http_parse_is_awaiting_word(struct http_parse *parse)
+{
+	const bool waits = parse->expects && parse->headers_complete && !parse->complete &&
+			   parse->body.len == 0 && is_of_1_1(&parse->parser);
+
+	if (waits)
+		parse->expects = false;
+	return waits;
+}
+
 bool http_parse_midway(const struct http_parse *parse)
 {
 	return parse->raw > 0 && !parse->complete;
@@ -250,7 +274,7 @@ void http_parse_next(struct http_parse *parse)
 	buf_reset(&parse->target);
 	buf_reset(&parse->body);
 	parse->complete = parse->headers_complete = parse->is_json = false;
-	parse->has_host = parse->has_origin = false;
+	parse->has_host = parse->has_hosts = parse->has_origin = parse->expects = false;
 	parse->host[0] = '\0';
 	parse->raw = 0;
 	parse->name_len = parse->value_len = 0;

@@ -28,7 +28,8 @@ struct http_parse {
 	size_t raw; /* bytes of this message, headers and framing included */
 	bool headers_complete;
 	int refusal;
-	bool has_host;
+	bool has_host, has_hosts; /* one at least, several */
+	bool expects;		  /* Expect: 100-continue */
 	char name[16],
 		value[HTTP_HOST_MAX + 1]; /* the header being read, as far as it can matter */
 	size_t name_len, value_len;
@@ -45,6 +46,12 @@ void http_parse_free(struct http_parse *parse);
 int http_parse_feed(struct http_parse *parse, const uint8_t *bytes, size_t len, size_t *used,
 		    struct err *err);
 int http_parse_refusal(const struct http_parse *parse);
+
+/*
+ * The rest of a request comes when its client has been told to go on (100 Continue): true once for
+ * such a request.
+ */
+bool http_parse_is_awaiting_word(struct http_parse *parse);
 
 /* The other end has closed: RC_OK if that ended a message (complete then) or nothing had begun. */
 int http_parse_end(struct http_parse *parse, struct err *err);

@@ -86,12 +86,10 @@ static void a_post_that_a_web_page_could_send_is_refused(void **state)
 
 static void a_post_for_another_server_or_of_a_page_is_refused(void **state)
 {
-	static const char *const headers[] = { "",
-					       "Host:\r\n",
+	static const char *const headers[] = { "Host:\r\n",
 					       "Host: rebound.example:7480\r\n",
 					       "Host: 127.0.0.1.example\r\n",
 					       "Host: localhost.example\r\n",
-					       "Host: 127.0.0.1\r\nHost: rebound.example\r\n",
 					       "Host: 127.0.0.1\r\nOrigin: http://127.0.0.1\r\n",
 					       "Host: 127.0.0.1\r\norigin: null\r\n" };
 	static const char *const ours[] = { "127.0.0.1", "127.0.0.1:7480",  "192.0.2.1",
@@ -130,7 +128,7 @@ static void each_request_of_a_connection_has_its_own_host(void **state)
 	web_say(f, client, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
 	web_expect_status(f, client, 200);
 	web_say(f, client,
-		"POST /p HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
+		"POST /p HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
 	web_expect_status(f, client, 403);
 }
 
@@ -187,11 +185,16 @@ static void what_is_not_http_is_refused_and_closed(void **state)
 		{ "GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", 400 },
 		{ "GET / HTTP/1.1\r\nHost: x\nX: y\r\n\r\n", 400 },
 		{ "GET / HTTP/1.1\r\nHost : x\r\n\r\n", 400 },
-		{ "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400 },
-		{ "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+		{ "GET / HTTP/1.1\r\n\r\n", 400 },
+		{ "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: rebound.example\r\n\r\n", 400 },
+		{ "POST / HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
 		  400 },
-		{ "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400 },
-		{ "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400 },
+		{ "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+		  400 },
+		{ "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+		  400 },
+		{ "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400 },
+		{ "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400 },
 		{ "GET http://elsewhere/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400 },
 	};
 	struct fixture *f = *state;
@@ -206,6 +209,46 @@ static void what_is_not_http_is_refused_and_closed(void **state)
 		web_expect_end(f, client);
 	}
 	assert_int_equal(f->handled, 0);
+}
+
+static void a_client_that_waits_for_word_gets_it_once(void **state)
+{
+	static const char post[] =
+		"POST /p %s\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+		"Expect: 100-Continue\r\nContent-Length: %d\r\n\r\n%s";
+	static const char word[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	struct fixture *f = *state;
+	struct client *client;
+	char request[256];
+
+	web_start(f, "127.0.0.1:0");
+	client = web_open_client(f, 0);
+	for (int i = 0; i < 2; i++) { /* on a connection that is kept, too */
+		(void)snprintf(request, sizeof(request), post, "HTTP/1.1", 2, "");
+		web_say(f, client, request);
+		for (int turn = 0; turn < PATIENCE_MS && client->len < strlen(word); turn++) {
+			web_turn(f);
+			web_hear(client);
+		}
+		assert_int_equal(client->len, strlen(word));
+		assert_memory_equal(client->heard, word, strlen(word));
+		client->len = 0;
+		web_say(f, client, "{");
+		web_turn(f);
+		web_say(f, client, "}");
+		web_expect_status(f, client, 200);
+	}
+	/* Nobody waits: the body is there, is too long, or the client knows nothing of such words. */
+	(void)snprintf(request, sizeof(request), post, "HTTP/1.1", 2, "{}");
+	web_ask(f, request, 200, NULL, 0);
+	(void)snprintf(request, sizeof(request), post, "HTTP/1.1", (int)HTTP_BODY_MAX + 1, "");
+	web_ask(f, request, 413, NULL, 0);
+	(void)snprintf(request, sizeof(request), post, "HTTP/1.0", 2, "");
+	client = web_open_client(f, 1);
+	web_say(f, client, request);
+	web_turn(f);
+	web_say(f, client, "{}");
+	web_expect_status(f, client, 200);
 }
 
 static void sizes_have_limits(void **state)
@@ -227,7 +270,7 @@ static void sizes_have_limits(void **state)
 		web_say_bytes(f, client, request, len);
 		web_expect_status(f, client, over ? 414 : 200);
 		/* all headers together, to the byte */
-		len = (size_t)snprintf(request, size, "GET / HTTP/1.1\r\nX: ");
+		len = (size_t)snprintf(request, size, "GET / HTTP/1.1\r\nHost: x\r\nX: ");
 		memset(request + len, 'x', HTTP_HEADERS_MAX);
 		len = HTTP_HEADERS_MAX - 4 + over;
 		len += (size_t)snprintf(request + len, size - len, "\r\n\r\n");
@@ -257,7 +300,7 @@ static void a_body_in_chunks_has_the_same_limit(void **state)
 	web_start(f, "127.0.0.1:0");
 	client = web_open_client(f, 0);
 	web_say(f, client,
-		"POST / HTTP/1.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n");
+		"POST / HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n");
 	len = (size_t)snprintf(chunk, sizeof(chunk), "400\r\n%01024d\r\n", 0);
 	for (i = 0; i < HTTP_BODY_MAX / 1024 + 1; i++)
 		web_say_bytes(f, client, chunk, len);
@@ -265,7 +308,7 @@ static void a_body_in_chunks_has_the_same_limit(void **state)
 	/* Tiny chunks with long extensions: the body stays small, the message does not. */
 	client = web_open_client(f, 0);
 	web_say(f, client,
-		"POST / HTTP/1.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n");
+		"POST / HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n");
 	len = (size_t)snprintf(chunk, sizeof(chunk), "1;%01000d\r\nx\r\n", 0);
 	for (i = 0; i < 200 && client->len == 0; i++) {
 		web_say_bytes(f, client, chunk, len);
@@ -530,6 +573,7 @@ int main(void)
 		SERVER(the_handlers_error_is_json),
 		SERVER(other_methods_are_refused_with_what_is_allowed),
 		SERVER(what_is_not_http_is_refused_and_closed),
+		SERVER(a_client_that_waits_for_word_gets_it_once),
 		SERVER(sizes_have_limits),
 		SERVER(a_body_in_chunks_has_the_same_limit),
 		SERVER(requests_sent_ahead_are_answered_in_order),
