@@ -240,8 +240,8 @@ int operator_run(const struct operator_command *what, int argc, char **argv)
 	if (order.instance == NULL)
 		return options_wrong(&command, "--instance NAME is missing");
 	if (!json_value_is_name(order.instance))
-		return options_wrong(&command, "--instance %s: no instance has such a name",
-				     order.instance);
+		return options_wrong(&command, "--instance %s: no instance has such a name: %s",
+				     order.instance, json_value_name_problem(order.instance));
 	if (wait != NULL && !read_wait(&command, wait, &order.wait_s, &status))
 		return status;
 	if (client_target_wrong(&command, &order.target, &status))

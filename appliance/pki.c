@@ -434,14 +434,15 @@ static void undo(const struct making *making)
 int pki_make(const struct pki_request *request, struct pki_made made[PKI_MEMBERS], struct err *err)
 {
 	struct making making = { .request = request, .made = made, .dir = -1, .err = err };
+	const char *why;
 	int rc;
 
 	memset(made, 0, PKI_MEMBERS * sizeof(*made));
 	for (enum pki_member i = PKI_PRIMARY; i < PKI_MEMBERS; i++) {
-		if (!json_value_is_name(request->names[i]))
-			return err_set(err, RC_INVALID,
-				       "\"%.*s\" is no name for a site (letters, digits and . _ -)",
-				       JSON_NAME_MAX, request->names[i]);
+		why = json_value_name_problem(request->names[i]);
+		if (why != NULL)
+			return err_set(err, RC_INVALID, "\"%.*s\" is no name for a site: %s",
+				       JSON_NAME_MAX + 1, request->names[i], why);
 	}
 	pki_identity_init(&making.ca);
 	rc = pki_random_start(err);

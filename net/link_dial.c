@@ -37,9 +37,14 @@ uint32_t link_backoff_ms(unsigned failures, uint32_t random)
 	return wait / 2 + random % (wait / 2 + 1);
 }
 
+/* What a connection says begins with its address already: a number is not said twice. */
 static void give_up(struct link *link, struct err *err)
 {
-	(void)err_prefix(err, "%s:%u: ", link->dialler->address.host, link->dialler->address.port);
+	struct sockaddr_storage unused;
+
+	if (!address_to_socket(&link->dialler->address, &unused))
+		(void)err_prefix(err, "%s:%u: ", link->dialler->address.host,
+				 link->dialler->address.port);
 	link_lost(link, err);
 }
 

@@ -421,8 +421,6 @@ int reservation_from_json(struct reservation *reservation, const uint8_t *json, 
 		return err_set(err, RC_INVALID, "a reservation that is not JSON");
 	}
 	rc = get_all(root, reservation, err);
-	if (rc != RC_OK)
-		(void)err_prefix(err, "reservation: ");
 	cJSON_Delete(root);
 	return rc;
 }

@@ -68,33 +68,39 @@ static bool is_name_byte(char c)
 	       c == '_' || c == '.' || c == '-';
 }
 
-bool json_value_is_name(const char *text)
+const char *json_value_name_problem(const char *text)
 {
 	size_t len = strnlen(text, JSON_NAME_MAX + 1);
+	bool of_its_bytes = len > 0 && *text != '.' && *text != '-';
 
-	if (len == 0 || len > JSON_NAME_MAX || *text == '.' || *text == '-')
-		return false;
-	for (size_t i = 0; i < len; i++) {
-		if (!is_name_byte(text[i]))
-			return false;
-	}
-	return true;
+	static_assert(JSON_NAME_MAX == 64, "said below");
+	if (len > JSON_NAME_MAX)
+		return "a name has at most 64 bytes";
+	for (size_t i = 0; i < len && of_its_bytes; i++)
+		of_its_bytes = is_name_byte(text[i]);
+	return of_its_bytes ?
+		       NULL :
+		       "a name has letters, digits and . _ - and begins with a letter, a digit or _";
+}
+
+bool json_value_is_name(const char *text)
+{
+	return json_value_name_problem(text) == NULL;
 }
 
 void json_value_name(struct json_reading *reading, const struct json_field *field,
 		     const struct json_place *place, const cJSON *value, void *target)
 {
-	const char *text = some_string(reading, place, value, JSON_NAME_MAX);
+	const char *text = some_string(reading, place, value, JSON_NAME_MAX), *why;
 	char quote[JSON_QUOTE];
 
 	(void)field;
 	if (text == NULL)
 		return;
-	if (!json_value_is_name(text))
-		json_problem(
-			reading, RC_INVALID, place,
-			"%s: a name has letters, digits and . _ - and begins with a letter, a digit or _",
-			json_problem_quote(quote, text));
+	why = json_value_name_problem(text);
+	if (why != NULL)
+		json_problem(reading, RC_INVALID, place, "%s: %s", json_problem_quote(quote, text),
+			     why);
 	else
 		json_value_store(reading, target, text);
 }

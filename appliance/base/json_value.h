@@ -25,5 +25,7 @@ void json_value_store(struct json_reading *reading, void *target, const char *te
 
 /* Whether a text may be a JSON_NAME; for command lines, too. */
 bool json_value_is_name(const char *text);
+/* Why it may not; NULL: it may. */
+const char *json_value_name_problem(const char *text);
 
 #endif

@@ -113,6 +113,20 @@ static void frames_for_a_link_that_is_down_vanish(void **state)
 	world_close(&world);
 }
 
+static void what_fails_at_once_names_the_address_once(void **state)
+{
+	struct world world;
+
+	(void)state;
+	world_open(&world);
+	world.host = "255.255.255.255"; /* to which no connection can be */
+	world.port = 7400;
+	world_dial(&world, "primary");
+	RUN_UNTIL(&world, world.primary.downs == 1);
+	assert_memory_equal(world.primary.down.text, "255.255.255.255:7400: connect: ", 31);
+	world_close(&world);
+}
+
 /* ---- bulk ---- */
 
 #define BULK_BYTES (UINT64_C(64) << 20)
@@ -342,6 +356,7 @@ int main(void)
 		cmocka_unit_test(a_frame_goes_there_and_back_unchanged),
 		cmocka_unit_test(frames_that_no_type_allows_are_not_sent),
 		cmocka_unit_test(frames_for_a_link_that_is_down_vanish),
+		cmocka_unit_test(what_fails_at_once_names_the_address_once),
 		cmocka_unit_test(bulk_arrives_whole_under_credit_while_heartbeats_go_on),
 		cmocka_unit_test(without_credit_nothing_is_taken_and_with_it_room_is_told),
 		cmocka_unit_test(a_peer_that_does_not_read_is_owed_one_slice_and_a_heartbeat),

@@ -398,6 +398,10 @@ static void names_that_would_change_the_subject_are_refused(void **state)
 	struct pki_request wanted = pki_fixture_request();
 
 	(void)state;
+	wanted.names[PKI_PRIMARY] =
+		"0123456789012345678901234567890123456789012345678901234567890123X";
+	assert_int_equal(pki_make(&wanted, pki_made, &pki_err), RC_INVALID);
+	assert_non_null(strstr(pki_err.text, "at most 64 bytes"));
 	wanted.names[PKI_PRIMARY] = "x,OU=standby";
 	assert_int_equal(pki_make(&wanted, pki_made, &pki_err), RC_INVALID);
 	assert_int_equal(pki_fixture_entries(), 0);

@@ -168,6 +168,7 @@ static void anything_else_is_refused_saying_what(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		if (take(&reservation, cases[i].json) == RC_OK)
 			fail_msg("taken: %s", cases[i].json);
+		assert_int_not_equal(strncmp(err.text, "reservation: ", 13), 0); /* our callers' */
 		if (strstr(err.text, cases[i].names) == NULL)
 			fail_msg("%s: \"%s\" does not name \"%s\"", cases[i].json, err.text,
 				 cases[i].names);
