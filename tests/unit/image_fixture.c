@@ -27,9 +27,8 @@ int image_fixture_setup(void **state)
 	(void)state;
 	memset(&f, 0, sizeof(f));
 	(void)snprintf(f.dir, sizeof(f.dir), "/dev/shm/image-XXXXXX");
-	(void)snprintf(f.spill, sizeof(f.spill), "/tmp/spill-XXXXXX");
 	assert_non_null(mkdtemp(f.dir));
-	assert_non_null(mkdtemp(f.spill));
+	assert_int_equal(scratch_make(f.spill, "spill"), 0);
 	f.shared = (struct image_shared){ .name = "pc.ram", .bytes = RAM_PAGES * LAYOUT_PAGE };
 	assert_int_equal(layout_add(&f.layout, "pc.ram", 6, f.shared.bytes, &f.err), RC_OK);
 	assert_int_equal(layout_add(&f.layout, "pc.rom", 6, ROM_PAGES * LAYOUT_PAGE, &f.err),

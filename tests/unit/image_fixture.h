@@ -7,6 +7,7 @@
 #include "replica/delta.h"
 #include "replica/image.h"
 #include "tests/unit/pages.h"
+#include "tests/unit/scratch.h"
 
 #define RAM_PAGES 1100
 #define ROM_PAGES 40
@@ -17,7 +18,7 @@
 
 struct image_fixture {
 	struct err err;
-	char dir[64], spill[64];
+	char dir[64], spill[SCRATCH_MAX];
 	struct image_shared shared; /* the RAM block; a ROM block is private */
 	struct layout layout;
 	struct image *image;

@@ -97,8 +97,7 @@ int monitor_setup(void **state)
 
 	assert_non_null(f);
 	f->peer = f->received_fd = -1;
-	(void)snprintf(f->directory, sizeof(f->directory), "/tmp/test-qmp-XXXXXX");
-	assert_non_null(mkdtemp(f->directory));
+	assert_int_equal(scratch_make(f->directory, "qmp"), 0);
 	(void)snprintf(f->path, sizeof(f->path), "%s/qmp", f->directory);
 	f->listener = unix_socket_listen(f->path);
 	assert_int_equal(uv_loop_init(&f->loop), 0);
@@ -124,7 +123,7 @@ int monitor_teardown(void **state)
 		close(f->received_fd);
 	close(f->listener);
 	(void)unlink(f->path);
-	(void)rmdir(f->directory);
+	assert_int_equal(rmdir(f->directory), 0);
 	free(f);
 	return 0;
 }

@@ -6,6 +6,7 @@
 #define TESTS_UNIT_QMP_FIXTURE_H
 
 #include "replica/qmp.h"
+#include "tests/unit/scratch.h"
 
 #define GREETING \
 	"{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": 0, \"major\": 10}}, \"capabilities\": []}}\r\n"
@@ -13,7 +14,7 @@
 
 struct fixture {
 	uv_loop_t loop;
-	char directory[64], path[80];
+	char directory[SCRATCH_MAX], path[SCRATCH_MAX + 8];
 	int listener, peer;
 	struct qmp *qmp;
 	char heard[4096]; /* what the peer was sent and has not looked at */

@@ -6,6 +6,7 @@
 #include "appliance/options.h"
 #include "appliance/verb.h"
 #include "net/http.h"
+#include "tests/unit/scratch.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -22,8 +23,8 @@
 #define STATUS_JSON \
 	"{\"role\":\"standby\",\"site\":\"busan\",\"instances\":[{\"name\":\"vm1\",\"epoch\":7}]}\n"
 
-static char dir[] = "/tmp/test_client.XXXXXX";
-static char address[64], other_address[64], config_path[64];
+static char dir[SCRATCH_MAX];
+static char address[128], other_address[128], config_path[128];
 static pid_t server, other;
 static char said[8192]; /* by the last verb, on standard output and standard error */
 
@@ -128,7 +129,7 @@ static int start(void **state)
 	FILE *file;
 
 	(void)state;
-	if (mkdtemp(dir) == NULL)
+	if (scratch_make(dir, "client") != 0)
 		return -1;
 	(void)snprintf(address, sizeof(address), "unix:%s/http", dir);
 	(void)snprintf(other_address, sizeof(other_address), "unix:%s/other", dir);

@@ -1,5 +1,6 @@
 #include "appliance/base/mem.h"
 #include "tests/unit/config_fixture.h"
+#include "tests/unit/scratch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -485,11 +486,11 @@ static void the_role_is_told_from_the_link(void **state)
 
 static void a_file_is_read_and_its_faults_are_named(void **state)
 {
-	char dir[] = "/tmp/test_config.XXXXXX", path[64], expected[128];
+	char dir[SCRATCH_MAX], path[SCRATCH_MAX + 16], expected[256];
 	FILE *file;
 
 	(void)state;
-	assert_non_null(mkdtemp(dir));
+	assert_int_equal(scratch_make(dir, "config"), 0);
 	(void)snprintf(path, sizeof(path), "%s/c.json", dir);
 	assert_int_equal(config_load(&config, path, &err), RC_IO);
 	config_free(&config);

@@ -1,5 +1,6 @@
 /* The HTTP server on a unix socket: who may use it, and what it says when it cannot be made. */
 #include "tests/unit/http_fixture.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/unix_socket.h"
 
 #include <fcntl.h>
@@ -17,13 +18,13 @@
 static void a_unix_socket_is_private_and_replaces_a_stale_one(void **state)
 {
 	struct fixture *f = *state;
-	char directory[] = "/tmp/test-http-XXXXXX", path[64], address[80];
+	char directory[SCRATCH_MAX], path[SCRATCH_MAX + 16], address[SCRATCH_MAX + 32];
 	struct http_server *second;
 	struct stat info;
 	struct err err;
 	int round, fd;
 
-	assert_non_null(mkdtemp(directory));
+	assert_int_equal(scratch_make(directory, "http"), 0);
 	(void)snprintf(path, sizeof(path), "%s/socket", directory);
 	(void)snprintf(address, sizeof(address), "unix:%s", path);
 	for (round = 0; round < 2; round++) {
@@ -59,11 +60,11 @@ static void expect_no_socket(struct fixture *f, const char *address, const char 
 
 static void a_unix_socket_that_cannot_be_made_names_the_true_cause(void **state)
 {
-	char directory[] = "/tmp/test-http-XXXXXX", address[80];
+	char directory[SCRATCH_MAX], address[SCRATCH_MAX + 32];
 	struct fixture *f = *state;
 	int fd;
 
-	assert_non_null(mkdtemp(directory));
+	assert_int_equal(scratch_make(directory, "http"), 0);
 	(void)snprintf(address, sizeof(address), "unix:%s/none/socket", directory);
 	expect_no_socket(f, address,
 			 "/none: No such file or directory; make it first, or choose another path");
@@ -81,12 +82,12 @@ static void a_unix_socket_that_cannot_be_made_names_the_true_cause(void **state)
 /* Without root's privileges, which is what the rights of a directory are for. */
 static void a_unix_socket_in_a_directory_of_others_says_who_may_not(void **state)
 {
-	char directory[] = "/tmp/test-http-XXXXXX", address[80];
+	char directory[SCRATCH_MAX], address[SCRATCH_MAX + 32];
 	struct fixture *f = *state;
 	const uid_t nobody = 65534;
 	bool root = geteuid() == 0;
 
-	assert_non_null(mkdtemp(directory));
+	assert_int_equal(scratch_make(directory, "http"), 0);
 	assert_int_equal(chmod(directory, 0555), 0);
 	(void)snprintf(address, sizeof(address), "unix:%s/socket", directory);
 	if (root)

@@ -1,6 +1,7 @@
 #include "appliance/base/mem.h"
 #include "replica/image_block.h"
 #include "tests/unit/image_fixture.h"
+#include "tests/unit/scratch.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -418,12 +419,12 @@ static int reopen_on_hugetlbfs(const char *dir)
 
 static void a_file_on_hugetlbfs_is_made_anew_because_its_holes_cannot_be_told(void **state)
 {
-	char dir[] = "/tmp/test-huge-XXXXXX";
+	char dir[SCRATCH_MAX];
 	int status;
 	pid_t pid;
 
 	(void)state;
-	assert_non_null(mkdtemp(dir));
+	assert_int_equal(scratch_make(dir, "huge"), 0);
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0)

@@ -1,5 +1,6 @@
 /* Another process's socket: a child that has one, and says how large its send buffer is. */
 #include "net/peer_buffer.h"
+#include "tests/unit/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +18,7 @@
 
 #define BYTES ((size_t)4 << 20)
 
-static char dir[64], path[96];
+static char dir[SCRATCH_MAX], path[SCRATCH_MAX + 16];
 static struct {
 	pid_t pid;
 	int control; /* a byte asks; an int answers; the end of it ends the child */
@@ -55,8 +56,7 @@ static int set_up(void **state)
 	int pair[2];
 
 	(void)state;
-	(void)snprintf(dir, sizeof(dir), "%s", "/tmp/understudy-peer-XXXXXX");
-	if (mkdtemp(dir) == NULL || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0)
+	if (scratch_make(dir, "peer") != 0 || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0)
 		return -1;
 	(void)snprintf(path, sizeof(path), "%s/qemu", dir);
 	peer.control = pair[0];

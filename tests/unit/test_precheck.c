@@ -1,6 +1,7 @@
 #include "replica/precheck.h"
 
 #include "appliance/base/mem.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/unix_socket.h"
 
 #include <setjmp.h>
@@ -243,7 +244,7 @@ static const struct answer good_answers[ANSWERS] = {
 
 struct fixture {
 	uv_loop_t loop;
-	char directory[64], path[80];
+	char directory[SCRATCH_MAX], path[SCRATCH_MAX + 16];
 	int listener, peer;
 	struct qmp *qmp;
 	struct answer answers[ANSWERS];
@@ -286,8 +287,7 @@ static int setup(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	assert_non_null(f);
-	(void)snprintf(f->directory, sizeof(f->directory), "/tmp/test-precheck-XXXXXX");
-	assert_non_null(mkdtemp(f->directory));
+	assert_int_equal(scratch_make(f->directory, "precheck"), 0);
 	(void)snprintf(f->path, sizeof(f->path), "%s/qmp", f->directory);
 	f->listener = unix_socket_listen(f->path);
 	assert_int_equal(uv_loop_init(&f->loop), 0);
@@ -305,7 +305,7 @@ static int teardown(void **state)
 	assert_int_equal(uv_loop_close(&f->loop), 0);
 	close(f->listener);
 	(void)unlink(f->path);
-	(void)rmdir(f->directory);
+	assert_int_equal(rmdir(f->directory), 0);
 	free(f);
 	return 0;
 }

@@ -1,5 +1,6 @@
 /* What `understudy check` tries out: hypervisor.program, and who listens at the QMP socket. */
 #include "tests/unit/preflight_fixture.h"
+#include "tests/unit/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,8 +14,8 @@
 
 #include <cmocka.h>
 
-static char dir[] = "/tmp/test-preflight-look-XXXXXX";
-static char path[64];
+static char dir[SCRATCH_MAX];
+static char path[108]; /* of a socket, too */
 static struct err err;
 
 static void expect_program(const char *script, const char *expected)
@@ -83,7 +84,7 @@ static void nobody_at_the_qmp_socket_is_a_warning(void **state)
 static int setup(void **state)
 {
 	(void)state;
-	if (mkdtemp(dir) == NULL)
+	if (scratch_make(dir, "look") != 0)
 		return -1;
 	(void)snprintf(path, sizeof(path), "%s/program", dir);
 	return 0;

@@ -2,6 +2,7 @@
 #include "appliance/preflight_internal.h"
 #include "tests/unit/netns_fixture.h"
 #include "tests/unit/preflight_fixture.h"
+#include "tests/unit/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -46,11 +47,11 @@ static void a_listener_needs_an_address_of_this_machine(void **state)
 
 static void a_socket_needs_a_directory_and_nothing_in_its_way(void **state)
 {
-	char dir[] = "/tmp/test-preflight-network-XXXXXX", path[64], text[1024];
+	char dir[SCRATCH_MAX], path[SCRATCH_MAX + 16], text[1024];
 	FILE *file;
 
 	(void)state;
-	assert_non_null(mkdtemp(dir));
+	assert_int_equal(scratch_make(dir, "network"), 0);
 	(void)snprintf(path, sizeof(path), "%s/file", dir);
 	file = fopen(path, "w");
 	assert_non_null(file);

@@ -5,6 +5,7 @@
 #include "appliance/base/mem.h"
 #include "replica/receiver.h"
 #include "replica/sender.h"
+#include "tests/unit/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -47,7 +48,7 @@ struct world {
 	uint64_t commits;
 	bool up, quiet, sender_closed, receiver_closed;
 	struct frame *frames, **frames_end; /* on the wire */
-	char dir[64];
+	char dir[SCRATCH_MAX];
 };
 
 static unsigned dice(struct world *w, unsigned sides)
@@ -353,8 +354,7 @@ static void run_seed(unsigned seed)
 	w->then = calloc(EPOCHS * 2 + 2, sizeof(*w->then));
 	assert_non_null(w->then);
 	w->frames_end = &w->frames;
-	(void)snprintf(w->dir, sizeof(w->dir), "/tmp/test-sender-XXXXXX");
-	assert_non_null(mkdtemp(w->dir));
+	assert_int_equal(scratch_make(w->dir, "sender"), 0);
 	assert_int_equal(uv_loop_init(&w->loop), 0);
 	assert_int_equal(layout_add(&w->layout, "pc.ram", 6, PAGES * 4096, &err), RC_OK);
 	assert_int_equal(layout_finish(&w->layout, &err), RC_OK);
@@ -377,7 +377,7 @@ static void run_seed(unsigned seed)
 	assert_int_equal(uv_loop_close(&w->loop), 0);
 	image_destroy(w->image, false);
 	chunk_pool_destroy(w->pool);
-	(void)rmdir(w->dir);
+	assert_int_equal(rmdir(w->dir), 0);
 	free(w->then);
 	free(w);
 }

@@ -1,6 +1,7 @@
 /* The standby's directory: one process at a time, and known in advance when it cannot be used. */
 #include "appliance/base/mem.h"
 #include "appliance/state_dir.h"
+#include "tests/unit/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,13 +14,12 @@
 
 #include <cmocka.h>
 
-static char parent[64], dir[80], lock_path[96];
+static char parent[SCRATCH_MAX], dir[SCRATCH_MAX + 16], lock_path[SCRATCH_MAX + 32];
 
 static int setup(void **state)
 {
 	(void)state;
-	(void)snprintf(parent, sizeof(parent), "/tmp/test-state-XXXXXX");
-	assert_non_null(mkdtemp(parent));
+	assert_int_equal(scratch_make(parent, "state"), 0);
 	(void)snprintf(dir, sizeof(dir), "%s/state", parent);
 	(void)snprintf(lock_path, sizeof(lock_path), "%s/lock", dir);
 	return 0;

@@ -1,5 +1,6 @@
 /* How an instance's end is told: a process of its own answers as QEMU does, and dies. */
 #include "appliance/subject.h"
+#include "tests/unit/scratch.h"
 
 #include "tests/unit/unix_socket.h"
 
@@ -22,7 +23,7 @@
 struct fixture {
 	uv_loop_t loop;
 	uv_timer_t patience;
-	char directory[64], path[80];
+	char directory[SCRATCH_MAX], path[SCRATCH_MAX + 16];
 	pid_t qemu;
 	int orders; /* a line is an event that it is to tell */
 	struct config_instance config;
@@ -194,8 +195,7 @@ static int setup(void **state)
 	static char name[] = "vm1";
 	struct err err;
 
-	(void)snprintf(f->directory, sizeof(f->directory), "/tmp/test-subject-XXXXXX");
-	assert_non_null(mkdtemp(f->directory));
+	assert_int_equal(scratch_make(f->directory, "subject"), 0);
 	(void)snprintf(f->path, sizeof(f->path), "%s/qmp", f->directory);
 	f->config = (struct config_instance){ .name = name, .qmp = f->path };
 	assert_int_equal(uv_loop_init(&f->loop), 0);
@@ -223,7 +223,7 @@ static int teardown(void **state)
 	assert_int_equal(uv_loop_close(&f->loop), 0);
 	(void)close(f->orders);
 	(void)unlink(f->path);
-	(void)rmdir(f->directory);
+	assert_int_equal(rmdir(f->directory), 0);
 	free(f);
 	return 0;
 }

@@ -5,6 +5,7 @@
  */
 #include "appliance/base/mem.h"
 #include "replica/survivor.h"
+#include "tests/unit/scratch.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -24,7 +25,7 @@
 
 struct seeker {
 	uv_loop_t loop;
-	char dir[64], path[80];
+	char dir[SCRATCH_MAX], path[SCRATCH_MAX + 16];
 	pid_t peer;
 	struct survivor *survivor;
 	int found, founds, ends, closes;
@@ -159,8 +160,7 @@ static int setup(void **state)
 
 	assert_non_null(s);
 	s->found = NOT_TOLD;
-	(void)snprintf(s->dir, sizeof(s->dir), "/tmp/test-survivor-XXXXXX");
-	assert_non_null(mkdtemp(s->dir));
+	assert_int_equal(scratch_make(s->dir, "survivor"), 0);
 	(void)snprintf(s->path, sizeof(s->path), "%s/qmp", s->dir);
 	assert_int_equal(uv_loop_init(&s->loop), 0);
 	*state = s;
@@ -181,7 +181,7 @@ static int teardown(void **state)
 	if (s->peer > 0)
 		end_peer(s);
 	(void)unlink(s->path);
-	(void)rmdir(s->dir);
+	assert_int_equal(rmdir(s->dir), 0);
 	free(s);
 	return 0;
 }

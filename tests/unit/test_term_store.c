@@ -6,6 +6,7 @@
 #include "appliance/base/files.h"
 #include "appliance/base/mem.h"
 #include "appliance/term_store.h"
+#include "tests/unit/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +24,7 @@ static const enum fault_kind faults[] = { FAULT_OPEN, FAULT_WRITE, FAULT_FSYNC, 
 
 static struct {
 	uv_loop_t loop;
-	char dir[64], path[80], temporary[96];
+	char dir[SCRATCH_MAX], path[SCRATCH_MAX + 16], temporary[SCRATCH_MAX + 32];
 	struct term_store *store;
 	struct term_record record, kept;
 	struct err err, result;
@@ -49,8 +50,7 @@ static int setup(void **state)
 {
 	(void)state;
 	memset(&t, 0, sizeof(t));
-	(void)snprintf(t.dir, sizeof(t.dir), "/tmp/test-term-XXXXXX");
-	assert_non_null(mkdtemp(t.dir));
+	assert_int_equal(scratch_make(t.dir, "term"), 0);
 	(void)snprintf(t.path, sizeof(t.path), "%s/term", t.dir);
 	(void)snprintf(t.temporary, sizeof(t.temporary), "%s.tmp", t.path);
 	assert_int_equal(uv_loop_init(&t.loop), 0);
@@ -278,7 +278,7 @@ static void damaged_files_are_refused_naming_file_and_remedy(void **state)
 
 static void a_look_makes_nothing_and_says_what_an_opening_would(void **state)
 {
-	char none[80];
+	char none[SCRATCH_MAX + 16];
 
 	(void)state;
 	(void)snprintf(none, sizeof(none), "%s/none", t.dir);
