@@ -347,10 +347,15 @@ static bool has_trouble(const struct clone *c)
 	return *c->trouble != '\0' && c->failover.state <= FAILOVER_SUSPECT;
 }
 
+static const char *fault_of(const struct gateway *gateway)
+{
+	return gateway != NULL ? gateway_fault(gateway) : "";
+}
+
 /* Nothing for an operator to do. */
 static bool needs_nobody(const struct clone *c)
 {
-	if (has_trouble(c) || c->silent || c->store_broken)
+	if (has_trouble(c) || c->silent || c->store_broken || *fault_of(c->gateway) != '\0')
 		return false;
 	switch (c->failover.state) {
 	case FAILOVER_UNATTENDED:
@@ -382,6 +387,7 @@ static void frames_status(const struct gateway *gateway, struct status_instance 
 void clone_status(const struct clone *c, struct status_instance *status)
 {
 	const enum failover_state state = c->failover.state;
+	const char *fault = fault_of(c->gateway);
 
 	status_clear(status, c->instance->name);
 	status->state = failover_state_name(state);
@@ -389,9 +395,10 @@ void clone_status(const struct clone *c, struct status_instance *status)
 	status->reason = c->silent	 ? "the replica's process is there and does not answer" :
 			 c->store_broken ? c->store_error :
 			 has_trouble(c)	 ? c->trouble :
+			 *fault != '\0'	 ? fault :
 					   c->reason;
 	status->protected_now = (state == FAILOVER_PROTECTED || state == FAILOVER_SUSPECT) &&
-				seat_is_warm(c->seat) && !has_trouble(c);
+				seat_is_warm(c->seat) && !has_trouble(c) && *fault == '\0';
 	status->term = (double)c->failover.term;
 	status->epoch = (double)c->failover.epoch;
 	status->suspicion = failover_suspicion(&c->failover, clock_now_ns());

@@ -214,8 +214,10 @@ static void on_replica_frames(void *owner, const struct port_frame *frames, size
 	port_uncork(card->clients);
 }
 
-static const struct port_ops client_callbacks = { on_client_frames };
-static const struct port_ops replica_callbacks = { on_replica_frames };
+static void on_client_fault(void *owner, const char *fault);
+
+static const struct port_ops client_callbacks = { on_client_frames, on_client_fault };
+static const struct port_ops replica_callbacks = { .on_frames = on_replica_frames };
 
 /* Epochs ------------------------------------------------------------------------------------- */
 
@@ -321,6 +323,31 @@ static void begin_announcing(struct gateway *gateway)
 	(void)uv_timer_start(&gateway->timer, on_timer, 0, ANNOUNCE_TICK_MS);
 }
 
+static void on_client_fault(void *owner, const char *fault)
+{
+	struct card *card = owner;
+	struct gateway *gateway = card->gateway;
+
+	if (*fault != '\0') {
+		log_warn(gateway->part, "%s", fault);
+		return;
+	}
+	log_info(gateway->part, "tap %s works again", card->config->tap);
+	if (gateway->mode == SERVING) /* where the instance is was forgotten meanwhile */
+		begin_announcing(gateway);
+}
+
+const char *gateway_fault(const struct gateway *gateway)
+{
+	size_t i;
+
+	for (i = 0; i < gateway->ncards; i++) {
+		if (*port_fault(gateway->cards[i].clients) != '\0')
+			return port_fault(gateway->cards[i].clients);
+	}
+	return "";
+}
+
 /* Takeover ----------------------------------------------------------------------------------- */
 
 void gateway_turn(struct gateway *gateway)
@@ -344,6 +371,7 @@ static void replay(void *owner, const uint8_t *frame, size_t len)
 
 void gateway_serve(struct gateway *gateway)
 {
+	const char *fault;
 	uint64_t lost = 0;
 	size_t i;
 
@@ -358,11 +386,12 @@ void gateway_serve(struct gateway *gateway)
 		frame_queue_take(&card->input, UINT64_MAX, replay, card);
 	}
 	begin_announcing(gateway);
-	log_info(
-		gateway->part,
-		"clients reach the replica: %llu of their frames repeated, %llu of the instance's dropped "
-		"that no epoch stands for",
-		(unsigned long long)gateway->counters.replayed, (unsigned long long)lost);
+	fault = gateway_fault(gateway);
+	log_write(*fault == '\0' ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, gateway->part,
+		  "clients %s%s: %llu of their frames repeated, %llu of the instance's dropped "
+		  "that no epoch stands for",
+		  *fault == '\0' ? "reach the replica" : "do not reach the replica: ", fault,
+		  (unsigned long long)gateway->counters.replayed, (unsigned long long)lost);
 }
 
 /* Life --------------------------------------------------------------------------------------- */

@@ -19,6 +19,8 @@
  * its tap is silent until the replica runs. What clients have sent comes from the agent, as far as
  * it copies it (guest_ports.h).
  *
+ * A tap that is deleted is made anew (port.h); until then it is a fault of the gateway's.
+ *
  * Frames of epoch 0 come while nothing protects the instance: they leave at once, and the owner is
  * told, because from then on the committed epoch is no longer what clients know.
  */
@@ -85,6 +87,9 @@ struct gateway_counters {
 	uint64_t replayed;		   /* given to the replica at the takeover */
 };
 struct gateway_counters gateway_counters(const struct gateway *gateway);
+
+/* Why clients do not reach the instance, with the device and what helps; "": nothing known. */
+const char *gateway_fault(const struct gateway *gateway);
 
 void gateway_close(struct gateway *gateway);
 

@@ -29,6 +29,7 @@ struct card {
 };
 
 struct guest_ports {
+	struct guest_ports *next; /* of all in this process: guest_ports_fault() */
 	const struct config_instance *instance;
 	const struct guest_ports_ops *ops;
 	void *owner;
@@ -44,6 +45,8 @@ struct guest_ports {
 	uint64_t told_ns; /* addresses, last */
 	size_t copied;	  /* bytes of clients' frames since the last capture */
 };
+
+static struct guest_ports *opened;
 
 /* The capture's thread ----------------------------------------------------------------------- */
 
@@ -243,8 +246,20 @@ static void on_frames(void *owner, const struct port_frame *frames, size_t count
 		ports->ops->on_output(ports->owner);
 }
 
-static const struct port_ops port_callbacks = { on_frames };
-static const struct port_ops site_callbacks = { on_site_frames };
+/* Of either tap. The kernel forgot where the instance is: it is learned from the next frame. */
+static void on_fault(void *owner, const char *fault)
+{
+	const struct card *card = owner;
+	const char *instance = card->ports->instance->name;
+
+	if (*fault != '\0')
+		log_warn("ports", "%s: card %s: %s", instance, card->config->name, fault);
+	else
+		log_info("ports", "%s: card %s: its tap works again", instance, card->config->name);
+}
+
+static const struct port_ops port_callbacks = { on_frames, on_fault };
+static const struct port_ops site_callbacks = { on_site_frames, on_fault };
 
 /* To the instance ---------------------------------------------------------------------------- */
 
@@ -416,8 +431,36 @@ int guest_ports_open(struct guest_ports **out, uv_loop_t *loop,
 		guest_ports_close(ports);
 		return rc;
 	}
+	ports->next = opened;
+	opened = ports;
 	*out = ports;
 	return RC_OK;
+}
+
+static const char *fault_of(const struct guest_ports *ports)
+{
+	size_t i;
+
+	for (i = 0; i < ports->ncards; i++) {
+		const struct card *card = &ports->cards[i];
+
+		if (*port_fault(card->port) != '\0')
+			return port_fault(card->port);
+		if (card->site != NULL && *port_fault(card->site) != '\0')
+			return port_fault(card->site);
+	}
+	return "";
+}
+
+const char *guest_ports_fault(const char *instance)
+{
+	const struct guest_ports *ports;
+
+	for (ports = opened; ports != NULL; ports = ports->next) {
+		if (strcmp(ports->instance->name, instance) == 0)
+			return fault_of(ports);
+	}
+	return "";
 }
 
 struct guest_ports_counters guest_ports_counters(const struct guest_ports *ports)
@@ -438,8 +481,13 @@ struct guest_ports_counters guest_ports_counters(const struct guest_ports *ports
 
 void guest_ports_close(struct guest_ports *ports)
 {
+	struct guest_ports **at;
 	size_t i;
 
+	for (at = &opened; *at != NULL && *at != ports; at = &(*at)->next)
+		;
+	if (*at != NULL)
+		*at = ports->next;
 	for (i = 0; i < ports->ncards; i++) {
 		frames_free(&ports->cards[i].out);
 		frames_free(&ports->cards[i].copied);

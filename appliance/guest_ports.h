@@ -20,6 +20,8 @@
  * gives such frames to the replica again. In announce mode the standby has not seen them: it is told
  * of the first GUEST_PORTS_COPIED_BYTES of an epoch, which is enough for a connection to go on where
  * its client's next retransmission would come late, and bounds what that costs the link.
+ *
+ * A tap that is deleted is made anew (port.h); until then it is a fault of the instance's.
  */
 #ifndef APPLIANCE_GUEST_PORTS_H
 #define APPLIANCE_GUEST_PORTS_H
@@ -82,6 +84,12 @@ struct guest_ports_counters {
 	uint64_t from_instance, to_instance, held, dropped; /* frames */
 };
 struct guest_ports_counters guest_ports_counters(const struct guest_ports *ports);
+
+/*
+ * Why clients do not reach the instance of that name, with the device and what helps; "": nothing
+ * known.
+ */
+const char *guest_ports_fault(const char *instance);
 
 void guest_ports_close(struct guest_ports *ports);
 

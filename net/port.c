@@ -4,6 +4,11 @@
  * The descriptor is watched for reading all the time, for writing while frames are queued. The
  * queue is a frame_queue whose key counts frames, so that its head can be taken alone. A port that
  * is closed from its own callback is freed when libuv has let go of it.
+ *
+ * A device that goes leaves its descriptor in error, and libuv, which cannot tell that from a bad
+ * descriptor, stops to watch it and says so once. So there is no busy loop: the descriptor is closed
+ * at once, and the timer, which otherwise looks whether the device is up, opens another one. A
+ * socket's error is over when it has been read, and it is watched again.
  */
 #include "net/port_internal.h"
 
@@ -12,6 +17,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 static uint8_t buffers[PORT_BATCH][FRAMES_LEN_MAX + 1];
@@ -95,15 +102,68 @@ static void on_writable(struct port *port)
 		watch(port);
 }
 
+static void tell(struct port *port, const char *fault)
+{
+	if (strcmp(port->fault, fault) == 0)
+		return;
+	(void)snprintf(port->fault, sizeof(port->fault), "%s", fault);
+	if (port->ops->on_fault != NULL)
+		port->ops->on_fault(port->owner, port->fault);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct port *port = handle->data;
+
+	if (--port->handles > 0 || !port->closing)
+		return;
+	mem_free(port->merge);
+	mem_free(port);
+}
+
+static void let_go(struct port *port)
+{
+	if (port->fd < 0)
+		return;
+	uv_close((uv_handle_t *)&port->poll, on_closed);
+	(void)close(port->fd);
+	port->fd = -1;
+}
+
+int port_gone(struct port *port, struct err *err)
+{
+	port->counters.dropped += frame_queue_clear(&port->queue);
+	let_go(port);
+	return err_set(
+		err, RC_STATE,
+		"tap %s is gone: somebody has deleted or renamed the device; it is made anew",
+		port->name);
+}
+
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
 	struct port *port = poll->data;
+	struct err err;
 
-	(void)status;
+	if (status < 0 && port->kind->look != NULL) {
+		(void)port_gone(port, &err);
+		tell(port, err.text);
+		return;
+	}
 	if (events & UV_WRITABLE)
 		on_writable(port);
 	if (!port->closing && (events & UV_READABLE || status < 0))
 		on_readable(port);
+	if (!port->closing && status < 0)
+		watch(port);
+}
+
+static void on_look(uv_timer_t *timer)
+{
+	struct port *port = timer->data;
+	struct err err = { 0 };
+
+	tell(port, port->kind->look(port, &err) == RC_OK ? "" : err.text);
 }
 
 static void watch(struct port *port)
@@ -113,14 +173,30 @@ static void watch(struct port *port)
 	(void)uv_poll_start(&port->poll, events, on_poll);
 }
 
-int port_start(struct port *port, uv_loop_t *loop, struct err *err)
+int port_watch(struct port *port, struct err *err)
 {
-	int r = uv_poll_init(loop, &port->poll, port->fd);
+	int r = uv_poll_init(port->loop, &port->poll, port->fd);
 
 	if (r != 0)
 		return err_set(err, RC_IO, "watching a port: %s", uv_strerror(r));
 	port->poll.data = port;
+	port->handles++;
 	watch(port);
+	return RC_OK;
+}
+
+int port_start(struct port *port, uv_loop_t *loop, struct err *err)
+{
+	int rc;
+
+	port->loop = loop;
+	rc = port_watch(port, err);
+	if (rc != RC_OK || port->kind->look == NULL)
+		return rc;
+	(void)uv_timer_init(loop, &port->timer);
+	port->timer.data = port;
+	port->handles++;
+	(void)uv_timer_start(&port->timer, on_look, PORT_LOOK_MS, PORT_LOOK_MS);
 	return RC_OK;
 }
 
@@ -206,12 +282,9 @@ struct port_counters port_counters(const struct port *port)
 	return port->counters;
 }
 
-static void on_closed(uv_handle_t *handle)
+const char *port_fault(const struct port *port)
 {
-	struct port *port = handle->data;
-
-	mem_free(port->merge);
-	mem_free(port);
+	return port->fault;
 }
 
 void port_close(struct port *port)
@@ -219,7 +292,8 @@ void port_close(struct port *port)
 	assert(!port->closing);
 	port->closing = true;
 	(void)frame_queue_clear(&port->queue);
-	uv_close((uv_handle_t *)&port->poll, on_closed);
+	if (port->kind->look != NULL)
+		uv_close((uv_handle_t *)&port->timer, on_closed);
 	port->kind->close(port);
-	(void)close(port->fd);
+	let_go(port);
 }

@@ -9,7 +9,11 @@
  *
  * Nothing is kept waiting: what the other side does not take at once is queued up to
  * PORT_QUEUE_BYTES and then dropped and counted, as a switch would. All functions are the loop
- * thread's; on_frames comes from the loop only.
+ * thread's; callbacks come from the loop only.
+ *
+ * A tap whose device somebody deletes stays a port: what is sent is dropped and counted, and the
+ * device is made or attached anew once every PORT_LOOK_MS until it works again. One that was set
+ * down is left so, as that is somebody's word; either is a fault, of which the owner is told.
  */
 #ifndef NET_PORT_H
 #define NET_PORT_H
@@ -25,6 +29,7 @@
 #define PORT_QUEUE_BYTES \
 	((size_t)1 << 20) /* some 10 ms of a gigabit: longer queues only add delay */
 #define PORT_NAME_MAX 15  /* of a network device: IFNAMSIZ without the NUL */
+#define PORT_LOOK_MS 1000 /* at a tap's device */
 
 struct port;
 
@@ -36,6 +41,8 @@ struct port_frame {
 struct port_ops {
 	/* 1 to PORT_BATCH frames that came in, valid during the call. */
 	void (*on_frames)(void *owner, const struct port_frame *frames, size_t count);
+	/* port_fault() has changed. Taps only; the port must not be closed in it. May be NULL. */
+	void (*on_fault)(void *owner, const char *fault);
 };
 
 struct port_counters {
@@ -78,6 +85,12 @@ void port_uncork(struct port *port);
 void port_reconnect(struct port *port);
 
 struct port_counters port_counters(const struct port *port);
+
+/*
+ * Why nothing passes, with the device and what helps ("tap us0 is set down: ..."); "": it works.
+ * Valid until the loop runs.
+ */
+const char *port_fault(const struct port *port);
 
 /* Closes and frees; no callback follows. What was queued is dropped. */
 void port_close(struct port *port);

@@ -23,6 +23,11 @@ struct port_kind {
 	int (*send_merged)(struct port *port, struct tcp_merge *merge);
 	/* May be NULL. */
 	void (*reconnect)(struct port *port);
+	/*
+	 * Asked regularly of kinds whose device can go: RC_OK, or what is wrong with it in err. When
+	 * it has gone (fd is -1), opens it anew. NULL: it cannot go.
+	 */
+	int (*look)(struct port *port, struct err *err);
 	void (*close)(struct port *port);
 };
 
@@ -30,9 +35,13 @@ struct port {
 	const struct port_kind *kind;
 	const struct port_ops *ops;
 	void *owner;
-	int fd;
-	uv_poll_t poll;
-	bool closing, in_callback;
+	int fd; /* -1: its device is gone */
+	uv_loop_t *loop;
+	uv_poll_t poll;	  /* while there is a descriptor */
+	uv_timer_t timer; /* looks, where the kind can */
+	unsigned handles; /* of these, not closed yet */
+	bool closing;
+	char fault[ERR_TEXT_MAX];
 	struct frame_queue queue; /* not taken yet */
 	bool corked;
 	struct tcp_merge *merge; /* while corked: what may grow; NULL: not of this kind */
@@ -40,12 +49,18 @@ struct port {
 	/* dgram */
 	struct sockaddr_un local, remote;
 	bool connected;
+	/* tap */
+	char name[PORT_NAME_MAX + 1], bridge[PORT_NAME_MAX + 1]; /* bridge: "", none */
 };
 
 /* A port of that kind without a descriptor, and its start once it has one. */
 int port_create(struct port **port, const struct port_kind *kind, const struct port_ops *ops,
 		void *owner, struct err *err);
 int port_start(struct port *port, uv_loop_t *loop, struct err *err);
+/* Its device has gone: closes the descriptor, and says so in err (RC_STATE). */
+int port_gone(struct port *port, struct err *err);
+/* Watches another descriptor after that. */
+int port_watch(struct port *port, struct err *err);
 /* One that was not started. */
 void port_discard(struct port *port);
 

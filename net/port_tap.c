@@ -2,8 +2,9 @@
  * A tap: a network device with this process behind it.
  *
  * It is added to its bridge before it is set up, and IPv6 is switched off on it where that can be
- * done, so that the kernel says nothing of its own on it. It takes the bridge's MTU. With each frame
- * goes a virtio_net_hdr, so that several segments of a stream can go as one (tcp_merge.h).
+ * done, so that the kernel says nothing of its own on it. It takes the bridge's MTU. All that is done
+ * again when it has to be made anew. With each frame goes a virtio_net_hdr, so that several segments
+ * of a stream can go as one (tcp_merge.h).
  */
 #include "net/port_internal.h"
 
@@ -79,13 +80,6 @@ static void tap_close(struct port *port)
 {
 	(void)port;
 }
-
-static const struct port_kind tap = {
-	.receive = tap_receive,
-	.send = tap_send,
-	.send_merged = tap_send_merged,
-	.close = tap_close,
-};
 
 static struct ifreq request_for(const char *name)
 {
@@ -163,9 +157,6 @@ static int attach(struct port *port, const char *name, struct err *err)
 {
 	struct ifreq request = request_for(name);
 
-	if (strlen(name) > PORT_NAME_MAX)
-		return err_set(err, RC_INVALID, "%s: a device's name has at most %d bytes", name,
-			       PORT_NAME_MAX);
 	port->fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (port->fd < 0)
 		return err_system(err, errno, "/dev/net/tun");
@@ -183,6 +174,58 @@ static int attach(struct port *port, const char *name, struct err *err)
 	return err_system(err, errno, "tap %s", name);
 }
 
+static int make(struct port *port, struct err *err)
+{
+	int rc = attach(port, port->name, err);
+
+	return rc == RC_OK ? set_up(port->name, *port->bridge != '\0' ? port->bridge : NULL, err) :
+			     rc;
+}
+
+static int make_anew(struct port *port, struct err *err)
+{
+	int rc = make(port, err);
+
+	if (rc == RC_OK)
+		rc = port_watch(port, err);
+	if (rc == RC_OK)
+		return RC_OK;
+	if (port->fd >= 0)
+		(void)close(port->fd);
+	port->fd = -1;
+	return err_prefix(err, "tap %s is gone, and cannot be made anew: ", port->name);
+}
+
+/* By ioctl: rtnetlink would have us wait for whoever holds the kernel's lock. */
+static int tap_look(struct port *port, struct err *err)
+{
+	struct ifreq request = request_for(port->name);
+	int control, r;
+
+	if (port->fd < 0)
+		return make_anew(port, err);
+	control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (control < 0)
+		return RC_OK; /* of which others will speak */
+	r = ioctl(control, SIOCGIFFLAGS, &request) == 0 ? 0 : errno;
+	(void)close(control);
+	if (r == ENODEV)
+		return port_gone(port, err);
+	if (r == 0 && (request.ifr_flags & IFF_UP) == 0)
+		return err_set(err, RC_STATE,
+			       "tap %s is set down, so nothing passes: ip link set %s up",
+			       port->name, port->name);
+	return RC_OK;
+}
+
+static const struct port_kind tap = {
+	.receive = tap_receive,
+	.send = tap_send,
+	.send_merged = tap_send_merged,
+	.look = tap_look,
+	.close = tap_close,
+};
+
 int port_open_tap(struct port **out, uv_loop_t *loop, const char *name, const char *bridge,
 		  const struct port_ops *ops, void *owner, struct err *err)
 {
@@ -191,9 +234,13 @@ int port_open_tap(struct port **out, uv_loop_t *loop, const char *name, const ch
 
 	if (rc != RC_OK)
 		return rc;
-	rc = attach(port, name, err);
+	if (strlen(name) > PORT_NAME_MAX || (bridge != NULL && strlen(bridge) > PORT_NAME_MAX))
+		rc = err_set(err, RC_INVALID, "%s: a device's name has at most %d bytes", name,
+			     PORT_NAME_MAX);
+	(void)snprintf(port->name, sizeof(port->name), "%s", name);
+	(void)snprintf(port->bridge, sizeof(port->bridge), "%s", bridge != NULL ? bridge : "");
 	if (rc == RC_OK)
-		rc = set_up(name, bridge, err);
+		rc = make(port, err);
 	if (rc == RC_OK)
 		rc = port_start(port, loop, err);
 	if (rc != RC_OK) {

@@ -34,8 +34,8 @@ static void on_bridge_frames(void *owner, const struct port_frame *frames, size_
 
 int main(int argc, char **argv)
 {
-	static const struct port_ops guest_ops = { on_guest_frames };
-	static const struct port_ops bridge_ops = { on_bridge_frames };
+	static const struct port_ops guest_ops = { .on_frames = on_guest_frames };
+	static const struct port_ops bridge_ops = { .on_frames = on_bridge_frames };
 	struct err err = { 0 };
 
 	if (argc != 5) {

@@ -28,7 +28,7 @@ static void on_frames(void *owner, const struct port_frame *frames, size_t count
 		received_bytes += frames[i].len;
 }
 
-static const struct port_ops ops = { on_frames };
+static const struct port_ops ops = { .on_frames = on_frames };
 
 static int set_up(void **state)
 {
@@ -147,6 +147,29 @@ static void a_qemu_that_comes_later_or_again_is_found(void **state)
 	port_close(port);
 }
 
+/* A socket that was connected to ours, and is no more, with a frame unread: ours gets an error. */
+static void a_port_hears_on_after_an_error(void **state)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const struct sockaddr none = { .sa_family = AF_UNSPEC };
+	int fd = qemu();
+	struct port *port = open_port();
+	uint8_t frame[60] = { 0 };
+
+	(void)state;
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", ours);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_true(port_send(port, frame, sizeof(frame)));
+	assert_int_equal(connect(fd, &none, sizeof(none)), 0);
+	turn();
+	assert_int_equal(say(fd, frame, sizeof(frame)), sizeof(frame));
+	turn();
+	assert_int_equal(received, 1);
+	assert_string_equal(port_fault(port), "");
+	(void)close(fd);
+	port_close(port);
+}
+
 static void a_burst_waits_for_room_and_a_flood_is_dropped(void **state)
 {
 	int fd = qemu();
@@ -214,6 +237,7 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_qemu_that_comes_later_or_again_is_found, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(a_port_hears_on_after_an_error, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_burst_waits_for_room_and_a_flood_is_dropped,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(

@@ -1,0 +1,167 @@
+#include "appliance/base/clock.h"
+#include "net/port.h"
+#include "tests/unit/netns_fixture.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define PATIENCE_NS (20 * CLOCK_NS_PER_S) /* of a loaded machine */
+#define TURNS_MAX 50 /* of a loop that has nothing to do but a timer, or turns for its own sake */
+
+static struct err err;
+static uv_loop_t loop;
+static bool possible;
+static struct port *port;
+static unsigned told;
+static char last[ERR_TEXT_MAX];
+
+static void on_frames(void *owner, const struct port_frame *frames, size_t count)
+{
+	(void)owner;
+	(void)frames;
+	(void)count;
+}
+
+static void on_fault(void *owner, const char *fault)
+{
+	(void)owner;
+	told++;
+	(void)snprintf(last, sizeof(last), "%s", fault);
+}
+
+static int set_up(void **state)
+{
+	static const struct port_ops ops = { on_frames, on_fault };
+
+	(void)state;
+	told = 0;
+	last[0] = '\0';
+	possible = netns_fixture_create();
+	if (!possible)
+		return 0;
+	(void)netns_fixture_run("ip link add bridge type bridge && ip link set bridge up");
+	return uv_loop_init(&loop) != 0 || port_open_tap(&port, &loop, "tap", "bridge", &ops, NULL,
+							 &err) != RC_OK ?
+		       -1 :
+		       0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	if (!possible)
+		return 0;
+	port_close(port);
+	(void)uv_run(&loop, UV_RUN_DEFAULT);
+	netns_fixture_remove();
+	return uv_loop_close(&loop); /* no handle is left */
+}
+
+static void need_namespaces(void)
+{
+	if (!possible) {
+		print_message("no network namespaces: root, or user namespaces, are needed\n");
+		skip();
+	}
+}
+
+/* Until the fault says that; how many turns of the loop it took. */
+static unsigned wait_for(const char *part)
+{
+	uint64_t end_ns = clock_now_ns() + PATIENCE_NS;
+	unsigned turns = 0;
+
+	while (*part != '\0' ? strstr(port_fault(port), part) == NULL : *port_fault(port) != '\0') {
+		if (clock_now_ns() > end_ns)
+			fail_msg("\"%s\" is what it says, not \"%s\"", port_fault(port), part);
+		(void)uv_run(&loop, UV_RUN_ONCE);
+		turns++;
+	}
+	assert_string_equal(last, port_fault(port));
+	return turns;
+}
+
+static void a_deleted_tap_is_told_once_and_made_anew(void **state)
+{
+	const uint8_t frame[60] = { 0xff };
+	uint64_t dropped;
+
+	(void)state;
+	need_namespaces();
+	assert_string_equal(port_fault(port), "");
+	(void)netns_fixture_run("ip link del tap");
+	(void)wait_for("tap tap is gone");
+	dropped = port_counters(port).dropped;
+	assert_false(port_send(port, frame, sizeof(frame)));
+	assert_true(port_counters(port).dropped == dropped + 1);
+	assert_int_equal(told, 1);
+	assert_in_range(wait_for(""), 1, TURNS_MAX);
+	assert_int_equal(told, 2);
+	assert_non_null(strstr(netns_fixture_run("ip link show tap"), "master bridge"));
+	assert_true(port_send(port, frame, sizeof(frame)));
+}
+
+static void one_that_cannot_be_made_says_why_until_it_can(void **state)
+{
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("ip link del bridge && ip link del tap");
+	(void)wait_for("bridge bridge: No such device");
+	assert_non_null(strstr(port_fault(port), "tap tap is gone"));
+	(void)netns_fixture_run("ip link add bridge type bridge && ip link set bridge up");
+	(void)wait_for("");
+	assert_non_null(strstr(netns_fixture_run("ip link show tap"), "master bridge"));
+}
+
+static void one_that_is_set_down_is_told_and_left_so(void **state)
+{
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("ip link set tap down");
+	(void)wait_for("tap tap is set down, so nothing passes: ip link set tap up");
+	assert_int_equal(told, 1);
+	(void)netns_fixture_run("ip link set tap up");
+	(void)wait_for("");
+	assert_int_equal(told, 2);
+}
+
+static void one_that_is_renamed_is_made_anew(void **state)
+{
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run(
+		"ip link set tap down && ip link set tap name other && ip link set other up");
+	(void)wait_for("tap tap is gone");
+	(void)wait_for("");
+	assert_null(strstr(netns_fixture_run("ip link"), "other"));
+}
+
+static void one_that_is_closed_while_it_is_gone_leaves_nothing(void **state)
+{
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("ip link del tap");
+	(void)wait_for("tap tap is gone");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_deleted_tap_is_told_once_and_made_anew, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(one_that_cannot_be_made_says_why_until_it_can,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(one_that_is_set_down_is_told_and_left_so, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(one_that_is_renamed_is_made_anew, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(one_that_is_closed_while_it_is_gone_leaves_nothing,
+						set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
