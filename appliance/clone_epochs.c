@@ -8,6 +8,7 @@
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 /* Epochs ------------------------------------------------------------------------------------- */
@@ -164,6 +165,8 @@ static int on_instance(struct clone *c, const uint8_t *payload, size_t len, stru
 		[WIRE_INSTANCE_CRASHED] = FAILOVER_CRASHED,
 		[WIRE_INSTANCE_ENDED] = FAILOVER_SHUT_DOWN,
 	};
+	static_assert(sizeof(events) / sizeof(events[0]) == WIRE_INSTANCE_END,
+		      "an event for every state");
 	char text[WIRE_TEXT_MAX + 1];
 	uint16_t code;
 	int rc;

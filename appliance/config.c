@@ -17,6 +17,7 @@
 #include "net/vrrp_format.h"
 #include "replica/cmdline.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -28,6 +29,8 @@
 static const char *const role_names[] = {
 	[CONFIG_PRIMARY] = "primary", [CONFIG_STANDBY] = "standby"
 };
+static_assert(sizeof(role_names) / sizeof(role_names[0]) == CONFIG_ROLES, "a name for every role");
+
 /* ---- what is about two keys at once ---- */
 
 struct checking {

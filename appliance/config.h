@@ -23,9 +23,9 @@
 #define CONFIG_VRRP_STEP_MS 10	/* what VRRP counts in */
 #define CONFIG_INSTANCES_MAX 64 /* per process; GUARDIAN_INSTANCES_MAX */
 
-enum config_role { CONFIG_PRIMARY, CONFIG_STANDBY };
-enum config_alone { CONFIG_ALONE_CONTINUE, CONFIG_ALONE_HOLD };
-enum config_takeover { CONFIG_TAKEOVER_MANUAL, CONFIG_TAKEOVER_AUTOMATIC };
+enum config_role { CONFIG_PRIMARY, CONFIG_STANDBY, CONFIG_ROLES };
+enum config_alone { CONFIG_ALONE_CONTINUE, CONFIG_ALONE_HOLD, CONFIG_ALONES };
+enum config_takeover { CONFIG_TAKEOVER_MANUAL, CONFIG_TAKEOVER_AUTOMATIC, CONFIG_TAKEOVERS };
 
 struct config_nic {
 	char *name;

@@ -34,9 +34,11 @@ static_assert(CONFIG_NICS_MAX == WIRE_NICS_MAX, "what can be configured can be s
 static const char *const takeovers[] = {
 	[CONFIG_TAKEOVER_MANUAL] = "manual", [CONFIG_TAKEOVER_AUTOMATIC] = "automatic", NULL
 };
+static_assert(sizeof(takeovers) / sizeof(takeovers[0]) == CONFIG_TAKEOVERS + 1, "a word for each");
 static const char *const alones[] = {
 	[CONFIG_ALONE_CONTINUE] = "continue", [CONFIG_ALONE_HOLD] = "hold", NULL
 };
+static_assert(sizeof(alones) / sizeof(alones[0]) == CONFIG_ALONES + 1, "a word for each");
 static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
 
 #define ADDRESS_PATTERN "(\\[[0-9A-Za-z:.%]+\\]|[A-Za-z0-9._-]{1,253}):[0-9]{1,5}"

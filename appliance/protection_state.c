@@ -2,10 +2,11 @@
 
 #include "appliance/protection_internal.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 
-const struct protection_state_row protection_states[PROTECTION_STATES] = {
+const struct protection_state_row protection_states[] = {
 	[PROTECTION_CONNECTING] = { "connecting", false, LOG_LEVEL_INFO },
 	[PROTECTION_REFUSED] = { "refused", false, LOG_LEVEL_WARN },
 	[PROTECTION_WAITING] = { "waiting", false, LOG_LEVEL_INFO },
@@ -18,6 +19,8 @@ const struct protection_state_row protection_states[PROTECTION_STATES] = {
 	[PROTECTION_CRASHED] = { "crashed", false, LOG_LEVEL_ERROR },
 	[PROTECTION_SUPERSEDED] = { "superseded", false, LOG_LEVEL_WARN },
 };
+static_assert(sizeof(protection_states) / sizeof(protection_states[0]) == PROTECTION_STATES,
+	      "a row for every state");
 
 __attribute__((format(printf, 3, 0))) static void become(struct protection *p,
 							 enum protection_state state,

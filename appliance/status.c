@@ -7,7 +7,9 @@
 #include "appliance/base/mem.h"
 #include "appliance/version.h"
 
+#include <assert.h>
 #include <cJSON.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,6 +112,7 @@ static void group_json(cJSON *list, const struct vrrp *vrrp, const struct config
 	static const char *const states[] = {
 		[VRRP_STOPPED] = "stopped", [VRRP_BACKUP] = "backup", [VRRP_ACTIVE] = "active"
 	};
+	static_assert(sizeof(states) / sizeof(states[0]) == VRRP_STATES, "a name for every state");
 	cJSON *object = cJSON_CreateObject(), *addresses;
 	uint8_t own[4];
 	char other[sizeof("255.255.255.255")];

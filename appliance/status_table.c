@@ -5,8 +5,9 @@
  */
 #include "appliance/status_table.h"
 
-#include "appliance/base/utf8.h"
 
+#include "appliance/base/utf8.h"
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,11 +22,12 @@
 
 enum column { NAME, STATE, TERM, EPOCH, LAG, BEHIND, PAUSE, INTERVAL, RATIO, PEER, COLUMNS };
 
-static const char *const column_names[COLUMNS] = {
+static const char *const column_names[] = {
 	[NAME] = "INSTANCE", [STATE] = "STATE",	  [TERM] = "TERM",   [EPOCH] = "EPOCH",
 	[LAG] = "LAG",	     [BEHIND] = "BEHIND", [PAUSE] = "PAUSE", [INTERVAL] = "INTERVAL",
 	[RATIO] = "WIRE",    [PEER] = "PEER",
 };
+static_assert(sizeof(column_names) / sizeof(column_names[0]) == COLUMNS, "a name for every column");
 
 struct row {
 	char cells[COLUMNS][CELL_MAX + 1];

@@ -13,6 +13,7 @@
 static const char *const servers[] = {
 	[WITNESS_PRIMARY] = "primary", [WITNESS_STANDBY] = "standby"
 };
+static_assert(sizeof(servers) / sizeof(servers[0]) == WITNESS_SERVERS, "a name for each");
 
 const char *witness_server_name(enum witness_server server)
 {

@@ -26,7 +26,7 @@
 #define WITNESS_TERM_MAX (UINT64_C(1) << 53)	 /* what a JSON number holds exactly */
 #define WITNESS_MARGIN 8 /* of a lease, 1/8 is not used: clocks that run at different speeds */
 
-enum witness_server { WITNESS_PRIMARY, WITNESS_STANDBY };
+enum witness_server { WITNESS_PRIMARY, WITNESS_STANDBY, WITNESS_SERVERS };
 
 struct witness_value {
 	uint64_t term;

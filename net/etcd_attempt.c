@@ -104,6 +104,7 @@ static const char *path_of(enum etcd_kind kind)
 		[KIND_GRANT] = ETCD_PATH_GRANT,	  [KIND_KEEP_ALIVE] = ETCD_PATH_KEEP_ALIVE,
 		[KIND_REVOKE] = ETCD_PATH_REVOKE,
 	};
+	static_assert(sizeof(paths) / sizeof(paths[0]) == KIND_REVOKE + 1, "a path for every kind");
 
 	return paths[kind];
 }

@@ -220,6 +220,8 @@ static void displace(struct link_listener *listener, struct link *link)
 		[LINK_STRANGER_SPEAKING] = "in the TLS handshake",
 		[LINK_STRANGER_KNOWN] = "without a hello",
 	};
+	static_assert(sizeof(stages) / sizeof(stages[0]) == LINK_STRANGER_STAGES,
+		      "words for every stage");
 	struct err err;
 
 	(void)err_set(&err, RC_LIMIT, "%s: closed after %.0f ms %s, to make room for a newer one",

@@ -20,7 +20,8 @@
 enum link_stranger_stage {
 	LINK_STRANGER_SILENT,	/* nothing came from it */
 	LINK_STRANGER_SPEAKING, /* in the TLS handshake */
-	LINK_STRANGER_KNOWN	/* TLS is done: it has a certificate of our CA */
+	LINK_STRANGER_KNOWN,	/* TLS is done: it has a certificate of our CA */
+	LINK_STRANGER_STAGES
 };
 
 struct link_stranger {

@@ -28,7 +28,7 @@ struct vrrp_settings {
 	struct vrrp_advert advert;
 };
 
-enum vrrp_state { VRRP_STOPPED, VRRP_BACKUP, VRRP_ACTIVE };
+enum vrrp_state { VRRP_STOPPED, VRRP_BACKUP, VRRP_ACTIVE, VRRP_STATES };
 
 /* Fields are for reading. */
 struct vrrp {

@@ -16,7 +16,7 @@
 /* In QEMU's list for this monitor; a second one of the name replaces the first. */
 #define FD_NAME "understudy-colo"
 
-enum chain { CHAIN_NONE, CHAIN_BEGIN, CHAIN_RESTORE };
+enum chain { CHAIN_NONE, CHAIN_BEGIN, CHAIN_RESTORE, CHAINS };
 
 struct colo_control {
 	struct qmp *qmp;
@@ -280,6 +280,7 @@ static const struct {
 	[CHAIN_BEGIN] = { STEPS(begin_steps) },
 	[CHAIN_RESTORE] = { STEPS(restore_steps) },
 };
+static_assert(sizeof(chains) / sizeof(chains[0]) == CHAINS, "steps for every chain");
 
 static const struct step *step_of(const struct colo_control *control)
 {

@@ -31,6 +31,7 @@
 #include "replica/qmp.h"
 #include "replica/ram_blocks.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -46,7 +47,7 @@ static const char *const state_names[] = {
 	[STARTING] = "starting",     [CHECKING] = "starting", [WARM] = "warm",
 	[ACTIVATING] = "activating", [RUNNING] = "running",   [ENDED] = "ended",
 };
-_Static_assert(sizeof(state_names) / sizeof(state_names[0]) == STATES, "a name for every state");
+static_assert(sizeof(state_names) / sizeof(state_names[0]) == STATES, "a name for every state");
 
 struct hypervisor {
 	uv_loop_t *loop;
