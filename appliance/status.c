@@ -75,12 +75,22 @@ void status_clear(struct status_instance *instance, const char *name)
 	};
 }
 
-/* A number with at most three decimals; nothing for what is not known. */
+/*
+ * A number with at most three decimals, an integer as one: cJSON would write a large one with an
+ * exponent. Nothing for what is not known.
+ */
 static void number(cJSON *object, const char *name, double value)
 {
-	if (value >= 0)
-		cJSON_AddNumberToObject(object, name,
-					(double)(uint64_t)(value * 1000 + 0.5) / 1000);
+	char digits[sizeof("18446744073709551615")];
+
+	if (!(value >= 0 && value < 0x1p64))
+		return;
+	if (floor(value) < value) {
+		cJSON_AddNumberToObject(object, name, floor(value * 1000 + 0.5) / 1000);
+	} else {
+		(void)snprintf(digits, sizeof(digits), "%.0f", value);
+		cJSON_AddRawToObject(object, name, digits);
+	}
 }
 
 static void text(cJSON *object, const char *name, const char *value)

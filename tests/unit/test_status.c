@@ -21,9 +21,10 @@ static int command(void *owner, const char *instance, struct err *err)
 
 static char said[1024];
 
-static int post(struct status_source *source, const char *path, const char *body)
+static int request_of(struct status_source *source, const char *method, const char *path,
+		      const char *body)
 {
-	const struct http_request request = { .method = "POST",
+	const struct http_request request = { .method = method,
 					      .path = path,
 					      .query = "",
 					      .body = (const uint8_t *)body,
@@ -39,6 +40,51 @@ static int post(struct status_source *source, const char *path, const char *body
 			       (const char *)response.body.data);
 	buf_free(&response.body);
 	return response.status;
+}
+
+static int post(struct status_source *source, const char *path, const char *body)
+{
+	return request_of(source, "POST", path, body);
+}
+
+static size_t one(void *owner)
+{
+	(void)owner;
+	return 1;
+}
+
+static const char *no_witness(void *owner)
+{
+	(void)owner;
+	return NULL;
+}
+
+static void fill(void *owner, size_t index, struct status_instance *instance)
+{
+	(void)owner;
+	(void)index;
+	status_clear(instance, "vm1");
+	instance->term = 0x1p60;
+	instance->epoch = 9007199254740991;
+	instance->wire_bytes = 0x1p64; /* no such number can be */
+	instance->lag_ms = 0;
+	instance->interval_ms = 12.34567;
+}
+
+static void numbers_are_printed_as_they_are(void **state)
+{
+	static const struct config config = { .role = CONFIG_STANDBY };
+	struct status_source source = {
+		.config = &config, .count = one, .fill = fill, .witness = no_witness
+	};
+
+	(void)state;
+	assert_int_equal(request_of(&source, "GET", "/v1/status", ""), 200);
+	assert_non_null(strstr(said, ":\t1152921504606846976,"));
+	assert_non_null(strstr(said, ":\t9007199254740991,"));
+	assert_non_null(strstr(said, "\"lag_ms\":\t0,"));
+	assert_non_null(strstr(said, "\"interval_ms\":\t12.346"));
+	assert_null(strstr(said, "wire_bytes"));
 }
 
 static void an_order_names_one_instance(void **state)
@@ -125,6 +171,7 @@ static void no_allocation_is_needed_to_refuse(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(numbers_are_printed_as_they_are),
 		cmocka_unit_test(an_order_names_one_instance),
 		cmocka_unit_test(what_is_not_exactly_an_order_is_none),
 		cmocka_unit_test(a_primary_takes_over_nothing),
