@@ -25,6 +25,7 @@
 #include <string.h>
 
 #define ALERT_CERTIFICATE_REQUIRED 116 /* RFC 8446 6.2 */
+#define RECORD_MAX (16384 + 256)       /* the same, 5.2 */
 
 struct tls {
 	mbedtls_ssl_context ssl;
@@ -219,6 +220,17 @@ static bool is_plain_alert(const struct tls *tls, unsigned char *code)
 	return true;
 }
 
+/* mbedtls calls a record that its buffer cannot hold bad input; its header is still there. */
+static int describe_input(const struct tls *tls, int r, struct err *err)
+{
+	unsigned len = bytes_get_be16(tls->ssl.MBEDTLS_PRIVATE(in_hdr) + 3);
+
+	if (len <= RECORD_MAX)
+		return tls_error(err, "TLS", r);
+	return err_set(err, RC_INVALID,
+		       "the peer sent a TLS record of %u bytes, longer than is allowed", len);
+}
+
 static int describe(struct tls *tls, int r, struct err *err)
 {
 	unsigned char alert;
@@ -228,6 +240,9 @@ static int describe(struct tls *tls, int r, struct err *err)
 	case MBEDTLS_ERR_SSL_INVALID_MAC:
 		return is_plain_alert(tls, &alert) ? describe_alert(alert, err) :
 						     tls_error(err, "TLS", r);
+	case MBEDTLS_ERR_SSL_BAD_INPUT_DATA:
+	case MBEDTLS_ERR_SSL_INVALID_RECORD:
+		return describe_input(tls, r, err);
 	case MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY:
 		return err_set(err, RC_CLOSED, "the peer closed the connection");
 	case MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE:

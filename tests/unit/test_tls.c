@@ -368,6 +368,35 @@ static void a_tls_1_2_client_is_told_apart(void **state)
 	tls_identity_free(standby);
 }
 
+static void a_record_longer_than_allowed_is_called_so(void **state)
+{
+	static const uint8_t first[] = { 0x16, 0x03, 0x01, 0xff, 0xff, 0x01 };
+	static const uint8_t later[] = { 0x17, 0x03, 0x03, 0xff, 0xff, 0x00 };
+	static const char words[] =
+		"the peer sent a TLS record of 65535 bytes, longer than is allowed";
+	struct tls_identity *primary = load("ca", "primary"), *standby = load("ca", "standby");
+	struct pair pair;
+	uint8_t got[64];
+	size_t len;
+	bool done;
+
+	(void)state;
+	open_pair(&pair, primary, standby);
+	assert_int_equal(tls_feed(pair.server.tls, first, sizeof(first), &err), RC_OK);
+	assert_int_equal(tls_step(pair.server.tls, &done, &err), RC_INVALID);
+	assert_string_equal(err.text, words);
+	close_pair(&pair);
+	open_pair(&pair, primary, standby);
+	handshake(&pair);
+	expect_established(&pair);
+	assert_int_equal(tls_feed(pair.server.tls, later, sizeof(later), &err), RC_OK);
+	assert_int_equal(tls_read(pair.server.tls, got, sizeof(got), &len, &err), RC_INVALID);
+	assert_string_equal(err.text, words);
+	close_pair(&pair);
+	tls_identity_free(primary);
+	tls_identity_free(standby);
+}
+
 static void a_changed_byte_is_noticed_wherever_it_is(void **state)
 {
 	struct tls_identity *primary = load("ca", "primary"), *standby = load("ca", "standby");
@@ -520,6 +549,7 @@ int main(void)
 		cmocka_unit_test(a_client_without_a_certificate_is_refused),
 		cmocka_unit_test(a_plain_text_client_is_told_apart),
 		cmocka_unit_test(a_tls_1_2_client_is_told_apart),
+		cmocka_unit_test(a_record_longer_than_allowed_is_called_so),
 		cmocka_unit_test(a_changed_byte_is_noticed_wherever_it_is),
 		cmocka_unit_test(ciphertext_in_single_bytes_works),
 		cmocka_unit_test(a_key_that_others_may_read_is_refused),
