@@ -262,6 +262,11 @@ static const struct question {
 };
 #define QUESTIONS (sizeof(questions) / sizeof(questions[0]))
 
+bool precheck_take(struct precheck_facts *facts, size_t index, const cJSON *reply)
+{
+	return index < QUESTIONS && questions[index].take(facts, reply);
+}
+
 struct precheck {
 	struct qmp *qmp;
 	void (*done)(void *owner, const struct precheck_facts *facts, const struct err *err);
@@ -303,7 +308,7 @@ static void on_answer(void *owner, const cJSON *reply, const struct err *error)
 	if (error != NULL && !(error->code == RC_REFUSED && question->may_be_refused)) {
 		err = *error;
 		(void)err_prefix(&err, "%s: ", question->command);
-	} else if (error == NULL && !question->take(&precheck->facts, reply)) {
+	} else if (error == NULL && !precheck_take(&precheck->facts, precheck->asked, reply)) {
 		(void)err_set(&err, RC_INVALID, "%s: QEMU's answer is not what it should be",
 			      question->command);
 	} else if (++precheck->asked < QUESTIONS) {

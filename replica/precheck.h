@@ -43,6 +43,12 @@ struct precheck_facts {
 int precheck_verdict(const struct precheck_facts *facts, struct err *err);
 
 /*
+ * The reply to question `index` (0 on) into *facts; false when it is not what QEMU answers, or there
+ * is no such question. Pure.
+ */
+bool precheck_take(struct precheck_facts *facts, size_t index, const cJSON *reply);
+
+/*
  * Asks all and calls back exactly once, from the loop, also when `qmp` is closed meanwhile
  * (RC_CANCELLED). `err->code` is RC_OK when the instance can be protected; else it is the verdict,
  * or why it could not be asked (facts as far as known). Both are valid during the call only, which
