@@ -5,6 +5,7 @@
 #include "appliance/clone_internal.h"
 
 #include "appliance/base/bytes.h"
+#include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 
@@ -18,6 +19,7 @@ void clone_on_forgotten(void *owner)
 	struct clone *c = owner;
 
 	c->session = 0;
+	epoch_figures_forget(&c->figures);
 	c->hashes.wanted = false;
 	c->newest = 0;
 	if (c->gateway != NULL)
@@ -31,6 +33,7 @@ void clone_on_committed(void *owner, uint64_t epoch, uint64_t took_ns)
 	uint8_t payload[8];
 
 	c->session = c->pending_session;
+	epoch_figures_committed(&c->figures, epoch);
 	*c->trouble = '\0';
 	c->faults = (struct repeat){ 0 };
 	if (c->gateway != NULL)
@@ -104,6 +107,7 @@ static int on_layout(struct clone *c, const uint8_t *payload, size_t len, struct
 	mem_free(layout);
 	if (rc == RC_OK) {
 		c->pending_session = bytes_get_le64(payload);
+		epoch_figures_session(&c->figures);
 		c->newest = image_epoch(image); /* what was cut short of an earlier session */
 		if (image_epoch(image) == 0)
 			clone_decide(c, FAILOVER_COPYING, 0);
@@ -155,7 +159,11 @@ static int on_commit(struct clone *c, const struct wire_header *header, const ui
 	int rc;
 
 	rc = wire_get_commit(&commit, payload, header->length, err);
-	return rc == RC_OK ? receiver_end(seat_receiver(c->seat), header->epoch, &commit, err) : rc;
+	if (rc != RC_OK)
+		return rc;
+	epoch_figures_end(&c->figures, header->epoch, &commit, clock_now_ns(),
+			  link_round_trip_ns(c->link));
+	return receiver_end(seat_receiver(c->seat), header->epoch, &commit, err);
 }
 
 static int on_instance(struct clone *c, const uint8_t *payload, size_t len, struct err *err)
@@ -240,6 +248,7 @@ int clone_on_frame(void *owner, const struct wire_header *header, const uint8_t 
 	case WIRE_EPOCH:
 		return on_epoch(c, header, payload, err);
 	case WIRE_BATCH:
+		epoch_figures_batch(&c->figures, header->length);
 		return receiver_batch(seat_receiver(c->seat), payload, header->length, err);
 	case WIRE_COMMIT:
 		return on_commit(c, header, payload, err);

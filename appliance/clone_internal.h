@@ -10,6 +10,7 @@
 #include "appliance/base/repeat.h"
 #include "appliance/claimant.h"
 #include "appliance/clone.h"
+#include "appliance/epoch_figures.h"
 #include "appliance/failover.h"
 #include "appliance/gateway.h"
 #include "appliance/hashes.h"
@@ -49,7 +50,8 @@ struct clone {
 	uint64_t pending_session; /* the one that is coming in */
 	struct hashes hashes;	  /* wanted by a primary that resynchronises */
 	uint64_t newest;	  /* epoch of this session that has begun to come in */
-	uint64_t granted_ns;	  /* leases of connections that are gone */
+	struct epoch_figures figures;
+	uint64_t granted_ns; /* leases of connections that are gone */
 
 	/* Takeover. */
 	bool drained;	  /* the receiver is idle: the image will not change any more */

@@ -28,7 +28,12 @@ void status_pause(struct status_pauses *pauses, uint64_t pause_ns);
 /* The value below which `share` (0 to 1) of them lie, in ms; negative when there is none yet. */
 double status_percentile(const struct status_pauses *pauses, double share);
 
-/* Numbers are left out when negative, texts when empty. */
+/*
+ * Numbers are left out when negative, texts when empty. What both roles know each knows from its
+ * side: lag_ms is the age of the oldest epoch that is not committed (0: none) at the primary, that
+ * of the newest one that is at the standby; pauses are QEMU's word at the primary, and at the
+ * standby what the agent held the instance for, a little less. The standby has no interval.
+ */
 struct status_instance {
 	const char *name, *state, *reason, *peer, *hypervisor;
 	bool healthy;	    /* nothing for an operator to do */

@@ -293,7 +293,7 @@ int link_send(struct link *link, uint16_t type, uint64_t term, uint64_t epoch, c
 			       wire_payload_max(type));
 	if (link->state != LINK_UP)
 		return RC_OK;
-	header.length = (uint32_t)len;
+	header.length = (uint32_t)wire_payload_for(type, link->features, len);
 	link->term = term;
 	rc = link_queue_add(&link->queue, &header, payload, err);
 	if (rc == RC_OK)

@@ -71,6 +71,7 @@ struct link {
 
 	/* of all connections */
 	struct err down;
+	uint64_t features; /* what both ends of the last one want */
 	uint64_t heard_ns, round_trip_ns;
 	struct link_totals totals; /* of those that ended */
 	char peer[LINK_PEER_MAX];

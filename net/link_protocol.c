@@ -238,6 +238,7 @@ static int on_hello(struct link *link, const struct wire_header *header, const u
 
 void link_up(struct link *link, const struct wire_hello *peer)
 {
+	link->features = link->own.features & peer->features;
 	link_move(link, LINK_UP);
 	link->up_ns = link->ticked_ns = clock_now_ns();
 	link->totals.connections++;

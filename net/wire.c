@@ -33,7 +33,7 @@ static const struct {
 	[WIRE_HASHES] = { "hashes", 16, 16 + WIRE_HASHES_MAX * sizeof(uint64_t), STANDBY },
 	[WIRE_EPOCH] = { "epoch", 1, 1, PRIMARY },
 	[WIRE_BATCH] = { "batch", 1, WIRE_FRAGMENT_MAX, PRIMARY },
-	[WIRE_COMMIT] = { "commit", 32, 32, PRIMARY },
+	[WIRE_COMMIT] = { "commit", 32, 48, PRIMARY },
 	[WIRE_ACK] = { "ack", 8, 8, STANDBY },
 	[WIRE_FAULT] = { "fault", 2, 2 + WIRE_TEXT_MAX, STANDBY },
 	[WIRE_INSTANCE] = { "instance", 2, 2 + WIRE_TEXT_MAX, PRIMARY },
@@ -72,6 +72,13 @@ size_t wire_payload_min(uint16_t type)
 size_t wire_payload_max(uint16_t type)
 {
 	return known(type) ? types[type].most : 0;
+}
+
+size_t wire_payload_for(uint16_t type, uint64_t features, size_t len)
+{
+	const bool plain = type == WIRE_COMMIT && (features & WIRE_FEATURE_TIMES) == 0;
+
+	return plain ? types[type].least : len;
 }
 
 const char *wire_type_name(uint16_t type)
@@ -289,7 +296,9 @@ bool wire_put_commit(struct buf *payload, const struct wire_commit *commit)
 {
 	return buf_append_le64(payload, commit->batches) &&
 	       buf_append_le64(payload, commit->pages) && buf_append_le64(payload, commit->hash) &&
-	       buf_append_le32(payload, commit->device_state_len) && buf_append_le32(payload, 0);
+	       buf_append_le32(payload, commit->device_state_len) && buf_append_le32(payload, 0) &&
+	       (!commit->timed || (buf_append_le64(payload, commit->age_ns) &&
+				   buf_append_le64(payload, commit->pause_ns)));
 }
 
 int wire_get_commit(struct wire_commit *commit, const uint8_t *payload, size_t len, struct err *err)
@@ -302,6 +311,11 @@ int wire_get_commit(struct wire_commit *commit, const uint8_t *payload, size_t l
 	commit->hash = cursor_le64(&c);
 	commit->device_state_len = cursor_le32(&c);
 	reserved = cursor_le32(&c);
+	commit->timed = !c.short_read && c.left > 0;
+	if (commit->timed) {
+		commit->age_ns = cursor_le64(&c);
+		commit->pause_ns = cursor_le64(&c);
+	}
 	if (c.short_read || c.left > 0 || reserved != 0)
 		return err_set(err, RC_INVALID, "not a commit record");
 	return RC_OK;

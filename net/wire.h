@@ -47,7 +47,8 @@
 #define WIRE_VERSION_LOWEST 1
 #define WIRE_VERSION_HIGHEST 1
 #define WIRE_FEATURE_BEACON UINT64_C(1) /* heartbeats as datagrams too (beacon_format.h) */
-#define WIRE_FEATURES WIRE_FEATURE_BEACON
+#define WIRE_FEATURE_TIMES UINT64_C(2)	/* COMMIT may have its times */
+#define WIRE_FEATURES (WIRE_FEATURE_BEACON | WIRE_FEATURE_TIMES)
 #define WIRE_HEADER ((size_t)24)
 #define WIRE_NAME_MAX 64
 #define WIRE_TEXT_MAX 1000		     /* of a reason: two or three log lines */
@@ -78,7 +79,9 @@ enum wire_type {
 	WIRE_BATCH,  /* primary: one delta batch, or a fragment of it; the only bulk type, counted
 			     against credit */
 	WIRE_COMMIT, /* primary: ends the epoch: u64 batches, u64 pages, u64 hash, u32 device state
-			     length, u32 0 */
+			length, u32 0; and only where both ends want WIRE_FEATURE_TIMES, at 32: u64 ns
+			from the end of its capture to this frame, u64 ns for which the agent held the
+			instance. Nothing is decided by these two: they are for the standby's status */
 	WIRE_ACK,    /* standby: header's epoch is committed; u64 ns it took from COMMIT */
 	WIRE_FAULT,  /* standby: header's epoch cannot be committed; u16 rc, text. The primary
 			     resyncs */
@@ -136,7 +139,9 @@ struct wire_hello {
 };
 
 size_t wire_payload_min(uint16_t type);
-size_t wire_payload_max(uint16_t type);	       /* of one frame; unknown types: 0 */
+size_t wire_payload_max(uint16_t type); /* of one frame; unknown types: 0 */
+/* How much of a payload of `len` bytes a peer takes with which those features are on. */
+size_t wire_payload_for(uint16_t type, uint64_t features, size_t len);
 const char *wire_type_name(uint16_t type);     /* "batch"; "unknown" */
 const char *wire_reason_text(uint16_t reason); /* a sentence an operator understands */
 /* The connection ends to be made anew at once, and nothing is wrong: SESSION, REKEY. */
@@ -182,6 +187,8 @@ int wire_get_reason(uint16_t *code, char text[WIRE_TEXT_MAX + 1], const uint8_t 
 struct wire_commit {
 	uint64_t batches, pages, hash;
 	uint32_t device_state_len;
+	bool timed; /* the rest is there */
+	uint64_t age_ns, pause_ns;
 };
 bool wire_put_commit(struct buf *payload, const struct wire_commit *commit);
 int wire_get_commit(struct wire_commit *commit, const uint8_t *payload, size_t len,

@@ -47,7 +47,7 @@ struct mark {
 	struct mark *next;
 	uint64_t epoch;
 	uint32_t device_state_len;
-	uint64_t captured_ns;
+	uint64_t captured_ns, pause_ns;
 };
 
 struct sender {
@@ -204,6 +204,7 @@ void sender_epoch(struct sender *sender, const struct capture_epoch *epoch)
 	mark->epoch = epoch->epoch;
 	mark->device_state_len = epoch->device_state_len;
 	mark->captured_ns = clock_now_ns();
+	mark->pause_ns = epoch->pause_ns;
 	*sender->ends_end = mark;
 	sender->ends_end = &mark->next;
 	sender->newest = epoch->epoch;
@@ -260,8 +261,14 @@ static void on_epoch(void *owner, const struct encoder_epoch *encoded)
 	struct err err = { 0 };
 
 	if (epoch != NULL) {
-		epoch->commit = (struct wire_commit){ encoded->batches, encoded->pages,
-						      encoded->hash, mark->device_state_len };
+		epoch->commit = (struct wire_commit){
+			.batches = encoded->batches,
+			.pages = encoded->pages,
+			.hash = encoded->hash,
+			.device_state_len = mark->device_state_len,
+			.timed = true,
+			.pause_ns = mark->pause_ns,
+		};
 		epoch->captured_ns = mark->captured_ns;
 		epoch->ended = true;
 	}
@@ -333,6 +340,7 @@ static bool pump_epoch(struct sender *sender, struct epoch *epoch)
 	if (!pump_batches(sender, epoch))
 		return false;
 	if (epoch->ended && !epoch->committed) {
+		epoch->commit.age_ns = clock_now_ns() - epoch->captured_ns;
 		if (!sender->ops->commit(sender->owner, epoch->number, &epoch->commit))
 			return false;
 		epoch->committed = epoch->told = true;

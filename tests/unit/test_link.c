@@ -89,9 +89,9 @@ static void frames_that_no_type_allows_are_not_sent(void **state)
 	world_connect(&world);
 	assert_int_equal(link_send(world.primary.link, WIRE_COMMIT, 0, 0, bytes, 31, &err),
 			 RC_INVALID);
-	assert_int_equal(link_send(world.primary.link, WIRE_COMMIT, 0, 0, bytes, 33, &err),
+	assert_int_equal(link_send(world.primary.link, WIRE_COMMIT, 0, 0, bytes, 49, &err),
 			 RC_INVALID);
-	expect_text(err.text, "commit frame of 33 bytes");
+	expect_text(err.text, "commit frame of 49 bytes");
 	world_close(&world);
 }
 

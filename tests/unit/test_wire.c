@@ -241,19 +241,46 @@ static void every_reason_and_type_has_a_text(void **state)
 	assert_string_equal(wire_type_name(WIRE_TYPE_END), "unknown");
 }
 
+static void a_peer_without_a_feature_gets_what_it_knows(void **state)
+{
+	(void)state;
+	assert_int_equal(wire_payload_for(WIRE_COMMIT, WIRE_FEATURES, 48), 48);
+	assert_int_equal(wire_payload_for(WIRE_COMMIT, WIRE_FEATURE_BEACON, 48), 32);
+	assert_int_equal(wire_payload_for(WIRE_COMMIT, WIRE_FEATURES, 32), 32);
+	assert_int_equal(wire_payload_for(WIRE_COMMIT, 0, 32), 32);
+	assert_int_equal(wire_payload_for(WIRE_RESERVE, 0, 1000), 1000);
+	assert_int_equal(wire_payload_for(WIRE_TYPE_END, 0, 7), 7);
+}
+
 static void commit_heartbeat_and_numbers_survive_the_wire(void **state)
 {
-	struct wire_commit commit = { 1, 2, UINT64_MAX, 4 }, commit_back;
+	struct wire_commit commit = {
+		.batches = 1, .pages = 2, .hash = UINT64_MAX, .device_state_len = 4
+	};
+	struct wire_commit commit_back;
 	struct wire_heartbeat beat = { 5, 6, 7, UINT64_MAX - 1, 8 }, beat_back;
 	struct buf out = { 0 };
 	uint64_t number = 0;
 
 	(void)state;
 	assert_true(wire_put_commit(&out, &commit));
-	assert_int_equal(out.len, wire_payload_max(WIRE_COMMIT));
+	assert_int_equal(out.len, wire_payload_min(WIRE_COMMIT));
 	assert_int_equal(wire_get_commit(&commit_back, out.data, out.len, &err), RC_OK);
 	assert_true(commit_back.batches == 1 && commit_back.pages == 2 &&
-		    commit_back.hash == UINT64_MAX && commit_back.device_state_len == 4);
+		    commit_back.hash == UINT64_MAX && commit_back.device_state_len == 4 &&
+		    !commit_back.timed);
+	buf_reset(&out);
+	commit.timed = true;
+	commit.age_ns = 0x0102030405060708;
+	commit.pause_ns = UINT64_MAX;
+	assert_true(wire_put_commit(&out, &commit));
+	assert_int_equal(out.len, wire_payload_max(WIRE_COMMIT));
+	assert_memory_equal(out.data + 32, "\x08\7\6\5\4\3\2\1\xff\xff\xff\xff\xff\xff\xff\xff",
+			    16);
+	assert_int_equal(wire_get_commit(&commit_back, out.data, out.len, &err), RC_OK);
+	assert_true(commit_back.timed && commit_back.age_ns == commit.age_ns &&
+		    commit_back.pause_ns == commit.pause_ns);
+	assert_int_equal(wire_get_commit(&commit_back, out.data, 40, &err), RC_INVALID);
 	assert_int_equal(wire_get_commit(&commit_back, out.data, out.len - 1, &err), RC_INVALID);
 	out.data[28] = 1;
 	assert_int_equal(wire_get_commit(&commit_back, out.data, out.len, &err), RC_INVALID);
@@ -484,6 +511,7 @@ int main(void)
 		cmocka_unit_test(a_reason_is_cut_and_cleaned),
 		cmocka_unit_test(every_type_with_a_code_has_room_for_the_longest_text),
 		cmocka_unit_test(every_reason_and_type_has_a_text),
+		cmocka_unit_test(a_peer_without_a_feature_gets_what_it_knows),
 		cmocka_unit_test(commit_heartbeat_and_numbers_survive_the_wire),
 		cmocka_unit_test(frames_are_found_however_the_stream_is_cut),
 		cmocka_unit_test(nothing_but_refuse_comes_before_hello),
