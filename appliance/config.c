@@ -12,9 +12,6 @@
 #include "appliance/base/mem.h"
 #include "appliance/config_keys.h"
 #include "appliance/config_twice.h"
-#include "net/etcd.h"
-#include "net/netlink.h"
-#include "net/vrrp_format.h"
 #include "replica/cmdline.h"
 
 #include <assert.h>
@@ -35,7 +32,6 @@ static_assert(sizeof(role_names) / sizeof(role_names[0]) == CONFIG_ROLES, "a nam
 
 struct checking {
 	const char *name;
-	bool names_witness;   /* the file does, with whatever in it */
 	struct buf *problems; /* or NULL */
 	struct err *err;
 	bool found;
@@ -153,19 +149,12 @@ static void check_state_dir(struct checking *checking, const struct config *conf
 static void check_addresses(struct checking *checking, const struct config_vrrp *group,
 			    const char *where)
 {
-	struct netlink_prefix prefix;
-	struct err err = { 0 };
-	size_t i, ipv4 = 0;
+	size_t i;
 
-	for (i = 0; group->addresses[i] != NULL; i++) {
-		if (netlink_prefix_parse(&prefix, group->addresses[i], &err) != RC_OK)
-			conflict(checking, "%s.addresses[%zu]: %.300s", where, i, err.text);
-		ipv4 += err.code == RC_OK && prefix.version == 4;
-	}
-	if (i > VRRP_ADDRESSES_MAX)
-		conflict(checking, "%s.addresses: %zu, at most %d are possible in a group", where,
-			 i, VRRP_ADDRESSES_MAX);
-	if (ipv4 == 0 && err.code == RC_OK)
+	/* Each is one of either kind (config_keys.c). */
+	for (i = 0; group->addresses[i] != NULL && strchr(group->addresses[i], ':') != NULL; i++)
+		;
+	if (group->addresses[i] == NULL)
 		conflict(checking,
 			 "%s.addresses: at least one of IPv4 is needed: what is sent is "
 			 "VRRP for IPv4",
@@ -212,22 +201,6 @@ static void check_vrrp(struct checking *checking, const struct config *config, s
 
 static void check_witness(struct checking *checking, const struct config *config)
 {
-	struct address address;
-	struct err err = { 0 };
-	size_t i;
-
-	for (i = 0; config->witness_endpoints != NULL && config->witness_endpoints[i] != NULL;
-	     i++) {
-		if (etcd_endpoint_parse(&address, config->witness_endpoints[i], &err) != RC_OK)
-			conflict(checking, "witness.endpoints[%zu]: %.300s", i, err.text);
-	}
-	if (i > ETCD_ENDPOINTS_MAX)
-		conflict(checking, "witness.endpoints: %zu, at most %d are taken", i,
-			 (int)ETCD_ENDPOINTS_MAX);
-	if (i > 0 && config->witness_ca == NULL)
-		conflict(checking, "witness.ca: missing: whom to trust as the witness");
-	if (i == 0 && checking->names_witness)
-		conflict(checking, "witness.endpoints: missing: where the witness is");
 	if ((config->witness_cert == NULL) != (config->witness_key == NULL))
 		conflict(checking, "witness.%s: missing: cert and key belong together",
 			 config->witness_cert == NULL ? "cert" : "key");
@@ -279,7 +252,6 @@ static int parse(struct config *config, enum config_role role, const char *name,
 		return rc;
 	}
 	rc = json_table_read(&config_keys, &reader, root, config, err);
-	checking.names_witness = cJSON_GetObjectItemCaseSensitive(root, "witness") != NULL;
 	cJSON_Delete(root);
 	return rc == RC_OK ? check_whole(&checking, config) : rc;
 }

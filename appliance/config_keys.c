@@ -7,6 +7,8 @@
 #include "appliance/config.h"
 #include "appliance/witness.h"
 #include "net/address.h"
+#include "net/etcd.h"
+#include "net/netlink.h"
 #include "net/port.h"
 #include "net/vrrp_format.h"
 #include "net/wire.h"
@@ -41,7 +43,22 @@ static const char *const alones[] = {
 static_assert(sizeof(alones) / sizeof(alones[0]) == CONFIG_ALONES + 1, "a word for each");
 static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
 
-#define ADDRESS_PATTERN "(\\[[0-9A-Za-z:.%]+\\]|[A-Za-z0-9._-]{1,253}):[0-9]{1,5}"
+/* What address_parse() takes; of IPv6 only the letters. */
+#define BYTE_PATTERN "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+#define IPV4_PATTERN "(" BYTE_PATTERN "\\.){3}" BYTE_PATTERN
+#define IPV6_PATTERN "[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*"
+#define NUMBER_LAST "([A-Za-z0-9._-]*\\.)?[0-9]+:" /* then it has to be of IPv4 */
+#define NAME_PATTERN "(?!" NUMBER_LAST ")[A-Za-z0-9._][A-Za-z0-9._-]{0,252}"
+#define PORT_PATTERN                                                                            \
+	"(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|0?[1-9][0-9]{3}" \
+	"|0{0,2}[1-9][0-9]{2}|0{0,3}[1-9][0-9]|0{0,4}[1-9])"
+#define ADDRESS_PATTERN                                                            \
+	"(\\[" IPV6_PATTERN "(%[^\\]" JSON_PATTERN_CONTROL "]+)?\\]|" IPV4_PATTERN \
+	"|" NAME_PATTERN "):" PORT_PATTERN
+/* What netlink_prefix_parse() takes, the same. */
+#define PREFIX_PATTERN                                                       \
+	"(" IPV4_PATTERN "(/(0?[12]?[0-9]|0?3[0-2]|00[0-9]))?|" IPV6_PATTERN \
+	"(/(0?[0-9]{1,2}|1[01][0-9]|12[0-8]))?)"
 
 static int check_address(const char *text, struct err *err)
 {
@@ -124,7 +141,8 @@ static int check_device(const char *text, struct err *err)
 	return RC_OK;
 }
 
-#define DEVICE_PATTERN "^[^/ :%]{1,15}$"
+#define DEVICE_PATTERN \
+	"^(?!\\.{1,2}" JSON_PATTERN_END ")[^/ :%" JSON_PATTERN_CONTROL "]{1,15}" JSON_PATTERN_END
 
 static const struct json_field nic_fields[] = {
 	{ .key = "name",
@@ -198,6 +216,13 @@ static const struct json_field nic_fields[] = {
 };
 static const struct json_table nic_table = JSON_TABLE(nic_fields);
 
+static int check_prefix(const char *text, struct err *err)
+{
+	struct netlink_prefix prefix;
+
+	return netlink_prefix_parse(&prefix, text, err);
+}
+
 static const struct json_field vrrp_fields[] = {
 	{ .key = "device",
 	  .type = JSON_TEXT,
@@ -238,6 +263,9 @@ static const struct json_field vrrp_fields[] = {
 	{ .key = "addresses",
 	  .type = JSON_STRINGS,
 	  .required = true,
+	  .max = VRRP_ADDRESSES_MAX,
+	  .check = check_prefix,
+	  .pattern = "^" PREFIX_PATTERN JSON_PATTERN_END,
 	  .offset = offsetof(struct config_vrrp, addresses),
 	  .doc = "addresses with their prefix (\"192.0.2.7/24\", \"2001:db8::7/64\"); those of IPv4 as the other "
 		 "routers list them, those of IPv6 go with them (keepalived: virtual_ipaddress_excluded)" },
@@ -312,7 +340,8 @@ static const struct json_field http_fields[] = {
 	  .type = JSON_TEXT,
 	  .kind = "address",
 	  .check = check_http,
-	  .pattern = "^(unix:/.+|" ADDRESS_PATTERN ")$",
+	  .pattern = "^(unix:/[^" JSON_PATTERN_CONTROL "]{0,106}|" ADDRESS_PATTERN
+		     ")" JSON_PATTERN_END,
 	  .offset = offsetof(struct config, http),
 	  .doc = "address for health, status and takeover (\"127.0.0.1:7480\", \"unix:/run/understudy.sock\"); "
 		 "absent: none" },
@@ -344,7 +373,7 @@ static const struct json_field link_fields[] = {
 	  .kind = "address",
 	  .check = check_connect,
 	  .required = true,
-	  .pattern = "^" ADDRESS_PATTERN "$",
+	  .pattern = "^(?!0\\.0\\.0\\.0:|\\[::\\]:)" ADDRESS_PATTERN JSON_PATTERN_END,
 	  .roles = PRIMARY,
 	  .offset = offsetof(struct config, connect),
 	  .doc = "address of the standby (\"198.51.100.7:7400\")" },
@@ -353,7 +382,7 @@ static const struct json_field link_fields[] = {
 	  .kind = "address",
 	  .check = check_address,
 	  .required = true,
-	  .pattern = "^" ADDRESS_PATTERN "$",
+	  .pattern = "^" ADDRESS_PATTERN JSON_PATTERN_END,
 	  .roles = STANDBY,
 	  .offset = offsetof(struct config, listen),
 	  .doc = "address to listen on for primaries (\"0.0.0.0:7400\")" },
@@ -376,13 +405,25 @@ static const struct json_field link_fields[] = {
 };
 static const struct json_table link_table = JSON_TABLE(link_fields);
 
+static int check_endpoint(const char *text, struct err *err)
+{
+	struct address address;
+
+	return etcd_endpoint_parse(&address, text, err);
+}
+
 static const struct json_field witness_fields[] = {
 	{ .key = "endpoints",
 	  .type = JSON_STRINGS,
+	  .needed = true,
+	  .max = ETCD_ENDPOINTS_MAX,
+	  .check = check_endpoint,
+	  .pattern = "^https://" ADDRESS_PATTERN JSON_PATTERN_END,
 	  .offset = offsetof(struct config, witness_endpoints),
 	  .doc = "etcd's client addresses (\"https://etcd-1.example.org:2379\"), the same at both sites" },
 	{ .key = "ca",
 	  .type = JSON_PATH,
+	  .needed = true,
 	  .offset = offsetof(struct config, witness_ca),
 	  .doc = "certificate of the authority of etcd's servers (PEM)" },
 	{ .key = "cert",

@@ -8,7 +8,12 @@
 #include <string.h>
 
 #define DIALECT "https://json-schema.org/draft/2020-12/schema"
-#define NAME_PATTERN "^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$"
+#define NAME_PATTERN "^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}" JSON_PATTERN_END
+#define TEXT_PATTERN "^[^" JSON_PATTERN_CONTROL "]*" JSON_PATTERN_END
+#define DESCRIPTION                                                                                \
+	"What a schema cannot say, understudy check does: lengths are counted in bytes there, in " \
+	"characters here; whether an IPv6 address is one; what a relative path becomes; what is "  \
+	"about several keys at once; and the files that are named."
 #define DOC_MAX 512
 #define LINE_MAX_BYTES 1024
 
@@ -96,17 +101,22 @@ static bool put_bounds(cJSON *to, const struct json_field *field, unsigned role)
 		return put_choices(to, field);
 	case JSON_PATH:
 	case JSON_SOCKET:
-		return put_number(to, "minLength", 1) &&
+		return put_text(to, "pattern", TEXT_PATTERN) && put_number(to, "minLength", 1) &&
 		       put_number(to, "maxLength",
 				  field->type == JSON_SOCKET ? JSON_SOCKET_MAX : JSON_STRING_MAX);
 	case JSON_TEXT:
-		return field->pattern == NULL || put_text(to, "pattern", field->pattern);
+		return put_number(to, "maxLength", JSON_STRING_MAX) &&
+		       put_text(to, "pattern", field->pattern);
 	case JSON_U32:
 	case JSON_U64:
 		return put_number(to, "minimum", field->min) &&
 		       put_number(to, "maximum", field->max);
 	case JSON_STRINGS:
-		return put_array(to, JSON_STRINGS_MAX, &items) && put_text(items, "type", "string");
+		return put_array(to, json_field_strings_max(field), &items) &&
+		       put_text(items, "type", "string") &&
+		       put_number(items, "maxLength", JSON_STRING_MAX) &&
+		       put_text(items, "pattern",
+				field->pattern != NULL ? field->pattern : TEXT_PATTERN);
 	case JSON_OBJECT:
 		return put_object(to, field->table, role);
 	case JSON_OBJECTS:
@@ -155,7 +165,8 @@ static bool put_object(cJSON *to, const struct json_table *table, unsigned role)
 		field = &table->fields[i];
 		if (json_field_is_for(field, role) && !put_field(properties, field, role))
 			return false;
-		if (!json_field_is_required(field, role))
+		if (!json_field_is_required(field, role) &&
+		    !(field->needed && json_field_is_for(field, role)))
 			continue;
 		required = required != NULL ? required : cJSON_AddArrayToObject(to, "required");
 		if (!put_item(required, field->key))
@@ -175,8 +186,8 @@ int json_schema_write(const struct json_table *table, unsigned role, const char 
 	json_text_use_mem();
 	schema = cJSON_CreateObject();
 	done = schema != NULL && put_text(schema, "$schema", DIALECT) &&
-	       put_text(schema, "title", title) && put_text(schema, "type", "object") &&
-	       put_object(schema, table, role);
+	       put_text(schema, "title", title) && put_text(schema, "description", DESCRIPTION) &&
+	       put_text(schema, "type", "object") && put_object(schema, table, role);
 	if (done)
 		text = cJSON_Print(schema);
 	done = text != NULL && buf_printf(out, "%s\n", text);

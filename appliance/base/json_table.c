@@ -83,6 +83,11 @@ bool json_field_is_for(const struct json_field *field, unsigned role)
 	return field->roles == 0 || (field->roles & role) != 0;
 }
 
+size_t json_field_strings_max(const struct json_field *field)
+{
+	return field->max > 0 ? (size_t)field->max : JSON_STRINGS_MAX;
+}
+
 bool json_field_is_required(const struct json_field *field, unsigned role)
 {
 	if (!json_field_is_for(field, role))
@@ -203,14 +208,15 @@ static void read_member(struct json_reading *reading, const struct json_table *t
 	readers[field->type](reading, field, &at, member, base + field->offset);
 }
 
+/* `inside`: the object that it would belong to is there. */
 static void read_absent(struct json_reading *reading, const struct json_field *field,
-			const struct json_place *at, char *base)
+			const struct json_place *at, bool inside, char *base)
 {
 	void *target = base + field->offset;
 
 	if (field->type == JSON_OBJECT)
 		read_object(reading, field->table, at, NULL, base);
-	else if (field->required)
+	else if (field->required || (field->needed && inside))
 		json_problem(reading, RC_INVALID, at, "missing: %s", field->doc);
 	else if (field->text_fallback != NULL)
 		json_value_store(reading, target, field->text_fallback);
@@ -240,7 +246,8 @@ static void read_object(struct json_reading *reading, const struct json_table *t
 		if (json_field_is_for(field, reading->reader->role) &&
 		    (seen & UINT64_C(1) << i) == 0)
 			read_absent(reading, field,
-				    &(struct json_place){ .up = place, .key = field->key }, base);
+				    &(struct json_place){ .up = place, .key = field->key },
+				    object != NULL, base);
 	}
 }
 

@@ -26,6 +26,11 @@
 #define JSON_SOCKET_MAX 107   /* what sockaddr_un holds, less its NUL */
 #define JSON_PROBLEMS_MAX 20  /* reported of one file: a screenful; then, that there are more */
 
+/* The end of a pattern: some programs' '$' is also before a line break at the end. */
+#define JSON_PATTERN_END "$(?!\\n)"
+/* Between '[^' and ']': no string has control characters. */
+#define JSON_PATTERN_CONTROL "\\u0000-\\u001f\\u007f"
+
 enum json_type {
 	JSON_NAME, /* char *: 1 to JSON_NAME_MAX of A-Z a-z 0-9 . _ -, beginning with none of . - */
 	JSON_WORD, /* char *: one of `choices` */
@@ -36,7 +41,7 @@ enum json_type {
 	JSON_U32,    /* uint32_t: a whole number from min to max */
 	JSON_U64,    /* uint64_t, the same; max is at most 2^53, what a JSON number holds exactly */
 	JSON_BOOL,   /* bool */
-	JSON_STRINGS, /* char **: at least one string, NULL-terminated */
+	JSON_STRINGS, /* char **: 1 to max strings (0: JSON_STRINGS_MAX), NULL-terminated */
 	JSON_OBJECT,  /* `table`, in the same structure */
 	JSON_OBJECTS, /* an array of `table`, 1 to max items of item_size bytes each */
 	JSON_TYPE_COUNT
@@ -49,6 +54,7 @@ struct json_field {
 	const char *doc; /* one line */
 	enum json_type type;
 	bool required;
+	bool needed;	/* required where the object it belongs to is there */
 	unsigned roles; /* bits; 0: every role */
 	size_t offset;	/* where it is stored; of JSON_OBJECTS: the pointer to the first item */
 	size_t count_offset; /* JSON_OBJECTS: the size_t with their number */
@@ -59,7 +65,8 @@ struct json_field {
 	const char *const *choices; /* NULL-terminated */
 	const struct json_table *table;
 	/*
-	 * JSON_TEXT: RC_OK, or why not in err; the same as a regular expression for the schema; and
+	 * JSON_TEXT, and each of JSON_STRINGS where it is given: RC_OK, or why not in err; the same as
+	 * a regular expression for the schema, with JSON_PATTERN_END, as nearly as one can say it; and
 	 * as a word for people.
 	 */
 	int (*check)(const char *text, struct err *err);
@@ -95,9 +102,10 @@ int json_table_read(const struct json_table *table, const struct json_reader *re
 void json_table_free(const struct json_table *table, void *base);
 
 /*
- * Whether a field is for a role; the two halves of what json_schema.h needs to know about required
- * members.
+ * The most strings of a JSON_STRINGS; whether a field is for a role; the two halves of what
+ * json_schema.h needs to know about required members.
  */
+size_t json_field_strings_max(const struct json_field *field);
 bool json_field_is_for(const struct json_field *field, unsigned role);
 bool json_field_is_required(const struct json_field *field, unsigned role);
 

@@ -184,17 +184,24 @@ void json_value_path(struct json_reading *reading, const struct json_field *fiel
 		store_path(reading, place, text, max, target);
 }
 
+/* Whether the field's check(), if it has one, takes it; else a problem. */
+static bool takes(struct json_reading *reading, const struct json_field *field,
+		  const struct json_place *place, const char *text)
+{
+	struct err err;
+
+	if (field->check == NULL || field->check(text, &err) == RC_OK)
+		return true;
+	json_problem(reading, RC_INVALID, place, "%s", err.text);
+	return false;
+}
+
 void json_value_text(struct json_reading *reading, const struct json_field *field,
 		     const struct json_place *place, const cJSON *value, void *target)
 {
 	const char *text = some_string(reading, place, value, JSON_STRING_MAX);
-	struct err err;
 
-	if (text == NULL)
-		return;
-	if (field->check(text, &err) != RC_OK)
-		json_problem(reading, RC_INVALID, place, "%s", err.text);
-	else
+	if (text != NULL && takes(reading, field, place, text))
 		json_value_store(reading, target, text);
 }
 
@@ -207,14 +214,14 @@ void json_value_strings(struct json_reading *reading, const struct json_field *f
 	const cJSON *item;
 	char **list;
 
-	(void)field;
 	if (!cJSON_IsArray(value)) {
 		json_problem_type(reading, place, "an array of strings", value);
 		return;
 	}
-	if (count == 0 || count > JSON_STRINGS_MAX) {
+	if (count == 0 || count > json_field_strings_max(field)) {
 		json_problem(reading, count == 0 ? RC_INVALID : RC_LIMIT, place,
-			     "%zu strings, from 1 to %d are taken", count, JSON_STRINGS_MAX);
+			     "%zu strings, from 1 to %zu are taken", count,
+			     json_field_strings_max(field));
 		return;
 	}
 	list = mem_zalloc(count + 1, sizeof(*list));
@@ -225,7 +232,7 @@ void json_value_strings(struct json_reading *reading, const struct json_field *f
 	*(char ***)target = list;
 	for (item = value->child; item != NULL && !reading->stop; item = item->next, at.index++) {
 		text = plain_string(reading, &at, item, JSON_STRING_MAX);
-		if (text != NULL)
+		if (text != NULL && takes(reading, field, &at, text))
 			json_value_store(reading, list++,
 					 text); /* no gaps: the first NULL ends the list */
 	}

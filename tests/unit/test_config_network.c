@@ -89,7 +89,7 @@ static void a_vrrp_group_that_cannot_be_is_refused(void **state)
 		"f.json: instances[0].vrrp[0].addresses: at least one of IPv4 is needed: what is sent is VRRP for "
 		"IPv4");
 	refuses(CONFIG_STANDBY, WITH_GROUPS(GROUP(ADDRESSES(TEN ", " TEN ", \"10.0.1.1\""))),
-		"f.json: instances[0].vrrp[0].addresses: 21, at most 20 are possible in a group");
+		"f.json: instances[0].vrrp[0].addresses: 21 strings, from 1 to 20 are taken");
 	refuses(CONFIG_STANDBY, WITH_GROUPS(GROUP(VIP) ", " GROUP(VIP)),
 		"f.json: instances[0].vrrp[1].group: 51 on br0 is that of instances[0].vrrp[0], too");
 	takes(CONFIG_STANDBY,

@@ -90,7 +90,7 @@ static void a_witness_without_endpoints(void **state)
 	read_as(CONFIG_PRIMARY,
 		"{\"site\": \"a\", " TLS ", \"link\": {\"connect\": \"b:1\"}, \"witness\": {}, "
 		"\"instances\": [{\"name\": \"u\", \"qmp\": \"/u\"}]}",
-		"witness.endpoints: missing: where the witness is");
+		"witness.endpoints: missing: etcd");
 }
 
 int main(void)
