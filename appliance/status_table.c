@@ -5,8 +5,8 @@
  */
 #include "appliance/status_table.h"
 
-
 #include "appliance/base/utf8.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
