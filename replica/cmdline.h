@@ -26,7 +26,7 @@
  *   refused     what cannot travel: file descriptors (-add-fd, fd=, fds=, vhostfd=, /dev/fdset/N),
  *               -readconfig, SGX memory. The error names the argument and the remedy: the
  *               operator's own list (cmdline_override()). And what no standby takes from anybody
- *               (cmdline_check()).
+ *               (cmdline_check()), -netdev bridge among it: QEMU's helper would run.
  */
 #ifndef REPLICA_CMDLINE_H
 #define REPLICA_CMDLINE_H
