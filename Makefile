@@ -220,7 +220,7 @@ lint:  ## clang-tidy, cppcheck, clang-format
 # One stamp per file, renewed when the file's instrumented object is: that knows the headers.
 c_files := $(sources) $(test_sources) $(wildcard tests/guest/*.c tests/sim/*.c)
 lint-clang-tidy: $(c_files:%.c=build/lint/%.tidy)
-	@find "$${XDG_CACHE_HOME:-$$HOME/.cache}/understudy/tidy" -type f -mtime +30 -delete
+	@good="$${XDG_CACHE_HOME:-$$HOME/.cache}/understudy/tidy" && mkdir -p "$$good" && find "$$good" -type f -mtime +30 -delete
 build/lint/%.tidy: %.c build/asan/obj/%.o .clang-tidy tests/tidy.sh
 	@mkdir -p $(@D)
 	@tests/tidy.sh $< build/asan/obj/$*.d $(filter-out -MMD -MP -Werror,$(ASAN_CFLAGS))

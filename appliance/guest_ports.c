@@ -29,7 +29,6 @@ struct card {
 };
 
 struct guest_ports {
-	struct guest_ports *next; /* of all in this process: guest_ports_fault() */
 	const struct config_instance *instance;
 	const struct guest_ports_ops *ops;
 	void *owner;
@@ -45,8 +44,6 @@ struct guest_ports {
 	uint64_t told_ns; /* addresses, last */
 	size_t copied;	  /* bytes of clients' frames since the last capture */
 };
-
-static struct guest_ports *opened;
 
 /* The capture's thread ----------------------------------------------------------------------- */
 
@@ -431,13 +428,11 @@ int guest_ports_open(struct guest_ports **out, uv_loop_t *loop,
 		guest_ports_close(ports);
 		return rc;
 	}
-	ports->next = opened;
-	opened = ports;
 	*out = ports;
 	return RC_OK;
 }
 
-static const char *fault_of(const struct guest_ports *ports)
+const char *guest_ports_fault(const struct guest_ports *ports)
 {
 	size_t i;
 
@@ -448,17 +443,6 @@ static const char *fault_of(const struct guest_ports *ports)
 			return port_fault(card->port);
 		if (card->site != NULL && *port_fault(card->site) != '\0')
 			return port_fault(card->site);
-	}
-	return "";
-}
-
-const char *guest_ports_fault(const char *instance)
-{
-	const struct guest_ports *ports;
-
-	for (ports = opened; ports != NULL; ports = ports->next) {
-		if (strcmp(ports->instance->name, instance) == 0)
-			return fault_of(ports);
 	}
 	return "";
 }
@@ -481,13 +465,8 @@ struct guest_ports_counters guest_ports_counters(const struct guest_ports *ports
 
 void guest_ports_close(struct guest_ports *ports)
 {
-	struct guest_ports **at;
 	size_t i;
 
-	for (at = &opened; *at != NULL && *at != ports; at = &(*at)->next)
-		;
-	if (*at != NULL)
-		*at = ports->next;
 	for (i = 0; i < ports->ncards; i++) {
 		frames_free(&ports->cards[i].out);
 		frames_free(&ports->cards[i].copied);

@@ -85,11 +85,8 @@ struct guest_ports_counters {
 };
 struct guest_ports_counters guest_ports_counters(const struct guest_ports *ports);
 
-/*
- * Why clients do not reach the instance of that name, with the device and what helps; "": nothing
- * known.
- */
-const char *guest_ports_fault(const char *instance);
+/* Why clients do not reach the instance, with the device and what helps; "": nothing known. */
+const char *guest_ports_fault(const struct guest_ports *ports);
 
 void guest_ports_close(struct guest_ports *ports);
 

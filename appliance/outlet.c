@@ -262,6 +262,10 @@ void outlet_status(const struct outlet *outlet, struct status_instance *status)
 	status->lease_ms = lease_keeper_left_ms(outlet->keeper);
 	if (outlet->ports == NULL)
 		return;
+	if (status->healthy && *guest_ports_fault(outlet->ports) != '\0') {
+		status->healthy = false;
+		status->reason = guest_ports_fault(outlet->ports);
+	}
 	counters = guest_ports_counters(outlet->ports);
 	status->frames_to_clients = (double)counters.from_instance;
 	status->frames_from_clients = (double)counters.to_instance;

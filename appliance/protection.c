@@ -539,10 +539,10 @@ static void check_stopped(struct protection *p)
 		return;
 	if (p->subject != NULL) {
 		p->open_parts = 3 + (p->link != NULL);
+		subject_close(p->subject, on_part_stopped); /* which tells the outlet */
+		p->subject = NULL;
 		outlet_close(p->outlet, on_part_stopped, p);
 		uv_close((uv_handle_t *)&p->retry, on_timer_closed);
-		subject_close(p->subject, on_part_stopped);
-		p->subject = NULL;
 		if (p->link != NULL) {
 			link_drop(p->link, WIRE_REASON_SHUTDOWN,
 				  "the agent ends and lets the instance go");

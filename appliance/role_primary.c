@@ -8,7 +8,6 @@
 
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
-#include "appliance/guest_ports.h"
 #include "appliance/options.h"
 #include "appliance/process.h"
 #include "appliance/protection.h"
@@ -110,14 +109,7 @@ static void ended(void *owner)
 
 static void status(const void *part, struct status_instance *status)
 {
-	const char *fault;
-
 	protection_status(part, status);
-	fault = guest_ports_fault(status->name);
-	if (*fault == '\0' || !status->healthy)
-		return;
-	status->healthy = false;
-	status->reason = fault;
 }
 
 static void stop(void *part, void (*on_stopped)(void *owner), void *owner)

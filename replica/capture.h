@@ -46,8 +46,8 @@ struct capture_ops {
 	bool (*may_run)(void *owner);
 	bool (*has_stopped)(void *owner);
 	/*
-	 * The end of this capture for any reason but capture_close(). The instance has been told to
-	 * go on without us; whether it does is part of the text, where QEMU has said so. Call
+	 * The end of this capture for any reason but capture_close(). The instance has been let
+	 * go (let_go.h); whether it runs is part of the text, where QEMU has said so. Call
 	 * capture_close().
 	 */
 	void (*on_lost)(void *owner, const struct err *err);
@@ -103,8 +103,8 @@ const char *capture_standing(const struct capture *capture);
 void capture_checkpoint(struct capture *capture);
 
 /*
- * Lets the instance go (it runs on, unprotected; the log says what QEMU says of that) and frees the
- * capture after `on_closed`; idempotent. Chunks still out stay valid.
+ * Lets the instance go (it runs on, unprotected, unless it is to stand; the log says what QEMU says of
+ * that) and frees the capture after `on_closed`; idempotent. Chunks still out stay valid.
  */
 void capture_close(struct capture *capture, void (*on_closed)(void *owner));
 

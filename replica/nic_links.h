@@ -22,7 +22,10 @@ int nic_links_create(struct nic_links **links, struct qmp *qmp, const char *part
  */
 void nic_links_down(struct nic_links *links, void (*done)(void *owner, const struct err *err));
 
-/* Puts back what was pulled; what cannot be is in the log, with the remedy. */
+/*
+ * Puts back what was pulled, also a cable that its operator had pulled before (QMP does not tell);
+ * what cannot be is in the log, with the remedy.
+ */
 void nic_links_up(struct nic_links *links, void (*done)(void *owner, const struct err *err));
 
 /* Frees when nothing is open any more, then calls on_closed (may be NULL). No other callback comes. */

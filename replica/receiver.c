@@ -179,7 +179,8 @@ static bool step(struct receiver *receiver)
 		start(receiver, message);
 		return true;
 	}
-	receiver->serial = message->first_copy;
+	/* Into an image without an epoch, whatever the peer says of it. */
+	receiver->serial = message->first_copy || image_epoch(receiver->image) == 0;
 	if (image_begin(receiver->image, message->epoch, &message->err) == RC_OK)
 		receiver->image_open = true;
 	else
