@@ -196,31 +196,30 @@ static void on_released(void *owner, const cJSON *reply, const struct err *err)
 	retry_in(owner, RECONNECT_MS);
 }
 
-/* Without the pause that is its owner's own. */
-static int verdict_of(const struct subject *s, const struct precheck_facts *facts,
-		      const struct err *verdict, struct err *err)
+/* As if it were not for the pause that is its owner's own. */
+static bool runs_but_for_us(const struct subject *s, struct precheck_facts *facts)
 {
-	struct precheck_facts running = *facts;
-
-	*err = *verdict;
-	if (verdict->code != RC_STATE || strcmp(facts->status, "paused") != 0 ||
-	    !s->ops->has_stopped(s->owner))
-		return (int)verdict->code;
-	(void)snprintf(running.status, sizeof(running.status), "running");
-	*err = (struct err){ 0 };
-	return precheck_verdict(&running, err);
+	if (strcmp(facts->status, "paused") != 0 || !s->ops->has_stopped(s->owner))
+		return false;
+	(void)snprintf(facts->status, sizeof(facts->status), "running");
+	return true;
 }
 
 static void on_examined(void *owner, const struct precheck_facts *facts, const struct err *verdict)
 {
 	struct subject *s = owner;
 	struct buf json = { .limit = RESERVATION_JSON_MAX };
-	struct err err;
-	int rc = verdict_of(s, facts, verdict, &err);
+	struct precheck_facts seen = *facts;
+	struct err err = *verdict;
+	int rc = (int)verdict->code;
 
 	if (s->closing || !s->ready)
 		return;
-	if (release_decide(facts->migration, facts->status) == RELEASE_TELL) {
+	if (runs_but_for_us(s, &seen) && rc == RC_STATE) {
+		err = (struct err){ 0 };
+		rc = precheck_verdict(&seen, &err);
+	}
+	if (release_decide(seen.migration, seen.status) == RELEASE_TELL) {
 		/* An agent before us ended together with its guardian: the instance may be waiting
 		 * for one that is no more. */
 		log_warn("subject", "%s: in COLO state without an agent; releasing it",
