@@ -132,9 +132,9 @@ static void arm_tick(struct clone *c)
 	(void)uv_timer_start(&c->tick, on_tick, wait_ms, 0);
 }
 
-static void on_tick(uv_timer_t *timer)
+/* When the primary was heard last, which the link knows better than the last tick. */
+static void note_heard(struct clone *c)
 {
-	struct clone *c = timer->data;
 	struct failover_update update;
 
 	if (c->link != NULL && link_heard_ns(c->link) > 0)
@@ -142,6 +142,13 @@ static void on_tick(uv_timer_t *timer)
 				   (struct failover_event){ .type = FAILOVER_HEARD,
 							    .now_ns = link_heard_ns(c->link) },
 				   &update);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+	struct clone *c = timer->data;
+
+	note_heard(c);
 	if (c->back_ns > clock_now_ns())
 		clone_decide(c, FAILOVER_HEARD, 0);
 	clone_decide(c, FAILOVER_TICK, 0);
@@ -198,6 +205,7 @@ static void on_down(void *owner, const struct err *err)
 	const bool returns = wire_reason_returns(link_refusal(c->link));
 
 	c->link_up = false;
+	note_heard(c);
 	if (link_granted_ns(c->link) > c->granted_ns)
 		c->granted_ns = link_granted_ns(c->link);
 	if (c->gateway != NULL)

@@ -101,6 +101,7 @@ def kills_leave_no_torn_memory(seed, kills):
             time.sleep(moments.uniform(0.05, 1.5))
             world.kill_site_a()
             world.wait_state('standby', 'serving')
+            assert 'claiming' not in world.appliance.text(), 'the silence counts from what was heard last: no lease outlasts it'
             answer = lab.wait_for('the oracle answers', lambda: world.ask('oracle', 2))
             assert answer.startswith('ok'), f'kill {kill}, seed {seed}: {answer}\n{world.logs()}'
 
