@@ -272,6 +272,7 @@ void restraint_event(struct restraint *r, const char *name)
 		log_warn(r->part,
 			 "the instance may not run, and was set running: it is paused again");
 	r->anew = true;
+	r->ours = true; /* the round's `stop` may be what the next round finds */
 	if (r->answers == 0)
 		start(r);
 }

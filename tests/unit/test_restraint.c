@@ -20,7 +20,7 @@
 
 static struct play {
 	const char *status;
-	unsigned checkpoint; /* commands until the checkpoint that it is in is over */
+	unsigned checkpoint; /* commands until it goes on by itself: a checkpoint is over, or `cont` */
 	unsigned stops, conts, freed;
 	struct restraint *restraint;
 } play;
@@ -179,6 +179,25 @@ static void what_its_operator_stopped_stays_stopped(void **state)
 	end(*state);
 }
 
+static void one_that_its_operator_sets_running_meanwhile_runs_afterwards(void **state)
+{
+	unsigned commands;
+
+	for (commands = 1; commands <= 3; commands++) { /* of one round */
+		begin(*state, "paused");
+		play.checkpoint = commands;
+		restraint_set(play.restraint, RESTRAINT_STAND);
+		serve(*state, TURNS);
+		assert_string_equal(play.status, "paused");
+		restraint_set(play.restraint, RESTRAINT_RUN);
+		serve(*state, TURNS);
+		assert_string_equal(play.status, "running");
+		end(*state);
+		assert_int_equal(monitor_teardown(state), 0);
+		assert_int_equal(monitor_setup(state), 0);
+	}
+}
+
 static void a_right_that_comes_back_at_once_finds_it_running(void **state)
 {
 	int turns;
@@ -262,6 +281,7 @@ int main(void)
 		TEST(a_checkpoint_does_not_set_it_free),
 		TEST(whoever_sets_it_running_it_is_paused_again),
 		TEST(what_its_operator_stopped_stays_stopped),
+		TEST(one_that_its_operator_sets_running_meanwhile_runs_afterwards),
 		TEST(a_right_that_comes_back_at_once_finds_it_running),
 		TEST(a_right_that_comes_back_inside_a_checkpoint_waits_for_its_end),
 		TEST(one_that_is_kept_is_its_operator_s_afterwards),
