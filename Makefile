@@ -7,7 +7,7 @@
 # build/obj           objects of the release build         build/asan/obj   of the instrumented one (-DUNDERSTUDY_FAULTS)
 # build/unit  build/fuzz  build/bench   test programs      build/understudy  build/understudy.debug  the program
 # build/qemu/qemu-system-x86_64  build/qemu/firmware       the hypervisor
-# build/kernel/vmlinuz  build/guest/initramfs.gz  build/guest/redis.gz     the test guest; the same with redis-server
+# build/guest/vmlinux  build/guest/initramfs.gz  build/guest/redis.gz     the test guest; the same with redis-server
 #
 # Source files are found by wildcard; a new file needs no change here. To build a part of a tree in which another part does
 # not compile just now: make build/unit/test_delta SOURCE_DIRS='appliance/base replica'.

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 # knows is installed.
 declare -A packages=(
 	# The libraries, the program, the test guest.
-	[build]='gcc libc6-dev linux-libc-dev make patch xz-utils bzip2 cpio binutils'
+	[build]='gcc libc6-dev linux-libc-dev make patch xz-utils zstd bzip2 cpio binutils'
 	# The hypervisor.
 	[qemu]='gcc libc6-dev make patch ninja-build python3 python3-venv pkg-config|pkgconf flex bison libglib2.0-dev
 		zlib1g-dev libfdt-dev xz-utils'

@@ -31,7 +31,7 @@ UNDERSTUDY = os.environ.get('UNDERSTUDY', os.path.join(BUILD, 'understudy'))
 QEMU_DIR = os.path.join(BUILD, 'qemu')
 QEMU = os.path.join(QEMU_DIR, 'qemu-system-x86_64')
 FIRMWARE = os.path.join(QEMU_DIR, 'firmware')
-KERNEL = os.path.join(BUILD, 'kernel', 'vmlinuz')
+KERNEL = os.path.join(BUILD, 'guest', 'vmlinux')
 INITRAMFS = os.path.join(BUILD, 'guest', 'initramfs.gz')
 REDIS = os.path.join(BUILD, 'guest', 'redis.gz')
 GUEST_IP, CLIENT_IP, GUEST_PORT = '10.77.0.9', '10.77.0.2', 7000
@@ -341,7 +341,7 @@ class Lab:
         return daemon
 
     def qemu_command(self, qmp, serial):
-        append = (f'console=ttyS0 panic=-1 quiet understudy.ip={GUEST_IP}/24 understudy.mem={self.working_set_mib} '
+        append = (f'console=ttyS0 panic=-1 quiet cryptomgr.notests=1 understudy.ip={GUEST_IP}/24 understudy.mem={self.working_set_mib} '
                   f'understudy.dirty={self.dirty} understudy.mode={self.mode} {self.append}')
         return [QEMU, '-machine', self.machine, '-accel', 'tcg', '-m', str(self.memory_mib), '-smp', str(self.cpus),
                 '-nodefaults', '-display', 'none', '-no-reboot', '-L', FIRMWARE, '-kernel', KERNEL, '-initrd', self.initramfs,
@@ -368,8 +368,19 @@ class Lab:
     def start_guest(self, wait=True):
         self.qemu = self.daemon(self.a, self.qemu_command(self.path('vm.qmp'), self.path('console-a.log')), 'qemu-a.log')
         if wait:
+            self._wait_until_ready()
             wait_for('the guest answers', lambda: self.ask('get', timeout=1), 60, 0.1)
         return self.qemu
+
+    def _wait_until_ready(self):
+        """Whom nobody answers is looked for once a second: so it is asked when it can answer."""
+        wait_for('the guest is ready', lambda: 'guest: ready' in self.console(), 60, 0.05)
+
+    def console(self):
+        if not os.path.exists(self.path('console-a.log')):
+            return ''
+        with open(self.path('console-a.log'), errors='replace') as console:
+            return console.read()
 
     def write_config(self, role):
         pki = self.path('pki')
@@ -500,14 +511,14 @@ class Lab:
     def _wait_for_guest(self):
         """With all that could tell why, if it does not answer."""
         try:
+            self._wait_until_ready()
             wait_for('the guest answers', lambda: self.ask('get', timeout=1), 60, 0.1)
         except AssertionError as e:
             monitor = Qmp(self.path('vm.qmp.lab'), 2) if self.qemu.running() else None
             state = [monitor('human-monitor-command', **{'command-line': f'info {what}'})
                      for what in ('status', 'registers', 'network')] if monitor else []
-            with open(self.path('console-a.log'), errors='replace') as console:
-                raise AssertionError(f"{e}; {self.status('primary')}; {self.status('standby')}\n{self.logs()}\n--- console\n"
-                                     + console.read()[-2000:] + '\n'.join(state)) from None
+            raise AssertionError(f"{e}; {self.status('primary')}; {self.status('standby')}\n{self.logs()}\n--- console\n"
+                                 + self.console()[-2000:] + '\n'.join(state)) from None
 
     def kill_site_a(self):
         """SIGKILL of everything there at once; the moment."""

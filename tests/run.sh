@@ -137,21 +137,26 @@ run_model() {
 	grep -q 'as they should be' "$log" || { failed=$((failed + 1)) && result 1 'model' "$log"; }
 }
 
-# System tests report in JUnit's form, from which the numbers are taken. As many at a time as there are processors; then, one
-# by one, those that cannot be beside others (conftest.py). What fails beside others is repeated alone, and that counts: a
-# machine that is too busy is no fault of the program, and the first failure stays in the output.
+# System tests report in JUnit's form, from which the numbers are taken. One more at a time than there are processors, since
+# much of their time is waiting; then, one fewer, those that a busy machine disturbs (conftest.py).
 run_system() {
-	local failed_before=$failed cache=$PWD/$out/pytest
-	rm -rf "$cache"
 	echo 'system tests'
-	system_tests "$PWD/$out/system.xml" -m 'not alone' -n "$(nproc)" -o cache_dir="$cache"
+	system_tests_retried "$out/system" 'not calm' $(($(nproc) + 1))
+	echo 'system tests that want a calm machine'
+	system_tests_retried "$out/system-calm" calm "$(nproc)"
+}
+
+# system_tests_retried NAME WHICH BESIDE: what fails beside others is repeated alone, and that counts: a machine that is too
+# busy is no fault of the program, and the first failure stays in the output.
+system_tests_retried() {
+	local failed_before=$failed cache=$PWD/$1-cache
+	rm -rf "$cache"
+	system_tests "$PWD/$1.xml" -m "$2" -n "$3" -o cache_dir="$cache"
 	if ((failed > failed_before)) && [[ -s $cache/v/cache/lastfailed ]]; then
 		echo 'system tests that failed, again and one by one'
 		failed=$failed_before
-		system_tests "$PWD/$out/system-again.xml" -m 'not alone' --last-failed -o cache_dir="$cache"
+		system_tests "$PWD/$1-again.xml" -m "$2" --last-failed -o cache_dir="$cache"
 	fi
-	echo 'system tests, one by one'
-	system_tests "$PWD/$out/system-alone.xml" -m alone -p no:cacheprovider
 }
 
 # system_tests REPORT OPTION...

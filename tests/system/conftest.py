@@ -14,7 +14,7 @@ def pytest_configure(config):
     if threading.current_thread() is threading.main_thread():      # a worker of pytest-xdist may run its tests in another
         for signum in (signal.SIGTERM, signal.SIGHUP):      # as a terminal's interrupt: what a lab has made is removed
             signal.signal(signum, signal.default_int_handler)
-    config.addinivalue_line('markers', 'alone: a busy machine can bring about what it asserts against (a takeover, a moment missed): not beside others')
+    config.addinivalue_line('markers', 'calm: a busy machine can bring about what it asserts against (a takeover, a moment missed): beside few others')
 
 
 @pytest.fixture(autouse=True)

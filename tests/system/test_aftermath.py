@@ -75,7 +75,7 @@ def order_a_takeover_without_a_qemu(world):
     lab.wait_for('the decision is on the disk', lambda: open(term, 'rb').read() != before, step=0.001)
 
 
-@pytest.mark.alone     # it has a second for what it does before QEMU is there again
+@pytest.mark.calm     # it has a second for what it does before QEMU is there again
 def test_a_takeover_that_was_cut_short_is_told():
     with lab.Lab(takeover='manual') as world:
         world.protect()

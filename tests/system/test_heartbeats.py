@@ -8,7 +8,7 @@ import lab
 import pytest
 import wan
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.calm
 QUICK = {'link': {'heartbeat_ms': 10, 'detect_ms': 100}}
 
 

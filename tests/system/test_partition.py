@@ -13,7 +13,7 @@ import ledger
 import wan
 from test_gateway import gateway, seed_of_this_run
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.calm
 MODES = pytest.mark.parametrize('mode', ('gateway', 'announce'))
 OTHER_TERM_S = 2.0      # how long the old instance runs beside the replica, unheard
 

@@ -44,7 +44,7 @@ def test_an_activation_that_qemu_has_got_is_finished_first():
         serves_on(world)
 
 
-@pytest.mark.alone     # it has a second for what it does before QEMU is there again
+@pytest.mark.calm     # it has a second for what it does before QEMU is there again
 def test_an_activation_that_has_not_begun_is_finished_first():
     with lab.Lab(takeover='manual') as world:
         unattended(world)

@@ -11,7 +11,7 @@ import lab
 import ledger
 from test_gateway import seed_of_this_run
 
-pytestmark = [pytest.mark.alone, pytest.mark.skipif(not etcd.PROGRAM, reason='etcd-server is missing')]
+pytestmark = [pytest.mark.calm, pytest.mark.skipif(not etcd.PROGRAM, reason='etcd-server is missing')]
 # A process that gets no processor for longer than the lease's margin, an eighth of this, looks dead or is late: not what is tried here.
 PATIENT = {'link': {'detect_ms': 1000}}
 WHILE_S = 1.5           # in which nothing may happen: several times what a site takes to decide
