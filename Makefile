@@ -30,7 +30,7 @@ say = $(if $(V),:,printf '  %-6s %s\n' $(1) $(2))
 
 PYTHON := /usr/bin/python3
 CLANG := clang
-SECONDS := 5
+SECONDS := 3
 
 # ---- what there is -----------------------------------------------------------------------------------------------
 
@@ -210,7 +210,7 @@ test-unit: unit  ## the unit tests, with AddressSanitizer and UBSan
 test-system: system stock-qemu  ## the system tests against the real hypervisor
 	@tests/run.sh system
 
-fuzz-run: fuzz  ## run each fuzz target; SECONDS=5 says for how long
+fuzz-run: fuzz  ## run each fuzz target; SECONDS=3 says for how long
 	@SECONDS_PER_FUZZ=$(SECONDS) tests/run.sh fuzz
 
 lint:  ## clang-tidy, cppcheck, clang-format

@@ -8,7 +8,7 @@
 #
 # usage: tests/run.sh [unit] [fuzz] [sim] [model] [system] [lint]
 #
-# environment: SECONDS_PER_FUZZ (5), SCHEDULES (20000), MODEL (what tests/model/run.sh is to search: "all")
+# environment: SECONDS_PER_FUZZ (3), SCHEDULES (20000), MODEL (what tests/model/run.sh is to search: "all")
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,13 +28,13 @@ result() {
 	fi
 }
 
-# room: waits until fewer of the jobs started here run than there are processors.
+# room [N]: waits until fewer of the jobs started here run than N for each processor (1).
 room() {
-	while (($(jobs -rp | wc -l) >= $(nproc))); do wait -n || true; done
+	while (($(jobs -rp | wc -l) >= ${1:-1} * $(nproc))); do wait -n || true; done
 }
 
-# Unit tests speak TAP. A program that ends badly without having reported a failure counts as one. As many at a time as there
-# are processors: much of their time is waiting. One that fails beside others is repeated alone, and that counts.
+# Unit tests speak TAP. A program that ends badly without having reported a failure counts as one. Two at a time for each
+# processor: much of their time is waiting. One that fails beside others is repeated alone, and that counts.
 run_unit() {
 	local program count=0 programs=() again=()
 	for program in tests/unit/test_*.c; do
@@ -43,7 +43,7 @@ run_unit() {
 	echo "unit tests: ${#programs[@]} programs"
 	for program in "${programs[@]}"; do
 		rm -f "$out/$program.status"
-		room
+		room 2
 		unit_program "$program" &
 	done
 	for program in "${programs[@]}"; do
@@ -89,7 +89,7 @@ unit_result() {
 # as there are processors.
 run_fuzz() {
 	local target log seeds
-	echo "fuzz targets: $(ls tests/fuzz/fuzz_*.c 2>/dev/null | wc -l), ${SECONDS_PER_FUZZ:=5} s each"
+	echo "fuzz targets: $(ls tests/fuzz/fuzz_*.c 2>/dev/null | wc -l), ${SECONDS_PER_FUZZ:=3} s each"
 	for target in tests/fuzz/fuzz_*.c; do
 		[[ -f $target ]] || continue
 		target=$(basename "$target" .c)
@@ -118,13 +118,26 @@ run_fuzz() {
 	done
 }
 
-# Schedules count from a seed of the day, printed, so that every day tries others.
+# Schedules count from a seed of the day, printed, so that every day tries others. Each processor has its share of them.
 run_sim() {
-	local log=$out/sim.log status=0 seed=${UNDERSTUDY_SEED:-$(date +%Y%m%d)00000000}
+	local seed=${UNDERSTUDY_SEED:-$(date +%Y%m%d)00000000} parts part share log status
+	parts=$(nproc)
+	share=$(((${SCHEDULES:-20000} + parts - 1) / parts))
 	echo 'simulation'
-	timeout 3600 build/sim/takeover -n "${SCHEDULES:-20000}" -s "$seed" >"$log" 2>&1 </dev/null || status=$?
-	result "$status" "takeover: $(tail -n 1 "$log")" "$log"
-	if ((status == 0)); then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+	for ((part = 0; part < parts; part++)); do
+		(
+			status=0
+			timeout 3600 build/sim/takeover -n "$share" -s $((seed + part * share)) >"$out/sim-$part.log" 2>&1 </dev/null ||
+				status=$?
+			echo "$status" >"$out/sim-$part.status"
+		) &
+	done
+	wait
+	for ((part = 0; part < parts; part++)); do
+		log=$out/sim-$part.log status=$(<"$out/sim-$part.status")
+		result "$status" "takeover: $(tail -n 1 "$log")" "$log"
+		if ((status == 0)); then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+	done
 }
 
 # One line per search, each of which counts.
