@@ -178,6 +178,11 @@ bool lease_keeper_is_alone(const struct lease_keeper *keeper)
 	return keeper->tenure.state == TENURE_ALONE;
 }
 
+bool lease_keeper_is_superseded(const struct lease_keeper *keeper)
+{
+	return keeper->tenure.state == TENURE_SUPERSEDED;
+}
+
 const char *lease_keeper_state(const struct lease_keeper *keeper)
 {
 	return tenure_state_name(keeper->tenure.state);

@@ -54,6 +54,8 @@ bool lease_keeper_may_serve(const struct lease_keeper *keeper);
 /* Also without a word of the standby; and if so, by the witness's. */
 bool lease_keeper_is_free(const struct lease_keeper *keeper);
 bool lease_keeper_is_alone(const struct lease_keeper *keeper);
+/* Another site serves, by its own word or the witness's. */
+bool lease_keeper_is_superseded(const struct lease_keeper *keeper);
 const char *lease_keeper_state(const struct lease_keeper *keeper);
 /* What is left of the lease in force, in ms; negative: none is needed. */
 double lease_keeper_left_ms(const struct lease_keeper *keeper);

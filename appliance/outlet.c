@@ -240,6 +240,11 @@ int outlet_frame(struct outlet *outlet, const struct wire_header *header, const 
 	return RC_OK;
 }
 
+bool outlet_heard_of_another(const struct outlet *outlet)
+{
+	return lease_keeper_is_superseded(outlet->keeper) && !outlet->superseded;
+}
+
 void outlet_supersede(struct outlet *outlet, uint64_t term)
 {
 	outlet->superseded = true;

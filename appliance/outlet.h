@@ -58,6 +58,8 @@ void outlet_down(struct outlet *outlet);
 /* FRAMES and UNCOMMITTED from it. */
 int outlet_frame(struct outlet *outlet, const struct wire_header *header, const uint8_t *payload,
 		 struct err *err);
+/* By the witness's word alone another site serves. */
+bool outlet_heard_of_another(const struct outlet *outlet);
 /* Another site serves that term; the operator lets go of that. */
 void outlet_supersede(struct outlet *outlet, uint64_t term);
 void outlet_let_go(struct outlet *outlet, uint64_t term);

@@ -5,6 +5,7 @@
 #include "appliance/base/mem.h"
 #include "appliance/protection_internal.h"
 #include "appliance/term_record.h"
+#include "appliance/witness_value.h"
 #include "replica/reservation.h"
 
 #include <assert.h>
@@ -478,8 +479,24 @@ int protection_start(struct protection **out, const struct protection_site *site
 	return RC_OK;
 }
 
+static int refuse_hearsay(const struct protection *p, struct err *err)
+{
+	struct witness_keys keys;
+	int rc = witness_value_keys(&keys, p->config->name, err);
+
+	return rc != RC_OK ?
+		       rc :
+		       err_set(err, RC_STATE,
+			       "the witness says that another site serves %s: release it there. If that "
+			       "site is gone for good, delete the key %s from etcd, start this agent "
+			       "again and resume the instance",
+			       p->config->name, keys.key);
+}
+
 int protection_release(struct protection *p, struct err *err)
 {
+	if (outlet_heard_of_another(p->outlet))
+		return refuse_hearsay(p, err);
 	if (p->state != PROTECTION_SUPERSEDED || p->session != NULL)
 		return err_set(err, RC_STATE, "%s is not superseded%s", p->config->name,
 			       p->session != NULL ? " yet: ask again" : ", nothing is held");

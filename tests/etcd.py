@@ -98,6 +98,10 @@ class Witness:
         text = base64.b64encode(json.dumps(value).encode()).decode()
         self._ask(self.leader(), '/v3/kv/put', {'key': self._key(), 'value': text})
 
+    def forget(self):
+        """As if nobody had ever served."""
+        self._ask(self.leader(), '/v3/kv/deleterange', {'key': self._key()})
+
     def _key(self):
         return base64.b64encode(f'/understudy/{self.world.name}'.encode()).decode()
 

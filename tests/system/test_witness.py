@@ -185,6 +185,30 @@ def test_of_two_that_ask_the_witness_one_goes_on_and_one_that_cannot_ask_falls_s
         superseded(world, term)
 
 
+def test_the_older_instance_is_brought_back_by_hand_when_the_site_that_took_over_is_gone_for_good():
+    with lab.Lab(primary=PATIENT, standby=PATIENT, instance={'without_standby': 'continue'}) as world:
+        witness = etcd.Witness(world)
+        witness.open()
+        world.protect()
+        witness.lose(world.a)
+        cut_link(world)
+        world.wait_state('standby', 'serving')
+        witness.lose()
+        world.wait_lease('superseded')
+        world.appliance.kill()
+        lab.end_descendants_of(world.appliance.log)
+        refused = lab.fetch_unix(world.path('primary.http'), '/v1/release', '{"instance": "vm1"}')
+        assert f'delete the key /understudy/{world.name} from etcd' in refused['error'], refused
+        witness.forget()
+        assert world.agent.stop() == 0
+        world.start_agent()
+        world.wait_lease('alone')
+        with contextlib.closing(lab.Qmp(world.path('vm.qmp.lab'))) as qmp:
+            qmp('cont')
+        lab.wait_for('the instance answers', lambda: world.ask('get', 1))
+        assert witness.value()['server'] == 'primary'
+
+
 def test_an_announced_instance_keeps_its_connection_whoever_the_witness_lets_go_on():
     with witnessed(announce=True, instance={'without_standby': 'continue'}) as (world, witness, heard), one_connection(world) as client:
         witness.lose(world.b)
