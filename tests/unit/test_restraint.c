@@ -20,7 +20,8 @@
 
 static struct play {
 	const char *status;
-	unsigned checkpoint; /* commands until it goes on by itself: a checkpoint is over, or `cont` */
+	unsigned
+		checkpoint; /* commands until it goes on by itself: a checkpoint is over, or `cont` */
 	unsigned stops, conts, freed;
 	struct restraint *restraint;
 } play;
