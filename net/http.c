@@ -23,15 +23,14 @@
 #include "net/http_host.h"
 #include "net/http_parse.h"
 #include "net/http_socket.h"
+#include "net/stale_socket.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #define BACKLOG 16
 #define REFUSED_MAX (2 * HTTP_CONNECTIONS_MAX) /* so many are told why; the rest just closed */
@@ -463,28 +462,6 @@ static void on_connection(uv_stream_t *listener, int status)
 
 /* ---- listening ---- */
 
-/*
- * A socket file left behind by a process that is gone is in the way; one that somebody listens on
- * is not touched.
- */
-static void remove_stale(const struct http_socket *socket_of)
-{
-	struct sockaddr_un un;
-	struct stat info;
-	int fd, r;
-
-	memcpy(&un, &socket_of->address, sizeof(un));
-	if (lstat(un.sun_path, &info) < 0 || !S_ISSOCK(info.st_mode))
-		return;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return;
-	r = connect(fd, (const struct sockaddr *)&un, sizeof(un));
-	if (r < 0 && errno == ECONNREFUSED)
-		(void)unlink(un.sun_path);
-	(void)close(fd);
-}
-
 static int bind_listener(struct http_server *server)
 {
 	const struct sockaddr *address = (const struct sockaddr *)&server->socket.address;
@@ -494,8 +471,8 @@ static int bind_listener(struct http_server *server)
 
 	if (!server->socket.is_unix)
 		return uv_tcp_bind(&server->listener.tcp, address, 0);
-	remove_stale(&server->socket);
 	memcpy(&un, address, sizeof(un));
+	stale_socket_remove(un.sun_path);
 	before = umask(
 		0177); /* made with mode 0600: there is no moment at which others may connect */
 	r = uv_pipe_bind(&server->listener.pipe, un.sun_path);

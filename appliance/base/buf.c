@@ -61,6 +61,7 @@ bool buf_append_u8(struct buf *buf, uint8_t value)
 BUF_APPEND(le16, uint16_t)
 BUF_APPEND(le32, uint32_t)
 BUF_APPEND(le64, uint64_t)
+BUF_APPEND(be16, uint16_t)
 BUF_APPEND(be32, uint32_t)
 BUF_APPEND(be64, uint64_t)
 #undef BUF_APPEND

@@ -29,6 +29,7 @@ bool buf_append_u8(struct buf *buf, uint8_t value);
 bool buf_append_le16(struct buf *buf, uint16_t value);
 bool buf_append_le32(struct buf *buf, uint32_t value);
 bool buf_append_le64(struct buf *buf, uint64_t value);
+bool buf_append_be16(struct buf *buf, uint16_t value);
 bool buf_append_be32(struct buf *buf, uint32_t value);
 bool buf_append_be64(struct buf *buf, uint64_t value);
 bool buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
