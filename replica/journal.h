@@ -1,0 +1,44 @@
+/*
+ * Writes a journal (journal_format.h) and opens it again after whatever ended its writer. Blocking: it
+ * belongs to one thread at a time.
+ *
+ * After an error of a call that writes, what is on the disk is not known: every further call is
+ * refused with RC_STATE, naming that error, until the journal has been closed and opened anew, which
+ * reads what there is.
+ */
+#ifndef REPLICA_JOURNAL_H
+#define REPLICA_JOURNAL_H
+
+#include "replica/journal_scan.h"
+
+#include <stdbool.h>
+
+#define JOURNAL_SEGMENT_BYTES \
+	(UINT64_C(64) << 20) /* a new one is begun between two epochs behind that */
+
+struct journal;
+
+/*
+ * Opens the journal in `dir`, which is made if it is not there, and begins one with that random number
+ * where there is none. What a crash has torn is cut off (found->torn says how much). `visit` sees each
+ * record that counts, and those of epochs that were given up. RC_REFUSED: somebody else has it open.
+ * RC_INVALID: it is damaged; nothing was changed.
+ */
+int journal_open(struct journal **journal, const char *dir, uint64_t number, uint64_t segment_bytes,
+		 journal_visit visit, void *owner, struct journal_found *found, struct err *err);
+void journal_close(struct journal *journal);
+
+/* LAYOUT, BEGIN, BATCH and MARK. It is on the disk after the next journal_commit() at the latest. */
+int journal_append(struct journal *journal, enum journal_kind kind, uint64_t epoch,
+		   const uint8_t *payload, uint32_t len, struct err *err);
+/* RC_OK and `durable`: the epoch is on stable storage. */
+int journal_commit(struct journal *journal, uint64_t epoch, const struct journal_commit *commit,
+		   bool durable, struct err *err);
+
+/* Removes the segments that end before that record. *removed: how many. */
+int journal_trim(struct journal *journal, uint64_t sequence, unsigned *removed, struct err *err);
+
+uint64_t journal_next_sequence(const struct journal *journal);
+uint64_t journal_bytes(const struct journal *journal);
+
+#endif

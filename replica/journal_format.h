@@ -1,0 +1,108 @@
+/*
+ * The journal: the epochs of one instance as they came in, on the standby's disk. Bytes only, no I/O
+ * (journal.h has that). Little-endian.
+ *
+ * A journal is a directory of segments, files that are written once, from the beginning to the end.
+ * A segment's name is the sequence number of its first record, 16 hexadecimal digits, and
+ * ".journal". It begins with 64 bytes:
+ *    0  8 bytes "USTDJRNL"
+ *    8  u16  version of this format, 1
+ *   10  6 bytes 0
+ *   16  u64  journal: a random number, the same in all segments
+ *   24  u64  sequence number of the first record
+ *   32  u64  epoch: the last that was committed before it, 0: none
+ *   40  16 bytes 0
+ *   56  u64  XXH64 (seed 0) of bytes 0 to 55
+ *
+ * Records follow, each 40 bytes, its payload, and 0 to 7 zeroes up to a multiple of 8:
+ *    0  u32  payload length, within the kind's limits
+ *    4  u16  kind (enum journal_kind)
+ *    6  u16  0
+ *    8  u64  sequence number: that of the record before plus 1, also across segments
+ *   16  u64  epoch, not 0; of MARK the one that was committed last, which may be 0
+ *   24  u64  XXH64 (seed 0) of the payload
+ *   32  u64  XXH64 (seed: the journal's number) of bytes 0 to 31
+ *
+ * Payloads:
+ *   LAYOUT  u64 session, then the layout (layout.h) of the epochs that follow
+ *   BEGIN   u8 kind of the epoch: 1 full copy (nothing before it is needed), 2 checkpoint
+ *   BATCH   one delta batch (delta_format.h)
+ *   COMMIT  u64 batches, u64 pages, u64 hash, u32 device state length, u32 0: as in the primary's
+ *           COMMIT (wire.h); u64 ms since 1970 when it was written
+ *   MARK    text of the operator's
+ *
+ * Order on the disk. The records of an epoch are written, then its COMMIT, then fdatasync(); only when
+ * that has returned may the epoch be acknowledged. A new segment is written and synced with its head,
+ * then its directory is synced, and only then is a record written to it that counts. A segment is
+ * removed only when a full copy that begins behind it is committed.
+ *
+ * What a journal holds after a crash: of each epoch, that its records from BEGIN to COMMIT are valid,
+ * complete, and in sequence. The first record that is not valid ends it. Bytes behind are a torn
+ * tail, if no valid record of this journal with a later sequence number is anywhere behind; else the
+ * journal is damaged, which a crash does not do.
+ */
+#ifndef REPLICA_JOURNAL_FORMAT_H
+#define REPLICA_JOURNAL_FORMAT_H
+
+#include "appliance/base/err.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define JOURNAL_SEGMENT_HEAD ((size_t)64)
+#define JOURNAL_RECORD_HEAD ((size_t)40)
+#define JOURNAL_COMMIT_BYTES ((size_t)40)
+#define JOURNAL_MARK_MAX 200  /* a sentence */
+#define JOURNAL_NAME_BYTES 25 /* of a segment's name, with its NUL */
+
+enum journal_kind {
+	JOURNAL_LAYOUT = 1,
+	JOURNAL_BEGIN,
+	JOURNAL_BATCH,
+	JOURNAL_COMMIT,
+	JOURNAL_MARK,
+	JOURNAL_KINDS
+};
+
+struct journal_segment {
+	uint64_t journal, sequence, epoch;
+};
+
+struct journal_record {
+	enum journal_kind kind;
+	uint32_t length; /* of the payload */
+	uint64_t sequence, epoch, payload_hash;
+};
+
+struct journal_commit {
+	uint64_t batches, pages, hash;
+	uint32_t device_state_len;
+	uint64_t time_ms;
+};
+
+void journal_put_segment(uint8_t out[JOURNAL_SEGMENT_HEAD], const struct journal_segment *segment);
+/* RC_INVALID, saying what is wrong; RC_UNSUPPORTED for another version. */
+int journal_get_segment(struct journal_segment *segment, const uint8_t in[JOURNAL_SEGMENT_HEAD],
+			struct err *err);
+
+/* `out` gets the head; the payload is hashed. */
+void journal_put_record(uint8_t out[JOURNAL_RECORD_HEAD], uint64_t journal,
+			struct journal_record *record, const uint8_t *payload);
+/* RC_INVALID: it is no record of that journal, or not one that may be. */
+int journal_get_record(struct journal_record *record, uint64_t journal,
+		       const uint8_t in[JOURNAL_RECORD_HEAD], struct err *err);
+/* Whether that is the record's payload. */
+int journal_check_payload(const struct journal_record *record, const uint8_t *payload,
+			  struct err *err);
+
+/* Bytes that a record takes with its head and its padding. */
+size_t journal_record_bytes(uint32_t length);
+
+void journal_put_commit(uint8_t out[JOURNAL_COMMIT_BYTES], const struct journal_commit *commit);
+void journal_get_commit(struct journal_commit *commit, const uint8_t in[JOURNAL_COMMIT_BYTES]);
+
+void journal_segment_name(char out[JOURNAL_NAME_BYTES], uint64_t sequence);
+/* 0: that is not a segment's name. */
+uint64_t journal_segment_sequence(const char *name);
+
+#endif

@@ -1,0 +1,44 @@
+/*
+ * Reads a journal (journal_format.h) from its first segment to its end, checks every byte of it, and
+ * tells what it holds. Blocking; changes nothing.
+ */
+#ifndef REPLICA_JOURNAL_SCAN_H
+#define REPLICA_JOURNAL_SCAN_H
+
+#include "replica/journal_format.h"
+
+#include <stdbool.h>
+
+/* What was found. All zero: there is no journal. */
+struct journal_found {
+	uint64_t journal;
+	uint64_t epoch; /* committed last, 0: none */
+	uint64_t
+		copy_sequence; /* of the record that begins the last full copy committed; 0: none */
+	uint64_t next_sequence; /* of the record that is to be written next */
+	uint64_t segment;	/* in which the end is, by its first sequence number; 0: none */
+	uint64_t end;		/* offset there behind what counts */
+	uint64_t torn;		/* bytes behind that, in this and later segments */
+	uint64_t bytes, segments, records;
+};
+
+/*
+ * Each record in its sequence, also of epochs that turn out to have no COMMIT; `payload` until the call
+ * ends. An error ends the scan with it. May be NULL.
+ */
+typedef int (*journal_visit)(void *owner, const struct journal_record *record,
+			     const uint8_t *payload, struct err *err);
+
+/*
+ * `dir`: an open directory. RC_INVALID: damaged, and where; what `found` says then is what was read
+ * before. RC_IO: a file cannot be read.
+ */
+int journal_scan(int dir, journal_visit visit, void *owner, struct journal_found *found,
+		 struct err *err);
+
+/* The segments in the order of their numbers, with their sizes; an error of `note` ends it. */
+int journal_segments(int dir,
+		     int (*note)(void *owner, uint64_t sequence, uint64_t bytes, struct err *err),
+		     void *owner, struct err *err);
+
+#endif
