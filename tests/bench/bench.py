@@ -38,6 +38,7 @@ ROWS = {
     'delta-speed': programs.delta_speed,
     'delta-bytes': programs.delta_bytes,
     'link': programs.link,
+    'journal': programs.journal,
     'memory': memory.row,
     'outage': outage.with_defaults,
     'outage-fast': outage.with_fast_detection,

@@ -6,6 +6,7 @@ import lab
 from measure import DIRTY_PER_S, INTERVAL_MS, once, program, run_json, say
 
 EPOCHS = 100
+JOURNAL_EPOCHS = 500
 CACHE_MIB = 64              # what a primary is given by default
 LINK_ROUNDS, LINK_SECONDS = 7, 1
 
@@ -52,3 +53,14 @@ def link():
     return {'what': 'link with TLS, per core', 'target': '>= 80 % of AES-GCM',
             'ours': f"{ours:.0f} MB/s ({measured['mb_s']:.0f} by the clock)", 'beside': f'AES-128-GCM {gcm:.0f} MB/s',
             'ratio': ours / gcm, 'passed': ours >= 0.8 * gcm, 'numbers': lines}
+
+
+def journal():
+    """The worst of three sizes of an epoch, on the disk of this tree."""
+    with tempfile.TemporaryDirectory(prefix='journal-', dir=os.path.join(lab.BUILD, 'bench')) as place:
+        say(f'journal: {JOURNAL_EPOCHS} epochs of three sizes')
+        lines = run_json([program('bench_journal'), os.path.join(place, 'journal'), str(JOURNAL_EPOCHS)])
+    worst = max(lines, key=lambda line: line['ratio'])
+    return {'what': f"journal, durable commit of {worst['bytes'] // 1024} KiB", 'target': '<= 1.15 x the bare file',
+            'ours': f"{worst['journal_ms']:.2f} ms", 'beside': f"write + fdatasync {worst['bare_ms']:.2f} ms",
+            'ratio': worst['ratio'], 'passed': worst['ratio'] <= 1.15, 'numbers': lines}
