@@ -15,13 +15,15 @@ int safety_check(const struct safety *safety, struct err *err)
 			"witness.endpoints (primary: %.120s; standby: %.120s)",
 			safety->primary_witness, safety->standby_witness);
 	}
-	if (!safety->automatic || safety->gateway || (!safety->continues && !asks))
+	if (safety->gateway)
 		return RC_OK;
 	if (asks)
 		return err_set(
 			err, RC_REFUSED,
-			"never two servers: the primary would go on by its witness's word, which a standby that takes over "
-			"by itself (takeover \"automatic\") does not ask for; give the standby the same witness");
+			"never two servers: the primary would go on by its witness's word, for which the standby does not ask, "
+			"neither by itself nor when its operator takes over; give the standby the same witness");
+	if (!safety->automatic || !safety->continues)
+		return RC_OK;
 	return err_set(
 		err, RC_REFUSED,
 		"never two servers: the standby takes over by itself (takeover \"automatic\") and the primary goes "

@@ -11,8 +11,8 @@
  *   automatic   continue          with a       it lets one of them; or in gateway mode, where the
  *                                 witness      primary's frames do not get past the standby
  *
- * A primary with a witness goes on by the witness's word alone, also with "hold": beside an automatic
- * takeover the standby has to ask the same one. Two different witnesses are never right.
+ * A primary with a witness goes on by the witness's word alone, also with "hold": so the standby has to
+ * ask the same one, for its operator, too; but for gateway mode. Two different witnesses are never right.
  */
 #ifndef APPLIANCE_SAFETY_H
 #define APPLIANCE_SAFETY_H
