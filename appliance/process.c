@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 static const struct {
@@ -32,6 +33,7 @@ static const struct {
 	{ SIGUSR1, "it has no meaning here" },
 	{ SIGUSR2, "it has no meaning here" },
 };
+#define EXPIRY_LOOK_MS 43200000 /* twice a day */
 #define SIGNALS (sizeof(signals) / sizeof(signals[0]))
 
 /* ---- the end ---- */
@@ -113,6 +115,7 @@ void process_stop_parts(struct process *process)
 static void close_loop(struct process *process)
 {
 	uv_close((uv_handle_t *)&process->signals, NULL);
+	uv_close((uv_handle_t *)&process->expiry, NULL);
 	(void)uv_run(&process->loop, UV_RUN_DEFAULT);
 	if (uv_loop_close(&process->loop) != 0)
 		log_error("process", "a handle was left open");
@@ -136,6 +139,24 @@ static void fill(void *owner, size_t index, struct status_instance *status)
 static const char *witness(void *owner)
 {
 	return witness_client_problem(((struct process *)owner)->witness);
+}
+
+static const char *certificate(void *owner)
+{
+	struct process *process = owner;
+
+	expiry_problem(process->expiry_text, process->source.config->tls_cert,
+		       tls_identity_until(process->identity), (int64_t)time(NULL));
+	return process->expiry_text;
+}
+
+static void on_expiry(uv_timer_t *timer)
+{
+	struct process *process = timer->data;
+	const char *text = certificate(process);
+
+	if (*text != '\0')
+		repeat_log(&process->expiry_told, LOG_LEVEL_WARN, "tls", text);
 }
 
 static int takeover(void *owner, const char *instance, struct err *err)
@@ -176,6 +197,9 @@ static int open_loop(struct process *process, struct err *err)
 		(void)close(process->signal_fd);
 		return err_set(err, RC_IO, "event loop: %s", uv_strerror(r));
 	}
+	(void)uv_timer_init(&process->loop, &process->expiry);
+	uv_unref((uv_handle_t *)&process->expiry);
+	process->expiry.data = process;
 	process->signals.data = process;
 	(void)uv_poll_start(&process->signals, UV_READABLE, on_signal);
 	return RC_OK;
@@ -191,6 +215,7 @@ static int start(struct process *process, const struct config *config, struct er
 		.count = count,
 		.fill = fill,
 		.witness = witness,
+		.certificate = certificate,
 		.takeover = process->role->takeover != NULL ? takeover : NULL,
 		.release = process->role->release != NULL ? release : NULL,
 		.owner = process,
@@ -222,6 +247,7 @@ int process_run(struct process *process, const struct config *config,
 		return 1;
 	}
 	rc = start(process, config, &err);
+	(void)uv_timer_start(&process->expiry, on_expiry, 0, EXPIRY_LOOK_MS);
 	if (rc == RC_OK) {
 		log_info("process", "site %s: %zu instance(s), %s %s", config->site, process->count,
 			 config->role == CONFIG_PRIMARY ? "standby at" : "listening at",

@@ -6,7 +6,9 @@
 #ifndef APPLIANCE_PROCESS_H
 #define APPLIANCE_PROCESS_H
 
+#include "appliance/base/repeat.h"
 #include "appliance/config.h"
+#include "appliance/expiry.h"
 #include "appliance/status.h"
 #include "appliance/witness_client.h"
 #include "net/http.h"
@@ -45,6 +47,9 @@ struct process {
 	uv_poll_t signals; /* of `signal_fd` */
 	int signal_fd;
 	struct http_server *http;
+	uv_timer_t expiry; /* the certificate's end is looked at */
+	char expiry_text[EXPIRY_TEXT_MAX];
+	struct repeat expiry_told;
 	size_t running; /* parts that are being stopped */
 	bool ending;
 };

@@ -242,6 +242,7 @@ static void handle_status(const struct status_source *source, struct http_respon
 	text(json, "version", UNDERSTUDY_VERSION);
 	number(json, "uptime_s", clock_ms(clock_now_ns() - source->started_ns) / 1000);
 	witness_json(json, source->witness(source->owner));
+	text(json, "certificate", source->certificate(source->owner));
 	list = cJSON_AddArrayToObject(json, "instances");
 	for (i = 0; i < source->count(source->owner); i++) {
 		source->fill(source->owner, i, &instance);
@@ -264,12 +265,15 @@ static void add_problem(cJSON *problems, const char *instance, const char *state
 static void handle_health(const struct status_source *source, struct http_response *response)
 {
 	const char *witness = source->witness(source->owner);
+	const char *certificate = source->certificate(source->owner);
 	struct status_instance instance;
 	cJSON *json = cJSON_CreateObject(), *problems = cJSON_CreateArray();
 	size_t i;
 
 	if (witness != NULL && *witness != '\0')
 		add_problem(problems, NULL, "no witness", witness);
+	if (*certificate != '\0')
+		add_problem(problems, NULL, "certificate", certificate);
 	for (i = 0; i < source->count(source->owner); i++) {
 		source->fill(source->owner, i, &instance);
 		if (!instance.healthy)

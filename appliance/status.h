@@ -60,6 +60,8 @@ struct status_source {
 	void (*fill)(void *owner, size_t index, struct status_instance *instance);
 	/* NULL: there is no witness; empty: it answers; else why it does not. */
 	const char *(*witness)(void *owner);
+	/* What is wrong with our certificate, now or soon; empty: nothing. */
+	const char *(*certificate)(void *owner);
 	/* NULL on a primary. Returns RC_OK once the takeover is under way. */
 	int (*takeover)(void *owner, const char *instance, struct err *err);
 	/* Lets go of what a takeover left here: see clone_release(), protection_release(). */

@@ -312,16 +312,25 @@ static void print_heading(const cJSON *status, struct buf *out)
 	(void)buf_printf(out, "\n");
 }
 
-static void print_witness(const cJSON *status, struct buf *out)
+static void print_line(const char *prefix, const cJSON *reason, struct buf *out)
 {
-	const cJSON *witness = member(status, "witness"), *reason = member(witness, "reason");
 	char line[512];
 
-	if (!cJSON_IsFalse(member(witness, "answers")))
-		return;
 	(void)snprintf(line, sizeof(line), "%s", cJSON_IsString(reason) ? reason->valuestring : "");
 	utf8_make_plain(line);
-	(void)buf_printf(out, "the witness does not answer: %s\n", line);
+	(void)buf_printf(out, "%s%s\n", prefix, line);
+}
+
+/* What concerns all instances. */
+static void print_troubles(const cJSON *status, struct buf *out)
+{
+	const cJSON *witness = member(status, "witness"),
+		    *certificate = member(status, "certificate");
+
+	if (cJSON_IsFalse(member(witness, "answers")))
+		print_line("the witness does not answer: ", member(witness, "reason"), out);
+	if (cJSON_IsString(certificate))
+		print_line("certificate: ", certificate, out);
 }
 
 static void widen(size_t widths[COLUMNS], const struct row *row)
@@ -341,7 +350,7 @@ void status_table_print(const cJSON *status, bool colour, struct buf *out)
 	struct row row;
 
 	print_heading(status, out);
-	print_witness(status, out);
+	print_troubles(status, out);
 	if (!cJSON_IsArray(instances) || instances->child == NULL) {
 		(void)buf_printf(out, "no instances\n");
 		return;

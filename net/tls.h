@@ -39,6 +39,8 @@ struct tls;	     /* one connection */
 int tls_identity_load(struct tls_identity **identity, const char *ca_path, const char *cert_path,
 		      const char *key_path, struct err *err);
 void tls_identity_free(struct tls_identity *identity);
+/* Until when our own certificate and its CA are valid, in seconds since 1970: the earlier of the two. */
+int64_t tls_identity_until(const struct tls_identity *identity);
 
 /*
  * For tls_create_client() only: `ca_path` is what the servers' certificates are verified with;

@@ -178,6 +178,9 @@ def test_a_certificate_that_expires_meanwhile_ends_with_the_connection_and_both_
         assert 'the peer refused our certificate: expired' in agent, world.logs()
         assert re.search(r"the peer's certificate .*CN=a.* expired on 2", appliance), world.logs()
         assert world.ask('inc') is not None
+        told = {role: [problem['reason'] for problem in lab.fetch_unix(world.path(f'{role}.http'), '/healthz')['problems']
+                       if problem.get('state') == 'certificate'] for role in ('primary', 'standby')}
+        assert 'has expired' in told['primary'][0] and not told['standby'], told
 
 
 def test_plain_text_and_garbage_do_not_disturb_a_protection():

@@ -59,6 +59,12 @@ static const char *no_witness(void *owner)
 	return NULL;
 }
 
+static const char *certificate(void *owner)
+{
+	(void)owner;
+	return "a.crt expires in 3 days";
+}
+
 static void fill(void *owner, size_t index, struct status_instance *instance)
 {
 	(void)owner;
@@ -74,9 +80,11 @@ static void fill(void *owner, size_t index, struct status_instance *instance)
 static void numbers_are_printed_as_they_are(void **state)
 {
 	static const struct config config = { .role = CONFIG_STANDBY };
-	struct status_source source = {
-		.config = &config, .count = one, .fill = fill, .witness = no_witness
-	};
+	struct status_source source = { .config = &config,
+					.count = one,
+					.fill = fill,
+					.witness = no_witness,
+					.certificate = certificate };
 
 	(void)state;
 	assert_int_equal(request_of(&source, "GET", "/v1/status", ""), 200);
@@ -84,6 +92,9 @@ static void numbers_are_printed_as_they_are(void **state)
 	assert_non_null(strstr(said, ":\t9007199254740991,"));
 	assert_non_null(strstr(said, "\"lag_ms\":\t0,"));
 	assert_non_null(strstr(said, "\"interval_ms\":\t12.346"));
+	assert_non_null(strstr(said, "\"certificate\":\t\"a.crt expires in 3 days\""));
+	assert_int_equal(request_of(&source, "GET", "/healthz", ""), 503);
+	assert_non_null(strstr(said, "a.crt expires in 3 days"));
 	assert_null(strstr(said, "wire_bytes"));
 }
 
