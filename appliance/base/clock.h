@@ -1,6 +1,6 @@
 /*
- * Time: every decision is made on the monotonic clock, in nanoseconds; the wall clock is for people
- * only.
+ * Time: every decision is made on a clock that only goes forwards, in nanoseconds; the wall clock is
+ * for people only. It goes on while the machine is suspended: a lease does not last longer for that.
  */
 #ifndef APPLIANCE_BASE_CLOCK_H
 #define APPLIANCE_BASE_CLOCK_H
@@ -11,12 +11,12 @@
 #define CLOCK_NS_PER_MS UINT64_C(1000000)
 #define CLOCK_NS_PER_S UINT64_C(1000000000)
 
-/* Nanoseconds of CLOCK_MONOTONIC. */
+/* Nanoseconds of CLOCK_BOOTTIME. */
 static inline uint64_t clock_now_ns(void)
 {
 	struct timespec ts;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	(void)clock_gettime(CLOCK_BOOTTIME, &ts);
 	return (uint64_t)ts.tv_sec * CLOCK_NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 

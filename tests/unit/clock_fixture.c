@@ -13,8 +13,9 @@ int clock_gettime(clockid_t clock, struct timespec *ts)
 	int r = (int)syscall(SYS_clock_gettime, clock, ts);
 	uint64_t now;
 
-	/* libuv takes the coarse one where that is fine enough. */
-	if (r != 0 || (clock != CLOCK_MONOTONIC && clock != CLOCK_MONOTONIC_COARSE))
+	/* libuv's, of which it takes the coarse one where that is fine enough, and ours. */
+	if (r != 0 || (clock != CLOCK_MONOTONIC && clock != CLOCK_MONOTONIC_COARSE &&
+		       clock != CLOCK_BOOTTIME))
 		return r;
 	now = held_ns > 0 ? held_ns : (uint64_t)ts->tv_sec * CLOCK_NS_PER_S + (uint64_t)ts->tv_nsec;
 	now += passed_ns;
