@@ -467,6 +467,10 @@ static void stop_parts(struct clone *c)
 		link_drop(c->link, WIRE_REASON_SHUTDOWN, "the standby ends");
 		link_close(c->link, on_link_closed);
 	}
+	/* on_down() does not come any more, and the gateway's taps stay for as long as the replica. */
+	c->link_up = false;
+	if (c->gateway != NULL)
+		gateway_link(c->gateway, NULL, c->failover.term);
 	clone_takeover_close(c, on_part_closed);
 	seat_close(c->seat, on_part_closed);
 	uv_close((uv_handle_t *)&c->tick, on_timer_closed);

@@ -28,13 +28,19 @@ result() {
 	fi
 }
 
+die() {
+	echo "run.sh: $*" >&2
+	exit 1
+}
+
 # room [N]: waits until fewer of the jobs started here run than N for each processor (1).
 room() {
 	while (($(jobs -rp | wc -l) >= ${1:-1} * $(nproc))); do wait -n || true; done
 }
 
 # Unit tests speak TAP. A program that ends badly without having reported a failure counts as one. Two at a time for each
-# processor: much of their time is waiting. One that fails beside others is repeated alone, and that counts.
+# processor: much of their time is waiting. One that fails beside others is repeated alone, and that counts; but for what a
+# sanitizer has found, which is no fault of a busy machine.
 run_unit() {
 	local program count=0 programs=() again=()
 	for program in tests/unit/test_*.c; do
@@ -47,12 +53,14 @@ run_unit() {
 		unit_program "$program" &
 	done
 	for program in "${programs[@]}"; do
-		while [[ ! -s $out/$program.status ]]; do wait -n || true; done
+		while [[ ! -s $out/$program.status ]] && (($(jobs -rp | wc -l) > 0)); do wait -n || true; done
+		[[ -s $out/$program.status ]] || die "$out/$program.status cannot be written"
 		count=$((count + 1))
-		if (($(<"$out/$program.status") == 0)); then
+		if (($(<"$out/$program.status") == 0)) || grep -qE 'ERROR: AddressSanitizer|runtime error:' "$out/$program.log"; then
 			unit_result "$program" "[$count/${#programs[@]}]"
 		else
 			printf '  again   [%d/%d] %s: failed beside others\n' "$count" "${#programs[@]}" "$program"
+			grep -vE '^ok ' "$out/$program.log" | head -n "$shown_lines" | sed 's/^/    | /'
 			again+=("$program")
 		fi
 	done
@@ -162,23 +170,24 @@ run_system() {
 # system_tests_retried NAME WHICH BESIDE: what fails beside others is repeated alone, and that counts: a machine that is too
 # busy is no fault of the program, and the first failure stays in the output.
 system_tests_retried() {
-	local failed_before=$failed cache=$PWD/$1-cache
+	local failed_before=$failed cache=$PWD/$1-cache broken=
 	rm -rf "$cache"
 	system_tests "$PWD/$1.xml" -m "$2" -n "$3" -o cache_dir="$cache"
-	if ((failed > failed_before)) && [[ -s $cache/v/cache/lastfailed ]]; then
+	if [[ -z $broken ]] && ((failed > failed_before)) && [[ -s $cache/v/cache/lastfailed ]]; then
 		echo 'system tests that failed, again and one by one'
 		failed=$failed_before
 		system_tests "$PWD/$1-again.xml" -m "$2" --last-failed -o cache_dir="$cache"
 	fi
 }
 
-# system_tests REPORT OPTION...
+# system_tests REPORT OPTION...: sets `broken` if not all of them were run.
 system_tests() {
 	local report=$1 status=0 tests failures errors skips
 	shift
 	rm -f "$report"
 	(cd tests/system && PYTHONDONTWRITEBYTECODE=1 ../enter.sh /usr/bin/python3 -m pytest -v --tb=short -rs \
 		--durations=15 --junitxml="$report" "$@" .) || status=$?
+	((status <= 1)) || broken=1 # not all were run
 	if [[ ! -f $report ]]; then
 		failed=$((failed + 1))
 		return

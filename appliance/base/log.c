@@ -3,7 +3,9 @@
 #include "appliance/base/utf8.h"
 
 #include <assert.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -47,6 +49,30 @@ static void escape_json(char *out, size_t size, const char *text)
 	out[used] = '\0';
 }
 
+/*
+ * Whether a line would be written at once: a pipe or a socket that can be written to has room for
+ * PIPE_BUF bytes. (Of two threads that find the last room one may wait.) An error is write()'s to say.
+ */
+static bool is_read(void)
+{
+	struct pollfd descriptor = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	return poll(&descriptor, 1, 0) != 0;
+}
+
+/* Lines that nobody was there to read; told with the next that somebody may read. */
+static atomic_uint unread;
+
+static void tell_unread(char text[LOG_LINE_MAX])
+{
+	const unsigned count = atomic_exchange(&unread, 0);
+	const size_t len = strlen(text);
+
+	if (count > 0)
+		(void)snprintf(text + len, LOG_LINE_MAX - len,
+			       " (%u lines before this one are lost: nobody read them)", count);
+}
+
 void log_write(enum log_level level, const char *part, const char *format, ...)
 {
 	char text[LOG_LINE_MAX], escaped[2 * LOG_LINE_MAX], line[3 * LOG_LINE_MAX], when[32];
@@ -58,9 +84,14 @@ void log_write(enum log_level level, const char *part, const char *format, ...)
 
 	if (level < least_level)
 		return;
+	if (!is_read()) {
+		(void)atomic_fetch_add(&unread, 1);
+		return;
+	}
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	tell_unread(text);
 	/* Nothing that a terminal would obey and nothing that would end the line. */
 	utf8_make_plain(text);
 

@@ -3,7 +3,8 @@
  *
  *   2026-01-02T03:04:05.678Z  warn   link: peer 192.0.2.7: certificate has expired
  *
- * Lines are written with one write(2), so that processes and threads do not mix theirs. Colours
+ * Lines are written with one write(2), so that processes and threads do not mix theirs. Nothing waits
+ * for whoever reads them: while nobody does, they are dropped, and counted in the next one. Colours
  * only on a terminal; `log_setup(.., true)` gives a JSON object per line instead. Control
  * characters from outside (a peer's error text, a guest's name) are replaced, so that nobody can
  * forge a line.

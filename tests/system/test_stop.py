@@ -1,6 +1,11 @@
 """The appliance is told to end in the middle of a takeover: it is finished and the replica left serving, or none runs and none is claimed."""
+import contextlib
+import fcntl
 import os
 import signal
+import socket
+import subprocess
+import threading
 
 import pytest
 
@@ -66,3 +71,56 @@ def test_an_activation_that_fails_while_the_end_waits_is_not_claimed_to_have_run
         assert replica_of(world) is None and 'does not end on SIGTERM' not in world.appliance.text(), 'it was not asked'
         status = start_again(world, 'empty')
         assert 'no replica came of it' in status['reason'] and health(world)[0] == 503, status
+
+
+@contextlib.contextmanager
+def traffic(world):
+    """From a client to the instance, without a pause."""
+    going = threading.Event()
+    with world.client.inside():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+    def send():
+        while not going.wait(0.0002):
+            with contextlib.suppress(OSError):
+                sock.sendto(b'x' * 100, (lab.GUEST_IP, 9999))
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    yield
+    going.set()
+    sender.join()
+    sock.close()
+
+
+def test_an_appliance_that_clients_send_through_ends_as_it_should():
+    with lab.Lab(takeover='manual', gateway=True) as world:
+        world.protect()
+        with traffic(world):
+            for _ in range(3):
+                assert world.appliance.stop(20) == 0, world.logs()
+                world.start_appliance()
+                world.wait_state('standby', 'protected')
+
+
+def test_a_log_that_nobody_reads_holds_nothing_up():
+    with lab.Lab() as world, contextlib.ExitStack() as ends:
+        world.start_guest()
+        log = world.path('appliance.log')
+        reading, writing = os.pipe()
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+        process = world.b.popen([lab.UNDERSTUDY, 'standby', '--config', world.write_config('standby')], stdin=subprocess.DEVNULL,
+                                stdout=writing, stderr=writing, env={**os.environ, lab.MARK: log})
+        ends.callback(process.kill)
+        world.start_agent()
+        world.wait_state('standby', 'protected')
+        world.kill_site_a()
+        world.wait_state('standby', 'serving')
+        os.set_blocking(reading, False)
+        os.read(reading, 65536)
+        with contextlib.suppress(AssertionError):       # it says something, sooner or later
+            lab.wait_for('an answer', lambda: world.ask('get', 1))
+        process.terminate()
+        assert process.wait(20) == 0
+        assert b'lines before this one are lost' in os.read(reading, 65536)
+        lab.end_descendants_of(log)
