@@ -150,6 +150,7 @@ static void claim(struct failover *failover, uint64_t now_ns, struct failover_up
 	failover->ordered = false;
 	failover->stopped = stopped;
 	failover->won = false;
+	failover->claimed_from = failover->term;
 	(void)snprintf(failover->why, sizeof(failover->why), "%s (silent for %.0f ms)", why,
 		       clock_ms(failover->silent_ns));
 	move(failover, FAILOVER_CLAIMING, update, "%s; %s", failover->why,
@@ -157,6 +158,25 @@ static void claim(struct failover *failover, uint64_t now_ns, struct failover_up
 				 "waiting for the primary's lease to end");
 	update->claim = failover->witness;
 	proceed(failover, now_ns, update);
+}
+
+/*
+ * The term may be known by now: who lost against this claim has told us of it. One that was known when
+ * we began to claim, or is below what is known now, is the answer to an earlier claim, which stood in
+ * for a question of this one: that is still to be asked.
+ */
+static void on_won(struct failover *failover, const struct failover_event *event,
+		   struct failover_update *update)
+{
+	if (event->term <= failover->claimed_from || event->term < failover->term) {
+		failover->claimed_from = failover->term;
+		update->claim = true;
+		update->by_operator = failover->ordered;
+		return;
+	}
+	failover->won = true;
+	failover->term = event->term;
+	proceed(failover, event->now_ns, update);
 }
 
 static void on_witness(struct failover *failover, const struct failover_event *event,
@@ -171,11 +191,7 @@ static void on_witness(struct failover *failover, const struct failover_event *e
 	}
 	switch (event->type) {
 	case FAILOVER_WON:
-		if (event->term <= failover->term)
-			break; /* of an earlier claim */
-		failover->won = true;
-		failover->term = event->term;
-		proceed(failover, event->now_ns, update);
+		on_won(failover, event, update);
 		break;
 	case FAILOVER_BEATEN:
 		/* Not our term: the primary has to tell us itself, and what it answered meanwhile. */

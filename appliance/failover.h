@@ -52,6 +52,10 @@
  * back: leases are granted again (with the new term), so that a primary that holds goes on. After
  * one that may have been seen they are not: what clients were told is not in the primary's memory.
  *
+ * While we claim, a term that the primary tells us of may be the one that this claim has won: it has
+ * asked the witness, and lost. The answer counts all the same, however late. `claiming` lasts only while
+ * an answer is outstanding or a lease runs out: one that belongs to an earlier claim is asked for anew.
+ *
  * A claim that the witness does not answer is made again by itself only where silence by itself is a
  * reason to take over. An operator's command is not kept: it fails, and may be given again.
  *
@@ -137,6 +141,7 @@ struct failover {
 	/* private */
 	uint64_t heard_ns, tick_ns, granted_ns, claim_ns;
 	uint64_t outdated_epoch, beaten_by;
+	uint64_t claimed_from; /* the term that was known when the witness was asked */
 	bool won, stopped, ordered;
 	bool again; /* the claim that is under way, if it is not answered */
 	char why[96];

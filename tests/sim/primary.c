@@ -13,9 +13,13 @@ void primary_step(struct world *w, enum tenure_event_type type, uint64_t until_n
 	const struct tenure_event event = {
 		.type = type, .now_ns = clock_of(w, PRIMARY), .until_ns = until_ns, .term = term
 	};
+	const uint64_t old_term = w->tenure.term;
 	struct tenure_update update;
 
 	tenure_step(&w->tenure, &event, &update);
+	/* As on_term() in protection.c: of the witness's word the standby hears first. */
+	if (w->tenure.term != old_term && (type == TENURE_WON || type == TENURE_LOST))
+		to_standby(w, UNCOMMITTED, w->captured);
 	if (update.changed)
 		tell(w, "primary %s: %s", tenure_state_name(w->tenure.state), update.reason);
 	if (update.claim || update.look)

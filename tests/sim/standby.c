@@ -26,6 +26,9 @@ void standby_step(struct world *w, enum failover_event_type type, uint64_t epoch
 		w->stored_epoch = w->failover.epoch;
 		later(w, ACTIVATED, STANDBY, (1 + draw(w, 20)) * MS);
 	}
+	if (w->failover.state == FAILOVER_CLAIMING && w->witness && !w->failover.won &&
+	    w->sites[STANDBY].asked == 0)
+		violation(w, "the standby claims for ever: the witness is not asked");
 	check_servers(w);
 }
 

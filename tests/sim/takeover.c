@@ -13,6 +13,7 @@
  *      committed epoch that was not outdated, and where there is a witness, once it answers
  *
  *   4. no term is served in twice
+ *   5. while the standby claims and has not won, the witness is being asked
  *
  * A primary that holds or asks a witness, with its clients at its own site or behind the gateway; or
  * one that continues behind the gateway.

@@ -3,6 +3,11 @@
 
 #include <inttypes.h>
 
+static bool is_lost(struct world *w)
+{
+	return w->unreachable || (w->now_ns < QUIET_NS && likely(w, 5));
+}
+
 void witness_ask(struct world *w, enum who who, enum request request, bool by_operator)
 {
 	struct site *site = &w->sites[who];
@@ -22,7 +27,7 @@ void witness_ask(struct world *w, enum who who, enum request request, bool by_op
 	site->sent_ns = clock_of(w, who);
 	event.at_ns = w->now_ns + truly(w, who, WITNESS_TIMEOUT_NS);
 	queue_put(w, event);
-	if (w->unreachable || likely(w, 5))
+	if (is_lost(w))
 		return;
 	event.kind = ASKED;
 	event.at_ns = w->now_ns + (1 + draw(w, 20)) * MS;
@@ -60,7 +65,7 @@ void witness_asked(struct world *w, const struct event *asked)
 		w->alive_until_ns = w->now_ns + WITNESS_TTL_NS;
 	tell(w, "witness: %s asks, %s with term %" PRIu64,
 	     asked->who == PRIMARY ? "primary" : "standby", names[answer.answer], w->term);
-	if (w->unreachable || likely(w, 5))
+	if (is_lost(w))
 		return;
 	answer.kind = ANSWERED;
 	answer.at_ns = w->now_ns + (1 + draw(w, 20)) * MS;

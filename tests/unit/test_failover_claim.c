@@ -46,7 +46,6 @@ static void the_witness_is_asked_before_the_replica_runs(void **unused)
 	assert_true(claims_again(&failover, 1000, 1400));
 	assert_int_equal(failover.state, FAILOVER_CLAIMING);
 	assert_int_equal(failover_lease_ns(&failover), 0);
-	assert_false(answer(&failover, FAILOVER_WON, 1410, 1).activate); /* of an earlier claim */
 	update = answer(&failover, FAILOVER_WON, 1420, 5);
 	assert_true(update.activate);
 	assert_int_equal(failover.term, 5);
@@ -145,6 +144,58 @@ static void answers_that_leave_while_we_claim_end_the_claim(void **unused)
 	assert_true(answer(&failover, FAILOVER_WON, 1030, 2).activate);
 }
 
+/* The primary's lease has run out meanwhile: it asked the witness, has heard of that term, and tells. */
+static void a_claim_whose_term_the_primary_tells_before_the_witness_does_is_won(void **unused)
+{
+	struct failover_event told = { .type = FAILOVER_OUTDATED, .now_ns = 1240 * MS, .term = 2 };
+	struct failover failover = witnessed(true);
+	struct failover_update update;
+
+	(void)unused;
+	assert_true(step(&failover, FAILOVER_OPERATOR, 1010 * MS).claim);
+	told.epoch = failover.epoch;
+	failover_step(&failover, &told, &update);
+	assert_int_equal(failover.state, FAILOVER_CLAIMING);
+	assert_int_equal(failover.term, 2);
+	assert_true(answer(&failover, FAILOVER_WON, 1700, 2).activate);
+	assert_int_equal(failover.term, 2);
+}
+
+/* Or the claim would wait for ever: that answer was the only one to come. */
+static void the_answer_to_an_earlier_claim_makes_it_ask_again(void **unused)
+{
+	struct failover_event told = { .type = FAILOVER_OUTDATED, .now_ns = 1500 * MS, .term = 2 };
+	struct failover failover = witnessed(true);
+	struct failover_update update;
+
+	(void)unused;
+	assert_true(claims_again(&failover, 1000, 1400));
+	told.epoch = failover.epoch;
+	failover_step(&failover, &told, &update); /* known, so given up */
+	assert_int_equal(failover.state, FAILOVER_UNATTENDED);
+	assert_true(step(&failover, FAILOVER_OPERATOR, 1510 * MS).claim);
+	update = answer(&failover, FAILOVER_WON, 1520, 2);
+	assert_true(update.claim && update.by_operator && !update.activate && !update.changed);
+	assert_int_equal(failover.state, FAILOVER_CLAIMING);
+	assert_true(answer(&failover, FAILOVER_WON, 1530, 3).activate);
+	assert_int_equal(failover.term, 3);
+
+	failover = witnessed(true);
+	assert_true(claims_again(&failover, 1000, 1400));
+	update = answer(&failover, FAILOVER_WON, 1420, 1);
+	assert_true(update.claim && !update.by_operator && !update.activate);
+	assert_true(answer(&failover, FAILOVER_WON, 1430, 2).activate);
+
+	/* What the primary has told is beyond what this claim has won. */
+	failover = witnessed(true);
+	assert_true(step(&failover, FAILOVER_OPERATOR, 1010 * MS).claim);
+	told.term = 3;
+	failover_step(&failover, &told, &update);
+	update = answer(&failover, FAILOVER_WON, 1520, 2);
+	assert_true(update.claim && update.by_operator && !update.activate);
+	assert_true(answer(&failover, FAILOVER_WON, 1530, 4).activate);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -155,6 +206,9 @@ int main(void)
 		cmocka_unit_test(an_order_after_a_goodbye_is_not_kept),
 		cmocka_unit_test(an_order_without_an_answer_does_not_end_the_watch),
 		cmocka_unit_test(answers_that_leave_while_we_claim_end_the_claim),
+		cmocka_unit_test(
+			a_claim_whose_term_the_primary_tells_before_the_witness_does_is_won),
+		cmocka_unit_test(the_answer_to_an_earlier_claim_makes_it_ask_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
