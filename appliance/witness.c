@@ -80,6 +80,32 @@ static void start(uv_timer_t *timer, uv_timer_cb callback, uint64_t ms)
 	(void)uv_timer_start(timer, callback, ms, 0);
 }
 
+static bool is_same(const struct witness_value *a, const struct witness_value *b)
+{
+	return a->term == b->term && a->server == b->server && strcmp(a->site, b->site) == 0 &&
+	       strcmp(a->claim, b->claim) == 0;
+}
+
+/* Each value has a higher term than the one before it: an etcd that has another one has lost data. */
+static int recall(struct witness *witness, const struct witness_view *view, struct err *err)
+{
+	const struct witness_value *seen = &witness->view.value, *now = &view->value;
+	const bool known = now->term > seen->term || is_same(now, seen);
+
+	if (!known)
+		(void)err_set(
+			err, RC_STATE,
+			"etcd does not know what it knew: %s had term %" PRIu64
+			", and %s. This process does not begin to serve by its word; once you are "
+			"sure that no other site serves, restart it",
+			witness->keys.key, seen->term,
+			!view->present		? "is gone" :
+			now->term == seen->term ? "has it of another site now" :
+						  "has a lower one now");
+	etcd_doubt(witness->options.etcd, witness, known ? NULL : err->text);
+	return known ? RC_OK : RC_STATE;
+}
+
 /* Reads the two keys of an answer into the view. */
 static int look(struct witness *witness, const struct etcd_txn_reply *reply, struct err *err)
 {
@@ -94,6 +120,9 @@ static int look(struct witness *witness, const struct etcd_txn_reply *reply, str
 					  "what is stored at %s is not ours: ", witness->keys.key);
 		view.own = strcmp(view.value.claim, witness->claimed.claim) == 0;
 	}
+	rc = recall(witness, &view, err);
+	if (rc != RC_OK)
+		return rc;
 	view.held = reply->entries[1].present;
 	witness->view = view;
 	witness->revision = entry->mod_revision;
@@ -487,6 +516,7 @@ void witness_close(struct witness *witness, void (*closed)(void *owner))
 	if (witness->call != NULL)
 		etcd_cancel(witness->call);
 	let_lease_go(witness);
+	etcd_doubt(witness->options.etcd, witness, NULL);
 	uv_close((uv_handle_t *)&witness->renew, on_closed);
 	uv_close((uv_handle_t *)&witness->end, on_closed);
 }

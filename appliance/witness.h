@@ -38,8 +38,9 @@ struct witness_view {
 };
 
 /*
- * `err` is not NULL when it is unreachable, and says why: also when etcd refuses us, or what is
- * stored there is not ours. The view is then the one from before.
+ * `err` is not NULL when it is unreachable, and says why: also when etcd refuses us, when what is
+ * stored there is not ours, or when it is less than this handle has seen there before: an etcd that
+ * has lost data is no witness (etcd_doubt()). The view is then the one from before.
  */
 typedef void (*witness_done)(void *owner, enum witness_outcome outcome,
 			     const struct witness_view *view, const struct err *err);

@@ -87,7 +87,12 @@ struct etcd *witness_client_etcd(const struct witness_client *client)
 
 const char *witness_client_problem(const struct witness_client *client)
 {
-	return client != NULL ? client->problem : NULL;
+	const char *doubt;
+
+	if (client == NULL)
+		return NULL;
+	doubt = etcd_doubted(client->etcd);
+	return doubt != NULL ? doubt : client->problem;
 }
 
 static void part_closed(void *owner)

@@ -18,7 +18,7 @@ int witness_client_open(struct witness_client **client, uv_loop_t *loop,
 /* Stays until witness_client_close(); NULL: no witness. */
 struct etcd *witness_client_etcd(const struct witness_client *client);
 
-/* NULL: no witness; empty: it answers, as far as is known; else why it does not. */
+/* NULL: no witness; empty: it answers, as far as is known; else why it does not, or is not believed. */
 const char *witness_client_problem(const struct witness_client *client);
 
 /* After everybody who uses its etcd is closed. Calls of our own are cancelled; the loop frees it. */

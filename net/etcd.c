@@ -194,6 +194,21 @@ static void on_timer_closed(uv_handle_t *handle)
 	on_part_closed(handle->data);
 }
 
+void etcd_doubt(struct etcd *etcd, const void *user, const char *why)
+{
+	if (why != NULL) {
+		etcd->doubter = user;
+		(void)snprintf(etcd->doubt, sizeof(etcd->doubt), "%s", why);
+	} else if (etcd->doubter == user) {
+		etcd->doubter = NULL;
+	}
+}
+
+const char *etcd_doubted(const struct etcd *etcd)
+{
+	return etcd->doubter != NULL ? etcd->doubt : NULL;
+}
+
 void etcd_close(struct etcd *etcd, void (*on_closed)(void *owner), void *owner)
 {
 	size_t i;

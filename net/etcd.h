@@ -82,6 +82,13 @@ struct etcd_call *etcd_revoke(struct etcd *etcd, int64_t lease, const struct etc
 /* Its callback does not come. What was sent may be done by etcd all the same. */
 void etcd_cancel(struct etcd_call *call);
 
+/*
+ * What etcd answers is for its users to judge. One who finds that it is not to be trusted says why,
+ * and NULL when it is again; who reports on etcd reads what was said last (NULL: nothing).
+ */
+void etcd_doubt(struct etcd *etcd, const void *user, const char *why);
+const char *etcd_doubted(const struct etcd *etcd);
+
 /* Calls are cancelled. on_closed (may be NULL) when nothing is left. */
 void etcd_close(struct etcd *etcd, void (*on_closed)(void *owner), void *owner);
 

@@ -50,7 +50,9 @@ struct etcd {
 	struct etcd_call *first, **last; /* the queue */
 	size_t calls;			 /* in the queue and on lanes */
 	bool answers;			 /* what the log said last */
-	unsigned open;			 /* parts that are not closed yet */
+	const void *doubter; /* who said last that it is not to be trusted; NULL: nobody */
+	char doubt[ERR_TEXT_MAX];
+	unsigned open; /* parts that are not closed yet */
 	bool closing;
 	void (*on_closed)(void *owner);
 	void *owner;

@@ -79,6 +79,11 @@ class Witness:
         for member in self.members:
             member.kill()
 
+    def lose_data(self):
+        """Of members that are not running: they begin anew."""
+        for number in range(self.count):
+            shutil.rmtree(self.world.path(f'etcd-{number}'))
+
     def leader(self):
         """The member that leads, None while there is none."""
         for member in self.members:

@@ -210,6 +210,16 @@ void etcd_server_kill(struct etcd_server *server)
 	server->pid = 0;
 }
 
+void etcd_server_forget(struct etcd_server *server)
+{
+	char command[160];
+
+	etcd_server_kill(server);
+	(void)snprintf(command, sizeof(command), "rm -rf '%s/data'", server->dir);
+	assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c): a path of our own */
+	etcd_server_start(server);
+}
+
 void etcd_server_close(struct etcd_server *server)
 {
 	char command[160];

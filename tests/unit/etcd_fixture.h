@@ -42,6 +42,8 @@ struct etcd_server {
 void etcd_server_open(struct etcd_server *server);
 void etcd_server_start(struct etcd_server *server);
 void etcd_server_kill(struct etcd_server *server);
+/* It is set up anew in the same place: it has lost all that it knew. */
+void etcd_server_forget(struct etcd_server *server);
 void etcd_server_close(struct etcd_server *server);
 
 /* A client of it; and one that is closed. */

@@ -478,6 +478,36 @@ static void what_somebody_else_stored_there_is_left_alone(void **state)
 	end();
 }
 
+static void an_etcd_that_has_lost_what_it_knew_counts_as_away(void **state)
+{
+	(void)state;
+	begin();
+	assert_int_equal(claim(&a, 3, false), WITNESS_WON);
+	assert_int_equal(look(&b), WITNESS_SEEN);
+	etcd_server_forget(&server);
+	assert_int_equal(look(&a), WITNESS_UNREACHABLE);
+	assert_non_null(strstr(a.err.text, "etcd does not know what it knew: /understudy/vm1 had "
+					   "term 3, and is gone"));
+	assert_string_equal(etcd_doubted(a.etcd), a.err.text);
+	assert_int_equal(look(&b), WITNESS_UNREACHABLE);
+	assert_int_equal(claim(&a, 4, true), WITNESS_UNREACHABLE); /* it is told of nothing */
+	assert_true(witness_until_ns(a.witness) == 0);
+	/* Another process claims from what is there now. */
+	close_site(&b);
+	open_site(&b, "busan", WITNESS_STANDBY);
+	assert_int_equal(claim(&b, 2, false), WITNESS_WON);
+	assert_int_equal(look(&a), WITNESS_UNREACHABLE);
+	assert_non_null(strstr(a.err.text, "has a lower one now"));
+	assert_int_equal(claim(&b, 3, false), WITNESS_WON);
+	assert_int_equal(look(&a), WITNESS_UNREACHABLE);
+	assert_non_null(strstr(a.err.text, "has it of another site now"));
+	assert_int_equal(claim(&b, 4, false), WITNESS_WON);
+	assert_int_equal(look(&a), WITNESS_SEEN);
+	expect_view(&a, 4, &b, false);
+	assert_null(etcd_doubted(a.etcd));
+	end();
+}
+
 static void one_thing_at_a_time_and_closing_gives_it_up(void **state)
 {
 	const struct witness_claim claim = { .term = 1, .site = "no name" };
@@ -539,6 +569,7 @@ int main(void)
 		TEST(an_unreachable_witness_is_told_and_the_claim_can_be_repeated),
 		TEST(a_claim_whose_answer_was_lost_is_recognised),
 		TEST(what_somebody_else_stored_there_is_left_alone),
+		TEST(an_etcd_that_has_lost_what_it_knew_counts_as_away),
 		TEST(one_thing_at_a_time_and_closing_gives_it_up),
 		TEST(every_lack_of_memory_is_told),
 	};

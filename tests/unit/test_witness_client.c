@@ -95,6 +95,29 @@ static void an_etcd_that_goes_and_comes_is_noticed(void **state)
 	etcd_server_close(&server);
 }
 
+static void an_etcd_that_somebody_does_not_believe_is_a_problem_until_he_does(void **state)
+{
+	int somebody, another;
+	struct witness_client *client;
+	struct etcd_server server;
+	char *endpoints[] = { NULL, NULL };
+	struct config config;
+
+	(void)state;
+	etcd_server_open(&server);
+	endpoints[0] = server.url;
+	config = configured(endpoints);
+	assert_int_equal(witness_client_open(&client, &loop, &config, &err), RC_OK);
+	assert_string_equal(witness_client_problem(client), "");
+	etcd_doubt(witness_client_etcd(client), &somebody, "it has forgotten");
+	etcd_doubt(witness_client_etcd(client), &another, NULL);
+	assert_string_equal(witness_client_problem(client), "it has forgotten");
+	etcd_doubt(witness_client_etcd(client), &somebody, NULL);
+	assert_string_equal(witness_client_problem(client), "");
+	witness_client_close(client);
+	etcd_server_close(&server);
+}
+
 static void what_is_no_answer_is_a_problem_and_a_close_does_not_wait_for_one(void **state)
 {
 	struct witness_client *client;
@@ -141,6 +164,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(without_a_witness_there_is_none),
 		TEST(an_etcd_that_goes_and_comes_is_noticed),
+		TEST(an_etcd_that_somebody_does_not_believe_is_a_problem_until_he_does),
 		TEST(what_is_no_answer_is_a_problem_and_a_close_does_not_wait_for_one),
 		TEST(every_lack_of_memory_is_told),
 	};
