@@ -95,12 +95,13 @@ static void on_done(void *owner, enum witness_outcome outcome, const struct witn
 	}
 }
 
-/* The owner looks at claimant_until_ns() itself, which has ended by now. */
 static void on_lost(void *owner, const struct err *why)
 {
 	struct claimant *c = owner;
 
 	log_warn("witness", "%s: the lease is lost: %s", c->options.instance, why->text);
+	if (!c->closing && c->ops->on_lost != NULL)
+		c->ops->on_lost(c->owner);
 }
 
 int claimant_open(struct claimant **out, uv_loop_t *loop, const struct claimant_options *options,

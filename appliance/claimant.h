@@ -22,6 +22,8 @@ enum claimant_answer {
 
 struct claimant_ops {
 	void (*on_answer)(void *owner, enum claimant_answer answer, uint64_t term);
+	/* The lease that was won is over, or etcd has it no more: others may serve now. */
+	void (*on_lost)(void *owner); /* may be NULL, of who claims without one */
 };
 
 struct claimant_options {

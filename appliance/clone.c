@@ -279,7 +279,7 @@ static int make_dirs(struct clone *c, struct err *err)
 	return rc == RC_OK ? files_make_dir(c->memory_dir, err) : rc;
 }
 
-static const struct claimant_ops claimant_callbacks = { clone_on_answer };
+static const struct claimant_ops claimant_callbacks = { .on_answer = clone_on_answer };
 
 /* What may not be there: the gateway, addresses beside the instance's, the witness. */
 static int open_others(struct clone *c, uv_loop_t *loop, struct etcd *etcd, struct err *err)

@@ -11,7 +11,8 @@ struct lease_keeper {
 	const struct link *link;
 	struct claimant *claimant; /* NULL: no witness */
 	struct tenure tenure;
-	bool serving, alone; /* told */
+	const char *instance; /* for the log */
+	bool serving, alone;  /* told */
 	uint32_t period_ms;
 	uv_timer_t timer;
 	unsigned open_parts;
@@ -54,6 +55,8 @@ static void step(struct lease_keeper *keeper, enum tenure_event_type type, uint6
 	if (update.changed && *update.reason != '\0')
 		log_debug("tenure", "%s: %s", tenure_state_name(keeper->tenure.state),
 			  update.reason);
+	if (update.both)
+		log_error("tenure", "%s: %s", keeper->instance, update.reason);
 	serves = tenure_may_serve(&keeper->tenure, event.now_ns);
 	alone = keeper->tenure.state == TENURE_ALONE;
 	if (serves == keeper->serving && alone == keeper->alone)
@@ -87,7 +90,12 @@ static void on_answer(void *owner, enum claimant_answer answer, uint64_t term)
 	}
 }
 
-static const struct claimant_ops claimant_callbacks = { on_answer };
+static void on_lost(void *owner)
+{
+	step(owner, TENURE_TAKEN, 0, 0);
+}
+
+static const struct claimant_ops claimant_callbacks = { on_answer, on_lost };
 
 static void renew(struct lease_keeper *keeper)
 {
@@ -132,6 +140,7 @@ int lease_keeper_open(struct lease_keeper **out, uv_loop_t *loop,
 		return err_nomem(err, "a lease");
 	keeper->ops = ops;
 	keeper->owner = owner;
+	keeper->instance = options->instance;
 	keeper->period_ms = options->period_ms;
 	if (options->etcd != NULL)
 		rc = claimant_open(&keeper->claimant, loop, &how, &claimant_callbacks, keeper, err);

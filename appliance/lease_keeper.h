@@ -33,8 +33,8 @@ struct lease_keeper_options {
 	uint32_t
 		period_ms; /* the link is asked for a longer lease; a heartbeat's interval will do */
 	uint64_t term;
-	struct etcd *etcd; /* NULL: no witness */
-	const char *instance, *site;
+	struct etcd *etcd;	     /* NULL: no witness */
+	const char *instance, *site; /* have to stay */
 	uint32_t ttl_s;
 };
 

@@ -175,9 +175,10 @@ static int on_reserved(struct protection *p, const uint8_t *payload, size_t len,
 /* Another one serves, or has. Nothing of this instance is thrown away. */
 static void superseded(struct protection *p, uint64_t term, const char *why)
 {
-	if (p->state == PROTECTION_SUPERSEDED || term < p->term)
+	if (p->state == PROTECTION_SUPERSEDED)
 		return;
-	p->term = term;
+	if (term > p->term)
+		p->term = term;
 	outlet_supersede(p->outlet, term);
 	protection_enter(p, PROTECTION_SUPERSEDED, "%.300s (term %llu)", why,
 			 (unsigned long long)term);

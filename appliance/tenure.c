@@ -79,15 +79,21 @@ uint64_t tenure_due_ns(const struct tenure *tenure)
 	return may_claim(tenure) && tenure->claim_ns != 0 ? tenure->claim_ns : UINT64_MAX;
 }
 
+static void lapse(struct tenure *tenure, uint64_t now_ns, struct tenure_update *update,
+		  const char *why)
+{
+	move(tenure, TENURE_LAPSED, update, "%s", why);
+	tenure->until_ns = now_ns; /* if it was to last longer */
+	tenure->claim_ns = now_ns;
+}
+
 static void on_tick(struct tenure *tenure, uint64_t now_ns, struct tenure_update *update)
 {
-	if (has_lease(tenure) && now_ns >= tenure->until_ns) {
-		move(tenure, TENURE_LAPSED, update, "%s",
-		     tenure->state == TENURE_ALONE ?
-			     "the witness has not renewed this site's lease" :
-			     "the standby is silent and its lease has run out");
-		tenure->claim_ns = now_ns;
-	}
+	if (has_lease(tenure) && now_ns >= tenure->until_ns)
+		lapse(tenure, now_ns, update,
+		      tenure->state == TENURE_ALONE ?
+			      "the witness has not renewed this site's lease" :
+			      "the standby is silent and its lease has run out");
 	/* A standby that is there is given the time to say so first. */
 	if (tenure->state == TENURE_WAITING && tenure->claim_ns == 0)
 		tenure->claim_ns = now_ns + TENURE_CLAIM_RETRY_NS;
@@ -152,13 +158,17 @@ static void supersede(struct tenure *tenure, uint64_t term, bool hearsay,
 		      struct tenure_update *update)
 {
 	const bool already = tenure->state == TENURE_SUPERSEDED;
+	const bool alone = tenure->state == TENURE_ALONE;
 
 	tenure->hearsay = hearsay && (!already || tenure->hearsay);
 	if (already)
 		return;
-	tenure->term = term;
-	move(tenure, TENURE_SUPERSEDED, update, "%s: another site serves, with term %llu",
-	     hearsay ? "the witness says" : "the standby says", (unsigned long long)term);
+	if (term > tenure->term)
+		tenure->term = term;
+	update->both = alone && !hearsay;
+	move(tenure, TENURE_SUPERSEDED, update, "%s: another site serves, with term %llu%s",
+	     hearsay ? "the witness says" : "the standby says", (unsigned long long)term,
+	     update->both ? "; this one served alone until now: both have answered clients" : "");
 }
 
 static void on_unanswered(struct tenure *tenure, uint64_t now_ns, struct tenure_update *update)
@@ -196,6 +206,11 @@ void tenure_step(struct tenure *tenure, const struct tenure_event *event,
 	case TENURE_WON:
 		on_won(tenure, event, update);
 		break;
+	case TENURE_TAKEN:
+		if (tenure->state == TENURE_ALONE)
+			lapse(tenure, event->now_ns, update,
+			      "the witness's lease was taken away from this site");
+		break;
 	case TENURE_LOST:
 		if (event->term > tenure->term)
 			supersede(tenure, event->term, true, update);
@@ -204,9 +219,7 @@ void tenure_step(struct tenure *tenure, const struct tenure_event *event,
 		on_unanswered(tenure, event->now_ns, update);
 		break;
 	case TENURE_SUPERSEDE:
-		/* Of our own term, too: it may have come with another frame of the standby's. */
-		if (event->term >= tenure->term)
-			supersede(tenure, event->term, false, update);
+		supersede(tenure, event->term, false, update);
 		break;
 	case TENURE_RELEASE:
 		on_release(tenure, event->term, update);

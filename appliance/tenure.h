@@ -13,12 +13,15 @@
  *                                                                              superseded
  *   alone        until the witness's       the witness said so: the standby    leased, lapsed,
  *                lease ends                cannot take over                    superseded
- *   superseded   no                        another one serves a higher term    waiting, free (by the
+ *   superseded   no                        another one serves                  waiting, free (by the
  *                                                                              operator), leased
  *
  * The term comes from who grants a lease, from the witness, or with "superseded", and from nothing
  * else the standby sends: that may be of a takeover that has begun, and whoever knew its term already
  * could get the next one from the witness.
+ *
+ * A standby that says that it serves ends the right at once, whatever the terms: the witness's word is
+ * worth nothing if it gave it to two, as one that has lost its data does.
  *
  * Superseded by the witness's word alone it becomes leased when the standby grants a lease in that
  * term, or a later one: who grants does not serve, and waits for what it granted. That is how a takeover
@@ -65,6 +68,7 @@ enum tenure_event_type {
 	TENURE_TICK,	/* time passes; at least when tenure_until() comes */
 	TENURE_GRANTED, /* the standby grants until until_ns, with its term */
 	TENURE_WON,	/* the witness: this primary serves `term` until until_ns; renewals too */
+	TENURE_TAKEN,	/* the witness has our lease no more: whatever it said, others may serve */
 	TENURE_LOST,	/* the witness: another one serves `term` */
 	TENURE_UNANSWERED, /* the witness cannot be reached */
 	TENURE_SUPERSEDE,  /* the standby serves `term` */
@@ -96,6 +100,7 @@ struct tenure_update {
 	bool changed; /* the state is another one now */
 	bool claim;   /* ask the witness for term + 1 */
 	bool look;    /* ask it who serves: WON, LOST or UNANSWERED follows */
+	bool both;    /* superseded by the standby while alone: both have answered clients */
 	char reason[TENURE_REASON_MAX];
 };
 

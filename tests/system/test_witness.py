@@ -209,6 +209,26 @@ def test_the_older_instance_is_brought_back_by_hand_when_the_site_that_took_over
         assert witness.value()['server'] == 'primary'
 
 
+def test_an_etcd_that_has_lost_its_data_gives_no_right_to_who_had_one_from_it():
+    with witnessed(instance={'without_standby': 'continue'}) as (world, witness, heard):
+        witness.lose(world.b)
+        cut_link(world)
+        primary_serves_alone(world, witness, heard, 2)
+        witness.kill()
+        witness.lose_data()
+        witness.lose()
+        witness.start()
+        standby_serves(world, witness, heard, 2)
+        lab.wait_for('the primary says so', lambda: missed(world) == ['primary'])
+        said = lab.fetch_unix(world.path('primary.http'), '/v1/status')['witness']['reason']
+        assert 'etcd does not know what it knew' in said
+        assert world.status('primary')['lease'] in ('lapsed', 'claiming')
+        time.sleep(WHILE_S)
+        assert (witness.value()['server'], witness.value()['term']) == ('standby', 2)
+        world.lose()
+        superseded(world, 2)
+
+
 def test_an_announced_instance_keeps_its_connection_whoever_the_witness_lets_go_on():
     with witnessed(announce=True, instance={'without_standby': 'continue'}) as (world, witness, heard), one_connection(world) as client:
         witness.lose(world.b)

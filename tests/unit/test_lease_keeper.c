@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -24,9 +25,10 @@ static struct link standby; /* only its lease is looked at */
 
 static struct told {
 	bool serves, silent, term, closed;
-	bool tell;		/* the standby of that term */
-	bool idle_alone;	/* alone by the witness's word, which lets it do nothing */
-	bool grant_when_silent; /* the standby is heard again while the witness is asked */
+	bool tell;			/* the standby of that term */
+	bool idle_alone;		/* alone by the witness's word, which lets it do nothing */
+	char reason[TENURE_REASON_MAX]; /* of the last silence */
+	bool grant_when_silent;		/* the standby is heard again while the witness is asked */
 } told;
 
 static void grant(uint64_t for_ns)
@@ -38,12 +40,12 @@ static void grant(uint64_t for_ns)
 static void on_right(void *owner, bool may_serve, const char *reason)
 {
 	(void)owner;
-	(void)reason;
 	told.serves = may_serve;
 	told.idle_alone |= !may_serve && lease_keeper_is_alone(keeper);
 	if (may_serve)
 		return;
 	told.silent = true;
+	(void)snprintf(told.reason, sizeof(told.reason), "%s", reason);
 	if (told.grant_when_silent)
 		grant(LONG_NS);
 }
@@ -62,7 +64,7 @@ static void note(void *owner)
 	*(bool *)owner = true;
 }
 
-static void begin(void)
+static void begin_with(uint32_t ttl_s)
 {
 	const char *urls[1];
 	struct lease_keeper_options options = { .hold = true,
@@ -70,7 +72,7 @@ static void begin(void)
 						.term = 1,
 						.instance = "vm1",
 						.site = "seoul",
-						.ttl_s = TTL_S };
+						.ttl_s = ttl_s };
 
 	etcd_server_open(&server);
 	urls[0] = server.url;
@@ -80,6 +82,11 @@ static void begin(void)
 	options.etcd = etcd;
 	assert_int_equal(lease_keeper_open(&keeper, &loop, &options, &ops, NULL, &err), RC_OK);
 	lease_keeper_link(keeper, &standby);
+}
+
+static void begin(void)
+{
+	begin_with(TTL_S);
 }
 
 static void end(void)
@@ -146,6 +153,49 @@ static void alone_it_holds_the_witness_s_lease(void **state)
 	end();
 }
 
+/* A third of the lease later at most, when it is to be renewed, and not at its end. */
+static void alone_it_is_silent_as_soon_as_the_witness_has_forgotten_it(void **state)
+{
+	uint64_t since_ns;
+
+	(void)state;
+	begin_with(3 * TTL_S);
+	grant(50 * CLOCK_NS_PER_MS);
+	turn_until(&told.silent);
+	turn_until(&told.serves);
+	assert_true(lease_keeper_is_alone(keeper));
+	etcd_server_forget(&server);
+	told.silent = false;
+	turn_until(&told.silent);
+	assert_string_equal(told.reason, "the witness's lease was taken away from this site");
+	/* It asks again, and what it hears gives it no right. */
+	since_ns = clock_now_ns();
+	while (etcd_doubted(etcd) == NULL) {
+		assert_true(clock_now_ns() - since_ns < PATIENCE_MS * CLOCK_NS_PER_MS);
+		turn_for(10);
+	}
+	assert_false(lease_keeper_may_serve(keeper));
+	grant(LONG_NS); /* the standby's word counts as ever */
+	standby.leased_term = 2;
+	turn_until(&told.serves);
+	end();
+}
+
+static void a_standby_that_serves_silences_one_that_serves_alone_with_a_higher_term(void **state)
+{
+	(void)state;
+	begin();
+	grant(50 * CLOCK_NS_PER_MS);
+	turn_until(&told.silent);
+	turn_until(&told.serves);
+	assert_true(lease_keeper_is_alone(keeper));
+	lease_keeper_supersede(keeper, 1);
+	assert_true(lease_keeper_is_superseded(keeper));
+	assert_false(lease_keeper_may_serve(keeper));
+	assert_non_null(strstr(told.reason, "both have answered clients"));
+	end();
+}
+
 static void a_lease_of_the_witness_that_comes_too_late_is_given_back(void **state)
 {
 	unsigned looks = 0;
@@ -204,6 +254,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, etcd_test_setup, etcd_test_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(alone_it_holds_the_witness_s_lease),
+		TEST(alone_it_is_silent_as_soon_as_the_witness_has_forgotten_it),
+		TEST(a_standby_that_serves_silences_one_that_serves_alone_with_a_higher_term),
 		TEST(a_lease_of_the_witness_that_comes_too_late_is_given_back),
 		TEST(a_standby_that_does_not_know_its_own_term_is_told),
 	};

@@ -253,16 +253,46 @@ static void who_was_released_does_not_ask_before_the_standby_was_heard(void **un
 	assert_true(tick(&tenure, 60300).claim);
 }
 
-static void superseded_is_for_a_term_not_below_the_own(void **unused)
+/* Of our own term, too: it may have come with another frame of the standby's. */
+static void a_standby_that_serves_ends_the_right_whatever_the_terms(void **unused)
+{
+	struct tenure_update update;
+	struct tenure tenure;
+	uint64_t term;
+
+	(void)unused;
+	for (term = 3; term <= 5; term++) {
+		tenure = claiming_at(1300);
+		(void)step(&tenure, TENURE_WON, 1350, 3000, 4);
+		update = step(&tenure, TENURE_SUPERSEDE, 1400, 0, term);
+		assert_int_equal(tenure.state, TENURE_SUPERSEDED);
+		assert_false(tenure_may_serve(&tenure, 1400 * MS));
+		assert_int_equal(tenure.term, term > 4 ? term : 4);
+		assert_true(update.both);
+		assert_non_null(strstr(update.reason, "both have answered clients"));
+	}
+	tenure = leased_until(true, 1300);
+	update = step(&tenure, TENURE_SUPERSEDE, 1100, 0, 2);
+	assert_false(update.both);
+}
+
+/* It has lost its data, or its lease was revoked there: it may have let another one serve. */
+static void who_serves_alone_is_silent_at_once_when_the_witness_has_its_lease_no_more(void **unused)
 {
 	struct tenure tenure = claiming_at(1300);
 
 	(void)unused;
-	(void)step(&tenure, TENURE_WON, 1350, 3000, 4);
-	(void)step(&tenure, TENURE_SUPERSEDE, 1400, 0, 3);
-	assert_int_equal(tenure.state, TENURE_ALONE);
-	(void)step(&tenure, TENURE_SUPERSEDE, 1400, 0, 4);
-	assert_int_equal(tenure.state, TENURE_SUPERSEDED);
+	(void)step(&tenure, TENURE_WON, 1350, 3000, 2);
+	(void)step(&tenure, TENURE_TAKEN, 1400, 0, 0);
+	assert_int_equal(tenure.state, TENURE_LAPSED);
+	assert_false(tenure_may_serve(&tenure, 1400 * MS));
+	(void)step(&tenure, TENURE_WON, 1401, 3000, 2); /* a renewal that was under way */
+	assert_false(tenure_may_serve(&tenure, 1402 * MS));
+	assert_true(tick(&tenure, 1410).claim);
+
+	tenure = leased_until(true, 1300); /* by the standby's word */
+	(void)step(&tenure, TENURE_TAKEN, 1100, 0, 0);
+	assert_true(tenure_may_serve(&tenure, 1299 * MS));
 }
 
 /* 20,000 seeded histories: never a right without a lease in force, terms only grow. */
@@ -293,7 +323,7 @@ static void random_histories_keep_the_invariants(void **unused)
 			/* Or by way of lapsed. */
 			assert_true(!update.changed || tenure_may(before, tenure.state) ||
 				    (update.claim && tenure_may(before, TENURE_LAPSED)));
-			assert_true(tenure.term >= term || type == TENURE_SUPERSEDE);
+			assert_true(tenure.term >= term);
 			assert_true(!update.claim || tenure.witness);
 			if (tenure_may_serve(&tenure, now_ms * MS))
 				assert_true(tenure.state == TENURE_FREE ||
@@ -323,7 +353,9 @@ int main(void)
 		cmocka_unit_test(an_uncertain_claim_is_looked_up_once_the_standby_is_back),
 		cmocka_unit_test(who_starts_waits_for_the_standby_before_it_asks_the_witness),
 		cmocka_unit_test(who_was_released_does_not_ask_before_the_standby_was_heard),
-		cmocka_unit_test(superseded_is_for_a_term_not_below_the_own),
+		cmocka_unit_test(a_standby_that_serves_ends_the_right_whatever_the_terms),
+		cmocka_unit_test(
+			who_serves_alone_is_silent_at_once_when_the_witness_has_its_lease_no_more),
 		cmocka_unit_test(random_histories_keep_the_invariants),
 	};
 
