@@ -12,7 +12,7 @@ inline end_session()
 }
 
 /* protection.c: on_term() */
-inline go_alone()
+inline tell_unknown()
 {
 	a_tell = 1;
 #ifdef BROKEN_UNDER_WAY
@@ -37,7 +37,7 @@ inline supersede(term)
 {
 	if
 	:: t_state != superseded ->
-		t_state = superseded; t_term = term; t_left = 0; end_session();
+		t_state = superseded; t_term = MAX(t_term, term); t_left = 0; end_session();
 #ifndef OPERATOR
 		forget() /* it stays so */
 #endif
@@ -87,11 +87,11 @@ inline on_agent_answer()
 			fi;
 			if
 			:: t_state == asking && LEFT(q_age) > 0 ->
-				t_state = alone; t_left = LEFT(q_age); go_alone()
+				t_state = alone; t_left = LEFT(q_age); tell_unknown()
 			:: t_state == asking && LEFT(q_age) == 0 -> t_state = lapsed
 			:: else -> skip
 			fi
-		:: q_answer == beaten && q_term > t_term -> supersede(q_term)
+		:: q_answer == beaten && q_term > t_term -> t_term = q_term; tell_unknown(); supersede(q_term)
 		:: else -> agent_unanswered()
 		fi
 	:: else -> skip /* it has given up */
@@ -148,7 +148,7 @@ inline on_frame_to_agent()
 #endif
 		:: else -> skip
 		fi
-	:: f_what == fenced && f_term >= t_term -> supersede(f_term)
+	:: f_what == fenced -> supersede(f_term)
 	:: else -> skip
 	fi;
 	f_what = 0; f_epoch = 0; f_term = 0

@@ -3,7 +3,7 @@
 inline failover_init()
 {
 	s_silent = 0; s_epoch = 0; s_outdated_epoch = 0; s_beaten_by = 0; s_knows = 0; s_outdated = 0;
-	s_won = 0; s_stopped = 0; s_again = 0; s_waits = 0; s_ordered = 0; s_session = 0; s_kept = 0;
+	s_won = 0; s_stopped = 0; s_again = 0; s_waits = 0; s_ordered = 0; s_session = 0; s_kept = 0; s_from = 0;
 	v_asked = 0;
 #ifdef BROKEN_EARLIER_LIFE
 	s_granted = 0;
@@ -20,7 +20,7 @@ inline proceed()
 	if
 	:: CAN_PROCEED ->
 		s_term = (s_won -> s_term : s_term + 1);
-		s_state = taking; s_silent = 0; s_granted = 0; s_waits = 0; s_stopped = 0; s_again = 0;
+		s_state = taking; s_silent = 0; s_granted = 0; s_waits = 0; s_stopped = 0; s_again = 0; s_from = 0;
 #ifndef BROKEN_DOOR
 		door = DOOR(turning)
 #endif
@@ -35,14 +35,14 @@ inline claims(stopped, ordered)
 #else
 	s_again = AUTOMATIC && (stopped || s_state == protected || s_waits);
 #endif
-	s_waits = 0; s_stopped = stopped; s_won = 0; s_ordered = ordered;
+	s_waits = 0; s_stopped = stopped; s_won = 0; s_ordered = ordered; s_from = s_term;
 	s_state = claiming;
 	proceed()
 }
 
 inline withdraw()
 {
-	s_state = unattended; s_stopped = 0; s_won = 0;
+	s_state = unattended; s_stopped = 0; s_won = 0; s_from = 0;
 	/* What the primary sent meanwhile was not taken: a new connection begins anew. */
 	disconnect()
 }
@@ -62,7 +62,7 @@ inline end_claim()
 inline on_standby_answer()
 {
 	if
-	:: v_asked && s_state == claiming && v_answer == won && v_term > s_term ->
+	:: v_asked && s_state == claiming && v_answer == won && v_term > s_from && v_term >= s_term ->
 		s_won = 1; s_term = v_term; proceed()
 	:: v_asked && s_state == claiming && v_answer == beaten ->
 		s_beaten_by = v_term;

@@ -127,6 +127,7 @@ bit s_up = 1;
 mtype s_state = vacant;
 byte s_silent, s_granted = WAIT;
 byte s_term = 1, s_epoch, s_outdated_epoch, s_beaten_by;
+byte s_from;		    /* the term from which it claims */
 bit s_knows, s_outdated, s_won, s_stopped, s_again, s_waits, s_ordered;
 bit s_session;		    /* its epoch is of the agent's session */
 bit s_kept;		    /* the term of this takeover is on the disk */
