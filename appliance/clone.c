@@ -355,6 +355,13 @@ static bool has_trouble(const struct clone *c)
 	return *c->trouble != '\0' && c->failover.state <= FAILOVER_SUSPECT;
 }
 
+/* A takeover would fail once, and cost the time until another QEMU is warm. */
+static bool is_stuck(const struct clone *c)
+{
+	return c->failover.epoch > 0 && c->failover.state <= FAILOVER_SUSPECT &&
+	       seat_is_silent(c->seat);
+}
+
 static const char *fault_of(const struct gateway *gateway)
 {
 	return gateway != NULL ? gateway_fault(gateway) : "";
@@ -363,7 +370,8 @@ static const char *fault_of(const struct gateway *gateway)
 /* Nothing for an operator to do. */
 static bool needs_nobody(const struct clone *c)
 {
-	if (has_trouble(c) || c->silent || c->store_broken || *fault_of(c->gateway) != '\0')
+	if (has_trouble(c) || c->silent || c->store_broken || is_stuck(c) ||
+	    *fault_of(c->gateway) != '\0')
 		return false;
 	switch (c->failover.state) {
 	case FAILOVER_UNATTENDED:
@@ -404,6 +412,7 @@ void clone_status(const struct clone *c, struct status_instance *status)
 			 c->store_broken ? c->store_error :
 			 has_trouble(c)	 ? c->trouble :
 			 *fault != '\0'	 ? fault :
+			 is_stuck(c)	 ? "the warm QEMU does not answer" :
 					   c->reason;
 	status->protected_now = (state == FAILOVER_PROTECTED || state == FAILOVER_SUSPECT) &&
 				seat_is_warm(c->seat) && !has_trouble(c) && *fault == '\0';

@@ -464,6 +464,11 @@ bool seat_is_warm(const struct seat *seat)
 	return seat->warm;
 }
 
+bool seat_is_silent(const struct seat *seat)
+{
+	return seat->warm && hypervisor_is_silent(seat->hypervisor);
+}
+
 const char *seat_hypervisor(const struct seat *seat)
 {
 	return seat->hypervisor != NULL ? hypervisor_state(seat->hypervisor) : "";

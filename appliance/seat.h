@@ -30,8 +30,9 @@ struct seat_ops {
 	/* A warm QEMU waits: seat_activate() is possible. */
 	void (*on_warm)(void *owner);
 	/*
-	 * After seat_activate(): it runs, took_ns by QEMU alone; or not. `spoiled`: it may have run for a
-	 * moment, and the image, which may have changed, holds no epoch any more.
+	 * After seat_activate(): it runs, took_ns by QEMU alone; or not, and its process has ended.
+	 * `spoiled`: it may have run for a moment, and the image, which may have changed, holds no epoch
+	 * any more; else another warm QEMU is started, and on_warm follows.
 	 */
 	void (*on_running)(void *owner, uint64_t took_ns);
 	void (*on_activation_failed)(void *owner, bool spoiled, const struct err *err);
@@ -67,6 +68,7 @@ struct receiver *seat_receiver(const struct seat *seat);
 /* Epoch that the image holds, 0: none. */
 uint64_t seat_epoch(const struct seat *seat);
 bool seat_is_warm(const struct seat *seat);
+bool seat_is_silent(const struct seat *seat);	      /* warm, but QEMU does not answer */
 const char *seat_hypervisor(const struct seat *seat); /* its state, "" without one */
 
 /*

@@ -2,7 +2,9 @@
  * Theory of operation
  *
  *   STARTING -> CHECKING -> WARM -> ACTIVATING -> RUNNING
- *       any of them -> ENDED (reported once)
+ *                                        |
+ *                                      KILLED
+ *       any of them -> ENDED (reported once; of ACTIVATING only KILLED)
  *
  * STARTING: the process is there, its socket is tried every few milliseconds. CHECKING: it waits for its memory, takes the capability, and tells where its shared
  * blocks lie (the stream must repeat that, see activation.h). ACTIVATING: the descriptor and the
@@ -11,9 +13,16 @@
  * was stopped, MIGRATION "completed" comes without RESUME, and `cont` makes it run, or says why not
  * (a disk's lock, for instance).
  *
- * A QEMU that ends while it is activated may have run the guest, on the image, for as long as RESUME
- * takes to get here. Not if it has refused the command or told that the migration failed, or if a
- * `cont` that it needed was refused.
+ * An activation that fails is judged by what is certain, for the image may be the only copy there is.
+ * The guest's processors run only after QEMU has written RESUME to its QMP socket (vm_start() emits
+ * the event, then lets them go, with and without `cont`); of the shared memory the stream brings
+ * nothing. So QEMU is killed, its end is awaited, its QMP connection is read to the end, and only then
+ * is the failure told: without a RESUME there, no instruction of the guest was executed, whatever QEMU
+ * had taken of the commands, and another may be given the same image. If the connection broke off
+ * otherwise, the guest may have run.
+ *
+ * One that waits is asked for its state now and then. If it does not answer (stopped, or stuck in slow
+ * storage), that is told; it may come back, so it is left alone until it is needed.
  *
  * The stream is a memfd passed by descriptor, "fd:": 1.7 to 2.4 ms to RESUME with a 256 MiB and
  * with an 8 GiB guest where "exec:cat" took 6; pipes and sockets are no faster and need somebody to
@@ -39,13 +48,16 @@
 #define READY_MS 20000 /* from start to warm: 0.1 s, on a loaded host with a large guest seconds */
 #define CONNECT_EVERY_MS 5
 #define ACTIVATE_MS 10000 /* the stream is there whole; what is slow is opening the disks */
+#define KILLED_MS 5000	  /* from SIGKILL to its end; held in the kernel, it does nothing either */
+#define ASK_MS 2000	  /* between two questions to one that waits */
 #define LOST_MS 500 /* from the loss of QMP to the process's end, which then is what is told */
 
-enum state { STARTING, CHECKING, WARM, ACTIVATING, RUNNING, ENDED, STATES };
+enum state { STARTING, CHECKING, WARM, ACTIVATING, KILLED, RUNNING, ENDED, STATES };
 
 static const char *const state_names[] = {
 	[STARTING] = "starting",     [CHECKING] = "starting", [WARM] = "warm",
-	[ACTIVATING] = "activating", [RUNNING] = "running",   [ENDED] = "ended",
+	[ACTIVATING] = "activating", [KILLED] = "activating", [RUNNING] = "running",
+	[ENDED] = "ended",
 };
 static_assert(sizeof(state_names) / sizeof(state_names[0]) == STATES, "a name for every state");
 
@@ -55,15 +67,19 @@ struct hypervisor {
 	void *owner;
 	struct hypervisor_setup setup;
 	enum state state;
-	uv_timer_t tick;  /* the next try, or the wait for the process's end */
+	uv_timer_t tick;  /* the next try or question, or the wait for the process's end */
 	uv_timer_t limit; /* of the present state */
 	unsigned timers;  /* not closed yet */
 	struct child *child;
 	struct qmp *qmp;
 	bool qmp_closing;
 	struct hypervisor_check check;
-	uint64_t started_ns; /* of the activation */
-	bool may_have_run;
+	bool asked, silent;  /* a question has no answer yet; none for longer than ASK_MS */
+	uint64_t started_ns; /* of the activation; 0: none */
+	struct err why;	     /* it failed */
+	bool resumed;	     /* RESUME has come */
+	bool child_ended, qmp_ended;
+	bool heard_all; /* what it wrote to QMP until its end was read */
 	bool closing, leave;
 	void (*on_closed)(void *owner);
 };
@@ -73,15 +89,10 @@ static void close_next(struct hypervisor *hv);
 
 /* The end, reported once --------------------------------------------------------------------- */
 
-static void report(struct hypervisor *hv, const struct err *why)
+static void tell(struct hypervisor *hv, const struct err *why)
 {
 	bool was_ready = hv->state >= WARM;
 
-	if (hv->state == ENDED || hv->closing)
-		return;
-	/* Whoever is told that it does not run may let somebody else: it must not run late. */
-	if (hv->state == ACTIVATING)
-		child_kill(hv->child);
 	hv->state = ENDED;
 	(void)uv_timer_stop(&hv->tick);
 	(void)uv_timer_stop(&hv->limit);
@@ -89,6 +100,38 @@ static void report(struct hypervisor *hv, const struct err *why)
 		hv->ops->on_exit(hv->owner, why);
 	else
 		hv->ops->on_failed(hv->owner, why);
+}
+
+static void tell_when_over(struct hypervisor *hv)
+{
+	if (hv->state == KILLED && hv->child_ended && hv->qmp_ended && !hv->closing)
+		tell(hv, &hv->why);
+}
+
+/* It was killed long ago, and what it had written was read as it came. */
+static void on_killed_limit(uv_timer_t *timer)
+{
+	struct hypervisor *hv = timer->data;
+
+	hv->heard_all = hv->heard_all || !hv->qmp_ended;
+	tell(hv, &hv->why);
+}
+
+static void report(struct hypervisor *hv, const struct err *why)
+{
+	if (hv->state == ENDED || hv->state == KILLED || hv->closing)
+		return;
+	if (hv->state != ACTIVATING) {
+		tell(hv, why);
+		return;
+	}
+	/* Whoever is told that it does not run may let somebody else: it must not run late. */
+	hv->state = KILLED;
+	hv->why = *why;
+	child_kill(hv->child);
+	(void)uv_timer_stop(&hv->tick);
+	(void)uv_timer_start(&hv->limit, on_killed_limit, KILLED_MS, 0);
+	tell_when_over(hv);
 }
 
 /* Something went wrong while QEMU lives on: the reason, and what QEMU said. */
@@ -114,7 +157,11 @@ static void on_limit(uv_timer_t *timer)
 
 static void on_child_end(void *owner, const struct err *how)
 {
-	report(owner, how);
+	struct hypervisor *hv = owner;
+
+	hv->child_ended = true;
+	report(hv, how);
+	tell_when_over(hv);
 }
 
 static void on_lost_limit(uv_timer_t *timer)
@@ -160,6 +207,24 @@ static void refused(struct hypervisor *hv, const char *command, const struct err
 	report_with_words(hv, why->code, reason);
 }
 
+static void on_asked(void *owner, const cJSON *reply, const struct err *err)
+{
+	struct hypervisor *hv = owner;
+
+	hv->asked = false;
+	hv->silent = reply == NULL && err->code == RC_TIMEOUT;
+}
+
+static void on_ask(uv_timer_t *timer)
+{
+	struct hypervisor *hv = timer->data;
+	struct err err;
+
+	hv->silent = hv->silent || hv->asked;
+	if (!hv->asked)
+		hv->asked = qmp_execute(hv->qmp, "query-status", NULL, on_asked, hv, &err) == RC_OK;
+}
+
 static void on_checked(void *owner, const struct err *result)
 {
 	struct hypervisor *hv = owner;
@@ -172,6 +237,7 @@ static void on_checked(void *owner, const struct err *result)
 	}
 	hv->state = WARM;
 	(void)uv_timer_stop(&hv->limit);
+	(void)uv_timer_start(&hv->tick, on_ask, ASK_MS, ASK_MS);
 	hv->ops->on_ready(hv->owner);
 }
 
@@ -189,11 +255,15 @@ static void on_qmp_lost(void *owner, const struct err *err)
 {
 	struct hypervisor *hv = owner;
 
+	hv->qmp_ended = hv->state != STARTING;
+	hv->heard_all = err->code == RC_CLOSED;
 	if (hv->state == STARTING)
 		end_qmp(hv); /* it does not listen yet: on_qmp_closed() goes on */
 	else if (hv->state == RUNNING)
 		log_warn(hv->setup.part, "%s; the instance is still watched by its process",
 			 err->text);
+	else if (hv->state == KILLED)
+		tell_when_over(hv);
 	else if (hv->state != ENDED)
 		/* It is on its way out, and the process's end tells more than the connection's. */
 		(void)uv_timer_start(&hv->tick, on_lost_limit, LOST_MS, 0);
@@ -201,8 +271,9 @@ static void on_qmp_lost(void *owner, const struct err *err)
 
 /* Activation --------------------------------------------------------------------------------- */
 
-static void running(struct hypervisor *hv)
+static void resumed(struct hypervisor *hv)
 {
+	hv->resumed = true;
 	if (hv->state != ACTIVATING)
 		return;
 	hv->state = RUNNING;
@@ -214,11 +285,8 @@ static void on_continued(void *owner, const cJSON *reply, const struct err *err)
 {
 	struct hypervisor *hv = owner;
 
-	if (hv->state != ACTIVATING || reply != NULL)
-		return;
-	if (err->code == RC_REFUSED) /* QEMU's own word */
-		hv->may_have_run = false;
-	refused(hv, "cont", err);
+	if (hv->state == ACTIVATING && reply == NULL)
+		refused(hv, "cont", err);
 }
 
 static void on_migration(struct hypervisor *hv, const cJSON *data)
@@ -226,11 +294,8 @@ static void on_migration(struct hypervisor *hv, const cJSON *data)
 	const cJSON *status = cJSON_GetObjectItemCaseSensitive(data, "status");
 	struct err err;
 
-	if (hv->state != ACTIVATING || !cJSON_IsString(status))
-		return;
-	if (strcmp(status->valuestring, "failed") == 0)
-		hv->may_have_run = false; /* and it ends */
-	if (strcmp(status->valuestring, "completed") != 0)
+	if (hv->state != ACTIVATING || !cJSON_IsString(status) ||
+	    strcmp(status->valuestring, "completed") != 0)
 		return;
 	/*
 	 * Its memory and devices are in place, and it was not resumed: it was stopped when it was
@@ -245,8 +310,8 @@ static void on_qmp_event(void *owner, const char *name, const cJSON *data, uint6
 	struct hypervisor *hv = owner;
 
 	(void)time_us;
-	if (hv->state == ACTIVATING && strcmp(name, "RESUME") == 0)
-		running(hv);
+	if (hv->state != RUNNING && strcmp(name, "RESUME") == 0)
+		resumed(hv);
 	else if (strcmp(name, "MIGRATION") == 0)
 		on_migration(hv, data);
 	else if (hv->state == RUNNING && hv->ops->on_event != NULL)
@@ -270,11 +335,8 @@ static void on_activation_command(void *owner, const cJSON *reply, const struct 
 {
 	struct hypervisor *hv = owner;
 
-	if (hv->state != ACTIVATING || reply != NULL)
-		return;
-	if (err->code == RC_REFUSED) /* QEMU's own word */
-		hv->may_have_run = false;
-	refused(hv, "activation", err);
+	if (hv->state == ACTIVATING && reply == NULL)
+		refused(hv, "activation", err);
 }
 
 int hypervisor_activate(struct hypervisor *hv, int fd, struct err *err)
@@ -299,7 +361,7 @@ int hypervisor_activate(struct hypervisor *hv, int fd, struct err *err)
 		return rc;
 	hv->state = ACTIVATING;
 	hv->started_ns = now_ns;
-	hv->may_have_run = true;
+	(void)uv_timer_stop(&hv->tick);
 	(void)uv_timer_start(&hv->limit, on_limit, ACTIVATE_MS, 0);
 	return RC_OK;
 }
@@ -413,7 +475,12 @@ const struct activation_block *hypervisor_blocks(const struct hypervisor *hv, si
 
 bool hypervisor_may_have_run(const struct hypervisor *hv)
 {
-	return hv->may_have_run;
+	return hv->resumed || (hv->started_ns != 0 && !hv->heard_all);
+}
+
+bool hypervisor_is_silent(const struct hypervisor *hv)
+{
+	return hv->state == WARM && hv->silent;
 }
 
 pid_t hypervisor_pid(const struct hypervisor *hv)

@@ -41,7 +41,8 @@ struct hypervisor_ops {
 	void (*on_failed)(void *owner, const struct err *err);
 	/* After hypervisor_activate(): from that call to the guest running. */
 	void (*on_running)(void *owner, uint64_t took_ns);
-	/* It ended, was lost, or could not be activated; once. Then hypervisor_close(). */
+	/* It ended, was lost, or could not be activated (then it was killed); once. Then
+	 * hypervisor_close(). */
 	void (*on_exit)(void *owner, const struct err *err);
 	/* QMP events of the running replica; `data` may be NULL. May be NULL. */
 	void (*on_event)(void *owner, const char *name, const cJSON *data);
@@ -75,10 +76,14 @@ int hypervisor_check_layout(struct hypervisor *hypervisor, const struct layout *
 int hypervisor_activate(struct hypervisor *hypervisor, int fd, struct err *err);
 
 /*
- * From hypervisor_activate() on: the guest may have run, if only for a moment, so that its memory is
- * that of no epoch any more.
+ * The guest may have run, if only for a moment, so that its memory is that of no epoch any more. From
+ * on_exit on this is final: what could still run it has ended. Between hypervisor_activate() and that,
+ * true.
  */
 bool hypervisor_may_have_run(const struct hypervisor *hypervisor);
+
+/* It is warm, and a question was not answered for seconds. */
+bool hypervisor_is_silent(const struct hypervisor *hypervisor);
 
 pid_t hypervisor_pid(const struct hypervisor *hypervisor); /* 0: none */
 const char *hypervisor_state(

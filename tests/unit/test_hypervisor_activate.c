@@ -197,8 +197,8 @@ static void a_stream_of_another_machine_is_told_in_qemus_words(void **state)
 	assert_false(hypervisor_may_have_run(warm.hypervisor));
 }
 
-/* It could have run the guest, and changed the image, between the stream's end and its own. */
-static void one_that_is_killed_meanwhile_may_have_run(void **state)
+/* Not before it has said that it runs, and its end alone does not tell. */
+static void one_that_is_killed_before_it_took_a_command_has_not_run(void **state)
 {
 	pid_t pid;
 	int fd;
@@ -211,10 +211,112 @@ static void one_that_is_killed_meanwhile_may_have_run(void **state)
 	assert_int_equal(kill(pid, SIGSTOP), 0);
 	assert_false(hypervisor_may_have_run(warm.hypervisor));
 	assert_int_equal(hypervisor_activate(warm.hypervisor, fd, &warm.err), RC_OK);
+	assert_true(hypervisor_may_have_run(warm.hypervisor));
 	assert_int_equal(kill(pid, SIGKILL), 0);
 	warm_run();
 	assert_int_equal(warm.exits, 1);
+	assert_false(hypervisor_may_have_run(warm.hypervisor));
+}
+
+/* Whether that process has told us so and we have not read it yet. */
+static bool has_said(pid_t pid, const char *word)
+{
+	char text[16384];
+	struct ucred peer;
+	ssize_t len;
+
+	for (int fd = 3; fd < 64; fd++) {
+		socklen_t size = sizeof(peer);
+
+		if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid != pid)
+			continue;
+		len = recv(fd, text, sizeof(text) - 1, MSG_PEEK | MSG_DONTWAIT);
+		text[len > 0 ? len : 0] = '\0';
+		if (strstr(text, word) != NULL)
+			return true;
+	}
+	return false;
+}
+
+static void one_that_ran_before_it_was_killed_is_known_to_have_run(void **state)
+{
+	pid_t pid;
+	int fd;
+
+	NEED_QEMU();
+	warm_derive("-m 16 -serial null");
+	fd = make_stream(false);
+	warm_start();
+	pid = hypervisor_pid(warm.hypervisor);
+	assert_int_equal(hypervisor_activate(warm.hypervisor, fd, &warm.err), RC_OK);
+	for (int i = 0; i < PATIENCE_S * 100 && !has_said(pid, "\"RESUME\""); i++)
+		(void)usleep(10000);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	while (warm.exits == 0) /* on_running may come before that */
+		warm_run();
 	assert_true(hypervisor_may_have_run(warm.hypervisor));
+}
+
+static void the_memory_of_one_that_never_answered_is_brought_to_life_by_another(void **state)
+{
+	int fd, again;
+	pid_t pid;
+
+	NEED_QEMU();
+	warm_derive("-m 16 -serial null");
+	fd = make_stream(false);
+	again = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	warm_start();
+	pid = hypervisor_pid(warm.hypervisor);
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	assert_int_equal(hypervisor_activate(warm.hypervisor, fd, &warm.err), RC_OK);
+	warm_run();
+	assert_int_equal(warm.exits, 1);
+	assert_int_equal(warm.told.code, RC_TIMEOUT);
+	assert_false(hypervisor_may_have_run(warm.hypervisor));
+	assert_int_equal(hypervisor_pid(warm.hypervisor), 0); /* it was killed, and its end seen */
+	assert_false(warm_exists(pid));
+	warm_close_it(false);
+
+	warm_start();
+	assert_int_equal(hypervisor_activate(warm.hypervisor, again, &warm.err), RC_OK);
+	warm_run();
+	assert_int_equal(warm.runs, 1);
+}
+
+static void on_look(uv_timer_t *timer)
+{
+	if (hypervisor_is_silent(warm.hypervisor) == *(bool *)timer->data)
+		uv_stop(timer->loop);
+}
+
+static void run_until_silent_is(bool silent)
+{
+	uv_timer_t look;
+
+	(void)uv_timer_init(&warm.loop, &look);
+	look.data = &silent;
+	(void)uv_timer_start(&look, on_look, 10, 10);
+	warm_run();
+	uv_close((uv_handle_t *)&look, NULL);
+	(void)uv_run(&warm.loop, UV_RUN_NOWAIT);
+}
+
+static void one_that_does_not_answer_is_known_before_it_is_needed(void **state)
+{
+	pid_t pid;
+
+	NEED_QEMU();
+	warm_derive("-m 16 -serial null");
+	warm_start();
+	pid = hypervisor_pid(warm.hypervisor);
+	run_until_silent_is(false);
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	run_until_silent_is(true);
+	assert_string_equal(hypervisor_state(warm.hypervisor), "warm");
+	assert_int_equal(kill(pid, SIGCONT), 0);
+	run_until_silent_is(false);
+	assert_int_equal(warm.exits, 0);
 }
 
 static void only_a_warm_one_is_activated_and_only_once(void **state)
@@ -267,7 +369,10 @@ int main(void)
 		CLAIM(an_instance_that_was_stopped_runs_all_the_same),
 		CLAIM(a_stream_that_is_none_is_told_in_qemus_words),
 		CLAIM(a_stream_of_another_machine_is_told_in_qemus_words),
-		CLAIM(one_that_is_killed_meanwhile_may_have_run),
+		CLAIM(one_that_is_killed_before_it_took_a_command_has_not_run),
+		CLAIM(one_that_ran_before_it_was_killed_is_known_to_have_run),
+		CLAIM(the_memory_of_one_that_never_answered_is_brought_to_life_by_another),
+		CLAIM(one_that_does_not_answer_is_known_before_it_is_needed),
 		CLAIM(only_a_warm_one_is_activated_and_only_once),
 		CLAIM(a_running_instance_stays_when_it_is_left_and_no_other_takes_its_place),
 	};
