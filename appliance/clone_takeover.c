@@ -273,6 +273,9 @@ void clone_on_activation_failed(void *owner, bool spoiled, const struct err *err
 {
 	struct clone *c = owner;
 	const bool seen = spoiled && c->gateway == NULL;
+	struct failover_event event = { .type = seen ? FAILOVER_ACTIVATION_FAILED :
+						       FAILOVER_NOT_ACTIVATED };
+	struct failover_update update;
 	char text[ERR_TEXT_MAX];
 
 	if (c->failover.state != FAILOVER_TAKING_OVER)
@@ -280,12 +283,14 @@ void clone_on_activation_failed(void *owner, bool spoiled, const struct err *err
 	log_error(c->part, "activation: %s", err->text);
 	if (c->gateway != NULL)
 		gateway_turn_back(c->gateway);
-	clone_decide(c, seen ? FAILOVER_ACTIVATION_FAILED : FAILOVER_NOT_ACTIVATED, 0);
-	if (spoiled) {
+	if (spoiled)
 		c->session = 0; /* a primary must not add to what is in the image now */
-		clone_decide(c, FAILOVER_FORGOTTEN, 0);
+	if (spoiled && !seen) { /* which cannot be tried again, as only the second of them knows */
+		failover_step(&c->failover, &event, &update);
+		event.type = FAILOVER_FORGOTTEN;
 	}
-	(void)snprintf(text, sizeof(text), "%.250s: %.250s", c->reason, err->text);
+	clone_decide_event(c, event, &update);
+	(void)snprintf(text, sizeof(text), "%.250s: %.250s", update.reason, err->text);
 	clone_say(c, text);
 	/* What it sent meanwhile was not taken; and if clients were answered here, it is on its own. */
 	if (c->link_up)

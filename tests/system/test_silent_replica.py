@@ -1,6 +1,8 @@
 """A warm QEMU that answers nothing when it is needed costs time, and neither the copy nor the instance."""
+import ctypes
 import os
 import signal
+import socket
 
 import lab
 
@@ -17,6 +19,45 @@ def warm_qemu(world):
         except OSError:
             pass    # it has ended, or is not ours to read
     raise AssertionError('there is no warm QEMU')
+
+
+PIDFD_GETFD = 438   # system call
+
+
+def say_nonsense(world, pid):
+    """To the appliance, by that QEMU's own end of their QMP connection."""
+    process = os.pidfd_open(pid)
+    for name in os.listdir(f'/proc/{pid}/fd'):
+        if not os.readlink(f'/proc/{pid}/fd/{name}').startswith('socket:'):
+            continue
+        fd = ctypes.CDLL(None, use_errno=True).syscall(PIDFD_GETFD, process, int(name), 0)
+        assert fd >= 0, os.strerror(ctypes.get_errno())
+        with socket.socket(fileno=fd) as end:
+            if end.family == socket.AF_UNIX and str(end.getsockname()).startswith(world.path('state-b')) and is_connected(end):
+                end.sendall(b'nonsense\n')
+    os.close(process)
+
+
+def is_connected(end):
+    try:
+        end.getpeername()
+        return end.type == socket.SOCK_STREAM
+    except OSError:
+        return False
+
+
+def test_what_a_qemu_may_have_run_is_given_up_and_that_is_said_once():
+    with lab.Lab(gateway=True, memory_mib=128, working_set_mib=16) as world:
+        world.protect()
+        stuck = warm_qemu(world)
+        os.kill(stuck, signal.SIGSTOP)
+        world.kill_site_a()
+        world.wait_state('standby', 'taking-over')
+        lab.wait_for('it is told to run', lambda: world.status('standby').get('hypervisor') == 'activating')
+        say_nonsense(world, stuck)
+        reason = world.wait_state('standby', 'empty')['reason']
+        assert reason.count('no replica came of it') == 1 and 'QMP' in reason, reason
+        assert 'tries again' not in world.appliance.text(), world.logs()
 
 
 def test_the_operator_takes_over_after_a_stuck_warm_qemu_has_failed_to():
