@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #define SEQUENCE 1
+#define REMOVALS_MAX 256 /* of one address, with other prefixes; beyond, somebody puts it back */
 
 struct request {
 	union {
@@ -453,37 +454,82 @@ void netlink_prefix_print(char out[NETLINK_PREFIX_TEXT], const struct netlink_pr
 	(void)snprintf(out, NETLINK_PREFIX_TEXT, "%s/%u", host, prefix->bits);
 }
 
-static int change_address(uint16_t type, unsigned flags, const char *name,
-			  const struct netlink_prefix *prefix, struct err *err)
+static uint8_t family_of(const struct netlink_prefix *prefix)
 {
-	struct ifaddrmsg about = { .ifa_family = prefix->version == 4 ? AF_INET : AF_INET6,
+	return prefix->version == 4 ? AF_INET : AF_INET6;
+}
+
+static void put_address(struct request *request, uint16_t type, const struct netlink_prefix *prefix)
+{
+	put_attribute(request, type, prefix->ip, prefix->version == 4 ? 4 : 16);
+}
+
+static int address_error(const char *name, const struct netlink_prefix *prefix, const char *what,
+			 int error, struct err *err)
+{
+	char text[NETLINK_PREFIX_TEXT];
+
+	netlink_prefix_print(text, prefix);
+	return err_system(err, error, "%s %s: %s", name, text, what);
+}
+
+int netlink_add_address(const char *name, const struct netlink_prefix *prefix, struct err *err)
+{
+	struct ifaddrmsg about = { .ifa_family = family_of(prefix),
 				   .ifa_prefixlen = prefix->bits,
 				   .ifa_flags = prefix->version == 4 ? 0 : IFA_F_NODAD };
-	size_t len = prefix->version == 4 ? 4 : 16;
-	char text[NETLINK_PREFIX_TEXT];
 	struct request request;
 	int index, r, rc = index_of(&index, name, err);
 
 	if (rc != RC_OK)
 		return rc;
 	about.ifa_index = (unsigned)index;
-	request = begin(type, flags, &about, sizeof(about));
-	put_attribute(&request, IFA_LOCAL, prefix->ip, len);
-	put_attribute(&request, IFA_ADDRESS, prefix->ip, len);
+	request = begin(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &about, sizeof(about));
+	put_address(&request, IFA_LOCAL, prefix);
+	put_address(&request, IFA_ADDRESS, prefix);
 	r = change(&request);
-	if (r == 0 || (type == RTM_DELADDR && r == EADDRNOTAVAIL))
-		return RC_OK;
-	netlink_prefix_print(text, prefix);
-	return err_system(err, r, "%s %s: %s", name, text,
-			  type == RTM_NEWADDR ? "adding it" : "removing it");
+	return r == 0 ? RC_OK : address_error(name, prefix, "adding it", r, err);
 }
 
-int netlink_add_address(const char *name, const struct netlink_prefix *prefix, struct err *err)
+static int find_bits(struct ifaddrmsg *about, const struct netlink_prefix *prefix)
 {
-	return change_address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, name, prefix, err);
+	struct request request = begin(RTM_GETADDR, 0, about, sizeof(*about));
+	union answer answer = { 0 };
+	int r;
+
+	put_address(&request, IFA_ADDRESS, prefix);
+	r = ask(&request, &answer);
+	if (r != 0)
+		return r;
+	if (answer.header.nlmsg_type != RTM_NEWADDR ||
+	    answer.header.nlmsg_len < NLMSG_LENGTH(sizeof(*about)))
+		return EPROTO;
+	memcpy(about, answer.bytes + NLMSG_HDRLEN, sizeof(*about));
+	return 0;
 }
 
+/*
+ * Of IPv4, the kernel removes the first that has that local address, whatever its prefix, and a device
+ * can have it with several. Of IPv6 it has it once, and the kernel wants to be told the right length.
+ */
 int netlink_remove_address(const char *name, const struct netlink_prefix *prefix, struct err *err)
 {
-	return change_address(RTM_DELADDR, 0, name, prefix, err);
+	struct ifaddrmsg about = { .ifa_family = family_of(prefix) };
+	struct request request;
+	int index, r, rc = index_of(&index, name, err), count = 0;
+
+	if (rc != RC_OK)
+		return rc;
+	about.ifa_index = (unsigned)index;
+	do {
+		r = prefix->version == 6 ? find_bits(&about, prefix) : 0;
+		if (r != 0)
+			break;
+		request = begin(RTM_DELADDR, 0, &about, sizeof(about));
+		put_address(&request, IFA_LOCAL, prefix);
+		r = change(&request);
+	} while (r == 0 && ++count < REMOVALS_MAX);
+	if (r == EADDRNOTAVAIL)
+		return RC_OK;
+	return address_error(name, prefix, "removing it", r != 0 ? r : EBUSY, err);
 }

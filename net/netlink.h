@@ -47,7 +47,8 @@ int netlink_ports(struct netlink_device *ports, size_t max, size_t *count, unsig
 		  struct err *err);
 
 /*
- * The address is there afterwards, or is not: it is no error if that was so before. IPv6 addresses
+ * The address is there afterwards, or is not: it is no error if that was so before. It is removed
+ * whatever the length of its prefix there, also if it is there with several. IPv6 addresses
  * can be used at once: whether anybody else has them is not asked first, as that takes a second and
  * the one who had them may be dying.
  */

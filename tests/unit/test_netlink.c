@@ -96,6 +96,36 @@ static void an_address_is_there_and_then_is_not_however_often_one_asks(void **st
 	}
 }
 
+static void an_address_is_removed_whatever_its_prefix_and_no_other_is(void **state)
+{
+	static const char *const texts[] = { "192.0.2.7/24", "2001:db8::7/64" };
+	const char *shown;
+	size_t i;
+
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run(
+		"ip addr add 192.0.2.70/24 dev cable; ip addr add 192.0.2.7/32 dev cable; "
+		"ip addr add 192.0.2.7/24 dev cable; ip addr add 192.0.2.7/16 dev cable; "
+		"ip addr add 192.0.2.7 peer 192.0.2.9/32 dev cable; "
+		"ip addr add 2001:db8::7/128 dev cable nodad; "
+		"ip addr add 2001:db8::70/64 dev cable nodad; "
+		"ip addr add 192.0.2.7/32 dev lo");
+	for (i = 0; i < 2; i++) {
+		struct netlink_prefix prefix = prefix_of(texts[i]);
+
+		assert_int_equal(netlink_remove_address("cable", &prefix, &err), RC_OK);
+	}
+	shown = netns_fixture_run("ip -o addr show dev cable");
+	assert_null(strstr(shown, " 192.0.2.7/"));
+	assert_null(strstr(shown, " 192.0.2.7 "));
+	assert_null(strstr(shown, "2001:db8::7/"));
+	assert_non_null(strstr(shown, "192.0.2.70/24"));
+	assert_non_null(strstr(shown, "2001:db8::70/64"));
+	assert_shows("ip -o addr show dev lo", "192.0.2.7/32");
+	(void)netns_fixture_run("ip addr flush dev cable; ip addr flush dev lo");
+}
+
 static void a_device_is_set_down_and_up(void **state)
 {
 	struct netlink_device device;
@@ -196,6 +226,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(prefixes_are_read_and_written),
 		cmocka_unit_test(an_address_is_there_and_then_is_not_however_often_one_asks),
+		cmocka_unit_test(an_address_is_removed_whatever_its_prefix_and_no_other_is),
 		cmocka_unit_test(a_device_is_set_down_and_up),
 		cmocka_unit_test(a_bridge_forwards_at_once_and_its_ports_have_its_mtu),
 		cmocka_unit_test(all_ports_of_a_bridge_are_told_and_what_kind_of_tap_they_are),

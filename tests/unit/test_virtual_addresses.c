@@ -118,9 +118,12 @@ static void they_are_here_exactly_while_it_is_permitted(void **state)
 
 	(void)state;
 	need_network();
-	(void)netns_fixture_run("ip addr add 192.0.2.78/24 dev cable"); /* of an earlier life */
+	/* Of an earlier life, and of another configuration. */
+	(void)netns_fixture_run(
+		"ip addr add 192.0.2.78/24 dev cable; ip addr add 192.0.2.77/32 dev cable");
 	assert_int_equal(virtual_addresses_open(&addresses, &loop, &instance, &err), RC_OK);
 	assert_int_equal(on_device(), 0);
+	assert_null(strstr(netns_fixture_run("ip -o addr show dev cable"), "192.0.2.77"));
 	assert_non_null(virtual_addresses_state(addresses, 1, &config));
 	assert_ptr_equal(config, &groups[1]);
 	assert_null(virtual_addresses_state(addresses, 2, &config));
