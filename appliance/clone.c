@@ -362,16 +362,18 @@ static bool is_stuck(const struct clone *c)
 	       seat_is_silent(c->seat);
 }
 
-static const char *fault_of(const struct gateway *gateway)
+/* Why clients would not reach the replica; "": they would. */
+static const char *fault_of(const struct clone *c)
 {
-	return gateway != NULL ? gateway_fault(gateway) : "";
+	const char *fault = c->gateway != NULL ? gateway_fault(c->gateway) : "";
+
+	return *fault != '\0' ? fault : virtual_addresses_fault(c->addresses);
 }
 
 /* Nothing for an operator to do. */
 static bool needs_nobody(const struct clone *c)
 {
-	if (has_trouble(c) || c->silent || c->store_broken || is_stuck(c) ||
-	    *fault_of(c->gateway) != '\0')
+	if (has_trouble(c) || c->silent || c->store_broken || is_stuck(c) || *fault_of(c) != '\0')
 		return false;
 	switch (c->failover.state) {
 	case FAILOVER_UNATTENDED:
@@ -403,7 +405,7 @@ static void frames_status(const struct gateway *gateway, struct status_instance 
 void clone_status(const struct clone *c, struct status_instance *status)
 {
 	const enum failover_state state = c->failover.state;
-	const char *fault = fault_of(c->gateway);
+	const char *fault = fault_of(c);
 
 	status_clear(status, c->instance->name);
 	status->state = failover_state_name(state);

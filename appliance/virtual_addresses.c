@@ -91,6 +91,16 @@ const struct vrrp *virtual_addresses_state(const struct virtual_addresses *addre
 	return vrrp_speaker_state(addresses->speakers[index]);
 }
 
+const char *virtual_addresses_fault(const struct virtual_addresses *addresses)
+{
+	const char *fault = "";
+	size_t i;
+
+	for (i = 0; addresses != NULL && i < addresses->count && *fault == '\0'; i++)
+		fault = vrrp_speaker_fault(addresses->speakers[i]);
+	return fault;
+}
+
 void virtual_addresses_close(struct virtual_addresses *addresses)
 {
 	size_t i;

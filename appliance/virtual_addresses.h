@@ -33,6 +33,9 @@ void virtual_addresses_announce(struct virtual_addresses *addresses);
 const struct vrrp *virtual_addresses_state(const struct virtual_addresses *addresses, size_t index,
 					   const struct config_vrrp **config);
 
+/* Why a group can neither have its addresses nor listen, with the device's name; "": all can. */
+const char *virtual_addresses_fault(const struct virtual_addresses *addresses);
+
 /* Gives up what is here, and frees. */
 void virtual_addresses_close(struct virtual_addresses *addresses);
 

@@ -8,6 +8,11 @@
  * address is asked for, because that of a bridge changes with its ports. A device that was down
  * has lost those of IPv6, and its neighbours may have missed something: then the rounds begin anew.
  *
+ * Sockets are bound to a device, not to its name. So once a second, and when a packet could not be
+ * sent, its index is looked at. Another index, or none: the group is stopped and nothing is
+ * here, until sockets could be opened on what has the name now; then it begins with listening, with
+ * the permission that it has. The new sockets get the old ones' numbers.
+ *
  * If this process stood still for a while, what came meanwhile is read before the time that has
  * passed counts: libuv polls first and runs timers then.
  */
@@ -21,11 +26,15 @@
 #include "net/packet.h"
 #include "net/vrrp_socket.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
 #include <string.h>
 #include <unistd.h>
 
 #define PART "vrrp"
 #define PACKETS_PER_TURN 32 /* then the loop's other work has its turn */
+#define LOOK_MS 1000	    /* a device that was made anew is found within this */
 
 struct vrrp_speaker {
 	struct vrrp vrrp;
@@ -37,12 +46,17 @@ struct vrrp_speaker {
 	const struct vrrp_speaker_ops *ops;
 	void *owner;
 	int fd, packet_fd; /* VRRP; announcements */
+	unsigned index;	   /* of the device that they are bound to */
+	bool lost;	   /* it has another one now, or none: `fault` */
+	struct err fault;
 	bool closing;
 	int send_error; /* errno value of the last packet, 0: it was sent */
 	uv_poll_t poll;
-	uv_timer_t timer;
+	uv_timer_t timer, look;
 	unsigned handles;
 };
+
+static void on_look(uv_timer_t *timer);
 
 /* ---- actions ----------------------------------------------------------------------------------*/
 
@@ -50,8 +64,13 @@ static void send_packet(struct vrrp_speaker *speaker, enum vrrp_action action)
 {
 	uint8_t packet[VRRP_PACKET_MAX];
 	size_t len = vrrp_packet(&speaker->vrrp, action, packet);
-	int error = vrrp_socket_send(speaker->fd, packet, len);
+	int error;
 
+	if (speaker->lost)
+		return;
+	error = vrrp_socket_send(speaker->fd, packet, len);
+	if (error != 0 && error != speaker->send_error && !speaker->closing)
+		(void)uv_timer_start(&speaker->look, on_look, 0, LOOK_MS);
 	if (error != 0 && error != speaker->send_error)
 		log_warn(PART, "%s: sending to the group: %s", speaker->device, strerror(error));
 	if (error == 0 && speaker->send_error != 0) {
@@ -134,7 +153,7 @@ static void act(struct vrrp_speaker *speaker, unsigned actions, uint64_t now_ns)
 	if (actions & VRRP_RESIGN)
 		send_packet(speaker, VRRP_RESIGN);
 	if (actions & VRRP_GIVE_UP) {
-		if (take_off(speaker, &err) != RC_OK)
+		if (!speaker->lost && take_off(speaker, &err) != RC_OK)
 			log_error(PART, "%s", err.text);
 		log_info(PART, "%s, group %u: the addresses are given up", speaker->device,
 			 speaker->vrrp.settings.advert.group);
@@ -224,6 +243,81 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	set_timer(speaker, clock_now_ns());
 }
 
+/* ---- the device -------------------------------------------------------------------------------*/
+
+static int put_in_place(int *fd, int fresh, struct err *err)
+{
+	int r = fresh;
+
+	if (*fd >= 0) {
+		r = dup3(fresh, *fd, O_CLOEXEC);
+		(void)close(fresh);
+	}
+	if (r < 0)
+		return err_system(err, errno, "a VRRP socket");
+	*fd = r;
+	return RC_OK;
+}
+
+/* Sockets on what has the name now, and none of the addresses on it. */
+static int open_sockets(struct vrrp_speaker *speaker, uint32_t *own, struct err *err)
+{
+	unsigned index = if_nametoindex(speaker->device);
+	int fd, packet_fd, rc;
+
+	rc = know_addresses(speaker, err);
+	if (rc == RC_OK) /* before the device is asked for its own address */
+		rc = take_off(speaker, err);
+	if (rc == RC_OK)
+		rc = vrrp_socket_open(&fd, own, speaker->device, err);
+	if (rc == RC_OK)
+		rc = put_in_place(&speaker->fd, fd, err);
+	if (rc == RC_OK)
+		rc = packet_open(&packet_fd, speaker->device, err);
+	if (rc == RC_OK)
+		rc = put_in_place(&speaker->packet_fd, packet_fd, err);
+	if (rc == RC_OK)
+		speaker->index = index;
+	return rc;
+}
+
+static void lose_device(struct vrrp_speaker *speaker)
+{
+	log_warn(PART, "%s, group %u: the device is gone, or another has its name", speaker->device,
+		 speaker->vrrp.settings.advert.group);
+	(void)uv_poll_stop(&speaker->poll);
+	speaker->lost = true;
+	happens(speaker, VRRP_STOP);
+}
+
+static void find_device(struct vrrp_speaker *speaker)
+{
+	struct vrrp_settings settings = speaker->vrrp.settings;
+	bool permitted = speaker->vrrp.permitted;
+
+	if (open_sockets(speaker, &settings.own, &speaker->fault) != RC_OK)
+		return;
+	log_info(PART, "%s, group %u: listening on the device as it is now", speaker->device,
+		 settings.advert.group);
+	speaker->lost = false;
+	speaker->send_error = 0;
+	vrrp_init(&speaker->vrrp, &settings);
+	(void)uv_poll_start(&speaker->poll, UV_READABLE, on_poll);
+	happens(speaker, VRRP_START);
+	if (permitted)
+		happens(speaker, VRRP_PERMIT);
+}
+
+static void on_look(uv_timer_t *timer)
+{
+	struct vrrp_speaker *speaker = timer->data;
+
+	if (!speaker->lost && if_nametoindex(speaker->device) != speaker->index)
+		lose_device(speaker);
+	if (speaker->lost && !speaker->closing)
+		find_device(speaker);
+}
+
 /* ---- opening and closing ----------------------------------------------------------------------*/
 
 static int copy_options(struct vrrp_speaker *speaker, const struct vrrp_speaker_options *options,
@@ -278,9 +372,11 @@ static int start(struct vrrp_speaker *speaker, uv_loop_t *loop, struct err *err)
 	if (r != 0)
 		return err_set(err, RC_IO, "watching the VRRP socket: %s", uv_strerror(r));
 	(void)uv_timer_init(loop, &speaker->timer);
-	speaker->poll.data = speaker->timer.data = speaker;
-	speaker->handles = 2;
+	(void)uv_timer_init(loop, &speaker->look);
+	speaker->poll.data = speaker->timer.data = speaker->look.data = speaker;
+	speaker->handles = 3;
 	(void)uv_poll_start(&speaker->poll, UV_READABLE, on_poll);
+	(void)uv_timer_start(&speaker->look, on_look, LOOK_MS, LOOK_MS);
 	happens(speaker, VRRP_START);
 	return RC_OK;
 }
@@ -309,13 +405,7 @@ int vrrp_speaker_open(struct vrrp_speaker **out, uv_loop_t *loop,
 	speaker->owner = owner;
 	rc = copy_options(speaker, options, &settings, err);
 	if (rc == RC_OK)
-		rc = know_addresses(speaker, err);
-	if (rc == RC_OK) /* before the device is asked for its own address */
-		rc = take_off(speaker, err);
-	if (rc == RC_OK)
-		rc = vrrp_socket_open(&speaker->fd, &settings.own, speaker->device, err);
-	if (rc == RC_OK)
-		rc = packet_open(&speaker->packet_fd, speaker->device, err);
+		rc = open_sockets(speaker, &settings.own, err);
 	if (rc == RC_OK) {
 		vrrp_init(&speaker->vrrp, &settings);
 		rc = start(speaker, loop, err);
@@ -344,6 +434,11 @@ const struct vrrp *vrrp_speaker_state(const struct vrrp_speaker *speaker)
 	return &speaker->vrrp;
 }
 
+const char *vrrp_speaker_fault(const struct vrrp_speaker *speaker)
+{
+	return speaker->lost ? speaker->fault.text : "";
+}
+
 void vrrp_speaker_close(struct vrrp_speaker *speaker)
 {
 	if (speaker->closing)
@@ -352,4 +447,5 @@ void vrrp_speaker_close(struct vrrp_speaker *speaker)
 	happens(speaker, VRRP_STOP);
 	uv_close((uv_handle_t *)&speaker->poll, on_closed);
 	uv_close((uv_handle_t *)&speaker->timer, on_closed);
+	uv_close((uv_handle_t *)&speaker->look, on_closed);
 }

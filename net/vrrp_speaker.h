@@ -4,7 +4,8 @@
  *
  * It begins with listening, and permission is what it lacks then. The addresses are its own on that
  * device: what an earlier process left of them is taken off when it opens, and they are taken off
- * when it closes. All functions are the loop thread's. Needs CAP_NET_ADMIN and CAP_NET_RAW.
+ * when it closes. If the device is deleted, the group is stopped, and goes on when there is one of
+ * that name again that has an IPv4 address. All functions are the loop thread's. Needs CAP_NET_ADMIN and CAP_NET_RAW.
  */
 #ifndef NET_VRRP_SPEAKER_H
 #define NET_VRRP_SPEAKER_H
@@ -47,6 +48,9 @@ void vrrp_speaker_announce(struct vrrp_speaker *speaker);
 
 /* Its state, for the status. */
 const struct vrrp *vrrp_speaker_state(const struct vrrp_speaker *speaker);
+
+/* Why it is stopped, with the device's name; "": it is not. */
+const char *vrrp_speaker_fault(const struct vrrp_speaker *speaker);
 
 /* Resigns, takes the addresses off, and frees; no callback follows. */
 void vrrp_speaker_close(struct vrrp_speaker *speaker);

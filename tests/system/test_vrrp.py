@@ -134,6 +134,25 @@ def test_a_keepalived_that_lives_on_yields_while_the_replica_serves():
         assert group(world)['state'] == 'backup'
 
 
+def test_a_device_that_is_made_anew_while_the_appliance_stands_by():
+    with protected() as world:
+        before(world)
+        world.b.run('ip', 'link', 'del', 'br0')
+        lab.wait_for('it is told', lambda: group(world).get('state') == 'stopped')
+        status = world.status('standby')
+        assert not status['healthy'] and 'br0' in status['reason'], status
+        world.b.run('ip', 'link', 'add', 'br0', 'type', 'bridge', 'forward_delay', '0')
+        for port in ('lan', 'tap0'):
+            world.b.run('ip', 'link', 'set', port, 'master', 'br0', 'up')
+        world.b.run('ip', 'link', 'set', 'br0', 'up')
+        world.b.run('ip', 'addr', 'add', f'{ROUTER_B}/24', 'dev', 'br0')
+        lab.wait_for('the appliance listens', lambda: group(world).get('active_router') == ROUTER_A)
+        lab.wait_for('nothing is wrong', lambda: world.status('standby')['healthy'])
+        world.kill_site_a()
+        world.wait_state('standby', 'serving')
+        comes_to(world, 'b')
+
+
 def test_what_a_group_needs_is_said_by_check_and_at_the_start():
     groups = {'vrrp': [{'device': 'nosuch0', 'group': 51, 'addresses': [f'{VIP}/24']}]}
     with lab.Lab(gateway=True, standby_instance=groups) as world:

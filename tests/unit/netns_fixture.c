@@ -47,6 +47,20 @@ static bool become_root(void)
 	return write_file("/proc/self/gid_map", map);
 }
 
+void netns_fixture_lay_cable(void)
+{
+	char command[96];
+
+	(void)netns_fixture_run("ip link set lo up; ip link add cable type veth peer name far");
+	(void)netns_fixture_run("ip link set cable up");
+	(void)snprintf(command, sizeof(command), "ip link set far netns /proc/%d/fd/%d",
+		       (int)getpid(), there);
+	(void)netns_fixture_run(command);
+	netns_fixture_there();
+	(void)netns_fixture_run("ip link set lo up; ip link set far name cable up");
+	netns_fixture_here();
+}
+
 bool netns_fixture_create(void)
 {
 	if (!become_root())
@@ -57,18 +71,7 @@ bool netns_fixture_create(void)
 		netns_fixture_remove();
 		return false;
 	}
-	(void)netns_fixture_run("ip link set lo up; ip link add cable type veth peer name far");
-	(void)netns_fixture_run("ip link set cable up");
-	{
-		char command[96];
-
-		(void)snprintf(command, sizeof(command), "ip link set far netns /proc/%d/fd/%d",
-			       (int)getpid(), there);
-		(void)netns_fixture_run(command);
-	}
-	netns_fixture_there();
-	(void)netns_fixture_run("ip link set lo up; ip link set far name cable up");
-	netns_fixture_here();
+	netns_fixture_lay_cable();
 	return true;
 }
 

@@ -13,6 +13,9 @@
  */
 bool netns_fixture_create(void);
 
+/* The cable was deleted: another one, of the same name. From here. */
+void netns_fixture_lay_cable(void);
+
 /* Both are gone; what is next created is new. */
 void netns_fixture_remove(void);
 

@@ -212,6 +212,89 @@ static void a_mac_address_that_changes_is_announced_as_it_is(void **state)
 	close_speaker();
 }
 
+/* The loop runs until the group is in that state, and its fault has that in it. */
+static void comes_to(enum vrrp_state expected, const char *fault)
+{
+	uint64_t end_ns = clock_now_ns() + PATIENCE_S * CLOCK_NS_PER_S;
+
+	while ((vrrp_speaker_state(speaker)->state != expected ||
+		strstr(vrrp_speaker_fault(speaker), fault) == NULL) &&
+	       clock_now_ns() < end_ns)
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	assert_int_equal(vrrp_speaker_state(speaker)->state, expected);
+	assert_non_null(strstr(vrrp_speaker_fault(speaker), fault));
+}
+
+/* Sends an advertisement of that priority from the other end of the cable. */
+static void is_told(uint8_t priority)
+{
+	struct vrrp_advert advert = { .group = 51,
+				      .priority = priority,
+				      .count = 1,
+				      .interval = 1,
+				      .address = { 0xc000024d } };
+	uint8_t packet[VRRP_PACKET_MAX];
+	int other = -1, r;
+	uint32_t own;
+
+	netns_fixture_there();
+	(void)netns_fixture_run("ip addr replace 192.0.2.1/24 dev cable");
+	assert_int_equal(vrrp_socket_open(&other, &own, "cable", &err), RC_OK);
+	netns_fixture_here();
+	r = vrrp_socket_send(other, packet, vrrp_format_put(packet, &advert, own));
+	(void)close(other);
+	assert_int_equal(r, 0);
+}
+
+static void a_device_that_is_made_anew_is_used_as_the_former_was(void **state)
+{
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
+	assert_int_equal(opens(), RC_OK);
+	assert_string_equal(vrrp_speaker_fault(speaker), "");
+	vrrp_speaker_permit(speaker, true);
+	comes_to(VRRP_ACTIVE, "");
+	assert_int_equal(changes, 1);
+
+	(void)netns_fixture_run("ip link del cable");
+	comes_to(VRRP_STOPPED, "network device cable: No such device");
+	assert_int_equal(changes, 2);
+	netns_fixture_lay_cable();
+	comes_to(VRRP_STOPPED, "cable has no IPv4 address");
+	(void)netns_fixture_run("ip addr add 192.0.2.3/24 dev cable");
+	comes_to(VRRP_ACTIVE, "");
+	assert_string_equal(vrrp_speaker_fault(speaker), "");
+	assert_true(has_address());
+	assert_int_equal(vrrp_speaker_state(speaker)->settings.own, 0xc0000203);
+
+	is_told(200); /* and it listens there */
+	comes_to(VRRP_BACKUP, "");
+	assert_false(has_address());
+	close_speaker();
+}
+
+/* Between two looks. */
+static void a_device_that_is_made_anew_at_once_is_found(void **state)
+{
+	uint64_t end_ns = clock_now_ns() + PATIENCE_S * CLOCK_NS_PER_S;
+
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
+	assert_int_equal(opens(), RC_OK);
+	(void)netns_fixture_run("ip link del cable");
+	netns_fixture_lay_cable();
+	(void)netns_fixture_run("ip addr add 192.0.2.3/24 dev cable");
+	vrrp_speaker_permit(speaker, true);
+	while (vrrp_speaker_state(speaker)->settings.own != 0xc0000203 && clock_now_ns() < end_ns)
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	assert_int_equal(vrrp_speaker_state(speaker)->settings.own, 0xc0000203);
+	comes_to(VRRP_ACTIVE, "");
+	assert_true(has_address());
+	close_speaker();
+}
+
 static void silence_of_ours_is_not_taken_for_the_others(void **state)
 {
 	struct vrrp_advert advert = { .group = 51, .priority = 200, .count = 1, .interval = 1 };
@@ -249,6 +332,8 @@ int main(void)
 		CLAIM(silence_of_ours_is_not_taken_for_the_others),
 		CLAIM(a_device_that_was_down_gets_all_addresses_again),
 		CLAIM(a_mac_address_that_changes_is_announced_as_it_is),
+		CLAIM(a_device_that_is_made_anew_is_used_as_the_former_was),
+		CLAIM(a_device_that_is_made_anew_at_once_is_found),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
