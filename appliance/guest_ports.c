@@ -39,6 +39,7 @@ struct guest_ports {
 	size_t ncards;
 	uint64_t dropped;
 	uint64_t captured, acknowledged; /* epochs */
+	bool gone;			 /* the instance is no more: nothing of it leaves */
 	/* Announce mode: the standby was asked, and knows, that frames leave without a commit. */
 	bool asked, outdated;
 	uint64_t told_ns; /* addresses, last */
@@ -137,7 +138,7 @@ static void let_out(struct guest_ports *ports)
 	bool all = atomic_load(&ports->open_epoch) == 0;
 	size_t i;
 
-	if (!ports->ops->may_serve(ports->owner) || (all && !without_commit(ports)))
+	if (ports->gone || !ports->ops->may_serve(ports->owner) || (all && !without_commit(ports)))
 		return;
 	for (i = 0; i < ports->ncards; i++) {
 		if (ports->cards[i].site == NULL)
@@ -228,6 +229,10 @@ static void on_frames(void *owner, const struct port_frame *frames, size_t count
 	uint64_t now_ns = clock_now_ns();
 	size_t i;
 
+	if (ports->gone) {
+		ports->dropped += count;
+		return;
+	}
 	card->out_epoch = atomic_load(&ports->open_epoch); /* after they were read */
 	for (i = 0; i < count; i++) {
 		if (!frames_put(&card->out, frames[i].data, frames[i].len, flush, card))
@@ -339,11 +344,21 @@ void guest_ports_released(struct guest_ports *ports)
 	let_out(ports);
 }
 
+void guest_ports_gone(struct guest_ports *ports)
+{
+	size_t i;
+
+	ports->gone = true;
+	for (i = 0; i < ports->ncards; i++)
+		ports->dropped += frame_queue_clear(&ports->cards[i].held);
+}
+
 void guest_ports_attach(struct guest_ports *ports, pid_t pid)
 {
 	struct err err = { 0 };
 	size_t i;
 
+	ports->gone = false;
 	for (i = 0; i < ports->ncards; i++) {
 		const struct config_nic *nic = ports->cards[i].config;
 

@@ -77,8 +77,13 @@ void guest_ports_permitted(struct guest_ports *ports);
 
 /* An epoch was captured: tells the standby which input it knows. */
 void guest_ports_captured(struct guest_ports *ports, uint64_t epoch);
-/* The capture has ended; the instance runs on without epochs. */
+/* The capture has ended; the instance runs on without epochs, unless it is gone. */
 void guest_ports_released(struct guest_ports *ports);
+/*
+ * The instance is no more, until guest_ports_attach(). What it left here is dropped: let out, clients
+ * would know more than the epoch that can be taken over from. They get it again, from the replica.
+ */
+void guest_ports_gone(struct guest_ports *ports);
 
 struct guest_ports_counters {
 	uint64_t from_instance, to_instance, held, dropped; /* frames */

@@ -175,6 +175,12 @@ void outlet_released(struct outlet *outlet)
 		guest_ports_released(outlet->ports);
 }
 
+void outlet_gone(struct outlet *outlet)
+{
+	if (outlet->ports != NULL)
+		guest_ports_gone(outlet->ports);
+}
+
 bool outlet_may_capture(const struct outlet *outlet)
 {
 	return !lease_keeper_is_alone(outlet->keeper) && outlet_may_run(outlet);

@@ -32,9 +32,11 @@ int outlet_open(struct outlet **outlet, uv_loop_t *loop, const struct config *co
 /* No callback follows but on_closed (may be NULL). */
 void outlet_close(struct outlet *outlet, void (*on_closed)(void *owner), void *owner);
 
-/* For the capture; and: it has ended, the instance runs on without epochs. */
+/* For the capture; and: it has ended, the instance runs on without epochs, unless it is gone. */
 struct capture_hooks outlet_hooks(struct outlet *outlet);
 void outlet_released(struct outlet *outlet);
+/* The instance is no more, until outlet_attach(): what it has left here reaches nobody. */
+void outlet_gone(struct outlet *outlet);
 /* Whether the instance may run; and whether it stands because it might not, and for no other reason. */
 bool outlet_may_run(const struct outlet *outlet);
 bool outlet_has_stopped(const struct outlet *outlet);

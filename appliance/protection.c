@@ -70,7 +70,7 @@ static void tell_uncommitted(struct protection *p)
 {
 	struct err err = { 0 };
 
-	if (p->tell_uncommitted && p->up &&
+	if (p->tell_uncommitted && p->up && !p->gone &&
 	    link_send(p->link, WIRE_UNCOMMITTED, p->term, p->uncommitted, NULL, 0, &err) != RC_OK)
 		link_drop(p->link, WIRE_REASON_SESSION, err.text); /* then first on the next */
 }
@@ -281,14 +281,20 @@ static void on_found(void *owner, struct qmp *qmp)
 	struct protection *p = owner;
 	struct err err = { 0 };
 
+	p->gone = p->adrift = false;
 	outlet_attach(p->outlet, qmp);
+	tell_uncommitted(p);
+	protection_release_outlet(p);
 	if (p->link == NULL && dial(p, &err) != RC_OK)
 		protection_enter(p, PROTECTION_REFUSED, "%s", err.text);
 }
 
 static void on_left(void *owner)
 {
-	outlet_detach(((struct protection *)owner)->outlet);
+	struct protection *p = owner;
+
+	p->adrift = true;
+	outlet_detach(p->outlet);
 }
 
 static bool has_stopped(void *owner)
@@ -329,6 +335,7 @@ static void on_unfit(void *owner, const struct err *err)
 {
 	struct protection *p = owner;
 
+	protection_release_outlet(p); /* it lives, and another client has its monitor */
 	if (p->state != PROTECTION_SUPERSEDED &&
 	    (p->state != PROTECTION_REFUSED || strcmp(p->reason, err->text) != 0))
 		protection_warn(p, PROTECTION_REFUSED, "%s", err->text);
@@ -349,6 +356,10 @@ static void on_gone(void *owner, bool orderly)
 	const char *text = orderly ? "its QEMU was shut down" : "its QEMU is gone";
 	struct protection *p = owner;
 
+	p->gone = true;
+	p->adrift = false;
+	outlet_gone(p->outlet); /* first: an instance that is no more answers nobody */
+	protection_release_outlet(p);
 	if (p->state != PROTECTION_SUPERSEDED)
 		protection_enter(p, orderly ? PROTECTION_ENDED : PROTECTION_CRASHED, "%s", text);
 	unreserve(p);
@@ -359,6 +370,7 @@ static void on_subject_lost(void *owner, const struct err *err)
 {
 	struct protection *p = owner;
 
+	protection_release_outlet(p); /* its end would have been told before a second attempt */
 	if (p->state != PROTECTION_ENDED && p->state != PROTECTION_CRASHED &&
 	    p->state != PROTECTION_SUPERSEDED)
 		protection_warn(p, PROTECTION_CONNECTING, "%s", err->text);

@@ -40,6 +40,9 @@ struct protection {
 	uint64_t term, down_ns;
 	struct session *session;
 	bool session_closing;
+	bool gone;	       /* the instance is no more */
+	bool adrift;	       /* its QMP connection is lost: whether it lives is not known yet */
+	bool unreleased;       /* the session ended meanwhile, and the outlet was not told */
 	uint64_t newest;       /* epoch of all sessions */
 	bool tell_uncommitted; /* first of all, on any connection, until a later epoch is acknowledged */
 	uint64_t uncommitted; /* newest epoch that has begun then */
@@ -66,6 +69,9 @@ void protection_failed(struct protection *p, enum protection_state state, uint64
 void protection_retry_in(struct protection *p, uint64_t ms);
 /* What to do next, from whatever state we are in; called after everything that changes one. */
 void protection_advance(struct protection *p);
+
+/* What the instance sends leaves without epochs, once it is known that there is still somebody who sends. */
+void protection_release_outlet(struct protection *p);
 
 /* Tells the standby what became of an instance that is no more. */
 void protection_tell_end(struct protection *p);

@@ -4,13 +4,23 @@
 
 #define RETRY_DOUBLINGS 6 /* of the wait below: up to 32 s */
 
+void protection_release_outlet(struct protection *p)
+{
+	if (!p->unreleased)
+		return;
+	p->unreleased = false;
+	outlet_released(p->outlet);
+}
+
 static void on_session_closed(void *owner)
 {
 	struct protection *p = owner;
 
 	p->session = NULL;
 	p->session_closing = false;
-	outlet_released(p->outlet);
+	p->unreleased = true;
+	if (!p->adrift)
+		protection_release_outlet(p);
 	subject_release(p->subject);
 	protection_tell_end(p);
 	protection_advance(p);

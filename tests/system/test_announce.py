@@ -82,6 +82,16 @@ def test_a_killed_site_costs_no_connection_and_no_answer_and_the_addresses_are_f
         assert world.ask('get') is not None, 'who asks for the address again finds it'
 
 
+def test_a_crashed_qemu_is_taken_over_without_waiting_for_silence_and_costs_no_answer():
+    with announce(standby={'link': {'detect_ms': 60000}}) as world:
+        protect(world)
+        with clients(world) as (client, _):
+            world.qemu.kill()
+            world.wait_state('standby', 'serving', timeout=20)
+            assert 'clients know more' not in world.appliance.text()
+            client.wait_for(50)
+
+
 def test_a_partition_and_again_when_it_has_healed():
     with announce() as world:
         protect(world)
