@@ -17,6 +17,7 @@ struct outlet {
 	struct link *link;
 	struct restraint *restraint;
 	bool superseded;
+	bool holds;	  /* what clients at this site get waits here for commits */
 	atomic_bool held; /* it may not run: for the capture's thread */
 };
 
@@ -104,6 +105,17 @@ static bool answers_alone(const struct config_instance *instance)
 	return instance->nnics == 0;
 }
 
+static bool holds(const struct config_instance *instance)
+{
+	size_t i;
+
+	for (i = 0; i < instance->nnics; i++) {
+		if (instance->nics[i].tap != NULL && instance->nics[i].output_commit)
+			return true;
+	}
+	return false;
+}
+
 int outlet_open(struct outlet **out, uv_loop_t *loop, const struct config *config,
 		const struct config_instance *instance, struct etcd *etcd, const char *part,
 		const struct outlet_ops *ops, void *owner, struct err *err)
@@ -126,6 +138,7 @@ int outlet_open(struct outlet **out, uv_loop_t *loop, const struct config *confi
 	outlet->part = part;
 	outlet->ops = ops;
 	outlet->owner = owner;
+	outlet->holds = holds(instance);
 	rc = guest_ports_open(&outlet->ports, loop, instance, &ports_callbacks, outlet, err);
 	if (rc == RC_OK)
 		rc = lease_keeper_open(&outlet->keeper, loop, &lease, &keeper_callbacks, outlet,
@@ -184,6 +197,16 @@ void outlet_gone(struct outlet *outlet)
 bool outlet_may_capture(const struct outlet *outlet)
 {
 	return !lease_keeper_is_alone(outlet->keeper) && outlet_may_run(outlet);
+}
+
+bool outlet_is_alone(const struct outlet *outlet)
+{
+	return lease_keeper_is_alone(outlet->keeper);
+}
+
+bool outlet_waits_in_vain(const struct outlet *outlet)
+{
+	return outlet->holds && lease_keeper_is_free(outlet->keeper);
 }
 
 void outlet_captured(struct outlet *outlet, uint64_t epoch)

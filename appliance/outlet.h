@@ -45,6 +45,13 @@ bool outlet_has_stopped(const struct outlet *outlet);
  * the instance may not run: QEMU sets it running after a checkpoint.
  */
 bool outlet_may_capture(const struct outlet *outlet);
+/* By the witness's word it answers without its standby. */
+bool outlet_is_alone(const struct outlet *outlet);
+/*
+ * Clients at this site are kept waiting for commits, which only a standby makes, and the instance may
+ * answer without one.
+ */
+bool outlet_waits_in_vain(const struct outlet *outlet);
 /* An epoch was captured; it is committed. */
 void outlet_captured(struct outlet *outlet, uint64_t epoch);
 void outlet_committed(struct outlet *outlet, uint64_t epoch);

@@ -5,7 +5,6 @@
 #include "appliance/base/mem.h"
 #include "appliance/protection_internal.h"
 #include "appliance/term_record.h"
-#include "appliance/witness_value.h"
 #include "replica/reservation.h"
 
 #include <assert.h>
@@ -104,6 +103,16 @@ static void say_down(struct protection *p, enum protection_state state, const ch
 		protection_warn(p, state, "%s%s", prefix, err->text);
 }
 
+/* How long a session outlives the link: not for long where clients wait for its next commit. */
+static uint64_t link_patience_ms(const struct protection *p)
+{
+	const uint32_t resync_after_ms = p->config->resync_after_ms;
+	const uint32_t detect_ms = p->site.config->detect_ms;
+
+	return outlet_waits_in_vain(p->outlet) && detect_ms < resync_after_ms ? detect_ms :
+										resync_after_ms;
+}
+
 static void on_down(void *owner, const struct err *err)
 {
 	struct protection *p = owner;
@@ -137,7 +146,7 @@ static void on_down(void *owner, const struct err *err)
 		return;
 	}
 	say_down(p, PROTECTION_CATCHING_UP, "link lost: ", err);
-	protection_retry_in(p, p->config->resync_after_ms);
+	protection_retry_in(p, link_patience_ms(p));
 }
 
 static void on_room(void *owner)
@@ -321,7 +330,7 @@ static void on_fit(void *owner, const char *reservation)
 	protection_advance(p);
 }
 
-static void unreserve(struct protection *p)
+void protection_unreserve(struct protection *p)
 {
 	mem_free(p->reservation);
 	p->reservation = NULL;
@@ -339,7 +348,7 @@ static void on_unfit(void *owner, const struct err *err)
 	if (p->state != PROTECTION_SUPERSEDED &&
 	    (p->state != PROTECTION_REFUSED || strcmp(p->reason, err->text) != 0))
 		protection_warn(p, PROTECTION_REFUSED, "%s", err->text);
-	unreserve(p);
+	protection_unreserve(p);
 }
 
 static void on_event(void *owner, const char *name, const cJSON *data, uint64_t time_us)
@@ -362,7 +371,7 @@ static void on_gone(void *owner, bool orderly)
 	protection_release_outlet(p);
 	if (p->state != PROTECTION_SUPERSEDED)
 		protection_enter(p, orderly ? PROTECTION_ENDED : PROTECTION_CRASHED, "%s", text);
-	unreserve(p);
+	protection_unreserve(p);
 	protection_tell_end(p);
 }
 
@@ -374,7 +383,7 @@ static void on_subject_lost(void *owner, const struct err *err)
 	if (p->state != PROTECTION_ENDED && p->state != PROTECTION_CRASHED &&
 	    p->state != PROTECTION_SUPERSEDED)
 		protection_warn(p, PROTECTION_CONNECTING, "%s", err->text);
-	unreserve(p);
+	protection_unreserve(p);
 }
 
 static const struct subject_ops subject_callbacks = {
@@ -395,6 +404,7 @@ static void check_stopped(struct protection *p);
 void protection_advance(struct protection *p)
 {
 	const uint64_t outage_ns = !p->up && p->down_ns != 0 ? clock_now_ns() - p->down_ns : 0;
+	const uint64_t patience_ms = link_patience_ms(p);
 
 	if (p->stopping) {
 		check_stopped(p);
@@ -403,14 +413,13 @@ void protection_advance(struct protection *p)
 	if (p->reservation == NULL || p->session_closing || p->cooling ||
 	    p->state == PROTECTION_SUPERSEDED)
 		return;
-	if (p->session != NULL && outage_ns >= p->config->resync_after_ms * CLOCK_NS_PER_MS) {
+	if (p->session != NULL && outage_ns >= patience_ms * CLOCK_NS_PER_MS) {
 		protection_enter(p, PROTECTION_UNPROTECTED,
-				 "no link for %u s: the instance is let go until a resync",
-				 p->config->resync_after_ms / 1000);
+				 "no link for %.1f s: the instance is let go until a resync",
+				 (double)patience_ms / 1000);
 		protection_end_session(p);
 	} else if (p->session != NULL && !p->up) {
-		protection_retry_in(p,
-				    p->config->resync_after_ms - outage_ns / CLOCK_NS_PER_MS + 1);
+		protection_retry_in(p, patience_ms - outage_ns / CLOCK_NS_PER_MS + 1);
 	} else if (p->up && p->session == NULL && p->spent) {
 		/* What is on the wire belongs to a session that has ended; a connection of its own draws the line. */
 		link_drop(p->link, WIRE_REASON_SESSION, "it connects again at once");
@@ -448,10 +457,12 @@ static void on_right(void *owner)
 {
 	struct protection *p = owner;
 
-	if (p->session != NULL && !p->session_closing)
-		session_wake(p->session);
-	else
+	if (p->session == NULL || p->session_closing)
 		protection_advance(p);
+	else if (outlet_is_alone(p->outlet) && outlet_waits_in_vain(p->outlet))
+		protection_let_out(p);
+	else
+		session_wake(p->session);
 }
 
 static const struct outlet_ops outlet_callbacks = { on_output, on_term, on_right };
@@ -490,60 +501,6 @@ int protection_start(struct protection **out, const struct protection_site *site
 	protection_enter(p, PROTECTION_CONNECTING, "QMP at %s", config->qmp);
 	*out = p;
 	return RC_OK;
-}
-
-static int refuse_hearsay(const struct protection *p, struct err *err)
-{
-	struct witness_keys keys;
-	int rc = witness_value_keys(&keys, p->config->name, err);
-
-	return rc != RC_OK ?
-		       rc :
-		       err_set(err, RC_STATE,
-			       "the witness says that another site serves %s: release it there. If that "
-			       "site is gone for good, delete the key %s from etcd, start this agent "
-			       "again and resume the instance",
-			       p->config->name, keys.key);
-}
-
-int protection_release(struct protection *p, struct err *err)
-{
-	if (outlet_heard_of_another(p->outlet))
-		return refuse_hearsay(p, err);
-	if (p->state != PROTECTION_SUPERSEDED || p->session != NULL)
-		return err_set(err, RC_STATE, "%s is not superseded%s", p->config->name,
-			       p->session != NULL ? " yet: ask again" : ", nothing is held");
-	protection_enter(p, PROTECTION_CONNECTING,
-			 "released by the operator; resume the instance to have it protected");
-	outlet_let_go(p->outlet, p->term);
-	unreserve(p);
-	subject_reexamine(p->subject);
-	if (p->link != NULL) /* a standby that still serves says so again */
-		link_drop(p->link, WIRE_REASON_SESSION, "released by the operator");
-	return RC_OK;
-}
-
-void protection_status(const struct protection *p, struct status_instance *status)
-{
-	status_clear(status, p->config->name);
-	status->state = protection_states[p->state].name;
-	status->reason = p->reason;
-	status->healthy = protection_states[p->state].healthy;
-	status->protected_now = p->state == PROTECTION_PROTECTED;
-	if (*p->trouble != '\0' && status->healthy) {
-		status->healthy = false;
-		status->reason = p->trouble;
-	}
-	if (!guardian_alive(p->site.guardian)) {
-		status->healthy = false;
-		status->reason = "the guardian process is gone; starting another";
-	}
-	status->term = (double)p->term;
-	outlet_status(p->outlet, status);
-	status->link = p->link;
-	status->peer = p->link != NULL ? link_peer(p->link) : "";
-	if (p->session != NULL)
-		session_status(p->session, status);
 }
 
 static void on_part_stopped(void *owner)

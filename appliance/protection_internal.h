@@ -1,7 +1,7 @@
 /*
  * What the parts of a protection share: protection.c (its life, its link, its instance),
- * protection_session.c (capture sessions: when one begins, goes on or ends) and protection_state.c
- * (what it says). Private to them.
+ * protection_session.c (capture sessions: when one begins, goes on or ends), protection_operator.c
+ * (what its operator sees and does) and protection_state.c (what it says). Private to them.
  */
 #ifndef APPLIANCE_PROTECTION_INTERNAL_H
 #define APPLIANCE_PROTECTION_INTERNAL_H
@@ -73,6 +73,9 @@ void protection_advance(struct protection *p);
 /* What the instance sends leaves without epochs, once it is known that there is still somebody who sends. */
 void protection_release_outlet(struct protection *p);
 
+/* Nothing may be had from the standby; its connection, if there is one, stays until the next session. */
+void protection_unreserve(struct protection *p);
+
 /* Tells the standby what became of an instance that is no more. */
 void protection_tell_end(struct protection *p);
 
@@ -81,6 +84,8 @@ void protection_tell_end(struct protection *p);
 /* The standby is ready and says what it has. */
 void protection_plan(struct protection *p, bool has_image, bool committed);
 void protection_end_session(struct protection *p);
+/* The session ends, so that what waits for its next commit leaves: this site serves alone. */
+void protection_let_out(struct protection *p);
 uint64_t protection_newest(const struct protection *p);
 /* After a session that did not do, so long; more each time. */
 uint64_t protection_backoff_ms(struct protection *p);

@@ -47,6 +47,15 @@ void protection_end_session(struct protection *p)
 	session_close(p->session, drain ? p->site.config->detect_ms : 0, on_session_closed);
 }
 
+void protection_let_out(struct protection *p)
+{
+	protection_enter(p, PROTECTION_UNPROTECTED,
+			 "this site serves alone: the instance is let go until a resync");
+	session_down(
+		p->session); /* clients wait, and the standby was told what it is not to know */
+	protection_end_session(p);
+}
+
 uint64_t protection_backoff_ms(struct protection *p)
 {
 	return (uint64_t)PROTECTION_RETRY_MS

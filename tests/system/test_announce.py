@@ -16,6 +16,7 @@ from test_gateway_frames import answers
 from test_partition import superseded
 from test_restart import kill_replica, release
 
+LET_OUT_S = 5           # well below resync_after_ms
 OTHER_TERM_S = 2.0      # how long the old instance's site lives on beside the replica
 
 
@@ -106,6 +107,23 @@ def test_a_partition_and_again_when_it_has_healed():
             world.mend_link()
             superseded(world)
             wait_for_rounds(said, 3, mended)         # without beginning anew the third would take more than a minute
+
+
+def test_clients_of_an_instance_that_goes_on_without_its_standby_do_not_wait_until_the_resync():
+    with announce(takeover='manual', instance={'without_standby': 'continue'}) as world:
+        world.protect()
+        client = ledger.Ledger(world, seed_of_this_run())
+        client.start()
+        client.wait_for(50)
+        cut = time.monotonic()
+        world.lose(world.a, world.b)
+        world.wait_state('primary', 'unprotected')
+        client.wait_for(50)
+        assert client.outage_s(cut) < LET_OUT_S
+        world.lose()
+        world.wait_state('primary', 'protected')
+        client.wait_for(50)
+        client.finish()
 
 
 def test_what_clients_sent_last_is_given_to_the_replica_up_to_a_limit():

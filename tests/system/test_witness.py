@@ -14,6 +14,7 @@ from test_gateway import seed_of_this_run
 pytestmark = [pytest.mark.calm, pytest.mark.skipif(not etcd.PROGRAM, reason='etcd-server is missing')]
 # A process that gets no processor for longer than the lease's margin, an eighth of this, looks dead or is late: not what is tried here.
 PATIENT = {'link': {'detect_ms': 1000}}
+LET_OUT_S = 5           # and this is well below resync_after_ms
 WHILE_S = 1.5           # in which nothing may happen: several times what a site takes to decide
 
 
@@ -232,9 +233,11 @@ def test_an_etcd_that_has_lost_its_data_gives_no_right_to_who_had_one_from_it():
 def test_an_announced_instance_keeps_its_connection_whoever_the_witness_lets_go_on():
     with witnessed(announce=True, instance={'without_standby': 'continue'}) as (world, witness, heard), one_connection(world) as client:
         witness.lose(world.b)
+        cut = time.monotonic()
         cut_link(world)
         primary_serves_alone(world, witness, heard, 2)
         client.wait_for(50)
+        assert client.outage_s(cut) < LET_OUT_S
         world.lose()
         protected_again(world, 2)
         witness.lose(world.a)
