@@ -1,5 +1,6 @@
 #include "appliance/outlet.h"
 
+#include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "appliance/guest_ports.h"
@@ -7,6 +8,9 @@
 #include "appliance/restraint.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
+
+#define LOOK_MS 250 /* whether it is silent: a fraction of SILENCE_MOMENT_NS */
 
 struct outlet {
 	const char *part; /* for the log */
@@ -16,7 +20,18 @@ struct outlet {
 	struct lease_keeper *keeper;
 	struct link *link;
 	struct restraint *restraint;
+	const char *instance;
 	bool superseded;
+	bool clients; /* at this site */
+	uint64_t heartbeat_ns, term;
+	struct silence silence;
+	enum silence_kind silent;
+	char why[TENURE_REASON_MAX]; /* it may not answer, as last said */
+	char silence_text[ERR_TEXT_MAX];
+	uv_timer_t look;
+	unsigned open_parts;
+	void (*on_closed)(void *owner);
+	void *close_owner;
 	bool holds;	  /* what clients at this site get waits here for commits */
 	atomic_bool held; /* it may not run: for the capture's thread */
 };
@@ -42,10 +57,47 @@ static void restrain(struct outlet *outlet)
 								  RESTRAINT_STAND);
 }
 
+/* By the witness's word alone. */
+static bool heard_of_another(const struct outlet *outlet)
+{
+	return lease_keeper_is_superseded(outlet->keeper) && !outlet->superseded;
+}
+
+/* Notes whether it may answer now; says once what does not pass by itself. */
+static void look(struct outlet *outlet)
+{
+	const struct silence_facts facts = {
+		.instance = outlet->instance,
+		.why = outlet->why,
+		.round_trip_ns = outlet->link != NULL ? link_round_trip_ns(outlet->link) : 0,
+		.lease_ns = outlet->link != NULL ? link_lease_length_ns(outlet->link) : 0,
+		.heartbeat_ns = outlet->heartbeat_ns,
+		.another = heard_of_another(outlet),
+		.term = outlet->term,
+	};
+	const enum silence_kind was = outlet->silent;
+
+	if (!outlet->clients)
+		return;
+	silence_note(&outlet->silence, outlet->superseded || lease_keeper_may_serve(outlet->keeper),
+		     clock_now_ns());
+	outlet->silent = silence_explain(&outlet->silence, &facts, outlet->silence_text);
+	if (outlet->silent != was &&
+	    (outlet->silent == SILENCE_LATE || outlet->silent == SILENCE_ANOTHER))
+		log_warn(outlet->part, "%s", outlet->silence_text);
+}
+
+static void on_look(uv_timer_t *timer)
+{
+	look(timer->data);
+}
+
 static void on_right(void *owner, bool serves, const char *reason)
 {
 	struct outlet *outlet = owner;
 
+	(void)snprintf(outlet->why, sizeof(outlet->why), "%s", serves ? "" : reason);
+	look(outlet);
 	log_write(serves ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, outlet->part, "%s: %s",
 		  serves ? "the instance may answer" : "the instance may not answer", reason);
 	restrain(outlet);
@@ -67,6 +119,8 @@ static void on_term(void *owner, uint64_t term, bool untold)
 {
 	struct outlet *outlet = owner;
 
+	outlet->term = term;
+	look(outlet); /* it may be of another site's */
 	outlet->ops->on_term(outlet->owner, term, untold);
 }
 
@@ -138,6 +192,9 @@ int outlet_open(struct outlet **out, uv_loop_t *loop, const struct config *confi
 	outlet->part = part;
 	outlet->ops = ops;
 	outlet->owner = owner;
+	outlet->instance = instance->name;
+	outlet->clients = answers_alone(instance);
+	outlet->heartbeat_ns = config->heartbeat_ms * CLOCK_NS_PER_MS;
 	outlet->holds = holds(instance);
 	rc = guest_ports_open(&outlet->ports, loop, instance, &ports_callbacks, outlet, err);
 	if (rc == RC_OK)
@@ -147,6 +204,9 @@ int outlet_open(struct outlet **out, uv_loop_t *loop, const struct config *confi
 		rc = restraint_open(&outlet->restraint, loop, part, on_free, outlet, err);
 	if (rc == RC_OK) {
 		restrain(outlet);
+		(void)uv_timer_init(loop, &outlet->look);
+		outlet->look.data = outlet;
+		(void)uv_timer_start(&outlet->look, on_look, 0, LOOK_MS);
 		*out = outlet;
 		return RC_OK;
 	}
@@ -158,13 +218,34 @@ int outlet_open(struct outlet **out, uv_loop_t *loop, const struct config *confi
 	return rc;
 }
 
+static void part_closed(void *owner)
+{
+	struct outlet *outlet = owner;
+	void (*on_closed)(void *) = outlet->on_closed;
+	void *close_owner = outlet->close_owner;
+
+	if (--outlet->open_parts > 0)
+		return;
+	mem_free(outlet);
+	if (on_closed != NULL)
+		on_closed(close_owner);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	part_closed(handle->data);
+}
+
 void outlet_close(struct outlet *outlet, void (*on_closed)(void *owner), void *owner)
 {
+	outlet->on_closed = on_closed;
+	outlet->close_owner = owner;
+	outlet->open_parts = 2;
 	if (outlet->ports != NULL)
 		guest_ports_close(outlet->ports);
 	restraint_close(outlet->restraint);
-	lease_keeper_close(outlet->keeper, on_closed, owner);
-	mem_free(outlet);
+	lease_keeper_close(outlet->keeper, part_closed, outlet);
+	uv_close((uv_handle_t *)&outlet->look, on_timer_closed);
 }
 
 /* What is only the cards' -------------------------------------------------------------------- */
@@ -269,22 +350,26 @@ int outlet_frame(struct outlet *outlet, const struct wire_header *header, const 
 	return RC_OK;
 }
 
-bool outlet_heard_of_another(const struct outlet *outlet)
+enum silence_kind outlet_silence(const struct outlet *outlet, const char **why)
 {
-	return lease_keeper_is_superseded(outlet->keeper) && !outlet->superseded;
+	*why = outlet->silence_text;
+	return outlet->silent;
 }
 
 void outlet_supersede(struct outlet *outlet, uint64_t term)
 {
 	outlet->superseded = true;
 	lease_keeper_supersede(outlet->keeper, term);
+	look(outlet);
 	restrain(outlet);
 }
 
 void outlet_let_go(struct outlet *outlet, uint64_t term)
 {
 	outlet->superseded = false;
+	*outlet->why = '\0';
 	lease_keeper_release(outlet->keeper, term);
+	look(outlet);
 	restrain(outlet);
 }
 

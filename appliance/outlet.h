@@ -9,6 +9,7 @@
 #define APPLIANCE_OUTLET_H
 
 #include "appliance/config.h"
+#include "appliance/silence.h"
 #include "appliance/status.h"
 #include "net/etcd.h"
 #include "net/link.h"
@@ -67,8 +68,11 @@ void outlet_down(struct outlet *outlet);
 /* FRAMES and UNCOMMITTED from it. */
 int outlet_frame(struct outlet *outlet, const struct wire_header *header, const uint8_t *payload,
 		 struct err *err);
-/* By the witness's word alone another site serves. */
-bool outlet_heard_of_another(const struct outlet *outlet);
+/*
+ * Clients wait for an instance that may not answer, and why: valid until the loop goes on. Of one
+ * whose clients are not at this site, or that is known to be superseded: nothing.
+ */
+enum silence_kind outlet_silence(const struct outlet *outlet, const char **why);
 /* Another site serves that term; the operator lets go of that. */
 void outlet_supersede(struct outlet *outlet, uint64_t term);
 void outlet_let_go(struct outlet *outlet, uint64_t term);

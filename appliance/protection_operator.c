@@ -1,25 +1,11 @@
 #include "appliance/protection_internal.h"
 
-#include "appliance/witness_value.h"
-
-static int refuse_hearsay(const struct protection *p, struct err *err)
-{
-	struct witness_keys keys;
-	int rc = witness_value_keys(&keys, p->config->name, err);
-
-	return rc != RC_OK ?
-		       rc :
-		       err_set(err, RC_STATE,
-			       "the witness says that another site serves %s: release it there. If that "
-			       "site is gone for good, delete the key %s from etcd, start this agent "
-			       "again and resume the instance",
-			       p->config->name, keys.key);
-}
-
 int protection_release(struct protection *p, struct err *err)
 {
-	if (outlet_heard_of_another(p->outlet))
-		return refuse_hearsay(p, err);
+	const char *why;
+
+	if (outlet_silence(p->outlet, &why) == SILENCE_ANOTHER)
+		return err_set(err, RC_STATE, "%s", why);
 	if (p->state != PROTECTION_SUPERSEDED || p->session != NULL)
 		return err_set(err, RC_STATE, "%s is not superseded%s", p->config->name,
 			       p->session != NULL ? " yet: ask again" : ", nothing is held");
@@ -31,6 +17,21 @@ int protection_release(struct protection *p, struct err *err)
 	if (p->link != NULL) /* a standby that still serves says so again */
 		link_drop(p->link, WIRE_REASON_SESSION, "released by the operator");
 	return RC_OK;
+}
+
+/* An instance that is there, and that clients wait for: that it does not pass by itself comes first. */
+static void add_silence(const struct protection *p, struct status_instance *status)
+{
+	const char *why;
+	const enum silence_kind kind = outlet_silence(p->outlet, &why);
+	const bool unfit = p->state == PROTECTION_CONNECTING || p->state == PROTECTION_REFUSED ||
+			   p->state == PROTECTION_ENDED || p->state == PROTECTION_CRASHED ||
+			   p->state == PROTECTION_SUPERSEDED;
+
+	if (unfit || kind == SILENCE_NONE || (kind == SILENCE_LASTING && !status->healthy))
+		return;
+	status->healthy = false;
+	status->reason = why;
 }
 
 void protection_status(const struct protection *p, struct status_instance *status)
@@ -49,6 +50,7 @@ void protection_status(const struct protection *p, struct status_instance *statu
 		status->reason = "the guardian process is gone; starting another";
 	}
 	status->term = (double)p->term;
+	add_silence(p, status);
 	outlet_status(p->outlet, status);
 	status->link = p->link;
 	status->peer = p->link != NULL ? link_peer(p->link) : "";

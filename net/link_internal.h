@@ -52,7 +52,7 @@ struct link {
 	uint16_t refusal;     /* reason that the peer gave */
 	uint64_t up_ns, ticked_ns;
 	uint64_t beats, beats_heard, peer_clock_ns, peer_clock_at_ns;
-	uint64_t lease_ns, granted_until_ns, leased_until_ns, leased_term;
+	uint64_t lease_ns, granted_until_ns, leased_until_ns, leased_term, leased_for_ns;
 	uint64_t granted, granted_told, window, bulk_received;
 	uint64_t term; /* last one sent: for the frames of the link's own */
 	uint64_t tcp_heard_ns;

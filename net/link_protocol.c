@@ -279,6 +279,8 @@ void link_take_heartbeat(struct link *link, const struct wire_heartbeat *heartbe
 	if (heartbeat->echo_ns < link->up_ns || heartbeat->echo_ns > now ||
 	    heartbeat->held_ns > now - heartbeat->echo_ns)
 		return;
+	if (heartbeat->lease_ns > 0 && heartbeat->lease_ns <= LINK_LEASE_MAX_NS)
+		link->leased_for_ns = heartbeat->lease_ns;
 	if (heartbeat->lease_ns > 0 && heartbeat->lease_ns <= LINK_LEASE_MAX_NS &&
 	    heartbeat->echo_ns + heartbeat->lease_ns > link->leased_until_ns)
 		link->leased_until_ns = heartbeat->echo_ns + heartbeat->lease_ns;

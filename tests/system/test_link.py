@@ -244,3 +244,34 @@ def test_after_an_attempt_that_failed_neither_site_is_healthy_while_it_tries_aga
         world.start_agent()
         assert world.wait_state('primary', 'protected')['healthy']
         assert world.wait_state('standby', 'protected')['healthy']
+
+
+@pytest.mark.parametrize('options', [{}, {'announce': True}], ids=['own', 'announce'])
+def test_a_round_trip_longer_than_the_lease_is_told_with_what_helps(options):
+    """The instance may not run without the standby's leave, and that comes too late: nothing is broken, and nobody hears it."""
+    quick = {'heartbeat_ms': 10, 'detect_ms': 100}
+    link = quick | {'connect': '{}:{}'.format(*wan.Delay.LISTEN)}
+    with lab.Lab(memory_mib=128, working_set_mib=16, primary={'link': link}, standby={'link': quick}, **options) as world:
+        world.start_guest(wait=False)
+        world.start_appliance()
+        with contextlib.closing(wan.Delay(world, (lab.LINK_B, lab.LINK_PORT), 0.05)):
+            world.start_agent()
+            status = lab.wait_for('the status says so', lambda: (lambda s: s if "the link's round trip" in s.get('reason', '') else None)(
+                world.status('primary')))
+            assert re.search(r'is longer than the lease \(88 ms\).*raise link.detect_ms on both sites to at least \d+$', status['reason'])
+            assert not status['healthy'] and status['lease'] != 'leased'
+            assert world.agent.text().count('raise link.detect_ms') == 1
+
+
+def test_an_instance_that_is_silent_for_long_is_not_healthy_and_after_that_it_is():
+    with lab.Lab(takeover='manual', instance={'without_standby': 'hold'}) as world:
+        world.protect()
+        assert world.status('primary')['healthy']
+        world.cut_link()
+        status = lab.wait_for('it is told', lambda: (lambda s: s if s.get('reason', '').startswith('the instance may not answer') else None)(
+            world.status('primary')))
+        assert not status['healthy'] and status['lease'] == 'lapsed'
+        assert 'the standby is silent and its lease has run out' in status['reason']
+        world.mend_link()
+        lab.wait_for('it answers', lambda: world.ask('get', 1))
+        lab.wait_for('all is well', lambda: world.status('primary').get('healthy'))

@@ -196,6 +196,9 @@ def test_the_older_instance_is_brought_back_by_hand_when_the_site_that_took_over
         world.wait_state('standby', 'serving')
         witness.lose()
         world.wait_lease('superseded')
+        says = 'the witness says that another site serves vm1, with term 2'
+        lab.wait_for('the status says so', lambda: world.status('primary')['reason'].startswith(says))
+        assert not world.status('primary')['healthy'] and world.agent.text().count(says) == 1
         world.appliance.kill()
         lab.end_descendants_of(world.appliance.log)
         refused = lab.fetch_unix(world.path('primary.http'), '/v1/release', '{"instance": "vm1"}')

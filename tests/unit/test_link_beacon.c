@@ -75,6 +75,7 @@ static void silence_over_tcp_is_not_silence(void **state)
 	assert_true(link_heard_ns(world.standby.link) > began + 100 * CLOCK_NS_PER_MS);
 	/* And a lease is granted by them. */
 	assert_true(link_lease_ns(world.primary.link) > began + 500 * CLOCK_NS_PER_MS);
+	assert_true(link_lease_length_ns(world.primary.link) == 500 * CLOCK_NS_PER_MS);
 	assert_true(link_granted_ns(world.standby.link) >= link_lease_ns(world.primary.link));
 	assert_int_equal(link_lease_term(world.primary.link), 0);
 	assert_int_equal(world.primary.downs + world.standby.downs, 0);
