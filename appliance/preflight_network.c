@@ -105,6 +105,12 @@ static void check_nic(struct preflight *preflight, const struct config_nic *nic,
 {
 	char key[WHERE_MAX + 16];
 
+	if (preflight->config.role == CONFIG_PRIMARY && !nic->output_commit)
+		preflight_warning(
+			preflight,
+			"%s.output_commit: false: what this card sends leaves before the standby has "
+			"committed it, so a takeover may lose what clients were told",
+			where);
 	if (nic->socket != NULL) {
 		(void)snprintf(key, sizeof(key), "%s.socket", where);
 		check_socket(preflight, key, nic->socket, true);

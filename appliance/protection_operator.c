@@ -52,6 +52,8 @@ void protection_status(const struct protection *p, struct status_instance *statu
 	status->term = (double)p->term;
 	add_silence(p, status);
 	outlet_status(p->outlet, status);
+	status->nics = p->config->nics;
+	status->nnics = p->config->nnics;
 	status->link = p->link;
 	status->peer = p->link != NULL ? link_peer(p->link) : "";
 	if (p->session != NULL)

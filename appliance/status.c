@@ -154,6 +154,19 @@ static void vrrp_json(cJSON *json, const struct virtual_addresses *addresses)
 		group_json(list, vrrp, config);
 }
 
+static void nics_json(cJSON *json, const struct config_nic *nics, size_t count)
+{
+	cJSON *list = count > 0 ? cJSON_AddArrayToObject(json, "nics") : NULL, *object;
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		object = cJSON_CreateObject();
+		cJSON_AddItemToArray(list, object);
+		text(object, "name", nics[i].name);
+		cJSON_AddBoolToObject(object, "output_commit", nics[i].output_commit);
+	}
+}
+
 static cJSON *instance_json(const struct status_instance *instance)
 {
 	cJSON *json = cJSON_CreateObject(), *object;
@@ -193,6 +206,7 @@ static cJSON *instance_json(const struct status_instance *instance)
 		number(object, "dropped", instance->frames_dropped);
 		number(object, "replayed", instance->frames_replayed);
 	}
+	nics_json(json, instance->nics, instance->nnics);
 	text(json, "hypervisor", instance->hypervisor);
 	number(json, "suspicion", instance->suspicion);
 	text(json, "lease", instance->lease);

@@ -47,6 +47,8 @@ struct status_instance {
 	/* Frames of clients and of the instance that passed; waiting now; lost here; repeated. */
 	double frames_from_clients, frames_to_clients, frames_held, frames_dropped, frames_replayed;
 	double suspicion, detect_ms, activate_ms, resumed_epoch;
+	const struct config_nic *nics; /* as the primary knows them */
+	size_t nnics;
 	const struct link *link;		   /* NULL: none */
 	const struct virtual_addresses *addresses; /* the same */
 };

@@ -247,6 +247,23 @@ static void print_vrrp(const cJSON *instance, struct buf *out)
 	}
 }
 
+static void print_uncommitted(const cJSON *instance, struct buf *out)
+{
+	const cJSON *nics = member(instance, "nics"), *nic;
+	char name[CELL_MAX + 1];
+	size_t shown = 0;
+
+	if (!cJSON_IsArray(nics))
+		return;
+	for (nic = nics->child; nic != NULL && shown++ < ROWS_MAX; nic = nic->next) {
+		if (!cJSON_IsFalse(member(nic, "output_commit")))
+			continue;
+		text_cell(name, nic, "name");
+		(void)buf_printf(out, "  %s without output commit: a takeover may lose answers\n",
+				 name);
+	}
+}
+
 static void print_first_copy(const cJSON *instance, struct buf *out)
 {
 	const cJSON *copy = member(instance, "initial_sync");
@@ -290,6 +307,7 @@ static void print_details(const cJSON *instance, struct buf *out)
 	}
 	print_link(instance, out);
 	print_vrrp(instance, out);
+	print_uncommitted(instance, out);
 	print_first_copy(instance, out);
 	print_takeover(instance, out);
 }

@@ -19,11 +19,12 @@
 	"\"c\", \"key\": \"c\"}, \"link\": {\"listen\": \"" listen          \
 	"\"}, \"state_dir\": \"s\", \"hypervisor\": {\"program\": \"q\"}, " \
 	"\"instances\": [{\"name\": \"vm1\", \"nics\": [{\"name\": \"n\", " nic "}]}]}"
-#define PRIMARY(socket, qemu_socket)                                                     \
+#define PRIMARY(socket, qemu_socket) PRIMARY_WITH(socket, qemu_socket, "")
+#define PRIMARY_WITH(socket, qemu_socket, more)                                          \
 	"{\"site\": \"a\", \"tls\": {\"ca\": \"c\", \"cert\": \"c\", \"key\": \"c\"}, "  \
 	"\"link\": {\"connect\": \"192.0.2.7:1\"}, \"instances\": [{\"name\": \"vm1\", " \
 	"\"qmp\": \"/q\", \"nics\": [{\"name\": \"m\", \"socket\": \"" socket            \
-	"\", \"qemu_socket\": \"" qemu_socket "\"}]}]}"
+	"\", \"qemu_socket\": \"" qemu_socket "\"" more "}]}]}"
 #define TAP "\"tap\": \"us0\""
 
 static void look(enum config_role role, const char *text, const char *expected)
@@ -72,6 +73,21 @@ static void a_socket_needs_a_directory_and_nothing_in_its_way(void **state)
 	assert_int_equal(rmdir(dir), 0);
 }
 
+static void a_card_whose_answers_a_takeover_may_lose_is_warned_of(void **state)
+{
+	(void)state;
+	preflight_fixture_read(CONFIG_PRIMARY,
+			       PRIMARY_WITH("/tmp/a", "/tmp/b", ", \"output_commit\": false"));
+	preflight_network(&preflight);
+	preflight_fixture_expect(&preflight.warnings, "instances[0].nics[0].output_commit: false");
+	preflight_fixture_read(CONFIG_PRIMARY, PRIMARY("/tmp/a", "/tmp/b"));
+	preflight_network(&preflight);
+	preflight_fixture_expect(&preflight.warnings, NULL);
+	preflight_fixture_read(CONFIG_STANDBY, STANDBY("127.0.0.1:1", "127.0.0.1:2", TAP));
+	preflight_network(&preflight);
+	preflight_fixture_expect(&preflight.warnings, NULL);
+}
+
 static void devices_are_of_the_kind_that_is_needed(void **state)
 {
 	(void)state;
@@ -99,6 +115,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_listener_needs_an_address_of_this_machine),
 		cmocka_unit_test(a_socket_needs_a_directory_and_nothing_in_its_way),
+		cmocka_unit_test(a_card_whose_answers_a_takeover_may_lose_is_warned_of),
 		cmocka_unit_test(devices_are_of_the_kind_that_is_needed),
 	};
 

@@ -65,6 +65,10 @@ static const char *certificate(void *owner)
 	return "a.crt expires in 3 days";
 }
 
+static char kept[] = "net0", loose[] = "net1";
+static const struct config_nic nics[] = { { .name = kept, .output_commit = true },
+					  { .name = loose } };
+
 static void fill(void *owner, size_t index, struct status_instance *instance)
 {
 	(void)owner;
@@ -75,6 +79,8 @@ static void fill(void *owner, size_t index, struct status_instance *instance)
 	instance->wire_bytes = 0x1p64; /* no such number can be */
 	instance->lag_ms = 0;
 	instance->interval_ms = 12.34567;
+	instance->nics = nics;
+	instance->nnics = 2;
 }
 
 static void numbers_are_printed_as_they_are(void **state)
@@ -96,6 +102,24 @@ static void numbers_are_printed_as_they_are(void **state)
 	assert_int_equal(request_of(&source, "GET", "/healthz", ""), 503);
 	assert_non_null(strstr(said, "a.crt expires in 3 days"));
 	assert_null(strstr(said, "wire_bytes"));
+}
+
+static void a_card_whose_answers_a_takeover_may_lose_is_told(void **state)
+{
+	static const struct config config = { .role = CONFIG_PRIMARY };
+	struct status_source source = {
+		.config = &config, .count = one, .fill = fill, .witness = no_witness
+	};
+	char *first, *second;
+
+	(void)state;
+	assert_int_equal(request_of(&source, "GET", "/v1/status", ""), 200);
+	first = strstr(said, "net0");
+	second = strstr(said, "net1");
+	assert_non_null(first);
+	assert_non_null(second);
+	assert_true(strstr(first, "\"output_commit\":\ttrue") < second);
+	assert_non_null(strstr(second, "\"output_commit\":\tfalse"));
 }
 
 static void an_order_names_one_instance(void **state)
@@ -183,6 +207,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(numbers_are_printed_as_they_are),
+		cmocka_unit_test(a_card_whose_answers_a_takeover_may_lose_is_told),
 		cmocka_unit_test(an_order_names_one_instance),
 		cmocka_unit_test(what_is_not_exactly_an_order_is_none),
 		cmocka_unit_test(a_primary_takes_over_nothing),
