@@ -23,6 +23,7 @@ struct outlet {
 	const char *instance;
 	bool superseded;
 	bool clients; /* at this site */
+	bool witness;
 	uint64_t heartbeat_ns, term;
 	struct silence silence;
 	enum silence_kind silent;
@@ -42,6 +43,16 @@ bool outlet_may_run(const struct outlet *outlet)
 {
 	return !outlet->superseded &&
 	       (outlet->ports != NULL || lease_keeper_may_serve(outlet->keeper));
+}
+
+const char *outlet_needs(const struct outlet *outlet)
+{
+	if (!outlet->clients || outlet->superseded || lease_keeper_may_serve(outlet->keeper))
+		return "";
+	if (outlet->witness)
+		return "it answers only when a standby lets it, or the witness after a restart of the agent";
+	return "it answers only when a standby lets it, or with \"without_standby\": \"continue\" "
+	       "after a restart of the agent";
 }
 
 bool outlet_has_stopped(const struct outlet *outlet)
@@ -194,6 +205,7 @@ int outlet_open(struct outlet **out, uv_loop_t *loop, const struct config *confi
 	outlet->owner = owner;
 	outlet->instance = instance->name;
 	outlet->clients = answers_alone(instance);
+	outlet->witness = etcd != NULL;
 	outlet->heartbeat_ns = config->heartbeat_ms * CLOCK_NS_PER_MS;
 	outlet->holds = holds(instance);
 	rc = guest_ports_open(&outlet->ports, loop, instance, &ports_callbacks, outlet, err);

@@ -41,6 +41,8 @@ void outlet_gone(struct outlet *outlet);
 /* Whether the instance may run; and whether it stands because it might not, and for no other reason. */
 bool outlet_may_run(const struct outlet *outlet);
 bool outlet_has_stopped(const struct outlet *outlet);
+/* What it takes that it may, besides being resumed; "": it may, or is superseded. */
+const char *outlet_needs(const struct outlet *outlet);
 /*
  * Not while this site answers without its standby: those answers must not hide in an epoch. Nor while
  * the instance may not run: QEMU sets it running after a checkpoint.

@@ -343,11 +343,16 @@ void protection_unreserve(struct protection *p)
 static void on_unfit(void *owner, const struct err *err)
 {
 	struct protection *p = owner;
+	const char *needs = outlet_needs(p->outlet);
+	char text[ERR_TEXT_MAX];
 
 	protection_release_outlet(p); /* it lives, and another client has its monitor */
+	(void)snprintf(text, sizeof(text), "%.*s%s%s",
+		       (int)(sizeof(text) - sizeof("; ") - strlen(needs)), err->text,
+		       *needs != '\0' ? "; " : "", needs);
 	if (p->state != PROTECTION_SUPERSEDED &&
-	    (p->state != PROTECTION_REFUSED || strcmp(p->reason, err->text) != 0))
-		protection_warn(p, PROTECTION_REFUSED, "%s", err->text);
+	    (p->state != PROTECTION_REFUSED || strcmp(p->reason, text) != 0))
+		protection_warn(p, PROTECTION_REFUSED, "%s", text);
 	protection_unreserve(p);
 }
 

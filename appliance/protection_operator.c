@@ -9,9 +9,11 @@ int protection_release(struct protection *p, struct err *err)
 	if (p->state != PROTECTION_SUPERSEDED || p->session != NULL)
 		return err_set(err, RC_STATE, "%s is not superseded%s", p->config->name,
 			       p->session != NULL ? " yet: ask again" : ", nothing is held");
-	protection_enter(p, PROTECTION_CONNECTING,
-			 "released by the operator; resume the instance to have it protected");
 	outlet_let_go(p->outlet, p->term);
+	why = outlet_needs(p->outlet);
+	protection_enter(p, PROTECTION_CONNECTING,
+			 "released by the operator; resume the instance to have it protected%s%s",
+			 *why != '\0' ? "; " : "", why);
 	protection_unreserve(p);
 	subject_reexamine(p->subject);
 	if (p->link != NULL) /* a standby that still serves says so again */

@@ -10,7 +10,8 @@ static const struct operator_command release = {
 		"Asked of a standby that says since its restart that an instance was protected there, and is not, or that one\n"
 		"could not be protected: that is as it should be, and no longer worth a warning.\n"
 		"Asked of a primary whose instance is 'superseded': it is protected again as soon as it runs, and it does not\n"
-		"run before you resume it (QMP command cont). If the standby still serves, it is superseded again.",
+		"run before you resume it (QMP command cont), and on \"hold\" not before a standby lets it. If the standby still\n"
+		"serves, it is superseded again.",
 	.path = "/v1/release",
 	.what = "the instance to let go of",
 	.question =

@@ -1,4 +1,5 @@
 """Who serves is not forgotten: not when the appliance is killed, and not when the replica has ended as well."""
+import contextlib
 import json
 import os
 import signal
@@ -95,6 +96,23 @@ def test_what_served_and_ended_is_not_forgotten_until_the_operator_lets_go():
         world.kill_site_a()
         assert world.wait_state('standby', 'serving')['term'] == 3
         lab.wait_for('an answer', lambda: world.ask('get', 1))
+
+
+def test_what_is_let_go_on_hold_without_a_standby_is_told_what_it_takes_to_run():
+    with lab.Lab(memory_mib=128, working_set_mib=16) as world:
+        world.protect()
+        assert lab.fetch_unix(world.path('standby.http'), '/v1/takeover', '{"instance": "vm1"}') == {'ok': True}
+        world.wait_state('primary', 'superseded')
+        world.cut_link()
+        world.wait_state('standby', 'serving')
+        lab.wait_for('its capture has ended', lambda: release(world, 'primary').returncode == 0, step=0.2)
+        status = world.wait_state('primary', 'refused')
+        assert status['reason'].endswith('resume it first; it answers only when a standby lets it, or with "without_standby": "continue" '
+                                         'after a restart of the agent'), status
+        assert '; it answers only when' in world.agent.text().split('connecting: released by the operator; ')[1].split('\n')[0]
+        with contextlib.closing(lab.Qmp(world.path('vm.qmp.lab'))) as old:
+            old('cont')
+            lab.wait_for('it is paused again', lambda: not old('query-status')['running'])
 
 
 def test_a_replica_that_ends_under_a_running_appliance_is_lost_and_can_be_let_go():
