@@ -160,6 +160,25 @@ static int check_bridges(const struct reservation *reservation,
 	return rc;
 }
 
+/*
+ * Of an instance whose operator says himself what the replica has, no devices are compared; neither
+ * with a command line that cannot be read, which the derivation will refuse.
+ */
+static int run_precheck(struct subject *s,
+			void (*done)(void *owner, const struct precheck_facts *facts,
+				     const struct err *verdict),
+			struct err *err)
+{
+	struct cmdline source = { 0 };
+	struct err unread;
+	bool compare = s->config->arguments == NULL &&
+		       cmdline_of_pid(&source, qmp_peer_pid(s->qmp), &unread) == RC_OK;
+	int rc = precheck_run(s->qmp, compare ? &source : NULL, done, s, err);
+
+	cmdline_free(&source);
+	return rc;
+}
+
 static int derive(struct subject *s, const struct precheck_facts *facts, struct buf *json,
 		  struct err *err)
 {
@@ -255,7 +274,7 @@ static void examine(struct subject *s)
 		s->found = true;
 		s->ops->on_found(s->owner, s->qmp);
 	}
-	if (precheck_run(s->qmp, on_examined, s, &err) != RC_OK)
+	if (run_precheck(s, on_examined, &err) != RC_OK)
 		unfit(s, &err);
 }
 

@@ -87,13 +87,22 @@ static int judge_machine(const struct precheck_facts *f, struct err *err)
 	return RC_OK;
 }
 
+static int judge_devices(const struct precheck_facts *f, struct err *err)
+{
+	if (f->added[0] == '\0')
+		return RC_OK;
+	return err_set(
+		err, RC_UNSUPPORTED,
+		"device %s was plugged in after QEMU's start, and the replica would not have it: remove it, "
+		"restart QEMU with it on its command line, or write the standby's arguments yourself "
+		"(standby_arguments)",
+		f->added);
+}
+
 int precheck_verdict(const struct precheck_facts *facts, struct err *err)
 {
 	static int (*const judges[])(const struct precheck_facts *, struct err *) = {
-		judge_release,
-		judge_build,
-		judge_migration,
-		judge_machine,
+		judge_release, judge_build, judge_migration, judge_machine, judge_devices,
 	};
 	size_t i;
 	int rc = RC_OK;
@@ -241,11 +250,46 @@ static bool take_cpus(struct precheck_facts *facts, const cJSON *reply)
 	return cJSON_IsArray(reply);
 }
 
+/* The items of a "qom-list", `lack` tells those that the command line did not bring. */
+static bool take_devices(struct precheck_facts *facts, const cJSON *reply,
+			 bool (*lack)(const struct cold_devices *cold, const char *name))
+{
+	static const char child[] = "child<";
+	const cJSON *item;
+	const char *name, *type;
+
+	if (!cJSON_IsArray(reply))
+		return false;
+	cJSON_ArrayForEach(item, reply) {
+		name = text_of(member(item, "name"));
+		type = text_of(member(item, "type"));
+		if (name == NULL || type == NULL)
+			return false;
+		if (strncmp(type, child, strlen(child)) != 0 || facts->added[0] != '\0' ||
+		    !lack(&facts->cold, name))
+			continue;
+		type += strlen(child);
+		(void)snprintf(facts->added, sizeof(facts->added), "%.100s (%.*s)", name,
+			       (int)strcspn(type, ">"), type);
+	}
+	return true;
+}
+
+static bool take_named(struct precheck_facts *facts, const cJSON *reply)
+{
+	return take_devices(facts, reply, cold_devices_lack);
+}
+
+static bool take_unnamed(struct precheck_facts *facts, const cJSON *reply)
+{
+	return take_devices(facts, reply, cold_devices_lack_unnamed);
+}
+
 /* ---- asking, one question after the other -------------------------------------------------- */
 
 static const struct question {
 	const char *command;
-	const char *path, *property; /* of qom-get */
+	const char *path, *property; /* of qom-list, qom-get */
 	bool (*take)(struct precheck_facts *facts, const cJSON *reply);
 	bool may_be_refused; /* then the fact stays as it is: false, empty */
 } questions[] = {
@@ -259,6 +303,8 @@ static const struct question {
 	{ .command = "query-machines", .take = take_ram_id },
 	{ .command = "query-memory-size-summary", .take = take_memory },
 	{ .command = "query-cpus-fast", .take = take_cpus },
+	{ .command = "qom-list", .path = "/machine/peripheral", .take = take_named },
+	{ .command = "qom-list", .path = "/machine/peripheral-anon", .take = take_unnamed },
 };
 #define QUESTIONS (sizeof(questions) / sizeof(questions[0]))
 
@@ -285,7 +331,8 @@ static int ask(struct precheck *precheck, struct err *err)
 	if (question->path != NULL) {
 		arguments = cJSON_CreateObject();
 		if (cJSON_AddStringToObject(arguments, "path", question->path) == NULL ||
-		    cJSON_AddStringToObject(arguments, "property", question->property) == NULL) {
+		    (question->property != NULL &&
+		     cJSON_AddStringToObject(arguments, "property", question->property) == NULL)) {
 			cJSON_Delete(arguments);
 			return err_nomem(err, question->command);
 		}
@@ -293,10 +340,16 @@ static int ask(struct precheck *precheck, struct err *err)
 	return qmp_execute(precheck->qmp, question->command, arguments, on_answer, precheck, err);
 }
 
+static void discard(struct precheck *precheck)
+{
+	cold_devices_free(&precheck->facts.cold);
+	mem_free(precheck);
+}
+
 static void finish(struct precheck *precheck, const struct err *err)
 {
 	precheck->done(precheck->owner, &precheck->facts, err);
-	mem_free(precheck);
+	discard(precheck);
 }
 
 static void on_answer(void *owner, const cJSON *reply, const struct err *error)
@@ -320,21 +373,24 @@ static void on_answer(void *owner, const cJSON *reply, const struct err *error)
 	finish(precheck, &err);
 }
 
-int precheck_run(struct qmp *qmp,
+int precheck_run(struct qmp *qmp, const struct cmdline *source,
 		 void (*done)(void *owner, const struct precheck_facts *facts,
 			      const struct err *err),
 		 void *owner, struct err *err)
 {
 	struct precheck *precheck = mem_zalloc(1, sizeof(*precheck));
-	int rc;
+	int rc = RC_OK;
 
 	if (precheck == NULL)
 		return err_nomem(err, "precheck");
 	precheck->qmp = qmp;
 	precheck->done = done;
 	precheck->owner = owner;
-	rc = ask(precheck, err);
+	if (source != NULL)
+		rc = cold_devices_read(&precheck->facts.cold, source, err);
+	if (rc == RC_OK)
+		rc = ask(precheck, err);
 	if (rc != RC_OK)
-		mem_free(precheck);
+		discard(precheck);
 	return rc;
 }

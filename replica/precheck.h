@@ -6,12 +6,14 @@
  * nothing; the verdict is a pure function of the answers: COLO compiled in; no release that never
  * enters COLO; under TCG only a build with the lock fix; no migration under way; nothing that
  * blocks migration; the guest runs (QEMU starts a paused guest when it enters COLO, and who paused
- * it would not expect that).
+ * it would not expect that); no device but those of the command line (cold_devices.h). What was
+ * plugged in later and is gone again is not seen.
  */
 #ifndef REPLICA_PRECHECK_H
 #define REPLICA_PRECHECK_H
 
 #include "appliance/base/err.h"
+#include "replica/cold_devices.h"
 #include "replica/qmp.h"
 
 #include <stdbool.h>
@@ -34,6 +36,9 @@ struct precheck_facts {
 	char default_ram_id[PRECHECK_TEXT_MAX];	      /* "pc.ram" */
 	uint64_t memory_bytes;			      /* without memory devices */
 	uint32_t cpus;				      /* present now */
+	struct cold_devices cold;		      /* precheck_run()'s own */
+	char added
+		[PRECHECK_REASON_MAX]; /* the first device beside those, and its kind; empty: none */
 };
 
 /*
@@ -49,12 +54,15 @@ int precheck_verdict(const struct precheck_facts *facts, struct err *err);
 bool precheck_take(struct precheck_facts *facts, size_t index, const cJSON *reply);
 
 /*
+ * `source`, which has to last for this call only: the command line that the replica's is derived
+ * from; NULL: its devices are not compared, the operator says what the replica has.
+ *
  * Asks all and calls back exactly once, from the loop, also when `qmp` is closed meanwhile
  * (RC_CANCELLED). `err->code` is RC_OK when the instance can be protected; else it is the verdict,
  * or why it could not be asked (facts as far as known). Both are valid during the call only, which
  * may close `qmp`. After an error of precheck_run() itself `done` is not called.
  */
-int precheck_run(struct qmp *qmp,
+int precheck_run(struct qmp *qmp, const struct cmdline *source,
 		 void (*done)(void *owner, const struct precheck_facts *facts,
 			      const struct err *err),
 		 void *owner, struct err *err);

@@ -47,6 +47,20 @@ def test_a_stock_qemu_under_tcg_is_refused_with_the_reason_and_not_touched():
         monitor.close()
 
 
+def test_a_device_that_was_plugged_in_is_refused_by_its_name_until_it_is_gone():
+    with lab.Lab(memory_mib=96, working_set_mib=8, machine='pc,usb=on') as world:
+        world.start_guest(wait=False)
+        monitor = lab.Qmp(world.path('vm.qmp.lab'))
+        monitor('device_add', driver='usb-tablet', id='late0')      # USB: it goes without the guest's leave
+        world.start_appliance()
+        world.start_agent()
+        status = world.wait_state('primary', 'refused', 'protected')
+        assert 'late0 (usb-tablet) was plugged in' in status['reason'] and 'standby_arguments' in status['reason'], status
+        monitor('device_del', id='late0')
+        world.wait_state('primary', 'protected')
+        monitor.close()
+
+
 def test_status_and_health_say_what_is_wrong():
     with lab.Lab() as world:
         world.start_agent()                         # no guest, no standby

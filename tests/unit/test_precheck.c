@@ -1,6 +1,7 @@
 #include "replica/precheck.h"
 
 #include "appliance/base/mem.h"
+#include "tests/unit/cmdline_fixture.h"
 #include "tests/unit/scratch.h"
 #include "tests/unit/unix_socket.h"
 
@@ -219,11 +220,11 @@ static void a_machine_without_the_essentials_is_refused(void **state)
 /* ---- asking ---- */
 
 struct answer {
-	const char *command;
-	const char *reply; /* members besides the id; NULL: QEMU goes away instead */
+	const char *command; /* or a qom-list's path: what its line, and no other, has in quotes */
+	const char *reply;   /* members besides the id; NULL: QEMU goes away instead */
 };
 
-#define ANSWERS 9
+#define ANSWERS 11
 static const struct answer good_answers[ANSWERS] = {
 	{ "query-version",
 	  "\"return\": {\"qemu\": {\"micro\": 13, \"minor\": 0, \"major\": 10}, \"package\": \"understudy-colo2\"}" },
@@ -240,6 +241,11 @@ static const struct answer good_answers[ANSWERS] = {
 	{ "query-memory-size-summary",
 	  "\"return\": {\"base-memory\": 268435456, \"plugged-memory\": 0}" },
 	{ "query-cpus-fast", "\"return\": [{\"cpu-index\": 0}, {\"cpu-index\": 1}]" },
+	{ "/machine/peripheral",
+	  "\"return\": [{\"name\": \"type\", \"type\": \"string\"}, {\"name\": \"j\", \"type\": \"child<virtio-rng-pci>\"}]" },
+	{ "/machine/peripheral-anon",
+	  "\"return\": [{\"name\": \"type\", \"type\": \"string\"}, {\"name\": \"device[0]\", \"type\": "
+	  "\"child<usb-tablet>\"}, {\"name\": \"device[1]\", \"type\": \"child<virtio-blk-pci>\"}]" },
 };
 
 struct fixture {
@@ -248,7 +254,8 @@ struct fixture {
 	int listener, peer;
 	struct qmp *qmp;
 	struct answer answers[ANSWERS];
-	const char *close_at; /* the command that is not answered: qmp_close() instead */
+	struct cmdline *source; /* NULL: not compared */
+	const char *close_at;	/* the command that is not answered: qmp_close() instead */
 	char heard[4096];
 	size_t heard_len;
 	bool ready, lost, closed;
@@ -390,7 +397,7 @@ static bool examine(struct fixture *f)
 			 (ssize_t)sizeof(greeting) - 1);
 	for (i = 0; i < 5000 && !f->ready && !f->lost; i++)
 		turn(f);
-	asked = f->ready && precheck_run(f->qmp, note_done, f, &err) == RC_OK;
+	asked = f->ready && precheck_run(f->qmp, f->source, note_done, f, &err) == RC_OK;
 	assert_int_equal(f->done, 0);
 	for (i = 0; i < 5000 && asked && f->done == 0; i++)
 		turn(f);
@@ -467,7 +474,8 @@ static void a_refused_question_names_itself(void **state)
 		f->answers[i].reply = "\"error\": {\"class\": \"GenericError\", \"desc\": \"no\"}";
 		assert_true(examine(f));
 		assert_int_equal(f->verdict.code, RC_REFUSED);
-		(void)snprintf(expected, sizeof(expected), "%s: no", f->answers[i].command);
+		(void)snprintf(expected, sizeof(expected), "%s: no",
+			       i < 9 ? f->answers[i].command : "qom-list");
 		assert_string_equal(f->verdict.text, expected);
 	}
 }
@@ -495,7 +503,8 @@ static void answers_of_a_wrong_kind_are_refused(void **state)
 			f->answers[i].reply = wrong[j];
 			assert_true(examine(f));
 			assert_int_equal(f->verdict.code, RC_INVALID);
-			assert_non_null(strstr(f->verdict.text, f->answers[i].command));
+			assert_non_null(strstr(f->verdict.text,
+					       i < 9 ? f->answers[i].command : "qom-list"));
 		}
 	}
 }
@@ -540,10 +549,14 @@ static void closing_meanwhile_ends_it_once(void **state)
 
 static void any_allocation_may_fail(void **state)
 {
+	struct cmdline source;
 	struct fixture *f = *state;
 	bool fired = true;
 	unsigned long n;
 
+	arguments_lines(&source, "qemu\n-device\nusb-tablet\n-drive\nif=virtio\n"
+				 "-device\n{\"driver\": \"virtio-rng-pci\", \"id\": \"j\"}");
+	f->source = &source;
 	for (n = 1; fired; n++) {
 		fault_arm(FAULT_ALLOC, n);
 		if (examine(f))
@@ -553,6 +566,7 @@ static void any_allocation_may_fail(void **state)
 	}
 	assert_int_equal(f->verdict.code, RC_OK);
 	assert_true(n > 30);
+	cmdline_free(&source);
 }
 
 #define ASKING(test) cmocka_unit_test_setup_teardown(test, setup, teardown)

@@ -51,6 +51,7 @@ static const struct {
 	{ "query-machines", "[{\"name\": \"pc-i440fx-10.0\", \"default-ram-id\": \"pc.ram\"}]" },
 	{ "query-memory-size-summary", "{\"base-memory\": 268435456}" },
 	{ "query-cpus-fast", "[{\"cpu-index\": 0}]" },
+	{ "qom-list", "[]" },
 };
 
 static void reply(FILE *peer, const char *line)
