@@ -57,7 +57,7 @@ static void say_refused(struct clone *c, const char *error)
 	clone_say(c, c->trouble);
 }
 
-static void on_reserved(void *owner, const char *error, const char *image)
+void clone_on_reserved(void *owner, const char *error, const char *image)
 {
 	struct clone *c = owner;
 	struct buf json = { 0 };
@@ -99,7 +99,7 @@ static int on_making(void *owner, const struct reservation *reservation, struct 
 
 static const struct seat_ops seat_callbacks = {
 	.on_making = on_making,
-	.on_reserved = on_reserved,
+	.on_reserved = clone_on_reserved,
 	.on_forgotten = clone_on_forgotten,
 	.on_unseated = clone_on_unseated,
 	.on_warm = clone_on_warm,

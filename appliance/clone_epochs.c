@@ -74,6 +74,28 @@ void clone_on_consumed(void *owner, size_t bytes)
 
 /* Frames in ---------------------------------------------------------------------------------- */
 
+/* Such memory is not what was reserved: no breach, but a reservation that is of no use. */
+static int set_layout(struct clone *c, struct image *image, const struct layout *layout,
+		      struct err *err)
+{
+	int rc = image_set_layout(image, layout, err);
+
+	if (rc == RC_STATE) {
+		/* The same reservation, other memory: the instance that was committed is not the
+		 * one that runs now. */
+		log_warn(c->part, "%s", err->text);
+		image_forget(image);
+		clone_on_forgotten(c);
+		rc = image_set_layout(image, layout, err);
+	}
+	c->layout_refused = rc != RC_OK;
+	if (c->layout_refused)
+		clone_on_reserved(c, err->text, "empty");
+	else
+		seat_check_layout(c->seat, layout);
+	return rc;
+}
+
 static int on_layout(struct clone *c, const uint8_t *payload, size_t len, struct err *err)
 {
 	struct image *image = seat_image(c->seat);
@@ -92,26 +114,14 @@ static int on_layout(struct clone *c, const uint8_t *payload, size_t len, struct
 	if (layout == NULL)
 		return err_nomem(err, "a layout");
 	rc = layout_decode(layout, payload + 8, len - 8, err);
-	if (rc == RC_OK)
-		rc = image_set_layout(image, layout, err);
-	if (rc == RC_STATE) {
-		/* The same reservation, other memory: the instance that was committed is not the
-		 * one that runs now. */
-		log_warn(c->part, "%s", err->text);
-		image_forget(image);
-		clone_on_forgotten(c);
-		rc = image_set_layout(image, layout, err);
-	}
-	if (rc == RC_OK)
-		seat_check_layout(c->seat, layout);
-	mem_free(layout);
-	if (rc == RC_OK) {
+	if (rc == RC_OK && set_layout(c, image, layout, err) == RC_OK) {
 		c->pending_session = bytes_get_le64(payload);
 		epoch_figures_session(&c->figures);
 		c->newest = image_epoch(image); /* what was cut short of an earlier session */
 		if (image_epoch(image) == 0)
 			clone_decide(c, FAILOVER_COPYING, 0);
 	}
+	mem_free(layout);
 	return rc;
 }
 
@@ -231,9 +241,9 @@ int clone_on_frame(void *owner, const struct wire_header *header, const uint8_t 
 		return gateway_frames(c->gateway, header->epoch, payload, header->length, err);
 	if (failover_is_over(&c->failover) ||
 	    (header->type != WIRE_RESERVE && header->type != WIRE_INSTANCE &&
-	     seat_image(c->seat) == NULL)) {
-		/* Of a term that ends, or for a seat that is being replaced: the primary plans anew
-		 * when it is told. */
+	     (seat_image(c->seat) == NULL || (c->laid_out && c->layout_refused)))) {
+		/* Of a term that ends, for a seat that is being replaced or memory that it cannot
+		 * take: the primary plans anew when it is told. */
 		if (header->type == WIRE_BATCH)
 			link_grant(c->link, header->length);
 		return RC_OK;

@@ -42,8 +42,9 @@ struct clone {
 	/* Connection. */
 	struct link *link;
 	bool link_up, link_closing, draining;
-	bool laid_out; /* this connection has told its layout: one session per connection */
-	bool fenced;   /* this connection was told that it is superseded */
+	bool laid_out;	     /* this connection has told its layout: one session per connection */
+	bool layout_refused; /* with laid_out: what follows on this connection is of no use */
+	bool fenced;	     /* this connection was told that it is superseded */
 	enum failover_event_type said; /* on it, of the instance; FAILOVER_TICK: nothing */
 	uint64_t back_ns;	  /* it ended to be made anew at once: until then silence is none */
 	uint64_t session;	  /* the committed epoch's */
@@ -80,6 +81,8 @@ struct clone {
 
 /* A frame to the primary, with our term; false when it could not be sent. */
 bool clone_tell(struct clone *c, uint16_t type, uint64_t epoch, const void *payload, size_t len);
+/* The answer to a reservation, as of seat_ops. */
+void clone_on_reserved(void *owner, const char *error, const char *image);
 /* If this standby has served: says so, once per connection. */
 void clone_tell_superseded(struct clone *c);
 

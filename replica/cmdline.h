@@ -24,7 +24,7 @@
  *   bridged     a tap that the primary's agent looks after (cmdline_add_card()): -netdev dgram of the
  *               same id, to the standby's gateway.
  *   refused     what cannot travel: file descriptors (-add-fd, fd=, fds=, vhostfd=, /dev/fdset/N),
- *               -readconfig, SGX memory. The error names the argument and the remedy: the
+ *               -readconfig, SGX memory. Memory of a device on a bus (virtio-mem). The error names the argument and the remedy: the
  *               operator's own list (cmdline_override()). And what no standby takes from anybody
  *               (cmdline_check()), -netdev bridge among it: QEMU's helper would run.
  */

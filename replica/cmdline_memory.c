@@ -2,16 +2,21 @@
  * Machine type and memory.
  *
  * A RAM block's name, by which the migration stream and the image know it, is the id of its memory
- * backend; "/objects/ID" when the backend's x-use-canonical-path-for-ramblock-id is on, which
+ * backend, where the machine itself or a memory module (pc-dimm, nvdimm) uses it; "/objects/ID" when the backend's x-use-canonical-path-for-ramblock-id is on, which
  * machine types up to 3.1 default to for files and memfds. The default memory's name is the
  * machine's default_ram_id ("pc.ram") whatever -mem-path said. So a backend of the same id, with
  * that property written out, takes the block over under any machine type. What a backend was made
  * of (anonymous, memfd, huge pages, binding to the primary's NUMA nodes) concerns the primary
  * alone.
+ *
+ * A device on a bus gives its backend's block a name with its place there ("0000:00:03.0/ID":
+ * virtio-mem, ivshmem), which only QEMU knows, or none at all (virtio-pmem: that memory does not
+ * migrate). Such a backend is refused.
  */
 #include "replica/cmdline_derive.h"
 
 #include "appliance/base/mem.h"
+#include "appliance/base/words.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -203,6 +208,46 @@ static bool is_mapped(const struct cmdline_derivation *d, const struct cmdline_t
 	return false;
 }
 
+static int check_user(const struct cmdline_token *token, const struct optstring *device,
+		      const char *id, struct err *err)
+{
+	static const char *const modules[] = { "pc-dimm", "nvdimm" };
+	const char *driver = optstring_get(device, "driver");
+	char why[256];
+
+	for (size_t i = 0; i < device->count; i++) {
+		const struct optstring_item *item = &device->items[i];
+
+		if (driver == NULL || WORDS_ONE_OF(driver, modules) || item->value == NULL ||
+		    strstr(item->key, "memdev") == NULL || strcmp(item->value, id) != 0)
+			continue;
+		(void)snprintf(
+			why, sizeof(why),
+			"the memory of %.64s (%.64s), a device on a bus, cannot be protected: "
+			"give it to the machine itself (-m), or as a pc-dimm",
+			driver, id);
+		return cmdline_refuse(token, device, why, err);
+	}
+	return RC_OK;
+}
+
+static int check_users(const struct cmdline_derivation *d, const char *id, struct err *err)
+{
+	struct optstring device;
+	int rc = RC_OK;
+
+	for (size_t i = 0; i < d->ntokens && rc == RC_OK; i++) {
+		if (strcmp(cmdline_token_name(&d->tokens[i]), "device") != 0)
+			continue;
+		rc = cmdline_options(&d->tokens[i], "driver", &device, err);
+		if (rc != RC_OK)
+			break;
+		rc = check_user(&d->tokens[i], &device, id, err);
+		optstring_free(&device);
+	}
+	return rc;
+}
+
 static int collect_memory(struct cmdline_derivation *d, const struct cmdline_token *token,
 			  const struct optstring *object, struct err *err)
 {
@@ -219,6 +264,8 @@ static int collect_memory(struct cmdline_derivation *d, const struct cmdline_tok
 		return cmdline_refuse(
 			token, object,
 			"its size is not a whole number of pages, or none we can read", err);
+	if (check_users(d, id, err) != RC_OK)
+		return (int)err->code;
 	return add_backend(d, id, is_canonical(d, object), bytes, err);
 }
 

@@ -151,6 +151,29 @@ static void memory_that_cannot_be_had_is_refused_naming_it(void **state)
 		"-M\npc,memory-backend=a b\n-object\nmemory-backend-ram,size=1M,id=a b", "a b");
 }
 
+#define VM "-object\nmemory-backend-ram,id=vm,size=64M\n-device\n"
+
+static void memory_of_a_device_on_a_bus_is_refused_naming_the_device(void **state)
+{
+	char list[][64] = { "-object", "memory-backend-ram,id=vm,size=64M", "-device",
+			    "virtio-mem-pci,memdev=vm,id=vmd" };
+	char *const args[] = { list[0], list[1], list[2], list[3], NULL };
+
+	(void)state;
+	arguments_refused_naming(VM "virtio-mem-pci,memdev=vm,id=vmd", "-device vmd (argument 3)");
+	arguments_refused_naming(VM "{\"driver\": \"virtio-mem-pci\", \"memdev\": \"vm\"}",
+				 "virtio-mem-pci (vm)");
+	arguments_refused_naming(VM "virtio-pmem-pci,memdev=vm", "virtio-pmem-pci");
+	arguments_refused_naming(VM "ivshmem-plain,memdev=vm,master=on", "pc-dimm");
+	arguments_refused_naming(VM "cxl-type3,volatile-memdev=vm", "cxl-type3");
+	assert_int_equal(arguments_derive(VM "nvdimm,memdev=vm"), RC_OK);
+	/* The operator's own list would give the block the same name. */
+	cmdline_spec_free(&arguments_spec);
+	assert_int_equal(cmdline_override(&arguments_spec, args, "pc-i440fx-10.0", "pc.ram", MIB,
+					  &arguments_err),
+			 RC_UNSUPPORTED);
+}
+
 /* What is dropped ---------------------------------------------------------------------------- */
 
 static void what_concerns_the_one_process_is_dropped_in_either_spelling(void **state)
@@ -446,6 +469,7 @@ int main(void)
 		CLAIM(a_backend_that_nothing_uses_is_no_memory),
 		CLAIM(old_machine_types_name_file_backed_blocks_by_their_path),
 		CLAIM(memory_that_cannot_be_had_is_refused_naming_it),
+		CLAIM(memory_of_a_device_on_a_bus_is_refused_naming_the_device),
 		CLAIM(what_concerns_the_one_process_is_dropped_in_either_spelling),
 		CLAIM(what_the_guest_sees_is_kept_as_written_and_in_its_order),
 		CLAIM(a_chardev_goes_with_the_monitor_that_alone_used_it),
