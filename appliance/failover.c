@@ -127,6 +127,7 @@ static void proceed(struct failover *failover, uint64_t now_ns, struct failover_
 		return;
 	if (!failover->won)
 		failover->term++;
+	failover->decided_ns = now_ns;
 	move(failover, FAILOVER_TAKING_OVER, update,
 	     "%s; taking over from epoch %llu with term %llu", failover->why,
 	     (unsigned long long)failover->epoch, (unsigned long long)failover->term);
@@ -143,7 +144,6 @@ static void claim(struct failover *failover, uint64_t now_ns, struct failover_up
 		  bool stopped, const char *why)
 {
 	failover->silent_ns = now_ns > failover->heard_ns ? now_ns - failover->heard_ns : 0;
-	failover->decided_ns = now_ns;
 	failover->again =
 		failover->automatic && (stopped || watching(failover) || failover->claim_ns != 0);
 	failover->claim_ns = 0;
@@ -317,7 +317,8 @@ static void on_forgotten(struct failover *failover, struct failover_update *upda
 
 static void refuse(struct failover_update *update, const char *reason)
 {
-	update->refused = true;
+	update->refused = update->aside =
+		true; /* nothing has changed: the status says what it said */
 	(void)snprintf(update->reason, sizeof(update->reason), "%s", reason);
 }
 

@@ -136,7 +136,7 @@ struct failover {
 	bool outdated;
 	uint64_t term;
 	uint64_t epoch;	     /* committed, or served from; 0: none */
-	uint64_t decided_ns; /* of the takeover */
+	uint64_t decided_ns; /* when nothing kept it from taking over any more */
 	uint64_t silent_ns;  /* silence at the decision, or as of the last tick */
 	/* private */
 	uint64_t heard_ns, tick_ns, granted_ns, claim_ns;

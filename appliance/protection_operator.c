@@ -8,7 +8,8 @@ int protection_release(struct protection *p, struct err *err)
 		return err_set(err, RC_STATE, "%s", why);
 	if (p->state != PROTECTION_SUPERSEDED || p->session != NULL)
 		return err_set(err, RC_STATE, "%s is not superseded%s", p->config->name,
-			       p->session != NULL ? " yet: ask again" : ", nothing is held");
+			       p->state == PROTECTION_SUPERSEDED ? " yet: ask again" :
+								   ", nothing is held");
 	outlet_let_go(p->outlet, p->term);
 	why = outlet_needs(p->outlet);
 	protection_enter(p, PROTECTION_CONNECTING,

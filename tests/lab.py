@@ -368,11 +368,11 @@ class Lab:
     def start_guest(self, wait=True):
         self.qemu = self.daemon(self.a, self.qemu_command(self.path('vm.qmp'), self.path('console-a.log')), 'qemu-a.log')
         if wait:
-            self._wait_until_ready()
+            self.wait_until_ready()
             wait_for('the guest answers', lambda: self.ask('get', timeout=1), 60, 0.1)
         return self.qemu
 
-    def _wait_until_ready(self):
+    def wait_until_ready(self):
         """Whom nobody answers is looked for once a second: so it is asked when it can answer."""
         wait_for('the guest is ready', lambda: 'guest: ready' in self.console(), 60, 0.05)
 
@@ -511,7 +511,7 @@ class Lab:
     def _wait_for_guest(self):
         """With all that could tell why, if it does not answer."""
         try:
-            self._wait_until_ready()
+            self.wait_until_ready()
             wait_for('the guest answers', lambda: self.ask('get', timeout=1), 60, 0.1)
         except AssertionError as e:
             monitor = Qmp(self.path('vm.qmp.lab'), 2) if self.qemu.running() else None

@@ -84,6 +84,7 @@ def main():
     with lab.Lab(dirty=500, gateway=True, instance={'checkpoint': {'min_ms': MIN_MS}}) as world:
         story.tell('Two sites and a client, each in a network namespace of its own. A VM boots at site A (256 MiB, QEMU/TCG).')
         world.start_guest(wait=False)
+        world.wait_until_ready()
         world.start_appliance()
         world.start_agent()
         story.tell('The appliance starts at site B, the agent at site A; the first copy of the memory goes over TLS 1.3.')

@@ -133,6 +133,7 @@ static void nothing_is_taken_over_without_a_committed_epoch(void **unused)
 	assert_false(step(&failover, FAILOVER_CRASHED, 9000 * MS).activate);
 	update = step(&failover, FAILOVER_OPERATOR, 9001 * MS);
 	assert_true(update.refused);
+	assert_true(update.aside); /* the status says what it said before */
 	assert_false(update.activate);
 	assert_non_null(strstr(update.reason, "no committed epoch"));
 }
