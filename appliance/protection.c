@@ -464,7 +464,7 @@ static void on_right(void *owner)
 
 	if (p->session == NULL || p->session_closing)
 		protection_advance(p);
-	else if (outlet_is_alone(p->outlet) && outlet_waits_in_vain(p->outlet))
+	else if (protection_is_alone(p))
 		protection_let_out(p);
 	else
 		session_wake(p->session);

@@ -84,7 +84,11 @@ void protection_tell_end(struct protection *p);
 /* The standby is ready and says what it has. */
 void protection_plan(struct protection *p, bool has_image, bool committed);
 void protection_end_session(struct protection *p);
-/* The session ends, so that what waits for its next commit leaves: this site serves alone. */
+/*
+ * By the witness's word this site serves without its standby, and its clients would wait for commits:
+ * there is no session. protection_let_out(): ends the one there is, so that what waits leaves.
+ */
+bool protection_is_alone(const struct protection *p);
 void protection_let_out(struct protection *p);
 uint64_t protection_newest(const struct protection *p);
 /* After a session that did not do, so long; more each time. */

@@ -47,6 +47,11 @@ void protection_end_session(struct protection *p)
 	session_close(p->session, drain ? p->site.config->detect_ms : 0, on_session_closed);
 }
 
+bool protection_is_alone(const struct protection *p)
+{
+	return outlet_is_alone(p->outlet) && outlet_waits_in_vain(p->outlet);
+}
+
 void protection_let_out(struct protection *p)
 {
 	protection_enter(p, PROTECTION_UNPROTECTED,
@@ -162,6 +167,12 @@ void protection_plan(struct protection *p, bool has_image, bool committed)
 		/* Paused for that, it could not be captured; protection_advance() comes back with the right. */
 		protection_enter(p, PROTECTION_WAITING,
 				 "for the standby's leave to run the instance");
+		return;
+	}
+	if (p->session == NULL && protection_is_alone(p)) {
+		/* Nothing is captured meanwhile, and what waits for the first commit would wait for ever. */
+		protection_enter(p, PROTECTION_WAITING,
+				 "for the standby's word: until then this site serves alone");
 		return;
 	}
 	p->spent = true;

@@ -9,6 +9,7 @@ import capture
 import etcd
 import lab
 import ledger
+import wan
 from test_gateway import seed_of_this_run
 
 pytestmark = [pytest.mark.calm, pytest.mark.skipif(not etcd.PROGRAM, reason='etcd-server is missing')]
@@ -262,3 +263,22 @@ def test_a_standby_that_has_forgotten_its_term_hears_of_it_and_the_instance_goes
         lab.wait_for('both know the term', lambda: [world.status(role)['term'] for role in ('primary', 'standby')] == [5, 5])
         protected_again(world, 5)
         assert world.ask('inc') is not None
+
+
+def test_an_instance_that_serves_alone_beside_a_standby_whose_leases_come_too_late_is_heard():
+    quick = {'heartbeat_ms': 10, 'detect_ms': 100}
+    link = quick | {'connect': '{}:{}'.format(*wan.Delay.LISTEN)}
+    with lab.Lab(announce=True, memory_mib=128, working_set_mib=16, instance={'without_standby': 'continue'}, primary={'link': link},
+                 standby={'link': quick}) as world:
+        witness = etcd.Witness(world)
+        witness.open()
+        world.start_guest(wait=False)
+        world.start_appliance()
+        with contextlib.closing(wan.Delay(world, (lab.LINK_B, lab.LINK_PORT), 0.05)):
+            world.start_agent()
+            world.wait_lease('alone')
+            world.wait_state('primary', 'waiting')
+            for _ in range(5):
+                lab.wait_for('the instance answers', lambda: world.ask('get', 1))
+                time.sleep(0.5)
+            assert world.status('primary')['lease'] == 'alone'
