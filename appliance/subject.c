@@ -6,6 +6,7 @@
 #include "appliance/witness_place.h"
 #include "replica/claim.h"
 #include "replica/cmdline.h"
+#include "replica/guardian_mark.h"
 #include "replica/precheck.h"
 #include "replica/release.h"
 #include "replica/reservation.h"
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #define GREETING_MS 2000  /* without QEMU's greeting: said, and looked at again */
+#define STALE_MS 1000	  /* a guardian notices its agent's end at once, on a loaded machine too */
 #define RECONNECT_MS 500  /* between two attempts at the QMP socket */
 #define REEXAMINE_MS 5000 /* after a refusal: somebody has to change something first */
 #define CLAIM_MS 1000	  /* between two attempts at the claim that another agent has */
@@ -29,7 +31,8 @@ struct subject {
 	const struct subject_ops *ops;
 	void *owner;
 	struct qmp *qmp;
-	int claim; /* on its process, from before the first examination until QMP is closed */
+	int claim;   /* on its process, from before the first examination until QMP is closed */
+	pid_t stale; /* the guardian that was seen to keep QEMU's QMP socket; 0: none */
 	bool ready, found, fit, closing;
 	bool held, orphan; /* orphan: the connection is lost, and closed once it is not held */
 	char last_error[ERR_TEXT_MAX];
@@ -343,6 +346,38 @@ static void on_qmp_lost(void *owner, const struct err *err)
 	close_orphan(s);
 }
 
+/* Whether a guardian keeps us from QEMU that should not; then what to say, and when to look again. */
+static bool is_stale_guardian(struct subject *s, pid_t qemu, const char *process,
+			      uint64_t *again_ms, struct err *err)
+{
+	const pid_t before = s->stale;
+	enum guardian_mark mark;
+	int claim, r = EAGAIN;
+	const char *does;
+
+	s->stale = 0;
+	if (qemu <= 0 || qmp_was_greeted(s->qmp) || claim_take(&claim, qemu, err) != RC_OK)
+		return false; /* its agent lives */
+	mark = guardian_mark_find(qemu, &s->stale);
+	if (mark == GUARDIAN_MARK_WATCHES && s->stale == before)
+		r = guardian_mark_end(qemu, s->stale);
+	claim_end(&claim);
+	if (mark == GUARDIAN_MARK_NONE)
+		return false;
+	does = mark == GUARDIAN_MARK_RELEASES ? "waits for QEMU to let the instance go" :
+	       r == EPERM		      ? "does nothing, and is another user's: kill -9 it" :
+						"does nothing: ending it";
+	*again_ms = mark == GUARDIAN_MARK_WATCHES ? STALE_MS : GREETING_MS;
+	if (r == 0)
+		log_warn("subject", "%s: ended process %d, the guardian of an agent that is gone",
+			 s->config->name, (int)s->stale);
+	(void)err_set(err, RC_TIMEOUT,
+		      "QMP socket %s: QEMU%s does not greet: process %d, the guardian of an agent "
+		      "that is gone, has it and %s",
+		      s->config->qmp, process, (int)s->stale, does);
+	return true;
+}
+
 /*
  * QEMU greets one client of a socket at a time. The connection stays, to be the next in line; the
  * kernel knows meanwhile who listens there.
@@ -350,12 +385,15 @@ static void on_qmp_lost(void *owner, const struct err *err)
 static void not_greeted(struct subject *s)
 {
 	const pid_t pid = qmp_peer_pid(s->qmp), holder = claim_holder(pid);
+	uint64_t again_ms = GREETING_MS;
 	char process[32] = "";
 	struct err err;
 
 	if (pid > 0) /* else the line is full */
 		(void)snprintf(process, sizeof(process), " (process %d)", (int)pid);
-	if (qmp_was_greeted(s->qmp))
+	if (is_stale_guardian(s, pid, process, &again_ms, &err))
+		;
+	else if (qmp_was_greeted(s->qmp))
 		(void)err_set(
 			&err, RC_TIMEOUT,
 			"QMP socket %s: QEMU%s greeted and does not answer: it is stopped, or "
@@ -383,7 +421,7 @@ static void not_greeted(struct subject *s)
 		*s->last_error = '\0';
 		s->ops->on_unfit(s->owner, &err);
 	}
-	retry_in(s, GREETING_MS);
+	retry_in(s, again_ms);
 }
 
 static const struct qmp_ops qmp_callbacks = { on_qmp_ready, on_qmp_event, on_qmp_lost };

@@ -3,7 +3,8 @@
  * (precheck.h), derives what a standby needs to run its replica (reservation.h), and watches for
  * its end; tries again for ever where a retry can help. It claims the QEMU first (claim.h), and has
  * it until QMP is closed: an instance that another agent protects is unfit. That holds for one whose
- * QMP socket another agent is connected to as well; it is waited for there.
+ * QMP socket another agent is connected to as well; it is waited for there. The guardian of an agent
+ * that is gone, which keeps that socket and does nothing, is ended.
  */
 #ifndef APPLIANCE_SUBJECT_H
 #define APPLIANCE_SUBJECT_H

@@ -106,7 +106,6 @@ static int lock(int *claim, int fd, pid_t pid, struct err *err)
 	return rc;
 }
 
-/* What stands for the process; -1 with errno. */
 static int open_proc(pid_t pid)
 {
 	char path[32];
@@ -115,7 +114,7 @@ static int open_proc(pid_t pid)
 	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-static int open_process(pid_t pid)
+int claim_open(pid_t pid)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0); /* close-on-exec by itself */
 	struct statfs fs;
@@ -141,12 +140,12 @@ int claim_take_proc(int *claim, pid_t pid, struct err *err)
 
 int claim_take(int *claim, pid_t pid, struct err *err)
 {
-	return take(claim, open_process(pid), pid, err);
+	return take(claim, claim_open(pid), pid, err);
 }
 
 pid_t claim_holder(pid_t pid)
 {
-	int fd = open_process(pid);
+	int fd = claim_open(pid);
 	pid_t holder = 0;
 
 	if (fd >= 0) {

@@ -33,6 +33,9 @@ pid_t claim_holder(pid_t pid);
 /* Idempotent. */
 void claim_end(int *claim);
 
+/* What stands for the process, to be locked: a descriptor, close() it; -1 with errno. */
+int claim_open(pid_t pid);
+
 /* What claim_take() does on kernels before 6.9; a claim of this kind does not exclude the other. */
 int claim_take_proc(int *claim, pid_t pid, struct err *err);
 

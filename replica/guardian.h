@@ -10,7 +10,8 @@
  * for), and allocates nothing. If it dies, or does nothing (stopped by somebody, stuck), then
  * guardian_tend() puts another one in its place, which watches what its predecessor did. What the agent holds stands in memory that both see, so a
  * successor knows that, too, from its first moment on; an agent that dies while there is none
- * leaves an instance that it holds to the next agent.
+ * leaves an instance that it holds to the next agent, and so does one that dies while its guardian
+ * does nothing: the next agent ends that (guardian_mark.h).
  *
  * All functions but guardian_hold() are for one thread.
  */

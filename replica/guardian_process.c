@@ -17,14 +17,17 @@
  * there: the command is written and its reply (without an id) is for the agent to ignore. The
  * instance is known to be in a checkpoint then, so nothing has to be asked.
  *
+ * Each phase is marked on every QEMU (guardian_mark.h), for the next agent to see who keeps its socket.
+ *
  * Nothing here may wait for anything but poll(2): not for the log (a full pipe drops the line), not
- * for QEMU. Nothing allocates: all state is static. The process keeps four descriptors and two per
+ * for QEMU. Nothing allocates: all state is static. The process keeps four descriptors and three per
  * instance, and no privileges.
  */
 #include "replica/guardian_process.h"
 
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
+#include "replica/guardian_mark.h"
 #include "replica/release.h"
 
 #include <errno.h>
@@ -45,7 +48,7 @@
 
 #define CONTROL GUARDIAN_CONTROL /* the agent's socket */
 /* Some more come with a packet. */
-#define FDS_MAX (CONTROL + 1 + 2 * GUARDIAN_INSTANCES_MAX + GUARDIAN_FDS)
+#define FDS_MAX (CONTROL + 1 + 3 * GUARDIAN_INSTANCES_MAX + GUARDIAN_FDS)
 #define FREEZE_LOOKS 8	/* looks within a freeze limit; two have to agree: at most a quarter late */
 #define LOOK_MS_MIN 5	/* between looks, however short the limit */
 #define LOOK_MS_MAX 100 /* and however long, or without any: it wakes ten times a second */
@@ -53,7 +56,7 @@
 struct slot {
 	bool used, late; /* late: said that its release takes long */
 	char name[GUARDIAN_NAME_MAX + 1];
-	int qmp, colo;
+	int qmp, colo, mark; /* mark: on QEMU's process, or -1 */
 	uint32_t freeze_limit_ms;
 	uint64_t suspected_ns; /* the hold that was too long at the last look */
 	uint64_t frozen_ns;    /* the hold that was ended by us */
@@ -140,6 +143,8 @@ static void forget(struct slot *slot)
 		(void)close(slot->qmp);
 	if (slot->colo >= 0)
 		(void)close(slot->colo);
+	if (slot->mark >= 0)
+		(void)close(slot->mark);
 	slot->used = false;
 }
 
@@ -151,6 +156,7 @@ static void watch(const struct guardian_packet *packet, const int fds[GUARDIAN_F
 	slot->used = true;
 	slot->qmp = fds[0];
 	slot->colo = fds[1];
+	slot->mark = guardian_mark_set(slot->qmp);
 	slot->freeze_limit_ms = packet->freeze_limit_ms;
 	memcpy(slot->name, packet->name, sizeof(slot->name));
 	slot->name[GUARDIAN_NAME_MAX] = '\0';
@@ -404,6 +410,7 @@ static void release_all(void)
 	for (i = 0; i < GUARDIAN_INSTANCES_MAX; i++) {
 		if (!slots[i].used)
 			continue;
+		guardian_mark_release(slots[i].mark);
 		(void)shutdown(slots[i].colo, SHUT_RDWR);
 		release_begin(&slots[i].release, slots[i].qmp,
 			      atomic_load(&shared_page->held_since_ns[i]) != 0, clock_now_ns());

@@ -121,6 +121,38 @@ def test_a_guardian_struck_inside_a_checkpoint_has_a_successor_that_knows_it(blo
         again()
 
 
+def test_a_guardian_that_was_stopped_when_its_agent_died_is_ended_by_the_next_agent_which_frees_the_instance():
+    with lab.Lab(dirty=4000, takeover='manual') as world:
+        world.protect()
+        events, guardians = Events(world), []
+
+        def strike():
+            guardians.append(guardian_of(world))
+            os.kill(guardians[-1], signal.SIGSTOP)
+            world.agent.kill()
+            world.start_agent()
+
+        took = hit_inside(world, events, strike, lambda: world.wait_state('primary', 'protected'))
+        print(f'running again {took:.1f} ms after the kill')
+        world.wait_state('primary', 'protected')
+        assert world.ask('inc') is not None
+        assert f'ended process {guardians[-1]}, the guardian of an agent that is gone' in world.agent.text()
+
+
+def test_a_guardian_that_waits_for_qemu_is_left_to_it_and_named():
+    with lab.Lab(takeover='manual') as world:
+        world.protect()
+        guardian = guardian_of(world)
+        world.qemu.signal(signal.SIGSTOP)
+        world.agent.kill()
+        world.start_agent()
+        lab.wait_for('the agent names it', lambda: f'process {guardian}, the guardian of an agent that is gone, has it and waits for QEMU'
+                     in world.status('primary').get('reason', ''))
+        world.qemu.signal(signal.SIGCONT)
+        world.wait_state('primary', 'protected')
+        assert 'ended process' not in world.agent.text() and world.ask('inc') is not None
+
+
 def test_a_guardian_that_is_stopped_is_replaced():
     with lab.Lab(takeover='manual') as world:
         world.protect()

@@ -290,10 +290,10 @@ static void it_keeps_no_privileges_and_no_descriptors(void **state)
 	expect_status(f->guardian, "CapEff:\t", "0000000000000000");
 	expect_status(f->guardian, "Threads:\t", "1");
 	assert_int_equal(getsid(f->guardian), f->guardian);
-	for (i = 0; i < GUARDED_PATIENCE_MS && count_fds(f->guardian) > 4 + 2; i++)
+	for (i = 0; i < GUARDED_PATIENCE_MS && count_fds(f->guardian) > 4 + 3; i++)
 		(void)usleep(1000);
 	if (count_fds(f->guardian) >= 0)
-		assert_int_equal(count_fds(f->guardian), 4 + 2);
+		assert_int_equal(count_fds(f->guardian), 4 + 3);
 }
 
 #define PROCESS(test) cmocka_unit_test_setup_teardown(test, guarded_setup, guarded_teardown)

@@ -1,0 +1,36 @@
+/*
+ * What a guardian shows of itself to later agents: a mark on the process of the QEMU that it
+ * watches. Like the claim of its agent (claim.h) it is a lock of the kernel's on that process, and
+ * ends with its holder, however that ends; it excludes nobody.
+ *
+ * A guardian that has not noticed its agent's end is stopped, or stuck: it keeps the QMP socket, and
+ * the guest inside the checkpoint that it was in. Whoever has the claim may end it.
+ */
+#ifndef REPLICA_GUARDIAN_MARK_H
+#define REPLICA_GUARDIAN_MARK_H
+
+#include <sys/types.h>
+
+enum guardian_mark {
+	GUARDIAN_MARK_NONE,
+	GUARDIAN_MARK_WATCHES,	/* as far as it knows its agent lives */
+	GUARDIAN_MARK_RELEASES, /* it knows that its agent is gone, and lets the instance go */
+};
+
+/*
+ * By the guardian, on the QEMU at the other end of `qmp_fd`: a descriptor, close() it; -1: cannot be
+ * had, and nobody will find it. Allocates nothing.
+ */
+int guardian_mark_set(int qmp_fd);
+/* From WATCHES to RELEASES. */
+void guardian_mark_release(int mark);
+
+/* A guardian that `qemu` has; its process, unless NONE. One in another container is not seen. */
+enum guardian_mark guardian_mark_find(pid_t qemu, pid_t *guardian);
+/*
+ * Kills one found to watch `qemu`, and nobody else: ESRCH if it is not that any more. 0 or an
+ * errno. Only with the claim on `qemu`: else its agent may live.
+ */
+int guardian_mark_end(pid_t qemu, pid_t guardian);
+
+#endif
