@@ -14,11 +14,11 @@
  * (a disk's lock, for instance).
  *
  * An activation that fails is judged by what is certain, for the image may be the only copy there is.
- * The guest's processors run only after QEMU has written RESUME to its QMP socket (vm_start() emits
- * the event, then lets them go, with and without `cont`); of the shared memory the stream brings
- * nothing. So QEMU is killed, its end is awaited, its QMP connection is read to the end, and only then
- * is the failure told: without a RESUME there, no instruction of the guest was executed, whatever QEMU
- * had taken of the commands, and another may be given the same image. If the connection broke off
+ * QEMU writes RESUME to its QMP socket before it lets the guest's processors go (vm_start(), to which
+ * `cont` comes as well; looked up in 10.0), and of the shared memory the stream brings nothing. So
+ * QEMU is killed, its end is awaited, its QMP connection is read to the end, and only then is the
+ * failure told: without a RESUME there, no instruction of the guest was executed, whatever QEMU had
+ * taken of the commands, and another may be given the same image. If the connection broke off
  * otherwise, the guest may have run.
  *
  * One that waits is asked for its state now and then. If it does not answer (stopped, or stuck in slow
