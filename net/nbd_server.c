@@ -187,12 +187,12 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *from)
 static void on_sent(uv_write_t *write, int status)
 {
 	struct client *client = write->data;
+	const bool goes_on = status == 0 && client->session.state != NBD_ENDED;
 
 	buf_free(&client->sending);
-	if (status < 0 || client->session.state == NBD_ENDED)
-		end(client);
-	else if (!client->closing &&
-		 uv_read_start((uv_stream_t *)&client->pipe, give_space, on_read) != 0)
+	if (client->closing)
+		return;
+	if (!goes_on || uv_read_start((uv_stream_t *)&client->pipe, give_space, on_read) != 0)
 		end(client);
 }
 

@@ -116,6 +116,7 @@ static int look(struct scan *s, uint64_t offset, size_t wanted, const uint8_t **
 {
 	ssize_t got;
 
+	*len = 0;
 	if (offset < s->at || offset + wanted > s->at + s->have) {
 		s->at = offset;
 		s->have = 0;

@@ -33,13 +33,14 @@ static int visit(void *owner, const struct journal_record *record, const uint8_t
 
 static void make_right(uint8_t *bytes, size_t len)
 {
+	static const uint8_t begin[16] = "USTDJRNL\1";
 	size_t at = JOURNAL_SEGMENT_HEAD, whole;
 	uint64_t journal, sequence = 1;
 	uint32_t payload;
 
 	if (len < at)
 		return;
-	memcpy(bytes, "USTDJRNL\1\0\0\0\0\0\0\0", 16);
+	memcpy(bytes, begin, sizeof(begin));
 	memset(bytes + 40, 0, 16);
 	bytes_put_le64(bytes + 24, 1);
 	bytes_put_le64(bytes + 56, XXH64(bytes, 56, 0));

@@ -101,13 +101,13 @@ static void say_option(struct play *play, uint32_t option, const void *data, siz
 /* GO and INFO: a name, and that nothing more is asked. */
 static void say_named(struct play *play, uint32_t option, const char *name)
 {
-	uint8_t data[64];
-	const size_t len = strlen(name);
+	struct buf data = { 0 };
 
-	bytes_put_be32(data, (uint32_t)len);
-	memcpy(data + 4, name, len);
-	bytes_put_be16(data + 4 + len, 0);
-	say_option(play, option, data, len + 6);
+	(void)buf_append_be32(&data, (uint32_t)strlen(name));
+	(void)buf_append(&data, name, strlen(name));
+	(void)buf_append_be16(&data, 0);
+	say_option(play, option, data.data, data.len);
+	buf_free(&data);
 }
 
 static void say_context(struct play *play, uint32_t option, const char *query)
@@ -147,7 +147,8 @@ static size_t replies(const struct play *play, uint32_t kinds[], size_t max, str
 	struct cursor c = cursor_of(play->session.out.data, play->session.out.len);
 	size_t count = 0;
 
-	assert_true(cursor_be64(&c) == NBD_MAGIC && cursor_be64(&c) == NBD_OPTION_MAGIC);
+	assert_true(cursor_be64(&c) == NBD_MAGIC);
+	assert_true(cursor_be64(&c) == NBD_OPTION_MAGIC);
 	assert_int_equal(cursor_be16(&c), NBD_FIXED_NEWSTYLE | NBD_NO_ZEROES);
 	while (c.left >= 20 && bytes_get_be64(c.at) == NBD_REPLY_MAGIC) {
 		assert_true(count < max);
@@ -205,12 +206,13 @@ static void an_old_client_names_its_export_and_gets_its_size(void **state)
 {
 	struct play *play = *state;
 	struct cursor rest;
+	uint32_t kind;
 
 	say_flags(play, NBD_FIXED_NEWSTYLE);
 	say_option(play, NBD_OPTION_EXPORT_NAME, "disk0", 5);
 	feed(play, SIZE_MAX);
 	assert_int_equal(play->rc, RC_OK);
-	assert_int_equal(replies(play, NULL, 0, &rest), 0);
+	assert_int_equal(replies(play, &kind, 1, &rest), 0);
 	assert_true(cursor_be64(&rest) == BYTES);
 	assert_true((cursor_be16(&rest) & NBD_CAN_MULTI_CONN) != 0);
 	assert_int_equal(rest.left, 124);
@@ -220,25 +222,24 @@ static void an_old_client_names_its_export_and_gets_its_size(void **state)
 static void what_is_asked_for_and_not_there_is_refused_by_name(void **state)
 {
 	static const struct {
-		uint32_t option;
+		uint32_t option, refusal;
 		const char *data;
 		size_t len;
-		uint32_t refusal;
 	} cases[] = {
-		{ 5, "", 0, NBD_REPLY_UNSUPPORTED }, /* STARTTLS */
-		{ 11, "", 0, NBD_REPLY_UNSUPPORTED },
-		{ 0xffffffff, "x", 1, NBD_REPLY_UNSUPPORTED },
-		{ NBD_OPTION_LIST, "x", 1, NBD_REPLY_INVALID },
-		{ NBD_OPTION_STRUCTURED_REPLY, "x", 1, NBD_REPLY_INVALID },
-		{ NBD_OPTION_GO, "\0\0\0\5disk1\0\0", 11, NBD_REPLY_UNKNOWN },
-		{ NBD_OPTION_INFO, "\0\0\0\4disk\0\0", 10, NBD_REPLY_UNKNOWN },
-		{ NBD_OPTION_GO, "\0\0\0\5disk0\0", 10, NBD_REPLY_INVALID },
-		{ NBD_OPTION_GO, "\0\0\0\5disk0\0\1\0", 12, NBD_REPLY_INVALID },
-		{ NBD_OPTION_GO, "\377\377\377\377disk0\0\0", 11, NBD_REPLY_INVALID },
-		{ NBD_OPTION_GO, "\0\0\0\5disk0\0\0x", 12, NBD_REPLY_INVALID },
-		{ NBD_OPTION_GO, "", 0, NBD_REPLY_INVALID },
+		{ 5, NBD_REPLY_UNSUPPORTED, "", 0 }, /* STARTTLS */
+		{ 11, NBD_REPLY_UNSUPPORTED, "", 0 },
+		{ 0xffffffff, NBD_REPLY_UNSUPPORTED, "x", 1 },
+		{ NBD_OPTION_LIST, NBD_REPLY_INVALID, "x", 1 },
+		{ NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_INVALID, "x", 1 },
+		{ NBD_OPTION_GO, NBD_REPLY_UNKNOWN, "\0\0\0\5disk1\0\0", 11 },
+		{ NBD_OPTION_INFO, NBD_REPLY_UNKNOWN, "\0\0\0\4disk\0\0", 10 },
+		{ NBD_OPTION_GO, NBD_REPLY_INVALID, "\0\0\0\5disk0\0", 10 },
+		{ NBD_OPTION_GO, NBD_REPLY_INVALID, "\0\0\0\5disk0\0\1\0", 12 },
+		{ NBD_OPTION_GO, NBD_REPLY_INVALID, "\377\377\377\377disk0\0\0", 11 },
+		{ NBD_OPTION_GO, NBD_REPLY_INVALID, "\0\0\0\5disk0\0\0x", 12 },
+		{ NBD_OPTION_GO, NBD_REPLY_INVALID, "", 0 },
 		/* Without structured replies there are no contexts. */
-		{ NBD_OPTION_LIST_META_CONTEXT, "\0\0\0\5disk0\0\0\0\0", 13, NBD_REPLY_INVALID },
+		{ NBD_OPTION_LIST_META_CONTEXT, NBD_REPLY_INVALID, "\0\0\0\5disk0\0\0\0\0", 13 },
 	};
 	struct play *play = *state;
 	uint32_t kinds[sizeof(cases) / sizeof(cases[0])];
