@@ -317,8 +317,8 @@ static void on_forgotten(struct failover *failover, struct failover_update *upda
 
 static void refuse(struct failover_update *update, const char *reason)
 {
-	update->refused = update->aside =
-		true; /* nothing has changed: the status says what it said */
+	update->refused = true;
+	update->aside = true; /* nothing has changed: the status says what it said */
 	(void)snprintf(update->reason, sizeof(update->reason), "%s", reason);
 }
 

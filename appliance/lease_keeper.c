@@ -28,9 +28,9 @@ static void ask_witness(struct lease_keeper *keeper, const struct tenure_update 
 		claimant_claim(keeper->claimant, keeper->tenure.term, true, false);
 	else if (update->look)
 		claimant_look(keeper->claimant, keeper->tenure.term);
-	/* The standby's lease covers us again, or somebody else serves. */
-	if (update->changed &&
-	    (keeper->tenure.state == TENURE_LEASED || keeper->tenure.state == TENURE_SUPERSEDED))
+	/* The standby's lease covers us again, or somebody else serves, or may. */
+	if (update->changed && (keeper->tenure.state == TENURE_LEASED ||
+				keeper->tenure.state == TENURE_SUPERSEDED || keeper->tenure.gone))
 		claimant_release(keeper->claimant);
 }
 
@@ -170,6 +170,11 @@ void lease_keeper_supersede(struct lease_keeper *keeper, uint64_t term)
 void lease_keeper_release(struct lease_keeper *keeper, uint64_t term)
 {
 	step(keeper, TENURE_RELEASE, 0, term);
+}
+
+void lease_keeper_instance(struct lease_keeper *keeper, bool there)
+{
+	step(keeper, there ? TENURE_THERE : TENURE_GONE, 0, 0);
 }
 
 bool lease_keeper_may_serve(const struct lease_keeper *keeper)

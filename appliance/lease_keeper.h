@@ -49,6 +49,12 @@ void lease_keeper_supersede(struct lease_keeper *keeper, uint64_t term);
 /* The operator lets go. */
 void lease_keeper_release(struct lease_keeper *keeper, uint64_t term);
 
+/*
+ * Whether there is an instance that could answer; at first there is. Without one the witness is not
+ * asked, and what it has given is given back.
+ */
+void lease_keeper_instance(struct lease_keeper *keeper, bool there);
+
 /* To be asked before anything leaves. */
 bool lease_keeper_may_serve(const struct lease_keeper *keeper);
 /* Also without a word of the standby; and if so, by the witness's. */

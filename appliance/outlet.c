@@ -283,6 +283,7 @@ void outlet_released(struct outlet *outlet)
 
 void outlet_gone(struct outlet *outlet)
 {
+	lease_keeper_instance(outlet->keeper, false);
 	if (outlet->ports != NULL)
 		guest_ports_gone(outlet->ports);
 }
@@ -318,6 +319,7 @@ void outlet_committed(struct outlet *outlet, uint64_t epoch)
 
 void outlet_attach(struct outlet *outlet, struct qmp *qmp)
 {
+	lease_keeper_instance(outlet->keeper, true);
 	restraint_attach(outlet->restraint, qmp);
 	if (outlet->ports != NULL)
 		guest_ports_attach(outlet->ports, qmp_peer_pid(qmp));

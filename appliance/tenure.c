@@ -68,7 +68,7 @@ bool tenure_may_serve(const struct tenure *tenure, uint64_t now_ns)
 
 static bool may_claim(const struct tenure *tenure)
 {
-	return tenure->witness && !tenure->released &&
+	return tenure->witness && !tenure->released && !tenure->gone &&
 	       (tenure->state == TENURE_LAPSED || tenure->state == TENURE_WAITING);
 }
 
@@ -220,6 +220,14 @@ void tenure_step(struct tenure *tenure, const struct tenure_event *event,
 		break;
 	case TENURE_SUPERSEDE:
 		supersede(tenure, event->term, false, update);
+		break;
+	case TENURE_GONE:
+		tenure->gone = true;
+		if (tenure->state == TENURE_ALONE || tenure->state == TENURE_CLAIMING)
+			lapse(tenure, event->now_ns, update, "there is no instance any more");
+		break;
+	case TENURE_THERE:
+		tenure->gone = false;
 		break;
 	case TENURE_RELEASE:
 		on_release(tenure, event->term, update);

@@ -73,6 +73,8 @@ enum tenure_event_type {
 	TENURE_UNANSWERED, /* the witness cannot be reached */
 	TENURE_SUPERSEDE,  /* the standby serves `term` */
 	TENURE_RELEASE,	   /* the operator lets go of a superseded instance; `term` is in force */
+	TENURE_GONE,	   /* there is no instance that could answer; */
+	TENURE_THERE,	   /* there is one (again), as at first */
 };
 
 struct tenure_event {
@@ -92,6 +94,7 @@ struct tenure {
 	bool released;	   /* and the standby was not heard since */
 	bool uncertain;	   /* a claim may have succeeded without its answer coming */
 	bool hearsay;	   /* superseded, but the standby has not said so */
+	bool gone;	   /* the witness is not asked for what is not there */
 };
 
 #define TENURE_REASON_MAX 160

@@ -33,7 +33,7 @@ void to_standby(struct world *w, enum content content, uint64_t epoch)
 		     (struct message){ .content = UNCOMMITTED,
 				       .clock_ns = message.clock_ns,
 				       .term = message.term,
-				       .epoch = w->answered - 1 });
+				       .epoch = w->uncommitted });
 		if (w->tenure.state != TENURE_ALONE && w->acknowledged >= w->answered)
 			w->tell = false;
 	}

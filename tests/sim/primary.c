@@ -18,8 +18,11 @@ void primary_step(struct world *w, enum tenure_event_type type, uint64_t until_n
 
 	tenure_step(&w->tenure, &event, &update);
 	/* As on_term() in protection.c: of the witness's word the standby hears first. */
-	if (w->tenure.term != old_term && (type == TENURE_WON || type == TENURE_LOST))
-		to_standby(w, UNCOMMITTED, w->captured);
+	if (w->tenure.term != old_term && (type == TENURE_WON || type == TENURE_LOST)) {
+		w->uncommitted = w->captured;
+		w->tell = true;
+		to_standby(w, HEARTBEAT, 0);
+	}
 	if (update.changed)
 		tell(w, "primary %s: %s", tenure_state_name(w->tenure.state), update.reason);
 	if (update.claim || update.look)

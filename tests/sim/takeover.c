@@ -36,6 +36,7 @@ void check_servers(struct world *w)
 	/* An answer outside any epoch, of which the standby has to learn before it may take over. */
 	if (!w->gateway && primary_serves(w) && w->tenure.state == TENURE_ALONE) {
 		w->answered = w->captured + 1;
+		w->uncommitted = w->captured;
 		w->tell = true;
 	}
 }

@@ -90,8 +90,9 @@ struct world { /* NOLINT(clang-analyzer-optin.performance.Padding): in the order
 	bool instance_dead;
 	bool protecting;		 /* epochs are captured */
 	uint64_t captured, acknowledged; /* epochs */
-	uint64_t answered; /* the last epoch with answers in it outside what is acknowledged */
-	bool tell;	   /* UNCOMMITTED has to go first */
+	uint64_t answered;    /* the last epoch with answers in it outside what is acknowledged */
+	uint64_t uncommitted; /* what UNCOMMITTED tells: the last epoch without them */
+	bool tell;	      /* it has to go first */
 	/* standby */
 	uint64_t stored_term, stored_epoch;
 	bool replica_runs;

@@ -148,6 +148,25 @@ static void the_witness_lets_it_serve_alone_for_its_lease(void **unused)
 	assert_false(tenure_may_serve(&tenure, 4000 * MS));
 }
 
+static void the_witness_is_not_asked_for_an_instance_that_is_gone(void **unused)
+{
+	struct tenure tenure = claiming_at(1300);
+
+	(void)unused;
+	(void)step(&tenure, TENURE_GONE, 1310, 0, 0);
+	(void)step(&tenure, TENURE_WON, 1350, 3000, 2); /* too late: for its caller to give back */
+	assert_int_equal(tenure.state, TENURE_LAPSED);
+	assert_int_equal(tenure.term, 2);
+	assert_false(tick(&tenure, 9000).claim);
+	assert_true(tenure_due_ns(&tenure) == UINT64_MAX);
+	(void)step(&tenure, TENURE_THERE, 9100, 0, 0);
+	assert_true(tick(&tenure, 9100).claim);
+	(void)step(&tenure, TENURE_WON, 9150, 20000, 3);
+	assert_true(tenure_may_serve(&tenure, 9200 * MS));
+	(void)step(&tenure, TENURE_GONE, 9200, 0, 0);
+	assert_false(tenure_may_serve(&tenure, 9200 * MS));
+}
+
 static void whom_the_witness_refuses_is_superseded(void **unused)
 {
 	struct tenure tenure = claiming_at(1300);
@@ -346,6 +365,7 @@ int main(void)
 		cmocka_unit_test(the_lease_is_shorter_than_the_patience_by_the_margin),
 		cmocka_unit_test(a_grant_of_a_standby_that_is_behind_gives_nothing),
 		cmocka_unit_test(the_witness_lets_it_serve_alone_for_its_lease),
+		cmocka_unit_test(the_witness_is_not_asked_for_an_instance_that_is_gone),
 		cmocka_unit_test(whom_the_witness_refuses_is_superseded),
 		cmocka_unit_test(the_witness_s_word_is_taken_back_by_a_standby_that_grants),
 		cmocka_unit_test(the_standby_s_own_word_is_taken_back_by_the_operator_only),
