@@ -27,11 +27,24 @@ void clone_on_forgotten(void *owner)
 	clone_decide(c, FAILOVER_FORGOTTEN, 0);
 }
 
+/* An operator may have been asked to decide about it, and should find out what became of it. */
+static void say_replaced(const struct clone *c, uint64_t epoch)
+{
+	if (c->failover.state == FAILOVER_UNATTENDED && c->session != 0 &&
+	    c->session != c->pending_session)
+		log_warn(
+			c->part,
+			"epoch %llu, which `understudy takeover` would have brought up, is replaced by "
+			"epoch %llu: the agent is back and began anew",
+			(unsigned long long)c->failover.epoch, (unsigned long long)epoch);
+}
+
 void clone_on_committed(void *owner, uint64_t epoch, uint64_t took_ns)
 {
 	struct clone *c = owner;
 	uint8_t payload[8];
 
+	say_replaced(c, epoch);
 	c->session = c->pending_session;
 	epoch_figures_committed(&c->figures, epoch);
 	*c->trouble = '\0';

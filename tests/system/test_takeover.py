@@ -81,6 +81,18 @@ def test_a_manual_takeover_waits_for_the_operator():
         assert again.returncode == 1 and 'already' in again.stderr, again
 
 
+def test_what_a_site_that_begins_anew_replaces_is_told():
+    with lab.Lab(takeover='manual') as world:
+        world.protect()
+        world.kill_site_a()
+        kept = world.wait_state('standby', 'unattended')['epoch']
+        os.unlink(world.path('console-a.log'))
+        world.start_guest()
+        world.start_agent()
+        world.wait_state('standby', 'protected')
+        assert f'epoch {kept}, which `understudy takeover` would have brought up, is replaced' in world.appliance.text(), world.logs()
+
+
 def test_a_returning_primary_is_told_that_it_is_superseded_and_pauses_its_instance():
     with lab.Lab() as world:
         world.protect()
