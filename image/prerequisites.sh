@@ -78,7 +78,7 @@ fi
 step_total=1
 step_count=0
 step_begin "installing ${#missing[@]} Debian packages"
-exec {prerequisites_lock}>"${TMPDIR:-/tmp}/understudy-prerequisites.lock"
+exec {prerequisites_lock}>/run/understudy-prerequisites.lock # only root comes here
 flock "$prerequisites_lock"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
