@@ -22,11 +22,14 @@
 #define LOCK_NAME "lock"
 #define LOCK_PATH_MAX 4096
 
+struct segment {
+	uint64_t sequence, bytes; /* of its first record; that it has */
+};
+
 struct journal {
 	int dir, lock, fd;
 	uint64_t number, segment_bytes;
-	uint64_t *segments; /* by their first sequence numbers; the last one is written to */
-	uint64_t *sizes;
+	struct segment *segments; /* in their order; the last one is written to */
 	size_t nsegments;
 	uint64_t next, epoch; /* sequence number to come; committed last */
 	bool inside;	      /* an epoch is open, or a layout without one */
@@ -51,7 +54,7 @@ static int refuse(const struct journal *j, struct err *err)
 
 static uint64_t present(const struct journal *j)
 {
-	return j->segments[j->nsegments - 1];
+	return j->segments[j->nsegments - 1].sequence;
 }
 
 static int sync_file(struct journal *j, int fd, const char *what, struct err *err)
@@ -82,7 +85,7 @@ static int write_all(struct journal *j, const uint8_t *data, size_t len, struct 
 		}
 		done += (size_t)r;
 	}
-	j->sizes[j->nsegments - 1] += len;
+	j->segments[j->nsegments - 1].bytes += len;
 	return RC_OK;
 }
 
@@ -96,18 +99,12 @@ static int flush(struct journal *j, struct err *err)
 
 static int note_segment(struct journal *j, uint64_t sequence, uint64_t bytes, struct err *err)
 {
-	uint64_t *segments = mem_realloc(j->segments, (j->nsegments + 1) * sizeof(*segments)),
-		 *sizes;
+	struct segment *grown = mem_realloc(j->segments, (j->nsegments + 1) * sizeof(*grown));
 
-	if (segments != NULL)
-		j->segments = segments;
-	sizes = segments != NULL ? mem_realloc(j->sizes, (j->nsegments + 1) * sizeof(*sizes)) :
-				   NULL;
-	if (sizes == NULL)
+	if (grown == NULL)
 		return err_nomem(err, "a journal's segments");
-	j->sizes = sizes;
-	j->segments[j->nsegments] = sequence;
-	j->sizes[j->nsegments++] = bytes;
+	j->segments = grown;
+	j->segments[j->nsegments++] = (struct segment){ sequence, bytes };
 	return RC_OK;
 }
 
@@ -169,12 +166,12 @@ static int cut_tail(struct journal *j, const struct journal_found *found, struct
 		return rc;
 	journal_segment_name(name, present(j));
 	rc = open_file(j, name, O_APPEND, err);
-	if (rc == RC_OK && j->sizes[j->nsegments - 1] > found->end &&
+	if (rc == RC_OK && j->segments[j->nsegments - 1].bytes > found->end &&
 	    ftruncate(j->fd, (off_t)found->end) != 0)
 		rc = err_system(err, errno, "journal: %s: cutting off what is torn", name);
 	if (rc == RC_OK)
 		rc = sync_file(j, j->fd, name, err);
-	j->sizes[j->nsegments - 1] = found->end;
+	j->segments[j->nsegments - 1].bytes = found->end;
 	return rc == RC_OK ? sync_file(j, j->dir, "its directory", err) : rc;
 }
 
@@ -259,7 +256,6 @@ void journal_close(struct journal *j)
 	lock_file_let_go(j->lock);
 	buf_free(&j->gathered);
 	mem_free(j->segments);
-	mem_free(j->sizes);
 	mem_free(j);
 }
 
@@ -299,7 +295,7 @@ int journal_append(struct journal *j, enum journal_kind kind, uint64_t epoch,
 	if (j->broken.code != RC_OK)
 		return refuse(j, err);
 	if (begins(kind) && !j->inside &&
-	    j->sizes[j->nsegments - 1] + j->gathered.len >= j->segment_bytes) {
+	    j->segments[j->nsegments - 1].bytes + j->gathered.len >= j->segment_bytes) {
 		rc = flush(j, err);
 		if (rc == RC_OK)
 			rc = sync_file(j, j->fd, "a full segment", err);
@@ -342,13 +338,13 @@ int journal_trim(struct journal *j, uint64_t sequence, unsigned *removed, struct
 	int rc = RC_OK;
 
 	/* From the oldest on: what is left is whole at every moment. */
-	while (rc == RC_OK && gone + 1 < j->nsegments && j->segments[gone + 1] <= sequence) {
-		rc = remove_segment(j, j->segments[gone], err);
+	while (rc == RC_OK && gone + 1 < j->nsegments &&
+	       j->segments[gone + 1].sequence <= sequence) {
+		rc = remove_segment(j, j->segments[gone].sequence, err);
 		gone += rc == RC_OK;
 	}
 	j->nsegments -= gone;
 	memmove(j->segments, j->segments + gone, j->nsegments * sizeof(*j->segments));
-	memmove(j->sizes, j->sizes + gone, j->nsegments * sizeof(*j->sizes));
 	*removed = (unsigned)gone;
 	return rc;
 }
@@ -364,6 +360,6 @@ uint64_t journal_bytes(const struct journal *j)
 	size_t i;
 
 	for (i = 0; i < j->nsegments; i++)
-		bytes += j->sizes[i];
+		bytes += j->segments[i].bytes;
 	return bytes;
 }
