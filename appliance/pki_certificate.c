@@ -1,5 +1,7 @@
 #include "appliance/pki_certificate.h"
 
+#include "net/x509_time.h"
+
 #include <mbedtls/asn1.h>
 #include <mbedtls/ecp.h>
 #include <mbedtls/error.h>
@@ -69,26 +71,14 @@ int pki_key_parse(mbedtls_pk_context *key, const char *pem, size_t len, struct e
 	return r == 0 ? RC_OK : failed(r, err, "no private key (PEM, without a password)");
 }
 
-static time_t time_of(const mbedtls_x509_time *when)
-{
-	struct tm tm = { .tm_year = when->year - 1900,
-			 .tm_mon = when->mon - 1,
-			 .tm_mday = when->day,
-			 .tm_hour = when->hour,
-			 .tm_min = when->min,
-			 .tm_sec = when->sec };
-
-	return timegm(&tm);
-}
-
 time_t pki_certificate_until(const mbedtls_x509_crt *cert)
 {
-	return time_of(&cert->valid_to);
+	return x509_time(&cert->valid_to);
 }
 
 static int check_when(const mbedtls_x509_crt *cert, const char *which, time_t now, struct err *err)
 {
-	if (now < time_of(&cert->valid_from))
+	if (now < x509_time(&cert->valid_from))
 		return err_set(err, RC_INVALID,
 			       "the %s is not valid yet; is this machine's clock right?", which);
 	if (now > pki_certificate_until(cert))

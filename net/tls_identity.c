@@ -14,13 +14,13 @@
 #include "appliance/base/mem.h"
 #include "net/tls.h"
 #include "net/tls_bundle.h"
+#include "net/x509_time.h"
 
 #include <assert.h>
 #include <mbedtls/error.h>
 #include <mbedtls/psa_util.h>
 #include <psa/crypto.h>
 #include <stdio.h>
-#include <time.h>
 
 static const int suites[] = { MBEDTLS_TLS1_3_AES_128_GCM_SHA256, MBEDTLS_TLS1_3_AES_256_GCM_SHA384,
 			      MBEDTLS_TLS1_3_CHACHA20_POLY1305_SHA256, 0 };
@@ -36,23 +36,12 @@ void tls_time_text(char out[TLS_TIME_MAX], const mbedtls_x509_time *time)
 		       (unsigned)time->min % 100, (unsigned)time->sec % 100);
 }
 
-static int64_t time_of(const mbedtls_x509_time *time)
-{
-	struct tm tm = { .tm_year = time->year - 1900,
-			 .tm_mon = time->mon - 1,
-			 .tm_mday = time->day,
-			 .tm_hour = time->hour,
-			 .tm_min = time->min,
-			 .tm_sec = time->sec };
-
-	return (int64_t)timegm(&tm);
-}
-
 int64_t tls_identity_until(const struct tls_identity *identity)
 {
-	const int64_t own = time_of(&identity->chain.valid_to);
+	const int64_t own = x509_time(&identity->chain.valid_to);
 	/* Of several it is not known here which one matters. */
-	const int64_t ca = identity->ca.next == NULL ? time_of(&identity->ca.valid_to) : INT64_MAX;
+	const int64_t ca =
+		identity->ca.next == NULL ? x509_time(&identity->ca.valid_to) : INT64_MAX;
 
 	return own < ca ? own : ca;
 }

@@ -2,12 +2,12 @@
  * Machine type and memory.
  *
  * A RAM block's name, by which the migration stream and the image know it, is the id of its memory
- * backend, where the machine itself or a memory module (pc-dimm, nvdimm) uses it; "/objects/ID" when the backend's x-use-canonical-path-for-ramblock-id is on, which
- * machine types up to 3.1 default to for files and memfds. The default memory's name is the
- * machine's default_ram_id ("pc.ram") whatever -mem-path said. So a backend of the same id, with
- * that property written out, takes the block over under any machine type. What a backend was made
- * of (anonymous, memfd, huge pages, binding to the primary's NUMA nodes) concerns the primary
- * alone.
+ * backend, where the machine itself or a memory module (pc-dimm, nvdimm) uses it; "/objects/ID" when
+ * the backend's x-use-canonical-path-for-ramblock-id is on, which machine types up to 3.1 default to
+ * for files and memfds. The default memory's name is the machine's default_ram_id ("pc.ram") whatever
+ * -mem-path said. So a backend of the same id, with that property written out, takes the block over
+ * under any machine type. What a backend was made of (anonymous, memfd, huge pages, binding to the
+ * primary's NUMA nodes) concerns the primary alone.
  *
  * A device on a bus gives its backend's block a name with its place there ("0000:00:03.0/ID":
  * virtio-mem, ivshmem), which only QEMU knows, or none at all (virtio-pmem: that memory does not
