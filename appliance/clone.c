@@ -218,7 +218,9 @@ static void on_down(void *owner, const struct err *err)
 		c->link_closing = true;
 		link_close(c->link, on_link_closed);
 	}
-	if (seat_receiver(c->seat) != NULL && !failover_is_over(&c->failover)) {
+	/* Also of a claim: should it come to nothing, the next connection begins with a layout. */
+	if (seat_receiver(c->seat) != NULL &&
+	    (!failover_is_over(&c->failover) || c->failover.state == FAILOVER_CLAIMING)) {
 		c->draining = true;
 		receiver_drop(seat_receiver(c->seat), on_quiet);
 	}

@@ -159,10 +159,17 @@ static void on_expiry(uv_timer_t *timer)
 		repeat_log(&process->expiry_told, LOG_LEVEL_WARN, "tls", text);
 }
 
+static int refuse_ending(struct err *err)
+{
+	return err_set(err, RC_STATE, "this process is ending: ask the one that follows it");
+}
+
 static int takeover(void *owner, const char *instance, struct err *err)
 {
 	struct process *process = owner;
 
+	if (process->ending)
+		return refuse_ending(err);
 	return process->role->takeover(process->owner, instance, err);
 }
 
@@ -170,6 +177,8 @@ static int release(void *owner, const char *instance, struct err *err)
 {
 	struct process *process = owner;
 
+	if (process->ending)
+		return refuse_ending(err);
 	return process->role->release(process->owner, instance, err);
 }
 

@@ -42,6 +42,7 @@ struct protection {
 	bool session_closing;
 	bool gone;	       /* the instance is no more */
 	bool adrift;	       /* its QMP connection is lost: whether it lives is not known yet */
+	bool look_again;       /* at the instance, once the session that was lost is closed */
 	bool unreleased;       /* the session ended meanwhile, and the outlet was not told */
 	uint64_t newest;       /* epoch of all sessions */
 	bool tell_uncommitted; /* first of all, on any connection, until a later epoch is acknowledged */

@@ -1,6 +1,6 @@
 #include "appliance/protection_internal.h"
 
-#include "appliance/base/log.h"
+#include "appliance/base/mem.h"
 
 #define RETRY_DOUBLINGS 6 /* of the wait below: up to 32 s */
 
@@ -10,6 +10,19 @@ void protection_release_outlet(struct protection *p)
 		return;
 	p->unreleased = false;
 	outlet_released(p->outlet);
+}
+
+/* What ended the last session may stand in the way of the next one, and an examination can tell why. */
+static void look_again(struct protection *p)
+{
+	p->look_again = false;
+	if (p->reservation == NULL)
+		return; /* which it is being examined for as it is */
+	mem_free(p->reservation);
+	p->reservation = NULL;
+	p->reserved = false;
+	p->outdated = p->reserving;
+	subject_reexamine(p->subject);
 }
 
 static void on_session_closed(void *owner)
@@ -22,6 +35,8 @@ static void on_session_closed(void *owner)
 	if (!p->adrift)
 		protection_release_outlet(p);
 	subject_release(p->subject);
+	if (p->look_again && !p->stopping)
+		look_again(p);
 	protection_tell_end(p);
 	protection_advance(p);
 }
@@ -79,6 +94,7 @@ static void on_session_lost(void *owner, const struct err *err)
 		protection_failed(p, PROTECTION_UNPROTECTED, protection_backoff_ms(p), "%s",
 				  err->text);
 	}
+	p->look_again = true;
 	protection_end_session(p);
 }
 
