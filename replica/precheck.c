@@ -68,8 +68,8 @@ static int judge_migration(const struct precheck_facts *f, struct err *err)
 	if (strcmp(f->migration, "cancelling") == 0)
 		return err_set(
 			err, RC_STATE,
-			"somebody has cancelled a migration, and QEMU has not ended it yet: if it never does, "
-			"QEMU has to be restarted before the machine can be protected");
+			"a migration that somebody has cancelled is not over (cancelling): if that lasts, QEMU has "
+			"to be restarted before the machine can be protected");
 	return err_set(err, RC_STATE,
 		       "a migration is under way (%s): wait for its end, or cancel it",
 		       f->migration);

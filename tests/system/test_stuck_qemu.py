@@ -54,3 +54,15 @@ def test_an_agent_that_is_asked_twice_says_that_it_leaves_a_stuck_qemu_to_the_gu
         lab.wait_for('the guardian has ended', lambda: 'on its own after' in world.agent.text(), 10)
         world.start_agent()
         world.wait_state('primary', 'protected')
+
+
+def test_a_cancelled_migration_that_qemu_cannot_end_is_named_and_the_instance_runs():
+    with lab.Lab(dirty=500, takeover='manual') as world:
+        world.protect()
+        monitor = lab.Qmp(world.path('vm.qmp.lab'))
+        monitor('migrate_cancel')
+        lab.wait_for('the reason', lambda: 'a migration that somebody has cancelled is not over' in world.status('primary')['reason'], 30)
+        assert monitor('query-migrate')['status'] == 'cancelling'
+        assert world.status('primary')['state'] == 'refused'
+        assert runs_on(world)
+        monitor.close()

@@ -73,11 +73,26 @@ static int start(void *owner, struct err *err)
 	return uv_timer_start(&role->first_signal, send_signal, 1, 0);
 }
 
+static int order(void *owner, const char *instance, struct err *err)
+{
+	(void)owner;
+	(void)instance;
+	(void)err;
+	fail_msg("an order came through although the process is ending");
+	return RC_OK;
+}
+
 static void end(void *owner)
 {
 	struct role *role = owner;
+	const struct status_source *source = &role->process.source;
+	struct err err;
 
 	role->ends++;
+	/* A client whose connection is still there may ask. */
+	assert_int_equal(source->takeover(source->owner, "vm1", &err), RC_STATE);
+	assert_non_null(strstr(err.text, "ending"));
+	assert_int_equal(source->release(source->owner, "vm1", &err), RC_STATE);
 	process_stop_parts(&role->process);
 }
 
@@ -120,7 +135,7 @@ static void hurry(void *owner)
 }
 
 static const struct process_role callbacks = {
-	.start = start, .end = end, .hurry = hurry, .stop = stop
+	.start = start, .end = end, .hurry = hurry, .stop = stop, .takeover = order, .release = order
 };
 
 static void expect_run(struct role *role, int exit_status, unsigned ends)
