@@ -106,7 +106,7 @@ static const struct seat_ops seat_callbacks = {
 	.on_running = clone_on_running,
 	.on_activation_failed = clone_on_activation_failed,
 	.on_ended = clone_on_ended,
-	.receiver = { clone_on_committed, clone_on_fault, clone_on_consumed },
+	.receiver = { clone_on_committed, clone_on_fault, clone_on_consumed, clone_on_restored },
 };
 
 /* Time --------------------------------------------------------------------------------------- */
@@ -222,7 +222,7 @@ static void on_down(void *owner, const struct err *err)
 	if (seat_receiver(c->seat) != NULL &&
 	    (!failover_is_over(&c->failover) || c->failover.state == FAILOVER_CLAIMING)) {
 		c->draining = true;
-		receiver_drop(seat_receiver(c->seat), on_quiet);
+		receiver_drop(seat_receiver(c->seat), false, on_quiet);
 	}
 }
 
@@ -240,9 +240,10 @@ int clone_accept(struct clone *c, struct link *link, const struct wire_hello *pe
 				  CLONE_FAILED_TEXT :
 			  state == FAILOVER_RETURNING ?
 				  "it was taken over here before; the replica is being looked for" :
+			  c->restoring ? "its journal is being read" :
 			  c->link != NULL || c->draining || c->stopping ?
-				  "there is a connection already" :
-				  NULL;
+					 "there is a connection already" :
+					 NULL;
 
 	(void)peer;
 	if (why != NULL) {
@@ -339,6 +340,7 @@ int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config
 	}
 	clone_seek(c);
 	clone_keep(c);
+	c->restoring = aftermath_stands(&c->record, &c->failover) && seat_restore(c->seat);
 	(void)uv_timer_init(loop, &c->tick);
 	c->tick.data = c;
 	arm_tick(c);
@@ -375,7 +377,10 @@ static const char *fault_of(const struct clone *c)
 /* Nothing for an operator to do. */
 static bool needs_nobody(const struct clone *c)
 {
-	if (has_trouble(c) || c->silent || c->store_broken || is_stuck(c) || *fault_of(c) != '\0')
+	struct journaling_status journal;
+
+	if (has_trouble(c) || c->silent || c->store_broken || is_stuck(c) || *fault_of(c) != '\0' ||
+	    (seat_journal(c->seat, &journal) && *journal.problem != '\0'))
 		return false;
 	switch (c->failover.state) {
 	case FAILOVER_UNATTENDED:
@@ -402,6 +407,26 @@ static void frames_status(const struct gateway *gateway, struct status_instance 
 	status->frames_held = (double)counters.held;
 	status->frames_dropped = (double)counters.dropped;
 	status->frames_replayed = (double)counters.replayed;
+}
+
+static void journal_status(const struct clone *c, struct status_instance *status)
+{
+	struct journaling_status journal;
+
+	if (!seat_journal(c->seat, &journal))
+		return;
+	status->journal = journal.state;
+	status->journal_problem = journal.problem;
+	status->journal_durable = journal.durable;
+	status->journal_epoch = (double)journal.epoch;
+	status->journal_bytes = (double)journal.bytes;
+	status->journal_backlog = (double)journal.backlog;
+	if (*journal.problem != '\0' && status->reason == c->reason)
+		status->reason = journal.problem;
+	if (journal.total > 0) {
+		status->journal_read = (double)journal.done;
+		status->journal_total = (double)journal.total;
+	}
 }
 
 void clone_status(const struct clone *c, struct status_instance *status)
@@ -436,6 +461,7 @@ void clone_status(const struct clone *c, struct status_instance *status)
 	if (!failover_has_served(&c->failover)) /* what runs here now is no copy */
 		epoch_figures_status(&c->figures, clock_now_ns(), status);
 	status->addresses = c->addresses;
+	journal_status(c, status);
 	if (c->activate_ns > 0) {
 		status->detect_ms = clock_ms(c->failover.silent_ns);
 		status->activate_ms = clock_ms(c->activate_ns);

@@ -85,6 +85,35 @@ void clone_on_consumed(void *owner, size_t bytes)
 		link_grant(c->link, bytes);
 }
 
+void clone_on_restored(void *owner, uint64_t epoch, const struct journal_origin *origin,
+		       bool behind, const struct err *why)
+{
+	struct clone *c = owner;
+	struct failover_update update;
+
+	c->restoring = false;
+	seat_restored(c->seat);
+	if (why->code != RC_OK)
+		log_error(c->part, "the journal does not bring the replica back: %s", why->text);
+	if (epoch == 0)
+		return;
+	if (origin->term < c->failover.term) { /* and clients know what came of that */
+		log_warn(
+			c->part,
+			"epoch %llu in the journal is of term %llu, and term %llu came after it: it is not "
+			"brought back",
+			(unsigned long long)epoch, (unsigned long long)origin->term,
+			(unsigned long long)c->failover.term);
+		image_forget(seat_image(c->seat));
+		return;
+	}
+	c->session = c->pending_session = origin->session;
+	clone_decide_event(c,
+			   (struct failover_event){
+				   .type = FAILOVER_RECOVERED, .epoch = epoch, .behind = behind },
+			   &update);
+}
+
 /* Frames in ---------------------------------------------------------------------------------- */
 
 /* Such memory is not what was reserved: no breach, but a reservation that is of no use. */
@@ -159,6 +188,7 @@ static int on_want_hashes(struct clone *c, struct err *err)
 static int on_epoch(struct clone *c, const struct wire_header *header, const uint8_t *payload,
 		    struct err *err)
 {
+	const struct journal_origin origin = { c->pending_session, c->failover.term };
 	int rc;
 
 	if (header->length != 1 || payload[0] < WIRE_EPOCH_COPY ||
@@ -168,8 +198,8 @@ static int on_epoch(struct clone *c, const struct wire_header *header, const uin
 		return err_set(err, RC_STATE, "an epoch before a layout was given");
 	if (c->hashes.wanted) /* of an image that it would change meanwhile, from other threads */
 		return err_set(err, RC_STATE, "an epoch before the hashes that were wanted");
-	rc = receiver_begin(seat_receiver(c->seat), header->epoch, payload[0] == WIRE_EPOCH_COPY,
-			    err);
+	rc = receiver_begin(seat_receiver(c->seat), header->epoch, &origin,
+			    payload[0] == WIRE_EPOCH_COPY, err);
 	if (rc == RC_OK)
 		c->newest = header->epoch;
 	return rc;

@@ -54,6 +54,8 @@ struct clone {
 	struct epoch_figures figures;
 	uint64_t granted_ns; /* leases of connections that are gone */
 
+	bool restoring; /* the journal is being read: nobody connects before that is done */
+
 	/* Takeover. */
 	bool drained;	  /* the receiver is idle: the image will not change any more */
 	bool kept;	  /* the term of this takeover is on the disk */
@@ -130,5 +132,7 @@ void clone_on_forgotten(void *owner);
 void clone_on_committed(void *owner, uint64_t epoch, uint64_t took_ns);
 void clone_on_fault(void *owner, uint64_t epoch, const struct err *err);
 void clone_on_consumed(void *owner, size_t bytes);
+void clone_on_restored(void *owner, uint64_t epoch, const struct journal_origin *origin,
+		       bool behind, const struct err *why);
 
 #endif

@@ -103,7 +103,7 @@ static void begin_takeover(struct clone *c)
 	if (c->gateway != NULL)
 		gateway_turn(c->gateway);
 	if (seat_receiver(c->seat) != NULL)
-		receiver_drop(seat_receiver(c->seat), on_drained);
+		receiver_drop(seat_receiver(c->seat), true, on_drained);
 	else
 		on_drained(c);
 }

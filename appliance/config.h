@@ -25,6 +25,7 @@
 
 enum config_role { CONFIG_PRIMARY, CONFIG_STANDBY, CONFIG_ROLES };
 enum config_alone { CONFIG_ALONE_CONTINUE, CONFIG_ALONE_HOLD, CONFIG_ALONES };
+enum config_durability { CONFIG_DURABLE_MEMORY, CONFIG_DURABLE_JOURNAL, CONFIG_DURABLES };
 enum config_takeover { CONFIG_TAKEOVER_MANUAL, CONFIG_TAKEOVER_AUTOMATIC, CONFIG_TAKEOVERS };
 
 struct config_nic {
@@ -65,7 +66,10 @@ struct config_instance {
 	/* standby */
 	uint32_t standby_staging_mib;  /* budget.staging_mib: 64; an epoch in flight, in memory */
 	enum config_takeover takeover; /* "manual" (default) or "automatic" */
-	struct config_vrrp *vrrp;      /* NULL: none */
+	enum config_durability durability; /* "memory" (default) or "journal" */
+	char *journal_dir; /* journal.dir: NULL: below state_dir, and none without that durability */
+	uint32_t journal_backlog_mib; /* journal.backlog_mib: 64; what may wait for its disk */
+	struct config_vrrp *vrrp;     /* NULL: none */
 	size_t nvrrp;
 };
 

@@ -37,6 +37,11 @@ static const char *const takeovers[] = {
 	[CONFIG_TAKEOVER_MANUAL] = "manual", [CONFIG_TAKEOVER_AUTOMATIC] = "automatic", NULL
 };
 static_assert(sizeof(takeovers) / sizeof(takeovers[0]) == CONFIG_TAKEOVERS + 1, "a word for each");
+static const char *const durabilities[] = {
+	[CONFIG_DURABLE_MEMORY] = "memory", [CONFIG_DURABLE_JOURNAL] = "journal", NULL
+};
+static_assert(sizeof(durabilities) / sizeof(durabilities[0]) == CONFIG_DURABLES + 1,
+	      "a word for each");
 static const char *const alones[] = {
 	[CONFIG_ALONE_CONTINUE] = "continue", [CONFIG_ALONE_HOLD] = "hold", NULL
 };
@@ -272,6 +277,19 @@ static const struct json_field vrrp_fields[] = {
 };
 static const struct json_table vrrp_table = JSON_TABLE(vrrp_fields);
 
+static const struct json_field journal_fields[] = {
+	{ .key = "dir",
+	  .type = JSON_PATH,
+	  .roles = STANDBY,
+	  .offset = offsetof(struct config_instance, journal_dir),
+	  .doc = "directory of the journal, with room for three times the instance's memory; absent: "
+		 "STATE_DIR/NAME/journal" },
+	{ NUMBER("backlog_mib", journal_backlog_mib, 4, BUDGET_MAX_MIB, 64, "MiB",
+		 "memory for what waits for the journal's disk; when full, the primary has to wait"),
+	  .roles = STANDBY },
+};
+static const struct json_table journal_table = JSON_TABLE(journal_fields);
+
 static const struct json_field instance_fields[] = {
 	{ .key = "name",
 	  .type = JSON_NAME,
@@ -323,6 +341,19 @@ static const struct json_field instance_fields[] = {
 	  .fallback = CONFIG_TAKEOVER_MANUAL,
 	  .offset = offsetof(struct config_instance, takeover),
 	  .doc = "who decides that the primary site has failed: an operator, or the standby by itself" },
+	{ .key = "durability",
+	  .type = JSON_CHOICE,
+	  .roles = STANDBY,
+	  .choices = durabilities,
+	  .fallback = CONFIG_DURABLE_MEMORY,
+	  .offset = offsetof(struct config_instance, durability),
+	  .doc = "where an epoch has to be before it is acknowledged: in this machine's memory, or in the journal on "
+		 "stable storage, from which the replica comes back after a restart" },
+	{ .key = "journal",
+	  .type = JSON_OBJECT,
+	  .roles = STANDBY,
+	  .table = &journal_table,
+	  .doc = "the journal; with durability memory and a directory it is kept, too, but not waited for" },
 	{ .key = "vrrp",
 	  .type = JSON_OBJECTS,
 	  .roles = STANDBY,

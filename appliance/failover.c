@@ -16,7 +16,7 @@ static const struct {
 	const char *name;
 	unsigned next;
 } states[] = {
-	[FAILOVER_EMPTY] = { "empty", BIT(SYNCING) },
+	[FAILOVER_EMPTY] = { "empty", BIT(SYNCING) | BIT(UNATTENDED) },
 	[FAILOVER_SYNCING] = { "syncing", BIT(EMPTY) | BIT(PROTECTED) },
 	[FAILOVER_PROTECTED] = { "protected", BIT(SUSPECT) | BIT(UNATTENDED) | BIT(ENDED) |
 						      BIT(CLAIMING) | BIT(EMPTY) },
@@ -304,6 +304,20 @@ static void on_outdated(struct failover *failover, const struct failover_event *
 		       (unsigned long long)failover->epoch);
 }
 
+/* Nobody has been heard since: what became of the instance meanwhile is for the operator to say. */
+static void on_recovered(struct failover *failover, const struct failover_event *event,
+			 struct failover_update *update)
+{
+	if (failover->state != FAILOVER_EMPTY)
+		return;
+	failover->epoch = event->epoch;
+	failover->outdated = event->behind;
+	move(failover, FAILOVER_UNATTENDED, update,
+	     "epoch %llu is back from the journal%s; if no primary returns, `understudy takeover` brings it up",
+	     (unsigned long long)event->epoch,
+	     event->behind ? ", and clients may have had answers that it does not know" : "");
+}
+
 static void on_forgotten(struct failover *failover, struct failover_update *update)
 {
 	/* What failed has been decided: only the operator goes back. */
@@ -442,6 +456,9 @@ void failover_step(struct failover *failover, const struct failover_event *event
 	case FAILOVER_CRASHED:
 	case FAILOVER_SHUT_DOWN:
 		on_instance(failover, event, update);
+		break;
+	case FAILOVER_RECOVERED:
+		on_recovered(failover, event, update);
 		break;
 	case FAILOVER_OPERATOR:
 		on_operator(failover, event->now_ns, update);

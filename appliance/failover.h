@@ -4,15 +4,16 @@
  * model checker can run it.
  *
  *   state        meaning                                            may become
- *   empty        no committed epoch: nothing to take over           syncing
+ *   empty        no committed epoch: nothing to take over           syncing, unattended
  *   syncing      the first copy is coming in                        empty, protected
  *   protected    a committed epoch, the primary is heard            suspect, unattended, ended,
  *                                                                   claiming, empty
  *   suspect      silent for half the limit or more                  as protected, and protected
  *   unattended   nobody is heard and we do not act: the agent said  protected, ended, claiming,
  *                goodbye, takeover is manual, the witness is        empty
- *                against it or silent, or the takeover came to
- *                nothing before the replica could be seen
+ *                against it or silent, the takeover came to
+ *                nothing before the replica could be seen, or
+ *                this process has just come back with its epoch
  *   ended        the instance was shut down in an orderly way       protected, claiming (only by
  *                                                                   the operator), empty
  *   claiming     decided; the primary's lease runs out, the         unattended, taking-over, empty
@@ -106,8 +107,9 @@ enum failover_event_type {
 	FAILOVER_GOODBYE,   /* the agent ends in an orderly way; the instance goes on unprotected */
 	FAILOVER_CRASHED,   /* the agent reports its instance gone */
 	FAILOVER_SHUT_DOWN, /* the agent reports an orderly end of its instance */
-	FAILOVER_OPERATOR,  /* take over now */
-	FAILOVER_ACTIVATED, /* the replica runs */
+	FAILOVER_RECOVERED, /* `epoch` is back from an earlier life; `behind`: clients may know more */
+	FAILOVER_OPERATOR,	    /* take over now */
+	FAILOVER_ACTIVATED,	    /* the replica runs */
 	FAILOVER_ACTIVATION_FAILED, /* it may have answered clients before */
 	FAILOVER_NOT_ACTIVATED,	    /* it cannot have */
 	FAILOVER_FOUND,		    /* the replica of an earlier life runs */
@@ -119,7 +121,8 @@ enum failover_event_type {
 struct failover_event {
 	enum failover_event_type type;
 	uint64_t now_ns;
-	uint64_t epoch;	     /* COMMITTED, OUTDATED */
+	uint64_t epoch;	     /* COMMITTED, OUTDATED, RECOVERED */
+	bool behind;	     /* RECOVERED */
 	uint64_t term;	     /* OUTDATED, WON, BEATEN */
 	uint64_t granted_ns; /* any: when the last lease granted has run out; 0: none ever was */
 };

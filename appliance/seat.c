@@ -22,6 +22,7 @@ struct seat {
 	const struct config_instance *instance;
 	char part[80];
 	const char *dir, *memory_dir;
+	char journal_dir[512];
 	const struct seat_ops *ops;
 	void *owner;
 	char *wanted; /* the reservation's JSON as it came */
@@ -33,6 +34,7 @@ struct seat {
 	struct receiver *receiver;
 	struct hypervisor *hypervisor;
 	bool warm, activating, serving;
+	bool restoring; /* the journal is being read into the image */
 	bool replacing; /* the old seat is being taken down */
 	bool receiver_closing, hypervisor_closing;
 	uv_timer_t restart;
@@ -66,6 +68,8 @@ static void refuse(struct seat *seat, const struct err *err)
 	repeat_log(&seat->refused, LOG_LEVEL_WARN, seat->part, text);
 	mem_free(seat->wanted);
 	seat->wanted = NULL;
+	if (seat->receiver == NULL)
+		seat->restoring = false;
 	answer(seat, err->text);
 	seat->ops->on_unseated(seat->owner, err);
 }
@@ -108,6 +112,30 @@ static int keep_wanted(const struct seat *seat, struct err *err)
 	return same ? RC_OK : files_replace(seat->dir, RECALLED, seat->wanted, len, err);
 }
 
+static bool has_journal(const struct seat *seat)
+{
+	return seat->instance->durability == CONFIG_DURABLE_JOURNAL ||
+	       seat->instance->journal_dir != NULL;
+}
+
+static int make_receiver(struct seat *seat, struct err *err)
+{
+	const struct journaling_options journal = {
+		.part = seat->part,
+		.dir = seat->journal_dir,
+		.segment_bytes = JOURNAL_SEGMENT_BYTES,
+		.backlog_bytes = (size_t)seat->instance->journal_backlog_mib << 20,
+		.copy_bytes = JOURNALING_COPY_BYTES,
+		.retry_ms = JOURNALING_RETRY_MS,
+		.durable = seat->instance->durability == CONFIG_DURABLE_JOURNAL,
+		.restore = seat->restoring,
+	};
+
+	return receiver_create(&seat->receiver, seat->loop, seat->image,
+			       has_journal(seat) ? &journal : NULL, &seat->ops->receiver,
+			       seat->owner, err);
+}
+
 static void make(struct seat *seat)
 {
 	struct cmdline_spec *spec = &seat->reservation.spec;
@@ -126,8 +154,7 @@ static void make(struct seat *seat)
 				  spec->nbackends,
 				  (size_t)seat->instance->standby_staging_mib << 20, &err);
 	if (rc == RC_OK)
-		rc = receiver_create(&seat->receiver, seat->loop, seat->image, &seat->ops->receiver,
-				     seat->owner, &err);
+		rc = make_receiver(seat, &err);
 	if (rc == RC_OK)
 		rc = start_hypervisor(seat, &err);
 	if (rc != RC_OK)
@@ -250,6 +277,30 @@ int seat_recall(const char *dir, struct reservation *reservation, struct err *er
 		rc = reservation_from_json(reservation, json.data, json.len, err);
 	buf_free(&json);
 	return rc;
+}
+
+bool seat_restore(struct seat *seat)
+{
+	struct buf kept = { .limit = RESERVATION_JSON_MAX };
+	struct err err;
+
+	if (!has_journal(seat) || access(seat->journal_dir, F_OK) != 0 ||
+	    read_kept(&kept, seat->dir, &err) != RC_OK) {
+		buf_free(&kept);
+		return false;
+	}
+	seat->wanted = mem_strndup((const char *)kept.data, kept.len);
+	buf_free(&kept);
+	if (seat->wanted == NULL)
+		return false;
+	seat->restoring = seat->replacing = true;
+	take_down(seat);
+	return seat->receiver != NULL || seat->replacing;
+}
+
+void seat_restored(struct seat *seat)
+{
+	seat->restoring = false;
 }
 
 int seat_reserve(struct seat *seat, const uint8_t *json, size_t len, struct err *err)
@@ -433,6 +484,9 @@ int seat_create(struct seat **out, uv_loop_t *loop, const struct config *config,
 	(void)snprintf(seat->part, sizeof(seat->part), "replica %s", instance->name);
 	seat->dir = dir;
 	seat->memory_dir = memory_dir;
+	(void)snprintf(seat->journal_dir, sizeof(seat->journal_dir), "%s%s",
+		       instance->journal_dir != NULL ? instance->journal_dir : dir,
+		       instance->journal_dir != NULL ? "" : "/journal");
 	seat->ops = ops;
 	seat->owner = owner;
 	(void)uv_timer_init(loop, &seat->restart);
@@ -444,7 +498,8 @@ int seat_create(struct seat **out, uv_loop_t *loop, const struct config *config,
 struct image *seat_image(const struct seat *seat)
 {
 	/* Not after a refusal either: the files may be the memory of a replica that runs. */
-	if (seat->wanted == NULL || seat->replacing || seat->closing || seat->receiver == NULL)
+	if (seat->wanted == NULL || seat->replacing || seat->closing || seat->restoring ||
+	    seat->receiver == NULL)
 		return NULL;
 	return seat->image;
 }
@@ -456,7 +511,17 @@ struct receiver *seat_receiver(const struct seat *seat)
 
 uint64_t seat_epoch(const struct seat *seat)
 {
-	return seat->image != NULL ? image_epoch(seat->image) : 0;
+	return seat->image != NULL && !seat->restoring ? image_epoch(seat->image) : 0;
+}
+
+bool seat_journal(const struct seat *seat, struct journaling_status *status)
+{
+	const struct journaling *journal =
+		seat->receiver != NULL ? receiver_journal(seat->receiver) : NULL;
+
+	if (journal != NULL)
+		journaling_status(journal, status);
+	return journal != NULL;
 }
 
 bool seat_is_warm(const struct seat *seat)

@@ -53,6 +53,16 @@ int seat_create(struct seat **seat, uv_loop_t *loop, const struct config *config
  */
 int seat_recall(const char *dir, struct reservation *reservation, struct err *err);
 
+/*
+ * Makes the seat of an earlier life again, and has what its journal holds read into the image: the
+ * receiver's on_restored follows, at which seat_restored() is to be called. Until then there is no
+ * seat_image(). False: there is nothing to be read. Before the first reservation.
+ */
+bool seat_restore(struct seat *seat);
+void seat_restored(struct seat *seat);
+/* False: there is no journal. */
+bool seat_journal(const struct seat *seat, struct journaling_status *status);
+
 /* What the primary asks for (JSON); on_reserved follows. */
 int seat_reserve(struct seat *seat, const uint8_t *json, size_t len, struct err *err);
 

@@ -72,6 +72,13 @@ void status_clear(struct status_instance *instance, const char *name)
 		.detect_ms = -1,
 		.activate_ms = -1,
 		.resumed_epoch = -1,
+		.journal = "",
+		.journal_problem = "",
+		.journal_epoch = -1,
+		.journal_bytes = -1,
+		.journal_backlog = -1,
+		.journal_read = -1,
+		.journal_total = -1,
 	};
 }
 
@@ -167,6 +174,23 @@ static void nics_json(cJSON *json, const struct config_nic *nics, size_t count)
 	}
 }
 
+static void journal_json(cJSON *json, const struct status_instance *instance)
+{
+	cJSON *object;
+
+	if (*instance->journal == '\0')
+		return;
+	object = cJSON_AddObjectToObject(json, "journal");
+	text(object, "state", instance->journal);
+	text(object, "reason", instance->journal_problem);
+	cJSON_AddBoolToObject(object, "durable", instance->journal_durable);
+	number(object, "epoch", instance->journal_epoch);
+	number(object, "bytes", instance->journal_bytes);
+	number(object, "backlog_bytes", instance->journal_backlog);
+	number(object, "read_bytes", instance->journal_read);
+	number(object, "total_bytes", instance->journal_total);
+}
+
 static cJSON *instance_json(const struct status_instance *instance)
 {
 	cJSON *json = cJSON_CreateObject(), *object;
@@ -206,6 +230,7 @@ static cJSON *instance_json(const struct status_instance *instance)
 		number(object, "dropped", instance->frames_dropped);
 		number(object, "replayed", instance->frames_replayed);
 	}
+	journal_json(json, instance);
 	nics_json(json, instance->nics, instance->nnics);
 	text(json, "hypervisor", instance->hypervisor);
 	number(json, "suspicion", instance->suspicion);

@@ -47,6 +47,11 @@ struct status_instance {
 	/* Frames of clients and of the instance that passed; waiting now; lost here; repeated. */
 	double frames_from_clients, frames_to_clients, frames_held, frames_dropped, frames_replayed;
 	double suspicion, detect_ms, activate_ms, resumed_epoch;
+	/* The standby's journal (journaling.h): its state, ""; whether epochs wait for it; the last that
+	 * is on stable storage; bytes there, on the way, and while it is read: read so far, in all. */
+	const char *journal, *journal_problem;
+	bool journal_durable;
+	double journal_epoch, journal_bytes, journal_backlog, journal_read, journal_total;
 	const struct config_nic *nics; /* as the primary knows them */
 	size_t nnics;
 	const struct link *link;		   /* NULL: none */

@@ -68,6 +68,14 @@ int delta_encode(struct delta_state *state, const struct chunk *chunk, bool may_
 		 struct buf *out, uint64_t *epoch_hash, uint64_t *sent, struct delta_stats *stats,
 		 struct err *err);
 
+/*
+ * One batch of `count` pages as they are (1 to CHUNK_BYTES / LAYOUT_PAGE of them, each with data, their
+ * indices below LAYOUT_BYTES_MAX / LAYOUT_PAGE and ascending), appended to `out` as delta_encode() does.
+ * RC_NOMEM: nothing was appended.
+ */
+int delta_encode_plain(const struct chunk_page *pages, size_t count, struct buf *out,
+		       struct err *err);
+
 struct delta_sink {
 	/*
 	 * The page's present content (LAYOUT_PAGE bytes), to which a difference is applied; NULL

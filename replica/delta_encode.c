@@ -292,3 +292,22 @@ out:
 		forget_chunk(state, chunk);
 	return rc;
 }
+
+int delta_encode_plain(const struct chunk_page *pages, size_t count, struct buf *out,
+		       struct err *err)
+{
+	struct encoding e = { .scratch = delta_scratch_get() };
+	size_t i;
+	int rc;
+
+	assert(count > 0 && count <= CHUNK_BYTES / LAYOUT_PAGE);
+	if (e.scratch == NULL)
+		return err_nomem(err, "encoding");
+	e.control = e.scratch->control;
+	e.content = e.scratch->content;
+	for (i = 0; i < count; i++)
+		put_plain(&e, pages[i].index, pages[i].data);
+	rc = write_batch(&e, out, count, err);
+	delta_scratch_put(e.scratch);
+	return rc;
+}

@@ -26,6 +26,8 @@
 #include <inttypes.h>
 #include <stdatomic.h>
 
+#include <uv.h>
+
 struct image {
 	struct image_map map;
 	struct staging *staging;
@@ -35,6 +37,8 @@ struct image {
 	uint32_t device_state_len;
 	_Atomic uint64_t received, hash; /* of the open epoch */
 	atomic_bool failed;		 /* a batch was lost: the open epoch cannot be committed */
+	uv_mutex_t still; /* its layout does not change while a piece is copied out */
+	bool restoring;	  /* not all pages are there: they are not what an epoch was made against */
 };
 
 /* ---- making it ----------------------------------------------------------------------------- */
@@ -47,6 +51,10 @@ int image_create(struct image **out, const char *dir, const char *spill_dir,
 
 	if (image == NULL)
 		return err_nomem(err, "memory image");
+	if (uv_mutex_init(&image->still) != 0) {
+		mem_free(image);
+		return err_nomem(err, "memory image");
+	}
 	rc = image_map_open(&image->map, dir, shared, nshared, err);
 	if (rc == RC_OK)
 		rc = staging_create(&image->staging, staging_bytes, spill_dir, err);
@@ -63,6 +71,7 @@ void image_destroy(struct image *image, bool keep)
 		return;
 	image_map_close(&image->map, keep);
 	staging_destroy(image->staging);
+	uv_mutex_destroy(&image->still);
 	mem_free(image);
 }
 
@@ -78,13 +87,18 @@ void image_held_by(const struct image *image, pid_t pid)
 
 int image_set_layout(struct image *image, const struct layout *layout, struct err *err)
 {
+	int rc;
+
 	if (image->map.layout != NULL && layout_equal(image->map.layout, layout))
 		return RC_OK;
 	if (image->epoch > 0 || image->open > 0)
 		return err_set(
 			err, RC_STATE,
 			"memory image: another layout, while it holds an epoch of the former");
-	return image_map_layout(&image->map, layout, err);
+	uv_mutex_lock(&image->still);
+	rc = image_map_layout(&image->map, layout, err);
+	uv_mutex_unlock(&image->still);
+	return rc;
 }
 
 /* ---- looking at it ------------------------------------------------------------------------- */
@@ -245,13 +259,13 @@ int image_begin(struct image *image, uint64_t epoch, struct err *err)
 	return RC_OK;
 }
 
-static int decode(struct image *image, const uint8_t *batch, size_t len, uint64_t *hash,
-		  uint64_t *received, struct err *err)
+static int decode(struct image *image, bool at_once, const uint8_t *batch, size_t len,
+		  uint64_t *hash, uint64_t *received, struct err *err)
 {
 	struct writer writer = { .image = image };
 	struct delta_sink direct = { .base = no_page, .put = write_page, .owner = &writer };
 	struct delta_sink staged = { .base = committed_page, .put = stage_page, .owner = image };
-	struct delta_sink *sink = image->epoch == 0 ? &direct : &staged;
+	struct delta_sink *sink = at_once ? &direct : &staged;
 	int rc;
 
 	sink->pages = image->map.layout->pages;
@@ -267,7 +281,8 @@ int image_batch(struct image *image, const uint8_t *batch, size_t len, struct er
 
 	if (image->open == 0)
 		return err_set(err, RC_STATE, "memory image: a batch outside of an epoch");
-	rc = decode(image, batch, len, &hash, &received, err);
+	rc = decode(image, image->epoch == 0 && !image->restoring, batch, len, &hash, &received,
+		    err);
 	if (rc != RC_OK) {
 		atomic_store(&image->failed, true);
 		return err_prefix(err, "epoch %" PRIu64 ": ", image->open);
@@ -285,7 +300,7 @@ static int check_sums(const struct image *image, uint64_t pages, uint64_t hash,
 	if (atomic_load(&image->received) != pages)
 		return err_set(err, RC_INVALID, "%" PRIu64 " pages came, %" PRIu64 " were sent",
 			       atomic_load(&image->received), pages);
-	if (atomic_load(&image->hash) != hash)
+	if (atomic_load(&image->hash) != hash && !image->restoring)
 		return err_set(err, RC_INVALID, "its pages are not those that were sent");
 	if (device_state_len > LAYOUT_DEVICE_STATE_MAX)
 		return err_set(err, RC_LIMIT, "a device state of %" PRIu32 " bytes",
@@ -340,6 +355,72 @@ void image_abort(struct image *image)
 void image_forget(struct image *image)
 {
 	image_abort(image);
+	image->restoring = false;
 	image->epoch = 0;
 	image->device_state_len = 0;
+}
+
+/* ---- copying it out, and back ---------------------------------------------------------------- */
+
+#define DUMP_PAGES (CHUNK_BYTES / LAYOUT_PAGE)
+#define DUMP_LOOKS \
+	65536 /* pages that are looked at in one piece: a few milliseconds when all are zero */
+
+static int dump(const struct image *image, uint64_t *next, struct buf *out, struct err *err)
+{
+	struct chunk_page pages[DUMP_PAGES];
+	const uint64_t last = image->map.layout->pages;
+	uint64_t at = *next;
+	size_t count = 0;
+	int rc = RC_OK;
+
+	for (; at < last && at < *next + DUMP_LOOKS && count < DUMP_PAGES; at++) {
+		pages[count].index = at;
+		pages[count].data = content_of(image, at);
+		count += pages[count].data != NULL && !zero_page_is(pages[count].data);
+	}
+	if (count > 0)
+		rc = delta_encode_plain(pages, count, out, err);
+	if (rc == RC_OK)
+		*next = at;
+	return rc;
+}
+
+int image_dump(struct image *image, uint64_t *next, struct buf *out, struct err *err)
+{
+	int rc;
+
+	uv_mutex_lock(&image->still);
+	rc = dump(image, next, out, err);
+	uv_mutex_unlock(&image->still);
+	return rc;
+}
+
+int image_restore_begin(struct image *image, uint64_t epoch, uint32_t device_state_len,
+			struct err *err)
+{
+	struct writer all = { .image = image };
+
+	if (image->map.layout == NULL || image->open > 0)
+		return err_set(err, RC_STATE, "memory image: brought back inside an epoch");
+	all.zero_count = image->map.layout->pages;
+	flush_zeroes(&all);
+	image->epoch = epoch;
+	image->device_state_len = device_state_len;
+	image->restoring = true;
+	return RC_OK;
+}
+
+int image_restore_pages(struct image *image, const uint8_t *batch, size_t len, struct err *err)
+{
+	uint64_t hash = 0, received = 0;
+
+	if (!image->restoring || image->open > 0)
+		return err_set(err, RC_STATE, "memory image: pages of a copy inside an epoch");
+	return decode(image, true, batch, len, &hash, &received, err);
+}
+
+void image_restore_end(struct image *image)
+{
+	image->restoring = false;
 }

@@ -11,6 +11,7 @@
 #ifndef REPLICA_IMAGE_H
 #define REPLICA_IMAGE_H
 
+#include "appliance/base/buf.h"
 #include "appliance/base/err.h"
 #include "replica/layout.h"
 
@@ -77,6 +78,25 @@ void image_abort(struct image *image);
  * an open one. The pages stay, for a resync.
  */
 void image_forget(struct image *image);
+
+/*
+ * A copy of the image, in pieces, from any thread, but not while an epoch is committed: appends one delta
+ * batch of the next pages that are not zero, from index *next on, which goes to where the following piece
+ * begins. Nothing is appended where there was no such page; it is all there when *next is the layout's
+ * number of pages, or beyond it. RC_NOMEM: *next is as it was.
+ */
+int image_dump(struct image *image, uint64_t *next, struct buf *out, struct err *err);
+
+/*
+ * The way back, from batches that image_dump() made and epochs that were committed between them. First the
+ * image becomes all zeroes, as of `epoch` (0: nothing); then image_restore_pages() takes effect at
+ * once, and epochs do as they always do, but for their hash, which cannot be right before
+ * image_restore_end(). There is a layout, and no epoch is open.
+ */
+int image_restore_begin(struct image *image, uint64_t epoch, uint32_t device_state_len,
+			struct err *err);
+int image_restore_pages(struct image *image, const uint8_t *batch, size_t len, struct err *err);
+void image_restore_end(struct image *image);
 
 /*
  * Committed content of a page; valid until the next commit. Zero pages may come as a shared

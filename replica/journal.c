@@ -31,8 +31,7 @@ struct journal {
 	uint64_t number, segment_bytes;
 	struct segment *segments; /* in their order; the last one is written to */
 	size_t nsegments;
-	uint64_t next, epoch; /* sequence number to come; committed last */
-	bool inside;	      /* an epoch is open, or a layout without one */
+	uint64_t next; /* sequence number to come */
 	struct buf gathered;
 	struct err broken;
 };
@@ -127,9 +126,8 @@ static int begin_segment(struct journal *j, struct err *err)
 	int rc;
 
 	journal_segment_name(name, j->next);
-	journal_put_segment(head, &(struct journal_segment){ .journal = j->number,
-							     .sequence = j->next,
-							     .epoch = j->epoch });
+	journal_put_segment(head,
+			    &(struct journal_segment){ .journal = j->number, .sequence = j->next });
 	rc = open_file(j, name, O_APPEND | O_CREAT | O_EXCL, err);
 	if (rc == RC_OK)
 		rc = note_segment(j, j->next, 0, err);
@@ -212,7 +210,6 @@ static int open_journal(struct journal *j, journal_visit visit, void *owner,
 	}
 	j->number = found->journal;
 	j->next = found->next_sequence;
-	j->epoch = found->epoch;
 	return j->nsegments == 0 ? begin_segment(j, err) : RC_OK;
 }
 
@@ -264,7 +261,7 @@ void journal_close(struct journal *j)
 /* Whether a record of that kind begins something that a segment need not share with what is before. */
 static bool begins(enum journal_kind kind)
 {
-	return kind == JOURNAL_LAYOUT || kind == JOURNAL_BEGIN || kind == JOURNAL_MARK;
+	return kind != JOURNAL_BATCH && kind != JOURNAL_COMMIT;
 }
 
 static int gather(struct journal *j, struct journal_record *record, const uint8_t *payload,
@@ -294,7 +291,7 @@ int journal_append(struct journal *j, enum journal_kind kind, uint64_t epoch,
 
 	if (j->broken.code != RC_OK)
 		return refuse(j, err);
-	if (begins(kind) && !j->inside &&
+	if (begins(kind) &&
 	    j->segments[j->nsegments - 1].bytes + j->gathered.len >= j->segment_bytes) {
 		rc = flush(j, err);
 		if (rc == RC_OK)
@@ -302,7 +299,6 @@ int journal_append(struct journal *j, enum journal_kind kind, uint64_t epoch,
 		if (rc == RC_OK)
 			rc = begin_segment(j, err);
 	}
-	j->inside = j->inside || kind != JOURNAL_MARK;
 	record.sequence = j->next;
 	return rc == RC_OK ? gather(j, &record, payload, err) : rc;
 }
@@ -323,13 +319,17 @@ int journal_commit(struct journal *j, uint64_t epoch, const struct journal_commi
 	rc = gather(j, &record, payload, err);
 	if (rc == RC_OK)
 		rc = flush(j, err);
-	if (rc == RC_OK && durable)
-		rc = sync_file(j, j->fd, "an epoch", err);
-	if (rc == RC_OK) {
-		j->epoch = epoch;
-		j->inside = false;
-	}
-	return rc;
+	return rc == RC_OK && durable ? sync_file(j, j->fd, "an epoch", err) : rc;
+}
+
+int journal_sync(struct journal *j, struct err *err)
+{
+	int rc;
+
+	if (j->broken.code != RC_OK)
+		return refuse(j, err);
+	rc = flush(j, err);
+	return rc == RC_OK ? sync_file(j, j->fd, "its end", err) : rc;
 }
 
 int journal_trim(struct journal *j, uint64_t sequence, unsigned *removed, struct err *err)

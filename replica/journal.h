@@ -28,12 +28,18 @@ int journal_open(struct journal **journal, const char *dir, uint64_t number, uin
 		 journal_visit visit, void *owner, struct journal_found *found, struct err *err);
 void journal_close(struct journal *journal);
 
-/* LAYOUT, BEGIN, BATCH and MARK. It is on the disk after the next journal_commit() at the latest. */
+/*
+ * All kinds but COMMIT, in an order that journal_format.h allows. It is on the disk after the next
+ * journal_commit() or journal_sync() at the latest.
+ */
 int journal_append(struct journal *journal, enum journal_kind kind, uint64_t epoch,
 		   const uint8_t *payload, uint32_t len, struct err *err);
 /* RC_OK and `durable`: the epoch is on stable storage. */
 int journal_commit(struct journal *journal, uint64_t epoch, const struct journal_commit *commit,
 		   bool durable, struct err *err);
+
+/* RC_OK: everything so far is on stable storage. */
+int journal_sync(struct journal *journal, struct err *err);
 
 /* Removes the segments that end before that record. *removed: how many. */
 int journal_trim(struct journal *journal, uint64_t sequence, unsigned *removed, struct err *err);

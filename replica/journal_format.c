@@ -20,8 +20,10 @@
 static const struct {
 	uint32_t least, most;
 } limits[JOURNAL_KINDS] = {
-	[JOURNAL_LAYOUT] = { 8, WIRE_LAYOUT_MAX },
-	[JOURNAL_BEGIN] = { 1, 1 },
+	[JOURNAL_BASE] = { JOURNAL_BASE_BYTES, WIRE_LAYOUT_MAX },
+	[JOURNAL_PAGES] = { 1, DELTA_BATCH_MAX },
+	[JOURNAL_WHOLE] = { 0, 0 },
+	[JOURNAL_BEGIN] = { JOURNAL_BEGIN_BYTES, JOURNAL_BEGIN_BYTES },
 	[JOURNAL_BATCH] = { 1, DELTA_BATCH_MAX },
 	[JOURNAL_COMMIT] = { JOURNAL_COMMIT_BYTES, JOURNAL_COMMIT_BYTES },
 	[JOURNAL_MARK] = { 1, JOURNAL_MARK_MAX },
@@ -36,7 +38,6 @@ void journal_put_segment(uint8_t out[JOURNAL_SEGMENT_HEAD], const struct journal
 	bytes_put_le16(out + 8, VERSION);
 	bytes_put_le64(out + 16, segment->journal);
 	bytes_put_le64(out + 24, segment->sequence);
-	bytes_put_le64(out + 32, segment->epoch);
 	bytes_put_le64(out + 56, XXH64(out, 56, 0));
 }
 
@@ -62,9 +63,8 @@ int journal_get_segment(struct journal_segment *segment, const uint8_t in[JOURNA
 	*segment = (struct journal_segment){
 		.journal = bytes_get_le64(in + 16),
 		.sequence = bytes_get_le64(in + 24),
-		.epoch = bytes_get_le64(in + 32),
 	};
-	if (segment->sequence == 0 || !all_zero(in + 10, 6) || !all_zero(in + 40, 16))
+	if (segment->sequence == 0 || !all_zero(in + 10, 6) || !all_zero(in + 32, 24))
 		return err_set(err, RC_INVALID, "its head holds values that cannot be");
 	return RC_OK;
 }
@@ -103,14 +103,16 @@ static bool may_be(const struct journal_record *record)
 {
 	return record->length >= limits[record->kind].least &&
 	       record->length <= limits[record->kind].most && record->sequence != 0 &&
-	       (record->epoch != 0 || record->kind == JOURNAL_MARK);
+	       (record->epoch != 0 ||
+		(record->kind != JOURNAL_BEGIN && record->kind != JOURNAL_BATCH &&
+		 record->kind != JOURNAL_COMMIT));
 }
 
 void journal_put_record(uint8_t out[JOURNAL_RECORD_HEAD], uint64_t journal,
 			struct journal_record *record, const uint8_t *payload)
 {
 	assert(may_be(record));
-	record->payload_hash = XXH64(payload, record->length, 0);
+	record->payload_hash = XXH64(payload != NULL ? payload : out, record->length, 0);
 	bytes_put_le32(out, record->length);
 	bytes_put_le16(out + 4, (uint16_t)record->kind);
 	bytes_put_le16(out + 6, 0);
@@ -152,7 +154,35 @@ int journal_check_payload(const struct journal_record *record, const uint8_t *pa
 			       (unsigned long long)record->sequence);
 }
 
-/* ---- commits -------------------------------------------------------------------------------- */
+/* ---- bases and commits -------------------------------------------------------------------------------- */
+
+void journal_put_origin(uint8_t out[JOURNAL_BEGIN_BYTES], const struct journal_origin *origin)
+{
+	bytes_put_le64(out, origin->session);
+	bytes_put_le64(out + 8, origin->term);
+}
+
+void journal_get_origin(struct journal_origin *origin, const uint8_t in[JOURNAL_BEGIN_BYTES])
+{
+	*origin = (struct journal_origin){
+		.session = bytes_get_le64(in),
+		.term = bytes_get_le64(in + 8),
+	};
+}
+
+void journal_put_base(uint8_t out[JOURNAL_BASE_BYTES], const struct journal_base *base)
+{
+	journal_put_origin(out, &base->origin);
+	bytes_put_le32(out + 16, base->device_state_len);
+	bytes_put_le32(out + 20, base->cut ? 1 : 0);
+}
+
+void journal_get_base(struct journal_base *base, const uint8_t in[JOURNAL_BASE_BYTES])
+{
+	journal_get_origin(&base->origin, in);
+	base->device_state_len = bytes_get_le32(in + 16);
+	base->cut = (bytes_get_le32(in + 20) & 1) != 0;
+}
 
 void journal_put_commit(uint8_t out[JOURNAL_COMMIT_BYTES], const struct journal_commit *commit)
 {

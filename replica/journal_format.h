@@ -10,8 +10,7 @@
  *   10  6 bytes 0
  *   16  u64  journal: a random number, the same in all segments
  *   24  u64  sequence number of the first record
- *   32  u64  epoch: the last that was committed before it, 0: none
- *   40  16 bytes 0
+ *   32  24 bytes 0
  *   56  u64  XXH64 (seed 0) of bytes 0 to 55
  *
  * Records follow, each 40 bytes, its payload, and 0 to 7 zeroes up to a multiple of 8:
@@ -19,22 +18,33 @@
  *    4  u16  kind (enum journal_kind)
  *    6  u16  0
  *    8  u64  sequence number: that of the record before plus 1, also across segments
- *   16  u64  epoch, not 0; of MARK the one that was committed last, which may be 0
+ *   16  u64  epoch; of BASE, PAGES, WHOLE and MARK the one that was committed last, 0: none yet
  *   24  u64  XXH64 (seed 0) of the payload
  *   32  u64  XXH64 (seed: the journal's number) of bytes 0 to 31
  *
  * Payloads:
- *   LAYOUT  u64 session, then the layout (layout.h) of the epochs that follow
- *   BEGIN   u8 kind of the epoch: 1 full copy (nothing before it is needed), 2 checkpoint
- *   BATCH   one delta batch (delta_format.h)
+ *   BASE    u64 session, u64 term (of the epoch that was committed last), u32 device state length, u32
+ *           flags, then the layout (layout.h): a copy of the whole image begins, which is all zeroes but for what follows up to WHOLE. Flag bit 0: what
+ *           is before it ends there, because the image was replaced or nothing was written for a time;
+ *           else the epochs that follow continue that, too. The other bits are 0
+ *   PAGES   one delta batch (delta_format.h) without differences: pages as they are in the record's
+ *           epoch, the one that was committed last. Not inside of an epoch
+ *   WHOLE   nothing; every page that is not zero was in PAGES since BASE, or in an epoch
+ *   BEGIN   u64 session, u64 term: who the epoch comes from
+ *   BATCH   one delta batch
  *   COMMIT  u64 batches, u64 pages, u64 hash, u32 device state length, u32 0: as in the primary's
  *           COMMIT (wire.h); u64 ms since 1970 when it was written
  *   MARK    text of the operator's
  *
+ * Reading. From a BASE that has its WHOLE, everything is done in the order in which it is written: PAGES
+ * at once, an epoch at its COMMIT. A page that an epoch changes before its PAGES have come is wrong
+ * until then, so the sums of epochs count only from WHOLE on. That is how the image is copied while
+ * epochs go on, and no page is kept twice.
+ *
  * Order on the disk. The records of an epoch are written, then its COMMIT, then fdatasync(); only when
  * that has returned may the epoch be acknowledged. A new segment is written and synced with its head,
  * then its directory is synced, and only then is a record written to it that counts. A segment is
- * removed only when a full copy that begins behind it is committed.
+ * removed only when a BASE behind it has its WHOLE on stable storage.
  *
  * What a journal holds after a crash: of each epoch, that its records from BEGIN to COMMIT are valid,
  * complete, and in sequence. The first record that is not valid ends it. Bytes behind are a torn
@@ -46,17 +56,22 @@
 
 #include "appliance/base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define JOURNAL_SEGMENT_HEAD ((size_t)64)
 #define JOURNAL_RECORD_HEAD ((size_t)40)
 #define JOURNAL_COMMIT_BYTES ((size_t)40)
+#define JOURNAL_BASE_BYTES ((size_t)24) /* before the layout */
+#define JOURNAL_BEGIN_BYTES ((size_t)16)
 #define JOURNAL_MARK_MAX 200  /* a sentence */
 #define JOURNAL_NAME_BYTES 25 /* of a segment's name, with its NUL */
 
 enum journal_kind {
-	JOURNAL_LAYOUT = 1,
+	JOURNAL_BASE = 1,
+	JOURNAL_PAGES,
+	JOURNAL_WHOLE,
 	JOURNAL_BEGIN,
 	JOURNAL_BATCH,
 	JOURNAL_COMMIT,
@@ -65,13 +80,25 @@ enum journal_kind {
 };
 
 struct journal_segment {
-	uint64_t journal, sequence, epoch;
+	uint64_t journal, sequence;
 };
 
 struct journal_record {
 	enum journal_kind kind;
 	uint32_t length; /* of the payload */
 	uint64_t sequence, epoch, payload_hash;
+};
+
+/* Of an epoch: the capture session that made it, and who served then. */
+struct journal_origin {
+	uint64_t session, term;
+};
+
+/* BASE, without its layout. */
+struct journal_base {
+	struct journal_origin origin;
+	uint32_t device_state_len;
+	bool cut; /* flag bit 0 */
 };
 
 struct journal_commit {
@@ -85,7 +112,7 @@ void journal_put_segment(uint8_t out[JOURNAL_SEGMENT_HEAD], const struct journal
 int journal_get_segment(struct journal_segment *segment, const uint8_t in[JOURNAL_SEGMENT_HEAD],
 			struct err *err);
 
-/* `out` gets the head; the payload is hashed. */
+/* `out` gets the head; the payload is hashed (NULL: there is none). */
 void journal_put_record(uint8_t out[JOURNAL_RECORD_HEAD], uint64_t journal,
 			struct journal_record *record, const uint8_t *payload);
 /* RC_INVALID: it is no record of that journal, or not one that may be. */
@@ -98,6 +125,10 @@ int journal_check_payload(const struct journal_record *record, const uint8_t *pa
 /* Bytes that a record takes with its head and its padding. */
 size_t journal_record_bytes(uint32_t length);
 
+void journal_put_base(uint8_t out[JOURNAL_BASE_BYTES], const struct journal_base *base);
+void journal_get_base(struct journal_base *base, const uint8_t in[JOURNAL_BASE_BYTES]);
+void journal_put_origin(uint8_t out[JOURNAL_BEGIN_BYTES], const struct journal_origin *origin);
+void journal_get_origin(struct journal_origin *origin, const uint8_t in[JOURNAL_BEGIN_BYTES]);
 void journal_put_commit(uint8_t out[JOURNAL_COMMIT_BYTES], const struct journal_commit *commit);
 void journal_get_commit(struct journal_commit *commit, const uint8_t in[JOURNAL_COMMIT_BYTES]);
 

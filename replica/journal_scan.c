@@ -36,14 +36,14 @@ struct scan {
 	uint64_t segment;
 	int fd;
 	uint8_t *window;
-	uint64_t at;   /* offset of the window's first byte */
-	size_t have;   /* bytes in the window */
-	bool reading;  /* a segment's head has been seen */
-	uint64_t next; /* sequence number of the record that is to come */
-	/* the epoch that is open, 0: none */
-	uint64_t open, batches, copy_from;
-	bool full_copy;
-	uint64_t layout_sequence; /* of a LAYOUT that no BEGIN has followed yet; 0: none */
+	uint64_t at;		/* offset of the window's first byte */
+	size_t have;		/* bytes in the window */
+	bool reading;		/* a segment's head has been seen */
+	uint64_t next;		/* sequence number of the record that is to come */
+	uint64_t open, batches; /* the epoch that is open, 0: none */
+	uint64_t last;		/* committed, whatever follows from it */
+	uint64_t base;		/* of the BASE that has no WHOLE yet; 0: none */
+	bool cut;		/* and what was before it has ended there */
 };
 
 /* ---- segments ------------------------------------------------------------------------------- */
@@ -145,17 +145,31 @@ static int wrong(const struct journal_record *record, const char *what, struct e
 		       what);
 }
 
-static int on_begin(struct scan *s, const struct journal_record *record, const uint8_t *payload,
-		    struct err *err)
+/*
+ * What comes between epochs gives up one that is open. Where segments have been removed, the first records
+ * may be of a base, or of epochs, whose beginning is gone: nothing follows from them.
+ */
+static void on_base(struct scan *s, const struct journal_record *record, const uint8_t *payload)
 {
-	if (*payload != WIRE_EPOCH_COPY && *payload != WIRE_EPOCH_CHECKPOINT)
-		return wrong(record, "begins an epoch of no known kind", err);
-	s->open = record->epoch; /* one that was open was given up */
-	s->batches = 0;
-	s->full_copy = *payload == WIRE_EPOCH_COPY;
-	s->copy_from = s->layout_sequence != 0 ? s->layout_sequence : record->sequence;
-	s->layout_sequence = 0;
-	return RC_OK;
+	struct journal_base base;
+
+	journal_get_base(&base, payload);
+	s->open = 0;
+	s->base = record->sequence;
+	s->last = record->epoch;
+	s->cut = s->cut || base.cut;
+	s->found->partial = true;
+}
+
+static void on_whole(struct scan *s)
+{
+	s->open = 0;
+	if (s->base == 0)
+		return;
+	s->found->base = s->base;
+	s->found->epoch = s->last;
+	s->found->partial = s->cut = false;
+	s->base = 0;
 }
 
 static int on_commit(struct scan *s, const struct journal_record *record, const uint8_t *payload,
@@ -164,14 +178,14 @@ static int on_commit(struct scan *s, const struct journal_record *record, const 
 	struct journal_commit commit;
 
 	journal_get_commit(&commit, payload);
-	if (record->epoch != s->open || record->epoch <= s->found->epoch)
+	if (record->epoch != s->open || record->epoch <= s->last)
 		return wrong(record, "commits an epoch that is not open", err);
 	if (commit.batches != s->batches)
 		return wrong(record, "commits an epoch with other batches", err);
-	s->found->epoch = record->epoch;
-	if (s->full_copy)
-		s->found->copy_sequence = s->copy_from;
+	s->last = record->epoch;
 	s->open = 0;
+	if (!s->cut)
+		s->found->epoch = record->epoch;
 	return RC_OK;
 }
 
@@ -179,12 +193,19 @@ static int understand(struct scan *s, const struct journal_record *record, const
 		      struct err *err)
 {
 	switch (record->kind) {
-	case JOURNAL_LAYOUT:
-		s->layout_sequence = record->sequence;
+	case JOURNAL_BASE:
+		on_base(s, record, payload);
+		break;
+	case JOURNAL_PAGES:
 		s->open = 0;
-		return RC_OK;
+		break;
+	case JOURNAL_WHOLE:
+		on_whole(s);
+		break;
 	case JOURNAL_BEGIN:
-		return on_begin(s, record, payload, err);
+		s->open = record->epoch;
+		s->batches = 0;
+		break;
 	case JOURNAL_BATCH:
 		s->batches++;
 		return record->epoch == s->open && s->open != 0 ?
@@ -298,7 +319,6 @@ static int read_head(struct scan *s, bool *valid, struct err *why, struct err *e
 		return RC_OK;
 	if (!s->reading) {
 		s->found->journal = head.journal;
-		s->found->epoch = head.epoch;
 		s->next = head.sequence;
 		s->reading = true;
 	}
@@ -312,7 +332,7 @@ static int read_head(struct scan *s, bool *valid, struct err *why, struct err *e
 /* Up to and with that record everything counts, if no epoch is open. */
 static void note_end(struct scan *s, uint64_t offset)
 {
-	if (s->open != 0 || s->layout_sequence != 0)
+	if (s->open != 0)
 		return;
 	s->found->segment = s->segment;
 	s->found->end = offset;

@@ -3,7 +3,10 @@
  *
  *   begin     waits until nothing runs, then opens the epoch in the image
  *   batch     starts a job when its kind of epoch allows another one (a first copy: one at a time)
- *   end       waits until nothing runs, then commits in a job of its own
+ *   end       waits until nothing runs, then commits in a job of its own; with a journal it may have
+ *             to wait after that until it is on the disk
+ *
+ * Between two epochs, when the journal wants it, a job copies a piece of the image.
  *
  * A fault drops the epoch and turns the receiver deaf until receiver_drop() is through: what is in
  * the pipe behind a fault cannot be applied, and the primary is told to resynchronise.
@@ -19,7 +22,7 @@
 #define MESSAGES_MAX 65536 /* a window of small batches; messages cost memory beyond their bytes */
 #define EPOCH_MAX (UINT64_C(1) << 62) /* later ones can still be counted */
 
-enum kind { BEGIN, BATCH, END };
+enum kind { BEGIN, BATCH, END, COPY };
 
 struct message {
 	struct message *next;
@@ -27,6 +30,7 @@ struct message {
 	uv_work_t work;
 	enum kind kind;
 	uint64_t epoch;
+	struct journal_origin origin;
 	bool first_copy;
 	struct wire_commit commit;
 	uint64_t arrived_ns;
@@ -50,29 +54,17 @@ struct receiver {
 	bool deaf;     /* after a fault */
 	bool dropping; /* receiver_drop() was called and is not through */
 	bool closing;
+	bool hurry; /* and does not wait for the journal */
 	bool pumping;
+	struct journaling *journal;		     /* NULL: none */
+	struct message *unsettled, **last_unsettled; /* ends whose epochs are in the image only */
+	bool copying;				     /* a job is */
 	/* What arrives: the open epoch as the peer sees it (0: none), and how many batches it had.
 	 */
 	uint64_t open_epoch, open_batches;
 	/* The image has an epoch open. */
 	bool image_open;
 };
-
-int receiver_create(struct receiver **out, uv_loop_t *loop, struct image *image,
-		    const struct receiver_ops *ops, void *owner, struct err *err)
-{
-	struct receiver *receiver = mem_zalloc(1, sizeof(*receiver));
-
-	if (receiver == NULL)
-		return err_nomem(err, "receiver");
-	receiver->loop = loop;
-	receiver->image = image;
-	receiver->ops = ops;
-	receiver->owner = owner;
-	receiver->tail = &receiver->head;
-	*out = receiver;
-	return RC_OK;
-}
 
 static struct message *message_new(struct receiver *receiver, enum kind kind, uint64_t epoch,
 				   size_t len)
@@ -103,6 +95,19 @@ static void message_done(struct message *message)
 		receiver->ops->on_consumed(receiver->owner, len);
 }
 
+/* The same of a batch that was decoded: the journal keeps its bytes. */
+static void batch_done(struct message *message)
+{
+	struct receiver *receiver = message->receiver;
+	const size_t len = message->len;
+
+	receiver->queued -= len;
+	receiver->messages--;
+	journaling_batch(receiver->journal, message->epoch, message->batch, len, message);
+	if (!receiver->closing)
+		receiver->ops->on_consumed(receiver->owner, len);
+}
+
 static struct message *pop(struct receiver *receiver)
 {
 	struct message *message = receiver->head;
@@ -129,7 +134,9 @@ static void run(uv_work_t *work)
 	struct message *message = work->data;
 	const struct wire_commit *commit = &message->commit;
 
-	if (message->kind == BATCH)
+	if (message->kind == COPY)
+		journaling_copy(message->receiver->journal);
+	else if (message->kind == BATCH)
 		(void)image_batch(message->receiver->image, message->batch, message->len,
 				  &message->err);
 	else
@@ -137,20 +144,70 @@ static void run(uv_work_t *work)
 				   commit->device_state_len, &message->err);
 }
 
+static void tell_committed(struct receiver *receiver, struct message *end)
+{
+	if (!receiver->closing)
+		receiver->ops->on_committed(receiver->owner, end->epoch,
+					    clock_now_ns() - end->arrived_ns);
+	message_done(end);
+}
+
+static void committed(struct receiver *receiver, struct message *end)
+{
+	const struct journal_commit record = {
+		.batches = end->commit.batches,
+		.pages = end->commit.pages,
+		.hash = end->commit.hash,
+		.device_state_len = end->commit.device_state_len,
+	};
+
+	if (receiver->journal == NULL ||
+	    !journaling_commit(receiver->journal, end->epoch, &record) ||
+	    (receiver->dropping && receiver->hurry)) {
+		tell_committed(receiver, end);
+		return;
+	}
+	end->next = NULL;
+	*receiver->last_unsettled = end;
+	receiver->last_unsettled = &end->next;
+}
+
+static void on_settled(void *owner, uint64_t epoch)
+{
+	struct receiver *receiver = owner;
+	struct message *end;
+
+	while (receiver->unsettled != NULL && receiver->unsettled->epoch <= epoch) {
+		end = receiver->unsettled;
+		receiver->unsettled = end->next;
+		if (receiver->unsettled == NULL)
+			receiver->last_unsettled = &receiver->unsettled;
+		tell_committed(receiver, end);
+	}
+	pump(receiver);
+}
+
 static void ran(uv_work_t *work, int status)
 {
 	struct message *message = work->data;
 	struct receiver *receiver = message->receiver;
-	bool committed = message->kind == END && message->err.code == RC_OK && status == 0;
+	const bool well = message->err.code == RC_OK && status == 0;
 
 	if (message->kind == END)
 		receiver->image_open = false;
 	if (message->err.code != RC_OK)
 		fault(receiver, message->epoch, &message->err);
-	if (committed && !receiver->closing)
-		receiver->ops->on_committed(receiver->owner, message->epoch,
-					    clock_now_ns() - message->arrived_ns);
-	message_done(message);
+	if (message->kind == COPY) {
+		receiver->copying = false;
+		journaling_copied(receiver->journal);
+		message_done(message);
+	} else if (message->kind == END && well) {
+		committed(receiver, message);
+	} else if (message->kind == BATCH && well && receiver->journal != NULL) {
+		batch_done(message);
+	} else {
+		message_done(message);
+	}
 	receiver->running--; /* only now: a callback that closes us must find a job running */
 	pump(receiver);
 }
@@ -161,6 +218,37 @@ static void start(struct receiver *receiver, struct message *message)
 	receiver->running++;
 	(void)uv_queue_work(receiver->loop, &message->work, run,
 			    ran); /* fails only without a callback */
+}
+
+/* Also when a message is about to begin an epoch. */
+static bool start_copy(struct receiver *receiver)
+{
+	struct message *copy;
+
+	if (receiver->journal == NULL || receiver->running > 0 || receiver->image_open ||
+	    receiver->closing || receiver->dropping ||
+	    !journaling_wants_copy(receiver->journal, receiver->head != NULL))
+		return false;
+	copy = message_new(receiver, COPY, 0, 0);
+	if (copy == NULL)
+		return false;
+	receiver->copying = true;
+	start(receiver, copy);
+	return true;
+}
+
+static void begin(struct receiver *receiver, struct message *message)
+{
+	/* Into an image without an epoch, whatever the peer says of it. */
+	receiver->serial = message->first_copy || image_epoch(receiver->image) == 0;
+	if (image_begin(receiver->image, message->epoch, &message->err) != RC_OK) {
+		fault(receiver, message->epoch, &message->err);
+	} else {
+		receiver->image_open = true;
+		if (receiver->journal != NULL)
+			journaling_begin(receiver->journal, message->epoch, &message->origin);
+	}
+	message_done(message);
 }
 
 /* Starts the message at the head if it may; false: not now. */
@@ -174,18 +262,16 @@ static bool step(struct receiver *receiver)
 	}
 	if (receiver->running >= (message->kind == BATCH && !receiver->serial ? JOBS_MAX : 1))
 		return false;
+	if (message->kind == BATCH && receiver->journal != NULL && !receiver->dropping &&
+	    journaling_is_full(receiver->journal))
+		return false;
+	if (message->kind == BEGIN && start_copy(receiver))
+		return false;
 	(void)pop(receiver);
-	if (message->kind != BEGIN) {
-		start(receiver, message);
-		return true;
-	}
-	/* Into an image without an epoch, whatever the peer says of it. */
-	receiver->serial = message->first_copy || image_epoch(receiver->image) == 0;
-	if (image_begin(receiver->image, message->epoch, &message->err) == RC_OK)
-		receiver->image_open = true;
+	if (message->kind == BEGIN)
+		begin(receiver, message);
 	else
-		fault(receiver, message->epoch, &message->err);
-	message_done(message);
+		start(receiver, message);
 	return true;
 }
 
@@ -199,6 +285,14 @@ static void finish_close(struct receiver *receiver)
 		on_closed(owner);
 }
 
+static void on_journal_closed(void *owner)
+{
+	struct receiver *receiver = owner;
+
+	receiver->journal = NULL;
+	finish_close(receiver);
+}
+
 /* Nothing is queued and nothing runs. */
 static void idle(struct receiver *receiver)
 {
@@ -209,7 +303,8 @@ static void idle(struct receiver *receiver)
 		image_abort(receiver->image);
 		receiver->image_open = false;
 	}
-	if (receiver->dropping && !receiver->closing) {
+	if (receiver->dropping && !receiver->closing &&
+	    (receiver->hurry || receiver->unsettled == NULL)) {
 		receiver->dropping = false;
 		receiver->deaf = false;
 		receiver->on_idle = NULL;
@@ -218,8 +313,16 @@ static void idle(struct receiver *receiver)
 			on_idle(receiver->owner);
 		receiver->pumping = false;
 	}
-	if (receiver->closing && receiver->running == 0)
-		finish_close(receiver);
+	if (!receiver->closing) {
+		(void)start_copy(receiver);
+	} else if (receiver->running == 0) {
+		receiver->pumping = true; /* for good */
+		on_settled(receiver, UINT64_MAX);
+		if (receiver->journal != NULL)
+			journaling_close(receiver->journal, on_journal_closed, receiver);
+		else
+			finish_close(receiver);
+	}
 }
 
 static void pump(struct receiver *receiver)
@@ -241,7 +344,8 @@ static void push(struct receiver *receiver, struct message *message)
 	pump(receiver);
 }
 
-int receiver_begin(struct receiver *receiver, uint64_t epoch, bool first_copy, struct err *err)
+int receiver_begin(struct receiver *receiver, uint64_t epoch, const struct journal_origin *origin,
+		   bool first_copy, struct err *err)
 {
 	struct message *message;
 
@@ -257,6 +361,7 @@ int receiver_begin(struct receiver *receiver, uint64_t epoch, bool first_copy, s
 	if (message == NULL)
 		return err_nomem(err, "an epoch");
 	message->first_copy = first_copy;
+	message->origin = *origin;
 	receiver->open_epoch = epoch;
 	receiver->open_batches = 0;
 	push(receiver, message);
@@ -324,23 +429,32 @@ static void cut_open_epoch(struct receiver *receiver)
 	receiver->open_epoch = 0;
 }
 
-void receiver_drop(struct receiver *receiver, void (*on_idle)(void *owner))
+void receiver_drop(struct receiver *receiver, bool hurry, void (*on_idle)(void *owner))
 {
 	if (receiver->open_epoch != 0)
 		cut_open_epoch(receiver);
 	receiver->on_idle = on_idle;
 	receiver->dropping = true;
+	receiver->hurry = hurry;
+	if (hurry)
+		on_settled(receiver, UINT64_MAX);
 	pump(receiver);
 }
 
 bool receiver_is_idle(const struct receiver *receiver)
 {
-	return receiver->head == NULL && receiver->running == 0 && receiver->open_epoch == 0;
+	return receiver->head == NULL && receiver->open_epoch == 0 &&
+	       receiver->running == (unsigned)receiver->copying;
 }
 
 size_t receiver_queued(const struct receiver *receiver)
 {
 	return receiver->queued;
+}
+
+const struct journaling *receiver_journal(const struct receiver *receiver)
+{
+	return receiver->journal;
 }
 
 void receiver_close(struct receiver *receiver, void (*on_closed)(void *owner), void *owner)
@@ -353,4 +467,46 @@ void receiver_close(struct receiver *receiver, void (*on_closed)(void *owner), v
 	receiver->deaf = true;
 	receiver->open_epoch = 0;
 	pump(receiver);
+}
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+static void on_restored(void *owner, uint64_t epoch, const struct journal_origin *origin,
+			bool behind, const struct err *why)
+{
+	const struct receiver *receiver = owner;
+
+	receiver->ops->on_restored(receiver->owner, epoch, origin, behind, why);
+}
+
+static void on_room(void *owner)
+{
+	pump(owner);
+}
+
+static const struct journaling_ops journal_callbacks = { on_restored, on_settled, on_room };
+
+int receiver_create(struct receiver **out, uv_loop_t *loop, struct image *image,
+		    const struct journaling_options *journal, const struct receiver_ops *ops,
+		    void *owner, struct err *err)
+{
+	struct receiver *receiver = mem_zalloc(1, sizeof(*receiver));
+	int rc = RC_OK;
+
+	if (receiver == NULL)
+		return err_nomem(err, "receiver");
+	receiver->loop = loop;
+	receiver->image = image;
+	receiver->ops = ops;
+	receiver->owner = owner;
+	receiver->tail = &receiver->head;
+	receiver->last_unsettled = &receiver->unsettled;
+	if (journal != NULL)
+		rc = journaling_open(&receiver->journal, loop, image, journal, &journal_callbacks,
+				     receiver, err);
+	if (rc == RC_OK)
+		*out = receiver;
+	else
+		mem_free(receiver);
+	return rc;
 }

@@ -1,37 +1,48 @@
 /*
- * The receiver: epochs as they come in, decoded on worker threads, committed in order.
+ * The receiver: epochs as they come in, decoded on worker threads, committed in order, and put into the
+ * journal, if there is one.
  *
  * Messages are queued and dealt with in their order: an epoch begins when the one before is
  * committed; batches of a checkpoint are decoded side by side, those of a first copy one by one (a
  * page may come twice); a commit waits for its batches. Memory for queued messages is bounded by
- * the credit that the owner grants: on_consumed() tells what may be granted again. All functions
- * are the loop thread's.
+ * the credit that the owner grants: on_consumed() tells what may be granted again. What waits for the
+ * journal's disk is bounded by journaling_options. All functions are the loop thread's.
  */
 #ifndef REPLICA_RECEIVER_H
 #define REPLICA_RECEIVER_H
 
 #include "net/wire.h"
 #include "replica/image.h"
+#include "replica/journaling.h"
 
 #include <uv.h>
 
 struct receiver;
 
 struct receiver_ops {
+	/* It is in the image, and on stable storage where the journal says so. */
 	void (*on_committed)(void *owner, uint64_t epoch,
 			     uint64_t took_ns); /* since the commit message arrived */
 	void (*on_fault)(void *owner, uint64_t epoch,
 			 const struct err *err); /* the epoch is dropped, and what follows ignored
 						    until receiver_drop() */
 	void (*on_consumed)(void *owner, size_t bytes);
+	/* As journaling_ops say. */
+	void (*on_restored)(void *owner, uint64_t epoch, const struct journal_origin *origin,
+			    bool behind, const struct err *why);
 };
 
-/* `image` stays the caller's and outlives the receiver. */
+/*
+ * `image` stays the caller's and outlives the receiver. `journal`: NULL: none; with `restore` nothing is
+ * to be received, and the image not to be touched, before on_restored.
+ */
 int receiver_create(struct receiver **receiver, uv_loop_t *loop, struct image *image,
-		    const struct receiver_ops *ops, void *owner, struct err *err);
+		    const struct journaling_options *journal, const struct receiver_ops *ops,
+		    void *owner, struct err *err);
 
 /* Messages; an error is the peer's breach of the protocol. `batch` is copied. */
-int receiver_begin(struct receiver *receiver, uint64_t epoch, bool first_copy, struct err *err);
+int receiver_begin(struct receiver *receiver, uint64_t epoch, const struct journal_origin *origin,
+		   bool first_copy, struct err *err);
 int receiver_batch(struct receiver *receiver, const uint8_t *batch, size_t len, struct err *err);
 int receiver_end(struct receiver *receiver, uint64_t epoch, const struct wire_commit *commit,
 		 struct err *err);
@@ -39,15 +50,18 @@ int receiver_end(struct receiver *receiver, uint64_t epoch, const struct wire_co
 /*
  * No more is coming (connection lost, takeover): whole epochs are still committed, the
  * half-received one is dropped; on_idle (may be NULL) is called when that is done, at once if it is
- * already.
+ * already. `hurry`: without waiting for the journal.
  */
-void receiver_drop(struct receiver *receiver, void (*on_idle)(void *owner));
+void receiver_drop(struct receiver *receiver, bool hurry, void (*on_idle)(void *owner));
 
 /* Nothing is open, queued or being worked on. */
 bool receiver_is_idle(const struct receiver *receiver);
 
 /* Encoded bytes waiting. */
 size_t receiver_queued(const struct receiver *receiver);
+
+/* NULL: there is none. */
+const struct journaling *receiver_journal(const struct receiver *receiver);
 
 /* Waits for what runs, frees, then calls on_closed(owner), which need not be the owner of the ops.
  */

@@ -36,9 +36,9 @@ static double median_ms(uint64_t *values, size_t count)
 static int put_epoch(struct journal *journal, uint64_t epoch, uint32_t bytes, struct err *err)
 {
 	const struct journal_commit commit = { .batches = (bytes + BATCH_BYTES - 1) / BATCH_BYTES };
-	const uint8_t kind = 2;
+	const uint8_t session[JOURNAL_BEGIN_BYTES] = { 1 };
 	uint32_t piece;
-	int rc = journal_append(journal, JOURNAL_BEGIN, epoch, &kind, 1, err);
+	int rc = journal_append(journal, JOURNAL_BEGIN, epoch, session, sizeof(session), err);
 
 	for (; rc == RC_OK && bytes > 0; bytes -= piece) {
 		piece = bytes < BATCH_BYTES ? bytes : BATCH_BYTES;
@@ -57,7 +57,8 @@ static int put_bare(int fd, const uint8_t *bytes, size_t len, struct err *err)
 /* What an epoch takes in the journal, with the heads of its records. */
 static size_t bytes_of(uint32_t bytes)
 {
-	size_t whole = journal_record_bytes(1) + journal_record_bytes(JOURNAL_COMMIT_BYTES);
+	size_t whole = journal_record_bytes(JOURNAL_BEGIN_BYTES) +
+		       journal_record_bytes(JOURNAL_COMMIT_BYTES);
 
 	for (; bytes > BATCH_BYTES; bytes -= BATCH_BYTES)
 		whole += journal_record_bytes(BATCH_BYTES);

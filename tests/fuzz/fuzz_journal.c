@@ -25,9 +25,10 @@ static int visit(void *owner, const struct journal_record *record, const uint8_t
 	uint64_t *sequence = owner;
 
 	(void)err;
-	CHECK(record->length > 0 && (*sequence == 0 || record->sequence == *sequence + 1));
+	CHECK(*sequence == 0 || record->sequence == *sequence + 1);
 	*sequence = record->sequence;
-	last = payload[record->length - 1]; /* readable to its end */
+	if (record->length > 0)
+		last = payload[record->length - 1]; /* readable to its end */
 	return RC_OK;
 }
 
@@ -41,7 +42,7 @@ static void make_right(uint8_t *bytes, size_t len)
 	if (len < at)
 		return;
 	memcpy(bytes, begin, sizeof(begin));
-	memset(bytes + 40, 0, 16);
+	memset(bytes + 32, 0, 24);
 	bytes_put_le64(bytes + 24, 1);
 	bytes_put_le64(bytes + 56, XXH64(bytes, 56, 0));
 	journal = bytes_get_le64(bytes + 16);

@@ -4,8 +4,8 @@
  */
 #include "replica/journal.h"
 
+#include "appliance/base/bytes.h"
 #include "appliance/base/mem.h"
-#include "net/wire.h"
 #include "tests/unit/scratch.h"
 
 #include <dirent.h>
@@ -101,20 +101,33 @@ static void close_it(void)
 	play.j = NULL;
 }
 
+static const uint8_t session[JOURNAL_BEGIN_BYTES] = { 5 };
+
+/* It becomes whole two epochs later. */
+static int write_base(uint64_t epoch, bool cut, struct err *err)
+{
+	uint8_t base[JOURNAL_BASE_BYTES + 4] = { 0 };
+	int rc;
+
+	journal_put_base(base, &(struct journal_base){ .origin = { 5, 1 }, .cut = cut });
+	rc = journal_append(play.j, JOURNAL_BASE, epoch, base, sizeof(base), err);
+	return rc == RC_OK ? journal_append(play.j, JOURNAL_PAGES, epoch, base, 7, err) : rc;
+}
+
 static int write_epoch(uint64_t epoch, bool durable, struct err *err)
 {
-	const uint8_t kind = epoch % 5 == 1 ? WIRE_EPOCH_COPY : WIRE_EPOCH_CHECKPOINT;
 	const struct journal_commit commit = { .batches = batches_of(epoch), .hash = epoch * 3 };
 	uint8_t bytes[BATCH_MAX];
 	uint64_t n;
 	int rc = RC_OK;
 
 	play.begun = epoch;
-	if (kind == WIRE_EPOCH_COPY)
-		rc = journal_append(play.j, JOURNAL_LAYOUT, epoch,
-				    (const uint8_t *)"sessionXlayout", 14, err);
+	if (epoch % 5 == 1)
+		rc = write_base(epoch - 1, epoch == 1, err);
+	if (rc == RC_OK && epoch % 5 == 3)
+		rc = journal_append(play.j, JOURNAL_WHOLE, epoch - 1, NULL, 0, err);
 	if (rc == RC_OK)
-		rc = journal_append(play.j, JOURNAL_BEGIN, epoch, &kind, 1, err);
+		rc = journal_append(play.j, JOURNAL_BEGIN, epoch, session, sizeof(session), err);
 	for (n = 1; rc == RC_OK && n <= batches_of(epoch); n++)
 		rc = journal_append(play.j, JOURNAL_BATCH, epoch, bytes, batch_of(epoch, n, bytes),
 				    err);
@@ -218,13 +231,13 @@ static void what_was_written_is_read_again_and_written_on(void **state)
 
 static void an_epoch_that_was_given_up_is_followed_by_another(void **state)
 {
-	const uint8_t kind = WIRE_EPOCH_CHECKPOINT;
 	struct err err;
 
 	(void)state;
 	assert_int_equal(open_it(&err), RC_OK);
 	write_epochs(1, 2);
-	assert_int_equal(journal_append(play.j, JOURNAL_BEGIN, 3, &kind, 1, &err), RC_OK);
+	assert_int_equal(journal_append(play.j, JOURNAL_BEGIN, 3, session, sizeof(session), &err),
+			 RC_OK);
 	write_epochs(4, 5);
 	close_it();
 	assert_int_equal(open_it(&err), RC_OK);
@@ -369,7 +382,7 @@ static void a_damaged_journal_is_left_as_it_is(void **state)
 	free(after);
 }
 
-static void segments_before_a_full_copy_can_go(void **state)
+static void segments_before_a_whole_base_can_go(void **state)
 {
 	unsigned removed;
 	uint64_t bytes;
@@ -381,12 +394,12 @@ static void segments_before_a_full_copy_can_go(void **state)
 	close_it();
 	assert_int_equal(open_it(&err), RC_OK);
 	bytes = journal_bytes(play.j);
-	assert_int_equal(journal_trim(play.j, play.found.copy_sequence, &removed, &err), RC_OK);
+	assert_int_equal(journal_trim(play.j, play.found.base, &removed, &err), RC_OK);
 	assert_true(removed >= 2 && journal_bytes(play.j) < bytes);
 	write_epochs(19, 20);
 	close_it();
 	assert_int_equal(open_it(&err), RC_OK);
-	assert_true(play.seen == 20 && !play.wrong && play.found.copy_sequence != 0);
+	assert_true(play.seen == 20 && !play.wrong && play.found.base != 0);
 	assert_int_equal(journal_trim(play.j, UINT64_MAX, &removed, &err), RC_OK);
 	assert_true(journal_bytes(play.j) > 0); /* the one that is written to stays */
 }
@@ -414,7 +427,7 @@ int main(void)
 		TEST(a_power_cut_at_each_byte_leaves_what_was_acknowledged),
 		TEST(flipped_bits_are_found),
 		TEST(a_damaged_journal_is_left_as_it_is),
-		TEST(segments_before_a_full_copy_can_go),
+		TEST(segments_before_a_whole_base_can_go),
 		TEST(one_at_a_time_has_it_open),
 	};
 

@@ -134,9 +134,12 @@ static void hurry(void *owner)
 	role->waits = false;
 }
 
-static const struct process_role callbacks = {
-	.start = start, .end = end, .hurry = hurry, .stop = stop, .takeover = order, .release = order
-};
+static const struct process_role callbacks = { .start = start,
+					       .end = end,
+					       .hurry = hurry,
+					       .stop = stop,
+					       .takeover = order,
+					       .release = order };
 
 static void expect_run(struct role *role, int exit_status, unsigned ends)
 {

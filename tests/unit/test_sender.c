@@ -129,7 +129,8 @@ static void deliver_one(struct world *w)
 	if (w->frames == NULL)
 		w->frames_end = &w->frames;
 	if (frame->kind == FRAME_BEGIN) {
-		rc = receiver_begin(w->receiver, frame->epoch, frame->first_copy, &err);
+		rc = receiver_begin(w->receiver, frame->epoch, &(struct journal_origin){ 1, 1 },
+				    frame->first_copy, &err);
 	} else if (frame->kind == FRAME_BATCH) {
 		rc = receiver_batch(w->receiver, frame->data, frame->len, &err);
 	} else {
@@ -181,7 +182,7 @@ static void on_consumed(void *owner, size_t bytes)
 	assert_true(bytes > 0);
 }
 
-static const struct receiver_ops receiver_callbacks = { on_committed, on_fault, on_consumed };
+static const struct receiver_ops receiver_callbacks = { on_committed, on_fault, on_consumed, NULL };
 
 static void on_quiet(void *owner)
 {
@@ -196,7 +197,7 @@ static void disconnect(struct world *w)
 	lose_frames(w);
 	sender_down(w->sender);
 	w->quiet = false;
-	receiver_drop(w->receiver, on_quiet);
+	receiver_drop(w->receiver, false, on_quiet);
 }
 
 /* Primary ------------------------------------------------------------------------------------ */
@@ -361,8 +362,8 @@ static void run_seed(unsigned seed)
 	assert_int_equal(chunk_pool_create(&w->pool, 256 * CHUNK_BYTES, &err), RC_OK);
 	assert_int_equal(image_create(&w->image, w->dir, w->dir, NULL, 0, 1 << 20, &err), RC_OK);
 	assert_int_equal(image_set_layout(w->image, &w->layout, &err), RC_OK);
-	assert_int_equal(receiver_create(&w->receiver, &w->loop, w->image, &receiver_callbacks, w,
-					 &err),
+	assert_int_equal(receiver_create(&w->receiver, &w->loop, w->image, NULL,
+					 &receiver_callbacks, w, &err),
 			 RC_OK);
 
 	play(w);

@@ -1,0 +1,442 @@
+/*
+ * Theory of operation
+ *
+ * The loop's thread appends items to a queue; the keeper's thread takes the whole queue at once, writes
+ * it, and says what came of it (struct news), which an async handle brings to the loop's thread. Both
+ * only meet under the mutex, and nobody holds it while the disk works.
+ *
+ * An item that could not be made is as bad as a record that could not be written: what follows it would
+ * have no meaning. So that, too, breaks the journal.
+ */
+#include "replica/journal_keeper.h"
+
+#include "appliance/base/clock.h"
+#include "appliance/base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define SYNC_NS CLOCK_NS_PER_S /* how old what is not durable may become without `sync` */
+#define PATH_BYTES 512
+
+struct item {
+	struct item *next;
+	enum journal_kind kind;
+	uint64_t epoch;
+	struct journal_commit commit; /* of COMMIT */
+	struct journal_origin origin; /* of BEGIN */
+	const uint8_t *payload;	      /* of others */
+	size_t len;
+	void *memory;
+};
+
+struct news {
+	bool open, room, broken, ended;
+	uint64_t durable, whole; /* epochs; 0: nothing new */
+	struct err error;
+};
+
+struct journal_keeper {
+	char dir[PATH_BYTES];
+	struct journal_keeper_options options;
+	const struct journal_keeper_ops *ops;
+	void *owner;
+	uv_async_t async;
+	uv_thread_t thread;
+	uint64_t number; /* of a journal that is begun */
+	bool broken;	 /* as the loop's thread knows */
+	bool closing;
+	void (*on_closed)(void *owner);
+	void *closed_owner;
+	/* of on_open; the keeper's thread does not touch them after it has said so */
+	struct journal_found found;
+	struct journal_replayed replayed;
+	struct err why;
+	_Atomic uint64_t total, bytes, backlog, base_bytes;
+
+	uv_mutex_t mutex;
+	uv_cond_t wake;
+	struct item *head, **tail;
+	bool lost; /* an item could not be made */
+	bool stop;
+	struct news news;
+
+	/* the keeper's thread */
+	struct journal *journal;
+	uint64_t base_sequence,
+		base_from; /* of the BASE that has no WHOLE yet: its number, bytes before it */
+	uint64_t last_sync_ns, unsynced; /* epoch of a commit since */
+};
+
+/* ---- the keeper's thread ---------------------------------------------------------------------- */
+
+static void say(struct journal_keeper *k, void (*what)(struct news *news, uint64_t value),
+		uint64_t value)
+{
+	uv_mutex_lock(&k->mutex);
+	what(&k->news, value);
+	uv_mutex_unlock(&k->mutex);
+	(void)uv_async_send(&k->async);
+}
+
+static void say_open(struct news *news, uint64_t value)
+{
+	(void)value;
+	news->open = true;
+}
+
+static void say_durable(struct news *news, uint64_t epoch)
+{
+	news->durable = epoch;
+}
+
+static void say_whole(struct news *news, uint64_t epoch)
+{
+	news->whole = epoch;
+}
+
+static void say_room(struct news *news, uint64_t value)
+{
+	(void)value;
+	news->room = true;
+}
+
+static void say_ended(struct news *news, uint64_t value)
+{
+	(void)value;
+	news->ended = true;
+}
+
+static void say_broken(struct journal_keeper *k, const struct err *err)
+{
+	uv_mutex_lock(&k->mutex);
+	if (!k->news.broken)
+		k->news.error = *err;
+	k->news.broken = true;
+	uv_mutex_unlock(&k->mutex);
+	(void)uv_async_send(&k->async);
+}
+
+static int replay(struct journal_keeper *k)
+{
+	int dir = open(k->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
+
+	if (dir < 0)
+		return err_system(&k->why, errno, "%s", k->dir);
+	atomic_store(&k->total, k->found.bytes);
+	rc = journal_replay(dir, &k->found, k->options.image, &k->replayed, &k->why);
+	(void)close(dir);
+	return rc;
+}
+
+static int open_it(struct journal_keeper *k, struct err *err)
+{
+	int rc = journal_open(&k->journal, k->dir, k->number, k->options.segment_bytes, NULL, NULL,
+			      &k->found, err);
+
+	if (rc != RC_OK)
+		return rc;
+	if (k->options.image != NULL)
+		(void)replay(k); /* `why` tells */
+	atomic_store(&k->bytes, journal_bytes(k->journal));
+	say(k, say_open, 0);
+	return RC_OK;
+}
+
+static int sync_commits(struct journal_keeper *k, struct err *err)
+{
+	const uint64_t epoch = k->unsynced;
+	int rc;
+
+	k->last_sync_ns = clock_now_ns();
+	if (epoch == 0)
+		return RC_OK;
+	rc = journal_sync(k->journal, err);
+	k->unsynced = 0;
+	if (rc == RC_OK)
+		say(k, say_durable, epoch);
+	return rc;
+}
+
+/* What was before a base is of no use once the base is on the disk. */
+static int end_base(struct journal_keeper *k, uint64_t epoch, struct err *err)
+{
+	unsigned removed;
+	int rc = journal_sync(k->journal, err);
+
+	atomic_store(&k->base_bytes, journal_bytes(k->journal) - k->base_from);
+	if (rc == RC_OK && k->base_sequence != 0)
+		rc = journal_trim(k->journal, k->base_sequence, &removed, err);
+	if (rc == RC_OK)
+		say(k, say_whole, epoch);
+	k->base_sequence = 0;
+	return rc;
+}
+
+static int write_item(struct journal_keeper *k, const struct item *item, struct err *err)
+{
+	uint8_t origin[JOURNAL_BEGIN_BYTES];
+	int rc;
+
+	if (item->kind == JOURNAL_BEGIN) {
+		journal_put_origin(origin, &item->origin);
+		return journal_append(k->journal, JOURNAL_BEGIN, item->epoch, origin,
+				      sizeof(origin), err);
+	}
+	if (item->kind == JOURNAL_COMMIT) {
+		k->unsynced = item->epoch;
+		return journal_commit(k->journal, item->epoch, &item->commit, false, err);
+	}
+	if (item->kind == JOURNAL_BASE) {
+		k->base_sequence = journal_next_sequence(k->journal);
+		k->base_from = journal_bytes(k->journal);
+	}
+	rc = journal_append(k->journal, item->kind, item->epoch, item->payload, (uint32_t)item->len,
+			    err);
+	return rc == RC_OK && item->kind == JOURNAL_WHOLE ? end_base(k, item->epoch, err) : rc;
+}
+
+static void free_item(struct journal_keeper *k, struct item *item)
+{
+	const uint64_t before = atomic_fetch_sub(&k->backlog, item->len);
+
+	if (before > k->options.backlog_bytes && before - item->len <= k->options.backlog_bytes)
+		say(k, say_room, 0);
+	mem_free(item->memory);
+	mem_free(item);
+}
+
+static void write_items(struct journal_keeper *k, struct item *items)
+{
+	struct err err = { 0 };
+	struct item *item;
+	int rc = RC_OK;
+
+	while (items != NULL) {
+		item = items;
+		items = item->next;
+		if (rc == RC_OK && k->journal != NULL)
+			rc = write_item(k, item, &err);
+		free_item(k, item);
+	}
+	if (rc == RC_OK && k->journal != NULL &&
+	    (k->options.sync || clock_now_ns() - k->last_sync_ns >= SYNC_NS))
+		rc = sync_commits(k, &err);
+	if (k->journal != NULL)
+		atomic_store(&k->bytes, journal_bytes(k->journal));
+	if (rc == RC_OK)
+		return;
+	journal_close(k->journal);
+	k->journal = NULL;
+	say_broken(k, &err);
+}
+
+/* What there is to be written, or NULL after a while; false: nothing more will come. */
+static bool next_items(struct journal_keeper *k, struct item **items)
+{
+	bool goes_on;
+
+	uv_mutex_lock(&k->mutex);
+	if (k->head == NULL && !k->stop)
+		(void)uv_cond_timedwait(&k->wake, &k->mutex, SYNC_NS);
+	*items = k->head;
+	k->head = NULL;
+	k->tail = &k->head;
+	goes_on = *items != NULL || !k->stop;
+	uv_mutex_unlock(&k->mutex);
+	return goes_on;
+}
+
+static void run(void *arg)
+{
+	struct journal_keeper *k = arg;
+	struct item *items;
+	struct err err = { 0 };
+
+	if (open_it(k, &err) != RC_OK)
+		say_broken(k, &err);
+	while (next_items(k, &items))
+		write_items(k, items);
+	if (k->journal != NULL && sync_commits(k, &err) != RC_OK)
+		say_broken(k, &err);
+	journal_close(k->journal);
+	say(k, say_ended, 0);
+}
+
+/* ---- the loop's thread ------------------------------------------------------------------------- */
+
+static void on_async_closed(uv_handle_t *handle)
+{
+	struct journal_keeper *k = handle->data;
+	void (*on_closed)(void *) = k->on_closed;
+	void *owner = k->closed_owner;
+
+	uv_cond_destroy(&k->wake);
+	uv_mutex_destroy(&k->mutex);
+	mem_free(k);
+	if (on_closed != NULL)
+		on_closed(owner);
+}
+
+static void tell(struct journal_keeper *k, const struct news *news)
+{
+	if (news->open)
+		k->ops->on_open(k->owner, &k->found, &k->replayed, &k->why);
+	if (news->durable != 0 && !k->closing)
+		k->ops->on_durable(k->owner, news->durable);
+	if (news->whole != 0 && !k->closing)
+		k->ops->on_whole(k->owner, news->whole, atomic_load(&k->base_bytes));
+	if (news->broken && !k->broken && !k->closing) {
+		k->broken = true;
+		k->ops->on_broken(k->owner, &news->error);
+	}
+	if (news->room && !k->closing)
+		k->ops->on_room(k->owner);
+}
+
+static void deliver(uv_async_t *async)
+{
+	struct journal_keeper *k = async->data;
+	struct news news;
+
+	uv_mutex_lock(&k->mutex);
+	news = k->news;
+	k->news = (struct news){ 0 };
+	if (k->lost && !news.broken) {
+		news.broken = true;
+		(void)err_nomem(&news.error, "a record of the journal");
+	}
+	uv_mutex_unlock(&k->mutex);
+	if (!k->closing)
+		tell(k, &news);
+	if (!news.ended)
+		return;
+	(void)uv_thread_join(&k->thread);
+	uv_close((uv_handle_t *)async, on_async_closed);
+}
+
+/* After an error nothing is left, not even `k`. */
+static int start(struct journal_keeper *k, uv_loop_t *loop, struct err *err)
+{
+	const int mutex = uv_mutex_init(&k->mutex), cond = uv_cond_init(&k->wake);
+	const int async = uv_async_init(loop, &k->async, deliver);
+
+	k->async.data = k;
+	if (mutex == 0 && cond == 0 && async == 0 && uv_thread_create(&k->thread, run, k) == 0)
+		return RC_OK;
+	if (async == 0) {
+		uv_close((uv_handle_t *)&k->async, on_async_closed);
+	} else {
+		uv_cond_destroy(&k->wake);
+		uv_mutex_destroy(&k->mutex);
+		mem_free(k);
+	}
+	return err_nomem(err, "a journal's keeper");
+}
+
+int journal_keeper_open(struct journal_keeper **out, uv_loop_t *loop,
+			const struct journal_keeper_options *options,
+			const struct journal_keeper_ops *ops, void *owner, struct err *err)
+{
+	struct journal_keeper *k = mem_zalloc(1, sizeof(*k));
+	int rc;
+
+	if (k == NULL)
+		return err_nomem(err, "a journal's keeper");
+	k->options = *options;
+	k->ops = ops;
+	k->owner = owner;
+	k->tail = &k->head;
+	if (snprintf(k->dir, sizeof(k->dir), "%s", options->dir) >= (int)sizeof(k->dir) ||
+	    uv_random(NULL, NULL, &k->number, sizeof(k->number), 0, NULL) != 0) {
+		mem_free(k);
+		return err_set(err, RC_LIMIT, "the journal's path is too long");
+	}
+	rc = start(k, loop, err);
+	if (rc == RC_OK)
+		*out = k;
+	return rc;
+}
+
+static bool put(struct journal_keeper *k, const struct item *what)
+{
+	struct item *item = mem_alloc(sizeof(*item));
+
+	if (item == NULL)
+		mem_free(what->memory);
+	else
+		*item = *what;
+	(void)atomic_fetch_add(&k->backlog, item != NULL ? item->len : 0);
+	uv_mutex_lock(&k->mutex);
+	if (item == NULL) {
+		k->lost = true;
+	} else if (!k->lost) {
+		item->next = NULL;
+		*k->tail = item;
+		k->tail = &item->next;
+		item = NULL;
+	}
+	uv_cond_signal(&k->wake);
+	uv_mutex_unlock(&k->mutex);
+	if (item != NULL) /* something before it is missing */
+		free_item(k, item);
+	if (k->lost)
+		(void)uv_async_send(&k->async);
+	return !k->lost;
+}
+
+bool journal_keeper_put(struct journal_keeper *k, enum journal_kind kind, uint64_t epoch,
+			const uint8_t *payload, size_t len, void *memory)
+{
+	return put(k, &(struct item){ .kind = kind,
+				      .epoch = epoch,
+				      .payload = payload,
+				      .len = len,
+				      .memory = memory });
+}
+
+bool journal_keeper_begin(struct journal_keeper *k, uint64_t epoch,
+			  const struct journal_origin *origin)
+{
+	return put(k, &(struct item){ .kind = JOURNAL_BEGIN, .epoch = epoch, .origin = *origin });
+}
+
+bool journal_keeper_commit(struct journal_keeper *k, uint64_t epoch,
+			   const struct journal_commit *commit)
+{
+	return put(k, &(struct item){ .kind = JOURNAL_COMMIT, .epoch = epoch, .commit = *commit });
+}
+
+bool journal_keeper_is_full(const struct journal_keeper *k)
+{
+	return atomic_load(&k->backlog) > k->options.backlog_bytes;
+}
+
+uint64_t journal_keeper_bytes(const struct journal_keeper *k)
+{
+	return atomic_load(&k->bytes);
+}
+
+uint64_t journal_keeper_backlog(const struct journal_keeper *k)
+{
+	return atomic_load(&k->backlog);
+}
+
+void journal_keeper_progress(const struct journal_keeper *k, uint64_t *done, uint64_t *total)
+{
+	*total = atomic_load(&k->total);
+	*done = *total > 0 ? atomic_load(&k->replayed.bytes) : 0;
+}
+
+void journal_keeper_close(struct journal_keeper *k, void (*on_closed)(void *owner), void *owner)
+{
+	k->closing = true;
+	k->on_closed = on_closed;
+	k->closed_owner = owner;
+	uv_mutex_lock(&k->mutex);
+	k->stop = true;
+	uv_cond_signal(&k->wake);
+	uv_mutex_unlock(&k->mutex);
+}

@@ -1,0 +1,77 @@
+/*
+ * Writes a journal on a thread of its own, so that a slow disk makes nobody wait but those who ask to be
+ * told when an epoch is on stable storage. All functions are the loop thread's.
+ *
+ * What is given is written in the order in which it is given. Commits that have piled up are made durable
+ * by one sync.
+ */
+#ifndef REPLICA_JOURNAL_KEEPER_H
+#define REPLICA_JOURNAL_KEEPER_H
+
+#include "replica/image.h"
+#include "replica/journal.h"
+#include "replica/journal_replay.h"
+
+#include <uv.h>
+
+struct journal_keeper;
+
+struct journal_keeper_ops {
+	/*
+	 * Once, after journal_keeper_open(): the journal is open for writing. `found`: what is in it;
+	 * `replayed`: what the image is now, if one was given, and `why` not if it is not what the journal
+	 * holds.
+	 */
+	void (*on_open)(void *owner, const struct journal_found *found,
+			const struct journal_replayed *replayed, const struct err *why);
+	/* Every commit up to and with that epoch's is on stable storage. */
+	void (*on_durable)(void *owner, uint64_t epoch);
+	/* The base that ended at that epoch is on stable storage, with what epochs came between: so many
+	 * bytes. What was before it is gone. */
+	void (*on_whole)(void *owner, uint64_t epoch, uint64_t bytes);
+	/* The backlog is below the limit again. */
+	void (*on_room)(void *owner);
+	/*
+	 * It cannot be opened, or not be written to any more: the last call of all. What was given and
+	 * is not durable may be lost; what is given is thrown away.
+	 */
+	void (*on_broken)(void *owner, const struct err *err);
+};
+
+struct journal_keeper_options {
+	const char *dir;	/* made if it is not there */
+	struct image *image;	/* to be brought to what the journal holds; NULL: none */
+	uint64_t segment_bytes; /* JOURNAL_SEGMENT_BYTES */
+	size_t backlog_bytes;	/* what may wait for the disk */
+	bool sync;		/* each commit; else now and then, and on_durable follows then */
+};
+
+/* `image` must not be touched before on_open or on_broken. */
+int journal_keeper_open(struct journal_keeper **keeper, uv_loop_t *loop,
+			const struct journal_keeper_options *options,
+			const struct journal_keeper_ops *ops, void *owner, struct err *err);
+
+/*
+ * A record, but BEGIN and COMMIT. `memory`, in which `payload` lies, is the keeper's from now on, also after false (no memory:
+ * the journal is broken, and on_broken follows).
+ */
+bool journal_keeper_put(struct journal_keeper *keeper, enum journal_kind kind, uint64_t epoch,
+			const uint8_t *payload, size_t len, void *memory);
+bool journal_keeper_begin(struct journal_keeper *keeper, uint64_t epoch,
+			  const struct journal_origin *origin);
+bool journal_keeper_commit(struct journal_keeper *keeper, uint64_t epoch,
+			   const struct journal_commit *commit);
+/* More is taken; but who can wait should, until on_room. */
+bool journal_keeper_is_full(const struct journal_keeper *keeper);
+
+/* Bytes on the disk, and those that wait for it. */
+uint64_t journal_keeper_bytes(const struct journal_keeper *keeper);
+uint64_t journal_keeper_backlog(const struct journal_keeper *keeper);
+/* Of the replay that on_open ends: bytes read so far, and in all (0: not known yet). */
+void journal_keeper_progress(const struct journal_keeper *keeper, uint64_t *done, uint64_t *total);
+
+/* What was given is still written; frees, then calls on_closed(owner), and nothing else any more. */
+void journal_keeper_close(struct journal_keeper *keeper, void (*on_closed)(void *owner),
+			  void *owner);
+
+#endif

@@ -1,0 +1,412 @@
+#include "replica/journaling.h"
+
+#include "appliance/base/clock.h"
+#include "appliance/base/log.h"
+#include "appliance/base/mem.h"
+#include "appliance/base/repeat.h"
+#include "replica/delta.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#define RETRY_DOUBLINGS 6 /* a copy that fails half-way costs the disk each time */
+#define COPY_FACTOR \
+	2	     /* epochs for one copy, in bytes: what a recovery reads stays below 3 copies */
+#define PIECES_MAX 4 /* of the copy, between two epochs: some milliseconds of work */
+#define COPY_BACKLOG \
+	((uint64_t)4 << 20) /* what an epoch may find before it on the way to the disk */
+
+enum state { OPENING, BARE, COPYING, BASED, BROKEN };
+
+static const char *const state_names[] = {
+	[OPENING] = "opening", [BARE] = "bare",	    [COPYING] = "copying",
+	[BASED] = "based",     [BROKEN] = "broken",
+};
+
+struct journaling {
+	struct journaling_options options;
+	uv_loop_t *loop;
+	struct image *image;
+	const struct journaling_ops *ops;
+	void *owner;
+	struct journal_keeper *keeper;
+	uv_timer_t retry;
+	struct repeat said;
+	struct err problem;
+	enum state state;
+	unsigned failures;
+	uint64_t epoch, durable;      /* committed, on stable storage */
+	struct journal_origin origin; /* of the last commit */
+	uint64_t open;		      /* epoch whose records are put; 0: none */
+	struct journal_origin open_origin;
+	/* the copy that is made, or the last one */
+	uint64_t next;	 /* page */
+	uint64_t whole;	 /* epoch at its end */
+	unsigned pieces; /* since the last commit */
+	int piece_rc;
+	struct buf piece;
+	uint64_t base_bytes, since_base; /* its size, and that of the epochs since its beginning */
+	bool copying, short_of_memory;
+	bool restoring, keeper_closing, closing;
+	unsigned open_parts;
+	void (*on_closed)(void *owner);
+	void *closed_owner;
+};
+
+/* ---- giving records to the keeper ------------------------------------------------------------- */
+
+static bool writes(const struct journaling *j)
+{
+	return j->state == COPYING || j->state == BASED;
+}
+
+static bool put_base(struct journaling *j, bool cut)
+{
+	uint8_t head[JOURNAL_BASE_BYTES];
+	struct buf payload = { 0 };
+
+	journal_put_base(head, &(struct journal_base){
+				       .origin = j->origin,
+				       .device_state_len = image_device_state_len(j->image),
+				       .cut = cut,
+			       });
+	(void)buf_append(&payload, head, sizeof(head));
+	layout_encode(image_layout(j->image), &payload);
+	if (payload.failed) {
+		buf_free(&payload);
+		return false; /* the next commit tries again */
+	}
+	(void)journal_keeper_put(j->keeper, JOURNAL_BASE, j->epoch, payload.data, payload.len,
+				 payload.data);
+	return true;
+}
+
+/* Behind a commit, where one is due. */
+static void begin_copy(struct journaling *j)
+{
+	const uint64_t due = COPY_FACTOR * j->base_bytes > j->options.copy_bytes ?
+				     COPY_FACTOR * j->base_bytes :
+				     j->options.copy_bytes;
+
+	if (j->copying || (j->state != BARE && !(j->state == BASED && j->since_base >= due)))
+		return;
+	if (!put_base(j, j->state == BARE))
+		return;
+	if (j->state == BARE)
+		j->state = COPYING;
+	j->copying = true;
+	j->next = j->since_base = 0;
+}
+
+void journaling_cut(struct journaling *j)
+{
+	if (!writes(j))
+		return;
+	j->state = BARE;
+	j->copying = false;
+	j->open = 0;
+	j->ops->on_settled(j->owner, UINT64_MAX);
+}
+
+void journaling_begin(struct journaling *j, uint64_t epoch, const struct journal_origin *origin)
+{
+	if (image_epoch(j->image) == 0)
+		journaling_cut(j);
+	j->open = writes(j) ? epoch : 0;
+	j->open_origin = *origin;
+	if (j->open != 0)
+		(void)journal_keeper_begin(j->keeper, epoch, origin);
+}
+
+void journaling_batch(struct journaling *j, uint64_t epoch, const uint8_t *batch, size_t len,
+		      void *memory)
+{
+	if (!writes(j) || j->open != epoch) {
+		mem_free(memory);
+		return;
+	}
+	j->since_base += len;
+	(void)journal_keeper_put(j->keeper, JOURNAL_BATCH, epoch, batch, len, memory);
+}
+
+bool journaling_commit(struct journaling *j, uint64_t epoch, const struct journal_commit *commit)
+{
+	struct journal_commit record = *commit;
+	struct timespec now;
+	bool waits = false;
+
+	j->epoch = epoch;
+	j->origin = j->open_origin;
+	j->pieces = 0;
+	j->short_of_memory = false;
+	if (writes(j) && j->open == epoch) {
+		(void)clock_gettime(CLOCK_REALTIME, &now);
+		record.time_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+		waits = journal_keeper_commit(j->keeper, epoch, &record) && j->state == BASED &&
+			j->options.durable;
+	} else {
+		journaling_cut(j); /* an epoch is missing */
+	}
+	j->open = 0;
+	begin_copy(j);
+	return waits;
+}
+
+/* ---- a copy of the image ---------------------------------------------------------------------- */
+
+/* The image is what the last epoch made it. */
+static bool is_ours(const struct journaling *j)
+{
+	return image_epoch(j->image) == j->epoch;
+}
+
+bool journaling_is_full(const struct journaling *j)
+{
+	return writes(j) && journal_keeper_is_full(j->keeper);
+}
+
+bool journaling_wants_copy(const struct journaling *j, bool others_wait)
+{
+	return j->copying && writes(j) && j->open == 0 && is_ours(j) && !j->short_of_memory &&
+	       (!others_wait || j->pieces < PIECES_MAX) &&
+	       journal_keeper_backlog(j->keeper) < COPY_BACKLOG;
+}
+
+void journaling_copy(struct journaling *j)
+{
+	struct err err;
+
+	j->piece_rc = image_dump(j->image, &j->next, &j->piece, &err);
+}
+
+void journaling_copied(struct journaling *j)
+{
+	struct buf piece = j->piece;
+
+	j->piece = (struct buf){ .limit = DELTA_BATCH_MAX };
+	if (!is_ours(j))
+		journaling_cut(j);
+	if (!j->copying || !writes(j) || piece.len == 0)
+		buf_free(&piece);
+	else
+		(void)journal_keeper_put(j->keeper, JOURNAL_PAGES, j->epoch, piece.data, piece.len,
+					 piece.data);
+	if (!j->copying || !writes(j))
+		return;
+	j->pieces++;
+	j->short_of_memory = j->piece_rc != RC_OK; /* until the next commit */
+	if (!j->short_of_memory && j->next >= image_layout(j->image)->pages) {
+		j->copying = false;
+		j->whole = j->epoch;
+		(void)journal_keeper_put(j->keeper, JOURNAL_WHOLE, j->epoch, NULL, 0, NULL);
+	}
+}
+
+/* ---- what the keeper says --------------------------------------------------------------------- */
+
+static void on_open(void *owner, const struct journal_found *found,
+		    const struct journal_replayed *replayed, const struct err *why)
+{
+	const bool restored = replayed->epoch != 0;
+	struct journaling *j = owner;
+
+	if (found->torn > 0)
+		log_info(j->options.part,
+			 "journal: %llu bytes of an epoch that was not committed were "
+			 "cut off",
+			 (unsigned long long)found->torn);
+	j->state = restored ? BASED : BARE;
+	j->base_bytes = j->since_base = found->bytes / 2;
+	j->origin = replayed->origin;
+	j->epoch = replayed->epoch;
+	if (j->restoring)
+		j->ops->on_restored(j->owner, replayed->epoch, &replayed->origin,
+				    found->partial || !j->options.durable, why);
+	j->restoring = false;
+}
+
+static void on_durable(void *owner, uint64_t epoch)
+{
+	struct journaling *j = owner;
+
+	if (!writes(j))
+		return;
+	j->durable = epoch;
+	j->ops->on_settled(j->owner, epoch);
+}
+
+static void on_whole(void *owner, uint64_t epoch, uint64_t bytes)
+{
+	struct journaling *j = owner;
+
+	j->base_bytes = bytes;
+	if (j->state != COPYING || j->copying || j->whole != epoch)
+		return; /* of a copy that was cut off meanwhile, or one more */
+	j->state = BASED;
+	j->failures = 0;
+	j->said = (struct repeat){ 0 };
+	j->problem = (struct err){ 0 };
+	log_info(j->options.part,
+		 "journal: what it holds is enough to bring the replica back (%llu MiB)",
+		 (unsigned long long)(bytes >> 20));
+}
+
+static void on_room(void *owner)
+{
+	struct journaling *j = owner;
+
+	j->ops->on_room(j->owner);
+}
+
+static void check_closed(struct journaling *j);
+static void on_retry(uv_timer_t *timer);
+
+static void on_keeper_closed(void *owner)
+{
+	struct journaling *j = owner;
+
+	j->keeper = NULL;
+	j->keeper_closing = false;
+	if (j->closing) {
+		check_closed(j);
+		return;
+	}
+	(void)uv_timer_start(&j->retry, on_retry, j->options.retry_ms << j->failures, 0);
+	j->failures += j->failures < RETRY_DOUBLINGS;
+}
+
+static void broken(struct journaling *j, const struct err *err)
+{
+	char text[ERR_TEXT_MAX];
+
+	j->problem = *err;
+	(void)snprintf(
+		text, sizeof(text),
+		"%.300s; until the journal can be written, epochs are acknowledged from memory",
+		err->text);
+	repeat_log(&j->said, LOG_LEVEL_ERROR, j->options.part, text);
+	j->state = BROKEN;
+	j->copying = false;
+	j->open = 0;
+	if (j->restoring)
+		j->ops->on_restored(j->owner, 0, &j->origin, true, err);
+	j->restoring = false;
+	j->ops->on_settled(j->owner, UINT64_MAX);
+	j->ops->on_room(j->owner);
+}
+
+static void on_broken(void *owner, const struct err *err)
+{
+	struct journaling *j = owner;
+
+	j->keeper_closing = true;
+	journal_keeper_close(j->keeper, on_keeper_closed, j);
+	broken(j, err);
+}
+
+static const struct journal_keeper_ops keeper_callbacks = {
+	.on_open = on_open,
+	.on_durable = on_durable,
+	.on_whole = on_whole,
+	.on_room = on_room,
+	.on_broken = on_broken,
+};
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+static int open_keeper(struct journaling *j, struct err *err)
+{
+	const struct journal_keeper_options options = {
+		.dir = j->options.dir,
+		.image = j->restoring ? j->image : NULL,
+		.segment_bytes = j->options.segment_bytes,
+		.backlog_bytes = j->options.backlog_bytes,
+		.sync = j->options.durable,
+	};
+
+	j->state = OPENING;
+	return journal_keeper_open(&j->keeper, j->loop, &options, &keeper_callbacks, j, err);
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+	struct journaling *j = timer->data;
+	struct err err;
+
+	if (open_keeper(j, &err) == RC_OK)
+		return;
+	j->keeper = NULL;
+	broken(j, &err);
+	on_keeper_closed(j);
+}
+
+int journaling_open(struct journaling **out, uv_loop_t *loop, struct image *image,
+		    const struct journaling_options *options, const struct journaling_ops *ops,
+		    void *owner, struct err *err)
+{
+	struct journaling *j = mem_zalloc(1, sizeof(*j));
+	int rc;
+
+	if (j == NULL)
+		return err_nomem(err, "journaling");
+	j->options = *options;
+	j->loop = loop;
+	j->image = image;
+	j->ops = ops;
+	j->owner = owner;
+	j->restoring = options->restore;
+	rc = open_keeper(j, err);
+	if (rc != RC_OK) {
+		mem_free(j);
+		return rc;
+	}
+	(void)uv_timer_init(loop, &j->retry);
+	j->retry.data = j;
+	j->piece.limit = DELTA_BATCH_MAX;
+	*out = j;
+	return RC_OK;
+}
+
+void journaling_status(const struct journaling *j, struct journaling_status *status)
+{
+	*status = (struct journaling_status){
+		.state = state_names[j->state],
+		.problem = j->problem.code != RC_OK ? j->problem.text : "",
+		.durable = j->state == BASED && j->options.durable,
+		.epoch = j->durable,
+	};
+	if (j->keeper == NULL)
+		return;
+	status->bytes = journal_keeper_bytes(j->keeper);
+	status->backlog = journal_keeper_backlog(j->keeper);
+	if (j->state == OPENING)
+		journal_keeper_progress(j->keeper, &status->done, &status->total);
+}
+
+static void check_closed(struct journaling *j)
+{
+	void (*on_closed)(void *) = j->on_closed;
+	void *owner = j->closed_owner;
+
+	if (--j->open_parts > 0)
+		return;
+	buf_free(&j->piece);
+	mem_free(j);
+	on_closed(owner);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	check_closed(handle->data);
+}
+
+void journaling_close(struct journaling *j, void (*on_closed)(void *owner), void *owner)
+{
+	j->closing = true;
+	j->on_closed = on_closed;
+	j->closed_owner = owner;
+	j->open_parts = 1 + (j->keeper != NULL);
+	if (j->keeper != NULL && !j->keeper_closing)
+		journal_keeper_close(j->keeper, on_keeper_closed, j);
+	uv_close((uv_handle_t *)&j->retry, on_timer_closed);
+}

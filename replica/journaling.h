@@ -1,0 +1,97 @@
+/*
+ * What of a standby's epochs goes to the journal, and when a copy of the whole image does.
+ *
+ *   state     the journal                                       becomes
+ *   opening   is being read                                     bare, based, broken
+ *   bare      is open, and nothing in it leads to the image     copying, broken
+ *   copying   gets a copy of the image, and epochs; no older    based, bare, broken
+ *             copy leads to them
+ *   based     has all that it takes to bring back the image,    bare, broken
+ *             up to the last epoch that is durable; now and
+ *             then another copy is made beside it
+ *   broken    cannot be written to; it is tried anew            opening
+ *
+ * Epochs wait for the disk in "based" only: before that nothing could be brought back, and a standby whose
+ * disk is full or gone protects from memory, as one without a journal does, and says so.
+ *
+ * The functions are the loop thread's, but for journaling_copy().
+ */
+#ifndef REPLICA_JOURNALING_H
+#define REPLICA_JOURNALING_H
+
+#include "replica/image.h"
+#include "replica/journal_keeper.h"
+
+#include <uv.h>
+
+#define JOURNALING_COPY_BYTES (UINT64_C(256) << 20)
+#define JOURNALING_RETRY_MS 10000 /* an operator makes room in minutes */
+
+struct journaling;
+
+struct journaling_ops {
+	/* Asked for with `restore`, once: the image is at that epoch (0: none, and why, unless there is
+	 * no journal yet). `behind`: later epochs were acknowledged, or may have been. */
+	void (*on_restored)(void *owner, uint64_t epoch, const struct journal_origin *origin,
+			    bool behind, const struct err *why);
+	/* No epoch up to and with that one waits any more: it is durable, or cannot become so. */
+	void (*on_settled)(void *owner, uint64_t epoch);
+	/* There is room again, or a piece of the image can be copied. */
+	void (*on_room)(void *owner);
+};
+
+struct journaling_options {
+	const char *part; /* for the log; the caller's */
+	const char *dir;
+	uint64_t segment_bytes;
+	size_t backlog_bytes;
+	/* Another copy of the image is begun after so many bytes of epochs, and not before the epochs are
+	 * twice the last copy: JOURNALING_COPY_BYTES. */
+	uint64_t copy_bytes;
+	uint64_t retry_ms; /* JOURNALING_RETRY_MS; doubled while it does not help */
+	bool durable;	   /* an epoch counts when it is on stable storage */
+	bool restore;	   /* the image is to be brought to what the journal holds */
+};
+
+/* `image` stays the caller's and outlives it; with `restore` it is not to be touched until on_restored. */
+int journaling_open(struct journaling **journaling, uv_loop_t *loop, struct image *image,
+		    const struct journaling_options *options, const struct journaling_ops *ops,
+		    void *owner, struct err *err);
+
+/* The image is not what the journal leads to any more. */
+void journaling_cut(struct journaling *journaling);
+
+/* An epoch, between whose commit and the next one's beginning the image stands still. */
+void journaling_begin(struct journaling *journaling, uint64_t epoch,
+		      const struct journal_origin *origin);
+/* `memory`, in which the batch lies, is taken. */
+void journaling_batch(struct journaling *journaling, uint64_t epoch, const uint8_t *batch,
+		      size_t len, void *memory);
+/* It is in the image. True: it counts when on_settled says so; false: now. */
+bool journaling_commit(struct journaling *journaling, uint64_t epoch,
+		       const struct journal_commit *commit);
+
+/* Batches should wait until on_room. */
+bool journaling_is_full(const struct journaling *journaling);
+
+/*
+ * A piece of the image is to be copied, also when others wait for it to be done: then journaling_copy(),
+ * on any thread, while no epoch is open, and journaling_copied() after it.
+ */
+bool journaling_wants_copy(const struct journaling *journaling, bool others_wait);
+void journaling_copy(struct journaling *journaling);
+void journaling_copied(struct journaling *journaling);
+
+struct journaling_status {
+	const char *state;
+	const char *problem;		/* why it is broken; "" */
+	bool durable;			/* epochs wait for it, and get there */
+	uint64_t bytes, backlog, epoch; /* epoch: the last durable one, 0: none in this life */
+	uint64_t done, total;		/* of reading it: bytes; total 0: not being read */
+};
+void journaling_status(const struct journaling *journaling, struct journaling_status *status);
+
+/* Writes what it has; frees, then calls on_closed(owner). No other callback follows. */
+void journaling_close(struct journaling *journaling, void (*on_closed)(void *owner), void *owner);
+
+#endif

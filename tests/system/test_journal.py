@@ -1,0 +1,92 @@
+"""The standby's journal: what was acknowledged outlives the appliance, and both sites at once."""
+import os
+import shutil
+import subprocess
+
+import pytest
+
+import capture
+import lab
+import ledger
+
+
+def journaled(**options):
+    """A lab in gateway mode with a small guest, and epochs that count when they are on the standby's disk."""
+    instance = {'durability': 'journal'} | options.pop('standby_instance', {})
+    return lab.Lab(**{'gateway': True, 'takeover': 'manual', 'memory_mib': 128, 'working_set_mib': 16, 'append': capture.APPEND,
+                      'standby_instance': instance} | options)
+
+
+def wait_until_durable(world):
+    def durable():
+        journal = world.status('standby').get('journal', {})
+        return journal if journal.get('durable') and journal.get('epoch', 0) > 0 else None
+    try:
+        return lab.wait_for('epochs are durable', durable)
+    except AssertionError as e:
+        raise AssertionError(f"{e}; {world.status('standby')}\n{world.logs()}") from None
+
+
+def test_an_appliance_that_was_killed_goes_on_with_what_it_had():
+    with journaled() as world:
+        world.protect()
+        epoch = wait_until_durable(world)['epoch']
+        client = ledger.Ledger(world, 1, window=4)
+        client.start()
+        client.wait_for(50)
+        world.appliance.kill()
+        world.start_appliance()
+        world.wait_state('standby', 'protected')
+        assert 'catching-up: from epoch' in world.agent.text(), world.logs()
+        assert world.agent.text().count('copying: ') == 1, 'there was no second copy'
+        assert world.status('standby')['epoch'] > epoch
+        wait_until_durable(world)
+        client.wait_for(50)
+        client.finish()
+
+
+@pytest.mark.parametrize('machine', ['killed', 'rebooted'])
+def test_both_sites_die_and_every_acknowledged_entry_is_there(machine):
+    with journaled() as world:
+        world.protect()
+        wait_until_durable(world)
+        client = ledger.Ledger(world, 2, window=16)
+        client.start()
+        client.wait_for(200)
+        world.appliance.kill()
+        world.kill_site_a()
+        if machine == 'rebooted':       # memory is empty then
+            shutil.rmtree(world.memory_dir())
+        world.start_appliance()
+        back = world.wait_state('standby', 'unattended')
+        assert 'is back from the journal' in back['reason'] and 'may have had answers' not in back['reason'], back
+        assert not back['healthy'] and back['epoch'] > 0, back
+        lab.wait_for('a warm QEMU', lambda: 'holds the replica' in world.appliance.text())
+        subprocess.run([lab.UNDERSTUDY, 'takeover', '--http', f"unix:{world.path('standby')}.http", '--instance', 'vm1', '--yes'], check=True)
+        world.wait_state('standby', 'serving')
+        client.wait_for(100)
+        client.finish()
+
+
+def test_a_full_disk_costs_the_journal_and_nothing_else_until_there_is_room():
+    with journaled() as world:
+        path = world.path('disk')
+        os.mkdir(path)
+        if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=6m,mode=700', 'none', path], check=False).returncode != 0:
+            pytest.skip('a tmpfs cannot be mounted here')
+        try:
+            world.extra_of_instance['standby']['journal'] = {'dir': f'{path}/journal'}
+            world.protect()
+            lab.wait_for('the journal is broken', lambda: 'No space left' in world.status('standby').get('journal', {}).get('reason', ''))
+            full = world.status('standby')
+            assert full['state'] == 'protected' and full['protected'] and not full['healthy'], full
+            assert 'No space left' in full['reason'] and not full['journal']['durable'], full
+            assert 'epochs are acknowledged from memory' in world.appliance.text()
+            subprocess.run(['mount', '-o', 'remount,size=512m', path], check=True)
+            wait_until_durable(world)
+            lab.wait_for('nobody is needed', lambda: world.status('standby')['healthy'])
+            world.kill_site_a()
+            world.wait_state('standby', 'unattended')
+            world.appliance.stop()
+        finally:
+            subprocess.run(['umount', '-l', path], check=True)

@@ -1,0 +1,480 @@
+/*
+ * Epochs through the receiver into the journal, and back: whatever the moment at which a standby dies, its
+ * journal holds every epoch that was acknowledged, and brings the image to one of them byte for byte.
+ */
+#include "appliance/base/mem.h"
+#include "replica/receiver.h"
+#include "tests/unit/image_fixture.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define EPOCHS_MAX 400
+#define KEPT 16 /* epochs that may come back */
+#define SESSION 77
+#define TERM 3
+#define SEGMENT ((uint64_t)1 << 20) /* small: an image takes several */
+
+static struct play {
+	uv_loop_t loop;
+	char dir[SCRATCH_MAX], copy[SCRATCH_MAX];
+	struct receiver *receiver;
+	struct journaling_options options;
+	uint8_t *then[KEPT]; /* the guest, per epoch */
+	uint64_t committed, faults;
+	bool idle, closed, restored, behind, never_early;
+	uint64_t epoch; /* restored */
+	struct journal_origin origin;
+	struct err why;
+} play;
+
+/* ---- what the receiver says --------------------------------------------------------------------- */
+
+static void on_committed(void *owner, uint64_t epoch, uint64_t took_ns)
+{
+	struct journaling_status status;
+
+	(void)owner;
+	(void)took_ns;
+	play.committed = epoch;
+	journaling_status(receiver_journal(play.receiver), &status);
+	if (status.durable && status.epoch < epoch)
+		play.never_early = false;
+}
+
+static void on_fault(void *owner, uint64_t epoch, const struct err *err)
+{
+	(void)owner;
+	(void)epoch;
+	(void)err;
+	play.faults++;
+}
+
+static void on_consumed(void *owner, size_t bytes)
+{
+	(void)owner;
+	(void)bytes;
+}
+
+static void on_restored(void *owner, uint64_t epoch, const struct journal_origin *origin,
+			bool behind, const struct err *why)
+{
+	(void)owner;
+	play.restored = true;
+	play.epoch = epoch;
+	play.origin = *origin;
+	play.behind = behind;
+	play.why = *why;
+}
+
+static void on_idle(void *owner)
+{
+	(void)owner;
+	play.idle = true;
+}
+
+static void on_closed(void *owner)
+{
+	(void)owner;
+	play.closed = true;
+}
+
+static const struct receiver_ops callbacks = { on_committed, on_fault, on_consumed, on_restored };
+
+static uint8_t **then(uint64_t epoch)
+{
+	return &play.then[epoch % KEPT];
+}
+
+/* ---- what is done ------------------------------------------------------------------------------- */
+
+static void wait_for(const bool *what)
+{
+	while (!*what)
+		(void)uv_run(&play.loop, UV_RUN_ONCE);
+}
+
+static const char *state(void)
+{
+	struct journaling_status status;
+
+	journaling_status(receiver_journal(play.receiver), &status);
+	return status.state;
+}
+
+static void wait_for_state(const char *name)
+{
+	while (strcmp(state(), name) != 0)
+		(void)uv_run(&play.loop, UV_RUN_ONCE);
+}
+
+static void open_receiver(bool restore)
+{
+	struct err err;
+
+	play.options.restore = restore;
+	play.restored = play.closed = false;
+	assert_int_equal(receiver_create(&play.receiver, &play.loop, image_fixture.image,
+					 &play.options, &callbacks, NULL, &err),
+			 RC_OK);
+	if (restore)
+		wait_for(&play.restored);
+}
+
+static void close_receiver(void)
+{
+	if (play.receiver == NULL)
+		return;
+	receiver_close(play.receiver, on_closed, NULL);
+	wait_for(&play.closed);
+	play.receiver = NULL;
+}
+
+/* No page of it is zero: each has storage from the first epoch on. */
+static void fill_guest(void)
+{
+	uint64_t i;
+
+	pages_change(&image_fixture.guest, 3000);
+	for (i = 0; i < GUEST_PAGES; i++)
+		*pages_at(&image_fixture.guest, i) |= 1;
+	memset(image_fixture.guest.dirty, true, GUEST_PAGES * sizeof(bool));
+}
+
+/* The next epoch is on its way to the image; it is not waited for. */
+static void send_epoch(void)
+{
+	const struct journal_origin origin = { SESSION, TERM };
+	struct wire_commit commit;
+	struct err err;
+	size_t i;
+
+	if (image_fixture.epoch.number == 0)
+		fill_guest();
+	pages_change(&image_fixture.guest, 60);
+	image_fixture_capture(image_fixture.epoch.number > 0);
+	free(*then(image_fixture.epoch.number));
+	*then(image_fixture.epoch.number) = image_fixture_copy();
+	commit = (struct wire_commit){ .batches = image_fixture.epoch.count,
+				       .pages = image_fixture.epoch.pages,
+				       .hash = image_fixture.epoch.hash,
+				       .device_state_len = DEVICE_STATE_LEN };
+	assert_int_equal(receiver_begin(play.receiver, image_fixture.epoch.number, &origin,
+					image_fixture.epoch.number == 1, &err),
+			 RC_OK);
+	for (i = 0; i < image_fixture.epoch.count; i++)
+		assert_int_equal(receiver_batch(play.receiver, image_fixture.epoch.batches[i].data,
+						image_fixture.epoch.batches[i].len, &err),
+				 RC_OK);
+	assert_int_equal(receiver_end(play.receiver, image_fixture.epoch.number, &commit, &err),
+			 RC_OK);
+}
+
+static void send_epochs(unsigned count)
+{
+	while (count-- > 0) {
+		send_epoch();
+		while (play.committed < image_fixture.epoch.number)
+			(void)uv_run(&play.loop, UV_RUN_ONCE);
+	}
+}
+
+/* A standby that knows nothing but its journal; at least that epoch has to be there. */
+static void restart(uint64_t at_least)
+{
+	close_receiver();
+	image_destroy(image_fixture.image, false);
+	image_fixture.image = NULL;
+	image_fixture_make(STAGING);
+	open_receiver(true);
+	if (play.why.code != RC_OK)
+		fail_msg("restored: %s", play.why.text);
+	assert_true(play.epoch >= at_least);
+	assert_true(play.epoch == image_epoch(image_fixture.image));
+	assert_true(play.origin.session == SESSION && play.origin.term == TERM);
+	assert_int_equal(image_device_state_len(image_fixture.image), DEVICE_STATE_LEN);
+	image_fixture_holds(*then(play.epoch));
+	play.committed = play.epoch;
+}
+
+/* ---- files -------------------------------------------------------------------------------------- */
+
+static void each_file(const char *path, void (*what)(int dir, const char *name))
+{
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+
+	while (dir != NULL && (entry = readdir(dir)) != NULL) {
+		if (entry->d_name[0] != '.')
+			what(dirfd(dir), entry->d_name);
+	}
+	if (dir != NULL)
+		(void)closedir(dir);
+}
+
+static void remove_one(int dir, const char *name)
+{
+	(void)unlinkat(dir, name, 0);
+}
+
+static void copy_one(int dir, const char *name)
+{
+	static uint8_t bytes[1 << 16];
+	char path[SCRATCH_MAX + 64];
+	int from = openat(dir, name, O_RDONLY | O_CLOEXEC), to;
+	ssize_t got;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", play.copy, name);
+	to = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	while (from >= 0 && (got = read(from, bytes, sizeof(bytes))) > 0)
+		assert_int_equal(write(to, bytes, (size_t)got), got);
+	(void)close(to);
+	if (from >= 0)
+		(void)close(from);
+}
+
+static int begin(void **unused)
+{
+	memset(&play, 0, sizeof(play));
+	play.never_early = true;
+	if (image_fixture_setup(unused) != 0 || scratch_make(play.dir, "journaling") != 0 ||
+	    scratch_make(play.copy, "journaling") != 0 || uv_loop_init(&play.loop) != 0)
+		return -1;
+	play.options = (struct journaling_options){ .part = "test",
+						    .dir = play.dir,
+						    .segment_bytes = SEGMENT,
+						    .backlog_bytes = (size_t)4 << 20,
+						    .copy_bytes = (uint64_t)1 << 40,
+						    .retry_ms = 1,
+						    .durable = true };
+	image_fixture_make(STAGING);
+	open_receiver(false);
+	return 0;
+}
+
+static int end(void **unused)
+{
+	size_t i;
+
+	close_receiver();
+	while (uv_run(&play.loop, UV_RUN_DEFAULT) != 0)
+		;
+	assert_int_equal(uv_loop_close(&play.loop), 0);
+	each_file(play.dir, remove_one);
+	each_file(play.copy, remove_one);
+	for (i = 0; i < KEPT; i++)
+		free(play.then[i]);
+	assert_true(play.never_early);
+	return rmdir(play.dir) != 0 || rmdir(play.copy) != 0 ? -1 : image_fixture_teardown(unused);
+}
+
+/* ---- tests -------------------------------------------------------------------------------------- */
+
+static void what_was_acknowledged_comes_back_and_goes_on(void **unused)
+{
+	(void)unused;
+	wait_for_state("bare");
+	send_epochs(1);
+	wait_for_state("based"); /* nothing else comes meanwhile */
+	send_epochs(20);
+	restart(21);
+	assert_int_equal(play.epoch, 21);
+	assert_false(play.behind);
+	assert_string_equal(state(), "based");
+	send_epochs(10);
+	restart(31);
+	assert_int_equal(play.epoch, 31);
+}
+
+static void the_image_is_copied_while_epochs_go_on(void **unused)
+{
+	(void)unused;
+	wait_for_state("bare");
+	send_epochs(1);
+	do {
+		send_epoch();
+		send_epoch();
+		send_epochs(1); /* two are queued: there is no moment without work */
+	} while (strcmp(state(), "based") != 0);
+	assert_true(image_fixture.epoch.number > 3);
+	send_epochs(3);
+	restart(image_fixture.epoch.number);
+}
+
+static void another_copy_takes_the_place_of_the_first(void **unused)
+{
+	struct journaling_status status;
+	uint64_t most = 0;
+
+	(void)unused;
+	play.options.copy_bytes = 1;
+	close_receiver();
+	open_receiver(false);
+	wait_for_state("bare");
+	send_epochs(1);
+	wait_for_state("based");
+	while (image_fixture.epoch.number < EPOCHS_MAX - 20) {
+		send_epochs(1);
+		journaling_status(receiver_journal(play.receiver), &status);
+		if (status.bytes + SEGMENT < most)
+			break; /* segments have gone */
+		most = status.bytes > most ? status.bytes : most;
+	}
+	assert_true(image_fixture.epoch.number < EPOCHS_MAX - 20);
+	send_epochs(5);
+	restart(image_fixture.epoch.number);
+}
+
+/* The guest is where it was at that epoch. */
+static void rewind_guest(uint64_t epoch)
+{
+	memcpy(image_fixture.guest.memory, *then(epoch), GUEST_PAGES * LAYOUT_PAGE);
+	memset(image_fixture.guest.dirty, true, GUEST_PAGES * sizeof(*image_fixture.guest.dirty));
+	delta_state_forget(image_fixture.sender);
+	image_fixture.epoch.number = epoch;
+}
+
+/* At any moment, what is on the disk is copied, as a power cut or SIGKILL would leave it. */
+static void killed_at_any_moment_it_holds_what_was_acknowledged(void **unused)
+{
+	char swap[SCRATCH_MAX];
+	unsigned round, turns;
+	uint64_t acknowledged;
+
+	(void)unused;
+	wait_for_state("bare");
+	send_epochs(1);
+	wait_for_state("based");
+	play.options.copy_bytes = 1;
+	for (round = 0; round < 40; round++) {
+		send_epochs((unsigned)pages_random(&image_fixture.guest, 4));
+		send_epoch();
+		send_epoch();
+		for (turns = (unsigned)pages_random(&image_fixture.guest, 16); turns > 0; turns--)
+			(void)uv_run(&play.loop, UV_RUN_NOWAIT);
+		acknowledged = play.committed;
+		each_file(play.dir, copy_one);
+		close_receiver();
+		each_file(play.dir, remove_one);
+		memcpy(swap, play.dir, sizeof(swap));
+		memcpy(play.dir, play.copy, sizeof(swap));
+		memcpy(play.copy, swap, sizeof(swap));
+		restart(acknowledged);
+		rewind_guest(play.epoch);
+	}
+}
+
+/* Each write and each sync fails once: the epochs go on, and so does the journal after a while. */
+static void a_disk_that_fails_costs_the_journal_and_not_the_epochs(void **unused)
+{
+	static const enum fault_kind kinds[] = { FAULT_WRITE, FAULT_FSYNC, FAULT_OPEN };
+	struct journaling_status status;
+	unsigned long nth;
+	size_t kind;
+
+	(void)unused;
+	wait_for_state("bare");
+	send_epochs(1);
+	for (kind = 0; kind < 3; kind++) {
+		for (nth = 1; nth < 8; nth += 2) {
+			wait_for_state("based");
+			fault_arm(kinds[kind], nth);
+			while (!fault_fired(kinds[kind]) && kinds[kind] != FAULT_OPEN)
+				send_epochs(1);
+			send_epochs(2);
+			fault_arm(kinds[kind], 0);
+			journaling_status(receiver_journal(play.receiver), &status);
+			if (kinds[kind] != FAULT_OPEN)
+				assert_true(*status.problem != '\0' || status.durable);
+			while (strcmp(state(), "based") != 0)
+				send_epochs(1);
+			send_epochs(1);
+		}
+	}
+	assert_int_equal(play.faults, 0);
+	restart(image_fixture.epoch.number);
+}
+
+static void another_image_is_another_history(void **unused)
+{
+	const uint64_t before = 3;
+
+	(void)unused;
+	wait_for_state("bare");
+	send_epochs(1);
+	wait_for_state("based");
+	send_epochs((unsigned)before - 1);
+	image_forget(image_fixture.image);
+	rewind_guest(before);
+	send_epochs(2);
+	wait_for_state("based");
+	send_epochs(1);
+	restart(before + 3);
+}
+
+static void a_takeover_does_not_wait_for_the_disk(void **unused)
+{
+	(void)unused;
+	wait_for_state("bare");
+	send_epochs(1);
+	wait_for_state("based");
+	send_epoch();
+	receiver_drop(play.receiver, true, on_idle);
+	wait_for(&play.idle);
+	assert_int_equal(play.committed, image_fixture.epoch.number);
+	image_fixture_holds(*then(image_fixture.epoch.number));
+	play.never_early = true; /* nobody is told of that one any more */
+}
+
+static void what_is_damaged_is_told_and_left_alone(void **unused)
+{
+	char name[JOURNAL_NAME_BYTES], path[SCRATCH_MAX + JOURNAL_NAME_BYTES + 1];
+	uint8_t byte;
+	int fd;
+
+	(void)unused;
+	wait_for_state("bare");
+	send_epochs(1);
+	wait_for_state("based");
+	send_epochs(5);
+	close_receiver();
+	journal_segment_name(name, 1);
+	(void)snprintf(path, sizeof(path), "%s/%s", play.dir, name);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(pread(fd, &byte, 1, 5000), 1);
+	byte ^= 4;
+	assert_int_equal(pwrite(fd, &byte, 1, 5000), 1);
+	(void)close(fd);
+	image_destroy(image_fixture.image, false);
+	image_fixture.image = NULL;
+	image_fixture_make(STAGING);
+	open_receiver(true);
+	assert_int_equal(play.epoch, 0);
+	assert_int_equal(play.why.code, RC_INVALID);
+	assert_non_null(strstr(play.why.text, "damaged"));
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+	const struct CMUnitTest tests[] = {
+		TEST(what_was_acknowledged_comes_back_and_goes_on),
+		TEST(the_image_is_copied_while_epochs_go_on),
+		TEST(another_copy_takes_the_place_of_the_first),
+		TEST(killed_at_any_moment_it_holds_what_was_acknowledged),
+		TEST(a_disk_that_fails_costs_the_journal_and_not_the_epochs),
+		TEST(another_image_is_another_history),
+		TEST(a_takeover_does_not_wait_for_the_disk),
+		TEST(what_is_damaged_is_told_and_left_alone),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
