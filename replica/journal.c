@@ -204,7 +204,7 @@ static int open_journal(struct journal *j, journal_visit visit, void *owner,
 	if (rc != RC_OK)
 		return rc;
 	if (j->nsegments == 0) {
-		*found = (struct journal_found){ .torn = found->torn };
+		*found = (struct journal_found){ .torn = found->torn, .complete = found->complete };
 		found->journal = j->number;
 		found->next_sequence = 1;
 	}
@@ -330,6 +330,26 @@ int journal_sync(struct journal *j, struct err *err)
 		return refuse(j, err);
 	rc = flush(j, err);
 	return rc == RC_OK ? sync_file(j, j->fd, "its end", err) : rc;
+}
+
+int journal_set_complete(struct journal *j, bool complete, struct err *err)
+{
+	int fd = -1;
+
+	errno = EACCES;
+	if (!complete) {
+		if (unlinkat(j->dir, JOURNAL_COMPLETE, 0) != 0)
+			return errno == ENOENT ? RC_OK : err_system(err, errno, JOURNAL_COMPLETE);
+	} else if (!fault_here(FAULT_OPEN)) {
+		fd = openat(j->dir, JOURNAL_COMPLETE, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	}
+	if (complete && fd < 0) {
+		(void)err_system(err, errno, "journal: " JOURNAL_COMPLETE);
+		return fails(j, err);
+	}
+	if (fd >= 0)
+		(void)close(fd);
+	return sync_file(j, j->dir, "its directory", err);
 }
 
 int journal_trim(struct journal *j, uint64_t sequence, unsigned *removed, struct err *err)

@@ -41,6 +41,9 @@ int journal_commit(struct journal *journal, uint64_t epoch, const struct journal
 /* RC_OK: everything so far is on stable storage. */
 int journal_sync(struct journal *journal, struct err *err);
 
+/* As journal_format.h says of "complete". Taking it away is tried also after an error of another call. */
+int journal_set_complete(struct journal *journal, bool complete, struct err *err);
+
 /* Removes the segments that end before that record. *removed: how many. */
 int journal_trim(struct journal *journal, uint64_t sequence, unsigned *removed, struct err *err);
 

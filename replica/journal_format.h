@@ -46,6 +46,10 @@
  * then its directory is synced, and only then is a record written to it that counts. A segment is
  * removed only when a BASE behind it has its WHOLE on stable storage.
  *
+ * A file "complete" beside the segments says that no epoch behind the last one here was ever acknowledged.
+ * It is made, and its directory synced, behind the sync of a COMMIT that a whole BASE leads to, and
+ * removed, synced, before an epoch is acknowledged that is not on the disk.
+ *
  * What a journal holds after a crash: of each epoch, that its records from BEGIN to COMMIT are valid,
  * complete, and in sequence. The first record that is not valid ends it. Bytes behind are a torn
  * tail, if no valid record of this journal with a later sequence number is anywhere behind; else the
@@ -65,7 +69,8 @@
 #define JOURNAL_COMMIT_BYTES ((size_t)40)
 #define JOURNAL_BASE_BYTES ((size_t)24) /* before the layout */
 #define JOURNAL_BEGIN_BYTES ((size_t)16)
-#define JOURNAL_MARK_MAX 200  /* a sentence */
+#define JOURNAL_MARK_MAX 200 /* a sentence */
+#define JOURNAL_COMPLETE "complete"
 #define JOURNAL_NAME_BYTES 25 /* of a segment's name, with its NUL */
 
 enum journal_kind {

@@ -11,6 +11,7 @@
 #include "replica/journal_keeper.h"
 
 #include "appliance/base/clock.h"
+#include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 
 #include <errno.h>
@@ -25,7 +26,9 @@ struct item {
 	struct item *next;
 	enum journal_kind kind;
 	uint64_t epoch;
-	struct journal_commit commit; /* of COMMIT */
+	struct journal_commit commit; /* of COMMIT; and: */
+	bool leads;		      /* a whole base leads to it */
+	bool doubt;		      /* no record: what is acknowledged from now on is not here */
 	struct journal_origin origin; /* of BEGIN */
 	const uint8_t *payload;	      /* of others */
 	size_t len;
@@ -68,6 +71,8 @@ struct journal_keeper {
 	uint64_t base_sequence,
 		base_from; /* of the BASE that has no WHOLE yet: its number, bytes before it */
 	uint64_t last_sync_ns, unsynced; /* epoch of a commit since */
+	bool leads;			 /* and a whole base leads to it */
+	bool complete;			 /* the journal says so */
 };
 
 /* ---- the keeper's thread ---------------------------------------------------------------------- */
@@ -140,6 +145,10 @@ static int open_it(struct journal_keeper *k, struct err *err)
 		return rc;
 	if (k->options.image != NULL)
 		(void)replay(k); /* `why` tells */
+	k->complete = k->found.complete && k->options.sync && k->replayed.epoch != 0;
+	rc = journal_set_complete(k->journal, k->complete, err);
+	if (rc != RC_OK)
+		return rc;
 	atomic_store(&k->bytes, journal_bytes(k->journal));
 	say(k, say_open, 0);
 	return RC_OK;
@@ -155,6 +164,10 @@ static int sync_commits(struct journal_keeper *k, struct err *err)
 		return RC_OK;
 	rc = journal_sync(k->journal, err);
 	k->unsynced = 0;
+	if (rc == RC_OK && k->options.sync && k->leads && !k->complete) {
+		rc = journal_set_complete(k->journal, true, err);
+		k->complete = rc == RC_OK;
+	}
 	if (rc == RC_OK)
 		say(k, say_durable, epoch);
 	return rc;
@@ -180,6 +193,13 @@ static int write_item(struct journal_keeper *k, const struct item *item, struct 
 	uint8_t origin[JOURNAL_BEGIN_BYTES];
 	int rc;
 
+	if (item->doubt) {
+		k->complete = k->leads = false;
+		rc = journal_set_complete(k->journal, false, err);
+		if (rc == RC_OK)
+			say(k, say_durable, item->epoch);
+		return rc;
+	}
 	if (item->kind == JOURNAL_BEGIN) {
 		journal_put_origin(origin, &item->origin);
 		return journal_append(k->journal, JOURNAL_BEGIN, item->epoch, origin,
@@ -187,6 +207,7 @@ static int write_item(struct journal_keeper *k, const struct item *item, struct 
 	}
 	if (item->kind == JOURNAL_COMMIT) {
 		k->unsynced = item->epoch;
+		k->leads = item->leads;
 		return journal_commit(k->journal, item->epoch, &item->commit, false, err);
 	}
 	if (item->kind == JOURNAL_BASE) {
@@ -208,6 +229,19 @@ static void free_item(struct journal_keeper *k, struct item *item)
 	mem_free(item);
 }
 
+/* Epochs are acknowledged without it from now on. */
+static void give_up(struct journal_keeper *k, const struct err *why)
+{
+	struct err err;
+
+	if (journal_set_complete(k->journal, false, &err) != RC_OK)
+		log_error("journal", "%s: it looks complete, and is not any more: %s", k->dir,
+			  err.text);
+	journal_close(k->journal);
+	k->journal = NULL;
+	say_broken(k, why);
+}
+
 static void write_items(struct journal_keeper *k, struct item *items)
 {
 	struct err err = { 0 };
@@ -226,11 +260,8 @@ static void write_items(struct journal_keeper *k, struct item *items)
 		rc = sync_commits(k, &err);
 	if (k->journal != NULL)
 		atomic_store(&k->bytes, journal_bytes(k->journal));
-	if (rc == RC_OK)
-		return;
-	journal_close(k->journal);
-	k->journal = NULL;
-	say_broken(k, &err);
+	if (rc != RC_OK)
+		give_up(k, &err);
 }
 
 /* What there is to be written, or NULL after a while; false: nothing more will come. */
@@ -404,9 +435,17 @@ bool journal_keeper_begin(struct journal_keeper *k, uint64_t epoch,
 }
 
 bool journal_keeper_commit(struct journal_keeper *k, uint64_t epoch,
-			   const struct journal_commit *commit)
+			   const struct journal_commit *commit, bool leads)
 {
-	return put(k, &(struct item){ .kind = JOURNAL_COMMIT, .epoch = epoch, .commit = *commit });
+	return put(k, &(struct item){ .kind = JOURNAL_COMMIT,
+				      .epoch = epoch,
+				      .commit = *commit,
+				      .leads = leads });
+}
+
+bool journal_keeper_doubt(struct journal_keeper *k, uint64_t epoch)
+{
+	return put(k, &(struct item){ .epoch = epoch, .doubt = true });
 }
 
 bool journal_keeper_is_full(const struct journal_keeper *k)

@@ -59,8 +59,11 @@ bool journal_keeper_put(struct journal_keeper *keeper, enum journal_kind kind, u
 			const uint8_t *payload, size_t len, void *memory);
 bool journal_keeper_begin(struct journal_keeper *keeper, uint64_t epoch,
 			  const struct journal_origin *origin);
+/* `leads`: a base that is whole leads to it. */
 bool journal_keeper_commit(struct journal_keeper *keeper, uint64_t epoch,
-			   const struct journal_commit *commit);
+			   const struct journal_commit *commit, bool leads);
+/* The journal is not complete any more when on_durable says so of that epoch, which is not in it. */
+bool journal_keeper_doubt(struct journal_keeper *keeper, uint64_t epoch);
 /* More is taken; but who can wait should, until on_room. */
 bool journal_keeper_is_full(const struct journal_keeper *keeper);
 

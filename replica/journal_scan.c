@@ -455,6 +455,7 @@ int journal_scan(int dir, journal_visit visit, void *owner, struct journal_found
 		rc = read_segments(&s, err);
 	if (rc == RC_OK)
 		rc = journal_segments(dir, measure, found, err);
+	found->complete = faccessat(dir, JOURNAL_COMPLETE, F_OK, 0) == 0;
 	if (s.fd >= 0)
 		(void)close(s.fd);
 	mem_free(s.segments);

@@ -15,6 +15,7 @@ struct journal_found {
 	uint64_t epoch;		/* the last that can be brought back, if there is a base */
 	uint64_t base;		/* sequence number of the last BASE that has its WHOLE; 0: none */
 	bool partial;		/* a later one has not, or there is only that */
+	bool complete;		/* no epoch behind that one was acknowledged */
 	uint64_t next_sequence; /* of the record that is to be written next */
 	uint64_t segment;	/* in which the end is, by its first sequence number; 0: none */
 	uint64_t end;		/* offset there behind what counts */

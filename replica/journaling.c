@@ -47,6 +47,7 @@ struct journaling {
 	struct buf piece;
 	uint64_t base_bytes, since_base; /* its size, and that of the epochs since its beginning */
 	bool copying, short_of_memory;
+	bool doubted; /* the journal does not lead to the image, and is known not to be complete */
 	bool restoring, keeper_closing, closing;
 	unsigned open_parts;
 	void (*on_closed)(void *owner);
@@ -102,6 +103,7 @@ void journaling_cut(struct journaling *j)
 {
 	if (!writes(j))
 		return;
+	j->doubted = j->doubted && j->state != BASED;
 	j->state = BARE;
 	j->copying = false;
 	j->open = 0;
@@ -132,6 +134,7 @@ void journaling_batch(struct journaling *j, uint64_t epoch, const uint8_t *batch
 bool journaling_commit(struct journaling *j, uint64_t epoch, const struct journal_commit *commit)
 {
 	struct journal_commit record = *commit;
+	const bool leads = j->state == BASED;
 	struct timespec now;
 	bool waits = false;
 
@@ -142,14 +145,17 @@ bool journaling_commit(struct journaling *j, uint64_t epoch, const struct journa
 	if (writes(j) && j->open == epoch) {
 		(void)clock_gettime(CLOCK_REALTIME, &now);
 		record.time_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-		waits = journal_keeper_commit(j->keeper, epoch, &record) && j->state == BASED &&
-			j->options.durable;
+		waits = journal_keeper_commit(j->keeper, epoch, &record, leads) && leads;
 	} else {
 		journaling_cut(j); /* an epoch is missing */
 	}
+	if (j->state == OPENING)
+		waits = true;
+	else if (j->state != BASED && j->state != BROKEN && !j->doubted)
+		waits = j->doubted = journal_keeper_doubt(j->keeper, epoch);
 	j->open = 0;
 	begin_copy(j);
-	return waits;
+	return waits && j->options.durable;
 }
 
 /* ---- a copy of the image ---------------------------------------------------------------------- */
@@ -217,11 +223,15 @@ static void on_open(void *owner, const struct journal_found *found,
 			 (unsigned long long)found->torn);
 	j->state = restored ? BASED : BARE;
 	j->base_bytes = j->since_base = found->bytes / 2;
-	j->origin = replayed->origin;
-	j->epoch = replayed->epoch;
+	j->doubted = !restored; /* by the keeper */
+	if (restored) {
+		j->origin = replayed->origin;
+		j->epoch = replayed->epoch;
+	}
+	j->ops->on_settled(j->owner, UINT64_MAX);
 	if (j->restoring)
-		j->ops->on_restored(j->owner, replayed->epoch, &replayed->origin,
-				    found->partial || !j->options.durable, why);
+		j->ops->on_restored(j->owner, replayed->epoch, &replayed->origin, !found->complete,
+				    why);
 	j->restoring = false;
 }
 
@@ -229,9 +239,8 @@ static void on_durable(void *owner, uint64_t epoch)
 {
 	struct journaling *j = owner;
 
-	if (!writes(j))
-		return;
-	j->durable = epoch;
+	if (j->state == BASED)
+		j->durable = epoch;
 	j->ops->on_settled(j->owner, epoch);
 }
 
@@ -286,7 +295,7 @@ static void broken(struct journaling *j, const struct err *err)
 		err->text);
 	repeat_log(&j->said, LOG_LEVEL_ERROR, j->options.part, text);
 	j->state = BROKEN;
-	j->copying = false;
+	j->doubted = j->copying = false;
 	j->open = 0;
 	if (j->restoring)
 		j->ops->on_restored(j->owner, 0, &j->origin, true, err);

@@ -103,7 +103,7 @@ static void close_it(void)
 
 static const uint8_t session[JOURNAL_BEGIN_BYTES] = { 5 };
 
-/* It becomes whole two epochs later. */
+/* It becomes whole two epochs later; the first one, of nothing, at once. */
 static int write_base(uint64_t epoch, bool cut, struct err *err)
 {
 	uint8_t base[JOURNAL_BASE_BYTES + 4] = { 0 };
@@ -111,7 +111,9 @@ static int write_base(uint64_t epoch, bool cut, struct err *err)
 
 	journal_put_base(base, &(struct journal_base){ .origin = { 5, 1 }, .cut = cut });
 	rc = journal_append(play.j, JOURNAL_BASE, epoch, base, sizeof(base), err);
-	return rc == RC_OK ? journal_append(play.j, JOURNAL_PAGES, epoch, base, 7, err) : rc;
+	if (rc == RC_OK)
+		rc = journal_append(play.j, JOURNAL_PAGES, epoch, base, 7, err);
+	return rc == RC_OK && cut ? journal_append(play.j, JOURNAL_WHOLE, epoch, NULL, 0, err) : rc;
 }
 
 static int write_epoch(uint64_t epoch, bool durable, struct err *err)

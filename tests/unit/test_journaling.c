@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <xxhash.h>
 
 #define EPOCHS_MAX 400
 #define KEPT 16 /* epochs that may come back */
@@ -225,6 +226,21 @@ static void remove_one(int dir, const char *name)
 	(void)unlinkat(dir, name, 0);
 }
 
+static uint64_t names; /* a sum over the files of a directory: other ones give another */
+
+static void note_one(int dir, const char *name)
+{
+	(void)dir;
+	names += XXH64(name, strlen(name), 0);
+}
+
+static uint64_t names_of(const char *path)
+{
+	names = 0;
+	each_file(path, note_one);
+	return names;
+}
+
 static void copy_one(int dir, const char *name)
 {
 	static uint8_t bytes[1 << 16];
@@ -239,6 +255,18 @@ static void copy_one(int dir, const char *name)
 	(void)close(to);
 	if (from >= 0)
 		(void)close(from);
+}
+
+/* As they were at one moment: its writer goes on meanwhile. */
+static void copy_files(void)
+{
+	uint64_t before;
+
+	do {
+		each_file(play.copy, remove_one);
+		before = names_of(play.dir);
+		each_file(play.dir, copy_one);
+	} while (names_of(play.dir) != before || names_of(play.copy) != before);
 }
 
 static int begin(void **unused)
@@ -361,7 +389,7 @@ static void killed_at_any_moment_it_holds_what_was_acknowledged(void **unused)
 		for (turns = (unsigned)pages_random(&image_fixture.guest, 16); turns > 0; turns--)
 			(void)uv_run(&play.loop, UV_RUN_NOWAIT);
 		acknowledged = play.committed;
-		each_file(play.dir, copy_one);
+		copy_files();
 		close_receiver();
 		each_file(play.dir, remove_one);
 		memcpy(swap, play.dir, sizeof(swap));
@@ -403,6 +431,31 @@ static void a_disk_that_fails_costs_the_journal_and_not_the_epochs(void **unused
 	restart(image_fixture.epoch.number);
 }
 
+static void what_was_acknowledged_without_it_is_told(void **unused)
+{
+	uint64_t last;
+
+	(void)unused;
+	play.options.retry_ms = 1 << 30;
+	close_receiver();
+	open_receiver(false);
+	wait_for_state("bare");
+	send_epochs(1);
+	wait_for_state("based");
+	send_epochs(4);
+	last = play.committed;
+	fault_arm(FAULT_FSYNC, 1);
+	send_epochs(3);
+	fault_arm(FAULT_FSYNC, 0);
+	assert_string_equal(state(), "broken");
+	restart(last);
+	assert_true(play.behind);
+	rewind_guest(play.epoch);
+	send_epochs(2); /* and is true again once the journal leads on from there */
+	restart(play.committed);
+	assert_false(play.behind);
+}
+
 static void another_image_is_another_history(void **unused)
 {
 	const uint64_t before = 3;
@@ -415,9 +468,14 @@ static void another_image_is_another_history(void **unused)
 	image_forget(image_fixture.image);
 	rewind_guest(before);
 	send_epochs(2);
+	close_receiver(); /* the other image's epochs were not waited for */
+	open_receiver(false);
+	wait_for_state("bare");
+	send_epochs(1);
 	wait_for_state("based");
 	send_epochs(1);
-	restart(before + 3);
+	restart(before + 4);
+	assert_false(play.behind);
 }
 
 static void a_takeover_does_not_wait_for_the_disk(void **unused)
@@ -471,6 +529,7 @@ int main(void)
 		TEST(another_copy_takes_the_place_of_the_first),
 		TEST(killed_at_any_moment_it_holds_what_was_acknowledged),
 		TEST(a_disk_that_fails_costs_the_journal_and_not_the_epochs),
+		TEST(what_was_acknowledged_without_it_is_told),
 		TEST(another_image_is_another_history),
 		TEST(a_takeover_does_not_wait_for_the_disk),
 		TEST(what_is_damaged_is_told_and_left_alone),
