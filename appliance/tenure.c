@@ -89,18 +89,21 @@ static void lapse(struct tenure *tenure, uint64_t now_ns, struct tenure_update *
 
 static void on_tick(struct tenure *tenure, uint64_t now_ns, struct tenure_update *update)
 {
-	if (has_lease(tenure) && now_ns >= tenure->until_ns)
-		lapse(tenure, now_ns, update,
-		      tenure->state == TENURE_ALONE ?
+	const char *why = "";
+
+	if (has_lease(tenure) && now_ns >= tenure->until_ns) {
+		why = tenure->state == TENURE_ALONE ?
 			      "the witness has not renewed this site's lease" :
-			      "the standby is silent and its lease has run out");
+			      "the standby is silent and its lease has run out";
+		lapse(tenure, now_ns, update, why);
+	}
 	/* A standby that is there is given the time to say so first. */
 	if (tenure->state == TENURE_WAITING && tenure->claim_ns == 0)
 		tenure->claim_ns = now_ns + TENURE_CLAIM_RETRY_NS;
 	if (may_claim(tenure) && now_ns >= tenure->claim_ns) {
 		move(tenure, TENURE_CLAIMING, update,
-		     "asking the witness whether this site may serve alone, with term %llu",
-		     (unsigned long long)tenure->term + 1);
+		     "%s%sasking the witness whether this site may serve alone, with term %llu",
+		     why, *why != '\0' ? "; " : "", (unsigned long long)tenure->term + 1);
 		update->claim = true;
 	}
 	/*

@@ -132,6 +132,22 @@ static void a_grant_of_a_standby_that_is_behind_gives_nothing(void **unused)
 	assert_int_equal(tenure.term, 2);
 }
 
+static void why_the_witness_is_asked_is_told(void **unused)
+{
+	struct tenure tenure = leased_until(true, 1300);
+	struct tenure_update update = tick(&tenure, 1300);
+
+	(void)unused;
+	assert_non_null(
+		strstr(update.reason, "the standby is silent and its lease has run out; asking"));
+	tenure.term = UINT64_MAX - 2;
+	(void)step(&tenure, TENURE_WON, 1350, 3000, UINT64_MAX - 1);
+	update = tick(&tenure, 3000);
+	assert_non_null(
+		strstr(update.reason, "the witness has not renewed this site's lease; asking"));
+	assert_non_null(strstr(update.reason, "with term 18446744073709551615")); /* not cut */
+}
+
 static void the_witness_lets_it_serve_alone_for_its_lease(void **unused)
 {
 	struct tenure tenure = claiming_at(1300);
@@ -364,6 +380,7 @@ int main(void)
 		cmocka_unit_test(leases_only_grow_and_old_ones_give_nothing),
 		cmocka_unit_test(the_lease_is_shorter_than_the_patience_by_the_margin),
 		cmocka_unit_test(a_grant_of_a_standby_that_is_behind_gives_nothing),
+		cmocka_unit_test(why_the_witness_is_asked_is_told),
 		cmocka_unit_test(the_witness_lets_it_serve_alone_for_its_lease),
 		cmocka_unit_test(the_witness_is_not_asked_for_an_instance_that_is_gone),
 		cmocka_unit_test(whom_the_witness_refuses_is_superseded),
