@@ -12,10 +12,9 @@ struct term_record aftermath_record(const struct term_record *was, const struct 
 	};
 
 	if (failover_has_served(failover) || failover->state == FAILOVER_TAKING_OVER ||
-	    failover->state == FAILOVER_RETURNING) {
-		record.kind = TERM_TOOK_OVER;
-	} else if (failover->state == FAILOVER_FAILED) {
-		record.kind = TERM_UNFINISHED;
+	    failover->state == FAILOVER_RETURNING || failover->state == FAILOVER_FAILED) {
+		record.kind =
+			TERM_TOOK_OVER; /* or may have: clients may know more than the primary */
 	} else if (failover->epoch > 0) {
 		record.kind = TERM_PROTECTS;
 	} else if (!released && was->kind != TERM_STANDS_BY) {
