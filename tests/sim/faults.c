@@ -19,30 +19,62 @@ static void restart(struct world *w, enum who who)
 static void die(struct world *w, enum who who, bool for_good)
 {
 	struct site *site = &w->sites[who];
+	const bool was_dead = site->dead;
 
 	site->dead = true;
 	site->left |= for_good;
 	tell(w, "%s dies%s", who == PRIMARY ? "primary" : "standby", for_good ? " for good" : "");
+	/* Before the new term was on the disk: then nothing has run. */
+	if (who == STANDBY && w->failover.state == FAILOVER_TAKING_OVER &&
+	    w->served_term < w->failover.term && likely(w, 50)) {
+		w->record = w->record_before;
+		site->incarnation++;
+	}
 	if (who == PRIMARY && for_good) {
+		/*
+		 * The witness may have let it serve alone: then nobody knows what it answered. Or it may
+		 * have asked whether it may answer, or said that it ends.
+		 */
+		w->covered_when_it_died =
+			!w->sites[STANDBY].left && !w->failover.outdated && !was_dead &&
+			!w->instance_dead && !w->asked && w->said == FAILOVER_TICK && !w->forgot &&
+			(w->failover.state == FAILOVER_PROTECTED ||
+			 w->failover.state == FAILOVER_SUSPECT) &&
+			w->failover.epoch >= w->answered && w->sites[PRIMARY].asked == 0 &&
+			(w->server == STANDBY || w->term <= w->failover.term);
 		w->instance_dead = true;
 		w->dead_since_ns = w->now_ns;
-		/* The witness may have let it serve alone: then nobody knows what it answered. */
-		w->covered_when_it_died = !w->sites[STANDBY].left && !w->failover.outdated &&
-					  (w->failover.state == FAILOVER_PROTECTED ||
-					   w->failover.state == FAILOVER_SUSPECT) &&
-					  w->failover.epoch >= w->answered &&
-					  w->sites[PRIMARY].asked == 0 &&
-					  (w->server == STANDBY || w->term <= w->failover.term);
 	}
 }
 
 void mend(struct world *w)
 {
-	w->unreachable = false;
+	w->unreachable[PRIMARY] = w->unreachable[STANDBY] = false;
 	w->protecting = true;
-	w->sites[PRIMARY].deaf = w->sites[STANDBY].deaf = false;
+	w->sites[PRIMARY].deaf = w->sites[STANDBY].deaf = w->apart;
 	if (w->sites[STANDBY].dead)
 		restart(w, STANDBY);
+	if (w->sites[PRIMARY].dead)
+		restart(w, PRIMARY);
+}
+
+/* Only the instance, or only its agent, in an orderly way or not; a dead instance may be started again. */
+static void end(struct world *w)
+{
+	struct site *primary = &w->sites[PRIMARY];
+
+	if (w->instance_dead || primary->left || primary->frozen_until_ns > w->now_ns ||
+	    likely(w, 50))
+		return;
+	if (likely(w, 60)) {
+		primary_instance(w, likely(w, 60) ? FAILOVER_CRASHED : FAILOVER_SHUT_DOWN);
+		if (likely(w, 60))
+			later(w, STARTED, PRIMARY, draw(w, 3000) * MS);
+	} else if (!primary->dead) {
+		w->ended = FAILOVER_GOODBYE;
+		to_standby(w, INSTANCE, 0);
+		die(w, PRIMARY, false);
+	}
 }
 
 /* Of what was served here and has ended, and of what was superseded there; also in the wrong order. */
@@ -58,10 +90,10 @@ static void release(struct world *w)
 		tell(w, "the replica ends");
 		w->replica_runs = false;
 		standby_step(w, FAILOVER_GONE, 0, 0);
-	} else if (w->failover.state == FAILOVER_LOST) {
+	} else if (w->failover.state == FAILOVER_LOST || w->failover.state == FAILOVER_FAILED) {
 		tell(w, "the operator: let go");
-		w->stored_epoch = 0;
-		w->turned = false;
+		w->newest_there = w->turned = false;
+		w->laid = 0;
 		standby_step(w, FAILOVER_RELEASE, 0, 0);
 	}
 }
@@ -74,7 +106,7 @@ void fault(struct world *w)
 
 	if (w->now_ns + next < QUIET_NS)
 		later(w, FAULT, who, next);
-	switch (draw(w, 15)) {
+	switch (draw(w, 20)) {
 	case 0:
 	case 1:
 		w->sites[PRIMARY].deaf = w->sites[STANDBY].deaf = true;
@@ -88,11 +120,14 @@ void fault(struct world *w)
 		w->sites[PRIMARY].deaf = w->sites[STANDBY].deaf = false;
 		break;
 	case 6:
-		site->frozen_until_ns = w->now_ns + draw(w, 1500) * MS;
+		if (site->frozen_until_ns <= w->now_ns) /* or what waits would change its order */
+			site->frozen_until_ns = w->now_ns + draw(w, 1500) * MS;
 		tell(w, "%s freezes", who == PRIMARY ? "agent" : "standby");
 		break;
 	case 7:
-		w->unreachable = !w->unreachable;
+		w->unreachable[who] = !w->unreachable[who];
+		if (likely(w, 50))
+			w->unreachable[PRIMARY] = w->unreachable[STANDBY] = w->unreachable[who];
 		break;
 	case 8:
 		if (site->dead)
@@ -122,12 +157,24 @@ void fault(struct world *w)
 			w->alive_until_ns =
 				w->now_ns + WITNESS_TTL_NS; /* a new leader counts anew */
 		break;
+	case 14:
+	case 15:
+	case 16:
+		end(w);
+		break;
+	case 17:
+		if (!w->sites[STANDBY].dead && likely(w, 50))
+			standby_forgets(w); /* its memory was replaced, or is spoiled */
+		break;
+	case 18:
+		witness_forgets(w);
+		break;
 	default:
 		if (site->dead)
 			restart(w, who);
 		break;
 	}
-	tell(w, "network: to primary %s, to standby %s, witness %s",
+	tell(w, "network: to primary %s, to standby %s, witness %s for primary, %s for standby",
 	     w->sites[PRIMARY].deaf ? "lost" : "open", w->sites[STANDBY].deaf ? "lost" : "open",
-	     w->unreachable ? "lost" : "open");
+	     w->unreachable[PRIMARY] ? "lost" : "open", w->unreachable[STANDBY] ? "lost" : "open");
 }

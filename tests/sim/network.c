@@ -21,22 +21,19 @@ static void post(struct world *w, enum who to, struct message message)
 
 void to_standby(struct world *w, enum content content, uint64_t epoch)
 {
-	const struct message message = {
-		.content = content,
+	struct message message = {
+		.content = UNCOMMITTED,
 		.clock_ns = clock_of(w, PRIMARY),
 		.term = w->tenure.term,
-		.epoch = epoch,
+		.epoch = w->uncommitted,
+		.session = w->session,
+		.ended = w->ended,
 	};
 
-	if (w->tell) {
-		post(w, STANDBY,
-		     (struct message){ .content = UNCOMMITTED,
-				       .clock_ns = message.clock_ns,
-				       .term = message.term,
-				       .epoch = w->uncommitted });
-		if (w->tenure.state != TENURE_ALONE && w->acknowledged >= w->answered)
-			w->tell = false;
-	}
+	if (w->tell)
+		post(w, STANDBY, message);
+	message.content = content;
+	message.epoch = epoch;
 	post(w, STANDBY, message);
 }
 

@@ -1,4 +1,4 @@
-/* The primary's site: tenure.c, and which epochs there are. */
+/* The primary's site: tenure.c; of protection.c and guest_ports.c, which epochs there are and what leaves. */
 #include "tests/sim/world.h"
 
 bool primary_serves(const struct world *w)
@@ -8,17 +8,36 @@ bool primary_serves(const struct world *w)
 	       tenure_may_serve(&w->tenure, clock_of(w, PRIMARY));
 }
 
+/* As lease_keeper.c: a lease that is of no use any more is given back, if that gets through. */
+static void give_back(struct world *w)
+{
+	if (w->server == PRIMARY && likely(w, 70))
+		w->alive_until_ns = 0;
+}
+
+static void check_tenure(struct world *w, const struct tenure *old, enum tenure_event_type type)
+{
+	const enum tenure_state state = w->tenure.state;
+
+	if (state == TENURE_ALONE && (w->tenure.gone || type == TENURE_TAKEN))
+		violation(w, "the primary goes on by a lease of the witness that it cannot have");
+	if (old->state == TENURE_SUPERSEDED && !old->hearsay && state != TENURE_SUPERSEDED &&
+	    type != TENURE_RELEASE)
+		violation(w, "who was superseded goes on, and no operator has said so");
+}
+
 void primary_step(struct world *w, enum tenure_event_type type, uint64_t until_ns, uint64_t term)
 {
 	const struct tenure_event event = {
 		.type = type, .now_ns = clock_of(w, PRIMARY), .until_ns = until_ns, .term = term
 	};
-	const uint64_t old_term = w->tenure.term;
+	const struct tenure old = w->tenure;
 	struct tenure_update update;
 
 	tenure_step(&w->tenure, &event, &update);
+	check_tenure(w, &old, type);
 	/* As on_term() in protection.c: of the witness's word the standby hears first. */
-	if (w->tenure.term != old_term && (type == TENURE_WON || type == TENURE_LOST)) {
+	if (w->tenure.term != old.term && (type == TENURE_WON || type == TENURE_LOST)) {
 		w->uncommitted = w->captured;
 		w->tell = true;
 		to_standby(w, HEARTBEAT, 0);
@@ -27,55 +46,144 @@ void primary_step(struct world *w, enum tenure_event_type type, uint64_t until_n
 		tell(w, "primary %s: %s", tenure_state_name(w->tenure.state), update.reason);
 	if (update.claim || update.look)
 		witness_ask(w, PRIMARY, update.claim ? CLAIM : LOOK, false);
-	if (update.changed && w->tenure.state == TENURE_LEASED && w->server == PRIMARY &&
-	    likely(w, 70))
-		w->alive_until_ns = 0; /* given back, if that gets through */
-	if (update.changed && w->tenure.state == TENURE_ALONE)
+	if ((update.changed && (w->tenure.state == TENURE_LEASED ||
+				w->tenure.state == TENURE_SUPERSEDED || w->tenure.gone)) ||
+	    (type == TENURE_WON && w->tenure.state != TENURE_ALONE))
+		give_back(w);
+	if (w->tenure.state != TENURE_ALONE)
+		w->sites[PRIMARY].renewing = 0;
+	if (update.changed && w->tenure.state == TENURE_ALONE) {
+		w->session = 0; /* clients do not wait for the standby */
 		later(w, RENEW, PRIMARY, truly(w, PRIMARY, WITNESS_TTL_NS / 4));
+	}
 	check_servers(w);
+}
+
+static void on_ack(struct world *w, uint64_t epoch)
+{
+	if (epoch > w->acknowledged)
+		w->acknowledged = epoch;
+	if (epoch > w->uncommitted)
+		w->tell = false;
+	w->asked = w->known = false;
 }
 
 void primary_hears(struct world *w, const struct message *message)
 {
 	if (message->serving) {
+		w->session = 0;
 		primary_step(w, TENURE_SUPERSEDE, 0, message->term);
 		return;
 	}
-	if (message->content == ACK && message->epoch > w->acknowledged)
-		w->acknowledged = message->epoch;
+	if (message->content == ACK)
+		on_ack(w, message->epoch);
+	else if (message->content == NOT_TAKEN && message->epoch == w->session)
+		w->session = 0;
+	else if (message->content == UNCOMMITTED && w->asked && message->epoch == w->captured)
+		w->known = true;
 	if (message->lease_ns > 0)
 		primary_step(w, TENURE_GRANTED, message->echo_ns + message->lease_ns,
 			     message->term);
+	check_servers(w);
 }
 
 void primary_capture(struct world *w)
 {
 	later(w, CAPTURE, PRIMARY, EPOCH_NS);
 	if (w->instance_dead || !w->protecting ||
-	    (w->tenure.state != TENURE_LEASED && w->tenure.state != TENURE_FREE))
+	    (w->tenure.state != TENURE_LEASED && w->tenure.state != TENURE_FREE)) {
+		if (!w->protecting)
+			w->session = 0;
 		return;
+	}
+	if (w->session == 0) {
+		w->session = ++w->sessions;
+		to_standby(w, LAYOUT, w->captured);
+		return;
+	}
 	w->captured++;
+	w->asked = w->known = false;
 	to_standby(w, COMMIT, w->captured);
 }
 
-/* Its session has ended, it runs on: behind a gateway what it sends passes without an epoch. */
-void primary_unprotected(struct world *w)
+/*
+ * Its session has ended, it runs on: behind a gateway what it sends passes without an epoch; at its own
+ * site it does when the standby has said that it knows.
+ */
+static void unprotected(struct world *w)
 {
-	if (!w->gateway || w->protecting || w->instance_dead ||
+	if (!w->cards || w->session != 0 || w->instance_dead ||
 	    w->tenure.state == TENURE_SUPERSEDED)
 		return;
-	to_standby(w, UNCOMMITTED, w->captured);
-	to_standby(w, FRAMES, w->captured + 1);
+	if (w->gateway || !w->known) {
+		w->asked = true;
+		to_standby(w, UNCOMMITTED, w->captured);
+	}
+	if (w->gateway)
+		to_standby(w, FRAMES, w->captured + 1);
+	else if (w->known && primary_serves(w))
+		w->answered = w->captured + 1;
+}
+
+void primary_beats(struct world *w)
+{
+	to_standby(w, HEARTBEAT, 0);
+	if (w->instance_dead && w->ended != FAILOVER_TICK && likely(w, 20))
+		to_standby(w, INSTANCE, 0); /* as on each connection */
+	unprotected(w);
+}
+
+/* What became of it: CRASHED or SHUT_DOWN; TICK: there is another one. */
+void primary_instance(struct world *w, enum failover_event_type ended)
+{
+	const bool there = ended == FAILOVER_TICK;
+
+	tell(w, "the instance %s",
+	     there		       ? "is started again" :
+	     ended == FAILOVER_CRASHED ? "crashes" :
+					 "is shut down");
+	w->instance_dead |= !there; /* a new one takes a while until it answers */
+	w->session = 0;
+	if (w->sites[PRIMARY].dead)
+		return;
+	w->found |= there;
+	w->ended = ended;
+	primary_step(w, there ? TENURE_THERE : TENURE_GONE, 0, 0);
+	if (!there)
+		to_standby(w, INSTANCE, 0);
+}
+
+/* Its QEMU is there; then, what runs in it answers. */
+void primary_instance_again(struct world *w, bool answers)
+{
+	const struct site *site = &w->sites[PRIMARY];
+
+	if (site->left || !w->instance_dead)
+		return;
+	if (site->frozen_until_ns > w->now_ns) {
+		later(w, answers ? BOOTED : STARTED, PRIMARY, site->frozen_until_ns - w->now_ns);
+		return;
+	}
+	if (!answers || !w->found)
+		primary_instance(w, FAILOVER_TICK);
+	if (answers)
+		w->instance_dead = false;
+	else
+		later(w, BOOTED, PRIMARY, BOOT_NS);
 }
 
 void primary_answered(struct world *w, const struct event *event)
 {
-	uint64_t until = w->sites[PRIMARY].sent_ns + WITNESS_TTL_NS - WITNESS_TTL_NS / 8;
+	uint64_t until = event->message.clock_ns + WITNESS_TTL_NS - WITNESS_TTL_NS / 8;
 	uint64_t term = event->message.term;
 
 	if (event->request == RENEWAL) {
 		if (event->answer == WON)
 			primary_step(w, TENURE_WON, until, term);
+		else
+			primary_step(w, TENURE_TAKEN, 0, 0);
+		if (event->answer != WON && w->excused_until_ns > w->now_ns)
+			w->excused_until_ns = w->now_ns; /* it knows */
 	} else if (event->answer == WON) {
 		primary_step(w, TENURE_WON, event->request == CLAIM ? until : 0, term);
 	} else if (event->answer == LOST && term > w->tenure.term) {
@@ -89,8 +197,13 @@ void primary_answered(struct world *w, const struct event *event)
 
 void primary_start(struct world *w)
 {
-	tenure_init(&w->tenure, w->hold, w->witness, 1);
-	w->sites[PRIMARY].asked = 0;
+	/* As outlet.c: behind a gateway it would only keep the standby from serving. */
+	tenure_init(&w->tenure, w->hold, w->witness && !w->gateway, 1);
+	w->sites[PRIMARY].asked = w->sites[PRIMARY].seen = 0;
+	w->session = 0;
+	w->asked = w->known = false;
+	w->found = !w->instance_dead;
+	w->ended = FAILOVER_TICK;
 	later(w, BEAT, PRIMARY, HEARTBEAT_NS);
 	later(w, TICK, PRIMARY, HEARTBEAT_NS);
 	later(w, CAPTURE, PRIMARY, EPOCH_NS);

@@ -1,7 +1,32 @@
-/* The standby's site: failover.c, its disk, and its gateway. */
+/* The standby's site: failover.c and aftermath.c, its disk, its image, and its gateway. */
 #include "tests/sim/world.h"
 
-void standby_step(struct world *w, enum failover_event_type type, uint64_t epoch, uint64_t term)
+/* As keep_up() in clone_takeover.c. The disk answers at once. */
+static void keep(struct world *w, bool released)
+{
+	const struct term_record record = aftermath_record(&w->record, &w->failover, released);
+
+	if (!aftermath_differs(&w->record, &record))
+		return;
+	w->record_before = w->record;
+	w->record = record;
+}
+
+/* An end that was said in the session that is there is no less true than silence. */
+static void check_said(struct world *w, enum failover_event_type type, bool claims)
+{
+	if (w->said == FAILOVER_TICK)
+		return;
+	if (w->failover.state == FAILOVER_PROTECTED || w->failover.state == FAILOVER_SUSPECT)
+		violation(w, "an instance that is gone counts as protected");
+	if (claims && type != FAILOVER_OPERATOR && w->said != FAILOVER_CRASHED)
+		violation(w, "an orderly end is a reason to take over");
+	if (w->said == FAILOVER_CRASHED && type == FAILOVER_CRASHED && w->automatic &&
+	    !w->failover.outdated && w->failover.state == FAILOVER_UNATTENDED)
+		violation(w, "a crash is no reason to take over");
+}
+
+static void step(struct world *w, enum failover_event_type type, uint64_t epoch, uint64_t term)
 {
 	const struct failover_event event = {
 		.type = type,
@@ -12,88 +37,180 @@ void standby_step(struct world *w, enum failover_event_type type, uint64_t epoch
 	};
 	const bool claimed = w->failover.state == FAILOVER_CLAIMING;
 	struct failover_update update;
+	bool claims;
 
 	failover_step(&w->failover, &event, &update);
+	keep(w, type == FAILOVER_RELEASE && !update.refused);
 	if (update.changed)
 		tell(w, "standby %s: %s", failover_state_name(w->failover.state), update.reason);
-	if (!claimed && (update.activate || w->failover.state == FAILOVER_CLAIMING))
+	claims = !claimed && (update.activate || w->failover.state == FAILOVER_CLAIMING);
+	if (claims)
 		w->by_operator = type == FAILOVER_OPERATOR;
 	if (update.claim)
 		witness_ask(w, STANDBY, CLAIM, update.by_operator);
 	if (update.activate) {
 		w->turned = true;
-		w->stored_term = w->failover.term;
-		w->stored_epoch = w->failover.epoch;
-		later(w, ACTIVATED, STANDBY, (1 + draw(w, 20)) * MS);
+		later(w, RUNS, STANDBY, (1 + draw(w, 20)) * MS);
 	}
 	if (w->failover.state == FAILOVER_CLAIMING && w->witness && !w->failover.won &&
 	    w->sites[STANDBY].asked == 0)
 		violation(w, "the standby claims for ever: the witness is not asked");
+	if (type != FAILOVER_COMMITTED) /* after which it is said again */
+		check_said(w, type, claims);
 	check_servers(w);
 }
 
+void standby_step(struct world *w, enum failover_event_type type, uint64_t epoch, uint64_t term)
+{
+	step(w, type, epoch, term);
+}
+
+void standby_forgets(struct world *w)
+{
+	w->laid = w->newest = 0;
+	step(w, FAILOVER_FORGOTTEN, 0, 0);
+}
+
+static void on_layout(struct world *w, const struct message *message)
+{
+	w->laid = message->session;
+	w->said = FAILOVER_TICK;
+	w->newest = w->failover.epoch;
+	if (w->failover.epoch == 0)
+		step(w, FAILOVER_COPYING, 0, 0);
+}
+
+static void on_commit(struct world *w, const struct message *message)
+{
+	if (message->session != w->laid) {
+		to_primary(w, NOT_TAKEN, message->session);
+		return;
+	}
+	w->newest = message->epoch;
+	w->applied_ns += draw(w, 10) * MS; /* one after the other */
+	if (w->applied_ns < w->now_ns)
+		w->applied_ns = w->now_ns + draw(w, 10) * MS;
+	queue_put(w, (struct event){ .at_ns = w->applied_ns,
+				     .kind = COMMIT_DONE,
+				     .who = STANDBY,
+				     .incarnation = w->sites[STANDBY].incarnation,
+				     .message = *message });
+}
+
+/* As clone_on_frame(). */
 void standby_hears(struct world *w, const struct message *message)
 {
 	struct site *standby = &w->sites[STANDBY];
 
 	standby->peer_clock_ns = message->clock_ns;
 	standby->peer_clock_at_ns = clock_of(w, STANDBY);
-	standby_step(w, FAILOVER_HEARD, 0, 0);
+	step(w, FAILOVER_HEARD, 0, 0);
+	if (message->content == HEARTBEAT)
+		return;
 	if (message->content == UNCOMMITTED) {
-		standby_step(w, FAILOVER_OUTDATED, message->epoch, message->term);
-	} else if (message->content == FRAMES) {
+		step(w, FAILOVER_OUTDATED, message->epoch, message->term);
+		if (!failover_is_over(&w->failover))
+			to_primary(w, UNCOMMITTED, message->epoch);
+		return;
+	}
+	if (message->term > w->failover.term)
+		step(w, FAILOVER_OUTDATED, w->newest, message->term);
+	if (message->content == FRAMES) {
 		if (w->turned)
 			return;
-		if (w->replica_runs)
-			violation(w, "the gateway lets two servers through");
+		check_passing(w);
 		if (message->epoch > w->answered)
 			w->answered = message->epoch;
-		standby_step(w, FAILOVER_OUTDATED, w->failover.epoch, message->term);
-	} else if (message->content == COMMIT && !failover_is_over(&w->failover)) {
-		queue_put(w, (struct event){ .at_ns = w->now_ns + draw(w, 10) * MS,
-					     .kind = COMMIT_DONE,
-					     .who = STANDBY,
-					     .incarnation = standby->incarnation,
-					     .message = *message });
+		step(w, FAILOVER_OUTDATED, w->newest, message->term);
+		return;
+	}
+	if (failover_is_over(&w->failover))
+		return;
+	if (message->content == INSTANCE) {
+		w->said = message->ended;
+		step(w, message->ended, 0, 0);
+	} else if (message->content == LAYOUT) {
+		on_layout(w, message);
+	} else if (message->content == COMMIT) {
+		on_commit(w, message);
 	}
 }
 
-void standby_committed(struct world *w, uint64_t epoch)
+void standby_committed(struct world *w, const struct message *message)
 {
-	if (failover_is_over(&w->failover) && w->failover.state != FAILOVER_CLAIMING)
+	const bool over = failover_is_over(&w->failover);
+
+	if (message->session != w->laid || (over && w->failover.state != FAILOVER_CLAIMING))
 		return;
-	standby_step(w, FAILOVER_COMMITTED, epoch, 0);
-	if (!failover_is_over(&w->failover))
-		to_primary(w, ACK, epoch);
+	if (w->gateway && !w->turned && message->epoch > w->answered)
+		w->answered = message->epoch; /* its answers pass */
+	step(w, FAILOVER_COMMITTED, message->epoch, 0);
+	if (!over)
+		to_primary(w, ACK, message->epoch);
+	if (w->said != FAILOVER_TICK)
+		step(w, w->said, 0, 0);
+	else if (!over && w->failover.state != FAILOVER_PROTECTED &&
+		 w->failover.state != FAILOVER_SUSPECT)
+		violation(w, "a committed epoch does not protect");
 }
 
-void standby_activated(struct world *w)
+/* QEMU runs the replica, or not; clients may reach it. */
+void standby_runs(struct world *w, const struct event *event)
 {
-	if (w->failover.state != FAILOVER_TAKING_OVER)
+	const unsigned percent = (unsigned)draw(w, 100);
+	struct event told = { .kind = ACTIVATED,
+			      .who = STANDBY,
+			      .at_ns = w->now_ns + draw(w, 3) * MS,
+			      .incarnation = event->incarnation,
+			      .outcome = percent < 4 ? CAME_TO_NOTHING :
+					 percent < 8 ? SPOILED :
+						       SERVES };
+
+	if (event->incarnation != w->sites[STANDBY].incarnation)
+		return; /* another life has found it, and ended it */
+	queue_put(w, told);
+	/* Behind the gateway, and with cards, nobody hears one that has ended at once. */
+	if (told.outcome == CAME_TO_NOTHING || (told.outcome == SPOILED && w->cards))
 		return;
-	if (likely(w, 5)) { /* its QEMU ended before anybody saw it */
-		w->stored_epoch = 0;
-		w->turned = false;
-		w->gave_up = true;
-		standby_step(w, FAILOVER_NOT_ACTIVATED, 0, 0);
-		return;
-	}
-	w->replica_runs = w->took_over = true;
+	tell(w, "the replica runs");
+	w->replica_runs = w->newest_there = true;
+	w->took_over |= told.outcome == SERVES;
 	if (w->failover.term <= w->served_term)
 		violation(w, "a term is used again");
 	w->served_term = w->failover.term;
-	if (w->failover.epoch < w->answered && !w->by_operator)
+	if (w->failover.epoch < w->answered && !w->by_operator && !w->forgot)
 		violation(w, "a takeover by itself from an epoch that does not know every answer");
-	standby_step(w, FAILOVER_ACTIVATED, 0, 0);
+	if (!w->automatic && !w->by_operator)
+		violation(w, "a takeover by itself, although takeovers are manual");
+	check_servers(w);
+	w->replica_runs = told.outcome == SERVES;
+}
+
+/* As clone_on_activation_failed(). */
+void standby_activated(struct world *w, enum outcome outcome)
+{
+	if (w->failover.state != FAILOVER_TAKING_OVER)
+		return;
+	if (outcome == SERVES) {
+		step(w, FAILOVER_ACTIVATED, 0, 0);
+		return;
+	}
+	w->turned = false;
+	w->gave_up = true;
+	step(w,
+	     outcome == SPOILED && !w->cards ? FAILOVER_ACTIVATION_FAILED : FAILOVER_NOT_ACTIVATED,
+	     0, 0);
+	if (outcome == SPOILED)
+		standby_forgets(w);
 }
 
 void standby_answered(struct world *w, const struct event *event)
 {
-	standby_step(w,
-		     event->answer == WON  ? FAILOVER_WON :
-		     event->answer == LOST ? FAILOVER_BEATEN :
-					     FAILOVER_UNANSWERED,
-		     0, event->message.term);
+	step(w,
+	     event->answer == WON  ? FAILOVER_WON :
+	     event->answer == LOST ? FAILOVER_BEATEN :
+				     FAILOVER_UNANSWERED,
+	     0, event->message.term);
 }
 
 void standby_start(struct world *w)
@@ -103,23 +220,22 @@ void standby_start(struct world *w)
 	failover_init(&w->failover, DETECT_MS, w->automatic, now);
 	w->failover.witness = w->witness;
 	w->failover.gateway = w->gateway;
-	if (w->stored_term > 0)
-		failover_restore(&w->failover, w->stored_term, w->stored_epoch);
+	failover_restore(&w->failover, w->record.term,
+			 w->record.kind == TERM_TOOK_OVER ? w->record.epoch : 0);
 	/* Its image is in memory that others may write to: a new life trusts none of it. */
-	w->granted_ns = 0;
+	w->granted_ns = w->laid = w->newest = 0;
+	w->said = FAILOVER_TICK;
 	w->sites[STANDBY].peer_clock_ns = 0;
-	w->sites[STANDBY].asked = 0;
-	w->turned = w->stored_epoch > 0;
-	if (w->stored_epoch > 0)
-		standby_step(w,
-			     w->replica_runs			? FAILOVER_FOUND :
-			     w->served_term == w->failover.term ? FAILOVER_GONE :
-								  FAILOVER_UNUSED,
-			     0, 0);
-	if (w->failover.state == FAILOVER_EMPTY) {
-		w->stored_epoch = 0;
+	w->sites[STANDBY].asked = w->sites[STANDBY].seen = 0;
+	w->turned = w->failover.state == FAILOVER_RETURNING;
+	if (w->turned)
+		step(w,
+		     w->replica_runs					 ? FAILOVER_FOUND :
+		     w->served_term == w->failover.term || likely(w, 30) ? FAILOVER_GONE :
+									   FAILOVER_UNUSED,
+		     0, 0);
+	if (w->failover.state == FAILOVER_EMPTY)
 		w->turned = false;
-	}
 	later(w, BEAT, STANDBY, HEARTBEAT_NS);
 	later(w, TICK, STANDBY, DETECT_MS * MS / 8);
 }

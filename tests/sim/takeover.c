@@ -1,22 +1,40 @@
 /*
  * Two sites, a witness and a bad network, simulated: the real decision code of both ends
- * (appliance/failover.c, appliance/tenure.c) under seeded schedules of loss, delay, partitions (also
- * one-way), freezes, crashes, restarts and clocks that run apart.
+ * (appliance/failover.c, appliance/tenure.c, appliance/aftermath.c) under seeded schedules of loss,
+ * delay, partitions (also one-way), freezes, crashes, restarts and clocks that run apart; of instances
+ * that crash, are shut down and started again; of agents that end in an orderly way; of images that
+ * are forgotten, activations that fail, and a witness that loses its data.
  *
  *     takeover [-n SCHEDULES] [-s FIRST_SEED] [-v]
  *
  * What must hold at every moment of every schedule:
  *   1. never two servers: the primary may answer, or the replica runs, never both; behind a gateway,
  *      what the primary sends does not pass while the replica runs
- *   2. never an answer lost: a takeover by itself starts from an epoch that knows every answer
+ *   2. never an answer lost: a takeover by itself starts from an epoch that knows every answer, be it
+ *      one that its commit let out or one outside any epoch; and once clients were answered by a
+ *      replica, the primary does not answer them before an operator has let go of that
  *   3. a primary site that is dead for good is taken over in the end, if the standby had a
  *      committed epoch that was not outdated, and where there is a witness, once it answers
- *
  *   4. no term is served in twice
  *   5. while the standby claims and has not won, the witness is being asked
+ *   6. of an instance that is known to have ended none counts as protected; an orderly end is no
+ *      reason to take over, a crash is one
+ *   7. a takeover is by itself only where takeovers are automatic
+ *   8. with everything mended, or all but the link, in the end one serves, or an operator has been told
+ *   9. the witness's lease is held by nobody whose instance is gone, or who has heard that it is lost;
+ *      what a standby said itself, that it serves, only the operator takes back
  *
- * A primary that holds or asks a witness, with its clients at its own site or behind the gateway; or
- * one that continues behind the gateway.
+ * A primary that holds or asks a witness, with its clients at its own site (by cards that are held, or
+ * a network of the instance's own: then 2 is for what it answers alone only) or behind the gateway; or
+ * one that continues behind the gateway, or where takeovers are manual.
+ *
+ * A witness that loses its data is none: what it said before does not bind what it says then. So 1 does
+ * not count until the lease that it has forgotten has ended (its holder hears of that at the next
+ * renewal), nor 2 what the primary answered by it. It forgets only the primary's claims: of a standby's,
+ * no lease tells a primary that has not heard of it.
+ *
+ * Left out: what an epoch holds, and epochs of an earlier agent (the model has them: tests/model). An
+ * instance that is started takes a second until it answers: longer than leases.
  *
  * A schedule is its seed: `takeover -n 1 -s SEED -v` tells it again, event by event.
  */
@@ -31,14 +49,52 @@
 
 void check_servers(struct world *w)
 {
-	if (!w->gateway && w->replica_runs && primary_serves(w))
+	/* Manual, and going on without its standby: then the operator answers for it. */
+	const bool leased = !w->gateway && w->hold && w->now_ns >= w->excused_until_ns;
+
+	if (w->gateway || !primary_serves(w))
+		return;
+	if (leased && w->replica_runs)
 		violation(w, "two servers");
+	else if (leased && w->newest_there)
+		violation(w, "the primary answers, and clients know more from a replica");
+	if (w->cards && w->answered < w->acknowledged)
+		w->answered = w->acknowledged;
 	/* An answer outside any epoch, of which the standby has to learn before it may take over. */
-	if (!w->gateway && primary_serves(w) && w->tenure.state == TENURE_ALONE) {
+	if (w->tenure.state == TENURE_ALONE) {
 		w->answered = w->captured + 1;
 		w->uncommitted = w->captured;
 		w->tell = true;
 	}
+}
+
+void check_passing(struct world *w)
+{
+	if (w->replica_runs)
+		violation(w, "the gateway lets two servers through");
+	else if (w->newest_there)
+		violation(
+			w,
+			"the gateway lets the primary through, and clients know more from a replica");
+}
+
+/* With everything mended: exactly one serves, or an operator is told what is to be decided. */
+static bool is_settled(const struct world *w)
+{
+	const enum failover_state state = w->failover.state;
+
+	if (w->replica_runs)
+		return state == FAILOVER_SERVING;
+	if (state == FAILOVER_LOST || state == FAILOVER_FAILED)
+		return true;
+	if (w->apart && (w->gateway || !w->witness || w->forgot || w->tenure.released ||
+			 w->tenure.state == TENURE_SUPERSEDED))
+		return true; /* nobody can let the primary go on: its status says so */
+	if (!w->instance_dead && !w->sites[PRIMARY].dead)
+		return primary_serves(w) ||
+		       (w->tenure.state == TENURE_SUPERSEDED && !w->tenure.hearsay);
+	return state == FAILOVER_UNATTENDED || state == FAILOVER_ENDED || state == FAILOVER_EMPTY ||
+	       state == FAILOVER_SYNCING;
 }
 
 static bool is_timer(enum kind kind)
@@ -50,16 +106,15 @@ static bool is_timer(enum kind kind)
 static void on_timer(struct world *w, const struct event *event)
 {
 	struct site *site = &w->sites[event->who];
+	uint64_t *asked;
 
 	switch (event->kind) {
 	case BEAT:
 		later(w, BEAT, event->who, truly(w, event->who, HEARTBEAT_NS));
-		if (event->who == PRIMARY)
-			to_standby(w, HEARTBEAT, 0);
-		else
+		if (event->who == STANDBY)
 			to_primary(w, HEARTBEAT, 0);
-		if (event->who == PRIMARY)
-			primary_unprotected(w);
+		else if (w->found)
+			primary_beats(w);
 		break;
 	case TICK:
 		if (event->who == PRIMARY) {
@@ -67,6 +122,8 @@ static void on_timer(struct world *w, const struct event *event)
 			later(w, TICK, PRIMARY, truly(w, PRIMARY, HEARTBEAT_NS));
 		} else {
 			standby_step(w, FAILOVER_TICK, 0, 0);
+			if (is_settled(w))
+				w->settled_ns = w->now_ns;
 			later(w, TICK, STANDBY, truly(w, STANDBY, DETECT_MS * MS / 8));
 		}
 		break;
@@ -80,15 +137,21 @@ static void on_timer(struct world *w, const struct event *event)
 		}
 		break;
 	case COMMIT_DONE:
-		standby_committed(w, event->message.epoch);
+		standby_committed(w, &event->message);
 		break;
 	case ACTIVATED:
-		standby_activated(w);
+		standby_activated(w, event->outcome);
 		break;
 	default:
-		if (event->number != site->asked)
+		asked = event->request == RENEWAL ? &site->renewing : &site->asked;
+		if (event->number != *asked)
 			break;
-		site->asked = 0;
+		*asked = 0;
+		if (event->kind == ANSWERED && event->answer != UNANSWERED &&
+		    (event->request != RENEWAL || event->answer == WON)) {
+			site->seen = event->message.term;
+			site->seen_server = event->server;
+		}
 		if (event->kind == ANSWERED && event->who == PRIMARY)
 			primary_answered(w, event);
 		else if (event->kind == ANSWERED)
@@ -106,7 +169,7 @@ static bool put_off(struct world *w, struct event *event)
 {
 	struct site *site = &w->sites[event->who];
 
-	if (event->kind == FAULT || event->kind == MEND || event->kind == ASKED)
+	if (!is_timer(event->kind) && event->kind != MESSAGE)
 		return false;
 	if (is_timer(event->kind) && event->incarnation != site->incarnation)
 		return true;
@@ -133,6 +196,10 @@ static void handle(struct world *w, struct event event)
 		standby_hears(w, &event.message);
 	else if (event.kind == ASKED)
 		witness_asked(w, &event);
+	else if (event.kind == RUNS)
+		standby_runs(w, &event);
+	else if (event.kind == STARTED || event.kind == BOOTED)
+		primary_instance_again(w, event.kind == BOOTED);
 	else if (event.kind == MEND)
 		mend(w);
 	else
@@ -142,11 +209,14 @@ static void handle(struct world *w, struct event event)
 
 static void judge(struct world *w)
 {
-	bool quiet = w->dead_since_ns > 0 && w->covered_when_it_died && w->automatic;
+	const bool quiet =
+		w->dead_since_ns > 0 && w->covered_when_it_died && w->automatic && !w->forgot;
 
 	if (quiet && !w->took_over && !w->gave_up && w->failover.epoch > 0 &&
 	    w->failover.epoch >= w->answered && w->sites[STANDBY].incarnation == 0)
 		violation(w, "the primary is dead for good, and nobody has taken over");
+	if (w->now_ns > w->settled_ns + SETTLE_NS)
+		violation(w, "nobody serves, and nobody is told");
 }
 
 static bool run(struct world *w, uint64_t seed, bool verbose)
@@ -158,8 +228,14 @@ static bool run(struct world *w, uint64_t seed, bool verbose)
 	w->verbose = verbose;
 	w->witness = likely(w, 50);
 	w->gateway = likely(w, 40);
-	w->hold = !w->gateway || likely(w, 50);
-	w->automatic = w->protecting = true;
+	w->cards = w->gateway || likely(w, 70);
+	w->automatic = likely(w, 85);
+	/* As safety.h has it. */
+	w->hold = (!w->gateway && (w->automatic || w->witness)) || likely(w, 50);
+	w->apart = likely(w, 15);
+	w->forgetful = w->witness && likely(w, 25);
+	w->protecting = true;
+	w->record = (struct term_record){ .term = 1, .kind = TERM_STANDS_BY };
 	w->sites[PRIMARY].drift = (int)draw(w, 2 * DRIFT_MOST + 1) - DRIFT_MOST;
 	w->sites[STANDBY].drift = (int)draw(w, 2 * DRIFT_MOST + 1) - DRIFT_MOST;
 	standby_start(w);

@@ -3,9 +3,9 @@
 
 #include <inttypes.h>
 
-static bool is_lost(struct world *w)
+static bool is_lost(struct world *w, enum who who)
 {
-	return w->unreachable || (w->now_ns < QUIET_NS && likely(w, 5));
+	return w->unreachable[who] || (w->now_ns < QUIET_NS && likely(w, 5));
 }
 
 void witness_ask(struct world *w, enum who who, enum request request, bool by_operator)
@@ -18,20 +18,41 @@ void witness_ask(struct world *w, enum who who, enum request request, bool by_op
 		.by_operator = by_operator,
 		.incarnation = site->incarnation,
 		/* Of now, whenever it arrives. */
-		.message = { .term = who == PRIMARY ? w->tenure.term : w->failover.term },
+		.message = { .term = who == PRIMARY ? w->tenure.term : w->failover.term,
+			     .clock_ns = clock_of(w, who) },
 	};
 
-	if (site->asked != 0)
+	if (request != RENEWAL && site->asked != 0)
 		return; /* that answer counts */
-	site->asked = event.number = ++site->requests;
-	site->sent_ns = clock_of(w, who);
+	event.number = ++site->requests;
+	*(request == RENEWAL ? &site->renewing : &site->asked) = event.number;
 	event.at_ns = w->now_ns + truly(w, who, WITNESS_TIMEOUT_NS);
 	queue_put(w, event);
-	if (is_lost(w))
+	if (is_lost(w, who))
 		return;
 	event.kind = ASKED;
 	event.at_ns = w->now_ns + (1 + draw(w, 20)) * MS;
 	queue_put(w, event);
+}
+
+/* As recall() in witness.c: it knows less than this process has seen there. */
+static bool has_lost_data(const struct world *w, enum who who)
+{
+	const struct site *site = &w->sites[who];
+
+	return w->term < site->seen ||
+	       (w->term == site->seen && w->term > 0 && w->server != site->seen_server);
+}
+
+void witness_forgets(struct world *w)
+{
+	if (!w->forgetful || w->forgot || w->server != PRIMARY || w->term == 0)
+		return;
+	tell(w, "the witness loses its data");
+	if (w->alive_until_ns > w->now_ns)
+		w->excused_until_ns = w->now_ns + WITNESS_TTL_NS;
+	w->forgot = true;
+	w->term = w->alive_until_ns = 0;
 }
 
 /* As judge() and claim() in claimant.c, reading and claiming at once: nobody came in between. */
@@ -42,6 +63,8 @@ static enum answer judge_claim(struct world *w, const struct event *asked)
 
 	if (asked->request == RENEWAL)
 		return ours && held && w->term == asked->message.term ? WON : NOBODY;
+	if (has_lost_data(w, asked->who))
+		return UNANSWERED;
 	if (news && (!asked->by_operator || held))
 		return LOST;
 	if (asked->request == CLAIM && w->term > 0 && !ours && held)
@@ -61,11 +84,12 @@ void witness_asked(struct world *w, const struct event *asked)
 
 	answer.answer = judge_claim(w, asked);
 	answer.message.term = w->term;
+	answer.server = w->server;
 	if (asked->who == PRIMARY && asked->request != LOOK && answer.answer == WON)
 		w->alive_until_ns = w->now_ns + WITNESS_TTL_NS;
 	tell(w, "witness: %s asks, %s with term %" PRIu64,
 	     asked->who == PRIMARY ? "primary" : "standby", names[answer.answer], w->term);
-	if (is_lost(w))
+	if (is_lost(w, asked->who))
 		return;
 	answer.kind = ANSWERED;
 	answer.at_ns = w->now_ns + (1 + draw(w, 20)) * MS;
