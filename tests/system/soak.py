@@ -10,6 +10,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+os.environ['UNDERSTUDY_SOAK'] = '1'        # before they are read: also the combinations that are left out of `make test`
 import test_agent_death  # noqa: E402
 import test_gateway  # noqa: E402
 import test_gateway_frames  # noqa: E402
@@ -50,13 +51,14 @@ def main():
         os.environ['UNDERSTUDY_KILLS'] = '3'
         os.environ['UNDERSTUDY_SEED'] = str(choice.randrange(1, 1 << 30))
         started = time.monotonic()
+        chosen = [choice.choice(mark.args[1]) for mark in getattr(test, 'pytestmark', ()) if mark.name == 'parametrize']
         try:
-            test(*(choice.choice(mark.args[1]) for mark in getattr(test, 'pytestmark', ()) if mark.name == 'parametrize'))
+            test(*chosen)
         except BaseException:
-            print(f'FAILED in round {rounds + 1}: {test.__name__}, UNDERSTUDY_SEED={seed}')
+            print(f'FAILED in round {rounds + 1}: {test.__name__} {chosen}, UNDERSTUDY_SEED={seed}')
             raise
         rounds += 1
-        print(f'{rounds:5d}  {time.monotonic() - started:6.1f} s  {test.__name__}', flush=True)
+        print(f'{rounds:5d}  {time.monotonic() - started:6.1f} s  {test.__name__} {chosen}', flush=True)
     print(f'{rounds} passed, 0 failed')
 
 
