@@ -82,7 +82,7 @@ inline on_agent_answer()
 		:: q_answer == won || (q_what == look && q_answer == nobody) ->
 			UNCERTAIN(0);
 			if
-			:: q_answer == won -> t_term = MAX(t_term, q_term)
+			:: q_answer == won -> SEES(a_seen, a_seen_own, q_term, 1); t_term = MAX(t_term, q_term)
 			:: else -> skip
 			fi;
 			if
@@ -91,7 +91,8 @@ inline on_agent_answer()
 			:: t_state == asking && LEFT(q_age) == 0 -> t_state = lapsed
 			:: else -> skip
 			fi
-		:: q_answer == beaten && q_term > t_term -> t_term = q_term; tell_unknown(); supersede(q_term)
+		:: q_answer == beaten && q_term > t_term ->
+			SEES(a_seen, a_seen_own, q_term, 0); t_term = q_term; tell_unknown(); supersede(q_term)
 		:: else -> agent_unanswered()
 		fi
 	:: else -> skip /* it has given up */

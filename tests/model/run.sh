@@ -4,9 +4,10 @@
 #   ok      hold: 333554 states, 2 s
 #   ok      without margin: violated, as it must be
 #
-# A search is exhaustive within the bounds of its variant (with a witness: one crash or none, one epoch), or it counts as
-# failed. As many at a time as there are processors: the first group takes a minute of each and 1 GiB for each, the rest a quarter
-# of an hour and 4 GiB. Everything of a search is in build/model/NAME. Exit status 0: all as it should be; the last line says how many were.
+# A search is exhaustive within the bounds of its variant (with a witness: one crash or none, one epoch, and where it says so one
+# change of who serves), or it counts as failed. As many at a time as there are processors: the first group takes a minute of each
+# and 1 GiB for each, the rest a quarter of an hour and 4 GiB. Everything of a search is in build/model/NAME. Exit status 0: all as
+# it should be; the last line says how many were.
 #
 # usage: tests/model/run.sh [all]        all: also the large searches and those with a rule left out
 #        tests/model/run.sh NAME         one search; of a violation, what happened (spin -t -p there tells more)
@@ -26,6 +27,8 @@ quick=(
 	'gateway: -DGATEWAY'
 	'gateway, operators: -DGATEWAY -DOPERATOR'
 	'witness: -DWITNESS -DCRASHES=0 -DEPOCHS=1'
+	'witness, crashes, one change: -DWITNESS -DEPOCHS=1 -DTERMS=2'
+	'witness, forgetting, one change: -DWITNESS -DFORGETS -DCRASHES=0 -DEPOCHS=1 -DTERMS=2'
 	'hold, in the end: -DHOLD -DLIVE'
 	'gateway, in the end: -DGATEWAY -DLIVE'
 )
@@ -36,6 +39,7 @@ large=(
 	'witness, gateway: -DWITNESS -DGATEWAY -DCRASHES=0 -DEPOCHS=1 -DCOMPACT'
 	'witness, renewing: -DWITNESS -DCRASHES=0 -DEPOCHS=1 -DLOOKS'
 	'witness, manual: -DWITNESS -DMANUAL -DCRASHES=0 -DEPOCHS=1'
+	'witness, forgetting: -DWITNESS -DFORGETS -DCRASHES=0 -DEPOCHS=1'
 	'witness, in the end: -DWITNESS -DCRASHES=0 -DEPOCHS=1 -DLIVE'
 )
 # A rule left out, and a variant in which it is missed.
@@ -60,6 +64,7 @@ without=(
 	'terms from grants only: -DWITNESS -DCRASHES=0 -DEPOCHS=1 -DBROKEN_ANY_TERM'
 	'orders that are not kept: -DWITNESS -DMANUAL -DCRASHES=0 -DEPOCHS=1 -DBROKEN_MANUAL'
 	'waiting after a release: -DWITNESS -DOPERATOR -DCRASHES=0 -DEPOCHS=1 -DBROKEN_RELEASED'
+	'doubting a witness that forgets: -DWITNESS -DFORGETS -DCRASHES=0 -DEPOCHS=1 -DBROKEN_DOUBT'
 	'answers while claiming: -DWITNESS -DGATEWAY -DCRASHES=0 -DEPOCHS=1 -DBROKEN_OPEN_CLAIM'
 )
 

@@ -4,7 +4,7 @@ inline failover_init()
 {
 	s_silent = 0; s_epoch = 0; s_outdated_epoch = 0; s_beaten_by = 0; s_knows = 0; s_outdated = 0;
 	s_won = 0; s_stopped = 0; s_again = 0; s_waits = 0; s_ordered = 0; s_session = 0; s_kept = 0; s_from = 0;
-	v_asked = 0;
+	v_asked = 0; SEES(s_seen, s_seen_own, 0, 0);
 #ifdef BROKEN_EARLIER_LIFE
 	s_granted = 0;
 #else
@@ -61,6 +61,10 @@ inline end_claim()
 
 inline on_standby_answer()
 {
+	if
+	:: v_asked && v_answer != nobody -> SEES(s_seen, s_seen_own, v_term, v_answer == won)
+	:: else -> skip
+	fi;
 	if
 	:: v_asked && s_state == claiming && v_answer == won && v_term > s_from && v_term >= s_term ->
 		s_won = 1; s_term = v_term; proceed()
@@ -158,7 +162,7 @@ inline run_replica()
 {
 	r_runs = 1;
 	assert(s_ordered || AUTOMATIC);
-	assert(s_ordered || s_knows);
+	assert(s_ordered || s_knows || FORGOT);
 	assert(s_term > served_term);
 	served_term = s_term
 }

@@ -26,8 +26,11 @@
  * Variants, as the README's "Who may serve": HOLD, WITNESS, GATEWAY, MANUAL. OPERATOR: operators order
  * and release at any time (else: with MANUAL, an order once the instance is gone). FAILING: takeovers
  * come to nothing. LOOKS: the agent renews its lease at the witness, and looks up what became of a
- * claim. BROKEN_...: leaves a rule out; run.sh shows that it is missed. Bounds: EPOCHS, TERMS, and
- * CRASHES of the two processes, which come back.
+ * claim. FORGETS: the witness loses its data once, after it was away for longer than the lease that the
+ * primary had from it. What that answered by its word is then known to nobody, so it is not held against a
+ * takeover; who has seen more there than there is gets no answer (recall() in appliance/witness.c).
+ * BROKEN_...: leaves a rule out; run.sh shows that it is missed. Bounds: EPOCHS, TERMS, and CRASHES of the
+ * two processes, which come back.
  *
  * Time. A tick is half of detect_ms by the standby's clock, which the witness's equals. The primary's
  * may miss every second one: it runs slow by the margin, here a half, in tenure.h an eighth (that it
@@ -157,6 +160,26 @@ mtype q_state = idle, q_what, q_answer, v_state = idle, v_answer;
 byte q_term, q_age = NONE, v_term;
 bit q_asked, v_asked, v_ordered; /* the answer is waited for */
 
+#ifdef FORGETS
+bit w_forgot;
+byte a_seen, s_seen;	    /* the term there, by this life of the process, */
+bit a_seen_own, s_seen_own; /* and whether it was its own */
+#define FORGOT w_forgot
+#ifdef BROKEN_DOUBT
+#define DOUBTS(seen, own) 0
+#else
+#define DOUBTS(seen, own) (w_term < seen || (w_term == seen && seen > 0 && !(own)))
+#endif
+#define A_DOUBTS DOUBTS(a_seen, w_primary == a_seen_own)
+#define S_DOUBTS DOUBTS(s_seen, w_primary != s_seen_own)
+#define SEES(seen, seen_own, term, own) seen = term; seen_own = own
+#else
+#define FORGOT 0
+#define A_DOUBTS 0
+#define S_DOUBTS 0
+#define SEES(seen, seen_own, term, own) skip
+#endif
+
 /* What has come of it. */
 #ifdef LIVE
 byte named;		    /* highest epoch in an UNCOMMITTED */
@@ -266,8 +289,22 @@ inline judge(primary, what, term, ordered, says)
 active proctype Witness()
 {
 end:	do
-	:: atomic { q_state == asked -> judge(1, q_what, q_term, 0, q_answer); q_state = answered }
-	:: atomic { v_state == asked -> judge(0, claim, v_term, v_ordered, v_answer); v_state = answered }
+	:: atomic {
+		q_state == asked ->
+			if
+			:: A_DOUBTS -> q_answer = nobody
+			:: else -> judge(1, q_what, q_term, 0, q_answer)
+			fi;
+			q_state = answered
+	   }
+	:: atomic {
+		v_state == asked ->
+			if
+			:: S_DOUBTS -> v_answer = nobody
+			:: else -> judge(0, claim, v_term, v_ordered, v_answer)
+			fi;
+			v_state = answered
+	   }
 	od
 }
 
@@ -306,7 +343,7 @@ end:	do
 
 inline agent_dies()
 {
-	a_up = 0; end_session();
+	a_up = 0; end_session(); SEES(a_seen, a_seen_own, 0, 0);
 	tenure_init(); forget(); disconnect();
 	knows[1] = 0; knows[2] = 0
 }
@@ -363,6 +400,9 @@ end:	do
 			fi
 	   }
 
+#ifdef FORGETS
+	:: atomic { !w_forgot && w_primary && w_left == 0 && i_up -> w_forgot = 1; w_term = 0; w_primary = 0 }
+#endif
 #ifdef OPERATOR
 	:: atomic { s_up && CAN_CLAIM && (s_state == protected || s_state == unattended) -> claims(0, 1) }
 	:: atomic { s_up && s_state == serving -> r_runs = 0; s_state = lost }
