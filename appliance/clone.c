@@ -179,6 +179,7 @@ static void on_up(void *owner, const struct wire_hello *peer)
 		gateway_link(c->gateway, c->link, c->failover.term);
 	virtual_addresses_announce(c->addresses); /* a partition has healed */
 	c->laid_out = c->fenced = c->hashes.wanted = false;
+	c->terms = (peer->features & WIRE_FEATURE_TERMS) != 0;
 	log_info(c->part, "site %s connected from %s", peer->site, link_peer(c->link));
 	link_grant(c->link, window > LINK_WINDOW_MIN ? window : LINK_WINDOW_MIN);
 	clone_tell_superseded(c);

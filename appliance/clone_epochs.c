@@ -280,6 +280,10 @@ int clone_on_frame(void *owner, const struct wire_header *header, const uint8_t 
 		return on_uncommitted(c, header);
 	if (header->term > c->failover.term)
 		take_term(c, header->term);
+	if (header->type == WIRE_YIELDED) {
+		clone_decide(c, FAILOVER_YIELDED, 0);
+		return RC_OK;
+	}
 	if (c->gateway != NULL && header->type == WIRE_FRAMES)
 		return gateway_frames(c->gateway, header->epoch, payload, header->length, err);
 	if (failover_is_over(&c->failover) ||

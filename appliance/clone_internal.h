@@ -45,6 +45,7 @@ struct clone {
 	bool laid_out;	     /* this connection has told its layout: one session per connection */
 	bool layout_refused; /* with laid_out: what follows on this connection is of no use */
 	bool fenced;	     /* this connection was told that it is superseded */
+	bool terms;	     /* its primary has WIRE_FEATURE_TERMS */
 	enum failover_event_type said; /* on it, of the instance; FAILOVER_TICK: nothing */
 	uint64_t back_ns;	  /* it ended to be made anew at once: until then silence is none */
 	uint64_t session;	  /* the committed epoch's */

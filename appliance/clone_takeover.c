@@ -5,6 +5,9 @@
  *             ├─► the receiver finishes the epoch that it is committing ─────────┼─► activation
  *             └─► (a warm QEMU is there, or will be) ────────────────────────────┘
  *
+ * A decision that was ordered while the primary is heard waits for its instance to stand (YIELD), or for
+ * that to be hopeless: failover.h.
+ *
  * The order matters for the first: a replica whose term is not on the disk is not brought to life.
  * If the term cannot be kept, the takeover fails, the operator is told why and may try again.
  *
@@ -141,6 +144,7 @@ void clone_decide_event(struct clone *c, struct failover_event event,
 
 	if (event.now_ns == 0)
 		event.now_ns = clock_now_ns();
+	event.linked = c->link_up && c->terms;
 	event.granted_ns = c->granted_ns;
 	if (c->link != NULL && link_granted_ns(c->link) > event.granted_ns)
 		event.granted_ns = link_granted_ns(c->link);
@@ -159,6 +163,8 @@ void clone_decide_event(struct clone *c, struct failover_event event,
 	}
 	if (c->link != NULL && update->changed)
 		link_set_lease(c->link, failover_lease_ns(&c->failover), c->failover.term);
+	if (update->yield) /* what was granted before, also by datagram, is worth nothing after that */
+		(void)clone_tell(c, WIRE_YIELD, 0, NULL, 0);
 	if (update->claim)
 		claimant_claim(c->claimant, c->failover.term, false, update->by_operator);
 	if (update->activate)

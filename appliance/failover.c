@@ -84,8 +84,22 @@ bool failover_is_over(const struct failover *failover)
 	       failover->state == FAILOVER_RETURNING;
 }
 
+/* Until when the primary's answer is waited for; 0: it is not. */
+static uint64_t yield_due_ns(const struct failover *failover)
+{
+	const uint64_t silent_ns = failover->heard_ns + failover->detect_ns;
+
+	if (failover->stopped || failover->yield_ns == 0)
+		return 0;
+	return failover->yield_ns < silent_ns ? failover->yield_ns : silent_ns;
+}
+
 uint64_t failover_due_ns(const struct failover *failover)
 {
+	const uint64_t due_ns = yield_due_ns(failover);
+
+	if (failover->state == FAILOVER_CLAIMING && due_ns > failover->tick_ns)
+		return due_ns;
 	if (failover->state == FAILOVER_CLAIMING)
 		return failover->granted_ns;
 	if (failover->state == FAILOVER_PROTECTED)
@@ -122,14 +136,18 @@ __attribute__((format(printf, 4, 5))) static void move(struct failover *failover
 static void proceed(struct failover *failover, uint64_t now_ns, struct failover_update *update)
 {
 	bool leased = !failover->stopped && !failover->gateway && now_ns < failover->granted_ns;
+	bool yielding = now_ns < yield_due_ns(failover);
 
-	if (leased || (failover->witness && !failover->won))
+	if (leased || yielding || (failover->witness && !failover->won))
 		return;
 	if (!failover->won)
 		failover->term++;
 	failover->decided_ns = now_ns;
 	move(failover, FAILOVER_TAKING_OVER, update,
-	     "%s; taking over from epoch %llu with term %llu", failover->why,
+	     "%s%s; taking over from epoch %llu with term %llu", failover->why,
+	     failover->yield_ns == 0 ? "" :
+	     failover->stopped	     ? "; the primary's instance stands" :
+				       "; the primary has not said that its instance stands",
 	     (unsigned long long)failover->epoch, (unsigned long long)failover->term);
 	update->activate = true;
 }
@@ -140,23 +158,37 @@ static bool watching(const struct failover *failover)
 	return failover->state == FAILOVER_PROTECTED || failover->state == FAILOVER_SUSPECT;
 }
 
-static void claim(struct failover *failover, uint64_t now_ns, struct failover_update *update,
-		  bool stopped, const char *why)
+enum cause { SILENCE, CRASH, ORDER };
+
+static void claim(struct failover *failover, const struct failover_event *event, enum cause cause,
+		  struct failover_update *update)
 {
+	static const char *const causes[] = {
+		[SILENCE] = "the primary is silent",
+		[CRASH] = "the instance's QEMU is gone",
+		[ORDER] = "the operator's command",
+	};
+	const uint64_t now_ns = event->now_ns;
+
 	failover->silent_ns = now_ns > failover->heard_ns ? now_ns - failover->heard_ns : 0;
-	failover->again =
-		failover->automatic && (stopped || watching(failover) || failover->claim_ns != 0);
+	failover->again = failover->automatic &&
+			  (cause == CRASH || watching(failover) || failover->claim_ns != 0);
 	failover->claim_ns = 0;
-	failover->ordered = false;
-	failover->stopped = stopped;
+	failover->ordered = cause == ORDER;
+	failover->stopped = cause == CRASH;
 	failover->won = false;
 	failover->claimed_from = failover->term;
-	(void)snprintf(failover->why, sizeof(failover->why), "%s (silent for %.0f ms)", why,
-		       clock_ms(failover->silent_ns));
+	update->yield =
+		cause == ORDER && event->linked && failover->silent_ns < failover->detect_ns;
+	failover->yield_ns = update->yield ? now_ns + FAILOVER_YIELD_NS : 0;
+	(void)snprintf(failover->why, sizeof(failover->why), "%s (silent for %.0f ms)",
+		       causes[cause], clock_ms(failover->silent_ns));
 	move(failover, FAILOVER_CLAIMING, update, "%s; %s", failover->why,
+	     update->yield     ? "asking the primary to let its instance stand" :
 	     failover->witness ? "asking the witness for the next term" :
 				 "waiting for the primary's lease to end");
 	update->claim = failover->witness;
+	update->by_operator = failover->ordered;
 	proceed(failover, now_ns, update);
 }
 
@@ -210,8 +242,10 @@ static void on_witness(struct failover *failover, const struct failover_event *e
 	}
 }
 
-static void on_tick(struct failover *failover, uint64_t now_ns, struct failover_update *update)
+static void on_tick(struct failover *failover, const struct failover_event *event,
+		    struct failover_update *update)
 {
+	const uint64_t now_ns = event->now_ns;
 	uint64_t since = now_ns - failover->tick_ns;
 
 	failover->tick_ns = now_ns;
@@ -232,13 +266,13 @@ static void on_tick(struct failover *failover, uint64_t now_ns, struct failover_
 	if (failover->state == FAILOVER_UNATTENDED && failover->claim_ns != 0 &&
 	    now_ns >= failover->claim_ns && !failover->outdated &&
 	    now_ns - failover->heard_ns >= failover->detect_ns)
-		claim(failover, now_ns, update, false, "the primary is silent");
+		claim(failover, event, SILENCE, update);
 	if (!watching(failover))
 		return;
 	failover->silent_ns = now_ns > failover->heard_ns ? now_ns - failover->heard_ns : 0;
 	if (failover->silent_ns >= failover->detect_ns) {
 		if (failover->automatic && !failover->outdated)
-			claim(failover, now_ns, update, false, "the primary is silent");
+			claim(failover, event, SILENCE, update);
 		else if (failover->automatic)
 			move(failover, FAILOVER_UNATTENDED, update,
 			     "the primary is silent; clients had answers that epoch %llu does not know: only "
@@ -336,11 +370,11 @@ static void refuse(struct failover_update *update, const char *reason)
 	(void)snprintf(update->reason, sizeof(update->reason), "%s", reason);
 }
 
-static void on_operator(struct failover *failover, uint64_t now_ns, struct failover_update *update)
+static void on_operator(struct failover *failover, const struct failover_event *event,
+			struct failover_update *update)
 {
 	if (failover->epoch > 0 && failover_may(failover->state, FAILOVER_CLAIMING)) {
-		claim(failover, now_ns, update, false, "the operator's command");
-		failover->ordered = update->by_operator = true;
+		claim(failover, event, ORDER, update);
 		return;
 	}
 	refuse(update,
@@ -355,6 +389,14 @@ static void on_operator(struct failover *failover, uint64_t now_ns, struct failo
 	       failover->state == FAILOVER_FAILED ?
 		       "the replica may have run, so its memory is that of no epoch any more" :
 		       "there is no committed epoch to take over from");
+}
+
+static void on_yielded(struct failover *failover, uint64_t now_ns, struct failover_update *update)
+{
+	if (failover->state != FAILOVER_CLAIMING || failover->yield_ns == 0)
+		return;
+	failover->stopped = true;
+	proceed(failover, now_ns, update);
 }
 
 /* The replica that served, or the one an earlier life left. */
@@ -408,7 +450,7 @@ static void on_instance(struct failover *failover, const struct failover_event *
 		return;
 	failover->claim_ns = 0; /* what is known now comes before asking the witness again */
 	if (event->type == FAILOVER_CRASHED && failover->automatic && !failover->outdated)
-		claim(failover, event->now_ns, update, true, "the instance's QEMU is gone");
+		claim(failover, event, CRASH, update);
 	else if (event->type == FAILOVER_SHUT_DOWN)
 		move(failover, FAILOVER_ENDED, update,
 		     "the instance was shut down in an orderly way");
@@ -429,7 +471,7 @@ void failover_step(struct failover *failover, const struct failover_event *event
 		failover->granted_ns = event->granted_ns;
 	switch (event->type) {
 	case FAILOVER_TICK:
-		on_tick(failover, event->now_ns, update);
+		on_tick(failover, event, update);
 		break;
 	case FAILOVER_HEARD:
 		on_heard(failover, event->now_ns, update);
@@ -461,7 +503,10 @@ void failover_step(struct failover *failover, const struct failover_event *event
 		on_recovered(failover, event, update);
 		break;
 	case FAILOVER_OPERATOR:
-		on_operator(failover, event->now_ns, update);
+		on_operator(failover, event, update);
+		break;
+	case FAILOVER_YIELDED:
+		on_yielded(failover, event->now_ns, update);
 		break;
 	case FAILOVER_ACTIVATED:
 		if (failover->state == FAILOVER_TAKING_OVER)

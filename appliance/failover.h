@@ -16,8 +16,8 @@
  *                this process has just come back with its epoch
  *   ended        the instance was shut down in an orderly way       protected, claiming (only by
  *                                                                   the operator), empty
- *   claiming     decided; the primary's lease runs out, the         unattended, taking-over, empty
- *                witness is asked
+ *   claiming     decided; the primary's lease runs out, or it       unattended, taking-over, empty
+ *                yields; the witness is asked
  *   taking-over  nobody else may serve, activation is under way     serving, failed, unattended
  *   serving      the replica runs here                              lost
  *   failed       activation failed after the replica may have run   empty (only by the operator)
@@ -49,6 +49,11 @@
  * granted. In gateway mode no lease is needed: the gateway drops the primary's frames from the
  * decision on.
  *
+ * The operator may order a takeover while the primary is heard: it is asked to yield first (`yield`),
+ * and its answer (YIELDED) says that its instance stands, so no lease has to run out. That is not waited
+ * for once the primary is silent for detect_ms, or FAILOVER_YIELD_NS are over: the order stands, and of a
+ * site that cannot answer it is the operator who knows that it is lost.
+ *
  * A takeover that came to nothing before any client can have seen the replica gives the instance
  * back: leases are granted again (with the new term), so that a primary that holds goes on. After
  * one that may have been seen they are not: what clients were told is not in the primary's memory.
@@ -73,6 +78,13 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+/*
+ * A primary that is heard has stopped its instance by then: the rest of a checkpoint, which lasts for
+ * checkpoint.pause_limit_ms (2 s) at most by default, and QEMU's way out of COLO. `understudy takeover`
+ * waits for more than three times as long.
+ */
+#define FAILOVER_YIELD_NS UINT64_C(3000000000)
 
 enum failover_state {
 	FAILOVER_EMPTY,
@@ -125,6 +137,7 @@ struct failover_event {
 	bool behind;	     /* RECOVERED */
 	uint64_t term;	     /* OUTDATED, WON, BEATEN */
 	uint64_t granted_ns; /* any: when the last lease granted has run out; 0: none ever was */
+	bool linked;	     /* OPERATOR: there is a connection by which the primary can be asked */
 };
 
 struct failover {
@@ -143,6 +156,8 @@ struct failover {
 	uint64_t silent_ns;  /* silence at the decision, or as of the last tick */
 	/* private */
 	uint64_t heard_ns, tick_ns, granted_ns, claim_ns;
+	uint64_t
+		yield_ns; /* the primary was asked to yield, and may answer until then; 0: it was not */
 	uint64_t outdated_epoch, beaten_by;
 	uint64_t claimed_from; /* the term that was known when the witness was asked */
 	bool won, stopped, ordered;
@@ -156,6 +171,7 @@ struct failover_update {
 	bool changed;			  /* the state is another one now */
 	bool claim;			  /* ask the witness for term + 1, */
 	bool by_operator;		  /* also against a term that was not heard of */
+	bool yield;			  /* ask the primary to yield */
 	bool activate;			  /* bring the replica to life */
 	bool refused;			  /* OPERATOR, RELEASE: no; `reason` says why */
 	bool aside;			  /* `reason` is for the log only */

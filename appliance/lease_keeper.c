@@ -29,8 +29,9 @@ static void ask_witness(struct lease_keeper *keeper, const struct tenure_update 
 	else if (update->look)
 		claimant_look(keeper->claimant, keeper->tenure.term);
 	/* The standby's lease covers us again, or somebody else serves, or may. */
-	if (update->changed && (keeper->tenure.state == TENURE_LEASED ||
-				keeper->tenure.state == TENURE_SUPERSEDED || keeper->tenure.gone))
+	if (update->changed &&
+	    (keeper->tenure.state == TENURE_LEASED || keeper->tenure.state == TENURE_YIELDED ||
+	     keeper->tenure.state == TENURE_SUPERSEDED || keeper->tenure.gone))
 		claimant_release(keeper->claimant);
 }
 
@@ -40,6 +41,7 @@ static void step(struct lease_keeper *keeper, enum tenure_event_type type, uint6
 	const struct tenure_event event = {
 		.type = type,
 		.now_ns = clock_now_ns(),
+		.from_ns = type == TENURE_GRANTED ? link_lease_from_ns(keeper->link) : 0,
 		.until_ns = until_ns,
 		.term = term,
 	};
@@ -102,7 +104,7 @@ static void renew(struct lease_keeper *keeper)
 	uint64_t until_ns = keeper->link != NULL ? link_lease_ns(keeper->link) : 0;
 
 	/* First: a lease that has come in time must not lapse meanwhile. */
-	if (until_ns > clock_now_ns() && link_lease_term(keeper->link) <= TERM_MAX)
+	if (until_ns > 0 && link_lease_term(keeper->link) <= TERM_MAX)
 		step(keeper, TENURE_GRANTED, until_ns, link_lease_term(keeper->link));
 	if (keeper->tenure.state == TENURE_ALONE)
 		step(keeper, TENURE_WON, claimant_until_ns(keeper->claimant), keeper->tenure.term);
@@ -162,6 +164,11 @@ void lease_keeper_link(struct lease_keeper *keeper, const struct link *link)
 	keeper->link = link;
 }
 
+void lease_keeper_yield(struct lease_keeper *keeper, uint64_t term)
+{
+	step(keeper, TENURE_YIELD, 0, term);
+}
+
 void lease_keeper_supersede(struct lease_keeper *keeper, uint64_t term)
 {
 	step(keeper, TENURE_SUPERSEDE, 0, term);
@@ -190,6 +197,11 @@ bool lease_keeper_is_free(const struct lease_keeper *keeper)
 bool lease_keeper_is_alone(const struct lease_keeper *keeper)
 {
 	return keeper->tenure.state == TENURE_ALONE;
+}
+
+bool lease_keeper_has_yielded(const struct lease_keeper *keeper)
+{
+	return keeper->tenure.state == TENURE_YIELDED;
 }
 
 bool lease_keeper_is_superseded(const struct lease_keeper *keeper)

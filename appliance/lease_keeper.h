@@ -44,6 +44,8 @@ int lease_keeper_open(struct lease_keeper **keeper, uv_loop_t *loop,
 
 /* Whose leases count; may be NULL. */
 void lease_keeper_link(struct lease_keeper *keeper, const struct link *link);
+/* The standby takes over from that term by its operator's order, if this site stands still. */
+void lease_keeper_yield(struct lease_keeper *keeper, uint64_t term);
 /* The standby serves that term. */
 void lease_keeper_supersede(struct lease_keeper *keeper, uint64_t term);
 /* The operator lets go. */
@@ -60,6 +62,8 @@ bool lease_keeper_may_serve(const struct lease_keeper *keeper);
 /* Also without a word of the standby; and if so, by the witness's. */
 bool lease_keeper_is_free(const struct lease_keeper *keeper);
 bool lease_keeper_is_alone(const struct lease_keeper *keeper);
+/* It has yielded, and the standby has not said since what became of that. */
+bool lease_keeper_has_yielded(const struct lease_keeper *keeper);
 /* Another site serves, by its own word or the witness's. */
 bool lease_keeper_is_superseded(const struct lease_keeper *keeper);
 const char *lease_keeper_state(const struct lease_keeper *keeper);

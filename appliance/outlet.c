@@ -41,18 +41,26 @@ struct outlet {
 
 bool outlet_may_run(const struct outlet *outlet)
 {
-	return !outlet->superseded &&
+	return !outlet->superseded && !outlet_has_yielded(outlet) &&
 	       (outlet->ports != NULL || lease_keeper_may_serve(outlet->keeper));
 }
 
 const char *outlet_needs(const struct outlet *outlet)
 {
+	if (outlet_has_yielded(outlet))
+		return "it runs again when the standby says that it does not take over, or after `understudy "
+		       "release` here if that standby is known not to serve";
 	if (!outlet->clients || outlet->superseded || lease_keeper_may_serve(outlet->keeper))
 		return "";
 	if (outlet->witness)
 		return "it answers only when a standby lets it, or the witness after a restart of the agent";
 	return "it answers only when a standby lets it, or with \"without_standby\": \"continue\" "
 	       "after a restart of the agent";
+}
+
+bool outlet_stands(const struct outlet *outlet)
+{
+	return restraint_stands(outlet->restraint);
 }
 
 bool outlet_has_stopped(const struct outlet *outlet)
@@ -84,17 +92,18 @@ static void look(struct outlet *outlet)
 		.lease_ns = outlet->link != NULL ? link_lease_length_ns(outlet->link) : 0,
 		.heartbeat_ns = outlet->heartbeat_ns,
 		.another = heard_of_another(outlet),
+		.yielded = outlet_has_yielded(outlet),
 		.term = outlet->term,
 	};
 	const enum silence_kind was = outlet->silent;
+	/* What has yielded stands, wherever its clients are. */
+	const bool answers =
+		outlet->superseded || (outlet->clients ? lease_keeper_may_serve(outlet->keeper) :
+							 !outlet_has_yielded(outlet));
 
-	if (!outlet->clients)
-		return;
-	silence_note(&outlet->silence, outlet->superseded || lease_keeper_may_serve(outlet->keeper),
-		     clock_now_ns());
+	silence_note(&outlet->silence, answers, clock_now_ns());
 	outlet->silent = silence_explain(&outlet->silence, &facts, outlet->silence_text);
-	if (outlet->silent != was &&
-	    (outlet->silent == SILENCE_LATE || outlet->silent == SILENCE_ANOTHER))
+	if (outlet->silent > SILENCE_LASTING && outlet->silent != was)
 		log_warn(outlet->part, "%s", outlet->silence_text);
 }
 
@@ -118,6 +127,13 @@ static void on_right(void *owner, bool serves, const char *reason)
 		outlet->ops->on_right(outlet->owner); /* else on_free() */
 }
 
+static void on_stands(void *owner)
+{
+	struct outlet *outlet = owner;
+
+	outlet->ops->on_stands(outlet->owner);
+}
+
 static void on_free(void *owner)
 {
 	struct outlet *outlet = owner;
@@ -136,6 +152,7 @@ static void on_term(void *owner, uint64_t term, bool untold)
 }
 
 static const struct lease_keeper_ops keeper_callbacks = { on_right, on_term };
+static const struct restraint_ops restraint_callbacks = { on_free, on_stands };
 
 static bool may_serve(void *owner)
 {
@@ -213,7 +230,8 @@ int outlet_open(struct outlet **out, uv_loop_t *loop, const struct config *confi
 		rc = lease_keeper_open(&outlet->keeper, loop, &lease, &keeper_callbacks, outlet,
 				       err);
 	if (rc == RC_OK)
-		rc = restraint_open(&outlet->restraint, loop, part, on_free, outlet, err);
+		rc = restraint_open(&outlet->restraint, loop, part, &restraint_callbacks, outlet,
+				    err);
 	if (rc == RC_OK) {
 		restrain(outlet);
 		(void)uv_timer_init(loop, &outlet->look);
@@ -368,6 +386,18 @@ enum silence_kind outlet_silence(const struct outlet *outlet, const char **why)
 {
 	*why = outlet->silence_text;
 	return outlet->silent;
+}
+
+void outlet_yield(struct outlet *outlet, uint64_t term)
+{
+	lease_keeper_yield(outlet->keeper, term);
+	look(outlet);
+	restrain(outlet);
+}
+
+bool outlet_has_yielded(const struct outlet *outlet)
+{
+	return lease_keeper_has_yielded(outlet->keeper);
 }
 
 void outlet_supersede(struct outlet *outlet, uint64_t term)

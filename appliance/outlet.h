@@ -25,6 +25,8 @@ struct outlet_ops {
 	void (*on_term)(void *owner, uint64_t term, bool untold);
 	/* It may be captured again, and runs if it was us who had stopped it. */
 	void (*on_right)(void *owner);
+	/* outlet_stands(), and it may not have before. */
+	void (*on_stands)(void *owner);
 };
 
 int outlet_open(struct outlet **outlet, uv_loop_t *loop, const struct config *config,
@@ -41,6 +43,8 @@ void outlet_gone(struct outlet *outlet);
 /* Whether the instance may run; and whether it stands because it might not, and for no other reason. */
 bool outlet_may_run(const struct outlet *outlet);
 bool outlet_has_stopped(const struct outlet *outlet);
+/* It was seen to stand since it may not run. */
+bool outlet_stands(const struct outlet *outlet);
 /* What it takes that it may, besides being resumed; "": it may, or is superseded. */
 const char *outlet_needs(const struct outlet *outlet);
 /*
@@ -72,9 +76,17 @@ int outlet_frame(struct outlet *outlet, const struct wire_header *header, const 
 		 struct err *err);
 /*
  * Clients wait for an instance that may not answer, and why: valid until the loop goes on. Of one
- * whose clients are not at this site, or that is known to be superseded: nothing.
+ * whose clients are not at this site, or that is known to be superseded: nothing. Of one that stands
+ * because it has yielded, wherever its clients are.
  */
 enum silence_kind outlet_silence(const struct outlet *outlet, const char **why);
+/*
+ * The standby takes over from that term by its operator's order, if this site stands still: so the
+ * instance stands, whatever its network, until that standby grants a lease anew, says that it serves,
+ * or the operator lets go.
+ */
+void outlet_yield(struct outlet *outlet, uint64_t term);
+bool outlet_has_yielded(const struct outlet *outlet);
 /* Another site serves that term; the operator lets go of that. */
 void outlet_supersede(struct outlet *outlet, uint64_t term);
 void outlet_let_go(struct outlet *outlet, uint64_t term);

@@ -119,7 +119,7 @@ static void on_down(void *owner, const struct err *err)
 	bool was_up = p->up, refused = err->code == RC_REFUSED;
 	struct sender_state state;
 
-	p->up = p->reserving = p->reserved = false;
+	p->up = p->reserving = p->reserved = p->asked = false;
 	outlet_down(p->outlet);
 	if (was_up)
 		p->down_ns = clock_now_ns();
@@ -234,6 +234,9 @@ static int on_frame(void *owner, const struct wire_header *header, const uint8_t
 		if (rc == RC_OK)
 			superseded(p, header->term, text);
 		return rc;
+	case WIRE_YIELD:
+		protection_yield(p, header->term);
+		return RC_OK;
 	case WIRE_ACK:
 	case WIRE_HASHES:
 		if (p->session == NULL || p->session_closing)
@@ -378,6 +381,7 @@ static void on_gone(void *owner, bool orderly)
 		protection_enter(p, orderly ? PROTECTION_ENDED : PROTECTION_CRASHED, "%s", text);
 	protection_unreserve(p);
 	protection_tell_end(p);
+	protection_answer_yield(p);
 }
 
 static void on_subject_lost(void *owner, const struct err *err)
@@ -416,7 +420,7 @@ void protection_advance(struct protection *p)
 		return;
 	}
 	if (p->reservation == NULL || p->session_closing || p->cooling ||
-	    p->state == PROTECTION_SUPERSEDED)
+	    p->state == PROTECTION_SUPERSEDED || outlet_has_yielded(p->outlet))
 		return;
 	if (p->session != NULL && outage_ns >= patience_ms * CLOCK_NS_PER_MS) {
 		protection_enter(p, PROTECTION_UNPROTECTED,
@@ -462,6 +466,8 @@ static void on_right(void *owner)
 {
 	struct protection *p = owner;
 
+	if (p->session == NULL && !p->adrift)
+		protection_release_outlet(p); /* what has yielded kept it until now */
 	if (p->session == NULL || p->session_closing)
 		protection_advance(p);
 	else if (protection_is_alone(p))
@@ -470,7 +476,12 @@ static void on_right(void *owner)
 		session_wake(p->session);
 }
 
-static const struct outlet_ops outlet_callbacks = { on_output, on_term, on_right };
+static void on_stands(void *owner)
+{
+	protection_answer_yield(owner);
+}
+
+static const struct outlet_ops outlet_callbacks = { on_output, on_term, on_right, on_stands };
 
 /* Life --------------------------------------------------------------------------------------- */
 

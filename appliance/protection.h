@@ -42,7 +42,8 @@ int protection_start(struct protection **protection, const struct protection_sit
 /*
  * The operator lets go of a superseded instance: it may be protected again as soon as it runs, and
  * it does not run before the operator resumes it. If the standby still serves, it is superseded
- * again. RC_STATE unless it is superseded.
+ * again. One that stands because it has yielded to a standby that is not connected any more runs again.
+ * RC_STATE unless it is one of the two.
  */
 int protection_release(struct protection *protection, struct err *err);
 void protection_status(const struct protection *protection, struct status_instance *status);

@@ -40,6 +40,7 @@ struct protection {
 	uint64_t term, down_ns;
 	struct session *session;
 	bool session_closing;
+	bool asked;	       /* on this connection, to yield, and not answered yet */
 	bool gone;	       /* the instance is no more */
 	bool adrift;	       /* its QMP connection is lost: whether it lives is not known yet */
 	bool look_again;       /* at the instance, once the session that was lost is closed */
@@ -79,6 +80,12 @@ void protection_unreserve(struct protection *p);
 
 /* Tells the standby what became of an instance that is no more. */
 void protection_tell_end(struct protection *p);
+
+/* protection_operator.c */
+
+/* YIELD: the standby's operator has ordered a takeover from that term. The answer, when it is due. */
+void protection_yield(struct protection *p, uint64_t term);
+void protection_answer_yield(struct protection *p);
 
 /* protection_session.c */
 

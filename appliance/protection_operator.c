@@ -1,4 +1,67 @@
+/*
+ * What the operators see and do: of this site, and of the standby's, who may order a takeover while the
+ * two hear each other. Then the standby first asks this site to yield:
+ *
+ *   YIELD -> the right ends (tenure.h), the instance is paused, the session ends -> YIELDED
+ *
+ * The session ends first because QEMU sets running what leaves COLO, for some milliseconds (let_go.h):
+ * they are to be over. Nothing leaves meanwhile that was held for an epoch: what clients were told is in
+ * what the standby has. If its takeover comes to nothing, a lease says so, and the instance runs again.
+ */
 #include "appliance/protection_internal.h"
+
+/* Once the instance stands, and no end of a session is to set it running; or it is no more. */
+void protection_answer_yield(struct protection *p)
+{
+	struct err err = { 0 };
+
+	if (!p->asked || p->session != NULL || !(p->gone || outlet_stands(p->outlet)))
+		return;
+	p->asked = false;
+	if (link_send(p->link, WIRE_YIELDED, p->term, 0, NULL, 0, &err) != RC_OK)
+		log_warn(p->part, "%s", err.text); /* the standby goes on without it */
+}
+
+void protection_yield(struct protection *p, uint64_t term)
+{
+	if (term < p->term) {
+		link_drop(p->link, WIRE_REASON_TERM,
+			  "the order to yield is of a term that is over");
+		return;
+	}
+	p->asked = true;
+	outlet_yield(p->outlet, term);
+	if (p->state != PROTECTION_ENDED && p->state != PROTECTION_CRASHED &&
+	    p->state != PROTECTION_SUPERSEDED)
+		protection_enter(
+			p, PROTECTION_UNPROTECTED,
+			"the standby's operator has ordered a takeover: the instance stands until "
+			"the standby says what became of that");
+	if (p->session != NULL) {
+		session_down(p->session); /* the standby takes nothing more of it */
+		protection_end_session(p);
+	}
+	protection_answer_yield(p);
+}
+
+/* Of what stands for a standby that may serve, or not: only while nobody can be asked. */
+static int release_yielded(struct protection *p, struct err *err)
+{
+	const char *needs;
+
+	if (p->up)
+		return err_set(
+			err, RC_STATE,
+			"%s stands because the standby was ordered to take over, and the standby is "
+			"connected: it says what becomes of that",
+			p->config->name);
+	outlet_let_go(p->outlet, p->term);
+	needs = outlet_needs(p->outlet);
+	protection_enter(p, PROTECTION_WAITING, "for the standby; released by the operator%s%s",
+			 *needs != '\0' ? "; " : "", needs);
+	protection_advance(p);
+	return RC_OK;
+}
 
 int protection_release(struct protection *p, struct err *err)
 {
@@ -6,6 +69,8 @@ int protection_release(struct protection *p, struct err *err)
 
 	if (outlet_silence(p->outlet, &why) == SILENCE_ANOTHER)
 		return err_set(err, RC_STATE, "%s", why);
+	if (outlet_has_yielded(p->outlet))
+		return release_yielded(p, err);
 	if (p->state != PROTECTION_SUPERSEDED || p->session != NULL)
 		return err_set(err, RC_STATE, "%s is not superseded%s", p->config->name,
 			       p->state == PROTECTION_SUPERSEDED ? " yet: ask again" :

@@ -6,7 +6,7 @@
 
 void protection_release_outlet(struct protection *p)
 {
-	if (!p->unreleased)
+	if (!p->unreleased || outlet_has_yielded(p->outlet))
 		return;
 	p->unreleased = false;
 	outlet_released(p->outlet);
@@ -38,6 +38,7 @@ static void on_session_closed(void *owner)
 	if (p->look_again && !p->stopping)
 		look_again(p);
 	protection_tell_end(p);
+	protection_answer_yield(p);
 	protection_advance(p);
 }
 

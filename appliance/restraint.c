@@ -20,7 +20,7 @@
 
 struct restraint {
 	const char *part;
-	void (*on_free)(void *owner);
+	const struct restraint_ops *ops;
 	void *owner;
 	struct qmp *qmp;
 	uv_timer_t again;
@@ -48,14 +48,14 @@ static void begin_round(struct restraint *r);
 static void try_again(struct restraint *r);
 
 int restraint_open(struct restraint **out, uv_loop_t *loop, const char *part,
-		   void (*on_free)(void *owner), void *owner, struct err *err)
+		   const struct restraint_ops *ops, void *owner, struct err *err)
 {
 	struct restraint *r = mem_zalloc(1, sizeof(*r));
 
 	if (r == NULL)
 		return err_nomem(err, "a restraint");
 	r->part = part;
-	r->on_free = on_free;
+	r->ops = ops;
 	r->owner = owner;
 	(void)uv_timer_init(loop, &r->again); /* cannot fail */
 	r->again.data = r;
@@ -108,7 +108,7 @@ static void let_free(struct restraint *r)
 {
 	r->ours = false;
 	if (r->order == RESTRAINT_RUN)
-		r->on_free(r->owner);
+		r->ops->on_free(r->owner);
 }
 
 static void on_look(struct restraint *r, const char *status)
@@ -180,6 +180,7 @@ static void now_stands(struct restraint *r)
 	r->stands = true;
 	r->failed = false;
 	r->wait_ms = AGAIN_MS_MIN;
+	r->ops->on_stands(r->owner);
 }
 
 static void end_round(struct restraint *r, bool stands)
@@ -275,6 +276,11 @@ void restraint_event(struct restraint *r, const char *name)
 	r->ours = true; /* the round's `stop` may be what the next round finds */
 	if (r->answers == 0)
 		start(r);
+}
+
+bool restraint_stands(const struct restraint *r)
+{
+	return must_stand(r) && r->stands && !r->anew;
 }
 
 bool restraint_has_stopped(const struct restraint *r)

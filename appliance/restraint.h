@@ -24,12 +24,15 @@ enum restraint_order {
 	RESTRAINT_KEEP	 /* nor afterwards, before its operator says so */
 };
 
-/*
- * `part` is for the log, and the caller's. `on_free`: what it had paused runs again; never from
- * inside a call.
- */
+/* Never from inside a call. */
+struct restraint_ops {
+	void (*on_free)(void *owner);	/* what it had paused runs again */
+	void (*on_stands)(void *owner); /* it was seen to stand: restraint_stands() */
+};
+
+/* `part` is for the log, and the caller's. */
 int restraint_open(struct restraint **restraint, uv_loop_t *loop, const char *part,
-		   void (*on_free)(void *owner), void *owner, struct err *err);
+		   const struct restraint_ops *ops, void *owner, struct err *err);
 
 /* A QEMU that answers, new or again; NULL: it is gone, or does not. Nothing of an earlier one holds. */
 void restraint_attach(struct restraint *restraint, struct qmp *qmp);
@@ -37,6 +40,8 @@ void restraint_set(struct restraint *restraint, enum restraint_order order);
 /* Every event of that QMP connection: its name. */
 void restraint_event(struct restraint *restraint, const char *name);
 
+/* It may not run, was seen to stand since, and nobody was seen to set it running. */
+bool restraint_stands(const struct restraint *restraint);
 /* It stands, or is about to, because of this alone. */
 bool restraint_has_stopped(const struct restraint *restraint);
 

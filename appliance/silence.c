@@ -58,6 +58,16 @@ static void late(char text[ERR_TEXT_MAX], const struct silence_facts *facts)
 		((unsigned)(least_ms / DETECT_STEP_MS) + 1) * DETECT_STEP_MS);
 }
 
+static void yielded(char text[ERR_TEXT_MAX], const char *instance)
+{
+	(void)snprintf(
+		text, ERR_TEXT_MAX,
+		"%s stands because the standby's operator has ordered a takeover, and the standby has not said "
+		"since what became of that: look there. If it serves, nothing is to be done here; if it is known "
+		"not to, `understudy release` here",
+		instance);
+}
+
 enum silence_kind silence_explain(const struct silence *silence, const struct silence_facts *facts,
 				  char text[ERR_TEXT_MAX])
 {
@@ -68,6 +78,10 @@ enum silence_kind silence_explain(const struct silence *silence, const struct si
 	if (facts->another) {
 		another(text, facts->instance, facts->term);
 		return SILENCE_ANOTHER;
+	}
+	if (lasting && facts->yielded) {
+		yielded(text, facts->instance);
+		return SILENCE_YIELDED;
 	}
 	if ((lasting || silence->lapses >= SILENCE_LAPSES) && is_late(facts)) {
 		late(text, facts);

@@ -23,6 +23,7 @@ enum silence_kind {
 	SILENCE_LASTING, /* it may not answer */
 	SILENCE_LATE,	 /* because leases come too late */
 	SILENCE_ANOTHER, /* because by the witness's word another site serves */
+	SILENCE_YIELDED, /* because the standby was ordered to take over, and does not say more */
 };
 
 /* Zero-initialise. */
@@ -40,6 +41,7 @@ struct silence_facts {
 	uint64_t heartbeat_ns;	/* between two leases */
 	bool another;		/* the witness says that another site serves, */
 	uint64_t term;		/* with this term */
+	bool yielded;		/* to a standby that was ordered to take over */
 };
 
 /* To be told of every change, and now and then. */

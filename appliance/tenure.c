@@ -10,13 +10,17 @@ static const struct {
 	const char *name;
 	unsigned next;
 } states[] = {
-	[TENURE_FREE] = { "free", BIT(SUPERSEDED) },
-	[TENURE_WAITING] = { "waiting", BIT(LEASED) | BIT(CLAIMING) | BIT(SUPERSEDED) },
-	[TENURE_LEASED] = { "leased", BIT(LAPSED) | BIT(SUPERSEDED) },
-	[TENURE_LAPSED] = { "lapsed", BIT(LEASED) | BIT(CLAIMING) | BIT(SUPERSEDED) },
-	[TENURE_CLAIMING] = { "claiming",
-			      BIT(LEASED) | BIT(ALONE) | BIT(LAPSED) | BIT(SUPERSEDED) },
-	[TENURE_ALONE] = { "alone", BIT(LEASED) | BIT(LAPSED) | BIT(SUPERSEDED) },
+	[TENURE_FREE] = { "free", BIT(YIELDED) | BIT(SUPERSEDED) },
+	[TENURE_WAITING] = { "waiting",
+			     BIT(LEASED) | BIT(CLAIMING) | BIT(YIELDED) | BIT(SUPERSEDED) },
+	[TENURE_LEASED] = { "leased", BIT(LAPSED) | BIT(YIELDED) | BIT(SUPERSEDED) },
+	[TENURE_LAPSED] = { "lapsed",
+			    BIT(LEASED) | BIT(CLAIMING) | BIT(YIELDED) | BIT(SUPERSEDED) },
+	[TENURE_CLAIMING] = { "claiming", BIT(LEASED) | BIT(ALONE) | BIT(LAPSED) | BIT(YIELDED) |
+						  BIT(SUPERSEDED) },
+	[TENURE_ALONE] = { "alone", BIT(LEASED) | BIT(LAPSED) | BIT(YIELDED) | BIT(SUPERSEDED) },
+	[TENURE_YIELDED] = { "yielded", BIT(LEASED) | BIT(FREE) | BIT(WAITING) | BIT(CLAIMING) |
+						BIT(SUPERSEDED) },
 	[TENURE_SUPERSEDED] = { "superseded", BIT(WAITING) | BIT(FREE) | BIT(LEASED) },
 };
 static_assert(sizeof(states) / sizeof(states[0]) == TENURE_STATES, "a row for every state");
@@ -69,7 +73,8 @@ bool tenure_may_serve(const struct tenure *tenure, uint64_t now_ns)
 static bool may_claim(const struct tenure *tenure)
 {
 	return tenure->witness && !tenure->released && !tenure->gone &&
-	       (tenure->state == TENURE_LAPSED || tenure->state == TENURE_WAITING);
+	       (tenure->state == TENURE_LAPSED || tenure->state == TENURE_WAITING ||
+		tenure->state == TENURE_YIELDED);
 }
 
 uint64_t tenure_due_ns(const struct tenure *tenure)
@@ -119,15 +124,24 @@ static void on_tick(struct tenure *tenure, uint64_t now_ns, struct tenure_update
 static void on_granted(struct tenure *tenure, const struct tenure_event *event,
 		       struct tenure_update *update)
 {
-	if ((tenure->state == TENURE_SUPERSEDED && !tenure->hearsay) ||
-	    event->until_ns <= event->now_ns)
+	const bool is_over = event->until_ns <= event->now_ns;
+
+	if ((tenure->state == TENURE_SUPERSEDED && (!tenure->hearsay || is_over)) ||
+	    (tenure->yielded_ns > 0 && event->from_ns <= tenure->yielded_ns))
 		return;
 	/* Of a standby that does not know yet that this site served alone: it learns from us. */
 	if (event->term < tenure->term)
 		return;
 	tenure->term = event->term;
-	if (!tenure->hold)
+	if (!tenure->hold) {
+		if (tenure->state == TENURE_YIELDED)
+			move(tenure, TENURE_FREE, update,
+			     "the standby does not take over: it stands by, term %llu",
+			     (unsigned long long)tenure->term);
 		return;
+	}
+	if (is_over)
+		return; /* it has told the term, and that the standby stands by */
 	if (tenure->state == TENURE_LEASED) {
 		if (event->until_ns > tenure->until_ns)
 			tenure->until_ns = event->until_ns;
@@ -174,10 +188,25 @@ static void supersede(struct tenure *tenure, uint64_t term, bool hearsay,
 	     update->both ? "; this one served alone until now: both have answered clients" : "");
 }
 
+/* Of a standby that is behind, too: whoever stands still does no harm. */
+static void on_yield(struct tenure *tenure, uint64_t now_ns, struct tenure_update *update)
+{
+	if (tenure->state == TENURE_SUPERSEDED)
+		return;
+	tenure->yielded_ns = now_ns;
+	tenure->until_ns = now_ns;
+	tenure->claim_ns = now_ns + TENURE_YIELD_NS;
+	if (tenure->state != TENURE_YIELDED)
+		move(tenure, TENURE_YIELDED, update,
+		     "the standby takes over by its operator's order, and has not said yet what became of that");
+}
+
 static void on_unanswered(struct tenure *tenure, uint64_t now_ns, struct tenure_update *update)
 {
-	tenure->claim_ns = now_ns + TENURE_CLAIM_RETRY_NS;
 	tenure->uncertain = true;
+	if (tenure->state == TENURE_YIELDED)
+		return; /* it was asked before that */
+	tenure->claim_ns = now_ns + TENURE_CLAIM_RETRY_NS;
 	if (tenure->state != TENURE_CLAIMING)
 		return;
 	move(tenure, TENURE_LAPSED, update,
@@ -186,11 +215,12 @@ static void on_unanswered(struct tenure *tenure, uint64_t now_ns, struct tenure_
 
 static void on_release(struct tenure *tenure, uint64_t term, struct tenure_update *update)
 {
-	if (tenure->state != TENURE_SUPERSEDED)
+	if (tenure->state != TENURE_SUPERSEDED && tenure->state != TENURE_YIELDED)
 		return;
 	if (term > tenure->term)
 		tenure->term = term;
-	tenure->released = true;
+	/* What has yielded was not told of another one: the witness knows. */
+	tenure->released = tenure->state == TENURE_SUPERSEDED;
 	move(tenure, tenure->hold ? TENURE_WAITING : TENURE_FREE, update,
 	     "let go of by the operator");
 }
@@ -220,6 +250,9 @@ void tenure_step(struct tenure *tenure, const struct tenure_event *event,
 		break;
 	case TENURE_UNANSWERED:
 		on_unanswered(tenure, event->now_ns, update);
+		break;
+	case TENURE_YIELD:
+		on_yield(tenure, event->now_ns, update);
 		break;
 	case TENURE_SUPERSEDE:
 		supersede(tenure, event->term, false, update);

@@ -3,16 +3,20 @@
  * failover.c: events carry their time, updates say what to do. No I/O, no clock, no allocation.
  *
  *   state        the instance may answer   because                             may become
- *   free         yes                       the standby never serves unasked    superseded
+ *   free         yes                       the standby never serves unasked    yielded, superseded
  *   waiting      no                        no lease yet                        leased, claiming,
+ *                                                                              yielded, superseded
+ *   leased       until the lease ends      the standby said so                 lapsed, yielded,
  *                                                                              superseded
- *   leased       until the lease ends      the standby said so                 lapsed, superseded
  *   lapsed       no                        the lease has run out               leased, claiming,
- *                                                                              superseded
+ *                                                                              yielded, superseded
  *   claiming     no                        the witness is asked                leased, alone, lapsed,
- *                                                                              superseded
+ *                                                                              yielded, superseded
  *   alone        until the witness's       the witness said so: the standby    leased, lapsed,
- *                lease ends                cannot take over                    superseded
+ *                lease ends                cannot take over                    yielded, superseded
+ *   yielded      no                        the standby is ordered to take      leased, free, claiming,
+ *                                          over, and asked for it              superseded; waiting, free
+ *                                                                              (by the operator)
  *   superseded   no                        another one serves                  waiting, free (by the
  *                                                                              operator), leased
  *
@@ -26,6 +30,11 @@
  * Superseded by the witness's word alone it becomes leased when the standby grants a lease in that
  * term, or a later one: who grants does not serve, and waits for what it granted. That is how a takeover
  * that came to nothing ends. What the standby itself has said, only the operator takes back.
+ *
+ * What has yielded gets its right back by a lease that was asked for afterwards: the standby grants none
+ * while it takes over, so that came to nothing. One that was asked for before may arrive later, and gives
+ * nothing any more. If the standby is not heard again, the witness is asked after TENURE_YIELD_NS; where
+ * there is none only the operator knows, whatever `hold` says: that standby may serve.
  *
  * A lease counts from when the heartbeat that it answers was *sent*, on this machine's monotonic
  * clock. The standby grants less than it waits itself before it serves (TENURE_MARGIN), so clocks
@@ -52,6 +61,8 @@
 #define TENURE_WAIT_NS(lease_ns) ((lease_ns) + (lease_ns) / (TENURE_MARGIN - 1))
 /* An answer of the witness that does not come is asked for again after this. */
 #define TENURE_CLAIM_RETRY_NS UINT64_C(1000000000)
+/* The standby, for which this site stands still, has asked the witness by then, or never will. */
+#define TENURE_YIELD_NS UINT64_C(5000000000)
 
 enum tenure_state {
 	TENURE_FREE,
@@ -60,26 +71,28 @@ enum tenure_state {
 	TENURE_LAPSED,
 	TENURE_CLAIMING,
 	TENURE_ALONE,
+	TENURE_YIELDED,
 	TENURE_SUPERSEDED,
 	TENURE_STATES
 };
 
 enum tenure_event_type {
 	TENURE_TICK,	/* time passes; at least when tenure_until() comes */
-	TENURE_GRANTED, /* the standby grants until until_ns, with its term */
+	TENURE_GRANTED, /* the standby grants until until_ns, with its term; asked for at from_ns */
 	TENURE_WON,	/* the witness: this primary serves `term` until until_ns; renewals too */
 	TENURE_TAKEN,	/* the witness has our lease no more: whatever it said, others may serve */
 	TENURE_LOST,	/* the witness: another one serves `term` */
 	TENURE_UNANSWERED, /* the witness cannot be reached */
-	TENURE_SUPERSEDE,  /* the standby serves `term` */
-	TENURE_RELEASE,	   /* the operator lets go of a superseded instance; `term` is in force */
-	TENURE_GONE,	   /* there is no instance that could answer; */
-	TENURE_THERE,	   /* there is one (again), as at first */
+	TENURE_YIELD, /* the standby is about to take over from `term`, by its operator's order */
+	TENURE_SUPERSEDE, /* the standby serves `term` */
+	TENURE_RELEASE, /* the operator lets go of what yielded or is superseded; `term` is in force */
+	TENURE_GONE,	/* there is no instance that could answer; */
+	TENURE_THERE, /* there is one (again), as at first */
 };
 
 struct tenure_event {
 	enum tenure_event_type type;
-	uint64_t now_ns, until_ns, term;
+	uint64_t now_ns, from_ns, until_ns, term;
 };
 
 struct tenure {
@@ -90,11 +103,12 @@ struct tenure {
 	uint64_t term;
 	uint64_t until_ns; /* end of the lease in force */
 	/* private */
-	uint64_t claim_ns; /* next attempt at the witness; 0: to be set by the next TICK */
-	bool released;	   /* and the standby was not heard since */
-	bool uncertain;	   /* a claim may have succeeded without its answer coming */
-	bool hearsay;	   /* superseded, but the standby has not said so */
-	bool gone;	   /* the witness is not asked for what is not there */
+	uint64_t claim_ns;   /* next attempt at the witness; 0: to be set by the next TICK */
+	uint64_t yielded_ns; /* last: leases that were asked for before are worth nothing */
+	bool released;	     /* and the standby was not heard since */
+	bool uncertain;	     /* a claim may have succeeded without its answer coming */
+	bool hearsay;	     /* superseded, but the standby has not said so */
+	bool gone;	     /* the witness is not asked for what is not there */
 };
 
 #define TENURE_REASON_MAX 160

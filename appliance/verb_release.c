@@ -11,7 +11,10 @@ static const struct operator_command release = {
 		"could not be protected: that is as it should be, and no longer worth a warning.\n"
 		"Asked of a primary whose instance is 'superseded': it is protected again as soon as it runs, and it does not\n"
 		"run before you resume it (QMP command cont), and on \"hold\" not before a standby lets it. If the standby still\n"
-		"serves, it is superseded again.",
+		"serves, it is superseded again.\n"
+		"Asked of a primary whose instance stands for a takeover that the standby's operator has ordered, while that\n"
+		"standby is not connected: it runs again, on \"hold\" not before a standby lets it. If the standby serves, two\n"
+		"of it do.",
 	.path = "/v1/release",
 	.what = "the instance to let go of",
 	.question =

@@ -176,6 +176,8 @@ uint64_t link_granted_ns(const struct link *link);
  */
 uint64_t link_lease_ns(const struct link *link);
 uint64_t link_lease_term(const struct link *link);
+/* When the heartbeat was sent by which it was asked for; 0: never granted. */
+uint64_t link_lease_from_ns(const struct link *link);
 /* For how long from when the heartbeat was sent, as last granted; 0: never. */
 uint64_t link_lease_length_ns(const struct link *link);
 

@@ -282,8 +282,10 @@ void link_take_heartbeat(struct link *link, const struct wire_heartbeat *heartbe
 	if (heartbeat->lease_ns > 0 && heartbeat->lease_ns <= LINK_LEASE_MAX_NS)
 		link->leased_for_ns = heartbeat->lease_ns;
 	if (heartbeat->lease_ns > 0 && heartbeat->lease_ns <= LINK_LEASE_MAX_NS &&
-	    heartbeat->echo_ns + heartbeat->lease_ns > link->leased_until_ns)
+	    heartbeat->echo_ns + heartbeat->lease_ns > link->leased_until_ns) {
 		link->leased_until_ns = heartbeat->echo_ns + heartbeat->lease_ns;
+		link->leased_from_ns = heartbeat->echo_ns;
+	}
 	/* What waited behind bulk is not the network's. */
 	if (!datagram && link_hears_datagrams(link))
 		return;

@@ -42,6 +42,8 @@ static const struct {
 	[WIRE_UNCOMMITTED] = { "uncommitted", 0, 0, BOTH },
 	[WIRE_ADDRESSES] = { "addresses", 8, 4 + CARD_ADDRESSES_BYTES_MAX, PRIMARY },
 	[WIRE_BEACON] = { "beacon", BEACON_KEYS_SIZE, BEACON_KEYS_SIZE, STANDBY },
+	[WIRE_YIELD] = { "yield", 0, 0, STANDBY },
+	[WIRE_YIELDED] = { "yielded", 0, 0, PRIMARY },
 	[WIRE_INPUT] = { "input", 8, WIRE_NICS_MAX * sizeof(uint64_t), PRIMARY },
 };
 static_assert(sizeof(types) / sizeof(types[0]) == WIRE_TYPE_END, "every type has its line");

@@ -48,7 +48,9 @@
 #define WIRE_VERSION_HIGHEST 1
 #define WIRE_FEATURE_BEACON UINT64_C(1) /* heartbeats as datagrams too (beacon_format.h) */
 #define WIRE_FEATURE_TIMES UINT64_C(2)	/* COMMIT may have its times */
-#define WIRE_FEATURES (WIRE_FEATURE_BEACON | WIRE_FEATURE_TIMES)
+/* YIELD is known; the frames of a session carry the term in force, and the standby refuses a lower one */
+#define WIRE_FEATURE_TERMS UINT64_C(4)
+#define WIRE_FEATURES (WIRE_FEATURE_BEACON | WIRE_FEATURE_TIMES | WIRE_FEATURE_TERMS)
 #define WIRE_HEADER ((size_t)24)
 #define WIRE_NAME_MAX 64
 #define WIRE_TEXT_MAX 1000		     /* of a reason: two or three log lines */
@@ -97,6 +99,10 @@ enum wire_type {
 	WIRE_UNCOMMITTED, /* primary: answers leave from now on that no epoch up to the header's
 			     knows; standby: it knows, and its epoch counts as outdated */
 	WIRE_BEACON, /* standby: keys for datagrams (beacon_format.h); once, if both ends want them */
+	WIRE_YIELD, /* standby: its operator has ordered a takeover, so the instance is to stand, and no
+			lease counts that was asked for before this came; only to who wants
+			WIRE_FEATURE_TERMS, as the answer to it */
+	WIRE_YIELDED, /* primary: the instance stands, or is no more; on the connection that YIELD came by */
 	WIRE_TYPE_END
 };
 

@@ -37,7 +37,7 @@ inline supersede(term)
 {
 	if
 	:: t_state != superseded ->
-		t_state = superseded; t_term = MAX(t_term, term); t_left = 0; end_session();
+		t_state = superseded; t_term = MAX(t_term, term); t_left = 0; end_session(); STAND(1);
 #ifndef OPERATOR
 		forget() /* it stays so */
 #endif
@@ -52,19 +52,36 @@ inline supersede(term)
 #define LEFT(age) ((age) < LEASE -> LEASE - (age) : 0)
 #endif
 
+/* Its heartbeat was sent before the yield. */
+#ifdef BROKEN_OLD_LEASE
+#define IS_OLD 0
+#else
+#define IS_OLD beat_old
+#endif
+
 inline on_granted()
 {
 	if
-	:: t_state == superseded || LEFT(beat_age) == 0 -> skip
-	:: t_state != superseded && LEFT(beat_age) > 0 && beat_term < t_term -> skip /* it is behind */
+	:: t_state == superseded || IS_OLD || beat_term < t_term -> skip /* it is behind */
 	:: else ->
-		t_term = MAX(t_term, beat_term);
+		t_term = beat_term;
 		if
-		:: t_state == free -> skip
-		:: t_state == leased -> t_left = MAX(t_left, LEFT(beat_age))
+		:: FIRST == free -> t_state = free; STAND(0)
+		:: FIRST != free && LEFT(beat_age) == 0 -> skip
+		:: FIRST != free && LEFT(beat_age) > 0 && t_state == leased -> t_left = MAX(t_left, LEFT(beat_age))
 		:: else -> t_state = leased; t_left = LEFT(beat_age); t_released = 0
 		fi
 	fi
+}
+
+/* protection_yield(); what it owes is the answer, once the instance stands */
+inline yield_right()
+{
+	if
+	:: t_state != superseded -> t_state = yielded; t_left = 0; end_session()
+	:: else -> skip
+	fi;
+	beat_old = beat > 0; a_owes = 1
 }
 
 /* lease_keeper.c: on_answer() */
@@ -150,6 +167,7 @@ inline on_frame_to_agent()
 		:: else -> skip
 		fi
 	:: f_what == fenced -> supersede(f_term)
+	:: f_what == yield && f_term >= t_term -> yield_right()
 	:: else -> skip
 	fi;
 	f_what = 0; f_epoch = 0; f_term = 0
@@ -167,9 +185,9 @@ end:	do
 	:: atomic {
 		WITNESSED && AGENT_RUNS && q_state == idle && !q_asked && w_term < TERMS && t_term < TERMS &&
 		#ifdef BROKEN_RELEASED
-		(t_state == lapsed || t_state == waiting) ->
+		(t_state == lapsed || t_state == yielded || t_state == waiting) ->
 #else
-		(t_state == lapsed || (t_state == waiting && !t_released)) ->
+		(t_state == lapsed || t_state == yielded || (t_state == waiting && !t_released)) ->
 #endif
 			t_state = asking; agent_asks(claim)
 	   }
@@ -183,7 +201,7 @@ end:	do
 	/* Epochs. */
 	:: atomic {
 		AGENT_RUNS && link && !a_session && !a_spent && !IS_OVER &&
-		t_state != superseded && t_state != alone ->
+		t_state != superseded && t_state != yielded && t_state != alone ->
 			/* Also the reservation, at which the standby's term is kept. */
 			a_session = 1; a_spent = 1;
 			captured = MAX(captured, s_epoch); sent = captured;
@@ -209,13 +227,13 @@ end:	do
 	/* What leaves without one. */
 #if !defined(WITNESS) || defined(GATEWAY)
 	:: atomic {
-		AGENT_RUNS && !a_session && link && !a_asked && len(to_standby) == 0 && t_state != superseded &&
+		AGENT_RUNS && !a_session && link && !a_asked && len(to_standby) == 0 && !STANDS &&
 		(GATED || !FREE_TO_SERVE) ->
 			a_asked = 1; NAME(captured);
 			to_standby ! uncommitted, captured, t_term
 	   }
 	:: atomic {
-		GATED && AGENT_RUNS && !a_session && link && a_asked && len(to_standby) == 0 && t_state != superseded ->
+		GATED && AGENT_RUNS && !a_session && link && a_asked && len(to_standby) == 0 && !STANDS ->
 			send_answer(); to_standby ! frames, 0, t_term
 	   }
 #endif
@@ -227,6 +245,7 @@ end:	do
 
 	/* What the standby says; and what has become of the instance. */
 	:: atomic { len(to_agent) > 0 && a_up -> on_frame_to_agent() }
+	:: atomic { a_up && link && a_owes && len(to_standby) == 0 -> a_owes = 0; STAND(1); to_standby ! stands, 0, t_term }
 	:: atomic {
 		a_up && !i_up && link && !a_said && len(to_standby) == 0 -> a_said = 1; to_standby ! crashed, 0, t_term
 	   }

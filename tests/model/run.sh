@@ -21,6 +21,7 @@ depth=1000000
 # The variants that safety.h allows, and what each is bounded to. COMPACT: states are kept compressed.
 quick=(
 	'manual: -DMANUAL'
+	'manual, operators: -DMANUAL -DOPERATOR'
 	'hold: -DHOLD'
 	'hold, operators: -DHOLD -DOPERATOR'
 	'hold, failing: -DHOLD -DFAILING'
@@ -49,6 +50,8 @@ without=(
 	'counting from sending: -DHOLD -DBROKEN_FROM_ANSWER'
 	'no lease while claiming: -DHOLD -DBROKEN_GRANTS'
 	'waiting for leases: -DHOLD -DOPERATOR -DBROKEN_LEASE_WAIT'
+	'yielding: -DMANUAL -DOPERATOR -DBROKEN_YIELD'
+	'leases asked for after the yield: -DMANUAL -DOPERATOR -DBROKEN_OLD_LEASE'
 	'waiting for leases of an earlier life: -DHOLD -DOPERATOR -DBROKEN_EARLIER_LIFE'
 	'the term on the disk: -DHOLD -DBROKEN_DISK'
 	'output commit: -DHOLD -DBROKEN_OUTPUT'

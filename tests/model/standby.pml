@@ -3,7 +3,7 @@
 inline failover_init()
 {
 	s_silent = 0; s_epoch = 0; s_outdated_epoch = 0; s_beaten_by = 0; s_knows = 0; s_outdated = 0;
-	s_won = 0; s_stopped = 0; s_again = 0; s_waits = 0; s_ordered = 0; s_session = 0; s_kept = 0; s_from = 0;
+	s_won = 0; s_stopped = 0; s_asks = 0; s_again = 0; s_waits = 0; s_ordered = 0; s_session = 0; s_kept = 0; s_from = 0;
 	v_asked = 0; SEES(s_seen, s_seen_own, 0, 0);
 #ifdef BROKEN_EARLIER_LIFE
 	s_granted = 0;
@@ -37,12 +37,19 @@ inline claims(stopped, ordered)
 #endif
 	s_waits = 0; s_stopped = stopped; s_won = 0; s_ordered = ordered; s_from = s_term;
 	s_state = claiming;
+#ifndef BROKEN_YIELD
+	s_asks = ordered && link && s_silent < WAIT;
+	if
+	:: s_asks -> to_agent ! yield, 0, s_term
+	:: else -> skip
+	fi;
+#endif
 	proceed()
 }
 
 inline withdraw()
 {
-	s_state = unattended; s_stopped = 0; s_won = 0; s_from = 0;
+	s_state = unattended; s_stopped = 0; s_asks = 0; s_won = 0; s_from = 0;
 	/* What the primary sent meanwhile was not taken: a new connection begins anew. */
 	disconnect()
 }
@@ -145,7 +152,8 @@ inline on_frame_to_standby()
 		assert(!r_runs); /* two servers */
 		answer();
 		on_outdated(s_epoch, f_term)
-	:: f_what == crashed && s_state == claiming -> s_stopped = 1; proceed()
+	:: f_what == crashed && s_state == claiming -> s_stopped = 1; s_asks = 0; proceed()
+	:: f_what == stands && s_state == claiming && s_asks -> s_stopped = 1; s_asks = 0; proceed()
 	:: f_what == crashed && (s_state == protected || s_state == unattended) ->
 		s_waits = 0;
 		if
@@ -210,7 +218,8 @@ end:	do
 		s_up && s_state == unattended && s_waits && !s_outdated && s_silent >= WAIT && CAN_CLAIM -> claims(0, 0)
 	   }
 
-	/* Claiming and taking over. */
+	/* Claiming and taking over. It may have been silent, or waited for long enough, at any moment. */
+	:: atomic { s_up && s_state == claiming && s_asks -> s_asks = 0; blind = blind || (FIRST == free && i_up) }
 	:: atomic { s_up && s_state == claiming && CAN_PROCEED -> proceed() }
 	:: atomic {
 		WITNESSED && s_up && s_state == claiming && !s_won && !v_asked && v_state == idle ->

@@ -13,7 +13,9 @@
  *   World      the network, what goes wrong, and the operators
  *
  * What must hold:
- *   never two servers       no replica runs while the primary may answer (World), or, behind the gateway,
+ *   never two servers       no replica runs while the primary may answer (World), unless it is free and did
+ *                           not answer the standby that was ordered to take over (blind: the operator's
+ *                           word that the site is lost); or, behind the gateway,
  *                           while the primary's frames pass it (on_commit(), on_frame_to_standby())
  *   never an answer lost    a replica that runs without an order knows every answer that reached a
  *                           client (run_replica())
@@ -24,7 +26,8 @@
  *                           happen all the time happens (weak fairness), or no time would pass
  *
  * Variants, as the README's "Who may serve": HOLD, WITNESS, GATEWAY, MANUAL. OPERATOR: operators order
- * and release at any time (else: with MANUAL, an order once the instance is gone). FAILING: takeovers
+ * and release at any time (of a primary that is free while it is heard, or gone; else: with MANUAL, an order
+ * once the instance is gone). FAILING: takeovers
  * come to nothing. LOOKS: the agent renews its lease at the witness, and looks up what became of a
  * claim. FORGETS: the witness loses its data once, after it was away for longer than the lease that the
  * primary had from it. What that answered by its word is then known to nobody, so it is not held against a
@@ -78,8 +81,12 @@
 #endif
 #if defined(HOLD) || defined(WITNESS)
 #define FIRST waiting
+#define STAND(x) skip
+#define PAUSED 0
 #else
 #define FIRST free
+#define STAND(x) i_stands = x
+#define PAUSED i_stands
 #endif
 #ifdef GATEWAY
 #define DOOR(x) (x)
@@ -96,14 +103,15 @@
 
 #define MAX(a, b) ((a) > (b) -> (a) : (b))
 
-mtype = { free, waiting, leased, lapsed, asking, alone, superseded };		      /* tenure */
+mtype = { free, waiting, leased, lapsed, asking, alone, yielded, superseded };	      /* tenure */
 mtype = { vacant, protected, unattended, claiming, taking, serving, returning, lost };
-mtype = { ack, uncommitted, crashed, frames, fenced, fault };			      /* frames */
+mtype = { ack, uncommitted, crashed, frames, fenced, fault, yield, stands };	      /* frames */
 mtype = { claim, look, renewal, won, beaten, nobody, idle, asked, answered };	      /* witness */
 mtype = { closed, forwarding, turning, through };				      /* gateway */
 
 /* The instance, and its agent. */
 bit i_up = 1, a_up = 1;
+bit i_stands;		    /* paused by an agent, and so by the next one's as well */
 mtype t_state;
 byte t_left, t_term;
 bit t_released;
@@ -124,6 +132,7 @@ bit a_tell;		    /* served alone: UNCOMMITTED first on each connection, */
 byte a_unknown;		    /* of epochs up to that */
 bit a_asked, a_known;	    /* guest_ports: the standby was asked, and knows */
 bit a_said;		    /* that the instance is gone, on this connection */
+bit a_owes;		    /* that the instance stands, which was asked for on it */
 
 /* The standby. */
 bit s_up = 1;
@@ -132,6 +141,7 @@ byte s_silent, s_granted = WAIT;
 byte s_term = 1, s_epoch, s_outdated_epoch, s_beaten_by;
 byte s_from;		    /* the term from which it claims */
 bit s_knows, s_outdated, s_won, s_stopped, s_again, s_waits, s_ordered;
+bit s_asks;		    /* the primary to yield */
 bit s_session;		    /* its epoch is of the agent's session */
 bit s_kept;		    /* the term of this takeover is on the disk */
 bit s_fenced;		    /* SUPERSEDED was said on this connection */
@@ -148,6 +158,7 @@ chan to_standby = [1] of { mtype, byte, byte }; /* what, epoch, term */
 chan to_agent = [1] of { mtype, byte, byte };
 byte beat, beat_age;	    /* a heartbeat, or the lease that answers it: where it is, */
 byte beat_term;
+bit beat_old;		    /* it was sent before a yield */
 #define TO_STANDBY 1
 #define HEARD 2
 #define TO_AGENT 3
@@ -188,6 +199,7 @@ byte named;		    /* highest epoch in an UNCOMMITTED */
 #define NAME(epoch) skip
 #endif
 byte served_term = 1;	    /* highest in which a replica ran */
+bit blind;		    /* an order was followed without the answer of a primary that is free */
 byte crashes = CRASHES;
 byte missed = WAIT - 1;	    /* ticks since the primary's clock missed one */
 
@@ -197,7 +209,8 @@ byte f_epoch, f_term;
 #define GONE (!i_up)
 #define AGENT_RUNS (a_up && i_up)
 #define MAY_SERVE \
-	(AGENT_RUNS && (t_state == free || ((t_state == leased || t_state == alone) && t_left > 0)))
+	(AGENT_RUNS && !PAUSED && (t_state == free || ((t_state == leased || t_state == alone) && t_left > 0)))
+#define STANDS (t_state == superseded || t_state == yielded)
 #define FREE_TO_SERVE (t_state == free || t_state == alone)
 #define HAS_SERVED (s_state == serving || s_state == lost)
 #define IS_OVER \
@@ -209,7 +222,7 @@ byte f_epoch, f_term;
 #else
 #define LEASE_OVER (s_stopped || GATED || s_granted == 0)
 #endif
-#define CAN_PROCEED (LEASE_OVER && (!WITNESSED || s_won))
+#define CAN_PROCEED (LEASE_OVER && !s_asks && (!WITNESSED || s_won))
 
 /* The instance sends an answer outside any epoch; it reaches a client, or will not any more. */
 inline send_answer()
@@ -236,7 +249,7 @@ inline answer_at_once()
 
 inline end_beat()
 {
-	beat = 0; beat_age = 0; beat_term = 0
+	beat = 0; beat_age = 0; beat_term = 0; beat_old = 0
 }
 
 inline disconnect()
@@ -249,7 +262,7 @@ inline disconnect()
 	:: else -> break
 	od;
 	behind = 0; end_beat(); no_answer();
-	a_said = 0; a_asked = 0; a_known = 0; a_spent = 0; s_fenced = 0; sent = 0
+	a_said = 0; a_owes = 0; a_asked = 0; a_known = 0; a_spent = 0; s_fenced = 0; sent = 0
 }
 
 #include "agent.pml"
@@ -377,7 +390,7 @@ inline connect()
 active proctype World()
 {
 end:	do
-	:: atomic { !GATED && r_runs && MAY_SERVE -> assert(!r_runs) /* two servers */ }
+	:: atomic { !GATED && r_runs && MAY_SERVE -> assert(blind) /* two servers */ }
 
 	:: atomic { link && i_up -> disconnect() }
 	:: atomic { !link && a_up && s_up && (!IS_OVER || HAS_SERVED) -> connect() }
@@ -404,12 +417,19 @@ end:	do
 	:: atomic { !w_forgot && w_primary && w_left == 0 && i_up -> w_forgot = 1; w_term = 0; w_primary = 0 }
 #endif
 #ifdef OPERATOR
-	:: atomic { s_up && CAN_CLAIM && (s_state == protected || s_state == unattended) -> claims(0, 1) }
+	:: atomic {
+		s_up && CAN_CLAIM && (s_state == protected || s_state == unattended) && len(to_agent) == 0 &&
+		(FIRST != free || GATED || (link && s_silent < WAIT) || GONE) -> claims(0, 1)
+	   }
 	:: atomic { s_up && s_state == serving -> r_runs = 0; s_state = lost }
 	:: atomic { s_up && s_state == lost -> s_state = vacant; s_epoch = 0; d_took = 0; disconnect() }
 	:: atomic { AGENT_RUNS && t_state == superseded -> t_state = FIRST; t_released = 1; disconnect() }
+	:: atomic { AGENT_RUNS && t_state == yielded && !link && !IS_OVER -> t_state = FIRST; STAND(0) }
+	:: atomic { AGENT_RUNS && PAUSED && t_state == free && !IS_OVER -> STAND(0) /* resumed */ }
 #elif defined(MANUAL)
-	:: atomic { GONE && s_up && CAN_CLAIM && (s_state == protected || s_state == unattended) -> claims(0, 1) }
+	:: atomic {
+		GONE && s_up && CAN_CLAIM && (s_state == protected || s_state == unattended) && len(to_agent) == 0 -> claims(0, 1)
+	   }
 #endif
 	od
 }

@@ -34,7 +34,8 @@ static struct told {
 static void grant(uint64_t for_ns)
 {
 	standby.leased_term = 1;
-	standby.leased_until_ns = clock_now_ns() + for_ns;
+	standby.leased_from_ns = clock_now_ns();
+	standby.leased_until_ns = standby.leased_from_ns + for_ns;
 }
 
 static void on_right(void *owner, bool may_serve, const char *reason)
@@ -249,6 +250,43 @@ static void a_standby_that_does_not_know_its_own_term_is_told(void **state)
 	end();
 }
 
+/* The link still has the lease that was granted before. */
+static void what_has_yielded_waits_for_a_lease_that_was_asked_for_afterwards(void **state)
+{
+	(void)state;
+	begin();
+	grant(LONG_NS);
+	turn_until(&told.serves);
+	lease_keeper_yield(keeper, 1);
+	assert_true(lease_keeper_has_yielded(keeper));
+	assert_true(told.silent && !told.serves);
+	assert_non_null(strstr(told.reason, "operator's order"));
+	turn_for(100);
+	assert_true(lease_keeper_has_yielded(keeper));
+	grant(LONG_NS);
+	turn_until(&told.serves);
+	assert_false(lease_keeper_has_yielded(keeper));
+	end();
+}
+
+static void who_serves_alone_and_yields_gives_the_witness_s_lease_back(void **state)
+{
+	unsigned looks = 0;
+
+	(void)state;
+	begin();
+	grant(50 * CLOCK_NS_PER_MS);
+	turn_until(&told.silent);
+	turn_until(&told.serves);
+	assert_true(lease_keeper_is_alone(keeper));
+	lease_keeper_yield(keeper, 2);
+	assert_false(lease_keeper_may_serve(keeper));
+	while (is_held() && looks++ < 20)
+		turn_for(10);
+	assert_true(looks < 20);
+	end();
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, etcd_test_setup, etcd_test_teardown)
@@ -258,6 +296,8 @@ int main(void)
 		TEST(a_standby_that_serves_silences_one_that_serves_alone_with_a_higher_term),
 		TEST(a_lease_of_the_witness_that_comes_too_late_is_given_back),
 		TEST(a_standby_that_does_not_know_its_own_term_is_told),
+		TEST(what_has_yielded_waits_for_a_lease_that_was_asked_for_afterwards),
+		TEST(who_serves_alone_and_yields_gives_the_witness_s_lease_back),
 	};
 
 	return cmocka_run_group_tests(tests, etcd_group_setup, etcd_group_teardown);

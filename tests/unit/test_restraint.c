@@ -22,7 +22,7 @@ static struct play {
 	const char *status;
 	unsigned
 		checkpoint; /* commands until it goes on by itself: a checkpoint is over, or `cont` */
-	unsigned stops, conts, freed;
+	unsigned stops, conts, freed, stood;
 	struct restraint *restraint;
 } play;
 
@@ -89,15 +89,23 @@ static void on_free(void *owner)
 	play.freed++;
 }
 
+static void on_stands(void *owner)
+{
+	(void)owner;
+	assert_string_equal(play.status, "paused");
+	assert_true(restraint_stands(play.restraint));
+	play.stood++;
+}
+
 static void begin(struct fixture *f, const char *status)
 {
+	static const struct restraint_ops ops = { on_free, on_stands };
 	struct err err;
 
 	play = (struct play){ .status = status };
 	monitor_become_ready(f);
-	assert_int_equal(restraint_open(&play.restraint, &f->loop, "protect test", on_free, NULL,
-					&err),
-			 RC_OK);
+	assert_int_equal(
+		restraint_open(&play.restraint, &f->loop, "protect test", &ops, NULL, &err), RC_OK);
 	restraint_attach(play.restraint, f->qmp);
 }
 
@@ -113,7 +121,8 @@ static void one_that_may_run_is_left_alone(void **state)
 	serve(*state, TURNS);
 	restraint_event(play.restraint, "RESUME");
 	serve(*state, TURNS);
-	assert_int_equal(play.stops + play.conts, 0);
+	assert_int_equal(play.stops + play.conts + play.stood, 0);
+	assert_false(restraint_stands(play.restraint));
 	end(*state);
 }
 
@@ -124,7 +133,10 @@ static void it_stands_while_it_may_not_and_goes_on_afterwards(void **state)
 	serve(*state, TURNS);
 	assert_string_equal(play.status, "paused");
 	assert_true(restraint_has_stopped(play.restraint));
+	assert_true(restraint_stands(play.restraint));
+	assert_int_equal(play.stood, 1);
 	restraint_set(play.restraint, RESTRAINT_RUN);
+	assert_false(restraint_stands(play.restraint));
 	serve(*state, TURNS);
 	assert_false(restraint_has_stopped(play.restraint));
 	assert_string_equal(play.status, "running");
@@ -162,6 +174,7 @@ static void whoever_sets_it_running_it_is_paused_again(void **state)
 	for (i = 0; i < 5; i++) {
 		serve(*state, i == 3 ? 1 : TURNS); /* also in the middle of a round */
 		resume(*state);
+		assert_false(restraint_stands(play.restraint));
 	}
 	serve(*state, TURNS);
 	assert_string_equal(play.status, "paused");
@@ -173,6 +186,7 @@ static void what_its_operator_stopped_stays_stopped(void **state)
 	begin(*state, "paused");
 	restraint_set(play.restraint, RESTRAINT_STAND);
 	serve(*state, TURNS);
+	assert_true(restraint_stands(play.restraint));
 	assert_false(restraint_has_stopped(play.restraint));
 	restraint_set(play.restraint, RESTRAINT_RUN);
 	serve(*state, TURNS);
@@ -260,6 +274,7 @@ static void a_new_qemu_owes_nothing_to_the_old_one(void **state)
 	restraint_set(play.restraint, RESTRAINT_STAND);
 	serve(f, TURNS);
 	restraint_attach(play.restraint, NULL);
+	assert_false(restraint_stands(play.restraint)); /* nobody can see it */
 	restraint_set(play.restraint, RESTRAINT_RUN);
 	serve(f, TURNS);
 	assert_int_equal(play.conts, 0);

@@ -39,6 +39,22 @@ static void a_moment_is_nothing_to_report_and_more_is(void **state)
 	assert_int_equal(silence_explain(&silence, &facts, text), SILENCE_NONE);
 }
 
+static void what_has_yielded_is_told_of_with_what_to_do(void **state)
+{
+	struct silence silence = { 0 };
+	struct silence_facts facts = healthy;
+
+	(void)state;
+	facts.yielded = true;
+	facts.round_trip_ns = 447 * MS;
+	silence_note(&silence, false, NOW);
+	assert_int_equal(silence_explain(&silence, &facts, text), SILENCE_NONE);
+	silence_note(&silence, false, NOW + SILENCE_MOMENT_NS);
+	assert_int_equal(silence_explain(&silence, &facts, text), SILENCE_YIELDED);
+	assert_non_null(strstr(text, "vm1 stands because the standby's operator"));
+	assert_non_null(strstr(text, "`understudy release` here"));
+}
+
 static void a_round_trip_longer_than_the_lease_is_told_with_what_helps(void **state)
 {
 	static const char advice[] =
@@ -95,6 +111,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_moment_is_nothing_to_report_and_more_is),
+		cmocka_unit_test(what_has_yielded_is_told_of_with_what_to_do),
 		cmocka_unit_test(a_round_trip_longer_than_the_lease_is_told_with_what_helps),
 		cmocka_unit_test(
 			leases_that_lapse_again_and_again_are_told_of_only_if_the_round_trip_is_why),

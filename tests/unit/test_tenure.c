@@ -15,9 +15,11 @@
 static struct tenure_update step(struct tenure *tenure, enum tenure_event_type type,
 				 uint64_t now_ms, uint64_t until_ms, uint64_t term)
 {
-	const struct tenure_event event = {
-		.type = type, .now_ns = now_ms * MS, .until_ns = until_ms * MS, .term = term
-	};
+	const struct tenure_event event = { .type = type,
+					    .now_ns = now_ms * MS,
+					    .from_ns = now_ms * MS,
+					    .until_ns = until_ms * MS,
+					    .term = term };
 	struct tenure_update update;
 
 	tenure_step(tenure, &event, &update);
@@ -330,6 +332,118 @@ static void who_serves_alone_is_silent_at_once_when_the_witness_has_its_lease_no
 	assert_true(tenure_may_serve(&tenure, 1299 * MS));
 }
 
+/* Yielding ----------------------------------------------------------------------------------- */
+
+static struct tenure_update granted(struct tenure *tenure, uint64_t now_ms, uint64_t from_ms,
+				    uint64_t until_ms, uint64_t term)
+{
+	const struct tenure_event event = { .type = TENURE_GRANTED,
+					    .now_ns = now_ms * MS,
+					    .from_ns = from_ms * MS,
+					    .until_ns = until_ms * MS,
+					    .term = term };
+	struct tenure_update update;
+
+	tenure_step(tenure, &event, &update);
+	return update;
+}
+
+static void what_yields_is_silent_at_once_whatever_it_was(void **unused)
+{
+	struct tenure tenures[5];
+	size_t i;
+
+	(void)unused;
+	tenure_init(&tenures[0], false, false, 1);
+	tenures[1] = leased_until(false, 5000);
+	tenures[2] = leased_until(true, 5000);
+	tenures[3] = claiming_at(1300);
+	tenures[4] = claiming_at(1300);
+	(void)step(&tenures[4], TENURE_WON, 1350, 5000, 2);
+	for (i = 0; i < 5; i++) {
+		assert_true(step(&tenures[i], TENURE_YIELD, 1400, 0, 1).changed);
+		assert_int_equal(tenures[i].state, TENURE_YIELDED);
+		assert_false(tenure_may_serve(&tenures[i], 1400 * MS));
+		assert_false(step(&tenures[i], TENURE_YIELD, 1401, 0, 1).changed);
+	}
+	(void)step(&tenures[3], TENURE_WON, 1410, 9000, 2); /* an answer that was under way */
+	assert_int_equal(tenures[3].state, TENURE_YIELDED);
+	assert_false(tenure_may_serve(&tenures[3], 1420 * MS));
+	(void)step(&tenures[0], TENURE_SUPERSEDE, 1500, 0, 2);
+	(void)step(&tenures[0], TENURE_YIELD, 1600, 0, 2);
+	assert_int_equal(tenures[0].state, TENURE_SUPERSEDED);
+}
+
+/* Datagrams overtake; and the link keeps the lease that it has. */
+static void a_lease_asked_for_before_the_yield_gives_nothing_back(void **unused)
+{
+	struct tenure tenure = leased_until(false, 1300);
+
+	(void)unused;
+	(void)step(&tenure, TENURE_YIELD, 1200, 0, 1);
+	(void)granted(&tenure, 1210, 1190, 600000, 1);
+	(void)granted(&tenure, 1220, 1200, 600000, 1);
+	assert_int_equal(tenure.state, TENURE_YIELDED);
+	(void)granted(&tenure, 1500, 1450, 1750, 2);
+	assert_int_equal(tenure.state, TENURE_LEASED);
+	assert_int_equal(tenure.term, 2);
+	assert_true(tenure_may_serve(&tenure, 1749 * MS));
+	(void)tick(&tenure, 1750); /* nor does it later */
+	(void)granted(&tenure, 1800, 1190, 600000, 2);
+	assert_int_equal(tenure.state, TENURE_LAPSED);
+}
+
+static void who_continues_is_free_again_when_the_standby_stands_by(void **unused)
+{
+	struct tenure tenure;
+
+	(void)unused;
+	tenure_init(&tenure, false, false, 1);
+	(void)step(&tenure, TENURE_YIELD, 1200, 0, 1);
+	assert_true(tenure_due_ns(&tenure) == UINT64_MAX);
+	(void)tick(&tenure, 900000); /* not by itself: that standby may serve */
+	assert_int_equal(tenure.state, TENURE_YIELDED);
+	(void)granted(&tenure, 900100, 900050, 900090, 2); /* also by one that came late */
+	assert_int_equal(tenure.state, TENURE_FREE);
+	assert_int_equal(tenure.term, 2);
+	assert_true(tenure_may_serve(&tenure, 900100 * MS));
+}
+
+static void the_operator_may_let_go_of_what_yielded(void **unused)
+{
+	struct tenure tenure;
+
+	(void)unused;
+	tenure_init(&tenure, false, false, 1);
+	(void)step(&tenure, TENURE_YIELD, 1200, 0, 1);
+	(void)step(&tenure, TENURE_RELEASE, 1300, 0, 1);
+	assert_int_equal(tenure.state, TENURE_FREE);
+	tenure = leased_until(false, 1300);
+	(void)step(&tenure, TENURE_YIELD, 1200, 0, 1);
+	(void)step(&tenure, TENURE_RELEASE, 1250, 0, 1);
+	assert_int_equal(tenure.state, TENURE_WAITING);
+	(void)granted(&tenure, 1260, 1190, 600000, 1);
+	assert_int_equal(tenure.state, TENURE_WAITING);
+}
+
+static void the_witness_is_asked_when_the_standby_says_no_more(void **unused)
+{
+	struct tenure tenure = leased_until(true, 1300);
+	const uint64_t due_ms = 1200 + TENURE_YIELD_NS / MS;
+
+	(void)unused;
+	assert_true(tick(&tenure, 1100).look);
+	(void)step(&tenure, TENURE_YIELD, 1200, 0, 1);
+	(void)step(&tenure, TENURE_UNANSWERED, 1250, 0,
+		   0); /* of that look: no reason to ask sooner */
+	assert_true(tenure_due_ns(&tenure) == due_ms * MS);
+	assert_false(tick(&tenure, due_ms - 1).claim);
+	assert_true(tick(&tenure, due_ms).claim);
+	assert_int_equal(tenure.state, TENURE_CLAIMING);
+	(void)step(&tenure, TENURE_WON, due_ms + 10, due_ms + 1000, 2);
+	assert_true(tenure_may_serve(&tenure, (due_ms + 20) * MS));
+}
+
 /* 20,000 seeded histories: never a right without a lease in force, terms only grow. */
 static void random_histories_keep_the_invariants(void **unused)
 {
@@ -365,6 +479,8 @@ static void random_histories_keep_the_invariants(void **unused)
 					    tenure.until_ns > now_ms * MS);
 			if (before == TENURE_SUPERSEDED && update.changed)
 				assert_true(type == TENURE_RELEASE || type == TENURE_GRANTED);
+			if (before == TENURE_YIELDED && tenure_may_serve(&tenure, now_ms * MS))
+				assert_true(type == TENURE_RELEASE || type == TENURE_GRANTED);
 			if (update.changed && tenure.state == TENURE_ALONE)
 				assert_true(before == TENURE_CLAIMING && type == TENURE_WON);
 		}
@@ -393,6 +509,11 @@ int main(void)
 		cmocka_unit_test(a_standby_that_serves_ends_the_right_whatever_the_terms),
 		cmocka_unit_test(
 			who_serves_alone_is_silent_at_once_when_the_witness_has_its_lease_no_more),
+		cmocka_unit_test(what_yields_is_silent_at_once_whatever_it_was),
+		cmocka_unit_test(a_lease_asked_for_before_the_yield_gives_nothing_back),
+		cmocka_unit_test(who_continues_is_free_again_when_the_standby_stands_by),
+		cmocka_unit_test(the_operator_may_let_go_of_what_yielded),
+		cmocka_unit_test(the_witness_is_asked_when_the_standby_says_no_more),
 		cmocka_unit_test(random_histories_keep_the_invariants),
 	};
 

@@ -188,6 +188,10 @@ static void a_role_sends_its_own_types_only(void **state)
 	assert_false(wire_allowed(WIRE_ROLE_PRIMARY, WIRE_ACK));
 	assert_true(wire_allowed(WIRE_ROLE_PRIMARY, WIRE_HEARTBEAT));
 	assert_true(wire_allowed(WIRE_ROLE_STANDBY, WIRE_HEARTBEAT));
+	assert_true(wire_allowed(WIRE_ROLE_STANDBY, WIRE_YIELD));
+	assert_false(wire_allowed(WIRE_ROLE_PRIMARY, WIRE_YIELD));
+	assert_true(wire_allowed(WIRE_ROLE_PRIMARY, WIRE_YIELDED));
+	assert_false(wire_allowed(WIRE_ROLE_STANDBY, WIRE_YIELDED));
 	assert_false(wire_allowed(0, WIRE_HEARTBEAT));
 	assert_false(wire_allowed(33, WIRE_HEARTBEAT));
 	assert_false(wire_allowed(WIRE_ROLE_PRIMARY, 0));
