@@ -269,6 +269,29 @@ static void take_term(struct clone *c, uint64_t term)
 			   &update);
 }
 
+/*
+ * The primary knows the term in force by our lease before it begins or goes on with a session
+ * (protection.c). Ours has grown since by what it said itself, ahead of what was queued, or by a
+ * witness's late answer. On its next connection it hears of it first; that is no loop.
+ *
+ * RESERVE, INSTANCE and what goes to and from clients are taken: an agent says them before it has heard of
+ * any lease, and what they do is decided by the state here, not by their term.
+ */
+static bool is_of_former_term(const struct clone *c, const struct wire_header *header)
+{
+	return c->terms && wire_is_ordered(header->type) && header->term < c->failover.term;
+}
+
+static void refuse_term(struct clone *c, const struct wire_header *header)
+{
+	char text[128];
+
+	(void)snprintf(text, sizeof(text), "%s of term %llu, and term %llu is in force here",
+		       wire_type_name(header->type), (unsigned long long)header->term,
+		       (unsigned long long)c->failover.term);
+	link_drop(c->link, WIRE_REASON_TERM, text);
+}
+
 int clone_on_frame(void *owner, const struct wire_header *header, const uint8_t *payload,
 		   struct err *err)
 {
@@ -286,6 +309,10 @@ int clone_on_frame(void *owner, const struct wire_header *header, const uint8_t 
 	}
 	if (c->gateway != NULL && header->type == WIRE_FRAMES)
 		return gateway_frames(c->gateway, header->epoch, payload, header->length, err);
+	if (!failover_is_over(&c->failover) && is_of_former_term(c, header)) {
+		refuse_term(c, header);
+		return RC_OK;
+	}
 	if (failover_is_over(&c->failover) ||
 	    (header->type != WIRE_RESERVE && header->type != WIRE_INSTANCE &&
 	     (seat_image(c->seat) == NULL || (c->laid_out && c->layout_refused)))) {

@@ -157,7 +157,8 @@ static void on_room(void *owner)
 		session_room(p->session);
 }
 
-static int on_reserved(struct protection *p, const uint8_t *payload, size_t len, struct err *err)
+static int on_reserved(struct protection *p, uint64_t term, const uint8_t *payload, size_t len,
+		       struct err *err)
 {
 	struct reservation_answer answer;
 	int rc = reservation_read_answer(&answer, payload, len, err);
@@ -170,6 +171,9 @@ static int on_reserved(struct protection *p, const uint8_t *payload, size_t len,
 		protection_advance(p);
 		return RC_OK;
 	}
+	/* A session in ours would be refused. Its next lease tells us that one: on_term() asks again. */
+	if (answer.ok && term > p->term)
+		return RC_OK;
 	if (answer.ok) {
 		p->reserved = true;
 		protection_plan(p, answer.has_image, answer.committed);
@@ -228,7 +232,7 @@ static int on_frame(void *owner, const struct wire_header *header, const uint8_t
 		return err_set(err, RC_INVALID, "a term beyond all terms");
 	switch (header->type) {
 	case WIRE_RESERVED:
-		return on_reserved(p, payload, header->length, err);
+		return on_reserved(p, header->term, payload, header->length, err);
 	case WIRE_SUPERSEDED:
 		rc = wire_get_reason(&code, text, payload, header->length, err);
 		if (rc == RC_OK)
@@ -454,12 +458,15 @@ static void on_term(void *owner, uint64_t term, bool untold)
 	/* Of a lease, of the witness, or superseded: a frame may tell of a takeover that has just begun. */
 	if (term > p->term)
 		p->term = term;
-	if (!untold)
-		return;
-	p->tell_uncommitted = true;
-	p->uncommitted =
-		protection_newest(p) + (p->session != NULL && session_is_capturing(p->session));
-	tell_uncommitted(p);
+	if (p->session != NULL)
+		session_set_term(p->session, p->term);
+	if (untold) {
+		p->tell_uncommitted = true;
+		p->uncommitted = protection_newest(p) +
+				 (p->session != NULL && session_is_capturing(p->session));
+		tell_uncommitted(p);
+	}
+	protection_advance(p);
 }
 
 static void on_right(void *owner)

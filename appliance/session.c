@@ -357,6 +357,11 @@ uint64_t session_id(const struct session *session)
 	return session->id;
 }
 
+void session_set_term(struct session *session, uint64_t term)
+{
+	session->term = term;
+}
+
 void session_query(const struct session *session, struct sender_state *state)
 {
 	*state = (struct sender_state){ 0 };

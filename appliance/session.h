@@ -50,6 +50,8 @@ struct session_options {
 int session_open(struct session **session, const struct session_options *options, struct link *link,
 		 uint64_t term, const struct session_ops *ops, void *owner, struct err *err);
 uint64_t session_id(const struct session *session);
+/* In force from now on: its frames carry it. */
+void session_set_term(struct session *session, uint64_t term);
 
 /* From QMP, whole. */
 void session_event(struct session *session, const char *name, const cJSON *data, uint64_t time_us);
