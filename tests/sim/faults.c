@@ -82,7 +82,10 @@ static void release(struct world *w)
 {
 	const struct site *primary = &w->sites[PRIMARY], *standby = &w->sites[STANDBY];
 
-	if (!primary->dead && primary->frozen_until_ns <= w->now_ns && likely(w, 50))
+	/* Of what has yielded, when it is known that nobody serves or is about to. */
+	if (!primary->dead && primary->frozen_until_ns <= w->now_ns && likely(w, 50) &&
+	    (w->tenure.state != TENURE_YIELDED ||
+	     (!w->replica_runs && !failover_is_over(&w->failover))))
 		primary_step(w, TENURE_RELEASE, 0, w->tenure.term);
 	if (standby->dead || standby->frozen_until_ns > w->now_ns || likely(w, 50))
 		return;
@@ -140,7 +143,7 @@ void fault(struct world *w)
 			die(w, PRIMARY, true);
 		break;
 	case 10:
-		if (likely(w, 20) && !w->sites[STANDBY].dead &&
+		if (likely(w, w->automatic ? 20 : 60) && !w->sites[STANDBY].dead &&
 		    w->sites[STANDBY].frozen_until_ns <= w->now_ns) {
 			tell(w, "the operator: take over");
 			standby_step(w, FAILOVER_OPERATOR, 0, 0);

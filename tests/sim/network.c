@@ -4,18 +4,22 @@
  */
 #include "tests/sim/world.h"
 
-static void post(struct world *w, enum who to, struct message message)
+/* `late`: a datagram that others overtake. */
+static void post(struct world *w, enum who to, struct message message, bool late)
 {
 	struct site *site = &w->sites[to];
 	uint64_t at = w->now_ns + (1 + draw(w, 5)) * MS / 2;
 
 	if (likely(w, 3))
 		at += draw(w, 400) * MS; /* a retransmission, or a queue somewhere */
-	if (at < site->last_arrival_ns)
+	if (late)
+		at += draw(w, 200) * MS;
+	else if (at < site->last_arrival_ns)
 		at = site->last_arrival_ns;
 	if (site->deaf)
 		return;
-	site->last_arrival_ns = at;
+	if (!late)
+		site->last_arrival_ns = at;
 	queue_put(w, (struct event){ .at_ns = at, .kind = MESSAGE, .who = to, .message = message });
 }
 
@@ -28,13 +32,14 @@ void to_standby(struct world *w, enum content content, uint64_t epoch)
 		.epoch = w->uncommitted,
 		.session = w->session,
 		.ended = w->ended,
+		.connection = w->connection,
 	};
 
 	if (w->tell)
-		post(w, STANDBY, message);
+		post(w, STANDBY, message, false);
 	message.content = content;
 	message.epoch = epoch;
-	post(w, STANDBY, message);
+	post(w, STANDBY, message, false);
 }
 
 void to_primary(struct world *w, enum content content, uint64_t epoch)
@@ -46,6 +51,7 @@ void to_primary(struct world *w, enum content content, uint64_t epoch)
 		.term = w->failover.term,
 		.epoch = epoch,
 		.serving = failover_has_served(&w->failover),
+		.connection = w->connection,
 	};
 
 	if (content == HEARTBEAT && standby->peer_clock_ns > 0) {
@@ -54,5 +60,5 @@ void to_primary(struct world *w, enum content content, uint64_t epoch)
 			w->granted_ns =
 				standby->peer_clock_at_ns + TENURE_WAIT_NS(message.lease_ns);
 	}
-	post(w, PRIMARY, message);
+	post(w, PRIMARY, message, content == HEARTBEAT && likely(w, 5));
 }

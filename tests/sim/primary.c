@@ -1,11 +1,12 @@
 /* The primary's site: tenure.c; of protection.c and guest_ports.c, which epochs there are and what leaves. */
 #include "tests/sim/world.h"
 
+/* One that goes on without its standby answers until it is paused; what an agent has paused stays so. */
 bool primary_serves(const struct world *w)
 {
 	return !w->sites[PRIMARY].dead && !w->instance_dead &&
-	       w->sites[PRIMARY].frozen_until_ns <= w->now_ns &&
-	       tenure_may_serve(&w->tenure, clock_of(w, PRIMARY));
+	       w->sites[PRIMARY].frozen_until_ns <= w->now_ns && !w->paused &&
+	       (w->pausing || tenure_may_serve(&w->tenure, clock_of(w, PRIMARY)));
 }
 
 /* As lease_keeper.c: a lease that is of no use any more is given back, if that gets through. */
@@ -26,16 +27,32 @@ static void check_tenure(struct world *w, const struct tenure *old, enum tenure_
 		violation(w, "who was superseded goes on, and no operator has said so");
 }
 
-void primary_step(struct world *w, enum tenure_event_type type, uint64_t until_ns, uint64_t term)
+/* Where no lease ends it: restraint.c. */
+static void pause_or_resume(struct world *w, const struct tenure *old, enum tenure_event_type type)
 {
-	const struct tenure_event event = {
-		.type = type, .now_ns = clock_of(w, PRIMARY), .until_ns = until_ns, .term = term
-	};
+	const bool held = old->state == TENURE_YIELDED || old->state == TENURE_SUPERSEDED;
+
+	if (w->hold || w->gateway)
+		return;
+	if (type == TENURE_SUPERSEDE) {
+		w->paused = true;
+		w->pausing = false;
+	} else if (w->tenure.state == TENURE_FREE && held) {
+		/* Of what was superseded the operator says when it runs: once nobody else does. */
+		w->paused &= old->state == TENURE_SUPERSEDED && w->replica_runs;
+		w->pausing = false;
+	}
+}
+
+static void take(struct world *w, const struct tenure_event *event)
+{
 	const struct tenure old = w->tenure;
+	const enum tenure_event_type type = event->type;
 	struct tenure_update update;
 
-	tenure_step(&w->tenure, &event, &update);
+	tenure_step(&w->tenure, event, &update);
 	check_tenure(w, &old, type);
+	pause_or_resume(w, &old, type);
 	/* As on_term() in protection.c: of the witness's word the standby hears first. */
 	if (w->tenure.term != old.term && (type == TENURE_WON || type == TENURE_LOST)) {
 		w->uncommitted = w->captured;
@@ -46,8 +63,9 @@ void primary_step(struct world *w, enum tenure_event_type type, uint64_t until_n
 		tell(w, "primary %s: %s", tenure_state_name(w->tenure.state), update.reason);
 	if (update.claim || update.look)
 		witness_ask(w, PRIMARY, update.claim ? CLAIM : LOOK, false);
-	if ((update.changed && (w->tenure.state == TENURE_LEASED ||
-				w->tenure.state == TENURE_SUPERSEDED || w->tenure.gone)) ||
+	if ((update.changed &&
+	     (w->tenure.state == TENURE_LEASED || w->tenure.state == TENURE_YIELDED ||
+	      w->tenure.state == TENURE_SUPERSEDED || w->tenure.gone)) ||
 	    (type == TENURE_WON && w->tenure.state != TENURE_ALONE))
 		give_back(w);
 	if (w->tenure.state != TENURE_ALONE)
@@ -57,6 +75,53 @@ void primary_step(struct world *w, enum tenure_event_type type, uint64_t until_n
 		later(w, RENEW, PRIMARY, truly(w, PRIMARY, WITNESS_TTL_NS / 4));
 	}
 	check_servers(w);
+}
+
+void primary_step(struct world *w, enum tenure_event_type type, uint64_t until_ns, uint64_t term)
+{
+	const struct tenure_event event = {
+		.type = type, .now_ns = clock_of(w, PRIMARY), .until_ns = until_ns, .term = term
+	};
+
+	take(w, &event);
+}
+
+static void on_lease(struct world *w, const struct message *message)
+{
+	const struct tenure_event event = {
+		.type = TENURE_GRANTED,
+		.now_ns = clock_of(w, PRIMARY),
+		.from_ns = message->echo_ns,
+		.until_ns = message->echo_ns + message->lease_ns,
+		.term = message->term,
+	};
+
+	take(w, &event);
+}
+
+/* As protection_yield(): the session ends, and to pause it takes a moment. */
+static void on_yield(struct world *w, const struct message *message)
+{
+	if (message->connection != w->connection || message->term < w->tenure.term)
+		return;
+	w->session = 0;
+	w->pausing = !w->hold && !w->gateway && primary_serves(w);
+	primary_step(w, TENURE_YIELD, 0, message->term);
+	queue_put(w, (struct event){ .at_ns = w->now_ns + draw(w, 50) * MS,
+				     .kind = PAUSED,
+				     .who = PRIMARY,
+				     .incarnation = w->sites[PRIMARY].incarnation,
+				     .message = *message });
+}
+
+void primary_paused(struct world *w, uint64_t connection)
+{
+	if (w->tenure.state == TENURE_YIELDED && !w->hold && !w->gateway)
+		w->paused = true;
+	w->pausing = false;
+	if (connection == w->connection &&
+	    (w->tenure.state == TENURE_YIELDED || w->tenure.state == TENURE_SUPERSEDED))
+		to_standby(w, YIELDED, 0);
 }
 
 static void on_ack(struct world *w, uint64_t epoch)
@@ -81,9 +146,10 @@ void primary_hears(struct world *w, const struct message *message)
 		w->session = 0;
 	else if (message->content == UNCOMMITTED && w->asked && message->epoch == w->captured)
 		w->known = true;
+	else if (message->content == YIELD)
+		on_yield(w, message);
 	if (message->lease_ns > 0)
-		primary_step(w, TENURE_GRANTED, message->echo_ns + message->lease_ns,
-			     message->term);
+		on_lease(w, message);
 	check_servers(w);
 }
 
@@ -112,7 +178,7 @@ void primary_capture(struct world *w)
  */
 static void unprotected(struct world *w)
 {
-	if (!w->cards || w->session != 0 || w->instance_dead ||
+	if (!w->cards || w->session != 0 || w->instance_dead || w->tenure.state == TENURE_YIELDED ||
 	    w->tenure.state == TENURE_SUPERSEDED)
 		return;
 	if (w->gateway || !w->known) {
@@ -166,6 +232,9 @@ void primary_instance_again(struct world *w, bool answers)
 	}
 	if (!answers || !w->found)
 		primary_instance(w, FAILOVER_TICK);
+	/* In the place of one that an earlier agent has paused: whoever does that has been told. */
+	w->blind |= answers && w->paused;
+	w->paused &= !answers;
 	if (answers)
 		w->instance_dead = false;
 	else
@@ -201,7 +270,8 @@ void primary_start(struct world *w)
 	tenure_init(&w->tenure, w->hold, w->witness && !w->gateway, 1);
 	w->sites[PRIMARY].asked = w->sites[PRIMARY].seen = 0;
 	w->session = 0;
-	w->asked = w->known = false;
+	w->asked = w->known = w->pausing = false;
+	w->connection++;
 	w->found = !w->instance_dead;
 	w->ended = FAILOVER_TICK;
 	later(w, BEAT, PRIMARY, HEARTBEAT_NS);

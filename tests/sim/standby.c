@@ -26,6 +26,15 @@ static void check_said(struct world *w, enum failover_event_type type, bool clai
 		violation(w, "a crash is no reason to take over");
 }
 
+/* The primary was not heard, or not in time; or its instance was said to be gone. */
+static bool was_in_vain(const struct world *w)
+{
+	const uint64_t now = clock_of(w, STANDBY);
+
+	return w->failover.stopped || now >= w->failover.heard_ns + w->failover.detect_ns ||
+	       now >= w->yield_until_ns;
+}
+
 static void step(struct world *w, enum failover_event_type type, uint64_t epoch, uint64_t term)
 {
 	const struct failover_event event = {
@@ -34,6 +43,7 @@ static void step(struct world *w, enum failover_event_type type, uint64_t epoch,
 		.epoch = epoch,
 		.term = term,
 		.granted_ns = w->granted_ns,
+		.linked = w->sites[STANDBY].peer_clock_ns > 0,
 	};
 	const bool claimed = w->failover.state == FAILOVER_CLAIMING;
 	struct failover_update update;
@@ -44,12 +54,21 @@ static void step(struct world *w, enum failover_event_type type, uint64_t epoch,
 	if (update.changed)
 		tell(w, "standby %s: %s", failover_state_name(w->failover.state), update.reason);
 	claims = !claimed && (update.activate || w->failover.state == FAILOVER_CLAIMING);
-	if (claims)
+	if (claims) {
 		w->by_operator = type == FAILOVER_OPERATOR;
+		w->yielded = false;
+	}
+	if (update.yield) {
+		w->yield_until_ns = event.now_ns + FAILOVER_YIELD_NS;
+		to_primary(w, YIELD, 0);
+	} else if (claimed && update.changed && !update.activate) {
+		w->connection++; /* it is dropped */
+	}
 	if (update.claim)
 		witness_ask(w, STANDBY, CLAIM, update.by_operator);
 	if (update.activate) {
 		w->turned = true;
+		w->blind |= !w->yielded && was_in_vain(w);
 		later(w, RUNS, STANDBY, (1 + draw(w, 20)) * MS);
 	}
 	if (w->failover.state == FAILOVER_CLAIMING && w->witness && !w->failover.won &&
@@ -122,6 +141,11 @@ void standby_hears(struct world *w, const struct message *message)
 		if (message->epoch > w->answered)
 			w->answered = message->epoch;
 		step(w, FAILOVER_OUTDATED, w->newest, message->term);
+		return;
+	}
+	if (message->content == YIELDED && message->connection == w->connection) {
+		w->yielded = w->failover.state == FAILOVER_CLAIMING;
+		step(w, FAILOVER_YIELDED, 0, 0);
 		return;
 	}
 	if (failover_is_over(&w->failover))
@@ -197,6 +221,7 @@ void standby_activated(struct world *w, enum outcome outcome)
 	}
 	w->turned = false;
 	w->gave_up = true;
+	w->connection++;
 	step(w,
 	     outcome == SPOILED && !w->cards ? FAILOVER_ACTIVATION_FAILED : FAILOVER_NOT_ACTIVATED,
 	     0, 0);
@@ -224,6 +249,7 @@ void standby_start(struct world *w)
 			 w->record.kind == TERM_TOOK_OVER ? w->record.epoch : 0);
 	/* Its image is in memory that others may write to: a new life trusts none of it. */
 	w->granted_ns = w->laid = w->newest = 0;
+	w->connection++;
 	w->said = FAILOVER_TICK;
 	w->sites[STANDBY].peer_clock_ns = 0;
 	w->sites[STANDBY].asked = w->sites[STANDBY].seen = 0;

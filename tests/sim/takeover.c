@@ -9,7 +9,8 @@
  *
  * What must hold at every moment of every schedule:
  *   1. never two servers: the primary may answer, or the replica runs, never both; behind a gateway,
- *      what the primary sends does not pass while the replica runs
+ *      what the primary sends does not pass while the replica runs. Of one that goes on without its
+ *      standby, where takeovers are manual: if it answered when it was asked to yield
  *   2. never an answer lost: a takeover by itself starts from an epoch that knows every answer, be it
  *      one that its commit let out or one outside any epoch; and once clients were answered by a
  *      replica, the primary does not answer them before an operator has let go of that
@@ -49,12 +50,13 @@
 
 void check_servers(struct world *w)
 {
-	/* Manual, and going on without its standby: then the operator answers for it. */
+	/* Manual, and going on without its standby: if that was not heard, the operator answers for it. */
 	const bool leased = !w->gateway && w->hold && w->now_ns >= w->excused_until_ns;
+	const bool yields = !w->gateway && !w->hold && !w->witness && !w->blind;
 
 	if (w->gateway || !primary_serves(w))
 		return;
-	if (leased && w->replica_runs)
+	if ((leased || yields) && w->replica_runs)
 		violation(w, "two servers");
 	else if (leased && w->newest_there)
 		violation(w, "the primary answers, and clients know more from a replica");
@@ -87,6 +89,8 @@ static bool is_settled(const struct world *w)
 		return state == FAILOVER_SERVING;
 	if (state == FAILOVER_LOST || state == FAILOVER_FAILED)
 		return true;
+	if (w->paused || (w->apart && w->tenure.state == TENURE_YIELDED))
+		return true; /* as the primary's status says */
 	if (w->apart && (w->gateway || !w->witness || w->forgot || w->tenure.released ||
 			 w->tenure.state == TENURE_SUPERSEDED))
 		return true; /* nobody can let the primary go on: its status says so */
@@ -100,7 +104,8 @@ static bool is_settled(const struct world *w)
 static bool is_timer(enum kind kind)
 {
 	return kind == BEAT || kind == TICK || kind == CAPTURE || kind == RENEW ||
-	       kind == COMMIT_DONE || kind == ACTIVATED || kind == GAVE_UP || kind == ANSWERED;
+	       kind == COMMIT_DONE || kind == ACTIVATED || kind == PAUSED || kind == GAVE_UP ||
+	       kind == ANSWERED;
 }
 
 static void on_timer(struct world *w, const struct event *event)
@@ -141,6 +146,9 @@ static void on_timer(struct world *w, const struct event *event)
 		break;
 	case ACTIVATED:
 		standby_activated(w, event->outcome);
+		break;
+	case PAUSED:
+		primary_paused(w, event->message.connection);
 		break;
 	default:
 		asked = event->request == RENEWAL ? &site->renewing : &site->asked;

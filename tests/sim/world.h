@@ -38,6 +38,7 @@ enum kind {
 	COMMIT_DONE, /* the standby has applied an epoch */
 	RUNS,	     /* the replica, whatever became of the process that began it */
 	ACTIVATED,   /* which is told what came of it */
+	PAUSED,	     /* the instance, because it has yielded */
 	ASKED,	     /* a request arrives at the witness */
 	ANSWERED,    /* its answer arrives at a site */
 	GAVE_UP,     /* a site has waited long enough for it */
@@ -48,11 +49,22 @@ enum kind {
 	MEND,
 };
 
-enum content { HEARTBEAT, LAYOUT, COMMIT, ACK, NOT_TAKEN, UNCOMMITTED, FRAMES, INSTANCE };
+enum content {
+	HEARTBEAT,
+	LAYOUT,
+	COMMIT,
+	ACK,
+	NOT_TAKEN,
+	UNCOMMITTED,
+	FRAMES,
+	INSTANCE,
+	YIELD,
+	YIELDED
+};
 
 struct message {
 	enum content content;
-	uint64_t clock_ns, echo_ns, lease_ns, term, epoch, session;
+	uint64_t clock_ns, echo_ns, lease_ns, term, epoch, session, connection;
 	enum failover_event_type ended; /* INSTANCE */
 	bool serving;
 };
@@ -112,14 +124,19 @@ struct world { /* NOLINT(clang-analyzer-optin.performance.Padding): in the order
 	uint64_t uncommitted;		 /* what UNCOMMITTED tells: the last epoch without them */
 	bool tell;			 /* it has to go first */
 	bool asked, known;		 /* guest_ports.c: the standby was, and it has said so */
+	bool pausing, paused; /* the instance, by an agent: it may still answer; it stands */
 	/* standby */
 	struct term_record record, record_before; /* on its disk; before the takeover */
 	uint64_t laid, newest;	       /* the session that it has; the last epoch that came in */
 	uint64_t applied_ns;	       /* when what has come in is applied */
 	enum failover_event_type said; /* of the instance, since that began; TICK: nothing */
 	bool replica_runs;
-	bool by_operator; /* the claim that is under way, or was */
-	bool turned;	  /* the gateway lets nothing of the primary through */
+	bool by_operator;	 /* the claim that is under way, or was */
+	bool yielded;		 /* to that claim, by the primary's word */
+	uint64_t yield_until_ns; /* its own clock: for which it waits */
+	bool blind; /* an order was followed without it, of one that goes on without its standby */
+	uint64_t connection; /* counted by those that a claim has ended, or a process */
+	bool turned;	     /* the gateway lets nothing of the primary through */
 	uint64_t granted_ns;
 	/* witness */
 	uint64_t term;
@@ -175,6 +192,8 @@ void primary_capture(struct world *w);
 void primary_beats(struct world *w);
 void primary_instance(struct world *w, enum failover_event_type ended);
 void primary_instance_again(struct world *w, bool answers);
+/* The instance stands, which was asked for on that connection. */
+void primary_paused(struct world *w, uint64_t connection);
 void primary_answered(struct world *w, const struct event *event);
 
 /* standby.c */
