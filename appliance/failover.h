@@ -120,8 +120,9 @@ enum failover_event_type {
 	FAILOVER_CRASHED,   /* the agent reports its instance gone */
 	FAILOVER_SHUT_DOWN, /* the agent reports an orderly end of its instance */
 	FAILOVER_RECOVERED, /* `epoch` is back from an earlier life; `behind`: clients may know more */
-	FAILOVER_OPERATOR,	    /* take over now */
-	FAILOVER_ACTIVATED,	    /* the replica runs */
+	FAILOVER_OPERATOR,  /* take over now */
+	FAILOVER_YIELDED,   /* the primary's instance stands, as it was asked for by this claim */
+	FAILOVER_ACTIVATED, /* the replica runs */
 	FAILOVER_ACTIVATION_FAILED, /* it may have answered clients before */
 	FAILOVER_NOT_ACTIVATED,	    /* it cannot have */
 	FAILOVER_FOUND,		    /* the replica of an earlier life runs */
