@@ -46,8 +46,8 @@ static const struct netlink_device *find_guest(const struct config_nic *nic,
 	else if (!ours)
 		(void)err_set(
 			err, RC_STATE,
-			"bridge %s: %s is no port of it any more (was the bridge made anew?): "
-			"start the agent again",
+			"bridge %s: %s is no port of it; the agent adds it again unless it is one "
+			"of another's",
 			bridge, nic->guest_tap);
 	else if (guest == NULL)
 		(void)err_set(err, RC_STATE,

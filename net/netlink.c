@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #define SEQUENCE 1
+#define NEWS_MAX 1024 /* taken in one go: more than a socket holds unless somebody adds to them */
 #define REMOVALS_MAX 256 /* of one address, with other prefixes; beyond, somebody puts it back */
 
 struct request {
@@ -282,6 +283,59 @@ int netlink_get(struct netlink_device *device, const char *name, struct err *err
 	if (r == 0 && !read_device(device, &answer.header, answer.bytes))
 		r = EPROTO;
 	return r == 0 ? RC_OK : err_system(err, r, "network device %s", name);
+}
+
+int netlink_watch(int *fd, struct err *err)
+{
+	const struct sockaddr_nl groups = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK };
+
+	*fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+	if (*fd >= 0 && bind(*fd, (const struct sockaddr *)&groups, sizeof(groups)) == 0)
+		return RC_OK;
+	(void)err_system(err, errno, "hearing of network devices");
+	if (*fd >= 0)
+		(void)close(*fd);
+	*fd = -1;
+	return RC_IO;
+}
+
+/* Of a device as such; what only a bridge says of its ports (AF_BRIDGE) is left out. */
+static void take_news(struct netlink_device *device, unsigned index, bool *news,
+		      const union answer *answer)
+{
+	struct netlink_device told;
+	struct ifinfomsg info;
+
+	if (answer->header.nlmsg_len < NLMSG_LENGTH(sizeof(info)))
+		return;
+	memcpy(&info, answer->bytes + NLMSG_HDRLEN, sizeof(info));
+	if (info.ifi_family != AF_UNSPEC || (unsigned)info.ifi_index != index ||
+	    !read_device(&told, &answer->header, answer->bytes))
+		return;
+	*device = told;
+	*news = true;
+}
+
+int netlink_heard(int fd, struct netlink_device *device, unsigned index, bool *news,
+		  struct err *err)
+{
+	union answer answer = { 0 };
+	int i, lost = 0;
+	ssize_t r;
+
+	*news = false;
+	for (i = 0; i < NEWS_MAX; i++) {
+		r = recv(fd, &answer, sizeof(answer), MSG_TRUNC);
+		if (r < 0 && errno == EAGAIN)
+			break;
+		if (r < 0 && errno != EINTR)
+			lost = errno; /* ENOBUFS: there were too many */
+		else if (r > (ssize_t)sizeof(answer))
+			lost = EMSGSIZE;
+		else if (r >= (ssize_t)NLMSG_HDRLEN && answer.header.nlmsg_len <= (size_t)r)
+			take_news(device, index, news, &answer);
+	}
+	return lost == 0 ? RC_OK : err_system(err, lost, "news of network devices");
 }
 
 /* The devices of one datagram of a dump: 0 or an errno value; *done: it was the last. */

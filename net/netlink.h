@@ -4,9 +4,10 @@
  * By rtnetlink, with some code of our own rather than libmnl: what that library would take from us
  * is appending attributes and waiting for an answer, some 60 lines, against one more library to
  * build twice and to link statically under the LGPL. Each call is a request of its own over a
- * socket of its own, bounded by NETLINK_WAIT_MS; these are a few calls per takeover. What is
- * changed is of the calling thread's network namespace. All but netlink_get() and netlink_ports() need
- * CAP_NET_ADMIN.
+ * socket of its own, bounded by NETLINK_WAIT_MS; these are a few calls per takeover. (netlink_watch() is
+ * for who looks more often.) What is
+ * changed is of the calling thread's network namespace. All that changes something
+ * needs CAP_NET_ADMIN.
  */
 #ifndef NET_NETLINK_H
 #define NET_NETLINK_H
@@ -54,6 +55,15 @@ int netlink_ports(struct netlink_device *ports, size_t max, size_t *count, unsig
  */
 int netlink_add_address(const char *name, const struct netlink_prefix *prefix, struct err *err);
 int netlink_remove_address(const char *name, const struct netlink_prefix *prefix, struct err *err);
+
+/*
+ * Hears of every change of a device in this namespace. netlink_heard() never waits, not even for who
+ * holds the kernel's lock: what was last told of the device with that index is then in *device, and
+ * *news is true. RC_IO: the kernel could not tell all; netlink_get() knows. The caller closes *fd.
+ */
+int netlink_watch(int *fd, struct err *err);
+int netlink_heard(int fd, struct netlink_device *device, unsigned index, bool *news,
+		  struct err *err);
 
 int netlink_set_up(const char *name, bool up, struct err *err);
 

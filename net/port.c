@@ -38,7 +38,7 @@ int port_create(struct port **out, const struct port_kind *kind, const struct po
 	port->kind = kind;
 	port->ops = ops;
 	port->owner = owner;
-	port->fd = -1;
+	port->fd = port->news = -1;
 	port->queue.limit = PORT_QUEUE_BYTES;
 	if (kind->send_merged != NULL) {
 		port->merge = mem_zalloc(1, sizeof(*port->merge));

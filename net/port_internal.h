@@ -51,6 +51,8 @@ struct port {
 	bool connected;
 	/* tap */
 	char name[PORT_NAME_MAX + 1], bridge[PORT_NAME_MAX + 1]; /* bridge: "", none */
+	int news;		/* of its device: netlink_watch(); -1: none are needed */
+	unsigned index, master; /* its own; of what it is a port of, as last heard */
 };
 
 /* A port of that kind without a descriptor, and its start once it has one. */

@@ -3,12 +3,15 @@
  *
  * It is added to its bridge before it is set up, and IPv6 is switched off on it where that can be
  * done, so that the kernel says nothing of its own on it. It takes the bridge's MTU. All that is done
- * again when it has to be made anew. With each frame goes a virtio_net_hdr, so that several segments
+ * again when it has to be made anew. One that has lost its bridge (the bridge was deleted; "nomaster")
+ * is added to the bridge of that name as soon as there is one; but is not taken from another bridge,
+ * to which somebody has added it. With each frame goes a virtio_net_hdr, so that several segments
  * of a stream can go as one (tcp_merge.h).
  */
 #include "net/port_internal.h"
 
 #include "net/frames.h"
+#include "net/netlink.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -76,9 +79,16 @@ static int tap_send_merged(struct port *port, struct tcp_merge *merge)
 	return write_frame(port, &header, merge->bytes, merge->len);
 }
 
+static void forget_news(struct port *port)
+{
+	if (port->news >= 0)
+		(void)close(port->news);
+	port->news = -1;
+}
+
 static void tap_close(struct port *port)
 {
-	(void)port;
+	forget_news(port);
 }
 
 static struct ifreq request_for(const char *name)
@@ -174,12 +184,32 @@ static int attach(struct port *port, const char *name, struct err *err)
 	return err_system(err, errno, "tap %s", name);
 }
 
+static int learn_master(struct port *port, struct err *err)
+{
+	struct netlink_device device;
+	int rc = netlink_get(&device, port->name, err);
+
+	port->master = 0; /* not known: then it is added, which does no harm to one that is there */
+	if (rc == RC_OK) {
+		port->index = device.index;
+		port->master = device.bridge;
+	}
+	return rc;
+}
+
 static int make(struct port *port, struct err *err)
 {
+	const char *bridge = *port->bridge != '\0' ? port->bridge : NULL;
 	int rc = attach(port, port->name, err);
 
-	return rc == RC_OK ? set_up(port->name, *port->bridge != '\0' ? port->bridge : NULL, err) :
-			     rc;
+	forget_news(port);
+	if (rc == RC_OK)
+		rc = set_up(port->name, bridge, err);
+	if (rc == RC_OK && bridge != NULL)
+		rc = netlink_watch(&port->news, err);
+	if (rc == RC_OK && bridge != NULL)
+		rc = learn_master(port, err);
+	return rc;
 }
 
 static int make_anew(struct port *port, struct err *err)
@@ -196,11 +226,46 @@ static int make_anew(struct port *port, struct err *err)
 	return err_prefix(err, "tap %s is gone, and cannot be made anew: ", port->name);
 }
 
+/* Told first, and done the next time: the owner has something to do when frames pass again. */
+static int rejoin(struct port *port, int control, struct err *err)
+{
+	if (*port->fault == '\0')
+		return err_set(err, RC_STATE,
+			       "tap %s is a port of no bridge any more; it is added to %s again",
+			       port->name, port->bridge);
+	if (join(control, port->name, port->bridge, err) != RC_OK)
+		return err_prefix(err, "tap %s is a port of no bridge any more: ", port->name);
+	return learn_master(port, err);
+}
+
+static int check_bridge(struct port *port, int control, struct err *err)
+{
+	struct ifreq bridge = request_for(port->bridge);
+	struct netlink_device device = { 0 };
+	bool news;
+
+	if (netlink_heard(port->news, &device, port->index, &news, err) != RC_OK) {
+		if (learn_master(port, err) != RC_OK)
+			return (int)err->code;
+	} else if (news) {
+		port->master = device.bridge;
+	}
+	if (port->master == 0)
+		return rejoin(port, control, err);
+	if (ioctl(control, SIOCGIFINDEX, &bridge) == 0 &&
+	    (unsigned)bridge.ifr_ifindex == port->master)
+		return RC_OK;
+	return err_set(
+		err, RC_STATE,
+		"tap %s is a port of another device than bridge %s: ip link set %s master %s",
+		port->name, port->bridge, port->name, port->bridge);
+}
+
 /* By ioctl: rtnetlink would have us wait for whoever holds the kernel's lock. */
 static int tap_look(struct port *port, struct err *err)
 {
 	struct ifreq request = request_for(port->name);
-	int control, r;
+	int control, r, rc = RC_OK;
 
 	if (port->fd < 0)
 		return make_anew(port, err);
@@ -208,14 +273,16 @@ static int tap_look(struct port *port, struct err *err)
 	if (control < 0)
 		return RC_OK; /* of which others will speak */
 	r = ioctl(control, SIOCGIFFLAGS, &request) == 0 ? 0 : errno;
-	(void)close(control);
 	if (r == ENODEV)
-		return port_gone(port, err);
-	if (r == 0 && (request.ifr_flags & IFF_UP) == 0)
-		return err_set(err, RC_STATE,
-			       "tap %s is set down, so nothing passes: ip link set %s up",
-			       port->name, port->name);
-	return RC_OK;
+		rc = port_gone(port, err);
+	else if (r == 0 && (request.ifr_flags & IFF_UP) == 0)
+		rc = err_set(err, RC_STATE,
+			     "tap %s is set down, so nothing passes: ip link set %s up", port->name,
+			     port->name);
+	else if (r == 0 && port->news >= 0)
+		rc = check_bridge(port, control, err);
+	(void)close(control);
+	return rc;
 }
 
 static const struct port_kind tap = {
@@ -244,6 +311,7 @@ int port_open_tap(struct port **out, uv_loop_t *loop, const char *name, const ch
 	if (rc == RC_OK)
 		rc = port_start(port, loop, err);
 	if (rc != RC_OK) {
+		forget_news(port);
 		port_discard(port);
 		return rc;
 	}

@@ -113,3 +113,14 @@ def test_a_primarys_taps_that_are_deleted_are_told_and_made_anew():
         world.protect()
         for tap in ('us0', 'usg0'):
             goes_and_comes_back(world, 'primary', world.a, tap)
+
+
+def test_taps_that_lose_their_bridges_are_told_and_added_again():
+    with gateway(takeover='manual', taps=(0,)) as world:
+        world.protect()
+        for role, site, tap, log in (('standby', world.b, 'us0', world.appliance), ('primary', world.a, 'usg0', world.agent)):
+            site.run('ip', 'link', 'set', tap, 'nomaster')
+            assert world.ask('get', timeout=0.2) is None
+            lab.wait_for(f'{role} says it', lambda log=log, tap=tap: f'tap {tap} is a port of no bridge any more' in log.text())
+            lab.wait_for('the guest answers', lambda: world.ask('get', timeout=1), 60, 0.1)
+            lab.wait_for(f'{role} is healthy', lambda role=role: world.status(role)['healthy'])

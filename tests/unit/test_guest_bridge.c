@@ -88,7 +88,7 @@ static void no_bridge_at_all_is_named(void **state)
 static void a_bridge_that_was_made_anew_has_lost_the_agents_tap(void **state)
 {
 	(void)state;
-	refuses_after("ip link set usg0 nomaster", &named, "start the agent again");
+	refuses_after("ip link set usg0 nomaster", &named, "the agent adds it again");
 }
 
 static void the_instances_tap_has_to_be_there(void **state)

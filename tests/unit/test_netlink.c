@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -206,6 +208,55 @@ static void all_ports_of_a_bridge_are_told_and_what_kind_of_tap_they_are(void **
 	assert_false(ports[0].is_tap);
 }
 
+static void a_device_that_changes_is_heard_of(void **state)
+{
+	struct netlink_device device, heard = { 0 };
+	bool news;
+	int fd;
+
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run(
+		"ip link add w0 type veth peer name w1 && ip link add wb type bridge");
+	assert_int_equal(netlink_watch(&fd, &err), RC_OK);
+	assert_int_equal(netlink_get(&device, "w0", &err), RC_OK);
+	(void)netns_fixture_run("ip link set w1 mtu 1300");
+	assert_int_equal(netlink_heard(fd, &heard, device.index, &news, &err), RC_OK);
+	assert_false(news);
+	(void)netns_fixture_run("ip link set w0 master wb");
+	assert_int_equal(netlink_heard(fd, &heard, device.index, &news, &err), RC_OK);
+	assert_true(news);
+	assert_int_equal(netlink_get(&device, "wb", &err), RC_OK);
+	assert_int_equal(heard.bridge, device.index);
+	(void)netns_fixture_run("ip link del wb"); /* the bridge says of its port that it is gone */
+	assert_int_equal(netlink_heard(fd, &heard, heard.index, &news, &err), RC_OK);
+	assert_true(news);
+	assert_string_equal(heard.name, "w0");
+	assert_int_equal(heard.bridge, 0);
+	(void)close(fd);
+}
+
+static void news_that_were_lost_are_told_as_such(void **state)
+{
+	const int little = 1; /* the kernel makes it room for one or two */
+	struct netlink_device device;
+	bool news;
+	int fd;
+
+	(void)state;
+	need_namespaces();
+	assert_int_equal(netlink_watch(&fd, &err), RC_OK);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little)), 0);
+	assert_int_equal(netlink_get(&device, "cable", &err), RC_OK);
+	(void)netns_fixture_run("for i in 1 2 3 4 5 6 7 8; do ip link set cable mtu 130$i; done");
+	assert_int_equal(netlink_heard(fd, &device, device.index, &news, &err), RC_IO);
+	(void)netns_fixture_run("ip link set cable mtu 1500");
+	assert_int_equal(netlink_heard(fd, &device, device.index, &news, &err), RC_OK);
+	assert_true(news);
+	assert_int_equal(device.mtu, 1500);
+	(void)close(fd);
+}
+
 static void what_the_kernel_refuses_is_said(void **state)
 {
 	struct netlink_prefix prefix = prefix_of("192.0.2.7/24");
@@ -230,6 +281,8 @@ int main(void)
 		cmocka_unit_test(a_device_is_set_down_and_up),
 		cmocka_unit_test(a_bridge_forwards_at_once_and_its_ports_have_its_mtu),
 		cmocka_unit_test(all_ports_of_a_bridge_are_told_and_what_kind_of_tap_they_are),
+		cmocka_unit_test(a_device_that_changes_is_heard_of),
+		cmocka_unit_test(news_that_were_lost_are_told_as_such),
 		cmocka_unit_test(what_the_kernel_refuses_is_said),
 	};
 

@@ -85,6 +85,14 @@ static unsigned wait_for(const char *part)
 	return turns;
 }
 
+static void assert_shows(const char *part)
+{
+	const char *shown = netns_fixture_run("ip link show tap");
+
+	if (strstr(shown, part) == NULL)
+		fail_msg("no \"%s\" in %s", part, shown);
+}
+
 static void a_deleted_tap_is_told_once_and_made_anew(void **state)
 {
 	const uint8_t frame[60] = { 0xff };
@@ -148,6 +156,45 @@ static void one_that_is_closed_while_it_is_gone_leaves_nothing(void **state)
 	(void)wait_for("tap tap is gone");
 }
 
+static void one_without_its_bridge_is_told_and_added_again(void **state)
+{
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("ip link set tap nomaster");
+	(void)wait_for("tap tap is a port of no bridge any more; it is added to bridge again");
+	(void)wait_for("");
+	assert_int_equal(told, 2);
+	assert_shows("master bridge");
+}
+
+static void one_whose_bridge_is_made_anew_is_added_to_that(void **state)
+{
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("ip link del bridge");
+	(void)wait_for("tap tap is a port of no bridge any more: bridge bridge: No such device");
+	(void)netns_fixture_run("ip link add bridge mtu 1400 type bridge && ip link set bridge up");
+	(void)wait_for("");
+	assert_shows("mtu 1400");
+	assert_shows("master bridge");
+	(void)netns_fixture_run("ip link set tap nomaster"); /* and it is heard of that one, too */
+	(void)wait_for("it is added to bridge again");
+	(void)wait_for("");
+	assert_shows("master bridge");
+}
+
+static void one_that_was_added_to_another_bridge_is_told_and_left_there(void **state)
+{
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("ip link add other type bridge && ip link set tap master other");
+	(void)wait_for("than bridge bridge: ip link set tap master bridge");
+	assert_shows("master other");
+	(void)netns_fixture_run("ip link set tap master bridge");
+	(void)wait_for("");
+	assert_int_equal(told, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -159,6 +206,13 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(one_that_is_renamed_is_made_anew, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(one_without_its_bridge_is_told_and_added_again,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(one_whose_bridge_is_made_anew_is_added_to_that,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			one_that_was_added_to_another_bridge_is_told_and_left_there, set_up,
+			tear_down),
 		cmocka_unit_test_setup_teardown(one_that_is_closed_while_it_is_gone_leaves_nothing,
 						set_up, tear_down),
 	};
