@@ -216,8 +216,19 @@ static void on_replica_frames(void *owner, const struct port_frame *frames, size
 
 static void on_client_fault(void *owner, const char *fault);
 
+static void on_replica_fault(void *owner, const char *fault)
+{
+	const struct card *card = owner;
+
+	if (*fault != '\0')
+		log_warn(card->gateway->part, "%s", fault);
+	else
+		log_info(card->gateway->part, "card %s: the replica's socket works again",
+			 card->config->name);
+}
+
 static const struct port_ops client_callbacks = { on_client_frames, on_client_fault };
-static const struct port_ops replica_callbacks = { .on_frames = on_replica_frames };
+static const struct port_ops replica_callbacks = { on_replica_frames, on_replica_fault };
 
 /* Epochs ------------------------------------------------------------------------------------- */
 
@@ -342,8 +353,12 @@ const char *gateway_fault(const struct gateway *gateway)
 	size_t i;
 
 	for (i = 0; i < gateway->ncards; i++) {
-		if (*port_fault(gateway->cards[i].clients) != '\0')
-			return port_fault(gateway->cards[i].clients);
+		const struct card *card = &gateway->cards[i];
+
+		if (*port_fault(card->clients) != '\0')
+			return port_fault(card->clients);
+		if (card->replica != NULL && *port_fault(card->replica) != '\0')
+			return port_fault(card->replica);
 	}
 	return "";
 }

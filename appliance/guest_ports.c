@@ -248,7 +248,7 @@ static void on_frames(void *owner, const struct port_frame *frames, size_t count
 		ports->ops->on_output(ports->owner);
 }
 
-/* Of either tap. The kernel forgot where the instance is: it is learned from the next frame. */
+/* Of either port. After a tap's the kernel forgot where the instance is: it is learned from the next frame. */
 static void on_fault(void *owner, const char *fault)
 {
 	const struct card *card = owner;
@@ -257,7 +257,7 @@ static void on_fault(void *owner, const char *fault)
 	if (*fault != '\0')
 		log_warn("ports", "%s: card %s: %s", instance, card->config->name, fault);
 	else
-		log_info("ports", "%s: card %s: its tap works again", instance, card->config->name);
+		log_info("ports", "%s: card %s: it works again", instance, card->config->name);
 }
 
 static const struct port_ops port_callbacks = { on_frames, on_fault };

@@ -8,7 +8,8 @@
  * A device that goes leaves its descriptor in error, and libuv, which cannot tell that from a bad
  * descriptor, stops to watch it and says so once. So there is no busy loop: the descriptor is closed
  * at once, and the timer, which otherwise looks whether the device is up, opens another one. A
- * socket's error is over when it has been read, and it is watched again.
+ * socket's error is over when it has been read, and it is watched again; that its name was removed
+ * only the timer sees.
  */
 #include "net/port_internal.h"
 
@@ -130,14 +131,10 @@ static void let_go(struct port *port)
 	port->fd = -1;
 }
 
-int port_gone(struct port *port, struct err *err)
+void port_lose(struct port *port)
 {
 	port->counters.dropped += frame_queue_clear(&port->queue);
 	let_go(port);
-	return err_set(
-		err, RC_STATE,
-		"tap %s is gone: somebody has deleted or renamed the device; it is made anew",
-		port->name);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events)
@@ -145,8 +142,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	struct port *port = poll->data;
 	struct err err;
 
-	if (status < 0 && port->kind->look != NULL) {
-		(void)port_gone(port, &err);
+	if (status < 0 && port->kind->gone != NULL) {
+		(void)port->kind->gone(port, &err);
 		tell(port, err.text);
 		return;
 	}
@@ -191,7 +188,7 @@ int port_start(struct port *port, uv_loop_t *loop, struct err *err)
 
 	port->loop = loop;
 	rc = port_watch(port, err);
-	if (rc != RC_OK || port->kind->look == NULL)
+	if (rc != RC_OK)
 		return rc;
 	(void)uv_timer_init(loop, &port->timer);
 	port->timer.data = port;
@@ -292,8 +289,7 @@ void port_close(struct port *port)
 	assert(!port->closing);
 	port->closing = true;
 	(void)frame_queue_clear(&port->queue);
-	if (port->kind->look != NULL)
-		uv_close((uv_handle_t *)&port->timer, on_closed);
+	uv_close((uv_handle_t *)&port->timer, on_closed);
 	port->kind->close(port);
 	let_go(port);
 }

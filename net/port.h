@@ -13,7 +13,7 @@
  *
  * A tap whose device somebody deletes stays a port: what is sent is dropped and counted, and the
  * device is made or attached anew once every PORT_LOOK_MS until it works again. So is one that has
- * lost its bridge added to it again. One that was set down, or added to another bridge, is left so, as
+ * lost its bridge added to it again, and a dgram port whose file was removed bound anew. A tap that was set down, or added to another bridge, is left so, as
  * that is somebody's word; all these are faults, of which the owner is told.
  */
 #ifndef NET_PORT_H
@@ -30,7 +30,7 @@
 #define PORT_QUEUE_BYTES \
 	((size_t)1 << 20) /* some 10 ms of a gigabit: longer queues only add delay */
 #define PORT_NAME_MAX 15  /* of a network device: IFNAMSIZ without the NUL */
-#define PORT_LOOK_MS 1000 /* at a tap's device */
+#define PORT_LOOK_MS 1000 /* at a tap's device, a socket's file */
 
 struct port;
 
@@ -42,7 +42,7 @@ struct port_frame {
 struct port_ops {
 	/* 1 to PORT_BATCH frames that came in, valid during the call. */
 	void (*on_frames)(void *owner, const struct port_frame *frames, size_t count);
-	/* port_fault() has changed. Taps only; the port must not be closed in it. May be NULL. */
+	/* port_fault() has changed; the port must not be closed in it. May be NULL. */
 	void (*on_fault)(void *owner, const char *fault);
 };
 

@@ -6,6 +6,9 @@
  * path; sending notices (ECONNREFUSED) and connects again, and so does port_reconnect(). Until then
  * the kernel would refuse what the new QEMU sends.
  *
+ * A socket whose file somebody has removed hears nothing any more, and nobody is told: so the file is
+ * looked at, and a new socket takes its place.
+ *
  * The kernel queues few datagrams per socket (net.unix.max_dgram_qlen, as it is when the socket is
  * made): raised to what a burst needs where this process may, for its own socket.
  */
@@ -20,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define QUEUE_FRAMES 1024 /* a burst of 1.5 MB */
@@ -84,17 +88,20 @@ static void dgram_reconnect(struct port *port)
 	(void)connect_to(port);
 }
 
-static void dgram_close(struct port *port)
+/* Its name still leads to it. */
+static bool is_there(const struct port *port)
 {
-	(void)unlink(port->local.sun_path);
+	struct stat now;
+
+	return port->fd >= 0 && lstat(port->local.sun_path, &now) == 0 &&
+	       now.st_dev == port->device && now.st_ino == port->inode;
 }
 
-static const struct port_kind dgram = {
-	.receive = dgram_receive,
-	.send = dgram_send,
-	.reconnect = dgram_reconnect,
-	.close = dgram_close,
-};
+static void dgram_close(struct port *port)
+{
+	if (is_there(port))
+		(void)unlink(port->local.sun_path);
+}
 
 static int fill(struct sockaddr_un *address, const char *path, struct err *err)
 {
@@ -143,6 +150,61 @@ static int clear_path(const struct port *port, struct err *err)
 	return err_system(err, error, "%s", port->local.sun_path);
 }
 
+static int make(struct port *port, struct err *err)
+{
+	const struct sockaddr *local = (const struct sockaddr *)&port->local;
+	const char *path = port->local.sun_path;
+	struct stat made;
+	int rc = clear_path(port, err);
+
+	if (rc != RC_OK)
+		return rc;
+	port->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (port->fd < 0)
+		return err_system(err, errno, "socket");
+	if (bind(port->fd, local, sizeof(port->local)) != 0 || lstat(path, &made) != 0)
+		return err_system(err, errno, "%s", path);
+	port->device = made.st_dev;
+	port->inode = made.st_ino;
+	return RC_OK;
+}
+
+static int make_anew(struct port *port, struct err *err)
+{
+	const char *path = port->local.sun_path;
+	int rc = make(port, err);
+
+	if (rc == RC_OK)
+		rc = port_watch(port, err);
+	if (rc != RC_OK) {
+		if (port->fd >= 0)
+			(void)close(port->fd);
+		port->fd = -1;
+		return err_prefix(err, "%s was removed, and cannot be made anew: ", path);
+	}
+	(void)connect_to(port);
+	return RC_OK;
+}
+
+static int dgram_look(struct port *port, struct err *err)
+{
+	if (port->fd < 0)
+		return make_anew(port, err);
+	if (is_there(port))
+		return RC_OK;
+	port_lose(port);
+	return err_set(err, RC_STATE, "%s was removed by somebody; it is made anew",
+		       port->local.sun_path);
+}
+
+static const struct port_kind dgram = {
+	.receive = dgram_receive,
+	.send = dgram_send,
+	.reconnect = dgram_reconnect,
+	.look = dgram_look,
+	.close = dgram_close,
+};
+
 int port_open_dgram(struct port **out, uv_loop_t *loop, const char *local, const char *remote,
 		    const struct port_ops *ops, void *owner, struct err *err)
 {
@@ -156,15 +218,7 @@ int port_open_dgram(struct port **out, uv_loop_t *loop, const char *local, const
 	if (rc == RC_OK)
 		rc = fill(&port->remote, remote, err);
 	if (rc == RC_OK)
-		rc = clear_path(port, err);
-	if (rc == RC_OK) {
-		port->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-		if (port->fd < 0)
-			rc = err_system(err, errno, "socket");
-		else if (bind(port->fd, (const struct sockaddr *)&port->local,
-			      sizeof(port->local)) != 0)
-			rc = err_system(err, errno, "%s", local);
-	}
+		rc = make(port, err);
 	if (rc == RC_OK)
 		rc = port_start(port, loop, err);
 	if (rc != RC_OK) {

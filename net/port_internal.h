@@ -24,10 +24,15 @@ struct port_kind {
 	/* May be NULL. */
 	void (*reconnect)(struct port *port);
 	/*
-	 * Asked regularly of kinds whose device can go: RC_OK, or what is wrong with it in err. When
-	 * it has gone (fd is -1), opens it anew. NULL: it cannot go.
+	 * Asked regularly: RC_OK, or what is wrong with its device or file in err. When that has gone
+	 * (fd is -1), opens it anew.
 	 */
 	int (*look)(struct port *port, struct err *err);
+	/*
+	 * An error of the descriptor means that it has gone: port_lose(), and RC_STATE says so. NULL: such
+	 * an error passes.
+	 */
+	int (*gone)(struct port *port, struct err *err);
 	void (*close)(struct port *port);
 };
 
@@ -35,10 +40,10 @@ struct port {
 	const struct port_kind *kind;
 	const struct port_ops *ops;
 	void *owner;
-	int fd; /* -1: its device is gone */
+	int fd; /* -1: its device or file is gone */
 	uv_loop_t *loop;
 	uv_poll_t poll;	  /* while there is a descriptor */
-	uv_timer_t timer; /* looks, where the kind can */
+	uv_timer_t timer; /* looks */
 	unsigned handles; /* of these, not closed yet */
 	bool closing;
 	char fault[ERR_TEXT_MAX];
@@ -48,6 +53,8 @@ struct port {
 	struct port_counters counters;
 	/* dgram */
 	struct sockaddr_un local, remote;
+	dev_t device; /* of the file at `local`, as it was bound */
+	ino_t inode;
 	bool connected;
 	/* tap */
 	char name[PORT_NAME_MAX + 1], bridge[PORT_NAME_MAX + 1]; /* bridge: "", none */
@@ -59,8 +66,8 @@ struct port {
 int port_create(struct port **port, const struct port_kind *kind, const struct port_ops *ops,
 		void *owner, struct err *err);
 int port_start(struct port *port, uv_loop_t *loop, struct err *err);
-/* Its device has gone: closes the descriptor, and says so in err (RC_STATE). */
-int port_gone(struct port *port, struct err *err);
+/* Its device or file has gone: closes the descriptor. */
+void port_lose(struct port *port);
 /* Watches another descriptor after that. */
 int port_watch(struct port *port, struct err *err);
 /* One that was not started. */

@@ -226,6 +226,15 @@ static int make_anew(struct port *port, struct err *err)
 	return err_prefix(err, "tap %s is gone, and cannot be made anew: ", port->name);
 }
 
+static int tap_gone(struct port *port, struct err *err)
+{
+	port_lose(port);
+	return err_set(
+		err, RC_STATE,
+		"tap %s is gone: somebody has deleted or renamed the device; it is made anew",
+		port->name);
+}
+
 /* Told first, and done the next time: the owner has something to do when frames pass again. */
 static int rejoin(struct port *port, int control, struct err *err)
 {
@@ -274,7 +283,7 @@ static int tap_look(struct port *port, struct err *err)
 		return RC_OK; /* of which others will speak */
 	r = ioctl(control, SIOCGIFFLAGS, &request) == 0 ? 0 : errno;
 	if (r == ENODEV)
-		rc = port_gone(port, err);
+		rc = tap_gone(port, err);
 	else if (r == 0 && (request.ifr_flags & IFF_UP) == 0)
 		rc = err_set(err, RC_STATE,
 			     "tap %s is set down, so nothing passes: ip link set %s up", port->name,
@@ -290,6 +299,7 @@ static const struct port_kind tap = {
 	.send = tap_send,
 	.send_merged = tap_send_merged,
 	.look = tap_look,
+	.gone = tap_gone,
 	.close = tap_close,
 };
 

@@ -1,6 +1,7 @@
 /* Which of the instance's frames the gateway lets out to clients, and when. */
 #include "appliance/gateway.h"
 
+#include "appliance/base/clock.h"
 #include "net/frames.h"
 #include "tests/unit/netns_fixture.h"
 
@@ -13,6 +14,8 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#define PATIENCE_NS (20 * CLOCK_NS_PER_S) /* of a loaded machine */
 
 static bool possible;
 static struct err err;
@@ -149,6 +152,33 @@ static void a_session_that_fails_before_its_first_commit_cuts_nothing_off(void *
 	assert_int_equal(told, 2); /* of answers that the epoch on its way does not know */
 }
 
+static void wait_for_fault(const char *part)
+{
+	const uint64_t end_ns = clock_now_ns() + PATIENCE_NS;
+
+	while (strstr(gateway_fault(gateway), part) == NULL) {
+		if (clock_now_ns() > end_ns)
+			fail_msg("\"%s\" is what it says", gateway_fault(gateway));
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	}
+}
+
+static void a_replicas_socket_that_is_removed_is_a_fault_and_made_anew(void **state)
+{
+	char path[96];
+
+	(void)state;
+	if (!possible)
+		skip();
+	(void)snprintf(path, sizeof(path), "%s/gateway", dir);
+	assert_string_equal(gateway_fault(gateway), "");
+	assert_int_equal(unlink(path), 0);
+	wait_for_fault("gateway was removed by somebody");
+	while (*gateway_fault(gateway) != '\0')
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	assert_int_equal(access(path, F_OK), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -156,6 +186,7 @@ int main(void)
 		TEST(frames_leave_when_their_epoch_is_committed),
 		TEST(what_waits_leaves_when_nothing_protects_the_instance_any_more),
 		TEST(a_session_that_fails_before_its_first_commit_cuts_nothing_off),
+		TEST(a_replicas_socket_that_is_removed_is_a_fault_and_made_anew),
 	};
 
 	return cmocka_run_group_tests(tests, enter, leave);

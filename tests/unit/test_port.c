@@ -1,3 +1,4 @@
+#include "appliance/base/clock.h"
 #include "net/frames.h"
 #include "net/port.h"
 
@@ -13,10 +14,14 @@
 
 #include <cmocka.h>
 
+#define PATIENCE_NS (20 * CLOCK_NS_PER_S) /* of a loaded machine */
+
 static struct err err;
 static uv_loop_t loop;
 static char dir[64], ours[128], theirs[128];
 static size_t received, received_bytes;
+static unsigned told;
+static char last_fault[ERR_TEXT_MAX];
 
 static void on_frames(void *owner, const struct port_frame *frames, size_t count)
 {
@@ -28,7 +33,15 @@ static void on_frames(void *owner, const struct port_frame *frames, size_t count
 		received_bytes += frames[i].len;
 }
 
-static const struct port_ops ops = { .on_frames = on_frames };
+static void on_fault(void *owner, const char *fault)
+{
+	(void)owner;
+	told++;
+	if (*fault != '\0')
+		(void)snprintf(last_fault, sizeof(last_fault), "%s", fault);
+}
+
+static const struct port_ops ops = { on_frames, on_fault };
 
 static int set_up(void **state)
 {
@@ -39,6 +52,7 @@ static int set_up(void **state)
 	(void)snprintf(ours, sizeof(ours), "%s/agent", dir);
 	(void)snprintf(theirs, sizeof(theirs), "%s/qemu", dir);
 	received = received_bytes = 0;
+	told = 0;
 	return 0;
 }
 
@@ -215,6 +229,72 @@ static void a_living_process_keeps_its_socket_and_a_dead_ones_is_replaced(void *
 	port_close(second);
 }
 
+static void wait_until_told(const struct port *port, unsigned times)
+{
+	uint64_t end_ns = clock_now_ns() + PATIENCE_NS;
+
+	while (told < times) {
+		if (clock_now_ns() > end_ns)
+			fail_msg("told %u times, \"%s\"", told, port_fault(port));
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	}
+}
+
+static void one_whose_file_is_removed_is_bound_anew_and_that_is_told(void **state)
+{
+	struct port *port = open_port();
+	uint8_t frame[60] = { 0 };
+	int fd = qemu();
+
+	(void)state;
+	assert_int_equal(unlink(ours), 0);
+	assert_int_equal(say(fd, frame, sizeof(frame)), -1);
+	wait_until_told(port, 2);
+	assert_non_null(strstr(last_fault, ours));
+	assert_non_null(strstr(last_fault, "was removed by somebody; it is made anew"));
+	assert_string_equal(port_fault(port), "");
+	assert_int_equal(say(fd, frame, sizeof(frame)), sizeof(frame));
+	turn();
+	assert_int_equal(received, 1);
+	assert_true(port_send(port, frame, sizeof(frame)));
+	assert_int_equal(recv(fd, frame, sizeof(frame), 0), sizeof(frame));
+	(void)close(fd);
+	port_close(port);
+	assert_int_equal(access(ours, F_OK), -1);
+}
+
+static void one_that_cannot_be_bound_anew_says_why_until_it_can(void **state)
+{
+	struct port *port = open_port(), *other;
+	uint8_t frame[60] = { 0 };
+	uint64_t dropped;
+
+	(void)state;
+	assert_int_equal(unlink(ours), 0);
+	assert_int_equal(port_open_dgram(&other, &loop, ours, theirs, &ops, NULL, &err), RC_OK);
+	wait_until_told(port, 2);
+	assert_non_null(strstr(port_fault(port), "another process listens there"));
+	dropped = port_counters(port).dropped;
+	assert_false(port_send(port, frame, sizeof(frame)));
+	assert_true(port_counters(port).dropped == dropped + 1);
+	port_close(other);
+	wait_until_told(port, 3);
+	assert_string_equal(port_fault(port), "");
+	port_close(port);
+}
+
+static void one_that_is_closed_leaves_anothers_file(void **state)
+{
+	struct port *port = open_port(), *other;
+
+	(void)state;
+	assert_int_equal(unlink(ours), 0);
+	assert_int_equal(port_open_dgram(&other, &loop, ours, theirs, &ops, NULL, &err), RC_OK);
+	port_close(port);
+	assert_int_equal(access(ours, F_OK), 0);
+	port_close(other);
+}
+
 static void a_path_that_cannot_be_bound_is_named(void **state)
 {
 	struct port *port;
@@ -243,6 +323,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_living_process_keeps_its_socket_and_a_dead_ones_is_replaced, set_up,
 			tear_down),
+		cmocka_unit_test_setup_teardown(
+			one_whose_file_is_removed_is_bound_anew_and_that_is_told, set_up,
+			tear_down),
+		cmocka_unit_test_setup_teardown(one_that_cannot_be_bound_anew_says_why_until_it_can,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(one_that_is_closed_leaves_anothers_file, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(a_path_that_cannot_be_bound_is_named, set_up,
 						tear_down),
 	};
