@@ -438,7 +438,7 @@ void clone_status(const struct clone *c, struct status_instance *status)
 	status_clear(status, c->instance->name);
 	status->state = failover_state_name(state);
 	status->healthy = needs_nobody(c);
-	status->reason = c->silent	 ? "the replica's process is there and does not answer" :
+	status->reason = c->silent	 ? survivor_silence(c->survivor) :
 			 c->store_broken ? c->store_error :
 			 has_trouble(c)	 ? c->trouble :
 			 *fault != '\0'	 ? fault :

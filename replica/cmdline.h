@@ -144,6 +144,9 @@ void cmdline_spec_free(struct cmdline_spec *spec);
 int cmdline_standby(struct cmdline *out, const struct cmdline_spec *spec, const char *program,
 		    const char *accel, const char *firmware, const char *qmp_path, struct err *err);
 
+/* Of -qmp in there; mem_free(). NULL: no memory, or RC_LIMIT. */
+char *cmdline_qmp_value(const char *qmp_path, struct err *err);
+
 /* The QOM path of the memory region behind a backend's RAM block, for "qom-get"; mem_free(). */
 char *cmdline_backend_path(const struct image_shared *backend);
 

@@ -16,19 +16,35 @@ static int add_pair(struct cmdline *out, const char *option, const char *value, 
 	return rc;
 }
 
-static int add_qmp(struct cmdline *out, const char *path, struct err *err)
+char *cmdline_qmp_value(const char *path, struct err *err)
 {
-	char *escaped = optstring_escape(path);
+	char *escaped = optstring_escape(path), *value;
 	char text[SOCKET_TEXT_MAX];
 	int len;
 
-	if (escaped == NULL)
-		return err_nomem(err, "a command line");
+	if (escaped == NULL) {
+		(void)err_nomem(err, "a command line");
+		return NULL;
+	}
 	len = snprintf(text, sizeof(text), "unix:%s,server=on,wait=off", escaped);
 	mem_free(escaped);
-	if (len < 0 || (size_t)len >= sizeof(text))
-		return err_set(err, RC_LIMIT, "QMP socket %.64s...: the path is too long", path);
-	return add_pair(out, "-qmp", text, err);
+	if (len < 0 || (size_t)len >= sizeof(text)) {
+		(void)err_set(err, RC_LIMIT, "QMP socket %.64s...: the path is too long", path);
+		return NULL;
+	}
+	value = mem_strdup(text);
+	if (value == NULL)
+		(void)err_nomem(err, "a command line");
+	return value;
+}
+
+static int add_qmp(struct cmdline *out, const char *path, struct err *err)
+{
+	char *value = cmdline_qmp_value(path, err);
+	int rc = value != NULL ? add_pair(out, "-qmp", value, err) : (int)err->code;
+
+	mem_free(value);
+	return rc;
 }
 
 int cmdline_standby(struct cmdline *out, const struct cmdline_spec *spec, const char *program,

@@ -3,7 +3,8 @@
  *                           -> inmigrate -> query-migrate -> nothing: it waits, and always has
  *                                                         -> under way: look again
  *           -> connected, no answer: silent; a new connection every AGAIN_MS
- *           -> nobody listens: it has ended
+ *           -> nobody listens: it has ended, or its socket's file was removed, and nothing can ask it:
+ *              it is looked for among all processes (hypervisor_find.h), and silent if it is there
  *
  * A process of ours that was killed right after it had sent the activation leaves a QEMU that is
  * "inmigrate" for some more milliseconds and then runs: so that word alone does not say that it was
@@ -16,6 +17,7 @@
 
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
+#include "replica/hypervisor_find.h"
 #include "replica/qmp.h"
 
 #include <stdbool.h>
@@ -43,6 +45,7 @@ struct survivor {
 	pid_t pid;
 	unsigned looks;
 	bool told, silent, ended, closing;
+	bool unnamed; /* nobody listens at its path, and yet it is there */
 	unsigned handles;
 	void (*on_closed)(void *owner);
 };
@@ -84,12 +87,11 @@ static void on_process_end(uv_poll_t *poll, int status, int events)
 	ended(poll->data);
 }
 
-/* The peer of the present connection. */
-static void watch_process(struct survivor *s)
+static void watch_process(struct survivor *s, pid_t pid)
 {
 	if (s->pidfd >= 0)
 		return;
-	s->pid = qmp_peer_pid(s->qmp);
+	s->pid = pid;
 	s->pidfd = s->pid > 0 ? (int)syscall(SYS_pidfd_open, s->pid, 0) : -1;
 	if (s->pidfd < 0)
 		return;
@@ -205,7 +207,8 @@ static void on_ready(void *owner)
 {
 	struct survivor *s = owner;
 
-	watch_process(s);
+	s->unnamed = false;
+	watch_process(s, qmp_peer_pid(s->qmp));
 	ask(s);
 }
 
@@ -227,7 +230,7 @@ static void on_lost(void *owner, const struct err *err)
 
 	if (s->closing || s->ended)
 		return;
-	watch_process(s);
+	watch_process(s, qmp_peer_pid(s->qmp));
 	if (s->pidfd < 0 && err->code != RC_TIMEOUT) {
 		end_qmp(s);
 		ended(s);
@@ -239,6 +242,30 @@ static void on_lost(void *owner, const struct err *err)
 
 static const struct qmp_ops qmp_callbacks = { on_ready, on_event, on_lost };
 
+/* Nobody listens. That it has ended is said only if that is certain: whoever believes it may be wrong for good. */
+static void seek_process(struct survivor *s)
+{
+	struct err err;
+	pid_t pid;
+	int rc = hypervisor_find(&pid, s->path, &err);
+
+	if (rc != RC_OK)
+		log_warn(s->part, "looking for the replica: %s", err.text);
+	if (rc == RC_OK && pid == 0) {
+		ended(s);
+		return;
+	}
+	if (rc == RC_OK)
+		watch_process(s, pid);
+	if (s->pidfd >= 0) {
+		log_warn(s->part, "process %d runs, but its QMP socket %s is gone", (int)pid,
+			 s->path);
+		s->unnamed = true;
+		found(s, SURVIVOR_SILENT);
+	}
+	(void)uv_timer_start(&s->timer, on_timer, AGAIN_MS, 0);
+}
+
 static void connect_qmp(struct survivor *s)
 {
 	struct err err;
@@ -247,11 +274,11 @@ static void connect_qmp(struct survivor *s)
 	if (rc == RC_OK)
 		return;
 	s->qmp = NULL;
-	/* Nobody listens: what its process does is told by that alone. */
 	if (rc == RC_CLOSED && s->pidfd < 0) {
-		ended(s);
+		seek_process(s);
 		return;
 	}
+	/* Of one whose process is watched, that alone tells its end. */
 	if (rc != RC_CLOSED)
 		log_warn(s->part, "looking for the replica: %s", err.text);
 	(void)uv_timer_start(&s->timer, on_timer, AGAIN_MS, 0);
@@ -286,6 +313,13 @@ int survivor_seek(struct survivor **out, uv_loop_t *loop, const char *part, cons
 pid_t survivor_pid(const struct survivor *s)
 {
 	return s->pid;
+}
+
+const char *survivor_silence(const struct survivor *s)
+{
+	return s != NULL && s->unnamed ?
+		       "the replica's process runs, but its QMP socket is gone: it cannot be asked" :
+		       "the replica's process is there and does not answer";
 }
 
 const char *survivor_state(const struct survivor *s)

@@ -65,6 +65,25 @@ def test_a_restarted_appliance_goes_on_serving_with_its_term():
         assert world.wait_state('standby', 'serving')['term'] == served['term'], 'nor after an orderly end'
 
 
+def test_a_replica_whose_qmp_socket_was_removed_is_not_lost():
+    with lab.Lab() as world:
+        world.protect()
+        _, served = take_over_and_leave_the_old_instance_paused(world)
+        with world.connect() as connection:
+            counted = int(world.ask('inc', connection=connection))
+            world.appliance.kill()
+            os.unlink(os.path.join(world.path('state-b'), 'vm1', 'replica.qmp'))
+            world.start_appliance()
+            again = world.wait_state('standby', 'serving')
+            assert again['term'] == served['term'] and again['hypervisor'] == 'silent' and not again['healthy'], again
+            assert 'its QMP socket is gone' in again['reason'], again
+            assert int(world.ask('inc', connection=connection)) == counted + 1
+        refused = release(world, 'standby')
+        assert refused.returncode == 1 and 'the replica serves' in refused.stderr, refused
+        kill_replica(world)
+        world.wait_state('standby', 'lost')
+
+
 def test_what_served_and_ended_is_not_forgotten_until_the_operator_lets_go():
     with lab.Lab() as world:
         world.protect()

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -27,6 +28,7 @@ struct seeker {
 	uv_loop_t loop;
 	char dir[SCRATCH_MAX], path[SCRATCH_MAX + 16];
 	pid_t peer;
+	int input; /* what keeps a process waiting that only has a name */
 	struct survivor *survivor;
 	int found, founds, ends, closes;
 };
@@ -180,6 +182,8 @@ static int teardown(void **state)
 	assert_int_equal(uv_loop_close(&s->loop), 0);
 	if (s->peer > 0)
 		end_peer(s);
+	if (s->input > 0)
+		(void)close(s->input);
 	(void)unlink(s->path);
 	assert_int_equal(rmdir(s->dir), 0);
 	free(s);
@@ -289,6 +293,79 @@ static void one_that_does_not_answer_is_there_until_it_answers(void **state)
 	await(s, &s->ends, 1);
 }
 
+/* A process with the arguments of the replica's QEMU. */
+static void start_unnamed(struct seeker *s)
+{
+	static char shell[] = "/bin/sh", c[] = "-c", wait[] = "echo; read x",
+		    incoming[] = "-incoming", defer[] = "defer", qmp[] = "-qmp";
+	char value[sizeof(s->path) + 32];
+	char *args[] = { shell, c, wait, qmp, qmp, value, incoming, defer, NULL };
+	int ready[2], input[2];
+	char byte;
+
+	(void)snprintf(value, sizeof(value), "unix:%s,server=on,wait=off", s->path);
+	assert_int_equal(pipe(ready), 0);
+	assert_int_equal(pipe(input), 0);
+	s->peer = fork();
+	assert_true(s->peer >= 0);
+	if (s->peer == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		(void)dup2(input[0], 0);
+		(void)dup2(ready[1], 1);
+		(void)execv(shell, args);
+		_exit(127);
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	s->input = input[1];
+	(void)close(input[0]);
+	(void)close(ready[0]);
+	(void)close(ready[1]);
+}
+
+static void one_whose_socket_was_removed_is_silent_until_it_ends(void **state)
+{
+	struct seeker *s = *state;
+
+	start_unnamed(s);
+	seek(s);
+	await(s, &s->founds, 1);
+	assert_int_equal(s->found, SURVIVOR_SILENT);
+	assert_int_equal(survivor_pid(s->survivor), s->peer);
+	assert_string_equal(survivor_state(s->survivor), "silent");
+	assert_non_null(strstr(survivor_silence(s->survivor), "its QMP socket is gone"));
+	assert_int_equal(s->ends, 0);
+	end_peer(s);
+	await(s, &s->ends, 1);
+	assert_int_equal(s->founds, 1);
+}
+
+static void one_with_another_socket_is_nobody(void **state)
+{
+	struct seeker *s = *state;
+
+	start_unnamed(s);
+	s->path[strlen(s->path) - 1] = 'x';
+	seek(s);
+	await(s, &s->founds, 1);
+	assert_int_equal(s->found, SURVIVOR_NONE);
+}
+
+static void one_that_cannot_be_looked_for_is_not_given_up(void **state)
+{
+	struct seeker *s = *state;
+	int i;
+
+	start_unnamed(s);
+	seek(s);
+	fault_arm(FAULT_ALLOC, 1); /* of qmp_connect(): that is tried again */
+	for (i = 0; i < 3; i++)
+		(void)uv_run(&s->loop, UV_RUN_NOWAIT);
+	assert_int_equal(s->founds, 0);
+	fault_arm(FAULT_ALLOC, 0);
+	await(s, &s->founds, 1);
+	assert_int_equal(s->found, SURVIVOR_SILENT);
+}
+
 static void one_that_does_not_answer_and_ends_has_ended(void **state)
 {
 	struct seeker *s = *state;
@@ -347,6 +424,9 @@ int main(void)
 		CLAIM(the_name_of_a_socket_whose_owner_died_is_nobody),
 		CLAIM(one_that_does_not_answer_is_there_until_it_answers),
 		CLAIM(one_that_does_not_answer_and_ends_has_ended),
+		CLAIM(one_whose_socket_was_removed_is_silent_until_it_ends),
+		CLAIM(one_with_another_socket_is_nobody),
+		CLAIM(one_that_cannot_be_looked_for_is_not_given_up),
 		CLAIM(it_can_be_let_go_at_any_moment),
 		CLAIM(without_memory_it_says_so),
 	};
