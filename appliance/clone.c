@@ -408,6 +408,7 @@ static void frames_status(const struct gateway *gateway, struct status_instance 
 	status->frames_held = (double)counters.held;
 	status->frames_dropped = (double)counters.dropped;
 	status->frames_replayed = (double)counters.replayed;
+	status->frames_refused = (double)counters.refused;
 }
 
 static void journal_status(const struct clone *c, struct status_instance *status)

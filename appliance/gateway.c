@@ -522,8 +522,14 @@ struct gateway_counters gateway_counters(const struct gateway *gateway)
 	size_t i;
 
 	for (i = 0; i < gateway->ncards; i++) {
-		counters.held += gateway->cards[i].held.frames;
-		counters.dropped += port_counters(gateway->cards[i].clients).dropped;
+		const struct card *card = &gateway->cards[i];
+		struct port_counters port = port_counters(card->clients);
+
+		counters.held += card->held.frames;
+		counters.dropped += port.dropped;
+		counters.refused += port.refused;
+		if (card->replica != NULL)
+			counters.refused += port_counters(card->replica).refused;
 	}
 	return counters;
 }

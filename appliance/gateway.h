@@ -85,6 +85,7 @@ struct gateway_counters {
 	uint64_t to_clients, from_clients; /* frames */
 	uint64_t held, dropped;		   /* waiting now; lost here for want of room or of a way */
 	uint64_t replayed;		   /* given to the replica at the takeover */
+	uint64_t refused;		   /* of any port of ours: port.h */
 };
 struct gateway_counters gateway_counters(const struct gateway *gateway);
 

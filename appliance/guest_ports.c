@@ -474,6 +474,9 @@ struct guest_ports_counters guest_ports_counters(const struct guest_ports *ports
 		counters.from_instance += port.frames_in;
 		counters.to_instance += port.frames_out;
 		counters.dropped += port.dropped;
+		counters.refused += port.refused;
+		if (ports->cards[i].site != NULL)
+			counters.refused += port_counters(ports->cards[i].site).refused;
 	}
 	return counters;
 }

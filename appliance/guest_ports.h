@@ -87,6 +87,7 @@ void guest_ports_gone(struct guest_ports *ports);
 
 struct guest_ports_counters {
 	uint64_t from_instance, to_instance, held, dropped; /* frames */
+	uint64_t refused;				    /* of any port of ours: port.h */
 };
 struct guest_ports_counters guest_ports_counters(const struct guest_ports *ports);
 

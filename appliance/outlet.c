@@ -434,4 +434,5 @@ void outlet_status(const struct outlet *outlet, struct status_instance *status)
 	status->frames_from_clients = (double)counters.to_instance;
 	status->frames_held = (double)counters.held;
 	status->frames_dropped = (double)counters.dropped;
+	status->frames_refused = (double)counters.refused;
 }

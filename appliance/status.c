@@ -67,6 +67,7 @@ void status_clear(struct status_instance *instance, const char *name)
 		.frames_held = -1,
 		.frames_dropped = -1,
 		.frames_replayed = -1,
+		.frames_refused = -1,
 		.suspicion = -1,
 		.lease_ms = -1,
 		.detect_ms = -1,
@@ -229,6 +230,7 @@ static cJSON *instance_json(const struct status_instance *instance)
 		number(object, "held", instance->frames_held);
 		number(object, "dropped", instance->frames_dropped);
 		number(object, "replayed", instance->frames_replayed);
+		number(object, "refused", instance->frames_refused);
 	}
 	journal_json(json, instance);
 	nics_json(json, instance->nics, instance->nnics);

@@ -44,8 +44,12 @@ struct status_instance {
 	double copy_done_bytes, copy_total_bytes, copy_mib_s;
 	const char *lease; /* of the primary's right to serve: tenure.h */
 	double lease_ms;
-	/* Frames of clients and of the instance that passed; waiting now; lost here; repeated. */
+	/*
+	 * Frames of clients and of the instance that passed; waiting now; lost here; repeated; not taken,
+	 * because they were too long or too short to be one.
+	 */
 	double frames_from_clients, frames_to_clients, frames_held, frames_dropped, frames_replayed;
+	double frames_refused;
 	double suspicion, detect_ms, activate_ms, resumed_epoch;
 	/* The standby's journal (journaling.h): its state, ""; whether epochs wait for it; the last that
 	 * is on stable storage; bytes there, on the way, and while it is read: read so far, in all. */

@@ -264,6 +264,17 @@ static void print_uncommitted(const cJSON *instance, struct buf *out)
 	}
 }
 
+/* "  3 frames were refused: too long or too short to be one" */
+static void print_refused(const cJSON *instance, struct buf *out)
+{
+	double refused;
+
+	if (number(member(instance, "frames"), "refused", &refused) && refused > 0)
+		(void)buf_printf(out,
+				 "  %.0f frames were refused: too long or too short to be one\n",
+				 refused);
+}
+
 static void print_first_copy(const cJSON *instance, struct buf *out)
 {
 	const cJSON *copy = member(instance, "initial_sync");
@@ -308,6 +319,7 @@ static void print_details(const cJSON *instance, struct buf *out)
 	print_link(instance, out);
 	print_vrrp(instance, out);
 	print_uncommitted(instance, out);
+	print_refused(instance, out);
 	print_first_copy(instance, out);
 	print_takeover(instance, out);
 }

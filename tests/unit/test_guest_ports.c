@@ -124,6 +124,17 @@ static void what_is_held_leaves_when_the_capture_has_ended(void **state)
 	assert_true(guest_ports_counters(ports).dropped == 0);
 }
 
+static void what_is_no_frame_is_counted(void **state)
+{
+	const uint8_t frame[3] = { 0xff };
+
+	(void)state;
+	need_namespaces();
+	assert_int_equal(send(qemu, frame, sizeof(frame), 0), sizeof(frame));
+	RUN_UNTIL(&world, guest_ports_counters(ports).refused == 1);
+	assert_true(guest_ports_counters(ports).from_instance == 0);
+}
+
 static void not_before_the_standby_knows_of_it(void **state)
 {
 	(void)state;
@@ -166,6 +177,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_is_held_leaves_when_the_capture_has_ended,
 						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_is_no_frame_is_counted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(not_before_the_standby_knows_of_it, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(

@@ -79,6 +79,8 @@ static void fill(void *owner, size_t index, struct status_instance *instance)
 	instance->wire_bytes = 0x1p64; /* no such number can be */
 	instance->lag_ms = 0;
 	instance->interval_ms = 12.34567;
+	instance->frames_dropped = 2;
+	instance->frames_refused = 3;
 	instance->nics = nics;
 	instance->nnics = 2;
 }
@@ -99,6 +101,9 @@ static void numbers_are_printed_as_they_are(void **state)
 	assert_non_null(strstr(said, "\"lag_ms\":\t0,"));
 	assert_non_null(strstr(said, "\"interval_ms\":\t12.346"));
 	assert_null(strstr(said, "wire_bytes"));
+	assert_non_null(strstr(said, "\"dropped\":\t2,"));
+	assert_non_null(strstr(said, "\"refused\":\t3"));
+	assert_null(strstr(said, "replayed"));
 	assert_non_null(strstr(said, "\"certificate\":\t\"a.crt expires in 3 days\""));
 	assert_int_equal(request_of(&source, "GET", "/healthz", ""), 503);
 	assert_non_null(strstr(said, "a.crt expires in 3 days"));

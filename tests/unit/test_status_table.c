@@ -53,10 +53,12 @@ static void a_first_copy_and_a_takeover_are_told_below_the_row(void **state)
 	(void)state;
 	prints("{\"role\":\"standby\",\"instances\":["
 	       "{\"name\":\"a\",\"state\":\"copying\",\"reason\":\"first copy\","
+	       "\"frames\":{\"dropped\":1,\"refused\":0},"
 	       "\"initial_sync\":{\"done_bytes\":536870912,\"total_bytes\":2147483648,\"mib_s\":212.4}},"
 	       "{\"name\":\"longer\",\"state\":\"serving\",\"resumed_epoch\":77,\"activate_ms\":8.31,\"detect_ms\":301,"
 	       "\"vrrp\":[{\"device\":\"br0\",\"group\":51,\"state\":\"active\"},{\"device\":\"br1\",\"group\":52,"
 	       "\"state\":\"backup\",\"active_router\":\"192.0.2.1\",\"active_priority\":200},7],"
+	       "\"frames\":{\"dropped\":1,\"refused\":3},"
 	       "\"nics\":[{\"name\":\"n0\",\"output_commit\":true},{\"name\":\"n1\",\"output_commit\":false},7]}]}",
 	       "standby at site -, understudy -\n"
 	       "\n"
@@ -69,6 +71,7 @@ static void a_first_copy_and_a_takeover_are_told_below_the_row(void **state)
 	       "  vrrp br1, group 52: backup, 192.0.2.1 has the addresses (priority 200)\n"
 	       "  vrrp -, group -: -\n"
 	       "  n1 without output commit: a takeover may lose answers\n"
+	       "  3 frames were refused: too long or too short to be one\n"
 	       "  took over from epoch 77: detected in 301 ms, running 8.3 ms later\n");
 }
 
