@@ -71,7 +71,8 @@ int protection_release(struct protection *p, struct err *err)
 		return err_set(err, RC_STATE, "%s", why);
 	if (outlet_has_yielded(p->outlet))
 		return release_yielded(p, err);
-	if (p->state != PROTECTION_SUPERSEDED || p->session != NULL)
+	if (p->state != PROTECTION_SUPERSEDED || p->session != NULL ||
+	    subject_is_leaving_colo(p->subject))
 		return err_set(err, RC_STATE, "%s is not superseded%s", p->config->name,
 			       p->state == PROTECTION_SUPERSEDED ? " yet: ask again" :
 								   ", nothing is held");

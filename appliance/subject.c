@@ -3,6 +3,7 @@
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "appliance/guest_bridge.h"
+#include "appliance/leftover.h"
 #include "appliance/witness_place.h"
 #include "replica/claim.h"
 #include "replica/cmdline.h"
@@ -35,6 +36,8 @@ struct subject {
 	pid_t stale; /* the guardian that was seen to keep QEMU's QMP socket; 0: none */
 	bool ready, found, fit, closing;
 	bool held, orphan; /* orphan: the connection is lost, and closed once it is not held */
+	struct leftover
+		*leftover; /* NULL: the instance is not being let go from an earlier agent's COLO */
 	char last_error[ERR_TEXT_MAX];
 	int pidfd;
 	uv_poll_t *process; /* on the pidfd; of its own, because a new connection may come before
@@ -211,11 +214,38 @@ static int derive(struct subject *s, const struct precheck_facts *facts, struct 
 	return rc;
 }
 
-static void on_released(void *owner, const cJSON *reply, const struct err *err)
+static void close_orphan(struct subject *s);
+static void close_parts(struct subject *s);
+
+static void on_let_go(void *owner)
 {
-	(void)reply;
-	(void)err;
-	retry_in(owner, RECONNECT_MS);
+	struct subject *s = owner;
+
+	s->leftover = NULL;
+	if (s->closing) {
+		close_parts(s);
+	} else {
+		close_orphan(s);
+		retry_in(s, RECONNECT_MS);
+	}
+}
+
+/* Its owner has told it to, before anything was asked for here: it was told of the instance first. */
+static bool is_to_stand(void *owner)
+{
+	const struct subject *s = owner;
+
+	return s->found && s->ops->has_stopped(s->owner);
+}
+
+static void leave_colo(struct subject *s)
+{
+	static const struct leftover_ops callbacks = { is_to_stand, on_let_go };
+	struct err err;
+
+	if (leftover_begin(&s->leftover, s->loop, s->qmp, s->config->name, &callbacks, s, &err) !=
+	    RC_OK)
+		unfit(s, &err);
 }
 
 /* As if it were not for the pause that is its owner's own. */
@@ -242,13 +272,8 @@ static void on_examined(void *owner, const struct precheck_facts *facts, const s
 		rc = precheck_verdict(&seen, &err);
 	}
 	if (release_decide(seen.migration, seen.status) == RELEASE_TELL) {
-		/* An agent before us ended together with its guardian: the instance may be waiting
-		 * for one that is no more. */
-		log_warn("subject", "%s: in COLO state without an agent; releasing it",
-			 s->config->name);
-		if (qmp_execute(s->qmp, "x-colo-lost-heartbeat", NULL, on_released, s, &err) ==
-		    RC_OK)
-			return;
+		leave_colo(s);
+		return;
 	}
 	if (rc == RC_OK)
 		rc = derive(s, facts, &json, &err);
@@ -302,7 +327,10 @@ static void on_qmp_event(void *owner, const char *name, const cJSON *data, uint6
 		s->shutdown_seen = true;
 	else if (strcmp(name, "RESET") == 0)
 		s->shutdown_seen = false;
-	s->ops->on_event(s->owner, name, data, time_us);
+	if (!s->closing)
+		s->ops->on_event(s->owner, name, data, time_us);
+	if (s->leftover != NULL)
+		leftover_event(s->leftover, name);
 }
 
 static void lost(struct subject *s, const struct err *err)
@@ -331,7 +359,7 @@ static void on_qmp_closed(void *owner)
 
 static void close_orphan(struct subject *s)
 {
-	if (!s->orphan || s->held || s->closing)
+	if (!s->orphan || s->held || s->leftover != NULL || s->closing)
 		return;
 	s->orphan = false;
 	qmp_close(s->qmp, on_qmp_closed);
@@ -341,6 +369,8 @@ static void on_qmp_lost(void *owner, const struct err *err)
 {
 	struct subject *s = owner;
 
+	if (s->closing)
+		return; /* what is being let go hears of it, too */
 	s->orphan = true;
 	lost(s, err);
 	close_orphan(s);
@@ -476,6 +506,11 @@ struct qmp *subject_qmp(const struct subject *s)
 	return s->fit ? s->qmp : NULL;
 }
 
+bool subject_is_leaving_colo(const struct subject *s)
+{
+	return s->leftover != NULL;
+}
+
 void subject_reexamine(struct subject *s)
 {
 	if (!s->fit)
@@ -517,18 +552,27 @@ static void on_last_qmp_closed(void *owner)
 	part_closed(owner);
 }
 
-void subject_close(struct subject *s, void (*on_closed)(void *owner))
+static void close_parts(struct subject *s)
 {
-	if (s->closing)
-		return;
-	leave(s);
-	s->closing = true;
-	s->fit = false;
-	s->on_closed = on_closed;
-	unwatch(s);
 	s->open_parts = 2 + (s->qmp != NULL);
 	if (s->qmp != NULL)
 		qmp_close(s->qmp, on_last_qmp_closed);
 	uv_close((uv_handle_t *)&s->retry, on_timer_closed);
 	uv_close((uv_handle_t *)&s->settle, on_timer_closed);
+}
+
+void subject_close(struct subject *s, void (*on_closed)(void *owner))
+{
+	if (s->closing)
+		return;
+	if (s->leftover != NULL) /* left in the middle, it would run, cut off */
+		leftover_end(s->leftover);
+	leave(s);
+	s->closing = true;
+	s->fit = false;
+	s->on_closed = on_closed;
+	unwatch(s);
+	(void)uv_timer_stop(&s->retry);
+	if (s->leftover == NULL)
+		close_parts(s);
 }

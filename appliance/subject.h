@@ -4,7 +4,8 @@
  * its end; tries again for ever where a retry can help. It claims the QEMU first (claim.h), and has
  * it until QMP is closed: an instance that another agent protects is unfit. That holds for one whose
  * QMP socket another agent is connected to as well; it is waited for there. The guardian of an agent
- * that is gone, which keeps that socket and does nothing, is ended.
+ * that is gone, which keeps that socket and does nothing, is ended. An instance that they both left in
+ * COLO is let go (leftover.h).
  */
 #ifndef APPLIANCE_SUBJECT_H
 #define APPLIANCE_SUBJECT_H
@@ -47,6 +48,9 @@ struct qmp *subject_qmp(const struct subject *subject);
 
 /* Not fit any more, until a new examination says otherwise; on_fit or on_unfit follows. */
 void subject_reexamine(struct subject *subject);
+
+/* What an agent and its guardian left in COLO is on its way out: that it runs for a moment says nothing. */
+bool subject_is_leaving_colo(const struct subject *subject);
 
 /* Somebody uses that connection: after it is lost it stays allocated, and is not made anew, until
  * subject_release(). */

@@ -7,6 +7,7 @@ import pytest
 
 import lab
 from strikes import Events, another_guardian, guardian_of, health, hit_inside
+from test_restart import kill_replica, release
 
 
 def test_an_agent_killed_inside_a_checkpoint_leaves_the_instance_running_and_protects_it_again():
@@ -137,6 +138,58 @@ def test_a_guardian_that_was_stopped_when_its_agent_died_is_ended_by_the_next_ag
         world.wait_state('primary', 'protected')
         assert world.ask('inc') is not None
         assert f'ended process {guardians[-1]}, the guardian of an agent that is gone' in world.agent.text()
+
+
+def leave_in_colo(world, events):
+    """Agent and guardian die together, inside a checkpoint."""
+    for _ in range(40):
+        events.drain()
+        events.next('STOP')
+        guardian = guardian_of(world)
+        os.kill(guardian, signal.SIGSTOP)       # or it would do its work first
+        world.agent.kill()
+        os.kill(guardian, signal.SIGKILL)
+        if not events.seen('RESUME', timeout=1.0):
+            assert events.qmp('query-status')['status'] == 'colo'
+            return
+        world.start_agent()
+        world.wait_state('primary', 'protected')
+    raise AssertionError('in 40 tries no strike fell into a checkpoint')
+
+
+def test_what_agent_and_guardian_have_left_inside_a_checkpoint_and_may_not_run_is_let_go_and_stands():
+    with lab.Lab(dirty=4000, takeover='manual', instance={'without_standby': 'hold'}) as world:
+        world.protect()
+        events = Events(world)
+        leave_in_colo(world, events)
+        world.cut_link()
+        world.start_agent()
+        lab.wait_for('it is let go', lambda: events.qmp('query-status')['status'] == 'paused', 20)
+        assert 'in COLO state without an agent; releasing it' in world.agent.text()
+        assert world.ask('get', 1) is None and events.qmp('query-status')['status'] == 'paused'
+        assert 'cut off' not in world.agent.text(), world.agent.text()
+        world.mend_link()
+        world.wait_state('primary', 'protected')
+        lab.wait_for('it answers, by its own cables', lambda: world.ask('inc', 1), 20)
+
+
+def test_what_is_superseded_and_leaves_such_a_checkpoint_stays_paused_when_the_operator_releases_it_at_once():
+    with lab.Lab(dirty=4000, takeover='manual', instance={'without_standby': 'hold'}, memory_mib=128, working_set_mib=32) as world:
+        world.protect()
+        events = Events(world)
+        leave_in_colo(world, events)
+        assert lab.fetch_unix(world.path('standby.http'), '/v1/takeover', '{"instance": "vm1"}') == {'ok': True}
+        world.wait_state('standby', 'serving')
+        kill_replica(world)
+        world.wait_state('standby', 'lost')
+        world.start_agent()
+        lab.wait_for('it is let go', lambda: release(world, 'primary').returncode == 0, 20, 0.001)
+        lab.wait_for('superseded once more', lambda: world.agent.text().count('superseded: ') >= 2)
+        assert release(world, 'standby').returncode == 0
+        lab.wait_for('it is released again', lambda: release(world, 'primary').returncode == 0, 20, 0.001)
+        # It may run from then on, and it is the operator who resumes it.
+        reason = world.wait_state('primary', 'refused')['reason']
+        assert 'resume it first' in reason and not events.qmp('query-status')['running'], reason
 
 
 def test_a_guardian_that_waits_for_qemu_is_left_to_it_and_named():

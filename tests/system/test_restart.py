@@ -102,7 +102,7 @@ def test_what_served_and_ended_is_not_forgotten_until_the_operator_lets_go():
                                   '--yes'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
         assert refused.returncode == 1 and 'its replica has ended' in refused.stderr, refused
         # The primary alone cannot let go: the standby says it again.
-        assert release(world, 'primary').returncode == 0
+        lab.wait_for('QEMU has let it go', lambda: release(world, 'primary').returncode == 0)
         lab.wait_for('superseded once more', lambda: world.agent.text().count('superseded: ') >= 2)
         assert release(world, 'standby').returncode == 0
         assert world.status('standby')['state'] == 'empty'

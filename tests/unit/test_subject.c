@@ -5,6 +5,7 @@
 #include "tests/unit/unix_socket.h"
 
 #include <poll.h>
+#include <sys/mman.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -54,11 +55,60 @@ static const struct {
 	{ "qom-list", "[]" },
 };
 
+/* What an agent and its guardian have left in COLO. Of both processes. */
+static struct colo {
+	bool stands; /* it may not run */
+	bool in, cut_off, heard;
+	char status[16];
+	unsigned stops;
+} * colo;
+
+/* As QEMU does it in COLO and after; NULL: as ever. */
+static const char *do_in_colo(FILE *peer, const char *line)
+{
+	if (strstr(line, "\"stop\"") != NULL) {
+		colo->stops++;
+		if (strcmp(colo->status, "running") == 0)
+			(void)strcpy(colo->status, "paused");
+	} else if (strstr(line, "\"set_link\"") != NULL) {
+		colo->cut_off = strstr(line, "false") != NULL;
+	} else if (strstr(line, "\"x-colo-lost-heartbeat\"") != NULL) {
+		colo->heard |= colo->stands && !colo->cut_off;
+		colo->in = false;
+		(void)strcpy(colo->status, "running");
+		(void)fputs("{\"event\": \"RESUME\", \"timestamp\": {\"seconds\": 1, "
+			    "\"microseconds\": 0}}\r\n",
+			    peer);
+	} else if (strstr(line, "\"query-migrate\"") != NULL) {
+		return colo->in ? "{\"status\": \"colo\"}" : "{\"status\": \"completed\"}";
+	} else if (strstr(line, "\"query-status\"") != NULL) {
+		return strcmp(colo->status, "colo") == 0   ? "{\"status\": \"colo\"}" :
+		       strcmp(colo->status, "paused") == 0 ? "{\"status\": \"paused\"}" :
+							     "{\"status\": \"running\"}";
+	} else if (strstr(line, "\"qom-list\"") != NULL) {
+		return strstr(line, "/machine/unattached\"") != NULL ?
+			       "[{\"name\": \"device[7]\", \"type\": \"child<e1000>\"}]" :
+			       "[]";
+	} else if (strstr(line, "\"netdev\"") != NULL) {
+		return "\"lan\"";
+	} else {
+		return NULL;
+	}
+	return "{}";
+}
+
 static void reply(FILE *peer, const char *line)
 {
-	const char *id = strstr(line, "\"id\":");
+	const char *id = strstr(line, "\"id\":"), *done = NULL;
 	char quoted[64];
 
+	if (*colo->status != '\0' && id != NULL)
+		done = do_in_colo(peer, line);
+	if (done != NULL) {
+		(void)fprintf(peer, "{\"return\": %s, \"id\": %ld}\r\n", done,
+			      strtol(id + 5, NULL, 10));
+		return;
+	}
 	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]) && id != NULL; i++) {
 		(void)snprintf(quoted, sizeof(quoted), "\"%s\"", answers[i].command);
 		if (strstr(line, quoted) == NULL)
@@ -136,8 +186,8 @@ static void on_left(void *owner)
 
 static bool has_stopped(void *owner)
 {
-	(void)owner;
-	return false;
+	assert_true(((struct fixture *)owner)->found);
+	return colo->stands;
 }
 
 static void on_fit(void *owner, const char *reservation)
@@ -190,11 +240,18 @@ static void on_patience(uv_timer_t *timer)
 	fail_msg("nothing comes");
 }
 
-static int setup(void **state)
+static void open_subject(struct fixture *f)
+{
+	struct err err;
+
+	assert_int_equal(subject_open(&f->subject, &f->loop, &f->config, &f->site, &ops, f, &err),
+			 RC_OK);
+}
+
+static int setup_unopened(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	static char name[] = "vm1";
-	struct err err;
 
 	assert_int_equal(scratch_make(f->directory, "subject"), 0);
 	(void)snprintf(f->path, sizeof(f->path), "%s/qmp", f->directory);
@@ -202,12 +259,35 @@ static int setup(void **state)
 	assert_int_equal(uv_loop_init(&f->loop), 0);
 	assert_int_equal(uv_timer_init(&f->loop, &f->patience), 0);
 	assert_int_equal(uv_timer_start(&f->patience, on_patience, PATIENCE_MS, 0), 0);
-	start_qemu(f);
-	assert_int_equal(subject_open(&f->subject, &f->loop, &f->config, &f->site, &ops, f, &err),
-			 RC_OK);
+	*state = f;
+	return 0;
+}
+
+static void wait_until_fit(struct fixture *f)
+{
 	while (!f->fit)
 		(void)uv_run(&f->loop, UV_RUN_ONCE);
-	*state = f;
+}
+
+static int setup(void **state)
+{
+	struct fixture *f;
+
+	*colo = (struct colo){ .in = false };
+	(void)setup_unopened(state);
+	f = *state;
+	start_qemu(f);
+	open_subject(f);
+	wait_until_fit(f);
+	return 0;
+}
+
+/* Of an agent that has ended inside a checkpoint, together with its guardian. */
+static int setup_colo(void **state)
+{
+	*colo = (struct colo){ .in = true, .status = "colo" };
+	(void)setup_unopened(state);
+	start_qemu(*state);
 	return 0;
 }
 
@@ -222,6 +302,10 @@ static int teardown(void **state)
 	uv_close((uv_handle_t *)&f->patience, NULL);
 	(void)uv_run(&f->loop, UV_RUN_DEFAULT);
 	assert_int_equal(uv_loop_close(&f->loop), 0);
+	if (f->qemu > 0) {
+		assert_int_equal(kill(f->qemu, SIGKILL), 0);
+		assert_int_equal(waitpid(f->qemu, NULL, 0), f->qemu);
+	}
 	(void)close(f->orders);
 	(void)unlink(f->path);
 	assert_int_equal(rmdir(f->directory), 0);
@@ -244,6 +328,7 @@ static bool dies_orderly(struct fixture *f)
 	while (!f->gone)
 		(void)uv_run(&f->loop, UV_RUN_ONCE);
 	assert_int_equal(waitpid(f->qemu, NULL, 0), f->qemu);
+	f->qemu = 0;
 	return f->orderly;
 }
 
@@ -270,7 +355,53 @@ static void a_crash_after_a_shutdown_and_a_reset_is_a_crash(void **state)
 	assert_false(dies_orderly(*state));
 }
 
+static void one_left_in_colo_runs_on(void **state)
+{
+	open_subject(*state);
+	wait_until_fit(*state);
+	assert_string_equal(colo->status, "running");
+	assert_int_equal(colo->stops, 0);
+	assert_false(colo->in);
+}
+
+static void one_left_in_colo_that_may_not_run_is_heard_by_nobody(void **state)
+{
+	colo->stands = true;
+	open_subject(*state);
+	wait_until_fit(*state);
+	assert_string_equal(colo->status, "paused");
+	assert_false(colo->in || colo->heard || colo->cut_off);
+}
+
+/* Whatever it is doing with it: the instance neither stays in COLO nor runs. */
+static void told_to_end_meanwhile_it_first_lets_go(void **state)
+{
+	struct fixture *f = *state;
+
+	colo->stands = true;
+	open_subject(f);
+	assert_false(subject_is_leaving_colo(f->subject));
+	while (!colo->cut_off)
+		(void)uv_run(&f->loop, UV_RUN_ONCE);
+	assert_true(subject_is_leaving_colo(f->subject));
+	subject_close(f->subject, on_closed);
+	while (!f->closed)
+		(void)uv_run(&f->loop, UV_RUN_ONCE);
+	assert_string_equal(colo->status, "paused");
+	assert_false(colo->in || colo->heard || colo->cut_off);
+	open_subject(f); /* for the teardown */
+	f->closed = false;
+}
+
+static int share(void **state)
+{
+	(void)state;
+	colo = mmap(NULL, sizeof(*colo), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	return colo == MAP_FAILED ? -1 : 0;
+}
+
 #define CLAIM(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define COLO_CLAIM(test) cmocka_unit_test_setup_teardown(test, setup_colo, teardown)
 
 int main(void)
 {
@@ -278,7 +409,10 @@ int main(void)
 		CLAIM(a_death_without_a_word_is_a_crash),
 		CLAIM(an_end_after_a_shutdown_is_orderly),
 		CLAIM(a_crash_after_a_shutdown_and_a_reset_is_a_crash),
+		COLO_CLAIM(one_left_in_colo_runs_on),
+		COLO_CLAIM(one_left_in_colo_that_may_not_run_is_heard_by_nobody),
+		COLO_CLAIM(told_to_end_meanwhile_it_first_lets_go),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, share, NULL);
 }
