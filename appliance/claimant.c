@@ -169,6 +169,11 @@ void claimant_release(struct claimant *c)
 	witness_release(c->witness);
 }
 
+void claimant_rest(struct claimant *c)
+{
+	witness_rest(c->witness);
+}
+
 static void on_witness_closed(void *owner)
 {
 	struct claimant *c = owner;

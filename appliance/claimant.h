@@ -47,6 +47,8 @@ void claimant_look(struct claimant *claimant, uint64_t own_term);
 /* Until when the lease that was won surely lasts, kept alive meanwhile; 0: none is held. */
 uint64_t claimant_until_ns(const struct claimant *claimant);
 void claimant_release(struct claimant *claimant);
+/* As witness_rest(). */
+void claimant_rest(struct claimant *claimant);
 
 /* on_closed (may be NULL) follows; no answer. */
 void claimant_close(struct claimant *claimant, void (*on_closed)(void *owner), void *owner);

@@ -33,6 +33,9 @@ static void ask_witness(struct lease_keeper *keeper, const struct tenure_update 
 	    (keeper->tenure.state == TENURE_LEASED || keeper->tenure.state == TENURE_YIELDED ||
 	     keeper->tenure.state == TENURE_SUPERSEDED || keeper->tenure.gone))
 		claimant_release(keeper->claimant);
+	/* Again and again: the answer to a question from before may still come. */
+	if (keeper->tenure.state == TENURE_SUPERSEDED)
+		claimant_rest(keeper->claimant);
 }
 
 static void step(struct lease_keeper *keeper, enum tenure_event_type type, uint64_t until_ns,

@@ -453,6 +453,11 @@ void witness_release(struct witness *witness)
 	give_back(witness, lease);
 }
 
+void witness_rest(struct witness *witness)
+{
+	etcd_doubt(witness->options.etcd, witness, NULL);
+}
+
 /* ---- the rest ---- */
 
 int witness_open(struct witness **witness, uv_loop_t *loop, const struct witness_options *options,

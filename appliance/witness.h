@@ -94,6 +94,12 @@ uint64_t witness_until_ns(const struct witness *witness);
 void witness_release(struct witness *witness);
 
 /*
+ * For now nothing here depends on what etcd knows: what it is doubted for (etcd_doubt()) is not told
+ * any more, until it is asked and does not know again.
+ */
+void witness_rest(struct witness *witness);
+
+/*
  * A lease that is held is not given back: it ends by itself. on_closed (may be NULL) is called with
  * options.owner.
  */

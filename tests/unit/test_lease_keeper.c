@@ -179,6 +179,10 @@ static void alone_it_is_silent_as_soon_as_the_witness_has_forgotten_it(void **st
 	grant(LONG_NS); /* the standby's word counts as ever */
 	standby.leased_term = 2;
 	turn_until(&told.serves);
+	/* Nor is the witness needed by one whose standby serves. */
+	assert_non_null(etcd_doubted(etcd));
+	lease_keeper_supersede(keeper, 3);
+	assert_null(etcd_doubted(etcd));
 	end();
 }
 
