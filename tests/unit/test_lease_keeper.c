@@ -111,7 +111,7 @@ static void on_claimed(void *owner, enum witness_outcome outcome, const struct w
 }
 
 static struct looked {
-	bool done;
+	bool done, seen;
 	struct witness_view view;
 } looked;
 
@@ -120,8 +120,7 @@ static void on_looked(void *owner, enum witness_outcome outcome, const struct wi
 {
 	(void)owner;
 	(void)why;
-	assert_int_equal(outcome, WITNESS_SEEN);
-	looked = (struct looked){ true, *view };
+	looked = (struct looked){ true, outcome == WITNESS_SEEN, *view };
 }
 
 /* Whether somebody holds the instance at the witness. */
@@ -132,10 +131,12 @@ static bool is_held(void)
 	};
 	struct witness *witness;
 
-	looked.done = false;
 	assert_int_equal(witness_open(&witness, &loop, &options, &err), RC_OK);
-	assert_int_equal(witness_read(witness, 0, &err), RC_OK);
-	turn_until(&looked.done);
+	do { /* a busy machine's etcd may not answer in time */
+		looked.done = false;
+		assert_int_equal(witness_read(witness, 0, &err), RC_OK);
+		turn_until(&looked.done);
+	} while (!looked.seen);
 	witness_close(witness, NULL);
 	assert_true(looked.view.present);
 	return looked.view.held;
@@ -203,21 +204,23 @@ static void a_standby_that_serves_silences_one_that_serves_alone_with_a_higher_t
 
 static void a_lease_of_the_witness_that_comes_too_late_is_given_back(void **state)
 {
-	unsigned looks = 0;
+	uint64_t since_ns;
 
 	(void)state;
-	begin();
+	begin_with(WITNESS_TTL_MAX_S); /* by itself it would end long after our patience */
 	told.grant_when_silent = true;
 	grant(50 * CLOCK_NS_PER_MS);
 	turn_until(&told.silent);
 	turn_until(&told.serves); /* by the standby's word */
 	assert_false(lease_keeper_is_alone(keeper));
 	assert_false(told.tell);
-	turn_until(&told.term);		  /* the witness's answer */
-	assert_true(told.tell);		  /* or its leases, of the old term, would count no more */
-	while (is_held() && looks++ < 20) /* giving it back takes a moment */
+	turn_until(&told.term); /* the witness's answer */
+	assert_true(told.tell); /* or its leases, of the old term, would count no more */
+	since_ns = clock_now_ns();
+	while (is_held()) { /* giving it back takes etcd a write to its disk */
+		assert_true(clock_now_ns() - since_ns < PATIENCE_MS * CLOCK_NS_PER_MS);
 		turn_for(10);
-	assert_true(looks < 20);
+	}
 	end();
 }
 
