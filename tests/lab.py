@@ -284,6 +284,8 @@ class Lab:
         for port in ('to-a', 'to-b'):
             self.client.run('ip', 'link', 'set', port, 'master', 'br0', 'up')
         self.client.run('ip', 'addr', 'add', f'{CLIENT_IP}/24', 'dev', 'br0')
+        # Its link-local address can be used at once: the kernel does not ask first whether somebody else has it.
+        self.client.run('sh', '-c', 'echo 0 2>/dev/null >/proc/sys/net/ipv6/conf/br0/accept_dad || true')
         self.client.run('ip', 'link', 'set', 'br0', 'up')
         for number in self.taps:
             self.a.run('ip', 'link', 'add', f'usbr{number}', 'type', 'bridge', 'mcast_snooping', '0')
