@@ -159,12 +159,15 @@ run_model() {
 }
 
 # System tests report in JUnit's form, from which the numbers are taken. One more at a time than there are processors, since
-# much of their time is waiting; then, one fewer, those that a busy machine disturbs (conftest.py).
+# much of their time is waiting; then, one fewer, those that a busy machine disturbs, and those that have to be in pytest's
+# own process (conftest.py).
 run_system() {
 	echo 'system tests'
-	system_tests_retried "$out/system" 'not calm' $(($(nproc) + 1))
+	system_tests_retried "$out/system" 'not calm and not alone' $(($(nproc) + 1))
 	echo 'system tests that want a calm machine'
 	system_tests_retried "$out/system-calm" calm "$(nproc)"
+	echo 'system tests that are alone'
+	system_tests_retried "$out/system-alone" alone 0
 }
 
 # system_tests_retried NAME WHICH BESIDE: what fails beside others is repeated alone, and that counts: a machine that is too

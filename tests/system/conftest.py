@@ -15,6 +15,7 @@ def pytest_configure(config):
         for signum in (signal.SIGTERM, signal.SIGHUP):      # as a terminal's interrupt: what a lab has made is removed
             signal.signal(signum, signal.default_int_handler)
     config.addinivalue_line('markers', 'calm: a busy machine can bring about what it asserts against (a takeover, a moment missed): beside few others')
+    config.addinivalue_line('markers', 'alone: it has to run in the main thread, which is no worker\'s of pytest-xdist')
 
 
 @pytest.fixture(autouse=True)

@@ -64,7 +64,7 @@ def test_what_this_machine_lacks_is_said_in_one_line(tmp_path):
     assert len(demo.stderr.splitlines()) == 1 and not os.listdir(tmp_path)
 
 
-@pytest.mark.calm      # in the main thread, which is no worker's
+@pytest.mark.alone
 def test_a_signal_does_not_cut_the_end_of_a_lab_short():
     done = []
     with pytest.raises(KeyboardInterrupt), lab.undisturbed():
