@@ -55,7 +55,7 @@ struct journal_keeper {
 	void *closed_owner;
 	/* of on_open; the keeper's thread does not touch them after it has said so */
 	struct journal_found found;
-	struct journal_replayed replayed;
+	struct journal_replay replay;
 	struct err why;
 	_Atomic uint64_t total, bytes, backlog, base_bytes;
 
@@ -124,28 +124,56 @@ static void say_broken(struct journal_keeper *k, const struct err *err)
 	(void)uv_async_send(&k->async);
 }
 
-static int replay(struct journal_keeper *k)
+static int note_bytes(void *owner, uint64_t sequence, uint64_t bytes, struct err *err)
+{
+	struct journal_keeper *k = owner;
+
+	(void)sequence;
+	(void)err;
+	(void)atomic_fetch_add(&k->total, bytes);
+	return RC_OK;
+}
+
+/* For the progress; what cannot be read will be told by who opens it. */
+static void measure(struct journal_keeper *k)
+{
+	int dir = open(k->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct err err;
+
+	if (dir < 0)
+		return;
+	(void)journal_segments(dir, note_bytes, k, &err);
+	(void)close(dir);
+}
+
+static int end_replay(struct journal_keeper *k)
 {
 	int dir = open(k->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
 
 	if (dir < 0)
 		return err_system(&k->why, errno, "%s", k->dir);
-	atomic_store(&k->total, k->found.bytes);
-	rc = journal_replay(dir, &k->found, k->options.image, &k->replayed, &k->why);
+	rc = journal_replay_end(&k->replay, dir, &k->found, &k->why);
 	(void)close(dir);
 	return rc;
 }
 
 static int open_it(struct journal_keeper *k, struct err *err)
 {
-	int rc = journal_open(&k->journal, k->dir, k->number, k->options.segment_bytes, NULL, NULL,
-			      &k->found, err);
+	const bool replays = k->options.image != NULL;
+	int rc;
 
+	k->replay.image = k->options.image;
+	if (replays)
+		measure(k);
+	rc = journal_open(&k->journal, k->dir, k->number, k->options.segment_bytes,
+			  replays ? journal_replay_visit : NULL, &k->replay, &k->found, err);
+	if (rc != RC_OK && replays)
+		image_forget(k->options.image);
 	if (rc != RC_OK)
 		return rc;
-	if (k->options.image != NULL)
-		(void)replay(k); /* `why` tells */
-	k->complete = k->found.complete && k->options.sync && k->replayed.epoch != 0;
+	if (replays)
+		(void)end_replay(k); /* `why` tells */
+	k->complete = k->found.complete && k->options.sync && k->replay.epoch != 0;
 	rc = journal_set_complete(k->journal, k->complete, err);
 	if (rc != RC_OK)
 		return rc;
@@ -314,7 +342,7 @@ static void on_async_closed(uv_handle_t *handle)
 static void tell(struct journal_keeper *k, const struct news *news)
 {
 	if (news->open)
-		k->ops->on_open(k->owner, &k->found, &k->replayed, &k->why);
+		k->ops->on_open(k->owner, &k->found, &k->replay, &k->why);
 	if (news->durable != 0 && !k->closing)
 		k->ops->on_durable(k->owner, news->durable);
 	if (news->whole != 0 && !k->closing)
@@ -466,7 +494,7 @@ uint64_t journal_keeper_backlog(const struct journal_keeper *k)
 void journal_keeper_progress(const struct journal_keeper *k, uint64_t *done, uint64_t *total)
 {
 	*total = atomic_load(&k->total);
-	*done = *total > 0 ? atomic_load(&k->replayed.bytes) : 0;
+	*done = atomic_load(&k->replay.bytes);
 }
 
 void journal_keeper_close(struct journal_keeper *k, void (*on_closed)(void *owner), void *owner)

@@ -19,11 +19,11 @@ struct journal_keeper;
 struct journal_keeper_ops {
 	/*
 	 * Once, after journal_keeper_open(): the journal is open for writing. `found`: what is in it;
-	 * `replayed`: what the image is now, if one was given, and `why` not if it is not what the journal
+	 * `replay`: what the image is now, if one was given, and `why` not if it is not what the journal
 	 * holds.
 	 */
 	void (*on_open)(void *owner, const struct journal_found *found,
-			const struct journal_replayed *replayed, const struct err *why);
+			const struct journal_replay *replay, const struct err *why);
 	/* Every commit up to and with that epoch's is on stable storage. */
 	void (*on_durable)(void *owner, uint64_t epoch);
 	/* The base that ended at that epoch is on stable storage, with what epochs came between: so many

@@ -1,6 +1,7 @@
 /*
- * Brings an image to the last epoch that a journal holds (journal_format.h, "Reading"). Blocking: seconds
- * for each GiB.
+ * Brings an image to the last epoch that a journal holds (journal_format.h, "Reading"), while the journal is
+ * read for another reason anyway: what journal_open() or journal_scan() visits goes to
+ * journal_replay_visit(). Then journal_replay_end() says what came of it.
  */
 #ifndef REPLICA_JOURNAL_REPLAY_H
 #define REPLICA_JOURNAL_REPLAY_H
@@ -10,18 +11,32 @@
 
 #include <stdatomic.h>
 
-struct journal_replayed {
-	uint64_t epoch; /* of which the image is now; 0: the journal holds none */
+struct journal_replay {
+	/* set by its owner, the rest to zero. The image has no epoch; its pages are overwritten. */
+	struct image *image;
+	/* readable by all */
+	uint64_t epoch; /* of which the image is, after journal_replay_end(); 0: the journal holds none */
 	struct journal_origin origin;
-	_Atomic uint64_t bytes; /* read so far, of found->bytes: any thread may look */
+	_Atomic uint64_t bytes; /* read so far: any thread may look */
+	/* private */
+	uint64_t base; /* sequence number of the BASE that is followed; 0: none yet */
+	uint64_t only; /* the one that alone is to be followed; 0: the last one */
+	struct journal_origin open_origin;
+	bool copying; /* the base is not whole yet */
+	bool over;    /* nothing more follows from `only` */
+	struct err err;
 };
 
+/* As journal_visit; `owner` is a struct journal_replay. Never fails: journal_replay_end() does. */
+int journal_replay_visit(void *owner, const struct journal_record *record, const uint8_t *payload,
+			 struct err *err);
+
 /*
- * `dir`: the journal's directory, open; `found`: what journal_scan() said of it, since when it was not
- * changed. The image has no epoch; its pages are overwritten. After an error it has none either.
- * RC_REFUSED: it was made for other memory. RC_INVALID: the journal cannot be what a standby wrote.
+ * `dir`: the journal's directory, which is read once more if the last BASE has turned out not to be whole;
+ * `found`: what was said at the end. After an error the image has no epoch. RC_REFUSED: it was made for
+ * other memory. RC_INVALID: the journal cannot be what a standby wrote.
  */
-int journal_replay(int dir, const struct journal_found *found, struct image *image,
-		   struct journal_replayed *replayed, struct err *err);
+int journal_replay_end(struct journal_replay *replay, int dir, const struct journal_found *found,
+		       struct err *err);
 
 #endif

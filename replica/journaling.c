@@ -211,9 +211,9 @@ void journaling_copied(struct journaling *j)
 /* ---- what the keeper says --------------------------------------------------------------------- */
 
 static void on_open(void *owner, const struct journal_found *found,
-		    const struct journal_replayed *replayed, const struct err *why)
+		    const struct journal_replay *replay, const struct err *why)
 {
-	const bool restored = replayed->epoch != 0;
+	const bool restored = replay->epoch != 0;
 	struct journaling *j = owner;
 
 	if (found->torn > 0)
@@ -225,12 +225,12 @@ static void on_open(void *owner, const struct journal_found *found,
 	j->base_bytes = j->since_base = found->bytes / 2;
 	j->doubted = !restored; /* by the keeper */
 	if (restored) {
-		j->origin = replayed->origin;
-		j->epoch = replayed->epoch;
+		j->origin = replay->origin;
+		j->epoch = replay->epoch;
 	}
 	j->ops->on_settled(j->owner, UINT64_MAX);
 	if (j->restoring)
-		j->ops->on_restored(j->owner, replayed->epoch, &replayed->origin, !found->complete,
+		j->ops->on_restored(j->owner, replay->epoch, &replay->origin, !found->complete,
 				    why);
 	j->restoring = false;
 }

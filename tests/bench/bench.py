@@ -29,6 +29,7 @@ import memory  # noqa: E402
 import outage  # noqa: E402
 import pause  # noqa: E402
 import programs  # noqa: E402
+import recovery  # noqa: E402
 
 ROWS = {
     'activation': activation.row,
@@ -39,6 +40,7 @@ ROWS = {
     'delta-bytes': programs.delta_bytes,
     'link': programs.link,
     'journal': programs.journal,
+    'recovery': recovery.recovery,
     'memory': memory.row,
     'outage': outage.with_defaults,
     'outage-fast': outage.with_fast_detection,
