@@ -156,13 +156,13 @@ int journal_check_payload(const struct journal_record *record, const uint8_t *pa
 
 /* ---- bases and commits -------------------------------------------------------------------------------- */
 
-void journal_put_origin(uint8_t out[JOURNAL_BEGIN_BYTES], const struct journal_origin *origin)
+static void put_origin(uint8_t out[16], const struct journal_origin *origin)
 {
 	bytes_put_le64(out, origin->session);
 	bytes_put_le64(out + 8, origin->term);
 }
 
-void journal_get_origin(struct journal_origin *origin, const uint8_t in[JOURNAL_BEGIN_BYTES])
+static void get_origin(struct journal_origin *origin, const uint8_t in[16])
 {
 	*origin = (struct journal_origin){
 		.session = bytes_get_le64(in),
@@ -172,16 +172,28 @@ void journal_get_origin(struct journal_origin *origin, const uint8_t in[JOURNAL_
 
 void journal_put_base(uint8_t out[JOURNAL_BASE_BYTES], const struct journal_base *base)
 {
-	journal_put_origin(out, &base->origin);
+	put_origin(out, &base->origin);
 	bytes_put_le32(out + 16, base->device_state_len);
 	bytes_put_le32(out + 20, base->cut ? 1 : 0);
 }
 
 void journal_get_base(struct journal_base *base, const uint8_t in[JOURNAL_BASE_BYTES])
 {
-	journal_get_origin(&base->origin, in);
+	get_origin(&base->origin, in);
 	base->device_state_len = bytes_get_le32(in + 16);
 	base->cut = (bytes_get_le32(in + 20) & 1) != 0;
+}
+
+void journal_put_begin(uint8_t out[JOURNAL_BEGIN_BYTES], const struct journal_begin *begin)
+{
+	put_origin(out, &begin->origin);
+	bytes_put_le64(out + 16, begin->serial ? 1 : 0);
+}
+
+void journal_get_begin(struct journal_begin *begin, const uint8_t in[JOURNAL_BEGIN_BYTES])
+{
+	get_origin(&begin->origin, in);
+	begin->serial = (bytes_get_le64(in + 16) & 1) != 0;
 }
 
 void journal_put_commit(uint8_t out[JOURNAL_COMMIT_BYTES], const struct journal_commit *commit)

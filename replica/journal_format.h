@@ -30,7 +30,8 @@
  *   PAGES   one delta batch (delta_format.h) without differences: pages as they are in the record's
  *           epoch, the one that was committed last. Not inside of an epoch
  *   WHOLE   nothing; every page that is not zero was in PAGES since BASE, or in an epoch
- *   BEGIN   u64 session, u64 term: who the epoch comes from
+ *   BEGIN   u64 session, u64 term: who the epoch comes from; u64 flags, bit 0: a page may be in more than
+ *           one of its batches, which are done one after the other. The other bits are 0
  *   BATCH   one delta batch
  *   COMMIT  u64 batches, u64 pages, u64 hash, u32 device state length, u32 0: as in the primary's
  *           COMMIT (wire.h); u64 ms since 1970 when it was written
@@ -68,7 +69,7 @@
 #define JOURNAL_RECORD_HEAD ((size_t)40)
 #define JOURNAL_COMMIT_BYTES ((size_t)40)
 #define JOURNAL_BASE_BYTES ((size_t)24) /* before the layout */
-#define JOURNAL_BEGIN_BYTES ((size_t)16)
+#define JOURNAL_BEGIN_BYTES ((size_t)24)
 #define JOURNAL_MARK_MAX 200 /* a sentence */
 #define JOURNAL_COMPLETE "complete"
 #define JOURNAL_NAME_BYTES 25 /* of a segment's name, with its NUL */
@@ -97,6 +98,11 @@ struct journal_record {
 /* Of an epoch: the capture session that made it, and who served then. */
 struct journal_origin {
 	uint64_t session, term;
+};
+
+struct journal_begin {
+	struct journal_origin origin;
+	bool serial; /* flag bit 0 */
 };
 
 /* BASE, without its layout. */
@@ -132,8 +138,8 @@ size_t journal_record_bytes(uint32_t length);
 
 void journal_put_base(uint8_t out[JOURNAL_BASE_BYTES], const struct journal_base *base);
 void journal_get_base(struct journal_base *base, const uint8_t in[JOURNAL_BASE_BYTES]);
-void journal_put_origin(uint8_t out[JOURNAL_BEGIN_BYTES], const struct journal_origin *origin);
-void journal_get_origin(struct journal_origin *origin, const uint8_t in[JOURNAL_BEGIN_BYTES]);
+void journal_put_begin(uint8_t out[JOURNAL_BEGIN_BYTES], const struct journal_begin *begin);
+void journal_get_begin(struct journal_begin *begin, const uint8_t in[JOURNAL_BEGIN_BYTES]);
 void journal_put_commit(uint8_t out[JOURNAL_COMMIT_BYTES], const struct journal_commit *commit);
 void journal_get_commit(struct journal_commit *commit, const uint8_t in[JOURNAL_COMMIT_BYTES]);
 

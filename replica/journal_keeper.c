@@ -29,7 +29,7 @@ struct item {
 	struct journal_commit commit; /* of COMMIT; and: */
 	bool leads;		      /* a whole base leads to it */
 	bool doubt;		      /* no record: what is acknowledged from now on is not here */
-	struct journal_origin origin; /* of BEGIN */
+	struct journal_begin begin;   /* of BEGIN */
 	const uint8_t *payload;	      /* of others */
 	size_t len;
 	void *memory;
@@ -168,7 +168,7 @@ static int open_it(struct journal_keeper *k, struct err *err)
 	rc = journal_open(&k->journal, k->dir, k->number, k->options.segment_bytes,
 			  replays ? journal_replay_visit : NULL, &k->replay, &k->found, err);
 	if (rc != RC_OK && replays)
-		image_forget(k->options.image);
+		journal_replay_drop(&k->replay);
 	if (rc != RC_OK)
 		return rc;
 	if (replays)
@@ -218,7 +218,7 @@ static int end_base(struct journal_keeper *k, uint64_t epoch, struct err *err)
 
 static int write_item(struct journal_keeper *k, const struct item *item, struct err *err)
 {
-	uint8_t origin[JOURNAL_BEGIN_BYTES];
+	uint8_t begin[JOURNAL_BEGIN_BYTES];
 	int rc;
 
 	if (item->doubt) {
@@ -229,9 +229,9 @@ static int write_item(struct journal_keeper *k, const struct item *item, struct 
 		return rc;
 	}
 	if (item->kind == JOURNAL_BEGIN) {
-		journal_put_origin(origin, &item->origin);
-		return journal_append(k->journal, JOURNAL_BEGIN, item->epoch, origin,
-				      sizeof(origin), err);
+		journal_put_begin(begin, &item->begin);
+		return journal_append(k->journal, JOURNAL_BEGIN, item->epoch, begin, sizeof(begin),
+				      err);
 	}
 	if (item->kind == JOURNAL_COMMIT) {
 		k->unsynced = item->epoch;
@@ -457,9 +457,9 @@ bool journal_keeper_put(struct journal_keeper *k, enum journal_kind kind, uint64
 }
 
 bool journal_keeper_begin(struct journal_keeper *k, uint64_t epoch,
-			  const struct journal_origin *origin)
+			  const struct journal_begin *begin)
 {
-	return put(k, &(struct item){ .kind = JOURNAL_BEGIN, .epoch = epoch, .origin = *origin });
+	return put(k, &(struct item){ .kind = JOURNAL_BEGIN, .epoch = epoch, .begin = *begin });
 }
 
 bool journal_keeper_commit(struct journal_keeper *k, uint64_t epoch,

@@ -58,7 +58,7 @@ int journal_keeper_open(struct journal_keeper **keeper, uv_loop_t *loop,
 bool journal_keeper_put(struct journal_keeper *keeper, enum journal_kind kind, uint64_t epoch,
 			const uint8_t *payload, size_t len, void *memory);
 bool journal_keeper_begin(struct journal_keeper *keeper, uint64_t epoch,
-			  const struct journal_origin *origin);
+			  const struct journal_begin *begin);
 /* `leads`: a base that is whole leads to it. */
 bool journal_keeper_commit(struct journal_keeper *keeper, uint64_t epoch,
 			   const struct journal_commit *commit, bool leads);

@@ -4,11 +4,76 @@
  * at the end it is known whether the BASE that was followed is whole. If it is not, an older one may be:
  * then all is read again, and that one followed.
  *
+ * Batches are decoded side by side by a crew, where that makes no difference: pages of a copy are in it
+ * once, those of an epoch unless its BEGIN says otherwise. Whatever else is done waits for the crew.
+ *
  * An error is kept until then, as the journal itself may be fine, and has to be opened for writing.
  */
 #include "replica/journal_replay.h"
 
 #include "appliance/base/mem.h"
+#include "replica/delta.h"
+
+/* ---- decoding side by side ---------------------------------------------------------------------- */
+
+static void decode(void *owner, const uint8_t *batch, size_t len)
+{
+	struct journal_replay *r = owner;
+	struct err err;
+	int rc = r->pages ? image_restore_pages(r->image, batch, len, &err) :
+			    image_batch(r->image, batch, len, &err);
+
+	if (rc == RC_OK)
+		return;
+	uv_mutex_lock(&r->lock);
+	if (r->err.code == RC_OK)
+		r->err = err;
+	uv_mutex_unlock(&r->lock);
+}
+
+static void wait_for_crew(struct journal_replay *r)
+{
+	if (r->crew != NULL)
+		crew_wait(r->crew);
+}
+
+static bool have_crew(struct journal_replay *r)
+{
+	struct err err;
+
+	if (r->crew == NULL && uv_mutex_init(&r->lock) == 0 &&
+	    crew_open(&r->crew, DELTA_BATCH_MAX, decode, r, &err) != RC_OK) {
+		uv_mutex_destroy(&r->lock);
+		r->crew = NULL;
+	}
+	return r->crew != NULL;
+}
+
+static void end_crew(struct journal_replay *r)
+{
+	if (r->crew == NULL)
+		return;
+	crew_close(r->crew);
+	uv_mutex_destroy(&r->lock);
+	r->crew = NULL;
+}
+
+static int on_batch(struct journal_replay *r, bool pages, const uint8_t *batch, size_t len,
+		    struct err *err)
+{
+	if ((pages || !r->open.serial) && have_crew(r)) {
+		if (pages != r->pages)
+			crew_wait(r->crew);
+		r->pages = pages;
+		crew_put(r->crew, batch, len);
+		return RC_OK;
+	}
+	wait_for_crew(r);
+	return pages ? image_restore_pages(r->image, batch, len, err) :
+		       image_batch(r->image, batch, len, err);
+}
+
+/* ---- what a record means ------------------------------------------------------------------------ */
 
 static int on_base(struct journal_replay *r, const struct journal_record *record,
 		   const uint8_t *payload, struct err *err)
@@ -44,9 +109,17 @@ static int on_commit(struct journal_replay *r, const struct journal_record *reco
 	struct journal_commit commit;
 
 	journal_get_commit(&commit, payload);
-	r->origin = r->open_origin;
+	r->origin = r->open.origin;
 	r->epoch = record->epoch;
+	r->inside = false;
 	return image_commit(r->image, commit.pages, commit.hash, commit.device_state_len, err);
+}
+
+/* An epoch that has no COMMIT. */
+static void give_up(struct journal_replay *r)
+{
+	image_abort(r->image);
+	r->inside = false;
 }
 
 /* What a BASE that is followed leads to. */
@@ -55,20 +128,23 @@ static int follow(struct journal_replay *r, const struct journal_record *record,
 {
 	switch (record->kind) {
 	case JOURNAL_PAGES:
-		image_abort(r->image);
-		return r->copying ? image_restore_pages(r->image, payload, record->length, err) :
-				    RC_OK;
+		if (r->inside) {
+			wait_for_crew(r);
+			give_up(r);
+		}
+		return r->copying ? on_batch(r, true, payload, record->length, err) : RC_OK;
 	case JOURNAL_WHOLE:
-		image_abort(r->image);
+		give_up(r);
 		image_restore_end(r->image);
 		r->copying = false;
 		return RC_OK;
 	case JOURNAL_BEGIN:
-		image_abort(r->image); /* one that was given up */
-		journal_get_origin(&r->open_origin, payload);
+		give_up(r);
+		r->inside = true;
+		journal_get_begin(&r->open, payload);
 		return image_begin(r->image, record->epoch, err);
 	case JOURNAL_BATCH:
-		return image_batch(r->image, payload, record->length, err);
+		return on_batch(r, false, payload, record->length, err);
 	case JOURNAL_COMMIT:
 		return on_commit(r, record, payload, err);
 	case JOURNAL_BASE:
@@ -94,17 +170,26 @@ int journal_replay_visit(void *owner, const struct journal_record *record, const
 			 struct err *err)
 {
 	struct journal_replay *r = owner;
+	const bool batch = record->kind == JOURNAL_PAGES || record->kind == JOURNAL_BATCH;
+	struct err failed = { 0 };
 
 	(void)err;
 	(void)atomic_fetch_add(&r->bytes, journal_record_bytes(record->length));
-	if (r->err.code != RC_OK || r->over)
+	if (r->over)
 		return RC_OK;
+	if (!batch)
+		wait_for_crew(r);
 	if (is_over(r, record, payload))
 		r->over = true;
 	else if (record->kind == JOURNAL_BASE)
-		(void)on_base(r, record, payload, &r->err);
+		(void)on_base(r, record, payload, &failed);
 	else if (r->base != 0)
-		(void)follow(r, record, payload, &r->err);
+		(void)follow(r, record, payload, &failed);
+	if (failed.code != RC_OK) {
+		wait_for_crew(r);
+		r->err = r->err.code == RC_OK ? failed : r->err;
+		r->over = true;
+	}
 	return RC_OK;
 }
 
@@ -116,7 +201,9 @@ static int again(struct journal_replay *r, int dir, const struct journal_found *
 	image_forget(r->image);
 	r->only = found->base;
 	r->base = r->epoch = 0;
+	r->copying = r->inside = false;
 	r->err = (struct err){ 0 };
+	r->over = false;
 	return journal_scan(dir, journal_replay_visit, r, &same, err);
 }
 
@@ -139,14 +226,23 @@ int journal_replay_end(struct journal_replay *r, int dir, const struct journal_f
 {
 	int rc = RC_OK;
 
+	wait_for_crew(r);
 	if (r->copying && found->base != 0)
 		rc = again(r, dir, found, err);
+	wait_for_crew(r);
 	image_abort(r->image);
 	if (rc == RC_OK)
 		rc = judge(r, found, err);
-	if (rc == RC_OK && found->base != 0)
-		return RC_OK;
+	if (rc != RC_OK || found->base == 0)
+		journal_replay_drop(r);
+	else
+		end_crew(r);
+	return rc;
+}
+
+void journal_replay_drop(struct journal_replay *r)
+{
+	end_crew(r);
 	r->epoch = 0;
 	image_forget(r->image);
-	return rc;
 }

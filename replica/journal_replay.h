@@ -6,24 +6,32 @@
 #ifndef REPLICA_JOURNAL_REPLAY_H
 #define REPLICA_JOURNAL_REPLAY_H
 
+#include "replica/crew.h"
 #include "replica/image.h"
 #include "replica/journal_scan.h"
 
 #include <stdatomic.h>
 
+#include <uv.h>
+
 struct journal_replay {
 	/* set by its owner, the rest to zero. The image has no epoch; its pages are overwritten. */
 	struct image *image;
 	/* readable by all */
-	uint64_t epoch; /* of which the image is, after journal_replay_end(); 0: the journal holds none */
+	uint64_t
+		epoch; /* of which the image is, after journal_replay_end(); 0: the journal holds none */
 	struct journal_origin origin;
 	_Atomic uint64_t bytes; /* read so far: any thread may look */
 	/* private */
 	uint64_t base; /* sequence number of the BASE that is followed; 0: none yet */
 	uint64_t only; /* the one that alone is to be followed; 0: the last one */
-	struct journal_origin open_origin;
-	bool copying; /* the base is not whole yet */
-	bool over;    /* nothing more follows from `only` */
+	struct journal_begin open;
+	struct crew *crew; /* NULL: not needed yet, or not to be had */
+	bool pages;	   /* what it works on are pages of the copy, else batches of an epoch */
+	bool copying;	   /* the base is not whole yet */
+	bool inside;	   /* an epoch is open */
+	bool over;	   /* nothing more follows from `only` */
+	uv_mutex_t lock;   /* of `err`, while there is a crew */
 	struct err err;
 };
 
@@ -38,5 +46,8 @@ int journal_replay_visit(void *owner, const struct journal_record *record, const
  */
 int journal_replay_end(struct journal_replay *replay, int dir, const struct journal_found *found,
 		       struct err *err);
+
+/* Instead of journal_replay_end(), when there is nothing to be said of the journal: the image has no epoch. */
+void journal_replay_drop(struct journal_replay *replay);
 
 #endif

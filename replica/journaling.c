@@ -110,14 +110,14 @@ void journaling_cut(struct journaling *j)
 	j->ops->on_settled(j->owner, UINT64_MAX);
 }
 
-void journaling_begin(struct journaling *j, uint64_t epoch, const struct journal_origin *origin)
+void journaling_begin(struct journaling *j, uint64_t epoch, const struct journal_begin *begin)
 {
 	if (image_epoch(j->image) == 0)
 		journaling_cut(j);
 	j->open = writes(j) ? epoch : 0;
-	j->open_origin = *origin;
+	j->open_origin = begin->origin;
 	if (j->open != 0)
-		(void)journal_keeper_begin(j->keeper, epoch, origin);
+		(void)journal_keeper_begin(j->keeper, epoch, begin);
 }
 
 void journaling_batch(struct journaling *j, uint64_t epoch, const uint8_t *batch, size_t len,

@@ -63,7 +63,7 @@ void journaling_cut(struct journaling *journaling);
 
 /* An epoch, between whose commit and the next one's beginning the image stands still. */
 void journaling_begin(struct journaling *journaling, uint64_t epoch,
-		      const struct journal_origin *origin);
+		      const struct journal_begin *begin);
 /* `memory`, in which the batch lies, is taken. */
 void journaling_batch(struct journaling *journaling, uint64_t epoch, const uint8_t *batch,
 		      size_t len, void *memory);

@@ -226,7 +226,7 @@ static bool start_copy(struct receiver *receiver)
 	struct message *copy;
 
 	if (receiver->journal == NULL || receiver->running > 0 || receiver->image_open ||
-	    receiver->closing || receiver->dropping ||
+	    receiver->closing || receiver->dropping || receiver->hurry ||
 	    !journaling_wants_copy(receiver->journal, receiver->head != NULL))
 		return false;
 	copy = message_new(receiver, COPY, 0, 0);
@@ -246,7 +246,9 @@ static void begin(struct receiver *receiver, struct message *message)
 	} else {
 		receiver->image_open = true;
 		if (receiver->journal != NULL)
-			journaling_begin(receiver->journal, message->epoch, &message->origin);
+			journaling_begin(receiver->journal, message->epoch,
+					 &(struct journal_begin){ message->origin,
+								  receiver->serial });
 	}
 	message_done(message);
 }

@@ -47,7 +47,8 @@ static void let_go(struct bench *b)
 
 /* ---- what cannot be avoided ----------------------------------------------------------------- */
 
-static int unpack(struct bench *b, const uint8_t *data, uint32_t stored, uint32_t len, struct err *err)
+static int unpack(struct bench *b, const uint8_t *data, uint32_t stored, uint32_t len,
+		  struct err *err)
 {
 	if (stored < len && LZ4_decompress_safe((const char *)data, (char *)b->part, (int)stored,
 						(int)sizeof(b->part)) != (int)len)
@@ -183,7 +184,8 @@ int main(int argc, char **argv)
 	double ours, bare;
 
 	if (argc < 3 || rounds == 0 || rounds > ROUNDS_MAX) {
-		(void)fprintf(stderr, "usage: bench_recovery JOURNAL MEMORY_DIR [ROUNDS (1 to %d)]\n",
+		(void)fprintf(stderr,
+			      "usage: bench_recovery JOURNAL MEMORY_DIR [ROUNDS (1 to %d)]\n",
 			      ROUNDS_MAX);
 		return 2;
 	}

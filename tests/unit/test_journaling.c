@@ -370,10 +370,21 @@ static void rewind_guest(uint64_t epoch)
 	image_fixture.epoch.number = epoch;
 }
 
+/* It takes the journal's place. */
+static void use_copy(void)
+{
+	char swap[SCRATCH_MAX];
+
+	close_receiver();
+	each_file(play.dir, remove_one);
+	memcpy(swap, play.dir, sizeof(swap));
+	memcpy(play.dir, play.copy, sizeof(swap));
+	memcpy(play.copy, swap, sizeof(swap));
+}
+
 /* At any moment, what is on the disk is copied, as a power cut or SIGKILL would leave it. */
 static void killed_at_any_moment_it_holds_what_was_acknowledged(void **unused)
 {
-	char swap[SCRATCH_MAX];
 	unsigned round, turns;
 	uint64_t acknowledged;
 
@@ -390,11 +401,7 @@ static void killed_at_any_moment_it_holds_what_was_acknowledged(void **unused)
 			(void)uv_run(&play.loop, UV_RUN_NOWAIT);
 		acknowledged = play.committed;
 		copy_files();
-		close_receiver();
-		each_file(play.dir, remove_one);
-		memcpy(swap, play.dir, sizeof(swap));
-		memcpy(play.dir, play.copy, sizeof(swap));
-		memcpy(play.copy, swap, sizeof(swap));
+		use_copy();
 		restart(acknowledged);
 		rewind_guest(play.epoch);
 	}
@@ -478,6 +485,35 @@ static void another_image_is_another_history(void **unused)
 	assert_false(play.behind);
 }
 
+/* The journal then ends with a base that leads nowhere, behind one that does. */
+static void a_copy_that_was_cut_short_leaves_what_was_there_before(void **unused)
+{
+	struct journaling_status status;
+	uint64_t before, bytes;
+
+	(void)unused;
+	wait_for_state("bare");
+	send_epochs(1);
+	wait_for_state("based");
+	send_epochs(4);
+	before = play.committed;
+	journaling_status(receiver_journal(play.receiver), &status);
+	bytes = status.bytes;
+	image_forget(image_fixture.image);
+	rewind_guest(before);
+	send_epochs(1);
+	assert_string_equal(state(), "copying");
+	/* The loop stands still, and with it the copy, until the keeper's thread has written its beginning. */
+	while (status.bytes == bytes) {
+		(void)usleep(1000);
+		journaling_status(receiver_journal(play.receiver), &status);
+	}
+	copy_files();
+	use_copy();
+	restart(before);
+	assert_true(play.epoch == before && play.behind);
+}
+
 static void a_takeover_does_not_wait_for_the_disk(void **unused)
 {
 	(void)unused;
@@ -531,6 +567,7 @@ int main(void)
 		TEST(a_disk_that_fails_costs_the_journal_and_not_the_epochs),
 		TEST(what_was_acknowledged_without_it_is_told),
 		TEST(another_image_is_another_history),
+		TEST(a_copy_that_was_cut_short_leaves_what_was_there_before),
 		TEST(a_takeover_does_not_wait_for_the_disk),
 		TEST(what_is_damaged_is_told_and_left_alone),
 	};
