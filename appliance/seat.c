@@ -126,6 +126,7 @@ static int make_receiver(struct seat *seat, struct err *err)
 		.segment_bytes = JOURNAL_SEGMENT_BYTES,
 		.backlog_bytes = (size_t)seat->instance->journal_backlog_mib << 20,
 		.copy_bytes = JOURNALING_COPY_BYTES,
+		.copy_backlog = JOURNALING_COPY_BACKLOG,
 		.retry_ms = JOURNALING_RETRY_MS,
 		.durable = seat->instance->durability == CONFIG_DURABLE_JOURNAL,
 		.restore = seat->restoring,

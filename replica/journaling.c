@@ -10,11 +10,8 @@
 #include <time.h>
 
 #define RETRY_DOUBLINGS 6 /* a copy that fails half-way costs the disk each time */
-#define COPY_FACTOR \
-	2	     /* epochs for one copy, in bytes: what a recovery reads stays below 3 copies */
-#define PIECES_MAX 4 /* of the copy, between two epochs: some milliseconds of work */
-#define COPY_BACKLOG \
-	((uint64_t)4 << 20) /* what an epoch may find before it on the way to the disk */
+#define COPY_FACTOR 2 /* of epochs for one copy: what a recovery reads stays below three copies */
+#define PIECES_MAX 4  /* of the copy, between two epochs: some milliseconds of work */
 
 enum state { OPENING, BARE, COPYING, BASED, BROKEN };
 
@@ -175,7 +172,7 @@ bool journaling_wants_copy(const struct journaling *j, bool others_wait)
 {
 	return j->copying && writes(j) && j->open == 0 && is_ours(j) && !j->short_of_memory &&
 	       (!others_wait || j->pieces < PIECES_MAX) &&
-	       journal_keeper_backlog(j->keeper) < COPY_BACKLOG;
+	       journal_keeper_backlog(j->keeper) < j->options.copy_backlog;
 }
 
 void journaling_copy(struct journaling *j)

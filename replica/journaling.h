@@ -25,6 +25,7 @@
 #include <uv.h>
 
 #define JOURNALING_COPY_BYTES (UINT64_C(256) << 20)
+#define JOURNALING_COPY_BACKLOG ((size_t)4 << 20)
 #define JOURNALING_RETRY_MS 10000 /* an operator makes room in minutes */
 
 struct journaling;
@@ -48,6 +49,9 @@ struct journaling_options {
 	/* Another copy of the image is begun after so many bytes of epochs, and not before the epochs are
 	 * twice the last copy: JOURNALING_COPY_BYTES. */
 	uint64_t copy_bytes;
+	/* It pauses while so much waits for the disk, which an epoch would find before it:
+	 * JOURNALING_COPY_BACKLOG. */
+	size_t copy_backlog;
 	uint64_t retry_ms; /* JOURNALING_RETRY_MS; doubled while it does not help */
 	bool durable;	   /* an epoch counts when it is on stable storage */
 	bool restore;	   /* the image is to be brought to what the journal holds */

@@ -54,7 +54,7 @@ struct receiver {
 	bool deaf;     /* after a fault */
 	bool dropping; /* receiver_drop() was called and is not through */
 	bool closing;
-	bool hurry; /* and does not wait for the journal */
+	bool hurry; /* and does not wait for the journal; until the next epoch the image may be running */
 	bool pumping;
 	struct journaling *journal;		     /* NULL: none */
 	struct message *unsettled, **last_unsettled; /* ends whose epochs are in the image only */
@@ -162,8 +162,7 @@ static void committed(struct receiver *receiver, struct message *end)
 	};
 
 	if (receiver->journal == NULL ||
-	    !journaling_commit(receiver->journal, end->epoch, &record) ||
-	    (receiver->dropping && receiver->hurry)) {
+	    !journaling_commit(receiver->journal, end->epoch, &record) || receiver->hurry) {
 		tell_committed(receiver, end);
 		return;
 	}
@@ -240,6 +239,7 @@ static bool start_copy(struct receiver *receiver)
 static void begin(struct receiver *receiver, struct message *message)
 {
 	/* Into an image without an epoch, whatever the peer says of it. */
+	receiver->hurry = false;
 	receiver->serial = message->first_copy || image_epoch(receiver->image) == 0;
 	if (image_begin(receiver->image, message->epoch, &message->err) != RC_OK) {
 		fault(receiver, message->epoch, &message->err);
