@@ -9,6 +9,11 @@ static bool is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
+static bool is_hex_digit(char c)
+{
+	return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
 /* What a number behind it belongs to. */
 static bool is_of_word(char c)
 {
@@ -19,10 +24,14 @@ static bool is_of_word(char c)
 /* Past a number that begins here. */
 static const char *skip_number(const char *begin, const char *at)
 {
-	if (at == begin || !is_of_word(at[-1])) {
-		while (is_digit(*at))
-			at++;
-	}
+	const bool hex = at[0] == '0' && at[1] == 'x' && is_hex_digit(at[2]);
+
+	if (at > begin && is_of_word(at[-1]))
+		return at;
+	if (hex)
+		at += 2;
+	while (hex ? is_hex_digit(*at) : is_digit(*at))
+		at++;
 	return at;
 }
 

@@ -2,7 +2,7 @@
  * The same said again: by something that is tried for ever and fails for the same reason. It is for
  * the log once, then after REPEAT_FIRST_NS, then after twice as long each time, REPEAT_LAST_NS at
  * most; and whenever it is something else. Numbers make no difference (an epoch, a port, free
- * space), unless they are part of a word ("vm2").
+ * space, 0x7f), unless they are part of a word ("vm2").
  */
 #ifndef APPLIANCE_BASE_REPEAT_H
 #define APPLIANCE_BASE_REPEAT_H

@@ -71,6 +71,11 @@ static void numbers_make_no_difference_unless_they_are_part_of_a_word(void **sta
 		{ "a 1", "a 1 b", false },
 		{ "a 1 b", "a 1", false },
 		{ "7", "8", true },
+		{ "byte 0xd7 where", "byte 0x10 where", true },
+		{ "byte 0x7", "byte 0xabc", true },
+		{ "byte 0x7f", "byte 0x7g", false },
+		{ "vm0xa", "vm0xb", false },
+		{ "0x", "0y", false },
 	};
 	struct repeat repeat;
 
