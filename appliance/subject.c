@@ -35,6 +35,7 @@ struct subject {
 	int claim;   /* on its process, from before the first examination until QMP is closed */
 	pid_t stale; /* the guardian that was seen to keep QEMU's QMP socket; 0: none */
 	bool ready, found, fit, closing;
+	bool resumed;	   /* since the examination began, and not stopped again */
 	bool held, orphan; /* orphan: the connection is lost, and closed once it is not held */
 	struct leftover
 		*leftover; /* NULL: the instance is not being let go from an earlier agent's COLO */
@@ -248,10 +249,10 @@ static void leave_colo(struct subject *s)
 		unfit(s, &err);
 }
 
-/* As if it were not for the pause that is its owner's own. */
+/* As if it were not for a pause that is its owner's own, or is over by now. */
 static bool runs_but_for_us(const struct subject *s, struct precheck_facts *facts)
 {
-	if (strcmp(facts->status, "paused") != 0 || !s->ops->has_stopped(s->owner))
+	if (strcmp(facts->status, "paused") != 0 || !(s->resumed || s->ops->has_stopped(s->owner)))
 		return false;
 	(void)snprintf(facts->status, sizeof(facts->status), "running");
 	return true;
@@ -293,6 +294,7 @@ static void examine(struct subject *s)
 {
 	struct err err = { 0 };
 
+	s->resumed = false;
 	if (s->claim == CLAIM_NONE && claim_take(&s->claim, qmp_peer_pid(s->qmp), &err) != RC_OK) {
 		s->ops->on_unfit(s->owner, &err);
 		retry_in(s, CLAIM_MS);
@@ -327,6 +329,8 @@ static void on_qmp_event(void *owner, const char *name, const cJSON *data, uint6
 		s->shutdown_seen = true;
 	else if (strcmp(name, "RESET") == 0)
 		s->shutdown_seen = false;
+	else if (strcmp(name, "RESUME") == 0 || strcmp(name, "STOP") == 0)
+		s->resumed = *name == 'R';
 	if (!s->closing)
 		s->ops->on_event(s->owner, name, data, time_us);
 	if (s->leftover != NULL)

@@ -1,4 +1,4 @@
-/* How an instance's end is told: a process of its own answers as QEMU does, and dies. */
+/* How an instance is examined, and its end told: a process of its own answers as QEMU does, and dies. */
 #include "appliance/subject.h"
 #include "tests/unit/scratch.h"
 
@@ -31,6 +31,8 @@ struct fixture {
 	struct config site; /* without a witness */
 	struct subject *subject;
 	bool found, fit, gone, orderly, closed;
+	bool may_be_unfit;
+	struct err unfit;
 	unsigned events;
 };
 
@@ -55,13 +57,22 @@ static const struct {
 	{ "qom-list", "[]" },
 };
 
-/* What an agent and its guardian have left in COLO. Of both processes. */
+/* What the instance does that an agent and its guardian have left in COLO, or that is paused. Of both processes. */
 static struct colo {
-	bool stands; /* it may not run */
+	bool resumes, stops_again; /* after it was seen to be paused */
+	bool stands;		   /* it may not run */
 	bool in, cut_off, heard;
 	char status[16];
 	unsigned stops;
 } * colo;
+
+static void tell(FILE *peer, const char *event)
+{
+	(void)fprintf(
+		peer,
+		"{\"event\": \"%s\", \"timestamp\": {\"seconds\": 1, \"microseconds\": 0}}\r\n",
+		event);
+}
 
 /* As QEMU does it in COLO and after; NULL: as ever. */
 static const char *do_in_colo(FILE *peer, const char *line)
@@ -76,9 +87,12 @@ static const char *do_in_colo(FILE *peer, const char *line)
 		colo->heard |= colo->stands && !colo->cut_off;
 		colo->in = false;
 		(void)strcpy(colo->status, "running");
-		(void)fputs("{\"event\": \"RESUME\", \"timestamp\": {\"seconds\": 1, "
-			    "\"microseconds\": 0}}\r\n",
-			    peer);
+		tell(peer, "RESUME");
+	} else if (strstr(line, "\"query-cpus-fast\"") != NULL && colo->resumes) {
+		tell(peer, "RESUME");
+		if (colo->stops_again)
+			tell(peer, "STOP");
+		return NULL;
 	} else if (strstr(line, "\"query-migrate\"") != NULL) {
 		return colo->in ? "{\"status\": \"colo\"}" : "{\"status\": \"completed\"}";
 	} else if (strstr(line, "\"query-status\"") != NULL) {
@@ -141,11 +155,10 @@ static void be_qemu(const char *path, int orders)
 	while (poll(fds, 2, -1) > 0) {
 		if (fds[0].revents != 0 && fgets(line, sizeof(line), in) != NULL)
 			reply(out, line);
-		if (fds[1].revents != 0 && fgets(line, sizeof(line), ordered) != NULL)
-			(void)fprintf(out,
-				      "{\"event\": \"%.*s\", \"timestamp\": {\"seconds\": 1, "
-				      "\"microseconds\": 0}}\r\n",
-				      (int)strcspn(line, "\n"), line);
+		if (fds[1].revents != 0 && fgets(line, sizeof(line), ordered) != NULL) {
+			line[strcspn(line, "\n")] = '\0';
+			tell(out, line);
+		}
 	}
 	_exit(1);
 }
@@ -199,8 +212,11 @@ static void on_fit(void *owner, const char *reservation)
 
 static void on_unfit(void *owner, const struct err *err)
 {
-	(void)owner;
-	fail_msg("%s", err->text);
+	struct fixture *f = owner;
+
+	if (!f->may_be_unfit)
+		fail_msg("%s", err->text);
+	f->unfit = *err;
 }
 
 static void on_event(void *owner, const char *name, const cJSON *data, uint64_t time_us)
@@ -279,6 +295,15 @@ static int setup(void **state)
 	start_qemu(f);
 	open_subject(f);
 	wait_until_fit(f);
+	return 0;
+}
+
+/* It stands, and nobody in this process has stopped it. */
+static int setup_paused(void **state)
+{
+	*colo = (struct colo){ .status = "paused" };
+	(void)setup_unopened(state);
+	start_qemu(*state);
 	return 0;
 }
 
@@ -393,6 +418,32 @@ static void told_to_end_meanwhile_it_first_lets_go(void **state)
 	f->closed = false;
 }
 
+static void one_that_is_paused_is_not_fit(void **state)
+{
+	struct fixture *f = *state;
+
+	f->may_be_unfit = true;
+	open_subject(f);
+	while (*f->unfit.text == '\0')
+		(void)uv_run(&f->loop, UV_RUN_ONCE);
+	assert_non_null(strstr(f->unfit.text, "does not run (paused)"));
+	assert_false(f->fit);
+}
+
+/* By its owner, who has paused it: the answer that it stands is older than that. */
+static void one_that_goes_on_while_it_is_examined_is_fit(void **state)
+{
+	colo->resumes = true;
+	open_subject(*state);
+	wait_until_fit(*state);
+}
+
+static void one_that_goes_on_and_is_stopped_again_is_not_fit(void **state)
+{
+	colo->resumes = colo->stops_again = true;
+	one_that_is_paused_is_not_fit(state);
+}
+
 static int share(void **state)
 {
 	(void)state;
@@ -401,6 +452,7 @@ static int share(void **state)
 }
 
 #define CLAIM(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define PAUSED_CLAIM(test) cmocka_unit_test_setup_teardown(test, setup_paused, teardown)
 #define COLO_CLAIM(test) cmocka_unit_test_setup_teardown(test, setup_colo, teardown)
 
 int main(void)
@@ -409,6 +461,9 @@ int main(void)
 		CLAIM(a_death_without_a_word_is_a_crash),
 		CLAIM(an_end_after_a_shutdown_is_orderly),
 		CLAIM(a_crash_after_a_shutdown_and_a_reset_is_a_crash),
+		PAUSED_CLAIM(one_that_is_paused_is_not_fit),
+		PAUSED_CLAIM(one_that_goes_on_while_it_is_examined_is_fit),
+		PAUSED_CLAIM(one_that_goes_on_and_is_stopped_again_is_not_fit),
 		COLO_CLAIM(one_left_in_colo_runs_on),
 		COLO_CLAIM(one_left_in_colo_that_may_not_run_is_heard_by_nobody),
 		COLO_CLAIM(told_to_end_meanwhile_it_first_lets_go),
