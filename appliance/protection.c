@@ -313,7 +313,7 @@ static void on_left(void *owner)
 	outlet_detach(p->outlet);
 }
 
-static bool has_stopped(void *owner)
+bool protection_has_stopped(void *owner)
 {
 	return outlet_has_stopped(((struct protection *)owner)->outlet);
 }
@@ -402,7 +402,7 @@ static void on_subject_lost(void *owner, const struct err *err)
 static const struct subject_ops subject_callbacks = {
 	.on_found = on_found,
 	.on_left = on_left,
-	.has_stopped = has_stopped,
+	.has_stopped = protection_has_stopped,
 	.on_fit = on_fit,
 	.on_unfit = on_unfit,
 	.on_event = on_event,

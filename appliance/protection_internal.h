@@ -78,6 +78,9 @@ void protection_release_outlet(struct protection *p);
 /* Nothing may be had from the standby; its connection, if there is one, stays until the next session. */
 void protection_unreserve(struct protection *p);
 
+/* The instance stands because we have stopped it: asked by subject and session. */
+bool protection_has_stopped(void *owner);
+
 /* Tells the standby what became of an instance that is no more. */
 void protection_tell_end(struct protection *p);
 

@@ -125,14 +125,9 @@ static bool may_run(void *owner)
 	return outlet_may_run(((struct protection *)owner)->outlet);
 }
 
-static bool has_stopped(void *owner)
-{
-	return outlet_has_stopped(((struct protection *)owner)->outlet);
-}
-
 static const struct session_ops session_callbacks = {
 	.may_run = may_run,
-	.has_stopped = has_stopped,
+	.has_stopped = protection_has_stopped,
 	.on_captured = on_session_captured,
 	.on_committed = on_session_committed,
 	.on_lost = on_session_lost,
