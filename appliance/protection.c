@@ -318,6 +318,8 @@ bool protection_has_stopped(void *owner)
 	return outlet_has_stopped(((struct protection *)owner)->outlet);
 }
 
+static void advance(struct protection *p, bool examined);
+
 static void on_fit(void *owner, const char *reservation)
 {
 	struct protection *p = owner;
@@ -331,10 +333,10 @@ static void on_fit(void *owner, const char *reservation)
 		protection_enter(p, PROTECTION_REFUSED, "no memory for the reservation");
 		return;
 	}
-	if (p->state != PROTECTION_SUPERSEDED)
+	if (p->state != PROTECTION_SUPERSEDED && p->state != PROTECTION_WAITING)
 		protection_enter(p, PROTECTION_WAITING, "for the standby at %s",
 				 p->site.config->connect);
-	protection_advance(p);
+	advance(p, true);
 }
 
 void protection_unreserve(struct protection *p)
@@ -414,7 +416,8 @@ static const struct subject_ops subject_callbacks = {
 
 static void check_stopped(struct protection *p);
 
-void protection_advance(struct protection *p)
+/* `examined`: right now. */
+static void advance(struct protection *p, bool examined)
 {
 	const uint64_t outage_ns = !p->up && p->down_ns != 0 ? clock_now_ns() - p->down_ns : 0;
 	const uint64_t patience_ms = link_patience_ms(p);
@@ -436,9 +439,16 @@ void protection_advance(struct protection *p)
 	} else if (p->up && p->session == NULL && p->spent) {
 		/* What is on the wire belongs to a session that has ended; a connection of its own draws the line. */
 		link_drop(p->link, WIRE_REASON_SESSION, "it connects again at once");
+	} else if (p->up && !p->reserving && p->session == NULL && !examined) {
+		protection_look_again(p);
 	} else if (p->up && !p->reserving && (!p->reserved || p->session == NULL)) {
 		reserve(p);
 	}
+}
+
+void protection_advance(struct protection *p)
+{
+	advance(p, false);
 }
 
 /* Outlet ------------------------------------------------------------------------------------- */

@@ -43,7 +43,6 @@ struct protection {
 	bool asked;	       /* on this connection, to yield, and not answered yet */
 	bool gone;	       /* the instance is no more */
 	bool adrift;	       /* its QMP connection is lost: whether it lives is not known yet */
-	bool look_again;       /* at the instance, once the session that was lost is closed */
 	bool unreleased;       /* the session ended meanwhile, and the outlet was not told */
 	uint64_t newest;       /* epoch of all sessions */
 	bool tell_uncommitted; /* first of all, on any connection, until a later epoch is acknowledged */
@@ -92,6 +91,12 @@ void protection_answer_yield(struct protection *p);
 
 /* protection_session.c */
 
+/*
+ * The instance is examined, as before every session: since the last time something may have been plugged in
+ * that the replica would not have, and what ended the last session may stand in the way of the next. Nothing
+ * is reserved until it is found fit.
+ */
+void protection_look_again(struct protection *p);
 /* The standby is ready and says what it has. */
 void protection_plan(struct protection *p, bool has_image, bool committed);
 void protection_end_session(struct protection *p);

@@ -12,16 +12,11 @@ void protection_release_outlet(struct protection *p)
 	outlet_released(p->outlet);
 }
 
-/* What ended the last session may stand in the way of the next one, and an examination can tell why. */
-static void look_again(struct protection *p)
+void protection_look_again(struct protection *p)
 {
-	p->look_again = false;
-	if (p->reservation == NULL)
-		return; /* which it is being examined for as it is */
 	mem_free(p->reservation);
 	p->reservation = NULL;
 	p->reserved = false;
-	p->outdated = p->reserving;
 	subject_reexamine(p->subject);
 }
 
@@ -35,8 +30,6 @@ static void on_session_closed(void *owner)
 	if (!p->adrift)
 		protection_release_outlet(p);
 	subject_release(p->subject);
-	if (p->look_again && !p->stopping)
-		look_again(p);
 	protection_tell_end(p);
 	protection_answer_yield(p);
 	protection_advance(p);
@@ -95,7 +88,6 @@ static void on_session_lost(void *owner, const struct err *err)
 		protection_failed(p, PROTECTION_UNPROTECTED, protection_backoff_ms(p), "%s",
 				  err->text);
 	}
-	p->look_again = true;
 	protection_end_session(p);
 }
 

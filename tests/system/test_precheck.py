@@ -61,6 +61,25 @@ def test_a_device_that_was_plugged_in_is_refused_by_its_name_until_it_is_gone():
         monitor.close()
 
 
+def test_a_device_that_was_plugged_in_while_the_link_was_away_is_refused_as_well():
+    with lab.Lab(memory_mib=96, working_set_mib=8, machine='pc,usb=on', takeover='manual',
+                 instance={'resync_after_ms': 1000}) as world:
+        world.protect()
+        monitor = lab.Qmp(world.path('vm.qmp.lab'))
+        with pytest.raises(RuntimeError, match='migrating'):
+            monitor('device_add', driver='usb-tablet', id='late0')
+        world.cut_link()
+        lab.wait_for('it is let go', lambda: 'let go: the instance is' in world.agent.text())
+        lab.wait_for('the migration is over', lambda: monitor('query-migrate').get('status') in ('completed', 'failed'))
+        monitor('device_add', driver='usb-tablet', id='late0')
+        world.mend_link()
+        status = world.wait_state('primary', 'refused', 'copying', 'protected')
+        assert 'late0 (usb-tablet) was plugged in' in status['reason'], status
+        monitor('device_del', id='late0')
+        world.wait_state('primary', 'protected')
+        monitor.close()
+
+
 def start_guest_with(world, *words):
     command = world.qemu_command(world.path('vm.qmp'), world.path('console-a.log'))
     world.qemu = world.daemon(world.a, [*command, *words], 'qemu-a.log')
