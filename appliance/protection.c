@@ -395,8 +395,7 @@ static void on_subject_lost(void *owner, const struct err *err)
 	struct protection *p = owner;
 
 	protection_release_outlet(p); /* its end would have been told before a second attempt */
-	if (p->state != PROTECTION_ENDED && p->state != PROTECTION_CRASHED &&
-	    p->state != PROTECTION_SUPERSEDED)
+	if (!protection_is_ending(p))
 		protection_warn(p, PROTECTION_CONNECTING, "%s", err->text);
 	protection_unreserve(p);
 }

@@ -107,6 +107,11 @@ void protection_end_session(struct protection *p);
 bool protection_is_alone(const struct protection *p);
 void protection_let_out(struct protection *p);
 uint64_t protection_newest(const struct protection *p);
+/*
+ * What is lost is so because the instance is over, or QEMU shuts down, which cancels its migration and closes
+ * its connections as if somebody had: nothing to warn of. It says that it shuts down.
+ */
+bool protection_is_ending(struct protection *p);
 /* After a session that did not do, so long; more each time. */
 uint64_t protection_backoff_ms(struct protection *p);
 

@@ -76,12 +76,23 @@ uint64_t protection_backoff_ms(struct protection *p)
 	       << (p->losses < RETRY_DOUBLINGS ? p->losses++ : p->losses);
 }
 
+bool protection_is_ending(struct protection *p)
+{
+	if (p->state == PROTECTION_ENDED || p->state == PROTECTION_CRASHED ||
+	    p->state == PROTECTION_SUPERSEDED)
+		return true;
+	if (!subject_shuts_down(p->subject))
+		return false;
+	if (p->state != PROTECTION_CONNECTING)
+		protection_enter(p, PROTECTION_CONNECTING, "the instance shuts down");
+	return true;
+}
+
 static void on_session_lost(void *owner, const struct err *err)
 {
 	struct protection *p = owner;
 
-	if (p->state == PROTECTION_ENDED || p->state == PROTECTION_CRASHED ||
-	    p->state == PROTECTION_SUPERSEDED) {
+	if (protection_is_ending(p)) {
 		p->cooling = true;
 		protection_retry_in(p, protection_backoff_ms(p));
 	} else {

@@ -84,11 +84,12 @@ static void unwatch(struct subject *s)
 static void on_settled(uv_timer_t *timer)
 {
 	struct subject *s = timer->data;
+	const bool orderly = s->shutdown_seen;
 
 	unwatch(s);
 	leave(s);
-	s->fit = false;
-	s->ops->on_gone(s->owner, s->shutdown_seen);
+	s->fit = s->shutdown_seen = false;
+	s->ops->on_gone(s->owner, orderly);
 }
 
 static void on_process_end(uv_poll_t *poll, int status, int events)
@@ -508,6 +509,11 @@ int subject_open(struct subject **out, uv_loop_t *loop, const struct config_inst
 struct qmp *subject_qmp(const struct subject *s)
 {
 	return s->fit ? s->qmp : NULL;
+}
+
+bool subject_shuts_down(const struct subject *s)
+{
+	return s->shutdown_seen;
 }
 
 bool subject_is_leaving_colo(const struct subject *s)

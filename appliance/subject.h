@@ -49,6 +49,9 @@ struct qmp *subject_qmp(const struct subject *subject);
 /* Not fit any more, until a new examination says otherwise; on_fit or on_unfit follows. */
 void subject_reexamine(struct subject *subject);
 
+/* QEMU has said that it shuts down: what ends now does so because of that. */
+bool subject_shuts_down(const struct subject *subject);
+
 /* What an agent and its guardian left in COLO is on its way out: that it runs for a moment says nothing. */
 bool subject_is_leaving_colo(const struct subject *subject);
 

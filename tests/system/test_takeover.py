@@ -64,6 +64,24 @@ def test_a_guest_that_is_shut_down_is_not_taken_over():
         assert world.status('standby')['state'] == 'ended'
 
 
+@pytest.mark.parametrize('first_copy', [True, False], ids=['copying', 'protected'])
+def test_nobody_is_blamed_for_what_qemu_does_when_it_shuts_down(first_copy):
+    with lab.Lab(takeover='manual', instance={'checkpoint': {'first_copy_mib_s': 16}} if first_copy else {}) as world:
+        if first_copy:
+            world.start_guest()
+            world.start_appliance()
+            world.start_agent()
+            lab.wait_for('some of the first copy', lambda: world.status('primary').get('initial_sync', {}).get('done_bytes', 0) > 16 << 20)
+        else:
+            world.protect()
+        before = len(world.agent.text())
+        qmp = lab.Qmp(world.path('vm.qmp.lab'))
+        qmp('quit')
+        world.wait_state('primary', 'ended')
+        told = world.agent.text()[before:]
+        assert 'ended: its QEMU was shut down' in told and '  warn  ' not in told, told
+
+
 def test_a_manual_takeover_waits_for_the_operator():
     with lab.Lab(takeover='manual') as world:
         world.protect()

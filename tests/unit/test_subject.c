@@ -366,9 +366,13 @@ static void a_death_without_a_word_is_a_crash(void **state)
 
 static void an_end_after_a_shutdown_is_orderly(void **state)
 {
-	tells(*state, "SHUTDOWN");
-	tells(*state, "STOP");
-	assert_true(dies_orderly(*state));
+	struct fixture *f = *state;
+
+	assert_false(subject_shuts_down(f->subject));
+	tells(f, "SHUTDOWN");
+	tells(f, "STOP");
+	assert_true(subject_shuts_down(f->subject));
+	assert_true(dies_orderly(f));
 }
 
 static void a_crash_after_a_shutdown_and_a_reset_is_a_crash(void **state)
@@ -377,6 +381,7 @@ static void a_crash_after_a_shutdown_and_a_reset_is_a_crash(void **state)
 	tells(*state, "STOP");
 	tells(*state, "RESET");
 	tells(*state, "RESUME");
+	assert_false(subject_shuts_down(((struct fixture *)*state)->subject));
 	assert_false(dies_orderly(*state));
 }
 
