@@ -44,6 +44,7 @@
 #define LINK_DEAD_FACTOR 3 /* both roles: dead_ms is this many detection limits */
 #define LINK_BACKOFF_FIRST_MS 50
 #define LINK_BACKOFF_LAST_MS 2000
+#define LINK_BACKOFF_REFUSED_MS 10000 /* after a refusal that stays one: wire_reason_lasts() */
 #define LINK_LEASE_MAX_NS UINT64_C(600000000000) /* ten minutes, as the longest detect_ms */
 /* Who grants a lease waits longer by this part of it: clocks may run apart by so much. */
 #define LINK_LEASE_MARGIN 7

@@ -1,8 +1,9 @@
 /*
  * The dialling end. An attempt: the name is resolved (if it is one; all its addresses are tried in
  * turn, one an attempt), then TCP, TLS, HELLO, all within LINK_HANDSHAKE_MS. After a failure the
- * wait doubles from LINK_BACKOFF_FIRST_MS to LINK_BACKOFF_LAST_MS; half of each wait is random, so
- * that the agents of a site do not knock all at once. Resolving cannot be stopped once a worker
+ * wait doubles from LINK_BACKOFF_FIRST_MS to LINK_BACKOFF_LAST_MS, or LINK_BACKOFF_REFUSED_MS where
+ * somebody has to change something first; half of each wait is random, so that the agents of a site do
+ * not knock all at once. Resolving cannot be stopped once a worker
  * thread does it: an attempt that gave up on it leaves it running, and the next one waits for it.
  */
 #include "net/link_internal.h"
@@ -28,9 +29,9 @@ struct link_dialler {
 	unsigned attempts, failures;
 };
 
-uint32_t link_backoff_ms(unsigned failures, uint32_t random)
+uint32_t link_backoff_ms(unsigned failures, uint32_t most_ms, uint32_t random)
 {
-	uint32_t wait = LINK_BACKOFF_LAST_MS;
+	uint32_t wait = most_ms;
 
 	if (failures < 16 && (uint32_t)LINK_BACKOFF_FIRST_MS << failures < wait)
 		wait = (uint32_t)LINK_BACKOFF_FIRST_MS << failures;
@@ -131,6 +132,8 @@ void link_dial_attempt(struct link *link)
 void link_dial_again(struct link *link)
 {
 	struct link_dialler *dialler = link->dialler;
+	const uint32_t most_ms =
+		wire_reason_lasts(link->refusal) ? LINK_BACKOFF_REFUSED_MS : LINK_BACKOFF_LAST_MS;
 	uint32_t random = 0;
 
 	if (link->returns ||
@@ -142,7 +145,7 @@ void link_dial_again(struct link *link)
 	link_start_timer(link,
 			 link->hasty && dialler->failures == 0 ?
 				 0 :
-				 link_backoff_ms(dialler->failures, random),
+				 link_backoff_ms(dialler->failures, most_ms, random),
 			 0);
 	link->hasty = link->returns = false;
 	dialler->failures++;

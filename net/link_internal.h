@@ -123,8 +123,8 @@ void link_beacon_end(struct link *link, bool over);
 
 /* ---- link_dial.c ---- */
 
-/* After `failures` attempts in a row that failed, wait so long; `random` is any number. */
-uint32_t link_backoff_ms(unsigned failures, uint32_t random);
+/* After `failures` attempts in a row that failed, wait so long, most_ms at most; `random` is any number. */
+uint32_t link_backoff_ms(unsigned failures, uint32_t most_ms, uint32_t random);
 /* The wait is over: try. */
 void link_dial_attempt(struct link *link);
 /* on_down was told: wait for the next attempt. */

@@ -182,7 +182,6 @@ static int on_open(void *owner, struct err *err)
 	link->heard_ns = link->tcp_heard_ns = clock_now_ns();
 	(void)snprintf(link->peer, sizeof(link->peer), "%s (%s)", channel_address(link->channel),
 		       channel_peer_name(link->channel));
-	log_info("link", "%s: connected with %s", link->peer, channel_cipher(link->channel));
 	link->own = (struct wire_hello){
 		.lowest = WIRE_VERSION_LOWEST,
 		.highest = WIRE_VERSION_HIGHEST,
@@ -242,6 +241,7 @@ void link_up(struct link *link, const struct wire_hello *peer)
 	link_move(link, LINK_UP);
 	link->up_ns = link->ticked_ns = clock_now_ns();
 	link->totals.connections++;
+	log_info("link", "%s: connected with %s", link->peer, channel_cipher(link->channel));
 	link->beat_due = true; /* at once: it brings the first round trip */
 	link_start_timer(link, link->options.heartbeat_ms, link->options.heartbeat_ms);
 	channel_wake(link->channel);

@@ -100,6 +100,12 @@ bool wire_reason_returns(uint16_t reason)
 	return reason == WIRE_REASON_SESSION || reason == WIRE_REASON_REKEY;
 }
 
+bool wire_reason_lasts(uint16_t reason)
+{
+	return reason == WIRE_REASON_VERSION || reason == WIRE_REASON_ROLE ||
+	       reason == WIRE_REASON_INSTANCE;
+}
+
 bool wire_allowed(uint8_t sender_role, uint16_t type)
 {
 	if (sender_role != WIRE_ROLE_PRIMARY && sender_role != WIRE_ROLE_STANDBY)

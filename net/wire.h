@@ -152,6 +152,8 @@ const char *wire_type_name(uint16_t type);     /* "batch"; "unknown" */
 const char *wire_reason_text(uint16_t reason); /* a sentence an operator understands */
 /* The connection ends to be made anew at once, and nothing is wrong: SESSION, REKEY. */
 bool wire_reason_returns(uint16_t reason);
+/* It stays as it is until somebody changes something at one of the sites: VERSION, ROLE, INSTANCE. */
+bool wire_reason_lasts(uint16_t reason);
 bool wire_allowed(uint8_t sender_role, uint16_t type);
 /*
  * Its place among the batches matters (LAYOUT, WANT_HASHES, EPOCH, BATCH, COMMIT): these leave in

@@ -20,7 +20,9 @@ static void both_ends_come_up_and_know_each_other(void **state)
 
 	(void)state;
 	world_open(&world);
+	log_capture();
 	world_connect(&world);
+	assert_int_equal(count_lines(log_captured(), "connected with TLS1-3"), 2);
 	assert_true(link_is_up(world.primary.link) && link_is_up(world.standby.link));
 	assert_string_equal(world.hello.site, "north");
 	assert_string_equal(world.hello.instance, "vm1");

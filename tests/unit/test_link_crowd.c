@@ -181,9 +181,10 @@ static void silent_strangers_are_bounded_in_number_time_and_log(void **state)
 	world_close(&world);
 }
 
-static void a_peer_that_is_refused_again_and_again_is_told_of_once(void **state)
+static void a_peer_that_is_refused_again_and_again_is_told_of_once_and_waits(void **state)
 {
 	struct world world;
+	const char *log;
 
 	(void)state;
 	world_open(&world);
@@ -192,10 +193,14 @@ static void a_peer_that_is_refused_again_and_again_is_told_of_once(void **state)
 	log_capture();
 	world_listen(&world);
 	world_dial(&world, "primary");
-	RUN_UNTIL(&world, world.primary.downs == 4);
+	/* The next wait is longer than one after anything else. */
+	RUN_UNTIL(&world, world.primary.downs == 8);
+	assert_true(uv_timer_get_due_in(&world.primary.link->timer) > LINK_BACKOFF_LAST_MS);
 	link_listener_close(world.listener, NULL);
 	world.listener = NULL;
-	assert_int_equal(count_lines(log_captured(), "here today"), 1);
+	log = log_captured();
+	assert_int_equal(count_lines(log, "here today"), 1);
+	assert_int_equal(count_lines(log, "connected with"), 0);
 	world_close(&world);
 }
 
@@ -262,7 +267,7 @@ int main(void)
 		cmocka_unit_test(an_honest_peer_comes_in_during_a_flood_from_its_own_address),
 		cmocka_unit_test(an_honest_peer_comes_in_during_a_flood_from_everywhere),
 		cmocka_unit_test(silent_strangers_are_bounded_in_number_time_and_log),
-		cmocka_unit_test(a_peer_that_is_refused_again_and_again_is_told_of_once),
+		cmocka_unit_test(a_peer_that_is_refused_again_and_again_is_told_of_once_and_waits),
 		cmocka_unit_test(a_flood_does_not_hide_what_another_is_refused_for),
 		cmocka_unit_test(strangers_with_rubbish_do_not_pile_up_while_they_end),
 	};

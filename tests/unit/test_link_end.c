@@ -393,19 +393,25 @@ static void a_listener_can_be_closed_at_every_stage_of_its_strangers(void **stat
 	}
 }
 
-static void the_waits_grow_to_their_limit_and_differ(void **state)
+static void expect_waits_up_to(uint32_t last_ms)
 {
 	unsigned failures;
 	uint32_t most = LINK_BACKOFF_FIRST_MS;
 
-	(void)state;
 	for (failures = 0; failures < 100; failures++) {
-		assert_int_equal(link_backoff_ms(failures, 0), most / 2);
-		assert_int_equal(link_backoff_ms(failures, most / 2), most);
-		assert_true(link_backoff_ms(failures, UINT32_MAX) <= most);
-		most = most * 2 < LINK_BACKOFF_LAST_MS ? most * 2 : LINK_BACKOFF_LAST_MS;
+		assert_int_equal(link_backoff_ms(failures, last_ms, 0), most / 2);
+		assert_int_equal(link_backoff_ms(failures, last_ms, most / 2), most);
+		assert_true(link_backoff_ms(failures, last_ms, UINT32_MAX) <= most);
+		most = most * 2 < last_ms ? most * 2 : last_ms;
 	}
-	assert_int_equal(most, LINK_BACKOFF_LAST_MS);
+	assert_int_equal(most, last_ms);
+}
+
+static void the_waits_grow_to_their_limit_and_differ(void **state)
+{
+	(void)state;
+	expect_waits_up_to(LINK_BACKOFF_LAST_MS);
+	expect_waits_up_to(LINK_BACKOFF_REFUSED_MS);
 }
 
 /*
