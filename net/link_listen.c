@@ -7,11 +7,10 @@
  * silent connections keeps an honest peer out. Links whose end is under way count too: when there
  * are CROWD of all kinds, the next ends are without last words.
  *
- * Strangers that come to nothing are logged with the reason; those that were closed to make room
- * apart from the others, so that a flood does not hide what an honest peer is refused for. Of each
- * kind there are a few lines in LOG_WINDOW_NS; the rest is counted and told with the next line, or
- * when the listener is closed. A peer that is refused again for the same reason is not told of each
- * time (repeat.h).
+ * Strangers that come to nothing are logged with the reason. Of each kind (enum subject) there are a few
+ * lines in LOG_WINDOW_MS, so that a flood of one does not hide what an honest peer of another is refused
+ * for; the rest is counted, and told when that time is over, or the listener is closed. A peer that is
+ * refused again for the same reason is not told of each time (repeat.h).
  */
 #include "net/link_internal.h"
 
@@ -28,22 +27,30 @@
 #define LISTEN_REMEDY ": another process listens there; end it, or choose another port"
 #define BACKLOG 64
 #define CROWD (2U * LINK_STRANGERS_MAX)
-#define LOG_WINDOW_NS (10 * CLOCK_NS_PER_S)
+#define LOG_WINDOW_MS 10000
 
-enum subject { FAILED, DISPLACED, SUBJECTS };
+enum subject {
+	UNKNOWN,   /* no TLS, or not to its end; what is refused to all alike */
+	UNTRUSTED, /* a certificate, the peer's or ours, was refused */
+	KNOWN,	   /* TLS was done: of our CA */
+	DISPLACED,
+	SUBJECTS
+};
 
 static const struct {
 	unsigned lines; /* in a window */
 	const char *rest;
 } subjects[] = {
-	[FAILED] = { 10, "connections that came to nothing" },
+	[UNKNOWN] = { 10, "connections that came to nothing" },
+	[UNTRUSTED] = { 10, "connections for which a certificate was refused" },
+	[KNOWN] = { 10, "connections with good certificates that came to nothing" },
 	[DISPLACED] = { 1, "connections that were closed to make room" },
 };
 static_assert(sizeof(subjects) / sizeof(subjects[0]) == SUBJECTS, "a line for every subject");
 
 struct complaints {
-	uint64_t window_ns;
 	unsigned lines, unlogged;
+	struct repeat same; /* of a peer that is refused, and comes again and again */
 };
 
 struct link_listener {
@@ -58,40 +65,57 @@ struct link_listener {
 	void *owner;
 	struct link *strangers; /* a list through `next`, the oldest first */
 	unsigned nstrangers;	/* in that list */
-	unsigned pending;	/* own handle, strangers' links, a connection being turned away */
+	unsigned pending;	/* own handles, strangers' links, a connection being turned away */
 	bool closing;
 	void (*on_closed)(void *owner);
 	struct complaints complaints[SUBJECTS];
-	struct repeat same; /* of a peer that is refused, and comes again and again */
+	uv_timer_t window; /* of the lines that are counted */
 };
 
 /* ---- the log ---- */
 
-static void tell_rest(struct link_listener *listener, enum subject subject)
+static void tell_rest(struct link_listener *listener)
 {
-	struct complaints *complaints = &listener->complaints[subject];
+	struct complaints *complaints;
+	int subject;
 
-	if (complaints->unlogged > 0)
-		log_warn("link", "%u more %s were not logged", complaints->unlogged,
-			 subjects[subject].rest);
-	complaints->lines = complaints->unlogged = 0;
+	for (subject = 0; subject < SUBJECTS; subject++) {
+		complaints = &listener->complaints[subject];
+		if (complaints->unlogged > 0)
+			log_warn("link", "%u more %s were not logged", complaints->unlogged,
+				 subjects[subject].rest);
+		complaints->lines = complaints->unlogged = 0;
+	}
 }
 
-static void complain(struct link_listener *listener, enum subject subject, const char *text)
+static void on_window_over(uv_timer_t *timer)
+{
+	tell_rest(timer->data);
+}
+
+static void complain(struct link_listener *listener, enum subject subject, const struct err *err)
 {
 	struct complaints *complaints = &listener->complaints[subject];
-	uint64_t now = clock_now_ns();
+	unsigned again;
 
-	if (complaints->window_ns == 0 || now - complaints->window_ns > LOG_WINDOW_NS) {
-		tell_rest(listener, subject);
-		complaints->window_ns = now;
-	}
+	if (!uv_is_active((const uv_handle_t *)&listener->window))
+		(void)uv_timer_start(&listener->window, on_window_over, LOG_WINDOW_MS, 0);
 	if (complaints->lines >= subjects[subject].lines) {
 		complaints->unlogged++;
 		return;
 	}
+	if (err->code == RC_REFUSED &&
+	    !repeat_is_due(&complaints->same, err->text, clock_now_ns(), &again))
+		return;
 	complaints->lines++;
-	log_warn("link", "%s", text);
+	log_warn("link", "%s", err->text);
+}
+
+static enum subject subject_of(const struct link *link)
+{
+	if (link_heard_ns(link) != 0)
+		return KNOWN;
+	return link->down.code == RC_REFUSED ? UNTRUSTED : UNKNOWN;
 }
 
 /* ---- ending ---- */
@@ -134,16 +158,13 @@ static void remove_stranger(struct link_listener *listener, struct link *link)
 void link_listen_lost(struct link *link)
 {
 	struct link_listener *listener = link->listener;
-	unsigned again;
 
-	if (link->down.code != RC_REFUSED ||
-	    repeat_is_due(&listener->same, link->down.text, clock_now_ns(), &again))
-		complain(listener, FAILED, link->down.text);
+	complain(listener, subject_of(link), &link->down);
 	remove_stranger(listener, link);
 	link_close(link, NULL);
 }
 
-static void on_listener_closed(uv_handle_t *handle)
+static void on_handle_closed(uv_handle_t *handle)
 {
 	let_go(handle->data);
 }
@@ -161,8 +182,7 @@ void link_listener_close(struct link_listener *listener, void (*on_closed)(void 
 		return;
 	listener->closing = true;
 	listener->on_closed = on_closed;
-	tell_rest(listener, FAILED);
-	tell_rest(listener, DISPLACED);
+	tell_rest(listener);
 	while ((link = listener->strangers) != NULL) {
 		remove_stranger(listener, link);
 		link_close(link, NULL);
@@ -172,7 +192,8 @@ void link_listener_close(struct link_listener *listener, void (*on_closed)(void 
 		beacon_port_close(listener->port, on_port_closed, listener);
 		listener->port = NULL;
 	}
-	uv_close((uv_handle_t *)&listener->tcp, on_listener_closed);
+	uv_close((uv_handle_t *)&listener->tcp, on_handle_closed);
+	uv_close((uv_handle_t *)&listener->window, on_handle_closed);
 }
 
 /* ---- strangers ---- */
@@ -227,7 +248,7 @@ static void displace(struct link_listener *listener, struct link *link)
 	(void)err_set(&err, RC_LIMIT, "%s: closed after %.0f ms %s, to make room for a newer one",
 		      channel_address(link->channel), clock_ms(clock_now_ns() - link->began_ns),
 		      stages[stage_of(link)]);
-	complain(listener, DISPLACED, err.text);
+	complain(listener, DISPLACED, &err);
 	remove_stranger(listener, link);
 	channel_close(link->channel);
 	link_close(link, NULL);
@@ -285,13 +306,13 @@ static void on_turned_away(uv_handle_t *handle)
  * handle that is always there: libuv does not accept another one until somebody took the last, and
  * this must not depend on memory.
  */
-static void turn_away(struct link_listener *listener, const char *why)
+static void turn_away(struct link_listener *listener, const struct err *why)
 {
 	if (listener->turning_away) {
 		listener->one_waits = true;
 		return;
 	}
-	complain(listener, FAILED, why);
+	complain(listener, UNKNOWN, why);
 	if (uv_tcp_init(listener->loop, &listener->away) != 0)
 		return;
 	listener->away.data = listener;
@@ -309,7 +330,7 @@ static void accept_stranger(struct link_listener *listener)
 
 	if (link_create(&link, listener->loop, WIRE_ROLE_STANDBY, &listener->options, &err) !=
 	    RC_OK) {
-		turn_away(listener, err.text);
+		turn_away(listener, &err);
 		return;
 	}
 	link->listener = listener;
@@ -317,7 +338,7 @@ static void accept_stranger(struct link_listener *listener)
 	options = link_channel_options(link);
 	if (channel_accept(&link->channel, (uv_stream_t *)&listener->tcp, &options,
 			   &link_channel_ops, link, &err) != RC_OK) {
-		turn_away(listener, err.text);
+		turn_away(listener, &err);
 		link_close(link, NULL);
 		return;
 	}
@@ -334,7 +355,7 @@ static void on_connection(uv_stream_t *stream, int status)
 
 	if (status != 0) {
 		(void)err_set(&err, RC_IO, "accept: %s", uv_strerror(status));
-		complain(listener, FAILED, err.text);
+		complain(listener, UNKNOWN, &err);
 		return;
 	}
 	accept_stranger(listener);
@@ -416,10 +437,11 @@ int link_listen(struct link_listener **out, uv_loop_t *loop, const char *address
 			       uv_strerror(r));
 	}
 	listener->loop = loop;
-	listener->tcp.data = listener;
+	(void)uv_timer_init(loop, &listener->window); /* cannot fail */
+	listener->tcp.data = listener->window.data = listener;
 	listener->ops = ops;
 	listener->owner = owner;
-	listener->pending = 1;
+	listener->pending = 2;
 	rc = start(listener, &at, err);
 	if (rc != RC_OK) {
 		(void)err_prefix(err, "%s: ", address);

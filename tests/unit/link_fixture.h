@@ -78,9 +78,10 @@ void world_run_for(struct world *world, uint64_t ms);
 /* Fails unless `part` is in `text`. */
 void expect_text(const char *text, const char *part);
 
-/* Between these two, what is logged is kept; the text is valid until the next call. */
+/* Between these two, what is logged is kept; the text is valid until the next call. And: so far. */
 void log_capture(void);
 const char *log_captured(void);
+const char *log_so_far(void);
 unsigned count_lines(const char *text, const char *with);
 
 /* A peer that speaks TLS correctly and then says whatever the test wants. */
