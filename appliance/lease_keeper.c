@@ -5,6 +5,8 @@
 #include "appliance/base/mem.h"
 #include "appliance/term_record.h"
 
+#include <stdio.h>
+
 struct lease_keeper {
 	const struct lease_keeper_ops *ops;
 	void *owner;
@@ -13,6 +15,7 @@ struct lease_keeper {
 	struct tenure tenure;
 	const char *instance; /* for the log */
 	bool serving, alone;  /* told */
+	char reason[TENURE_REASON_MAX];
 	uint32_t period_ms;
 	uv_timer_t timer;
 	unsigned open_parts;
@@ -48,6 +51,7 @@ static void step(struct lease_keeper *keeper, enum tenure_event_type type, uint6
 		.until_ns = until_ns,
 		.term = term,
 	};
+	const enum tenure_state old_state = keeper->tenure.state;
 	uint64_t old_term = keeper->tenure.term;
 	struct tenure_update update;
 	bool serves, alone;
@@ -60,6 +64,11 @@ static void step(struct lease_keeper *keeper, enum tenure_event_type type, uint6
 	if (update.changed && *update.reason != '\0')
 		log_debug("tenure", "%s: %s", tenure_state_name(keeper->tenure.state),
 			  update.reason);
+	/* That the witness is asked once more says less than that it did not answer. */
+	if (*update.reason != '\0' &&
+	    !(old_state == TENURE_LAPSED && keeper->tenure.state == TENURE_CLAIMING &&
+	      keeper->tenure.uncertain))
+		(void)snprintf(keeper->reason, sizeof(keeper->reason), "%s", update.reason);
 	if (update.both)
 		log_error("tenure", "%s: %s", keeper->instance, update.reason);
 	serves = tenure_may_serve(&keeper->tenure, event.now_ns);
@@ -180,6 +189,7 @@ void lease_keeper_supersede(struct lease_keeper *keeper, uint64_t term)
 void lease_keeper_release(struct lease_keeper *keeper, uint64_t term)
 {
 	step(keeper, TENURE_RELEASE, 0, term);
+	*keeper->reason = '\0';
 }
 
 void lease_keeper_instance(struct lease_keeper *keeper, bool there)
@@ -215,6 +225,11 @@ bool lease_keeper_is_superseded(const struct lease_keeper *keeper)
 const char *lease_keeper_state(const struct lease_keeper *keeper)
 {
 	return tenure_state_name(keeper->tenure.state);
+}
+
+const char *lease_keeper_reason(const struct lease_keeper *keeper)
+{
+	return keeper->reason;
 }
 
 double lease_keeper_left_ms(const struct lease_keeper *keeper)

@@ -67,6 +67,8 @@ bool lease_keeper_has_yielded(const struct lease_keeper *keeper);
 /* Another site serves, by its own word or the witness's. */
 bool lease_keeper_is_superseded(const struct lease_keeper *keeper);
 const char *lease_keeper_state(const struct lease_keeper *keeper);
+/* Why it may answer or may not, as last heard; "": nothing was. */
+const char *lease_keeper_reason(const struct lease_keeper *keeper);
 /* What is left of the lease in force, in ms; negative: none is needed. */
 double lease_keeper_left_ms(const struct lease_keeper *keeper);
 

@@ -8,7 +8,6 @@
 #include "appliance/restraint.h"
 
 #include <stdatomic.h>
-#include <stdio.h>
 
 #define LOOK_MS 250 /* whether it is silent: a fraction of SILENCE_MOMENT_NS */
 
@@ -27,7 +26,6 @@ struct outlet {
 	uint64_t heartbeat_ns, term;
 	struct silence silence;
 	enum silence_kind silent;
-	char why[TENURE_REASON_MAX]; /* it may not answer, as last said */
 	char silence_text[ERR_TEXT_MAX];
 	uv_timer_t look;
 	unsigned open_parts;
@@ -87,7 +85,7 @@ static void look(struct outlet *outlet)
 {
 	const struct silence_facts facts = {
 		.instance = outlet->instance,
-		.why = outlet->why,
+		.why = lease_keeper_reason(outlet->keeper),
 		.round_trip_ns = outlet->link != NULL ? link_round_trip_ns(outlet->link) : 0,
 		.lease_ns = outlet->link != NULL ? link_lease_length_ns(outlet->link) : 0,
 		.heartbeat_ns = outlet->heartbeat_ns,
@@ -116,7 +114,6 @@ static void on_right(void *owner, bool serves, const char *reason)
 {
 	struct outlet *outlet = owner;
 
-	(void)snprintf(outlet->why, sizeof(outlet->why), "%s", serves ? "" : reason);
 	look(outlet);
 	log_write(serves ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, outlet->part, "%s: %s",
 		  serves ? "the instance may answer" : "the instance may not answer", reason);
@@ -411,7 +408,6 @@ void outlet_supersede(struct outlet *outlet, uint64_t term)
 void outlet_let_go(struct outlet *outlet, uint64_t term)
 {
 	outlet->superseded = false;
-	*outlet->why = '\0';
 	lease_keeper_release(outlet->keeper, term);
 	look(outlet);
 	restrain(outlet);

@@ -181,6 +181,7 @@ def test_of_two_that_ask_the_witness_one_goes_on_and_one_that_cannot_ask_falls_s
             term = 3
         standby_serves(world, witness, heard, term)
         assert world.status('primary')['lease'] in ('lapsed', 'claiming')
+        lab.wait_for('its status says why', lambda: 'neither the standby nor the witness answers' in world.status('primary')['reason'])
         time.sleep(WHILE_S)
         witness.lose()
         world.lose()

@@ -155,6 +155,28 @@ static void alone_it_holds_the_witness_s_lease(void **state)
 	end();
 }
 
+/* And goes on to say so while it asks again. */
+static void a_witness_that_does_not_answer_is_told_of(void **state)
+{
+	uint64_t since_ns;
+
+	(void)state;
+	begin();
+	etcd_server_kill(&server);
+	grant(50 * CLOCK_NS_PER_MS);
+	turn_until(&told.silent);
+	assert_non_null(strstr(lease_keeper_reason(keeper), "asking the witness"));
+	since_ns = clock_now_ns();
+	while (strstr(lease_keeper_reason(keeper), "nor the witness answers") == NULL) {
+		assert_true(clock_now_ns() - since_ns < PATIENCE_MS * CLOCK_NS_PER_MS);
+		turn_for(1);
+	}
+	while (strcmp(lease_keeper_state(keeper), "claiming") != 0)
+		turn_for(1);
+	assert_non_null(strstr(lease_keeper_reason(keeper), "nor the witness answers"));
+	end();
+}
+
 /* A third of the lease later at most, when it is to be renewed, and not at its end. */
 static void alone_it_is_silent_as_soon_as_the_witness_has_forgotten_it(void **state)
 {
@@ -299,6 +321,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, etcd_test_setup, etcd_test_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(alone_it_holds_the_witness_s_lease),
+		TEST(a_witness_that_does_not_answer_is_told_of),
 		TEST(alone_it_is_silent_as_soon_as_the_witness_has_forgotten_it),
 		TEST(a_standby_that_serves_silences_one_that_serves_alone_with_a_higher_term),
 		TEST(a_lease_of_the_witness_that_comes_too_late_is_given_back),
