@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #define LOCK_PATH_MAX 512 /* state_dir has at most 400 */
+#define LOCK ".lock"	  /* beside the instances' directories: no name of one begins with a dot */
+#define OLD_LOCK "lock"	  /* of versions before: an instance may be called so */
 
 /* What is in it decides who serves: nobody else may have a say in that. */
 static int check_owner(const char *path, struct err *err)
@@ -24,21 +26,14 @@ static int check_owner(const char *path, struct err *err)
 	return files_check_own_dir(path, &st, err);
 }
 
-int state_dir_take(const char *path, int *lock, struct err *err)
+static int take(const char *path, const char *name, int *lock, struct err *err)
 {
 	char file[LOCK_PATH_MAX], who[32] = "another process";
 	pid_t holder;
-	int n, rc;
+	int n = snprintf(file, sizeof(file), "%s/%s", path, name), rc;
 
-	*lock = LOCK_FILE_NONE;
-	rc = files_make_dir(path, err);
-	if (rc == RC_OK)
-		rc = check_owner(path, err);
-	n = snprintf(file, sizeof(file), "%s/lock", path);
-	if (rc == RC_OK && (n < 0 || (size_t)n >= sizeof(file)))
-		rc = err_set(err, RC_LIMIT, "%.200s: the path is too long", path);
-	if (rc != RC_OK)
-		return rc;
+	if (n < 0 || (size_t)n >= sizeof(file))
+		return err_set(err, RC_LIMIT, "%.200s: the path is too long", path);
 	/* Closed at an exec: the lock must not live on with a replica. */
 	rc = lock_file_take(file, lock, &holder, err);
 	if (rc != RC_STATE)
@@ -50,6 +45,42 @@ int state_dir_take(const char *path, int *lock, struct err *err)
 		"%s: %s has it, and one standby at a time can; end that one, or give this one a "
 		"directory of its own",
 		path, who);
+}
+
+/* The lock file of an older version: one that runs is in the way, one that ran leaves the name. */
+static int retire_old_lock(const char *path, struct err *err)
+{
+	char file[LOCK_PATH_MAX];
+	struct stat st;
+	int lock = LOCK_FILE_NONE, rc;
+
+	(void)snprintf(file, sizeof(file), "%s/" OLD_LOCK, path);
+	if (lstat(file, &st) != 0 || !S_ISREG(st.st_mode))
+		return RC_OK;
+	rc = take(path, OLD_LOCK, &lock, err);
+	if (rc == RC_OK)
+		(void)unlink(file);
+	lock_file_let_go(lock);
+	return rc;
+}
+
+int state_dir_take(const char *path, int *lock, struct err *err)
+{
+	int rc;
+
+	*lock = LOCK_FILE_NONE;
+	rc = files_make_dir(path, err);
+	if (rc == RC_OK)
+		rc = check_owner(path, err);
+	if (rc == RC_OK)
+		rc = take(path, LOCK, lock, err);
+	if (rc == RC_OK)
+		rc = retire_old_lock(path, err);
+	if (rc != RC_OK) {
+		lock_file_let_go(*lock);
+		*lock = LOCK_FILE_NONE;
+	}
+	return rc;
 }
 
 void state_dir_let_go(int lock)

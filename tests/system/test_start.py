@@ -60,7 +60,7 @@ def test_closed_standard_descriptors_are_not_those_of_other_files(role):
         daemon.signal(signal.SIGHUP)        # logged somewhere, if there is a place for it
         assert daemon.stop() == 0
         if role == 'standby':
-            with open(world.path('state-b/lock')) as lock:
+            with open(world.path('state-b/.lock')) as lock:
                 assert lock.read().split() == [str(daemon.pid)]
 
 

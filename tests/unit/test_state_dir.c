@@ -1,4 +1,5 @@
 /* The standby's directory: one process at a time, and known in advance when it cannot be used. */
+#include "appliance/base/lock_file.h"
 #include "appliance/base/mem.h"
 #include "appliance/state_dir.h"
 #include "tests/unit/scratch.h"
@@ -21,7 +22,7 @@ static int setup(void **state)
 	(void)state;
 	assert_int_equal(scratch_make(parent, "state"), 0);
 	(void)snprintf(dir, sizeof(dir), "%s/state", parent);
-	(void)snprintf(lock_path, sizeof(lock_path), "%s/lock", dir);
+	(void)snprintf(lock_path, sizeof(lock_path), "%s/.lock", dir);
 	return 0;
 }
 
@@ -79,6 +80,43 @@ static void the_lock_ends_with_its_process(void **state)
 	assert_int_equal(waitpid(other, NULL, 0), other);
 	assert_int_equal(state_dir_take(dir, &lock, &err), RC_OK);
 	state_dir_let_go(lock);
+}
+
+/* Of a version before, whose lock file had a name that an instance may have. */
+static void an_old_lock_file_is_in_the_way_only_while_it_is_held(void **state)
+{
+	char old[SCRATCH_MAX + 32];
+	struct err err;
+	pid_t holder;
+	int held, lock;
+
+	(void)state;
+	(void)snprintf(old, sizeof(old), "%s/lock", dir);
+	assert_int_equal(mkdir(dir, 0700), 0);
+	assert_int_equal(lock_file_take(old, &held, &holder, &err), RC_OK);
+	assert_int_equal(state_dir_take(dir, &lock, &err), RC_STATE);
+	assert_int_equal(lock, LOCK_FILE_NONE);
+	assert_non_null(strstr(err.text, "one standby at a time can"));
+	lock_file_let_go(held);
+	assert_int_equal(state_dir_take(dir, &lock, &err), RC_OK);
+	state_dir_let_go(lock);
+	assert_int_not_equal(access(old, F_OK), 0);
+}
+
+static void an_instance_may_be_called_lock(void **state)
+{
+	char instance[SCRATCH_MAX + 32];
+	struct err err;
+	int lock;
+
+	(void)state;
+	(void)snprintf(instance, sizeof(instance), "%s/lock", dir);
+	assert_int_equal(state_dir_take(dir, &lock, &err), RC_OK);
+	assert_int_equal(mkdir(instance, 0700), 0);
+	state_dir_let_go(lock);
+	assert_int_equal(state_dir_take(dir, &lock, &err), RC_OK);
+	state_dir_let_go(lock);
+	assert_int_equal(rmdir(instance), 0);
 }
 
 static void trying_leaves_nothing_behind(void **state)
@@ -183,6 +221,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CLAIM(one_process_has_it_and_another_is_told_which),
 		CLAIM(the_lock_ends_with_its_process),
+		CLAIM(an_old_lock_file_is_in_the_way_only_while_it_is_held),
+		CLAIM(an_instance_may_be_called_lock),
 		CLAIM(trying_leaves_nothing_behind),
 		CLAIM(what_cannot_be_used_is_named),
 		CLAIM(one_that_others_may_write_to_is_refused),
