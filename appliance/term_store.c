@@ -39,6 +39,19 @@ static int write_record(const char *dir, const struct term_record *record, struc
 	return files_replace(dir, FILE_NAME, bytes, sizeof(bytes), err);
 }
 
+/* A link would have us write where it points: that is nobody's wish. What is not there is no error. */
+static int check_dir(const char *dir, struct err *err)
+{
+	struct stat st;
+
+	if (lstat(dir, &st) != 0)
+		return errno == ENOENT ? RC_OK : err_system(err, errno, "%s", dir);
+	if (!S_ISDIR(st.st_mode))
+		return err_set(err, RC_REFUSED, "%.300s: is %s, and a directory of ours is needed",
+			       dir, S_ISLNK(st.st_mode) ? "a symbolic link" : "no directory");
+	return files_check_own_dir(dir, &st, err);
+}
+
 /* *there false, with RC_OK: there is none. */
 static int read_record(const char *dir, struct term_record *record, bool *there, struct err *err)
 {
@@ -48,7 +61,7 @@ static int read_record(const char *dir, struct term_record *record, bool *there,
 	char path[512];
 	int rc;
 
-	rc = stat(dir, &st) == 0 ? files_check_own_dir(dir, &st, err) : RC_OK;
+	rc = check_dir(dir, err);
 	if (rc != RC_OK)
 		return rc;
 	(void)snprintf(path, sizeof(path), "%s/%s", dir, FILE_NAME);
@@ -89,7 +102,7 @@ int term_store_look(const char *dir, struct err *err)
 	bool there, full;
 	int rc;
 
-	if (stat(dir, &st) != 0 && errno == ENOENT)
+	if (lstat(dir, &st) != 0 && errno == ENOENT)
 		return RC_OK; /* its place is the caller's to look at */
 	rc = read_record(dir, &record, &there, err);
 	return rc == RC_OK && !there ? files_try(dir, true, &full, err) : rc;

@@ -4,7 +4,7 @@
  * loop.
  *
  * A file that is there and not valid is an error: guessing a lower term could make two servers, and
- * so is a directory that others could put another one into. The message names the file and what an
+ * so is a directory that others could put another one into, and a link in its place. The message names the file and what an
  * operator can do.
  */
 #ifndef APPLIANCE_TERM_STORE_H

@@ -303,6 +303,27 @@ static void a_directory_that_others_may_write_to_is_refused(void **state)
 	assert_int_equal(term_store_look(t.dir, &t.err), RC_REFUSED);
 }
 
+/* Written through, it would have left a file at a place that is not ours. */
+static void a_link_in_place_of_the_directory_is_refused_before_anything_is_written(void **state)
+{
+	char link[SCRATCH_MAX + 16], none[SCRATCH_MAX + 16];
+
+	(void)state;
+	(void)snprintf(link, sizeof(link), "%s.link", t.dir);
+	(void)snprintf(none, sizeof(none), "%s/none", t.dir);
+	assert_int_equal(symlink(t.dir, link), 0);
+	assert_int_equal(term_store_open(&t.store, &t.loop, link, &t.record, on_kept, &t, &t.err),
+			 RC_REFUSED);
+	assert_non_null(strstr(t.err.text, link));
+	assert_non_null(strstr(t.err.text, "is a symbolic link"));
+	assert_int_not_equal(access(t.path, F_OK), 0);
+	assert_int_equal(term_store_look(link, &t.err), RC_REFUSED);
+	assert_int_equal(unlink(link), 0);
+	assert_int_equal(symlink(none, link), 0);
+	assert_int_equal(term_store_look(link, &t.err), RC_REFUSED);
+	assert_int_equal(unlink(link), 0);
+}
+
 static void what_is_no_file_is_refused(void **state)
 {
 	(void)state;
@@ -393,6 +414,7 @@ int main(void)
 		CLAIM(damaged_files_are_refused_naming_file_and_remedy),
 		CLAIM(a_look_makes_nothing_and_says_what_an_opening_would),
 		CLAIM(a_directory_that_others_may_write_to_is_refused),
+		CLAIM(a_link_in_place_of_the_directory_is_refused_before_anything_is_written),
 		CLAIM(what_is_no_file_is_refused),
 		CLAIM(whatever_fails_the_file_is_the_old_or_the_new_one),
 		CLAIM(a_store_that_cannot_be_written_is_known_at_the_start),
