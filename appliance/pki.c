@@ -105,12 +105,22 @@ static int read_key(int dir, const char *path, mbedtls_pk_context *key, struct e
 	return rc;
 }
 
+static int check_role(const mbedtls_x509_crt *cert, const char *role, struct err *err)
+{
+	char found[TLS_ROLE_MAX];
+
+	if (tls_role_is(cert, role, found))
+		return RC_OK;
+	return err_set(err, RC_INVALID, "its subject %s%s%s; OU=%s is needed",
+		       *found != '\0' ? "says OU=" : "has no OU", found,
+		       *found != '\0' ? ", so it is not for this side" : "", role);
+}
+
 int pki_inspect(const char *ca_path, const char *cert_path, const char *key_path, const char *role,
 		time_t now, int64_t *days_left, struct err *err)
 {
 	struct pki_identity own;
 	mbedtls_x509_crt ca;
-	char found[TLS_ROLE_MAX];
 	time_t until, ca_until;
 	int rc;
 
@@ -123,12 +133,8 @@ int pki_inspect(const char *ca_path, const char *cert_path, const char *key_path
 	if (rc != RC_OK)
 		goto out;
 	rc = pki_certificate_check(&ca, &own.cert, &own.key, now, err);
-	if (rc == RC_OK && !tls_role_is(&own.cert, role, found))
-		rc = err_set(
-			err, RC_INVALID,
-			"its subject %s%s%s; OU=%s is needed, as %s.crt of `understudy pki` has it",
-			*found != '\0' ? "says OU=" : "has no OU", found,
-			*found != '\0' ? ", so it is not for this side" : "", role, role);
+	if (rc == RC_OK && check_role(&own.cert, role, err) != RC_OK)
+		rc = err_append(err, ", as %s.crt of `understudy pki` has it", role);
 	if (rc != RC_OK) {
 		(void)err_prefix(err, "%s: ", cert_path);
 		goto out;
@@ -344,6 +350,13 @@ static int make_member(struct making *making, enum pki_member member)
 	return rc;
 }
 
+static int bring_the_right_one(struct err *err, enum pki_member member)
+{
+	return err_append(
+		err, "; bring the right one, or move %s.crt and %s.key away and new ones are made",
+		names[member], names[member]);
+}
+
 /* Reads a member back from its files: what we say about it is what is there. */
 static int describe(struct making *making, enum pki_member member, struct pki_identity *identity,
 		    bool with_key)
@@ -361,11 +374,7 @@ static int describe(struct making *making, enum pki_member member, struct pki_id
 		rc = read_key(making->dir, name, &identity->key, making->err);
 	if (rc != RC_OK) {
 		(void)err_prefix(making->err, "%s/", making->request->dir);
-		return rc == RC_INVALID ? err_append(making->err,
-						     "; bring the right one, or move %s.crt and "
-						     "%s.key away and new ones are made",
-						     names[member], names[member]) :
-					  rc;
+		return rc == RC_INVALID ? bring_the_right_one(making->err, member) : rc;
 	}
 	if (mbedtls_x509_dn_gets(made->subject, sizeof(made->subject), &identity->cert.subject) < 0)
 		made->subject[0] = '\0';
@@ -407,6 +416,8 @@ static int make_site(struct making *making, enum pki_member member)
 	if (rc == RC_OK) {
 		rc = pki_certificate_check(&making->ca.cert, &site.cert, &site.key,
 					   making->request->now, making->err);
+		if (rc == RC_OK && check_role(&site.cert, names[member], making->err) != RC_OK)
+			rc = bring_the_right_one(making->err, member);
 		if (rc != RC_OK)
 			(void)err_prefix(making->err, "%s/%s.crt: ", making->request->dir,
 					 names[member]);

@@ -39,9 +39,9 @@ struct pki_made {
 
 /*
  * Makes what is missing in the directory (which is made, too, mode 0700): ca, primary, standby. An
- * authority that is there is used for the others. On an error every file that this call made is
- * gone again; after a process that was killed the next call goes on. RC_STATE while another process
- * is at it.
+ * authority that is there is used for the others. What is there has to fit, and to be for its role.
+ * On an error every file that this call made is gone again; after a process that was killed the next
+ * call goes on. RC_STATE while another process is at it.
  */
 int pki_make(const struct pki_request *request, struct pki_made made[PKI_MEMBERS], struct err *err);
 

@@ -337,6 +337,30 @@ static void strangers_and_mix_ups_are_noticed(void **state)
 	assert_int_equal(unlink(first_key), 0);
 }
 
+/* Both of one pair, and of this authority: only the role is wrong. */
+static void the_other_sites_pair_under_a_sites_name_is_no_pair_to_keep(void **state)
+{
+	(void)state;
+	pki_fixture_make();
+	for (size_t i = 0; i < 2; i++) {
+		const char *suffix = i == 0 ? "crt" : "key";
+		char of_primary[16], of_standby[16];
+
+		(void)snprintf(of_primary, sizeof(of_primary), "primary.%s", suffix);
+		(void)snprintf(of_standby, sizeof(of_standby), "standby.%s", suffix);
+		assert_int_equal(unlink(pki_path(of_primary)), 0);
+		assert_int_equal(link(pki_path(of_standby), pki_path(of_primary)), 0);
+	}
+	assert_int_equal(pki_fixture_try(), RC_INVALID);
+	assert_non_null(strstr(pki_err.text, "/primary.crt: its subject says OU=standby"));
+	assert_non_null(strstr(pki_err.text, "move primary.crt and primary.key away"));
+	assert_int_equal(pki_fixture_entries(), PKI_FILES);
+	assert_int_equal(unlink(pki_path("primary.crt")), 0);
+	assert_int_equal(unlink(pki_path("primary.key")), 0);
+	pki_fixture_make();
+	assert_true(pki_made[PKI_PRIMARY].made && !pki_made[PKI_STANDBY].made);
+}
+
 static void a_file_that_is_no_certificate_is_named(void **state)
 {
 	int64_t days;
@@ -428,6 +452,7 @@ int main(void)
 		TEST(keys_and_directories_open_to_others_are_refused),
 		TEST(a_link_in_a_files_place_is_not_followed),
 		TEST(strangers_and_mix_ups_are_noticed),
+		TEST(the_other_sites_pair_under_a_sites_name_is_no_pair_to_keep),
 		TEST(a_file_that_is_no_certificate_is_named),
 		TEST(a_bundle_that_is_cut_off_is_not_taken_for_a_shorter_one),
 		TEST(an_authority_with_anothers_key_signs_nothing),
