@@ -136,6 +136,23 @@ static int print_tables(bool schema, enum config_role role)
 	return rc == RC_OK ? EXIT_FINE : options_failed(err.text);
 }
 
+/* An option without effect would be a wish that nobody hears. NULL: they go together. */
+static const char *misfit(bool config, bool schema, bool explain, bool peer, bool role, bool json)
+{
+	if (config + schema + explain > 1)
+		return "--config, --schema and --explain exclude each other";
+	if (config + schema + explain == 0)
+		return "--config, --schema or --explain is needed";
+	if (schema && role)
+		return "--schema names the role itself: leave --role out";
+	if (peer && !config)
+		return "--peer is for --config only";
+	if (json && !config)
+		return schema ? "--json is for --config only; --schema prints JSON without it" :
+				"--json is for --config only; --schema prints the keys as JSON";
+	return NULL;
+}
+
 int verb_check(int argc, char **argv)
 {
 	const char *path = NULL, *peer_path = NULL, *role_name = NULL, *schema = NULL;
@@ -170,17 +187,16 @@ int verb_check(int argc, char **argv)
 		.options = options,
 		.count = sizeof(options) / sizeof(options[0])
 	};
-	const char *named;
+	const char *named, *wrong;
 	int status;
 
 	if (!options_parse(&command, argc, argv, &status))
 		return status;
 	named = schema != NULL ? schema : role_name;
-	if ((path != NULL) + (schema != NULL) + explain != 1)
-		return options_wrong(&command,
-				     path == NULL && schema == NULL && !explain ?
-					     "--config, --schema or --explain is needed" :
-					     "--config, --schema and --explain exclude each other");
+	wrong = misfit(path != NULL, schema != NULL, explain, peer_path != NULL, role_name != NULL,
+		       json);
+	if (wrong != NULL)
+		return options_wrong(&command, "%s", wrong);
 	if (named != NULL && !config_role_named(named, &role))
 		return options_wrong(&command, "role '%s' is neither primary nor standby", named);
 	if (path != NULL)

@@ -35,6 +35,33 @@ static void print_made(const struct pki_made made[PKI_MEMBERS])
 	}
 }
 
+/* What was asked for and is not so, because what was there is kept. */
+static void print_without_effect(const struct pki_made made[PKI_MEMBERS], const char *days,
+				 const char *const sites[2], size_t nsites)
+{
+	char subject[PKI_SUBJECT_MAX];
+	bool any = false;
+
+	for (enum pki_member i = PKI_CA; i < PKI_MEMBERS; i++)
+		any = any || made[i].made;
+	if (days != NULL && !any)
+		(void)fprintf(stderr,
+			      "understudy pki: --days changes nothing: all certificates were there "
+			      "already\n");
+	for (size_t i = 0; i < nsites; i++) {
+		const enum pki_member member = (enum pki_member)(PKI_PRIMARY + i);
+		const char *name = pki_member_name(member);
+
+		(void)snprintf(subject, sizeof(subject), "CN=%s, ", sites[i]);
+		if (strncmp(made[member].subject, subject, strlen(subject)) != 0)
+			(void)fprintf(
+				stderr,
+				"understudy pki: --name %s changes nothing: %s.crt was there "
+				"already; move %s.crt and %s.key away and new ones are made\n",
+				sites[i], name, name, name);
+	}
+}
+
 static void print_next(const char *dir)
 {
 	(void)printf("\nTo the primary site:  %s/{ca.crt,primary.crt,primary.key}\n", dir);
@@ -91,6 +118,7 @@ int verb_pki(int argc, char **argv)
 	}
 	(void)printf("%s\n", dir);
 	print_made(made);
+	print_without_effect(made, days, sites, nsites);
 	print_next(dir);
 	return EXIT_FINE;
 }

@@ -47,6 +47,28 @@ def test_one_thing_at_a_time_is_asked_for(tmp_path):
     assert 'Relative paths are relative to the configuration file' in run('check', '--explain').stdout
 
 
+@pytest.mark.parametrize('arguments, said', [
+    (['--explain', '--json'], '--json is for --config only; --schema prints the keys as JSON'),
+    (['--schema', 'standby', '--json'], '--json is for --config only; --schema prints JSON without it'),
+    (['--schema', 'standby', '--role', 'primary'], '--schema names the role itself'),
+    (['--explain', '--peer', 'b.json'], '--peer is for --config only')])
+def test_an_option_that_would_change_nothing_is_wrong_usage(arguments, said):
+    result = run('check', *arguments)
+    assert result.returncode == 2 and said in result.stdout and 'usage: ' in result.stdout, result.stdout
+
+
+def test_what_the_makers_options_did_not_change_is_said(tmp_path):
+    certs = str(tmp_path / 'certs')
+    assert 'changes nothing' not in run('pki', certs, '--days', '10', '--name', 'seoul').stdout
+    result = run('pki', certs, '--days', '20', '--name', 'seoul')
+    assert result.returncode == 0, result.stdout
+    assert '--days changes nothing: all certificates were there already' in result.stdout, result.stdout
+    assert '--name seoul' not in result.stdout, result.stdout
+    result = run('pki', certs, '--name', 'busan')
+    assert result.returncode == 0, result.stdout
+    assert '--name busan changes nothing: primary.crt was there already; move primary.crt and primary.key away' in result.stdout, result.stdout
+
+
 def test_the_version_has_every_library():
     version = json.loads(run('version', '--json').stdout)
     assert set(version['libraries']) == {'libuv', 'mbedtls', 'lz4', 'xxhash', 'cjson', 'llhttp'}
