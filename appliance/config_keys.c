@@ -60,6 +60,11 @@ static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
 #define ADDRESS_PATTERN                                                            \
 	"(\\[" IPV6_PATTERN "(%[^\\]" JSON_PATTERN_CONTROL "]+)?\\]|" IPV4_PATTERN \
 	"|" NAME_PATTERN "):" PORT_PATTERN
+/* Of these, address_is_any(): nothing but zeroes, or those of IPv4 behind ffff. */
+#define ZERO "0{1,4}"
+#define ANY_PATTERN                                                                        \
+	"(0\\.0\\.0\\.0|\\[([0:.]+|[0:]*:[Ff]{4}:(" ZERO ":" ZERO "|0\\.0\\.0\\.0)|(" ZERO \
+	":){5}[Ff]{4}:[0:]*)(%[^\\]]*)?\\]):"
 /* What netlink_prefix_parse() takes, the same. */
 #define PREFIX_PATTERN                                                       \
 	"(" IPV4_PATTERN "(/(0?[12]?[0-9]|0?3[0-2]|00[0-9]))?|" IPV6_PATTERN \
@@ -77,8 +82,7 @@ static int check_connect(const char *text, struct err *err)
 	struct address address;
 	int rc = address_parse(&address, text, false, err);
 
-	if (rc == RC_OK &&
-	    (strcmp(address.host, "0.0.0.0") == 0 || strcmp(address.host, "::") == 0))
+	if (rc == RC_OK && address_is_any(&address))
 		rc = err_set(err, RC_INVALID,
 			     "\"%s\" is where one listens; name the standby's own address", text);
 	return rc;
@@ -404,7 +408,7 @@ static const struct json_field link_fields[] = {
 	  .kind = "address",
 	  .check = check_connect,
 	  .required = true,
-	  .pattern = "^(?!0\\.0\\.0\\.0:|\\[::\\]:)" ADDRESS_PATTERN JSON_PATTERN_END,
+	  .pattern = "^(?!" ANY_PATTERN ")" ADDRESS_PATTERN JSON_PATTERN_END,
 	  .roles = PRIMARY,
 	  .offset = offsetof(struct config, connect),
 	  .doc = "address of the standby (\"198.51.100.7:7400\")" },

@@ -77,11 +77,6 @@ static void add_nics(struct list *sockets, struct list *devices,
 	}
 }
 
-static bool is_any(const char *host)
-{
-	return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
-}
-
 static void compare_listeners(const struct config *config,
 			      void (*found)(void *owner, const char *text), void *owner)
 {
@@ -92,7 +87,7 @@ static void compare_listeners(const struct config *config,
 	    address_parse(&http, config->http, false, &err) != RC_OK ||
 	    address_parse(&link, config->listen, false, &err) != RC_OK || http.port != link.port)
 		return;
-	if (strcmp(http.host, link.host) == 0 || is_any(http.host) || is_any(link.host))
+	if (strcmp(http.host, link.host) == 0 || address_is_any(&http) || address_is_any(&link))
 		found(owner, "http.listen: the same port as link.listen; give it another one");
 }
 

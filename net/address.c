@@ -97,6 +97,26 @@ bool address_to_socket(const struct address *address, struct sockaddr_storage *o
 	return true;
 }
 
+bool address_is_any(const struct address *address)
+{
+	/* What the kernel takes for it: nothing, or nothing in IPv4 (::ffff:0.0.0.0). */
+	static const struct in6_addr mapped = {
+		.s6_addr = { [10] = 0xff, [11] = 0xff },
+	};
+	struct sockaddr_storage at;
+	struct sockaddr_in6 v6;
+	struct sockaddr_in v4;
+
+	if (!address_to_socket(address, &at))
+		return false;
+	if (at.ss_family == AF_INET) {
+		memcpy(&v4, &at, sizeof(v4));
+		return v4.sin_addr.s_addr == htonl(INADDR_ANY);
+	}
+	memcpy(&v6, &at, sizeof(v6));
+	return IN6_IS_ADDR_UNSPECIFIED(&v6.sin6_addr) || IN6_ARE_ADDR_EQUAL(&v6.sin6_addr, &mapped);
+}
+
 /* IPv4 in the form it has inside IPv6 (::ffff:192.0.2.7): a listener of both sees it either way. */
 static uint64_t source_of_v4(uint32_t address)
 {

@@ -28,6 +28,9 @@ int address_parse(struct address *address, const char *text, bool any_port, stru
  */
 bool address_to_socket(const struct address *address, struct sockaddr_storage *out);
 
+/* It is where one listens (0.0.0.0, ::, and however else that is written), and nobody can be reached. */
+bool address_is_any(const struct address *address);
+
 /*
  * Who one sender can pass for: the IPv4 address, or the /64 of an IPv6 address, in which whoever
  * has one address has all. Equal numbers, equal sources; 0: neither.

@@ -20,9 +20,14 @@ PATHS = ['a', '/a b', '', 'a\n', 'a\x7f', 'a\tb', 'é']
 PREFIXES = ['192.0.2.7', '192.0.2.7/0', '192.0.2.7/32', '192.0.2.7/032', '192.0.2.7/33', '192.0.2.7/', '192.0.2/24', '192.0.2.07/24',
             '2001:db8::7/64', '::/128', '::/129', '::1/0001', 'vip', '', '192.0.2.7/24\n']
 
+# Where one listens, and nobody can connect to; and what only looks like it.
+NOBODY = ['0.0.0.0', '[::]', '[0::0]', '[0:0::0]', '[0000:0:0:0:0:0:0:0]', '[::0.0.0.0]', '[::%eth0]', '[::ffff:0.0.0.0]', '[::FFFF:0:0]',
+          '[0:0:0:0:0:ffff:0.0.0.0]', '[0:0:0:0:0:ffff::]', '[0:0:0:0:0:ffff::0]']
+SOMEBODY = ['0.0.0.01', '0.0.0.1', '[::1]', '[::0.0.0.1]', '[::ffff:0.0.0.1]', '[::ffff:0]', '[ffff::]', '[0:ffff::]', '[::ffff:0:0:0]', '[::ffff:0:1]']
+
 # Role, keys to the value with what is around it, and values for it.
 CASES = [
-    ('primary', ['link', 'connect'], ADDRESSES + ['0.0.0.0:1', '[::]:1', '0.0.0.01:1']),
+    ('primary', ['link', 'connect'], ADDRESSES + [f'{host}:1' for host in NOBODY + SOMEBODY]),
     ('standby', ['link', 'listen'], ADDRESSES + ['0.0.0.0:1', '[::]:1']),
     ('standby', ['http', 'listen'], ADDRESSES + ['unix:/a', 'unix:a', 'unix:', 'unix:/a\n', 'unix:/' + 'a' * 106, 'unix:/' + 'a' * 107]),
     ('standby', ['witness', 'endpoints', 0], [f'https://{address}' for address in ADDRESSES] + ['http://a:1', 'a:1', '', 'https://a:1/']),
@@ -77,6 +82,13 @@ def test_the_schema_refuses_what_the_reader_refuses_and_takes_what_it_takes(tmp_
             put(config, keys, value)
             against = [line for line in problems(tmp_path, config) if f'config.json: {path}: ' in line]
             assert allows(schema, value) == (not against), f'{path}: {value!r}: {against} {schema}'
+
+
+def test_an_address_that_only_a_listener_has_is_no_standbys(tmp_path):
+    for host in NOBODY:
+        config = json.loads(json.dumps(PRIMARY))
+        put(config, ['link', 'connect'], f'{host}:1')
+        assert [line for line in problems(tmp_path, config) if 'link.connect: ' in line and 'is where one listens' in line], host
 
 
 def test_a_witness_has_endpoints_and_an_authority_where_it_is_named(tmp_path):

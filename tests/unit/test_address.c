@@ -116,6 +116,24 @@ static void a_source_is_an_ipv4_address_or_a_64_of_ipv6(void **state)
 	assert_true(address_source(&other) == 0);
 }
 
+static bool is_any(const char *text)
+{
+	struct address address;
+
+	assert_int_equal(address_parse(&address, text, false, &err), RC_OK);
+	return address_is_any(&address);
+}
+
+static void where_one_listens_is_known_however_it_is_written(void **state)
+{
+	(void)state;
+	assert_true(is_any("0.0.0.0:1") && is_any("[::]:1") && is_any("[0:0::0]:1"));
+	assert_true(is_any("[::0.0.0.0]:1") && is_any("[::ffff:0.0.0.0]:1"));
+	assert_true(is_any("[0:0:0:0:0:FFFF:0:0]:1"));
+	assert_false(is_any("0.0.0.1:1") || is_any("[::1]:1") || is_any("[::ffff:0]:1"));
+	assert_false(is_any("[ffff::]:1") || is_any("[::ffff:192.0.2.7]:1") || is_any("any:1"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -123,6 +141,7 @@ int main(void)
 		cmocka_unit_test(what_is_wrong_is_said),
 		cmocka_unit_test(any_port_is_for_those_who_ask_for_it),
 		cmocka_unit_test(an_unknown_family_is_printed_as_such),
+		cmocka_unit_test(where_one_listens_is_known_however_it_is_written),
 		cmocka_unit_test(a_source_is_an_ipv4_address_or_a_64_of_ipv6),
 	};
 
