@@ -97,6 +97,7 @@ void config_twice(const struct config *config, void (*found)(void *owner, const 
 	struct list names = { .what = "also the name of", .found = found, .owner = owner };
 	struct list sockets = { .what = "the same socket as", .found = found, .owner = owner };
 	struct list devices = { .what = "the same device as", .found = found, .owner = owner };
+	struct list journals = { .what = "the same directory as", .found = found, .owner = owner };
 	struct list cards, backends;
 
 	if (config->http != NULL && strncmp(config->http, "unix:", 5) == 0)
@@ -106,6 +107,7 @@ void config_twice(const struct config *config, void (*found)(void *owner, const 
 
 		add(&names, instance->name, i, SIZE_MAX, "name");
 		add(&sockets, instance->qmp, i, SIZE_MAX, "qmp");
+		add(&journals, instance->journal_dir, i, SIZE_MAX, "journal.dir");
 		add_nics(&sockets, &devices, instance, i);
 		cards = (struct list){ .what = names.what, .found = found, .owner = owner };
 		backends = (struct list){ .what = "the same back end as",

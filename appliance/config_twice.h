@@ -1,4 +1,7 @@
-/* What a configuration may name only once: instances, devices, sockets, the address of a listener. */
+/*
+ * What a configuration may name only once: instances, devices, sockets, journals, the address of a
+ * listener.
+ */
 #ifndef APPLIANCE_CONFIG_TWICE_H
 #define APPLIANCE_CONFIG_TWICE_H
 

@@ -1,11 +1,13 @@
 /*
- * What only `understudy check` looks at, because it takes time or is noticed by others: whether
- * hypervisor.program is a QEMU that will do, and whether anybody listens at a QMP socket. The daemons
- * find both out by themselves and go on trying.
+ * What only `understudy check` looks at, because it takes time, is noticed by others, or is no reason
+ * for a daemon not to start: whether hypervisor.program is a QEMU that will do, whether a journal's
+ * directory can be had, and whether anybody listens at a QMP socket. The daemons find all this out by
+ * themselves and go on trying.
  */
 #include "appliance/preflight_internal.h"
 
 #include "appliance/base/clock.h"
+#include "appliance/state_dir.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -112,6 +114,34 @@ static void check_program(struct preflight *preflight)
 		preflight_error(preflight, "hypervisor.program: %s: %s; %s", program, why, remedy);
 }
 
+/* A standby whose journal's disk is away starts: the replica that serves needs its gateway. */
+static void check_journal(struct preflight *preflight, size_t index)
+{
+	const char *path = preflight->config.instances[index].journal_dir;
+	bool lasting, full;
+	struct err err;
+
+	if (path == NULL) /* below state_dir, which has been looked at, or there is none */
+		return;
+	if (state_dir_try(path, &lasting, &full, &err) == RC_OK) {
+		if (!lasting)
+			preflight_warning(
+				preflight,
+				"instances[%zu].journal.dir: %s: is on a tmpfs; the journal would be gone when the "
+				"machine restarts, which is what it is for",
+				index, path);
+	} else if (full) {
+		preflight_warning(preflight, "instances[%zu].journal.dir: %s; make room", index,
+				  err.text);
+	} else {
+		preflight_error(
+			preflight,
+			"instances[%zu].journal.dir: %s; name a directory of ours on a disk, or make the one "
+			"above it",
+			index, err.text);
+	}
+}
+
 static void check_qmp(struct preflight *preflight, size_t index)
 {
 	const char *path = preflight->config.instances[index].qmp;
@@ -140,6 +170,8 @@ int preflight_look(struct preflight *preflight, struct err *err)
 	for (size_t i = 0; i < preflight->config.ninstances; i++) {
 		if (preflight->config.role == CONFIG_PRIMARY)
 			check_qmp(preflight, i);
+		else
+			check_journal(preflight, i);
 	}
 	if (preflight->errors.failed || preflight->warnings.failed)
 		return err_nomem(err, preflight->name);

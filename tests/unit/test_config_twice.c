@@ -18,6 +18,7 @@
 	"\"instances\": [" instances "]}"
 #define VM(name, nics) "{\"name\": \"" name "\", \"qmp\": \"/" name "\", \"nics\": [" nics "]}"
 #define CLONE(name, nics) "{\"name\": \"" name "\", \"nics\": [" nics "]}"
+#define JOURNAL(name, dir) "{\"name\": \"" name "\", \"journal\": {\"dir\": \"" dir "\"}}"
 #define NIC(name, a, b) \
 	"{\"name\": \"" name "\", \"socket\": \"" a "\", \"qemu_socket\": \"" b "\"}"
 #define CARD(name, netdev, tap)                          \
@@ -64,6 +65,15 @@ static void devices_and_names(void **state)
 		"instances[0].nics[1].name: n: also the name of instances[0].nics[0].name");
 }
 
+static void journals(void **state)
+{
+	(void)state;
+	read_as(CONFIG_STANDBY, STANDBY("a:2", JOURNAL("u", "/j/u") "," JOURNAL("v", "/j/v")),
+		NULL);
+	read_as(CONFIG_STANDBY, STANDBY("a:2", JOURNAL("u", "/j/u") "," JOURNAL("v", "/j/u")),
+		"instances[1].journal.dir: /j/u: the same directory as instances[0].journal.dir");
+}
+
 static void back_ends_of_one_qemu(void **state)
 {
 	(void)state;
@@ -98,6 +108,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sockets),
 		cmocka_unit_test(devices_and_names),
+		cmocka_unit_test(journals),
 		cmocka_unit_test(back_ends_of_one_qemu),
 		cmocka_unit_test(the_port_to_listen_on),
 		cmocka_unit_test(a_witness_without_endpoints),

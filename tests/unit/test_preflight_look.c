@@ -1,4 +1,5 @@
-/* What `understudy check` tries out: hypervisor.program, and who listens at the QMP socket. */
+/* What `understudy check` tries out: hypervisor.program, the journal, who listens at the QMP socket. */
+#include "appliance/base/mem.h"
 #include "tests/unit/preflight_fixture.h"
 #include "tests/unit/scratch.h"
 
@@ -56,6 +57,47 @@ static void one_that_hangs_is_given_some_seconds(void **state)
 	expect_program("sleep 1000; echo", "`--version` is not answered within 5 s");
 }
 
+/* Of a standby whose program will do, with this journal.dir. */
+static void expect_journal(const char *journal, bool usable, const char *expected)
+{
+	char text[512];
+
+	(void)snprintf(
+		text, sizeof(text),
+		"{\"site\": \"b\", \"tls\": {\"ca\": \"c\", \"cert\": \"c\", \"key\": \"c\"}, "
+		"\"link\": {\"listen\": \"0.0.0.0:1\"}, \"state_dir\": \"s\", "
+		"\"hypervisor\": {\"program\": \"/nowhere\"}, \"instances\": "
+		"[{\"name\": \"v\"}, {\"name\": \"w\", \"journal\": {\"dir\": \"%s\"}}]}",
+		journal);
+	preflight_fixture_read(CONFIG_STANDBY, text);
+	assert_int_equal(preflight_look(&preflight, &err), usable ? RC_OK : RC_INVALID);
+	preflight_fixture_expect(usable ? &preflight.warnings : &preflight.errors, expected);
+}
+
+static void a_journals_directory_has_to_be_one_that_lasts(void **state)
+{
+	char at[SCRATCH_MAX + 16];
+	FILE *file = fopen(path, "w");
+	struct stat st;
+
+	(void)state;
+	assert_non_null(file);
+	assert_int_equal(fclose(file), 0);
+	expect_journal(path, false, "instances[1].journal.dir: ");
+	expect_journal(path, false, "is no directory; name a directory of ours on a disk");
+	(void)snprintf(at, sizeof(at), "%s/no/journal", dir);
+	expect_journal(at, false, "cannot be made: No such file or directory");
+	expect_journal("/proc", false, "making a file there");
+	(void)snprintf(at, sizeof(at), "%s/journal", dir);
+	assert_int_equal(mkdir(at, 0700), 0);
+	fault_arm(FAULT_WRITE, 1);
+	expect_journal(at, true, "No space left on device; make room");
+	assert_int_equal(rmdir(at), 0);
+	if (access("/dev/shm", W_OK) == 0)
+		expect_journal("/dev/shm/test-preflight-look", true, "is on a tmpfs");
+	assert_int_not_equal(stat("/dev/shm/test-preflight-look", &st), 0);
+}
+
 static void nobody_at_the_qmp_socket_is_a_warning(void **state)
 {
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
@@ -102,6 +144,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_program_has_to_be_a_qemu_that_will_do),
 		cmocka_unit_test(one_that_hangs_is_given_some_seconds),
+		cmocka_unit_test(a_journals_directory_has_to_be_one_that_lasts),
 		cmocka_unit_test(nobody_at_the_qmp_socket_is_a_warning),
 	};
 
