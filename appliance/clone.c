@@ -446,7 +446,8 @@ void clone_status(const struct clone *c, struct status_instance *status)
 			 is_stuck(c)	 ? "the warm QEMU does not answer" :
 					   c->reason;
 	status->protected_now = (state == FAILOVER_PROTECTED || state == FAILOVER_SUSPECT) &&
-				seat_is_warm(c->seat) && !has_trouble(c) && *fault == '\0';
+				seat_is_warm(c->seat) && !has_trouble(c) && !c->store_broken &&
+				*fault == '\0';
 	status->term = (double)c->failover.term;
 	status->epoch = (double)c->failover.epoch;
 	status->suspicion = failover_suspicion(&c->failover, clock_now_ns());

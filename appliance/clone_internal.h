@@ -71,7 +71,7 @@ struct clone {
 	bool store_broken;	   /* the last attempt failed: `store_error` */
 	char store_error[ERR_TEXT_MAX];
 	struct repeat unkept;
-	uint64_t store_retry_ns;
+	uint64_t store_look_ns; /* when it is tried again, or where it is is looked at */
 
 	bool stopping;
 	unsigned open_parts;
@@ -110,7 +110,7 @@ void clone_say(struct clone *c, const char *text);
 
 /* Puts on the disk what should be there: so that what is wrong there is known in time. */
 void clone_keep(struct clone *c);
-/* A failure to do so is tried again now and then. */
+/* A failure to do so is tried again now and then, and one that is to be expected is looked for. */
 void clone_keep_again(struct clone *c);
 
 /* The witness's answer: as claimant_ops. */

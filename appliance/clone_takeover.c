@@ -25,7 +25,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define KEEP_AGAIN_NS (10 * CLOCK_NS_PER_S) /* an operator makes room in minutes, not in seconds */
+#define LOOK_NS (3 * CLOCK_NS_PER_S) /* the state directory is looked at, or written to again */
 
 static void activate(struct clone *c);
 
@@ -34,7 +34,6 @@ static void activate(struct clone *c);
 static void keep(struct clone *c, const struct term_record *record)
 {
 	c->record = *record;
-	c->store_retry_ns = clock_now_ns() + KEEP_AGAIN_NS;
 	term_store_keep(c->store, record);
 }
 
@@ -56,14 +55,21 @@ static void keep_up(struct clone *c, bool released)
 
 void clone_keep_again(struct clone *c)
 {
-	if (c->store_broken && clock_now_ns() >= c->store_retry_ns)
+	const uint64_t now_ns = clock_now_ns();
+
+	if (now_ns < c->store_look_ns)
+		return;
+	c->store_look_ns = now_ns + LOOK_NS;
+	if (c->store_broken)
 		clone_keep(c);
+	else
+		term_store_try(c->store);
 }
 
 static void on_kept(void *owner, const struct term_record *record, const struct err *result)
 {
 	struct clone *c = owner;
-	bool of_takeover = c->failover.state == FAILOVER_TAKING_OVER &&
+	bool of_takeover = c->failover.state == FAILOVER_TAKING_OVER && record != NULL &&
 			   record->kind == TERM_TOOK_OVER && record->term == c->failover.term;
 	struct err err = *result;
 
@@ -78,7 +84,6 @@ static void on_kept(void *owner, const struct term_record *record, const struct 
 			"the term cannot be kept, and until it can no takeover is possible: ");
 		(void)snprintf(c->store_error, sizeof(c->store_error), "%s", err.text);
 		repeat_log(&c->unkept, LOG_LEVEL_ERROR, c->part, err.text);
-		c->store_retry_ns = clock_now_ns() + KEEP_AGAIN_NS;
 		if (of_takeover)
 			clone_on_activation_failed(c, false, result);
 	} else if (of_takeover) {

@@ -7,18 +7,21 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define FILE_NAME CMDLINE_TERM_NAME
 
 struct term_store {
 	uv_loop_t *loop;
 	char *dir;
+	int dir_fd; /* of what `dir` was at the start: its number is nobody else's while this is open */
 	void (*on_kept)(void *owner, const struct term_record *record, const struct err *result);
 	void *owner;
 	/* The worker's while `busy`. */
 	uv_work_t work;
 	struct term_record writing;
 	struct err result;
+	bool looking; /* only, and not writing */
 	bool busy;
 	struct term_record next;
 	bool waiting; /* `next` is to be written */
@@ -110,12 +113,35 @@ int term_store_look(const char *dir, struct err *err)
 
 /* Writing ------------------------------------------------------------------------------------ */
 
+/*
+ * That a record would be found again where this process found its first. Who put another directory
+ * there may have given it to another standby, too: the state directory's lock is in the old one.
+ */
+static int check_place(const struct term_store *store, struct err *err)
+{
+	struct stat was, is;
+
+	if (lstat(store->dir, &is) != 0)
+		return err_system(err, errno, "%s", store->dir);
+	if (fstat(store->dir_fd, &was) != 0)
+		return err_system(err, errno, "%s", store->dir);
+	if (was.st_dev != is.st_dev || was.st_ino != is.st_ino)
+		return err_set(err, RC_STATE,
+			       "%.300s: is not the directory that this standby began with; put "
+			       "that back, or start the standby anew",
+			       store->dir);
+	if (access(store->dir, W_OK | X_OK) != 0) /* a file system that is read-only, too */
+		return err_system(err, errno, "%s", store->dir);
+	return RC_OK;
+}
+
 static void on_work(uv_work_t *work)
 {
 	struct term_store *store = work->data;
 
 	store->result.code = RC_OK;
-	(void)write_record(store->dir, &store->writing, &store->result);
+	if (check_place(store, &store->result) == RC_OK && !store->looking)
+		(void)write_record(store->dir, &store->writing, &store->result);
 }
 
 static void free_store(struct term_store *store)
@@ -123,6 +149,7 @@ static void free_store(struct term_store *store)
 	void (*on_closed)(void *) = store->on_closed;
 	void *owner = store->close_owner;
 
+	(void)close(store->dir_fd);
 	mem_free(store->dir);
 	mem_free(store);
 	if (on_closed != NULL)
@@ -134,7 +161,7 @@ static void on_written(uv_work_t *work, int status)
 	struct term_store *store = work->data;
 	const struct term_record written = store->writing;
 	const struct err result = store->result;
-	const bool closing = store->closing;
+	const bool closing = store->closing, looked = store->looking;
 
 	(void)status; /* never cancelled */
 	store->busy = false;
@@ -142,17 +169,23 @@ static void on_written(uv_work_t *work, int status)
 		write_next(store);
 	else if (store->closing)
 		free_store(store);
-	if (!closing)
-		store->on_kept(store->owner, &written, &result);
+	if (!closing && (!looked || result.code != RC_OK))
+		store->on_kept(store->owner, looked ? NULL : &written, &result);
+}
+
+static void work(struct term_store *store, bool looking)
+{
+	store->busy = true;
+	store->looking = looking;
+	store->work.data = store;
+	(void)uv_queue_work(store->loop, &store->work, on_work, on_written);
 }
 
 static void write_next(struct term_store *store)
 {
 	store->waiting = false;
-	store->busy = true;
 	store->writing = store->next;
-	store->work.data = store;
-	(void)uv_queue_work(store->loop, &store->work, on_work, on_written);
+	work(store, false);
 }
 
 void term_store_keep(struct term_store *store, const struct term_record *record)
@@ -161,6 +194,12 @@ void term_store_keep(struct term_store *store, const struct term_record *record)
 	store->waiting = true;
 	if (!store->busy && !store->closing)
 		write_next(store);
+}
+
+void term_store_try(struct term_store *store)
+{
+	if (!store->busy && !store->closing)
+		work(store, true);
 }
 
 /* Life --------------------------------------------------------------------------------------- */
@@ -183,6 +222,13 @@ int term_store_open(struct term_store **out, uv_loop_t *loop, const char *dir,
 	if (store->dir == NULL) {
 		mem_free(store);
 		return err_nomem(err, "the term");
+	}
+	store->dir_fd = open(dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (store->dir_fd < 0) {
+		rc = err_system(err, errno, "%s", dir);
+		mem_free(store->dir);
+		mem_free(store);
+		return rc;
 	}
 	store->loop = loop;
 	store->on_kept = on_kept;

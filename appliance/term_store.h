@@ -40,6 +40,13 @@ int term_store_look(const char *dir, struct err *err);
 void term_store_keep(struct term_store *store, const struct term_record *record);
 
 /*
+ * Looks whether the next record could be kept, without writing: `dir` is there, is what it was at the
+ * opening, and may be written to. If not, on_kept follows with `record` NULL and why; if so, nothing
+ * does. A disk without room is known from writing alone.
+ */
+void term_store_try(struct term_store *store);
+
+/*
  * What was to be kept is kept first, without on_kept; frees, then calls on_closed (may be NULL), at
  * once if there is nothing to write.
  */

@@ -1,6 +1,9 @@
-"""A state_dir without room: a standby that was there before goes on with what it has kept, and says what is wrong; a new one does not start."""
+"""A state_dir without room: a standby that was there before goes on with what it has kept, and says what is wrong; a new one does not start.
+
+And one that is taken away from a standby, or may not be written to any more: that is told before a takeover needs it."""
 import contextlib
 import os
+import shutil
 import subprocess
 
 import lab
@@ -83,3 +86,37 @@ def test_a_new_standby_does_not_start_on_a_full_disk():
         appliance = world.start_appliance()
         assert appliance.process.wait(10) == 1
         assert path in appliance.text() and 'No space left on device' in appliance.text(), appliance.text()
+
+
+def told(world, *words):
+    """What is wrong, when the status has all these words."""
+    status = lab.wait_for(f'the status says {words}', lambda: (s := world.status('standby')) and all(w in s['reason'] for w in words) and s)
+    assert status['state'] == 'protected' and not status['healthy'] and not status['protected'], status
+
+
+def mended(world):
+    lab.wait_for('all is well again', lambda: (s := world.status('standby'))['healthy'] and s['protected'])
+
+
+def test_one_that_is_gone_replaced_or_read_only_is_told_before_a_takeover_needs_it():
+    with lab.Lab(takeover='manual') as world:
+        world.protect()
+        path = world.path('state-b')
+        os.rename(path, path + '.away')
+        told(world, 'no takeover is possible', f'{path}/vm1', 'No such file or directory')
+        shutil.copytree(path + '.away/vm1', path + '/vm1', ignore=lambda _, names: set(names) - {'term'})
+        told(world, f'{path}/vm1: is not the directory that this standby began with')
+        shutil.rmtree(path)
+        os.rename(path + '.away', path)
+        mended(world)
+        if subprocess.run(['mount', '--bind', path, path], check=False).returncode == 0:
+            try:
+                subprocess.run(['mount', '-o', 'remount,bind,ro', path], check=True)
+                told(world, f'{path}/vm1', 'Read-only file system')
+            finally:
+                subprocess.run(['umount', '-l', path], check=True)
+            mended(world)
+        world.kill_site_a()
+        world.wait_state('standby', 'unattended')
+        lab.fetch_unix(world.path('standby.http'), '/v1/takeover', '{"instance": "vm1"}')
+        world.wait_state('standby', 'serving')
