@@ -10,13 +10,15 @@
 #include "appliance/clone_internal.h"
 #include "appliance/safety.h"
 #include "appliance/witness_place.h"
+#include "replica/image_room.h"
 #include "replica/reservation.h"
 
 #include <stdio.h>
 
-#define RETURN_MS 2000	   /* for who connects again at once: some round trips, two waits */
-#define TICKS_PER_DETECT 8 /* the silence is looked at this often per limit */
-#define WINDOW_SHARE 2	   /* of the staging budget may be encoded bytes on their way */
+#define RETURN_MS 2000 /* for who connects again at once: some round trips, two waits */
+#define ROOM_LOOK_NS CLOCK_NS_PER_S /* a handful of calls that ask a file system in memory */
+#define TICKS_PER_DETECT 8	    /* the silence is looked at this often per limit */
+#define WINDOW_SHARE 2		    /* of the staging budget may be encoded bytes on their way */
 
 static void check_stopped(struct clone *c);
 
@@ -144,6 +146,24 @@ static void note_heard(struct clone *c)
 				   &update);
 }
 
+/* What a replica that waits or runs has, also one of an earlier life. */
+static void look_at_room(struct clone *c)
+{
+	const bool held = seat_image(c->seat) != NULL || c->failover.state == FAILOVER_SERVING;
+	struct err err;
+
+	if (clock_now_ns() < c->room_look_ns)
+		return;
+	c->room_look_ns = clock_now_ns() + ROOM_LOOK_NS;
+	if (held && image_room_look(c->memory_dir, &err) != RC_OK) {
+		(void)snprintf(c->cramped, sizeof(c->cramped), "%s", err.text);
+		repeat_log(&c->cramps, LOG_LEVEL_WARN, c->part, err.text);
+	} else if (*c->cramped != '\0') {
+		c->cramped[0] = '\0';
+		c->cramps = (struct repeat){ 0 };
+	}
+}
+
 static void on_tick(uv_timer_t *timer)
 {
 	struct clone *c = timer->data;
@@ -156,6 +176,7 @@ static void on_tick(uv_timer_t *timer)
 		link_set_lease(c->link, failover_lease_ns(&c->failover), c->failover.term);
 	clone_seek(c);
 	clone_keep_again(c);
+	look_at_room(c);
 	clone_tell_hashes(c);
 	clone_tell_superseded(c);
 	if (c->stopping && !is_under_way(c))
@@ -375,13 +396,20 @@ static const char *fault_of(const struct clone *c)
 	return *fault != '\0' ? fault : virtual_addresses_fault(c->addresses);
 }
 
+/* In other states there is something that matters more. */
+static bool is_cramped(const struct clone *c)
+{
+	return *c->cramped != '\0' &&
+	       (c->failover.state <= FAILOVER_SUSPECT || c->failover.state == FAILOVER_SERVING);
+}
+
 /* Nothing for an operator to do. */
 static bool needs_nobody(const struct clone *c)
 {
 	struct journaling_status journal;
 
-	if (has_trouble(c) || c->silent || c->store_broken || is_stuck(c) || *fault_of(c) != '\0' ||
-	    (seat_journal(c->seat, &journal) && *journal.problem != '\0'))
+	if (has_trouble(c) || c->silent || c->store_broken || is_stuck(c) || is_cramped(c) ||
+	    *fault_of(c) != '\0' || (seat_journal(c->seat, &journal) && *journal.problem != '\0'))
 		return false;
 	switch (c->failover.state) {
 	case FAILOVER_UNATTENDED:
@@ -444,6 +472,7 @@ void clone_status(const struct clone *c, struct status_instance *status)
 			 has_trouble(c)	 ? c->trouble :
 			 *fault != '\0'	 ? fault :
 			 is_stuck(c)	 ? "the warm QEMU does not answer" :
+			 is_cramped(c)	 ? c->cramped :
 					   c->reason;
 	status->protected_now = (state == FAILOVER_PROTECTED || state == FAILOVER_SUSPECT) &&
 				seat_is_warm(c->seat) && !has_trouble(c) && !c->store_broken &&

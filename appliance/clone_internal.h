@@ -62,6 +62,10 @@ struct clone {
 	bool kept;	  /* the term of this takeover is on the disk */
 	uint64_t kept_ns; /* how long that took, from the decision */
 	uint64_t activate_ns, resumed_epoch;
+	/* Why the replica may find no room for its memory; "": it has some. */
+	char cramped[ERR_TEXT_MAX];
+	uint64_t room_look_ns; /* when that is looked at next */
+	struct repeat cramps;
 	struct survivor *survivor; /* the replica of an earlier life, or the search for it */
 	bool silent;		   /* it does not answer */
 

@@ -21,6 +21,7 @@
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "replica/hypervisor.h"
+#include "replica/image_room.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -314,12 +315,25 @@ void clone_on_unseated(void *owner, const struct err *err)
 	clone_on_activation_failed(owner, false, err);
 }
 
+/* What follows for the operator comes first, then why, as far as that is known. */
+static void gone(struct clone *c, const char *why)
+{
+	struct failover_update update;
+	char text[ERR_TEXT_MAX];
+
+	clone_decide_event(c, (struct failover_event){ .type = FAILOVER_GONE }, &update);
+	if (*update.reason == '\0' || *why == '\0')
+		return;
+	(void)snprintf(text, sizeof(text), "%.250s; %.250s", update.reason, why);
+	clone_say(c, text);
+}
+
 void clone_on_ended(void *owner, const struct err *err)
 {
 	struct clone *c = owner;
 
 	log_error(c->part, "the replica has ended: %s", err->text);
-	clone_decide(c, FAILOVER_GONE, 0);
+	gone(c, err->text);
 }
 
 /* The replica of an earlier life ------------------------------------------------------------- */
@@ -390,10 +404,12 @@ static void on_found(void *owner, enum survivor_kind kind)
 
 static void on_survivor_ended(void *owner)
 {
+	struct err room = { 0 }; /* how it ended, only its parent is told */
 	struct clone *c = owner;
 
 	c->silent = false;
-	clone_decide(c, FAILOVER_GONE, 0);
+	(void)image_room_look(c->memory_dir, &room);
+	gone(c, room.text);
 	survivor_close(c->survivor, on_survivor_closed);
 }
 

@@ -174,6 +174,11 @@ pid_t child_pid(const struct child *c)
 	return c->exited ? 0 : (pid_t)c->process.pid;
 }
 
+int child_signal(const struct child *c)
+{
+	return c->signal;
+}
+
 void child_kill(struct child *c)
 {
 	if (c->started && !c->exited)

@@ -28,6 +28,8 @@ int child_start(struct child **child, uv_loop_t *loop, const char *part, char **
 
 pid_t child_pid(const struct child *child); /* 0: it has ended */
 
+int child_signal(const struct child *child); /* that ended it; 0: none, or it has not ended */
+
 /* What it said last, as last_words_text(). */
 void child_words(const struct child *child, char *text, size_t size);
 

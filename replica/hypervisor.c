@@ -37,10 +37,12 @@
 #include "replica/child.h"
 #include "replica/hypervisor_check.h"
 #include "replica/hypervisor_setup.h"
+#include "replica/image_room.h"
 #include "replica/qmp.h"
 #include "replica/ram_blocks.h"
 
 #include <assert.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -158,9 +160,13 @@ static void on_limit(uv_timer_t *timer)
 static void on_child_end(void *owner, const struct err *how)
 {
 	struct hypervisor *hv = owner;
+	struct err why = *how;
 
+	/* Of its shared memory the image's pages have storage, others come as the guest needs them. */
+	if (child_signal(hv->child) == SIGBUS && *hv->setup.memory != '\0')
+		(void)image_room_bus_error(hv->setup.memory, &why);
 	hv->child_ended = true;
-	report(hv, how);
+	report(hv, &why);
 	tell_when_over(hv);
 }
 

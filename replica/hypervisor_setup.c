@@ -56,6 +56,8 @@ static int set_directory(struct hypervisor_setup *setup, const char *run_dir, st
 static int set_blocks(struct hypervisor_setup *setup, const struct cmdline_spec *spec,
 		      struct err *err)
 {
+	if (spec->nbackends > 0)
+		(void)snprintf(setup->memory, sizeof(setup->memory), "%s", spec->backends[0].path);
 	for (size_t i = 0; i < spec->nbackends; i++) {
 		memcpy(setup->blocks[i].name, spec->backends[i].name,
 		       sizeof(setup->blocks[i].name));

@@ -14,6 +14,7 @@ struct hypervisor_setup {
 	int lock;
 	struct cmdline args;
 	char *paths[CMDLINE_BACKENDS_MAX]; /* QOM, of the blocks' memory regions */
+	char memory[sizeof(((struct image_shared *)0)->path)]; /* a file of it, or "" */
 	struct activation_block blocks[CMDLINE_BACKENDS_MAX];
 	size_t nblocks;
 };

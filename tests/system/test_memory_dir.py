@@ -1,4 +1,5 @@
-"""A memory_dir without room: told to both sides with the directory and the sizes, before QEMU is started where that can be known."""
+"""A memory_dir without room: told to both sides with the directory and the sizes, before QEMU is started where that can be known; and one that loses its room
+later, to a replica that waits or serves."""
 import contextlib
 import os
 import subprocess
@@ -56,3 +57,34 @@ def test_a_memory_dir_that_stays_full_costs_protection_and_not_the_instance():
                 assert problem['status'] == 'attention' and path in problem['problems'][0]['reason'], problem
         assert 'may not answer' not in world.agent.text(), world.logs()
         assert world.ask('get', 2) is not None, 'the instance is not touched'
+
+
+def fill(path, leave_mib):
+    """Takes the free room but so much; the file that has it."""
+    name = os.path.join(path, 'ballast')
+    with open(name, 'wb', buffering=0) as ballast, contextlib.suppress(OSError):        # a guest takes some meanwhile
+        while (room := os.statvfs(path)).f_bavail * room.f_frsize > leave_mib << 20:
+            ballast.write(bytes(65536))
+    return name
+
+
+def test_room_that_becomes_short_is_told_before_it_ends_a_replica_and_as_the_reason_when_it_did():
+    with small_tmpfs(112, takeover='manual') as (world, path):
+        world.wait_state('standby', 'protected')
+        lab.wait_for('less than all of it is no reason to worry', lambda: world.status('standby')['healthy'])
+        ballast = fill(path, 4)
+        status = lab.wait_for('it is told', lambda: (lambda s: s if not s['healthy'] else None)(world.status('standby')))
+        assert status['protected'] and path in status['reason'] and 'MiB free, and the replica may come to need' in status['reason'], status
+        os.unlink(ballast)
+        lab.wait_for('there is room', lambda: world.status('standby')['healthy'])
+        world.kill_site_a()
+        lab.fetch_unix(world.path('standby.http'), '/v1/takeover', '{"instance": "vm1"}')
+        world.wait_state('standby', 'serving')
+        fill(path, 0)
+
+        def lost():
+            world.ask('inc', 0.2)
+            return world.status('standby').get('state') == 'lost'
+        lab.wait_for('it needs a page', lost, 60)
+        for word in ('the newest state of the instance was here', f'memory_dir: {path}', '0 MiB free there', 'signal 7 (Bus error)'):
+            assert word in world.status('standby')['reason'], world.status('standby')

@@ -129,6 +129,19 @@ static void one_that_dies_while_it_waits_is_reported(void **state)
 	assert_int_equal(hypervisor_pid(warm.hypervisor), 0);
 }
 
+static void one_that_finds_no_storage_for_its_memory_tells_where(void **state)
+{
+	NEED_QEMU();
+	warm_derive("-m 16");
+	warm_start();
+	assert_int_equal(kill(hypervisor_pid(warm.hypervisor), SIGBUS), 0);
+	warm_run();
+	assert_int_equal(warm.exits, 1);
+	assert_memory_equal(warm.told.text, "memory_dir: ", 12);
+	assert_non_null(strstr(warm.told.text, warm.memory));
+	assert_non_null(strstr(warm.told.text, "signal 7 (Bus error)"));
+}
+
 static void it_can_be_closed_at_any_moment_of_its_start(void **state)
 {
 	NEED_QEMU();
@@ -245,6 +258,7 @@ int main(void)
 		CLAIM(a_program_that_is_no_qemu_is_told_by_its_end),
 		CLAIM(a_directory_too_long_for_a_socket_is_named),
 		CLAIM(one_that_dies_while_it_waits_is_reported),
+		CLAIM(one_that_finds_no_storage_for_its_memory_tells_where),
 		CLAIM(it_can_be_closed_at_any_moment_of_its_start),
 		CLAIM(a_layout_that_it_cannot_take_is_found_out_while_it_is_warm),
 		CLAIM(what_it_inherits_it_holds_until_its_end),

@@ -1,12 +1,17 @@
 /* Room for a memory image: what is refused at once, what is only told, and what an error says. */
 #include "replica/image_room.h"
 
+#include "tests/unit/scratch.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -69,6 +74,56 @@ static void no_file_system_has_room_for_everything(void **state)
 	assert_int_equal(image_room_check("/", 4096, 4096, &err), RC_OK);
 }
 
+static void room_is_low_below_a_share_of_what_may_still_be_needed(void **state)
+{
+	(void)state;
+	assert_false(image_room_is_low(256 * MIB, 64 * MIB, 24 * MIB));
+	assert_true(image_room_is_low(256 * MIB, 64 * MIB, 24 * MIB - 1));
+	assert_false(image_room_is_low(256 * MIB, 256 * MIB, 0)); /* it has all of it */
+	assert_false(image_room_is_low(256 * MIB, 300 * MIB, 0));
+	assert_false(image_room_is_low(8192 * MIB, 0, UINT64_MAX)); /* no limit is known */
+}
+
+static void a_look_adds_up_what_the_images_in_a_directory_may_need(void **state)
+{
+	char dir[SCRATCH_MAX], path[SCRATCH_MAX + 16], lock[SCRATCH_MAX + 16];
+	struct err err = { 0 };
+	int fd;
+
+	(void)state;
+	assert_int_equal(scratch_make(dir, "room"), 0);
+	(void)snprintf(path, sizeof(path), "%s/pc%%2eram", dir);
+	(void)snprintf(lock, sizeof(lock), "%s/.lock", dir);
+	assert_int_equal(image_room_look(dir, &err), RC_OK);
+	fd = open(lock, O_WRONLY | O_CREAT, 0600);
+	assert_true(fd >= 0 && ftruncate(fd, (off_t)(UINT64_C(8) << 40)) == 0);
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(image_room_look(dir, &err), RC_OK); /* no image */
+	assert_int_equal(rename(lock, path), 0);
+	assert_int_equal(image_room_look(dir, &err), RC_LIMIT);
+	assert_memory_equal(err.text, "memory_dir: ", 12);
+	assert_non_null(strstr(err.text, dir));
+	assert_non_null(
+		strstr(err.text, " MiB free, and the replica may come to need 8388608 MiB"));
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(rmdir(dir), 0);
+	assert_int_equal(image_room_look(dir, &err), RC_OK); /* there is none */
+}
+
+static void a_bus_error_tells_file_and_room_in_front_of_the_end(void **state)
+{
+	struct err err;
+
+	(void)state;
+	(void)err_set(&err, RC_CLOSED, "qemu was ended by signal 7 (Bus error)");
+	assert_int_equal(image_room_bus_error("/", &err), RC_CLOSED);
+	assert_memory_equal(err.text, "memory_dir: /: no storage for another page, ", 44);
+	assert_non_null(strstr(err.text, " MiB free there: qemu was ended by signal 7"));
+	(void)err_set(&err, RC_CLOSED, "ended");
+	(void)image_room_bus_error("/nowhere", &err);
+	assert_string_equal(err.text, "memory_dir: /nowhere: no storage for another page: ended");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -76,6 +131,9 @@ int main(void)
 		cmocka_unit_test(images_are_sparse_so_less_than_the_whole_is_only_told),
 		cmocka_unit_test(what_is_stored_already_needs_no_room),
 		cmocka_unit_test(a_failed_write_tells_directory_and_sizes),
+		cmocka_unit_test(room_is_low_below_a_share_of_what_may_still_be_needed),
+		cmocka_unit_test(a_look_adds_up_what_the_images_in_a_directory_may_need),
+		cmocka_unit_test(a_bus_error_tells_file_and_room_in_front_of_the_end),
 		cmocka_unit_test(no_file_system_has_room_for_everything),
 	};
 
