@@ -14,8 +14,10 @@ def run(*command, **options):
 def test_the_configurations_of_the_readme_are_valid(tmp_path):
     with open(os.path.join(lab.TREE, 'README.md'), encoding='utf-8') as f:
         readme = f.read()
-    examples = [text for text in re.findall(r'```json\n(.*?)```', readme, re.S) if text.lstrip().startswith('{')]      # VRRP's: test_vrrp.py
-    assert len(examples) == 2
+    objects = [text for text in re.findall(r'```json\n(.*?)```', readme, re.S) if text.lstrip().startswith('{')]       # VRRP's: test_vrrp.py
+    examples = [text for text in objects if '"site"' in text]
+    of_instance = [text for text in objects if '"site"' not in text]
+    assert len(examples) == 2 and len(of_instance) == 1
     assert run('pki', str(tmp_path / 'certs')).returncode == 0
     site = lab.Namespace('b')
     site.run('ip', 'link', 'add', 'br0', 'type', 'bridge')
@@ -25,6 +27,12 @@ def test_the_configurations_of_the_readme_are_valid(tmp_path):
     for path, other in (paths, reversed(paths)):
         result = run('check', '--config', str(path), '--peer', str(other), preexec_fn=site.enter, pass_fds=[site.fd])
         assert result.returncode == 0, result.stdout
+    with_journal = json.loads(paths[0].read_text())
+    os.mkdir(tmp_path / 'journal')
+    with_journal['instances'][0] |= json.loads(of_instance[0].replace('/srv/journal', str(tmp_path / 'journal')))
+    paths[0].write_text(json.dumps(with_journal))
+    result = run('check', '--config', str(paths[0]), preexec_fn=site.enter, pass_fds=[site.fd])
+    assert result.returncode == 0, result.stdout
     site.close()
 
 
