@@ -164,6 +164,7 @@ int lease_keeper_open(struct lease_keeper **out, uv_loop_t *loop,
 	}
 	tenure_init(&keeper->tenure, options->hold, options->etcd != NULL, options->term);
 	keeper->serving = tenure_may_serve(&keeper->tenure, clock_now_ns());
+	lease_keeper_instance(keeper, false);
 	(void)uv_timer_init(loop, &keeper->timer);
 	keeper->timer.data = keeper;
 	(void)uv_timer_start(&keeper->timer, on_timer, options->period_ms, 0);

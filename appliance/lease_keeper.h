@@ -52,7 +52,7 @@ void lease_keeper_supersede(struct lease_keeper *keeper, uint64_t term);
 void lease_keeper_release(struct lease_keeper *keeper, uint64_t term);
 
 /*
- * Whether there is an instance that could answer; at first there is. Without one the witness is not
+ * Whether there is an instance that could answer; at first there is none. Without one the witness is not
  * asked, and what it has given is given back.
  */
 void lease_keeper_instance(struct lease_keeper *keeper, bool there);

@@ -88,6 +88,7 @@ static void begin_with(uint32_t ttl_s)
 static void begin(void)
 {
 	begin_with(TTL_S);
+	lease_keeper_instance(keeper, true);
 }
 
 static void end(void)
@@ -184,6 +185,7 @@ static void alone_it_is_silent_as_soon_as_the_witness_has_forgotten_it(void **st
 
 	(void)state;
 	begin_with(3 * TTL_S);
+	lease_keeper_instance(keeper, true);
 	grant(50 * CLOCK_NS_PER_MS);
 	turn_until(&told.silent);
 	turn_until(&told.serves);
@@ -230,6 +232,7 @@ static void a_lease_of_the_witness_that_comes_too_late_is_given_back(void **stat
 
 	(void)state;
 	begin_with(WITNESS_TTL_MAX_S); /* by itself it would end long after our patience */
+	lease_keeper_instance(keeper, true);
 	told.grant_when_silent = true;
 	grant(50 * CLOCK_NS_PER_MS);
 	turn_until(&told.silent);
@@ -316,6 +319,19 @@ static void who_serves_alone_and_yields_gives_the_witness_s_lease_back(void **st
 	end();
 }
 
+/* Or a standby that has an epoch could not get it. */
+static void the_witness_is_not_asked_for_an_instance_that_was_not_found_yet(void **state)
+{
+	(void)state;
+	begin_with(TTL_S);
+	turn_for(TENURE_CLAIM_RETRY_NS / CLOCK_NS_PER_MS + 500);
+	assert_false(told.serves || told.term);
+	lease_keeper_instance(keeper, true);
+	turn_until(&told.serves);
+	assert_true(lease_keeper_is_alone(keeper));
+	end();
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, etcd_test_setup, etcd_test_teardown)
@@ -328,6 +344,7 @@ int main(void)
 		TEST(a_standby_that_does_not_know_its_own_term_is_told),
 		TEST(what_has_yielded_waits_for_a_lease_that_was_asked_for_afterwards),
 		TEST(who_serves_alone_and_yields_gives_the_witness_s_lease_back),
+		TEST(the_witness_is_not_asked_for_an_instance_that_was_not_found_yet),
 	};
 
 	return cmocka_run_group_tests(tests, etcd_group_setup, etcd_group_teardown);
