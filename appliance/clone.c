@@ -14,11 +14,14 @@
 #include "replica/reservation.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define RETURN_MS 2000 /* for who connects again at once: some round trips, two waits */
 #define ROOM_LOOK_NS CLOCK_NS_PER_S /* a handful of calls that ask a file system in memory */
 #define TICKS_PER_DETECT 8	    /* the silence is looked at this often per limit */
 #define WINDOW_SHARE 2		    /* of the staging budget may be encoded bytes on their way */
+#define OUTDATED_MOMENT_NS \
+	(2 * CLOCK_NS_PER_S) /* it is for an epoch or two after each first copy */
 
 static void check_stopped(struct clone *c);
 
@@ -57,6 +60,11 @@ static void say_refused(struct clone *c, const char *error)
 {
 	(void)snprintf(c->trouble, sizeof(c->trouble), "reservation: %.480s", error);
 	clone_say(c, c->trouble);
+}
+
+void clone_copy_ended(struct clone *c)
+{
+	memcpy(c->trouble, c->reason, sizeof(c->trouble));
 }
 
 void clone_on_reserved(void *owner, const char *error, const char *image)
@@ -194,6 +202,7 @@ static void on_up(void *owner, const struct wire_hello *peer)
 
 	c->link_up = true;
 	c->said = FAILOVER_TICK;
+	clone_decide(c, FAILOVER_HEARD, 0); /* before what it says */
 	c->back_ns = 0;
 	link_set_lease(c->link, failover_lease_ns(&c->failover), c->failover.term);
 	if (c->gateway != NULL)
@@ -221,6 +230,20 @@ static void on_quiet(void *owner)
 	((struct clone *)owner)->draining = false;
 }
 
+/* A first copy does not go on with another connection. */
+static void lose_copy(struct clone *c, bool returns, const struct err *err)
+{
+	struct failover_update update;
+
+	if (c->failover.state != FAILOVER_SYNCING)
+		return;
+	clone_decide_event(
+		c, (struct failover_event){ .type = FAILOVER_UNPROTECTED, .why = err->text },
+		&update);
+	if (!returns)
+		clone_copy_ended(c);
+}
+
 static void on_down(void *owner, const struct err *err)
 {
 	struct clone *c = owner;
@@ -234,6 +257,7 @@ static void on_down(void *owner, const struct err *err)
 		gateway_link(c->gateway, NULL, c->failover.term);
 	c->back_ns = returns ? clock_now_ns() + RETURN_MS * CLOCK_NS_PER_MS : 0;
 	log_write(returns ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, c->part, "link lost: %s", err->text);
+	lose_copy(c, returns, err);
 	if (link_refusal(c->link) == WIRE_REASON_SHUTDOWN)
 		clone_decide(c, FAILOVER_GOODBYE, 0);
 	if (!c->link_closing) {
@@ -403,11 +427,19 @@ static bool is_cramped(const struct clone *c)
 	       (c->failover.state <= FAILOVER_SUSPECT || c->failover.state == FAILOVER_SERVING);
 }
 
+/* The primary is heard, and what clients know is not here: were it silent, only the operator would act. */
+static bool is_outdated(const struct clone *c)
+{
+	return c->failover.state <= FAILOVER_SUSPECT && c->failover.outdated;
+}
+
 /* Nothing for an operator to do. */
 static bool needs_nobody(const struct clone *c)
 {
 	struct journaling_status journal;
 
+	if (is_outdated(c) && clock_now_ns() - c->outdated_ns > OUTDATED_MOMENT_NS)
+		return false;
 	if (has_trouble(c) || c->silent || c->store_broken || is_stuck(c) || is_cramped(c) ||
 	    *fault_of(c) != '\0' || (seat_journal(c->seat, &journal) && *journal.problem != '\0'))
 		return false;
@@ -467,16 +499,21 @@ void clone_status(const struct clone *c, struct status_instance *status)
 	status_clear(status, c->instance->name);
 	status->state = failover_state_name(state);
 	status->healthy = needs_nobody(c);
-	status->reason = c->silent	 ? survivor_silence(c->survivor) :
-			 c->store_broken ? c->store_error :
-			 has_trouble(c)	 ? c->trouble :
-			 *fault != '\0'	 ? fault :
-			 is_stuck(c)	 ? "the warm QEMU does not answer" :
-			 is_cramped(c)	 ? c->cramped :
-					   c->reason;
+	status->reason =
+		c->silent	? survivor_silence(c->survivor) :
+		c->store_broken ? c->store_error :
+		has_trouble(c)	? c->trouble :
+		*fault != '\0'	? fault :
+		is_stuck(c)	? "the warm QEMU does not answer" :
+		is_cramped(c) ?
+			      c->cramped :
+		is_outdated(c) ?
+			      "the instance answered without us: clients know more than the epoch "
+			      "here, until the next one is committed" :
+			      c->reason;
 	status->protected_now = (state == FAILOVER_PROTECTED || state == FAILOVER_SUSPECT) &&
-				seat_is_warm(c->seat) && !has_trouble(c) && !c->store_broken &&
-				*fault == '\0';
+				!c->failover.outdated && seat_is_warm(c->seat) && !has_trouble(c) &&
+				!c->store_broken && *fault == '\0';
 	status->term = (double)c->failover.term;
 	status->epoch = (double)c->failover.epoch;
 	status->suspicion = failover_suspicion(&c->failover, clock_now_ns());

@@ -35,8 +35,22 @@ static void say_replaced(const struct clone *c, uint64_t epoch)
 		log_warn(
 			c->part,
 			"epoch %llu, which `understudy takeover` would have brought up, is replaced by "
-			"epoch %llu: the agent is back and began anew",
+			"epoch %llu: the agent began anew",
 			(unsigned long long)c->failover.epoch, (unsigned long long)epoch);
+}
+
+static void decide_said(struct clone *c)
+{
+	const bool copying = c->failover.state == FAILOVER_SYNCING;
+	const uint64_t epoch =
+		c->said_epoch > c->failover.epoch ? c->said_epoch : c->failover.epoch;
+	struct failover_update update;
+
+	clone_decide_event(
+		c, (struct failover_event){ .type = c->said, .epoch = epoch, .why = c->said_why },
+		&update);
+	if (copying && c->said != FAILOVER_SHUT_DOWN)
+		clone_copy_ended(c);
 }
 
 void clone_on_committed(void *owner, uint64_t epoch, uint64_t took_ns)
@@ -59,7 +73,7 @@ void clone_on_committed(void *owner, uint64_t epoch, uint64_t took_ns)
 	clone_decide(c, FAILOVER_COMMITTED, epoch);
 	/* It was said after this epoch, but heard before that was committed. */
 	if (c->said != FAILOVER_TICK)
-		clone_decide(c, c->said, 0);
+		decide_said(c);
 }
 
 void clone_on_fault(void *owner, uint64_t epoch, const struct err *err)
@@ -219,10 +233,11 @@ static int on_commit(struct clone *c, const struct wire_header *header, const ui
 	return receiver_end(seat_receiver(c->seat), header->epoch, &commit, err);
 }
 
-static int on_instance(struct clone *c, const uint8_t *payload, size_t len, struct err *err)
+static int on_instance(struct clone *c, const struct wire_header *header, const uint8_t *payload,
+		       struct err *err)
 {
 	static const enum failover_event_type events[] = {
-		[WIRE_INSTANCE_RUNNING] = FAILOVER_GOODBYE,
+		[WIRE_INSTANCE_RUNNING] = FAILOVER_UNPROTECTED,
 		[WIRE_INSTANCE_CRASHED] = FAILOVER_CRASHED,
 		[WIRE_INSTANCE_ENDED] = FAILOVER_SHUT_DOWN,
 	};
@@ -232,14 +247,18 @@ static int on_instance(struct clone *c, const uint8_t *payload, size_t len, stru
 	uint16_t code;
 	int rc;
 
-	rc = wire_get_reason(&code, text, payload, len, err);
+	rc = wire_get_reason(&code, text, payload, header->length, err);
 	if (rc != RC_OK)
 		return rc;
 	if (code < WIRE_INSTANCE_RUNNING || code >= WIRE_INSTANCE_END)
 		return err_set(err, RC_INVALID, "instance state %u", code);
-	log_info(c->part, "the primary says: %s", text);
+	/* On each connection; where it matters the decision says so. */
+	log_write(code == WIRE_INSTANCE_RUNNING ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, c->part,
+		  "the primary says: %s", text);
 	c->said = events[code];
-	clone_decide(c, c->said, 0);
+	c->said_epoch = header->epoch;
+	(void)snprintf(c->said_why, sizeof(c->said_why), "%.*s", ERR_TEXT_MAX - 1, text);
+	decide_said(c);
 	return RC_OK;
 }
 
@@ -313,8 +332,12 @@ int clone_on_frame(void *owner, const struct wire_header *header, const uint8_t 
 		refuse_term(c, header);
 		return RC_OK;
 	}
+	/* What became of the instance counts while it is claimed, too. */
+	if (header->type == WIRE_INSTANCE &&
+	    (!failover_is_over(&c->failover) || c->failover.state == FAILOVER_CLAIMING))
+		return on_instance(c, header, payload, err);
 	if (failover_is_over(&c->failover) ||
-	    (header->type != WIRE_RESERVE && header->type != WIRE_INSTANCE &&
+	    (header->type != WIRE_RESERVE &&
 	     (seat_image(c->seat) == NULL || (c->laid_out && c->layout_refused)))) {
 		/* Of a term that ends, for a seat that is being replaced or memory that it cannot
 		 * take: the primary plans anew when it is told. */
@@ -346,8 +369,6 @@ int clone_on_frame(void *owner, const struct wire_header *header, const uint8_t 
 			       gateway_addresses(c->gateway, payload, header->length, err);
 	case WIRE_FRAMES:
 		return RC_OK; /* of a primary that has network cards and was refused for it */
-	case WIRE_INSTANCE:
-		return on_instance(c, payload, header->length, err);
 	default:
 		return err_set(err, RC_INVALID, "a %s frame is not for a standby",
 			       wire_type_name(header->type));

@@ -47,6 +47,9 @@ struct clone {
 	bool fenced;	     /* this connection was told that it is superseded */
 	bool terms;	     /* its primary has WIRE_FEATURE_TERMS */
 	enum failover_event_type said; /* on it, of the instance; FAILOVER_TICK: nothing */
+	char said_why[ERR_TEXT_MAX];   /* in its words, */
+	uint64_t said_epoch;	       /* the newest epoch that was known then */
+	uint64_t outdated_ns;	       /* since when the epoch is; 0: it is not */
 	uint64_t back_ns;	  /* it ended to be made anew at once: until then silence is none */
 	uint64_t session;	  /* the committed epoch's */
 	uint64_t pending_session; /* the one that is coming in */
@@ -90,6 +93,8 @@ struct clone {
 bool clone_tell(struct clone *c, uint16_t type, uint64_t epoch, const void *payload, size_t len);
 /* The answer to a reservation, as of seat_ops. */
 void clone_on_reserved(void *owner, const char *error, const char *image);
+/* The first copy has ended before it was whole, and why: not healthy until there is a commit. */
+void clone_copy_ended(struct clone *c);
 /* If this standby has served: says so, once per connection. */
 void clone_tell_superseded(struct clone *c);
 

@@ -155,6 +155,9 @@ void clone_decide_event(struct clone *c, struct failover_event event,
 	if (c->link != NULL && link_granted_ns(c->link) > event.granted_ns)
 		event.granted_ns = link_granted_ns(c->link);
 	failover_step(&c->failover, &event, update);
+	c->outdated_ns = !c->failover.outdated ? 0 :
+			 c->outdated_ns != 0   ? c->outdated_ns :
+						 event.now_ns;
 	keep_up(c, event.type == FAILOVER_RELEASE && !update->refused);
 	if (update->changed)
 		follow(c);

@@ -24,8 +24,10 @@ static const struct {
 						  BIT(CLAIMING) | BIT(EMPTY) },
 	[FAILOVER_UNATTENDED] = { "unattended",
 				  BIT(PROTECTED) | BIT(ENDED) | BIT(CLAIMING) | BIT(EMPTY) },
-	[FAILOVER_ENDED] = { "ended", BIT(PROTECTED) | BIT(CLAIMING) | BIT(EMPTY) },
-	[FAILOVER_CLAIMING] = { "claiming", BIT(UNATTENDED) | BIT(TAKING_OVER) | BIT(EMPTY) },
+	[FAILOVER_ENDED] = { "ended",
+			     BIT(PROTECTED) | BIT(UNATTENDED) | BIT(CLAIMING) | BIT(EMPTY) },
+	[FAILOVER_CLAIMING] = { "claiming",
+				BIT(UNATTENDED) | BIT(ENDED) | BIT(TAKING_OVER) | BIT(EMPTY) },
 	[FAILOVER_TAKING_OVER] = { "taking-over", BIT(SERVING) | BIT(FAILED) | BIT(UNATTENDED) },
 	[FAILOVER_SERVING] = { "serving", BIT(LOST) },
 	[FAILOVER_FAILED] = { "failed", BIT(EMPTY) },
@@ -242,6 +244,19 @@ static void on_witness(struct failover *failover, const struct failover_event *e
 	}
 }
 
+/* It is not taken over by itself, and why. */
+static void unattended(struct failover *failover, struct failover_update *update, const char *why)
+{
+	const bool outdated = failover->outdated;
+
+	if (failover->state != FAILOVER_UNATTENDED)
+		move(failover, FAILOVER_UNATTENDED, update, "%s", why);
+	(void)snprintf(update->reason, sizeof(update->reason),
+		       "%.180s; %s`understudy takeover` brings up epoch %llu%s", why,
+		       outdated ? "only " : "", (unsigned long long)failover->epoch,
+		       outdated ? ", which does not know what clients were told since" : "");
+}
+
 static void on_tick(struct failover *failover, const struct failover_event *event,
 		    struct failover_update *update)
 {
@@ -273,15 +288,8 @@ static void on_tick(struct failover *failover, const struct failover_event *even
 	if (failover->silent_ns >= failover->detect_ns) {
 		if (failover->automatic && !failover->outdated)
 			claim(failover, event, SILENCE, update);
-		else if (failover->automatic)
-			move(failover, FAILOVER_UNATTENDED, update,
-			     "the primary is silent; clients had answers that epoch %llu does not know: only "
-			     "`understudy takeover` brings it up",
-			     (unsigned long long)failover->epoch);
 		else
-			move(failover, FAILOVER_UNATTENDED, update,
-			     "the primary is silent; takeover is manual: `understudy takeover` brings up epoch %llu",
-			     (unsigned long long)failover->epoch);
+			unattended(failover, update, "the primary is silent");
 	} else if (failover->silent_ns >= failover->detect_ns / 2 &&
 		   failover->state == FAILOVER_PROTECTED) {
 		move(failover, FAILOVER_SUSPECT, update,
@@ -292,11 +300,20 @@ static void on_tick(struct failover *failover, const struct failover_event *even
 
 static void on_heard(struct failover *failover, uint64_t now_ns, struct failover_update *update)
 {
-	if (now_ns <= failover->heard_ns)
+	const uint64_t before_ns = failover->heard_ns;
+
+	if (now_ns <= before_ns)
 		return; /* no news */
 	failover->heard_ns = now_ns;
 	if (failover->state == FAILOVER_SUSPECT)
 		move(failover, FAILOVER_PROTECTED, update, "the primary is heard again");
+	else if (failover->state == FAILOVER_UNATTENDED &&
+		 now_ns - before_ns >= failover->detect_ns)
+		/* Whatever the operator was told to decide, it was of a primary that is silent. */
+		(void)snprintf(
+			update->reason, sizeof(update->reason),
+			"the primary is heard again; it has committed nothing since epoch %llu",
+			(unsigned long long)failover->epoch);
 }
 
 static void on_committed(struct failover *failover, uint64_t epoch, struct failover_update *update)
@@ -315,6 +332,17 @@ static void on_committed(struct failover *failover, uint64_t epoch, struct failo
 		     (unsigned long long)epoch);
 }
 
+/* No epoch up to that one knows all that clients were told; true: ours, and that is news. */
+static bool outdate(struct failover *failover, uint64_t epoch)
+{
+	if (epoch > failover->outdated_epoch)
+		failover->outdated_epoch = epoch;
+	if (failover->epoch == 0 || failover->outdated || failover->epoch > epoch)
+		return false;
+	failover->outdated = true;
+	return true;
+}
+
 static void on_outdated(struct failover *failover, const struct failover_event *event,
 			struct failover_update *update)
 {
@@ -322,11 +350,8 @@ static void on_outdated(struct failover *failover, const struct failover_event *
 		return;
 	if (event->term > failover->term)
 		failover->term = event->term;
-	if (event->epoch > failover->outdated_epoch)
-		failover->outdated_epoch = event->epoch;
-	if (failover->epoch == 0 || failover->outdated || failover->epoch > event->epoch)
+	if (!outdate(failover, event->epoch))
 		return;
-	failover->outdated = true;
 	if (failover->state == FAILOVER_CLAIMING && !failover->ordered) {
 		move(failover, FAILOVER_UNATTENDED, update,
 		     "the instance answered without us while we claimed it: clients know more than epoch %llu",
@@ -437,30 +462,66 @@ static void on_release(struct failover *failover, struct failover_update *update
 	     "released by the operator; a primary may protect the instance again");
 }
 
+/* What became of the instance, as its agent says. */
+static const char *fate(const struct failover_event *event)
+{
+	switch (event->type) {
+	case FAILOVER_UNPROTECTED:
+		return event->why;
+	case FAILOVER_GOODBYE:
+		return "the primary's agent ended in an orderly way; the instance is unprotected";
+	case FAILOVER_CRASHED:
+		return "the instance's QEMU is gone";
+	default:
+		return "the instance was shut down in an orderly way";
+	}
+}
+
+/* Whoever says it is heard: that counts more than the silence by which it is claimed, but not than an order. */
+static void on_instance_claimed(struct failover *failover, const struct failover_event *event,
+				struct failover_update *update)
+{
+	const bool ended = event->type == FAILOVER_SHUT_DOWN;
+
+	failover->again &= event->type == FAILOVER_CRASHED;
+	if (event->type == FAILOVER_UNPROTECTED)
+		(void)outdate(failover, event->epoch);
+	if (event->type == FAILOVER_CRASHED || (ended && failover->ordered)) {
+		failover->stopped = true;
+		proceed(failover, event->now_ns, update);
+	} else if (ended) {
+		move(failover, FAILOVER_ENDED, update, "%s", fate(event));
+	} else if (!failover->ordered) {
+		unattended(failover, update, fate(event));
+	}
+}
+
 static void on_instance(struct failover *failover, const struct failover_event *event,
 			struct failover_update *update)
 {
-	bool present = watching(failover) || failover->state == FAILOVER_UNATTENDED;
+	const bool runs = event->type == FAILOVER_UNPROTECTED;
 
-	if (event->type == FAILOVER_CRASHED && failover->state == FAILOVER_CLAIMING) {
-		failover->stopped = true;
-		proceed(failover, event->now_ns, update);
+	if (failover->state == FAILOVER_CLAIMING) {
+		on_instance_claimed(failover, event, update);
+		return;
 	}
-	if (!present)
+	if (failover->state == FAILOVER_SYNCING) {
+		move(failover, FAILOVER_EMPTY, update,
+		     "the first copy has ended before it was whole: %.180s", fate(event));
+		return;
+	}
+	if (!watching(failover) && failover->state != FAILOVER_UNATTENDED &&
+	    !(runs && failover->state == FAILOVER_ENDED)) /* it was started again */
 		return;
 	failover->claim_ns = 0; /* what is known now comes before asking the witness again */
+	if (runs)
+		(void)outdate(failover, event->epoch);
 	if (event->type == FAILOVER_CRASHED && failover->automatic && !failover->outdated)
 		claim(failover, event, CRASH, update);
 	else if (event->type == FAILOVER_SHUT_DOWN)
-		move(failover, FAILOVER_ENDED, update,
-		     "the instance was shut down in an orderly way");
-	else if (failover->state != FAILOVER_UNATTENDED)
-		move(failover, FAILOVER_UNATTENDED, update, "%s",
-		     event->type == FAILOVER_GOODBYE ?
-			     "the primary's agent ended in an orderly way; the instance is unprotected" :
-		     failover->outdated ?
-			     "the instance's QEMU is gone, and clients had answers that the epoch here does not know" :
-			     "the instance's QEMU is gone; takeover is manual");
+		move(failover, FAILOVER_ENDED, update, "%s", fate(event));
+	else
+		unattended(failover, update, fate(event));
 }
 
 void failover_step(struct failover *failover, const struct failover_event *event,
@@ -495,6 +556,7 @@ void failover_step(struct failover *failover, const struct failover_event *event
 		on_forgotten(failover, update);
 		break;
 	case FAILOVER_GOODBYE:
+	case FAILOVER_UNPROTECTED:
 	case FAILOVER_CRASHED:
 	case FAILOVER_SHUT_DOWN:
 		on_instance(failover, event, update);

@@ -9,15 +9,17 @@
  *   protected    a committed epoch, the primary is heard            suspect, unattended, ended,
  *                                                                   claiming, empty
  *   suspect      silent for half the limit or more                  as protected, and protected
- *   unattended   nobody is heard and we do not act: the agent said  protected, ended, claiming,
- *                goodbye, takeover is manual, the witness is        empty
- *                against it or silent, the takeover came to
- *                nothing before the replica could be seen, or
- *                this process has just come back with its epoch
- *   ended        the instance was shut down in an orderly way       protected, claiming (only by
- *                                                                   the operator), empty
- *   claiming     decided; the primary's lease runs out, or it       unattended, taking-over, empty
- *                yields; the witness is asked
+ *   unattended   a committed epoch, and we do not act by ourselves: protected, ended, claiming,
+ *                the instance runs on unprotected, the agent said   empty
+ *                goodbye, nobody is heard and takeover is manual,
+ *                the witness is against it or silent, the takeover
+ *                came to nothing before the replica could be seen,
+ *                or this process has just come back with its epoch
+ *   ended        the instance was shut down in an orderly way       protected, unattended,
+ *                                                                   claiming (only by the
+ *                                                                   operator), empty
+ *   claiming     decided; the primary's lease runs out, or it       unattended, ended, empty,
+ *                yields; the witness is asked                       taking-over
  *   taking-over  nobody else may serve, activation is under way     serving, failed, unattended
  *   serving      the replica runs here                              lost
  *   failed       activation failed after the replica may have run   empty (only by the operator)
@@ -30,7 +32,8 @@
  *
  * Reasons to take over: the primary silent for detect_ms with takeover "automatic"; its agent
  * reported the instance's QEMU gone without a goodbye (automatic as well); the operator's command
- * at any time while there is a committed epoch. A goodbye of the agent or of the instance is none.
+ * at any time while there is a committed epoch. A goodbye of the agent or of the instance is none; nor
+ * is the silence, or the crash, of an instance that ran unprotected.
  *
  * Term: grows by one with each takeover; every frame carries it. Once `serving`, a primary that
  * comes back with a lower term is told that it is superseded; in `lost` as well, as what it has is
@@ -69,6 +72,10 @@
  * ran unprotected, or alone with the witness's word. Taking over from it would take back what
  * clients were told, so only the operator may, until the next epoch is committed. While we claim the
  * gateway is still open: what passes it then ends the claim.
+ *
+ * Where answers pass by us they tell. Where they do not, the instance counts as answering from when its
+ * agent says that nothing captures it any more (UNPROTECTED), in every mode. An agent that dies before it
+ * can say so is silent, and the last epoch counts.
  *
  * If our own process was stopped or starved, silence says nothing about the primary: a tick that
  * comes much too late restarts the count.
@@ -116,7 +123,9 @@ enum failover_event_type {
 	FAILOVER_BEATEN,     /* the witness: another site serves `term` */
 	FAILOVER_UNANSWERED, /* the witness cannot be reached */
 	FAILOVER_FORGOTTEN,  /* the image was replaced or is no longer whole */
-	FAILOVER_GOODBYE,   /* the agent ends in an orderly way; the instance goes on unprotected */
+	FAILOVER_GOODBYE, /* the agent ends in an orderly way; the instance goes on unprotected */
+	/* No epoch after `epoch` comes before another session's: the instance runs on without one; `why` */
+	FAILOVER_UNPROTECTED,
 	FAILOVER_CRASHED,   /* the agent reports its instance gone */
 	FAILOVER_SHUT_DOWN, /* the agent reports an orderly end of its instance */
 	FAILOVER_RECOVERED, /* `epoch` is back from an earlier life; `behind`: clients may know more */
@@ -134,7 +143,8 @@ enum failover_event_type {
 struct failover_event {
 	enum failover_event_type type;
 	uint64_t now_ns;
-	uint64_t epoch;	     /* COMMITTED, OUTDATED, RECOVERED */
+	uint64_t epoch;	     /* COMMITTED, OUTDATED, UNPROTECTED, RECOVERED */
+	const char *why;     /* UNPROTECTED */
 	bool behind;	     /* RECOVERED */
 	uint64_t term;	     /* OUTDATED, WON, BEATEN */
 	uint64_t granted_ns; /* any: when the last lease granted has run out; 0: none ever was */

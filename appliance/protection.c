@@ -44,36 +44,6 @@ static void reserve(struct protection *p)
 		protection_enter(p, PROTECTION_RESERVING, "a replica at %s", link_peer(p->link));
 }
 
-static void tell_standby(struct protection *p, enum wire_instance what, const char *text)
-{
-	struct buf payload = { 0 };
-	struct err err = { 0 };
-
-	if (p->link != NULL && p->up && wire_put_reason(&payload, (uint16_t)what, text))
-		(void)link_send(p->link, WIRE_INSTANCE, p->term, 0, payload.data, payload.len,
-				&err);
-	buf_free(&payload);
-}
-
-/* Not while a session is there: it gives out the epochs that are whole, which go before this. */
-void protection_tell_end(struct protection *p)
-{
-	if (p->session == NULL && p->state == PROTECTION_ENDED)
-		tell_standby(p, WIRE_INSTANCE_ENDED, p->reason);
-	else if (p->session == NULL && p->state == PROTECTION_CRASHED)
-		tell_standby(p, WIRE_INSTANCE_CRASHED, p->reason);
-}
-
-/* The standby must not take over from an epoch that does not know what is answered from now on. */
-static void tell_uncommitted(struct protection *p)
-{
-	struct err err = { 0 };
-
-	if (p->tell_uncommitted && p->up && !p->gone &&
-	    link_send(p->link, WIRE_UNCOMMITTED, p->term, p->uncommitted, NULL, 0, &err) != RC_OK)
-		link_drop(p->link, WIRE_REASON_SESSION, err.text); /* then first on the next */
-}
-
 static void on_up(void *owner, const struct wire_hello *peer)
 {
 	struct protection *p = owner;
@@ -84,12 +54,12 @@ static void on_up(void *owner, const struct wire_hello *peer)
 		p->newest = peer->epoch;
 	if (p->uncommitted == 0)
 		p->uncommitted = p->newest;
-	tell_uncommitted(p);
+	protection_tell_uncommitted(p);
 	outlet_up(p->outlet, p->term, protection_newest(p));
 	p->spent = p->outdated = false;
 	p->peer = *peer;
 	p->down_ns = 0;
-	protection_tell_end(p); /* it may not have got through before */
+	protection_tell_instance(p); /* it may not have got through before */
 	protection_advance(p);
 }
 
@@ -299,8 +269,9 @@ static void on_found(void *owner, struct qmp *qmp)
 
 	p->gone = p->adrift = false;
 	outlet_attach(p->outlet, qmp);
-	tell_uncommitted(p);
+	protection_tell_uncommitted(p);
 	protection_release_outlet(p);
+	protection_tell_instance(p);
 	if (p->link == NULL && dial(p, &err) != RC_OK)
 		protection_enter(p, PROTECTION_REFUSED, "%s", err.text);
 }
@@ -360,8 +331,11 @@ static void on_unfit(void *owner, const struct err *err)
 		       (int)(sizeof(text) - sizeof("; ") - strlen(needs)), err->text,
 		       *needs != '\0' ? "; " : "", needs);
 	if (p->state != PROTECTION_SUPERSEDED &&
-	    (p->state != PROTECTION_REFUSED || strcmp(p->reason, text) != 0))
+	    (p->state != PROTECTION_REFUSED || strcmp(p->reason, text) != 0)) {
 		protection_warn(p, PROTECTION_REFUSED, "%s", text);
+		*p->trouble = '\0';
+		protection_tell_instance(p);
+	}
 	protection_unreserve(p);
 }
 
@@ -370,6 +344,8 @@ static void on_event(void *owner, const char *name, const cJSON *data, uint64_t 
 	struct protection *p = owner;
 
 	outlet_event(p->outlet, name);
+	if (strcmp(name, "RESET") == 0) /* it may have been shutting down, and goes on */
+		protection_tell_instance(p);
 	if (p->session != NULL)
 		session_event(p->session, name, data, time_us);
 }
@@ -386,7 +362,7 @@ static void on_gone(void *owner, bool orderly)
 	if (p->state != PROTECTION_SUPERSEDED)
 		protection_enter(p, orderly ? PROTECTION_ENDED : PROTECTION_CRASHED, "%s", text);
 	protection_unreserve(p);
-	protection_tell_end(p);
+	protection_tell_instance(p);
 	protection_answer_yield(p);
 }
 
@@ -397,6 +373,7 @@ static void on_subject_lost(void *owner, const struct err *err)
 	protection_release_outlet(p); /* its end would have been told before a second attempt */
 	if (!protection_is_ending(p))
 		protection_warn(p, PROTECTION_CONNECTING, "%s", err->text);
+	protection_tell_instance(p);
 	protection_unreserve(p);
 }
 
@@ -473,7 +450,7 @@ static void on_term(void *owner, uint64_t term, bool untold)
 		p->tell_uncommitted = true;
 		p->uncommitted = protection_newest(p) +
 				 (p->session != NULL && session_is_capturing(p->session));
-		tell_uncommitted(p);
+		protection_tell_uncommitted(p);
 	}
 	protection_advance(p);
 }
@@ -482,8 +459,10 @@ static void on_right(void *owner)
 {
 	struct protection *p = owner;
 
-	if (p->session == NULL && !p->adrift)
+	if (p->session == NULL && !p->adrift) {
 		protection_release_outlet(p); /* what has yielded kept it until now */
+		protection_tell_instance(p);
+	}
 	if (p->session == NULL || p->session_closing)
 		protection_advance(p);
 	else if (protection_is_alone(p))
@@ -581,7 +560,7 @@ void protection_stop(struct protection *p, void (*on_stopped)(void *owner), void
 	p->on_stopped = on_stopped;
 	p->stop_owner = owner;
 	(void)uv_timer_stop(&p->retry);
-	tell_standby(p, WIRE_INSTANCE_RUNNING, "the agent ends and lets the instance go");
+	protection_tell(p, WIRE_INSTANCE_RUNNING, "the agent ends and lets the instance go");
 	protection_end_session(p);
 	check_stopped(p);
 }

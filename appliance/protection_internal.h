@@ -1,7 +1,8 @@
 /*
  * What the parts of a protection share: protection.c (its life, its link, its instance),
  * protection_session.c (capture sessions: when one begins, goes on or ends), protection_operator.c
- * (what its operator sees and does) and protection_state.c (what it says). Private to them.
+ * (what its operator sees and does), protection_tell.c (what the standby is told of the instance) and
+ * protection_state.c (what it says). Private to them.
  */
 #ifndef APPLIANCE_PROTECTION_INTERNAL_H
 #define APPLIANCE_PROTECTION_INTERNAL_H
@@ -80,8 +81,14 @@ void protection_unreserve(struct protection *p);
 /* The instance stands because we have stopped it: asked by subject and session. */
 bool protection_has_stopped(void *owner);
 
-/* Tells the standby what became of an instance that is no more. */
-void protection_tell_end(struct protection *p);
+/* protection_tell.c */
+
+/* INSTANCE, if the standby is connected. */
+void protection_tell(struct protection *p, enum wire_instance what, const char *text);
+/* That, of an instance that no session captures, if it is known what became of it. */
+void protection_tell_instance(struct protection *p);
+/* The standby must not take over from an epoch that does not know what is answered from now on. */
+void protection_tell_uncommitted(struct protection *p);
 
 /* protection_operator.c */
 

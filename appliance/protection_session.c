@@ -30,7 +30,7 @@ static void on_session_closed(void *owner)
 	if (!p->adrift)
 		protection_release_outlet(p);
 	subject_release(p->subject);
-	protection_tell_end(p);
+	protection_tell_instance(p);
 	protection_answer_yield(p);
 	protection_advance(p);
 }

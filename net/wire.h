@@ -87,8 +87,9 @@ enum wire_type {
 	WIRE_ACK,    /* standby: header's epoch is committed; u64 ns it took from COMMIT */
 	WIRE_FAULT,  /* standby: header's epoch cannot be committed; u16 rc, text. The primary
 			     resyncs */
-	WIRE_INSTANCE,	 /* primary: u16 enum wire_instance, text: what became of the instance; goes
-			    behind the epochs that are whole (wire_follows_commits()) */
+	WIRE_INSTANCE,	 /* primary: u16 enum wire_instance, text: what became of the instance after
+			    the header's epoch, the newest that has begun; goes behind the epochs that
+			    are whole (wire_follows_commits()) */
 	WIRE_SUPERSEDED, /* standby: it serves, or has served, with the header's term; u16 enum
 			    wire_reason, text */
 	WIRE_FRAMES, /* both: Ethernet frames (frames.h); the primary's with the epoch they belong to */
@@ -123,8 +124,9 @@ enum wire_reason {
 enum wire_epoch { WIRE_EPOCH_COPY = 1, WIRE_EPOCH_CHECKPOINT = 2 }; /* kinds, in EPOCH */
 
 enum wire_instance {
-	WIRE_INSTANCE_RUNNING = 1, /* protected again, or unprotected while the agent works on it */
-	WIRE_INSTANCE_CRASHED,	   /* its QEMU is gone without a goodbye: a reason to take over */
+	WIRE_INSTANCE_RUNNING =
+		1,	       /* without a session that captures it: its answers are in no epoch */
+	WIRE_INSTANCE_CRASHED, /* its QEMU is gone without a goodbye: a reason to take over */
 	WIRE_INSTANCE_ENDED, /* shut down by its guest or its operator: not a reason to take over */
 	WIRE_INSTANCE_END
 };

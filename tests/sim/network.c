@@ -31,7 +31,7 @@ void to_standby(struct world *w, enum content content, uint64_t epoch)
 		.term = w->tenure.term,
 		.epoch = w->uncommitted,
 		.session = w->session,
-		.ended = w->ended,
+		.ended = w->ended == FAILOVER_TICK ? FAILOVER_UNPROTECTED : w->ended,
 		.connection = w->connection,
 	};
 

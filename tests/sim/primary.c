@@ -191,11 +191,21 @@ static void unprotected(struct world *w)
 		w->answered = w->captured + 1;
 }
 
+/* As protection_tell_instance(). */
+static bool runs_unprotected(const struct world *w)
+{
+	return w->session == 0 && !w->instance_dead && w->ended == FAILOVER_TICK &&
+	       w->tenure.state != TENURE_YIELDED && w->tenure.state != TENURE_SUPERSEDED &&
+	       (w->cards || tenure_may_serve(&w->tenure, clock_of(w, PRIMARY)));
+}
+
 void primary_beats(struct world *w)
 {
 	to_standby(w, HEARTBEAT, 0);
 	if (w->instance_dead && w->ended != FAILOVER_TICK && likely(w, 20))
 		to_standby(w, INSTANCE, 0); /* as on each connection */
+	if (runs_unprotected(w))
+		to_standby(w, INSTANCE, w->captured);
 	unprotected(w);
 }
 
@@ -274,6 +284,8 @@ void primary_start(struct world *w)
 	w->connection++;
 	w->found = !w->instance_dead;
 	w->ended = FAILOVER_TICK;
+	if (!w->found)
+		primary_step(w, TENURE_GONE, 0, 0);
 	later(w, BEAT, PRIMARY, HEARTBEAT_NS);
 	later(w, TICK, PRIMARY, HEARTBEAT_NS);
 	later(w, CAPTURE, PRIMARY, EPOCH_NS);

@@ -42,6 +42,7 @@ static void step(struct world *w, enum failover_event_type type, uint64_t epoch,
 		.now_ns = clock_of(w, STANDBY),
 		.epoch = epoch,
 		.term = term,
+		.why = "nothing captures it",
 		.granted_ns = w->granted_ns,
 		.linked = w->sites[STANDBY].peer_clock_ns > 0,
 	};
@@ -116,6 +117,15 @@ static void on_commit(struct world *w, const struct message *message)
 				     .message = *message });
 }
 
+static void on_instance(struct world *w, const struct message *message)
+{
+	w->said = message->ended;
+	w->said_epoch = message->epoch > w->failover.epoch ? message->epoch : w->failover.epoch;
+	if (message->ended == FAILOVER_UNPROTECTED && w->answered <= w->said_epoch)
+		w->answered = w->said_epoch + 1; /* whatever its network is */
+	step(w, w->said, w->said_epoch, 0);
+}
+
 /* As clone_on_frame(). */
 void standby_hears(struct world *w, const struct message *message)
 {
@@ -148,12 +158,14 @@ void standby_hears(struct world *w, const struct message *message)
 		step(w, FAILOVER_YIELDED, 0, 0);
 		return;
 	}
+	if (message->content == INSTANCE &&
+	    (!failover_is_over(&w->failover) || w->failover.state == FAILOVER_CLAIMING)) {
+		on_instance(w, message);
+		return;
+	}
 	if (failover_is_over(&w->failover))
 		return;
-	if (message->content == INSTANCE) {
-		w->said = message->ended;
-		step(w, message->ended, 0, 0);
-	} else if (message->content == LAYOUT) {
+	if (message->content == LAYOUT) {
 		on_layout(w, message);
 	} else if (message->content == COMMIT) {
 		on_commit(w, message);
@@ -172,7 +184,7 @@ void standby_committed(struct world *w, const struct message *message)
 	if (!over)
 		to_primary(w, ACK, message->epoch);
 	if (w->said != FAILOVER_TICK)
-		step(w, w->said, 0, 0);
+		step(w, w->said, w->said_epoch, 0);
 	else if (!over && w->failover.state != FAILOVER_PROTECTED &&
 		 w->failover.state != FAILOVER_SUSPECT)
 		violation(w, "a committed epoch does not protect");

@@ -18,15 +18,16 @@
  *      committed epoch that was not outdated, and where there is a witness, once it answers
  *   4. no term is served in twice
  *   5. while the standby claims and has not won, the witness is being asked
- *   6. of an instance that is known to have ended none counts as protected; an orderly end is no
- *      reason to take over, a crash is one
+ *   6. of an instance that is known to have ended, or to run without epochs, none counts as protected;
+ *      an orderly end is no reason to take over, a crash is one
  *   7. a takeover is by itself only where takeovers are automatic
  *   8. with everything mended, or all but the link, in the end one serves, or an operator has been told
  *   9. the witness's lease is held by nobody whose instance is gone, or who has heard that it is lost;
  *      what a standby said itself, that it serves, only the operator takes back
  *
  * A primary that holds or asks a witness, with its clients at its own site (by cards that are held, or
- * a network of the instance's own: then 2 is for what it answers alone only) or behind the gateway; or
+ * a network of the instance's own: then 2 is for what it answers alone, or once its agent has said that
+ * nothing captures it) or behind the gateway; or
  * one that continues behind the gateway, or where takeovers are manual.
  *
  * A witness that loses its data is none: what it said before does not bind what it says then. So 1 does

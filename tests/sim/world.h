@@ -65,7 +65,7 @@ enum content {
 struct message {
 	enum content content;
 	uint64_t clock_ns, echo_ns, lease_ns, term, epoch, session, connection;
-	enum failover_event_type ended; /* INSTANCE */
+	enum failover_event_type ended; /* INSTANCE; UNPROTECTED: it runs */
 	bool serving;
 };
 
@@ -130,6 +130,7 @@ struct world { /* NOLINT(clang-analyzer-optin.performance.Padding): in the order
 	uint64_t laid, newest;	       /* the session that it has; the last epoch that came in */
 	uint64_t applied_ns;	       /* when what has come in is applied */
 	enum failover_event_type said; /* of the instance, since that began; TICK: nothing */
+	uint64_t said_epoch;
 	bool replica_runs;
 	bool by_operator;	 /* the claim that is under way, or was */
 	bool yielded;		 /* to that claim, by the primary's word */

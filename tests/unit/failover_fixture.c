@@ -9,9 +9,9 @@
 struct failover_update step(struct failover *failover, enum failover_event_type type,
 			    uint64_t now_ns)
 {
-	const struct failover_event event = { .type = type,
-					      .now_ns = now_ns,
-					      .epoch = failover->epoch + 1 };
+	const struct failover_event event = {
+		.type = type, .now_ns = now_ns, .epoch = failover->epoch + 1, .why = "it was let go"
+	};
 	struct failover_update update;
 
 	failover_step(failover, &event, &update);

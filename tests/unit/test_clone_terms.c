@@ -1,4 +1,7 @@
-/* A standby refuses a session's frames of a term that is over, and says which is in force. */
+/*
+ * A standby refuses a session's frames of a term that is over, and says which is in force; what is said of
+ * the instance is heard whatever its term.
+ */
 #include "appliance/clone_internal.h"
 #include "tests/unit/link_fixture.h"
 
@@ -78,11 +81,33 @@ static void nothing_is_refused_so_while_it_takes_over_or_serves(void **state)
 	}
 }
 
+/* Its lease need not be waited for. */
+static void that_the_instance_is_gone_is_heard_while_it_is_claimed(void **state)
+{
+	struct buf payload = { 0 };
+	struct world world;
+	struct err err;
+
+	(void)state;
+	begin(&world, FAILOVER_CLAIMING);
+	standby.failover.witness = true;
+	standby.record.term = standby.failover.term;
+	assert_true(wire_put_reason(&payload, WIRE_INSTANCE_CRASHED, "its QEMU is gone"));
+	assert_int_equal(link_send(world.primary.link, WIRE_INSTANCE, 6, 3, payload.data,
+				   payload.len, &err),
+			 RC_OK);
+	RUN_UNTIL(&world, standby.failover.stopped);
+	assert_int_equal(standby.failover.state, FAILOVER_CLAIMING);
+	buf_free(&payload);
+	world_close(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_session_of_a_former_term_is_refused_with_both_terms),
 		cmocka_unit_test(nothing_is_refused_so_while_it_takes_over_or_serves),
+		cmocka_unit_test(that_the_instance_is_gone_is_heard_while_it_is_claimed),
 	};
 
 	return cmocka_run_group_tests(tests, link_fixture_setup, link_fixture_teardown);
