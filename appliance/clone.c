@@ -1,5 +1,5 @@
 /*
- * A clone's life and its connection; the rest is in clone_takeover.c and clone_epochs.c.
+ * A clone's life and its connection; the rest is in clone_takeover.c, clone_epochs.c and clone_status.c.
  */
 #include "appliance/clone.h"
 
@@ -20,8 +20,6 @@
 #define ROOM_LOOK_NS CLOCK_NS_PER_S /* a handful of calls that ask a file system in memory */
 #define TICKS_PER_DETECT 8	    /* the silence is looked at this often per limit */
 #define WINDOW_SHARE 2		    /* of the staging budget may be encoded bytes on their way */
-#define OUTDATED_MOMENT_NS \
-	(2 * CLOCK_NS_PER_S) /* it is for an epoch or two after each first copy */
 
 static void check_stopped(struct clone *c);
 
@@ -397,145 +395,6 @@ int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config
 const char *clone_name(const struct clone *c)
 {
 	return c->instance->name;
-}
-
-/* A primary is there, and what it tried last has failed. In later states something else matters more. */
-static bool has_trouble(const struct clone *c)
-{
-	return *c->trouble != '\0' && c->failover.state <= FAILOVER_SUSPECT;
-}
-
-/* A takeover would fail once, and cost the time until another QEMU is warm. */
-static bool is_stuck(const struct clone *c)
-{
-	return c->failover.epoch > 0 && c->failover.state <= FAILOVER_SUSPECT &&
-	       seat_is_silent(c->seat);
-}
-
-/* Why clients would not reach the replica; "": they would. */
-static const char *fault_of(const struct clone *c)
-{
-	const char *fault = c->gateway != NULL ? gateway_fault(c->gateway) : "";
-
-	return *fault != '\0' ? fault : virtual_addresses_fault(c->addresses);
-}
-
-/* In other states there is something that matters more. */
-static bool is_cramped(const struct clone *c)
-{
-	return *c->cramped != '\0' &&
-	       (c->failover.state <= FAILOVER_SUSPECT || c->failover.state == FAILOVER_SERVING);
-}
-
-/* The primary is heard, and what clients know is not here: were it silent, only the operator would act. */
-static bool is_outdated(const struct clone *c)
-{
-	return c->failover.state <= FAILOVER_SUSPECT && c->failover.outdated;
-}
-
-/* Nothing for an operator to do. */
-static bool needs_nobody(const struct clone *c)
-{
-	struct journaling_status journal;
-
-	if (is_outdated(c) && clock_now_ns() - c->outdated_ns > OUTDATED_MOMENT_NS)
-		return false;
-	if (has_trouble(c) || c->silent || c->store_broken || is_stuck(c) || is_cramped(c) ||
-	    *fault_of(c) != '\0' || (seat_journal(c->seat, &journal) && *journal.problem != '\0'))
-		return false;
-	switch (c->failover.state) {
-	case FAILOVER_UNATTENDED:
-	case FAILOVER_FAILED:
-	case FAILOVER_RETURNING:
-	case FAILOVER_LOST:
-		return false;
-	case FAILOVER_SERVING:
-	case FAILOVER_CLAIMING:
-	case FAILOVER_TAKING_OVER:
-		return true;
-	default:
-		return c->failover.epoch > 0 ? seat_is_warm(c->seat) :
-					       !aftermath_stands(&c->record, &c->failover);
-	}
-}
-
-static void frames_status(const struct gateway *gateway, struct status_instance *status)
-{
-	struct gateway_counters counters = gateway_counters(gateway);
-
-	status->frames_from_clients = (double)counters.from_clients;
-	status->frames_to_clients = (double)counters.to_clients;
-	status->frames_held = (double)counters.held;
-	status->frames_dropped = (double)counters.dropped;
-	status->frames_replayed = (double)counters.replayed;
-	status->frames_refused = (double)counters.refused;
-}
-
-static void journal_status(const struct clone *c, struct status_instance *status)
-{
-	struct journaling_status journal;
-
-	if (!seat_journal(c->seat, &journal))
-		return;
-	status->journal = journal.state;
-	status->journal_problem = journal.problem;
-	status->journal_durable = journal.durable;
-	status->journal_epoch = (double)journal.epoch;
-	status->journal_bytes = (double)journal.bytes;
-	status->journal_backlog = (double)journal.backlog;
-	if (*journal.problem != '\0' && status->reason == c->reason)
-		status->reason = journal.problem;
-	if (journal.total > 0) {
-		status->journal_read = (double)journal.done;
-		status->journal_total = (double)journal.total;
-	}
-}
-
-void clone_status(const struct clone *c, struct status_instance *status)
-{
-	const enum failover_state state = c->failover.state;
-	const char *fault = fault_of(c);
-
-	status_clear(status, c->instance->name);
-	status->state = failover_state_name(state);
-	status->healthy = needs_nobody(c);
-	status->reason =
-		c->silent	? survivor_silence(c->survivor) :
-		c->store_broken ? c->store_error :
-		has_trouble(c)	? c->trouble :
-		*fault != '\0'	? fault :
-		is_stuck(c)	? "the warm QEMU does not answer" :
-		is_cramped(c) ?
-			      c->cramped :
-		is_outdated(c) ?
-			      "the instance answered without us: clients know more than the epoch "
-			      "here, until the next one is committed" :
-			      c->reason;
-	status->protected_now = (state == FAILOVER_PROTECTED || state == FAILOVER_SUSPECT) &&
-				!c->failover.outdated && seat_is_warm(c->seat) && !has_trouble(c) &&
-				!c->store_broken && *fault == '\0';
-	status->term = (double)c->failover.term;
-	status->epoch = (double)c->failover.epoch;
-	status->suspicion = failover_suspicion(&c->failover, clock_now_ns());
-	if (seat_receiver(c->seat) != NULL)
-		status->lag_bytes = (double)receiver_queued(seat_receiver(c->seat));
-	status->hypervisor =
-		c->survivor != NULL ? survivor_state(c->survivor) : seat_hypervisor(c->seat);
-	if (c->link != NULL) {
-		status->link = c->link;
-		status->peer = link_peer(c->link);
-	}
-	if (c->gateway != NULL)
-		frames_status(c->gateway, status);
-	if (!failover_has_served(&c->failover)) /* what runs here now is no copy */
-		epoch_figures_status(&c->figures, clock_now_ns(), status);
-	status->addresses = c->addresses;
-	journal_status(c, status);
-	if (c->activate_ns > 0) {
-		status->detect_ms = clock_ms(c->failover.silent_ns);
-		status->activate_ms = clock_ms(c->activate_ns);
-		status->resumed_epoch = (double)c->resumed_epoch;
-	}
 }
 
 static void on_part_closed(void *owner)

@@ -1,7 +1,7 @@
 /*
  * What the parts of a clone share: clone.c (its life and connection), clone_takeover.c (who serves:
- * the decision, the term on the disk, activation, the replica of an earlier life) and
- * clone_epochs.c (what the primary sends). Private to them.
+ * the decision, the term on the disk, activation, the replica of an earlier life), clone_epochs.c
+ * (what the primary sends) and clone_status.c (what it says of itself). Private to them.
  */
 #ifndef APPLIANCE_CLONE_INTERNAL_H
 #define APPLIANCE_CLONE_INTERNAL_H

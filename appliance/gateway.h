@@ -19,7 +19,8 @@
  * its tap is silent until the replica runs. What clients have sent comes from the agent, as far as
  * it copies it (guest_ports.h).
  *
- * A tap that is deleted is made anew, and one that loses its bridge is added again (port.h); until then it is a fault of the gateway's.
+ * A tap that is deleted is made anew, and one that loses its bridge is added again (port.h); until then
+ * it is a fault of the gateway's.
  *
  * Frames of epoch 0 come while nothing protects the instance: they leave at once, and the owner is
  * told, because from then on the committed epoch is no longer what clients know.

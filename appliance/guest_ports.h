@@ -21,7 +21,8 @@
  * of the first GUEST_PORTS_COPIED_BYTES of an epoch, which is enough for a connection to go on where
  * its client's next retransmission would come late, and bounds what that costs the link.
  *
- * A tap that is deleted is made anew, and one that loses its bridge is added again (port.h); until then it is a fault of the instance's.
+ * A tap that is deleted is made anew, and one that loses its bridge is added again (port.h); until then
+ * it is a fault of the instance's.
  */
 #ifndef APPLIANCE_GUEST_PORTS_H
 #define APPLIANCE_GUEST_PORTS_H

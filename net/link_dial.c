@@ -3,8 +3,8 @@
  * turn, one an attempt), then TCP, TLS, HELLO, all within LINK_HANDSHAKE_MS. After a failure the
  * wait doubles from LINK_BACKOFF_FIRST_MS to LINK_BACKOFF_LAST_MS, or LINK_BACKOFF_REFUSED_MS where
  * somebody has to change something first; half of each wait is random, so that the agents of a site do
- * not knock all at once. Resolving cannot be stopped once a worker
- * thread does it: an attempt that gave up on it leaves it running, and the next one waits for it.
+ * not knock all at once. Resolving cannot be stopped once a worker thread does it: an attempt that gave
+ * up on it leaves it running, and the next one waits for it.
  */
 #include "net/link_internal.h"
 

@@ -4,10 +4,9 @@
  * By rtnetlink, with some code of our own rather than libmnl: what that library would take from us
  * is appending attributes and waiting for an answer, some 60 lines, against one more library to
  * build twice and to link statically under the LGPL. Each call is a request of its own over a
- * socket of its own, bounded by NETLINK_WAIT_MS; these are a few calls per takeover. (netlink_watch() is
- * for who looks more often.) What is
- * changed is of the calling thread's network namespace. All that changes something
- * needs CAP_NET_ADMIN.
+ * socket of its own, bounded by NETLINK_WAIT_MS; these are a few calls per takeover. (netlink_watch()
+ * is for who looks more often.) What is changed is of the calling thread's network namespace. All that
+ * changes something needs CAP_NET_ADMIN.
  */
 #ifndef NET_NETLINK_H
 #define NET_NETLINK_H

@@ -10,8 +10,10 @@
 
 #define THREADS_MAX 4 /* as many as decode what a primary sends */
 
+enum state { FREE, FULL, TAKEN };
+
 struct piece {
-	enum { FREE, FULL, TAKEN } state;
+	enum state state;
 	size_t len;
 	uint8_t *data;
 };
@@ -29,10 +31,10 @@ struct crew {
 	unsigned npieces, busy;
 };
 
-static struct piece *find(struct crew *crew, int state)
+static struct piece *find(struct crew *crew, enum state state)
 {
 	for (unsigned i = 0; i < crew->npieces; i++) {
-		if ((int)crew->pieces[i].state == state)
+		if (crew->pieces[i].state == state)
 			return &crew->pieces[i];
 	}
 	return NULL;

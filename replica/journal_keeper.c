@@ -77,49 +77,21 @@ struct journal_keeper {
 
 /* ---- the keeper's thread ---------------------------------------------------------------------- */
 
-static void say(struct journal_keeper *k, void (*what)(struct news *news, uint64_t value),
-		uint64_t value)
+/* What is not said of `news` stays as it was; of several errors the first counts. */
+static void say(struct journal_keeper *k, const struct news *news)
 {
 	uv_mutex_lock(&k->mutex);
-	what(&k->news, value);
-	uv_mutex_unlock(&k->mutex);
-	(void)uv_async_send(&k->async);
-}
-
-static void say_open(struct news *news, uint64_t value)
-{
-	(void)value;
-	news->open = true;
-}
-
-static void say_durable(struct news *news, uint64_t epoch)
-{
-	news->durable = epoch;
-}
-
-static void say_whole(struct news *news, uint64_t epoch)
-{
-	news->whole = epoch;
-}
-
-static void say_room(struct news *news, uint64_t value)
-{
-	(void)value;
-	news->room = true;
-}
-
-static void say_ended(struct news *news, uint64_t value)
-{
-	(void)value;
-	news->ended = true;
-}
-
-static void say_broken(struct journal_keeper *k, const struct err *err)
-{
-	uv_mutex_lock(&k->mutex);
-	if (!k->news.broken)
-		k->news.error = *err;
-	k->news.broken = true;
+	k->news.open |= news->open;
+	k->news.room |= news->room;
+	k->news.ended |= news->ended;
+	if (news->durable != 0)
+		k->news.durable = news->durable;
+	if (news->whole != 0)
+		k->news.whole = news->whole;
+	if (news->broken && !k->news.broken) {
+		k->news.broken = true;
+		k->news.error = news->error;
+	}
 	uv_mutex_unlock(&k->mutex);
 	(void)uv_async_send(&k->async);
 }
@@ -134,51 +106,43 @@ static int note_bytes(void *owner, uint64_t sequence, uint64_t bytes, struct err
 	return RC_OK;
 }
 
-/* For the progress; what cannot be read will be told by who opens it. */
-static void measure(struct journal_keeper *k)
+/* The image is brought to what the journal holds: `why` tells where that did not do. */
+static int open_and_replay(struct journal_keeper *k, int dir, struct err *err)
 {
-	int dir = open(k->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct err err;
+	int rc;
 
-	if (dir < 0)
-		return;
-	(void)journal_segments(dir, note_bytes, k, &err);
-	(void)close(dir);
-}
-
-static int end_replay(struct journal_keeper *k)
-{
-	int dir = open(k->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
-
-	if (dir < 0)
-		return err_system(&k->why, errno, "%s", k->dir);
-	rc = journal_replay_end(&k->replay, dir, &k->found, &k->why);
-	(void)close(dir);
+	k->replay.image = k->options.image;
+	(void)journal_segments(dir, note_bytes, k, err); /* for the progress */
+	rc = journal_open(&k->journal, k->dir, k->number, k->options.segment_bytes,
+			  journal_replay_visit, &k->replay, &k->found, err);
+	if (rc == RC_OK)
+		(void)journal_replay_end(&k->replay, dir, &k->found, &k->why);
+	else
+		journal_replay_drop(&k->replay);
 	return rc;
 }
 
 static int open_it(struct journal_keeper *k, struct err *err)
 {
-	const bool replays = k->options.image != NULL;
+	const int dir =
+		k->options.image != NULL ? open(k->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	int rc;
 
-	k->replay.image = k->options.image;
-	if (replays)
-		measure(k);
-	rc = journal_open(&k->journal, k->dir, k->number, k->options.segment_bytes,
-			  replays ? journal_replay_visit : NULL, &k->replay, &k->found, err);
-	if (rc != RC_OK && replays)
-		journal_replay_drop(&k->replay);
+	if (dir >= 0) {
+		rc = open_and_replay(k, dir, err);
+		(void)close(dir);
+	} else { /* there is nothing to be brought back */
+		rc = journal_open(&k->journal, k->dir, k->number, k->options.segment_bytes, NULL,
+				  NULL, &k->found, err);
+	}
 	if (rc != RC_OK)
 		return rc;
-	if (replays)
-		(void)end_replay(k); /* `why` tells */
 	k->complete = k->found.complete && k->options.sync && k->replay.epoch != 0;
 	rc = journal_set_complete(k->journal, k->complete, err);
 	if (rc != RC_OK)
 		return rc;
 	atomic_store(&k->bytes, journal_bytes(k->journal));
-	say(k, say_open, 0);
+	say(k, &(struct news){ .open = true });
 	return RC_OK;
 }
 
@@ -197,7 +161,7 @@ static int sync_commits(struct journal_keeper *k, struct err *err)
 		k->complete = rc == RC_OK;
 	}
 	if (rc == RC_OK)
-		say(k, say_durable, epoch);
+		say(k, &(struct news){ .durable = epoch });
 	return rc;
 }
 
@@ -211,7 +175,7 @@ static int end_base(struct journal_keeper *k, uint64_t epoch, struct err *err)
 	if (rc == RC_OK && k->base_sequence != 0)
 		rc = journal_trim(k->journal, k->base_sequence, &removed, err);
 	if (rc == RC_OK)
-		say(k, say_whole, epoch);
+		say(k, &(struct news){ .whole = epoch });
 	k->base_sequence = 0;
 	return rc;
 }
@@ -225,7 +189,7 @@ static int write_item(struct journal_keeper *k, const struct item *item, struct 
 		k->complete = k->leads = false;
 		rc = journal_set_complete(k->journal, false, err);
 		if (rc == RC_OK)
-			say(k, say_durable, item->epoch);
+			say(k, &(struct news){ .durable = item->epoch });
 		return rc;
 	}
 	if (item->kind == JOURNAL_BEGIN) {
@@ -252,7 +216,7 @@ static void free_item(struct journal_keeper *k, struct item *item)
 	const uint64_t before = atomic_fetch_sub(&k->backlog, item->len);
 
 	if (before > k->options.backlog_bytes && before - item->len <= k->options.backlog_bytes)
-		say(k, say_room, 0);
+		say(k, &(struct news){ .room = true });
 	mem_free(item->memory);
 	mem_free(item);
 }
@@ -267,7 +231,7 @@ static void give_up(struct journal_keeper *k, const struct err *why)
 			  err.text);
 	journal_close(k->journal);
 	k->journal = NULL;
-	say_broken(k, why);
+	say(k, &(struct news){ .broken = true, .error = *why });
 }
 
 static void write_items(struct journal_keeper *k, struct item *items)
@@ -315,13 +279,13 @@ static void run(void *arg)
 	struct err err = { 0 };
 
 	if (open_it(k, &err) != RC_OK)
-		say_broken(k, &err);
+		say(k, &(struct news){ .broken = true, .error = err });
 	while (next_items(k, &items))
 		write_items(k, items);
 	if (k->journal != NULL && sync_commits(k, &err) != RC_OK)
-		say_broken(k, &err);
+		say(k, &(struct news){ .broken = true, .error = err });
 	journal_close(k->journal);
-	say(k, say_ended, 0);
+	say(k, &(struct news){ .ended = true });
 }
 
 /* ---- the loop's thread ------------------------------------------------------------------------- */

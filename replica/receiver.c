@@ -238,8 +238,8 @@ static bool start_copy(struct receiver *receiver)
 
 static void begin(struct receiver *receiver, struct message *message)
 {
-	/* Into an image without an epoch, whatever the peer says of it. */
 	receiver->hurry = false;
+	/* Into an image without an epoch, whatever the peer says of it. */
 	receiver->serial = message->first_copy || image_epoch(receiver->image) == 0;
 	if (image_begin(receiver->image, message->epoch, &message->err) != RC_OK) {
 		fault(receiver, message->epoch, &message->err);
