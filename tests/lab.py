@@ -446,6 +446,11 @@ class Lab:
         except (OSError, ValueError, KeyError, IndexError):
             return {}
 
+    def operator(self, verb, role):
+        """`understudy takeover` or `release` at that site, without a question: what it printed, and its status."""
+        return subprocess.run([UNDERSTUDY, verb, '--http', f'unix:{self.path(role)}.http', '--instance', self.name, '--yes'],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+
     def wait_state(self, role, *states, timeout=60.0):
         try:
             return wait_for(f'{role} is {" or ".join(states)}',

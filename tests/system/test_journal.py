@@ -62,7 +62,8 @@ def test_both_sites_die_and_every_acknowledged_entry_is_there(machine):
         assert 'is back from the journal' in back['reason'] and 'may have had answers' not in back['reason'], back
         assert not back['healthy'] and back['epoch'] > 0, back
         lab.wait_for('a warm QEMU', lambda: 'holds the replica' in world.appliance.text())
-        subprocess.run([lab.UNDERSTUDY, 'takeover', '--http', f"unix:{world.path('standby')}.http", '--instance', 'vm1', '--yes'], check=True)
+        ordered = world.operator('takeover', 'standby')
+        assert ordered.returncode == 0, ordered
         world.wait_state('standby', 'serving')
         client.wait_for(100)
         client.finish()

@@ -34,8 +34,7 @@ def kill_replica(world):
 
 
 def release(world, role):
-    return subprocess.run([lab.UNDERSTUDY, 'release', '--http', f"unix:{world.path(role)}.http", '--instance', 'vm1', '--yes'],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    return world.operator('release', role)
 
 
 def test_a_restarted_appliance_goes_on_serving_with_its_term():
@@ -98,8 +97,7 @@ def test_what_served_and_ended_is_not_forgotten_until_the_operator_lets_go():
         world.start_agent()
         world.wait_state('primary', 'superseded')
         lab.wait_for('the old instance is paused', lambda: not old('query-status')['running'])
-        refused = subprocess.run([lab.UNDERSTUDY, 'takeover', '--http', f"unix:{world.path('standby')}.http", '--instance', 'vm1',
-                                  '--yes'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+        refused = world.operator('takeover', 'standby')
         assert refused.returncode == 1 and 'its replica has ended' in refused.stderr, refused
         # The primary alone cannot let go: the standby says it again.
         lab.wait_for('QEMU has let it go', lambda: release(world, 'primary').returncode == 0)

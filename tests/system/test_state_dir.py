@@ -72,11 +72,11 @@ def test_a_standby_starts_on_a_full_disk_and_the_instance_is_protected_again():
         assert second.process.wait(10) == 1 and f'process {world.appliance.pid} has it' in second.text(), second.text()
         world.kill_site_a()
         world.wait_state('standby', 'unattended')
-        command = [lab.UNDERSTUDY, 'takeover', '--http', f"unix:{world.path('standby.http')}", '--instance', 'vm1', '--yes']
-        failed = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        assert failed.returncode == 1 and 'is not serving, it is unattended' in failed.stdout and path in failed.stdout, failed
+        failed = world.operator('takeover', 'standby')
+        told = failed.stdout + failed.stderr
+        assert failed.returncode == 1 and 'is not serving, it is unattended' in told and path in told, failed
         os.unlink(ballast)
-        assert subprocess.run(command, check=False).returncode == 0
+        assert world.operator('takeover', 'standby').returncode == 0
         assert world.status('standby')['state'] == 'serving'
 
 

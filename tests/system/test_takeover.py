@@ -2,7 +2,6 @@
 import os
 import random
 import signal
-import subprocess
 import time
 
 import pytest
@@ -89,13 +88,13 @@ def test_a_manual_takeover_waits_for_the_operator():
         world.wait_state('standby', 'unattended')
         time.sleep(1)
         assert world.status('standby')['state'] == 'unattended'
-        command = [lab.UNDERSTUDY, 'takeover', '--http', f"unix:{world.path('standby.http')}", '--instance', 'vm1', '--yes']
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        ordered = world.operator('takeover', 'standby')
+        assert ordered.returncode == 0, ordered
         standby = world.status('standby')
         assert standby['state'] == 'serving', 'the command ends when it is known'
-        assert done.startswith(f"vm1 serves here from epoch {standby['resumed_epoch']}, "), done
+        assert ordered.stdout.startswith(f"vm1 serves here from epoch {standby['resumed_epoch']}, "), ordered
         lab.wait_for('an answer', lambda: world.ask('get', 1))
-        again = subprocess.run(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, check=False)
+        again = world.operator('takeover', 'standby')
         assert again.returncode == 1 and 'already' in again.stderr, again
 
 

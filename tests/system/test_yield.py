@@ -30,6 +30,13 @@ def order(world):
     assert lab.fetch_unix(world.path('standby.http'), '/v1/takeover', '{"instance": "vm1"}') == {'ok': True}
 
 
+def order_that_waits_for_qemu(world):
+    """The replica cannot be brought to life meanwhile: its QEMU is stopped."""
+    os.kill(warm_qemu(world), signal.SIGSTOP)
+    order(world)
+    world.wait_state('standby', 'taking-over')
+
+
 def logged_at(daemon, text):
     """Seconds since 1970, to the millisecond, of the first line with that."""
     line = next(line for line in daemon.text().splitlines() if text in line)
@@ -61,9 +68,7 @@ def test_an_instance_on_continue_goes_on_when_the_takeover_comes_to_nothing():
     with lab.Lab(**SMALL) as world:
         world.protect()
         with told(world) as monitor:
-            os.kill(warm_qemu(world), signal.SIGSTOP)
-            order(world)
-            world.wait_state('standby', 'taking-over')
+            order_that_waits_for_qemu(world)
             status = world.status('primary')
             assert (status['lease'], status['state'], status['healthy']) == ('yielded', 'unprotected', False), status
             assert not monitor('query-status')['running']
@@ -85,9 +90,7 @@ def test_an_instance_whose_standby_dies_meanwhile_stands_until_its_operator_lets
     with lab.Lab(**SMALL) as world:
         world.protect()
         with told(world) as monitor:
-            os.kill(warm_qemu(world), signal.SIGSTOP)
-            order(world)
-            world.wait_state('standby', 'taking-over')
+            order_that_waits_for_qemu(world)
             world.appliance.kill()
             lab.end_descendants_of(world.appliance.log)
             lab.wait_for('it is told what to do', lambda: '`understudy release`' in world.status('primary')['reason'])

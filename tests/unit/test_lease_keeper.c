@@ -38,6 +38,15 @@ static void grant(uint64_t for_ns)
 	standby.leased_until_ns = standby.leased_from_ns + for_ns;
 }
 
+/* The lease that there is runs out, and the witness lets it go on. */
+static void serve_alone(void)
+{
+	grant(50 * CLOCK_NS_PER_MS);
+	turn_until(&told.silent);
+	turn_until(&told.serves);
+	assert_true(lease_keeper_is_alone(keeper));
+}
+
 static void on_right(void *owner, bool may_serve, const char *reason)
 {
 	(void)owner;
@@ -147,10 +156,7 @@ static void alone_it_holds_the_witness_s_lease(void **state)
 {
 	(void)state;
 	begin();
-	grant(50 * CLOCK_NS_PER_MS);
-	turn_until(&told.silent);
-	turn_until(&told.serves);
-	assert_true(lease_keeper_is_alone(keeper));
+	serve_alone();
 	assert_true(is_held());
 	assert_false(told.idle_alone);
 	end();
@@ -186,10 +192,7 @@ static void alone_it_is_silent_as_soon_as_the_witness_has_forgotten_it(void **st
 	(void)state;
 	begin_with(3 * TTL_S);
 	lease_keeper_instance(keeper, true);
-	grant(50 * CLOCK_NS_PER_MS);
-	turn_until(&told.silent);
-	turn_until(&told.serves);
-	assert_true(lease_keeper_is_alone(keeper));
+	serve_alone();
 	etcd_server_forget(&server);
 	told.silent = false;
 	turn_until(&told.silent);
@@ -215,10 +218,7 @@ static void a_standby_that_serves_silences_one_that_serves_alone_with_a_higher_t
 {
 	(void)state;
 	begin();
-	grant(50 * CLOCK_NS_PER_MS);
-	turn_until(&told.silent);
-	turn_until(&told.serves);
-	assert_true(lease_keeper_is_alone(keeper));
+	serve_alone();
 	lease_keeper_supersede(keeper, 1);
 	assert_true(lease_keeper_is_superseded(keeper));
 	assert_false(lease_keeper_may_serve(keeper));
@@ -307,10 +307,7 @@ static void who_serves_alone_and_yields_gives_the_witness_s_lease_back(void **st
 
 	(void)state;
 	begin();
-	grant(50 * CLOCK_NS_PER_MS);
-	turn_until(&told.silent);
-	turn_until(&told.serves);
-	assert_true(lease_keeper_is_alone(keeper));
+	serve_alone();
 	lease_keeper_yield(keeper, 2);
 	assert_false(lease_keeper_may_serve(keeper));
 	while (is_held() && looks++ < 20)

@@ -12,18 +12,26 @@
 
 #define MS CLOCK_NS_PER_MS
 
-static struct tenure_update step(struct tenure *tenure, enum tenure_event_type type,
-				 uint64_t now_ms, uint64_t until_ms, uint64_t term)
+/* `from_ms`: when a lease was asked for. */
+static struct tenure_update step_from(struct tenure *tenure, enum tenure_event_type type,
+				      uint64_t now_ms, uint64_t from_ms, uint64_t until_ms,
+				      uint64_t term)
 {
 	const struct tenure_event event = { .type = type,
 					    .now_ns = now_ms * MS,
-					    .from_ns = now_ms * MS,
+					    .from_ns = from_ms * MS,
 					    .until_ns = until_ms * MS,
 					    .term = term };
 	struct tenure_update update;
 
 	tenure_step(tenure, &event, &update);
 	return update;
+}
+
+static struct tenure_update step(struct tenure *tenure, enum tenure_event_type type,
+				 uint64_t now_ms, uint64_t until_ms, uint64_t term)
+{
+	return step_from(tenure, type, now_ms, now_ms, until_ms, term);
 }
 
 static struct tenure_update tick(struct tenure *tenure, uint64_t now_ms)
@@ -337,15 +345,7 @@ static void who_serves_alone_is_silent_at_once_when_the_witness_has_its_lease_no
 static struct tenure_update granted(struct tenure *tenure, uint64_t now_ms, uint64_t from_ms,
 				    uint64_t until_ms, uint64_t term)
 {
-	const struct tenure_event event = { .type = TENURE_GRANTED,
-					    .now_ns = now_ms * MS,
-					    .from_ns = from_ms * MS,
-					    .until_ns = until_ms * MS,
-					    .term = term };
-	struct tenure_update update;
-
-	tenure_step(tenure, &event, &update);
-	return update;
+	return step_from(tenure, TENURE_GRANTED, now_ms, from_ms, until_ms, term);
 }
 
 static void what_yields_is_silent_at_once_whatever_it_was(void **unused)
