@@ -6,7 +6,8 @@
 #   build/asan   with clang, AddressSanitizer and UBSan, against the machine's libc: unit tests and fuzzing.
 #
 # Each has include/ and lib/*.a; build/musl/bin/musl-cc is the compiler that knows where both are (see write_cc).
-# A library is built again only if what it depends on has changed: its files, its recipe here, the compiler.
+# A library is built again only if what it depends on has changed: its files, its recipe here, the compiler. All of build/musl
+# and build/asan are kept in ~/.cache/understudy/libs-FLAVOUR-HASH, where HASH is over that, for other clones.
 #
 # usage: image/deps.sh [musl] [asan]       (default: both)
 set -euo pipefail
@@ -141,28 +142,57 @@ build_nodejs() {
 	cp include/llhttp.h "$out/include/"
 }
 
-# What a library's build depends on: when this is what the stamp says, there is nothing to do.
+# What a library's build depends on, wherever the tree is: when this is what the stamp says, there is nothing to do.
 inputs_of() {
 	local package=$1
 	awk -v p="$package" '$1 == p' "$used"
 	"$base_cc" --version | head -n 1
-	declare -p cflags
+	declare -p cflags | sed "s|$build|build|g"
 	declare -f compile archive "build_$package"
 	case $package in
 	musl) declare -f write_cc ;;
 	mbedtls) cat image/mbedtls_config.h image/mbedtls-*.patch ;;
 	esac
 	# Everything is compiled against musl's headers.
-	[[ $package == musl || $flavour != musl ]] || cat "$out/stamp/musl"
+	[[ $package == musl || $flavour != musl ]] || inputs_of musl
 }
 
-# Builds one library for the flavour whose out, cc and cflags are set.
+is_built() { cmp -s "$out/stamp/$1.new" "$out/stamp/$1"; }
+are_built() { for package; do is_built "$package" || return; done; }
+
+# build_all PACKAGE...: the libraries of the flavour whose out, cc and cflags are set, from the cache where it has them.
+build_all() {
+	local package kept
+	mkdir -p "$out"/{include,lib,stamp,work}
+	for package; do inputs_of "$package" >"$out/stamp/$package.new"; done
+	kept=$cache_dir/libs-$flavour-$(cd "$out/stamp" && cat "${@/%/.new}" | sha256sum | cut -c 1-16)
+	if [[ -d $kept ]] && ! are_built "$@"; then
+		step_count=$((step_count + $# - 1))
+		step_begin "$flavour: from the cache"
+		rm -rf "$out"/{bin,include,lib,stamp}
+		cp -a "$kept"/* "$out/"
+		step_end
+		touch "$out/libs" "$kept"
+	else
+		for package; do build_one "$package"; done
+		[[ -d $kept ]] || keep "$kept"
+	fi
+}
+
+# Others that nobody has asked for in a month are removed.
+keep() {
+	local part=$1.$$
+	find "$cache_dir" -maxdepth 1 -name 'libs-*' -mtime +30 -exec rm -rf {} +
+	mkdir "$part"
+	(cd "$out" && for dir in bin include lib stamp; do [[ ! -d $dir ]] || cp -a "$dir" "$part/"; done)
+	mv -T "$part" "$1" 2>/dev/null || rm -rf "$part" # another was first
+}
+
 build_one() {
 	local package=$1 work=$out/work/$1
-	mkdir -p "$out"/{include,lib,stamp,work}
-	inputs_of "$package" >"$out/stamp/$package.new"
-	if cmp -s "$out/stamp/$package.new" "$out/stamp/$package"; then
+	if is_built "$package"; then
 		step_count=$((step_count + 1))
+		rm "$out/stamp/$package.new"
 		return
 	fi
 	step_begin "$flavour: ${label[$package]} $(upstream_or_llhttp "$package" "$work")"
@@ -188,17 +218,17 @@ upstream_or_llhttp() {
 }
 
 flavour_musl() {
-	local flavour=musl out=$build/musl base_cc=gcc package
+	local flavour=musl out=$build/musl base_cc=gcc
 	local cc=$out/bin/musl-cc cflags=(-O2 -g -fstack-protector-strong -ffunction-sections -fdata-sections
-		"-ffile-prefix-map=$out/work=deps")
-	for package in "${packages[@]}"; do build_one "$package"; done
+		"-ffile-prefix-map=$build=build")
+	build_all "${packages[@]}"
 }
 
 flavour_asan() {
-	local flavour=asan out=$build/asan base_cc=clang package
+	local flavour=asan out=$build/asan base_cc=clang
 	local cc=clang cflags=(-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
-		-fsanitize=fuzzer-no-link "-ffile-prefix-map=$out/work=deps")
-	for package in "${packages[@]:1}"; do build_one "$package"; done
+		-fsanitize=fuzzer-no-link "-ffile-prefix-map=$build=build")
+	build_all "${packages[@]:1}"
 }
 
 # ---- main -----------------------------------------------------------------------------------------------------------

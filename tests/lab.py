@@ -244,6 +244,8 @@ class Qmp:
 class Lab:
     """Two sites and a client. Use as a context manager."""
 
+    resume = None       # how a guest is had that need not boot: saved_guest.resume
+
     def __init__(self, memory_mib=256, dirty=500, working_set_mib=64, mode='service', machine='pc', cpus=1,
                  primary=None, standby=None, instance=None, takeover='automatic', name='vm1', gateway=False,
                  announce=False, nics=1, taps=(), mtu=1500, append='', initramfs=INITRAMFS, standby_instance=None):
@@ -368,7 +370,8 @@ class Lab:
         return {'socket': self.path(f'net{number}.agent'), 'qemu_socket': self.path(f'net{number}.qemu')}
 
     def start_guest(self, wait=True):
-        self.qemu = self.daemon(self.a, self.qemu_command(self.path('vm.qmp'), self.path('console-a.log')), 'qemu-a.log')
+        begin = self.resume or (lambda command, log: self.daemon(self.a, command, log))
+        self.qemu = begin(self.qemu_command(self.path('vm.qmp'), self.path('console-a.log')), 'qemu-a.log')
         if wait:
             self.wait_until_ready()
             wait_for('the guest answers', lambda: self.ask('get', timeout=1), 60, 0.1)
@@ -376,12 +379,13 @@ class Lab:
 
     def wait_until_ready(self):
         """Whom nobody answers is looked for once a second: so it is asked when it can answer."""
-        wait_for('the guest is ready', lambda: 'guest: ready' in self.console(), 60, 0.05)
+        if not self.resume:
+            wait_for('the guest is ready', lambda: 'guest: ready' in self.console(), 60, 0.05)
 
-    def console(self):
-        if not os.path.exists(self.path('console-a.log')):
+    def console(self, name='console-a.log'):
+        if not os.path.exists(self.path(name)):
             return ''
-        with open(self.path('console-a.log'), errors='replace') as console:
+        with open(self.path(name), errors='replace') as console:
             return console.read()
 
     def write_config(self, role):
@@ -450,6 +454,16 @@ class Lab:
         """`understudy takeover` or `release` at that site, without a question: what it printed, and its status."""
         return subprocess.run([UNDERSTUDY, verb, '--http', f'unix:{self.path(role)}.http', '--instance', self.name, '--yes'],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+
+    def replica(self, state_dir='state-b'):
+        """The process id of the QEMU that a standby has started, warm or serving; None if there is none."""
+        mark = os.path.join(self.path(state_dir), '').encode()
+        for pid in filter(str.isdigit, os.listdir('/proc')):
+            with contextlib.suppress(OSError), open(f'/proc/{pid}/cmdline', 'rb') as f:     # it has ended, or is not ours to read
+                command = f.read()
+                if mark in command and b'-incoming' in command:
+                    return int(pid)
+        return None
 
     def wait_state(self, role, *states, timeout=60.0):
         try:

@@ -162,6 +162,7 @@ run_model() {
 # much of their time is waiting; then, one fewer, those that a busy machine disturbs, and those that have to be in pytest's
 # own process (conftest.py).
 run_system() {
+	rm -rf "$out/guests" # saved ones (saved_guest.py), that may be of a kind that is no more
 	echo 'system tests'
 	system_tests_retried "$out/system" 'not calm and not alone' $(($(nproc) + 1))
 	echo 'system tests that want a calm machine'

@@ -82,7 +82,7 @@ compile() {
 	[[ " $* " != *' -DLIVE '* ]] || kind=
 	[[ " $* " != *' -DCOMPACT '* ]] || kind+=' -DCOLLAPSE' # slower, in half the memory
 	(cd "$dir" && rm -f ./*.trail pan && spin -a "$@" "$OLDPWD/tests/model/takeover.pml" >spin.log 2>&1 &&
-		gcc -O2 -w $kind -DMEMLIM=$memory -o pan pan.c >gcc.log 2>&1) || true
+		gcc -Og -w $kind -DMEMLIM=$memory -o pan pan.c >gcc.log 2>&1) || true
 }
 
 # search NAME DEFINES...: builds and runs it; its result (build/model/NAME/result) is its verdict (holds, violated, or what else

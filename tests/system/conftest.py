@@ -8,6 +8,9 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import lab  # noqa: E402
+import saved_guest  # noqa: E402
+
+lab.Lab.resume = saved_guest.resume
 
 
 def pytest_configure(config):

@@ -8,7 +8,6 @@ import socket
 import pytest
 
 import lab
-from test_image_lock import replica_of
 
 
 def health(world):
@@ -67,7 +66,7 @@ def test_a_restarted_standby_is_not_healthy_until_it_protects_again():
 
 def order_a_takeover_without_a_qemu(world):
     """The decision is on the disk, and a warm QEMU is not there for the second that its restart takes."""
-    os.kill(replica_of(world), signal.SIGKILL)
+    os.kill(world.replica(), signal.SIGKILL)
     lab.wait_for('its end is seen', lambda: 'hypervisor' not in world.status('standby'), step=0.001)
     term = os.path.join(world.path('state-b'), 'vm1', 'term')
     before = open(term, 'rb').read()

@@ -7,7 +7,7 @@ import pytest
 
 import lab
 from strikes import Events, another_guardian, guardian_of, health, hit_inside
-from test_restart import kill_replica, release
+from test_restart import release
 
 
 def test_an_agent_killed_inside_a_checkpoint_leaves_the_instance_running_and_protects_it_again():
@@ -180,7 +180,7 @@ def test_what_is_superseded_and_leaves_such_a_checkpoint_stays_paused_when_the_o
         leave_in_colo(world, events)
         assert lab.fetch_unix(world.path('standby.http'), '/v1/takeover', '{"instance": "vm1"}') == {'ok': True}
         world.wait_state('standby', 'serving')
-        kill_replica(world)
+        os.kill(world.replica(), signal.SIGKILL)
         world.wait_state('standby', 'lost')
         world.start_agent()
         lab.wait_for('it is let go', lambda: release(world, 'primary').returncode == 0, 20, 0.001)

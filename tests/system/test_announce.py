@@ -1,5 +1,6 @@
 """Announce mode: clients reach the instance at the primary's site; after a takeover they find it at the standby's."""
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from announcements import GUEST_IP6, Announcements
 from test_gateway import seed_of_this_run
 from test_gateway_frames import answers
 from test_partition import superseded
-from test_restart import kill_replica, release
+from test_restart import release
 
 LET_OUT_S = 5           # well below resync_after_ms
 OTHER_TERM_S = 2.0      # how long the old instance's site lives on beside the replica
@@ -153,7 +154,7 @@ def test_a_replica_that_ended_is_not_announced_and_after_release_the_primary_is_
             world.cut_link()
             world.wait_state('standby', 'serving')
             wait_for_rounds(said, 5, 0.0)            # the next one would come in the next 7 s
-            kill_replica(world)
+            os.kill(world.replica(), signal.SIGKILL)
             world.wait_state('standby', 'lost')
             ended = time.monotonic()
             time.sleep(8)

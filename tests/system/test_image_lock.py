@@ -6,19 +6,6 @@ import signal
 import lab
 
 
-def replica_of(world, state_dir='state-b'):
-    """The process id of the QEMU that was started from there, or None."""
-    for pid in filter(str.isdigit, os.listdir('/proc')):
-        try:
-            with open(f'/proc/{pid}/cmdline', 'rb') as f:
-                command = f.read()
-        except OSError:
-            continue
-        if (world.path(state_dir) + os.sep).encode() in command and b'-incoming' in command:
-            return int(pid)
-    return None
-
-
 def start_second(world):
     """A standby with a state_dir of its own, and the first one's memory_dir, site and address."""
     with open(world.write_config('standby')) as f:
@@ -37,7 +24,7 @@ def test_a_replica_that_serves_is_not_written_over_by_another_standby():
         old('stop')
         world.agent.kill()
         world.wait_state('standby', 'serving')
-        replica = replica_of(world)
+        replica = world.replica()
         with world.connect() as connection:
             counted = int(world.ask('inc', connection=connection))
             world.appliance.kill()
@@ -60,13 +47,13 @@ def test_a_replica_that_serves_is_not_written_over_by_another_standby():
             assert lab.fetch_unix(world.path(f'{role}.http'), '/v1/release', '{"instance": "vm1"}') == {'ok': True}
         old('cont')
         world.wait_state('primary', 'protected')
-        assert replica_of(world) not in (None, replica)
+        assert world.replica() not in (None, replica)
 
 
 def test_a_waiting_qemu_of_an_earlier_life_makes_way_for_its_own_standby_only():
     with lab.Lab(takeover='manual') as world:
         world.protect()
-        waiting = replica_of(world)
+        waiting = world.replica()
         world.appliance.kill()
         second = start_second(world)
         primary = world.wait_state('primary', 'refused')
@@ -75,4 +62,4 @@ def test_a_waiting_qemu_of_an_earlier_life_makes_way_for_its_own_standby_only():
         world.start_appliance()
         world.wait_state('primary', 'protected')
         world.wait_state('standby', 'protected')
-        assert replica_of(world) != waiting and f'ending process {waiting}' in world.appliance.text()
+        assert world.replica() != waiting and f'ending process {waiting}' in world.appliance.text()

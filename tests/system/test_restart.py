@@ -20,19 +20,6 @@ def take_over_and_leave_the_old_instance_paused(world):
     return old, served
 
 
-def kill_replica(world):
-    for pid in filter(str.isdigit, os.listdir('/proc')):
-        try:
-            with open(f'/proc/{pid}/cmdline', 'rb') as f:
-                command = f.read()
-        except OSError:
-            continue
-        if world.path('state-b').encode() in command and b'-incoming' in command:
-            os.kill(int(pid), signal.SIGKILL)
-            return
-    raise AssertionError('there is no replica')
-
-
 def release(world, role):
     return world.operator('release', role)
 
@@ -79,7 +66,7 @@ def test_a_replica_whose_qmp_socket_was_removed_is_not_lost():
             assert int(world.ask('inc', connection=connection)) == counted + 1
         refused = release(world, 'standby')
         assert refused.returncode == 1 and 'the replica serves' in refused.stderr, refused
-        kill_replica(world)
+        os.kill(world.replica(), signal.SIGKILL)
         world.wait_state('standby', 'lost')
 
 
@@ -88,7 +75,7 @@ def test_what_served_and_ended_is_not_forgotten_until_the_operator_lets_go():
         world.protect()
         old, _ = take_over_and_leave_the_old_instance_paused(world)
         world.appliance.kill()
-        kill_replica(world)
+        os.kill(world.replica(), signal.SIGKILL)
         world.start_appliance()
         lost = world.wait_state('standby', 'lost')
         assert lost['term'] == 2 and not lost['healthy'] and 'understudy release' in lost['reason'], lost
@@ -136,7 +123,7 @@ def test_a_replica_that_ends_under_a_running_appliance_is_lost_and_can_be_let_go
     with lab.Lab() as world:
         world.protect()
         old, _ = take_over_and_leave_the_old_instance_paused(world)
-        kill_replica(world)
+        os.kill(world.replica(), signal.SIGKILL)
         world.wait_state('standby', 'lost')
         assert release(world, 'standby').returncode == 0
         old('cont')

@@ -9,18 +9,6 @@ import lab
 ACTIVATE_S = 10     # ACTIVATE_MS: nobody waits longer for it
 
 
-def warm_qemu(world):
-    """The process that holds the replica."""
-    for pid in filter(str.isdigit, os.listdir('/proc')):
-        try:
-            with open(f'/proc/{pid}/cmdline', 'rb') as command, open(f'/proc/{pid}/environ', 'rb') as environment:
-                if b'\0defer\0' in command.read() and world.dir.encode() in environment.read():
-                    return int(pid)
-        except OSError:
-            pass    # it has ended, or is not ours to read
-    raise AssertionError('there is no warm QEMU')
-
-
 PIDFD_GETFD = 438   # system call
 
 
@@ -49,7 +37,7 @@ def is_connected(end):
 def test_what_a_qemu_may_have_run_is_given_up_and_that_is_said_once():
     with lab.Lab(gateway=True, memory_mib=128, working_set_mib=16) as world:
         world.protect()
-        stuck = warm_qemu(world)
+        stuck = world.replica()
         os.kill(stuck, signal.SIGSTOP)
         world.kill_site_a()
         world.wait_state('standby', 'taking-over')
@@ -64,7 +52,7 @@ def test_the_operator_takes_over_after_a_stuck_warm_qemu_has_failed_to():
     with lab.Lab(gateway=True, memory_mib=128, working_set_mib=16) as world:
         world.protect()
         counted = int(world.ask('inc').split()[-1])
-        stuck = warm_qemu(world)
+        stuck = world.replica()
         os.kill(stuck, signal.SIGSTOP)
         lab.wait_for('it is told', lambda: world.status('standby').get('reason') == 'the warm QEMU does not answer', 30)
         status = world.status('standby')

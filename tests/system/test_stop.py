@@ -11,7 +11,6 @@ import pytest
 
 import lab
 from test_aftermath import health, order_a_takeover_without_a_qemu, post, start_again
-from test_image_lock import replica_of
 
 
 def unattended(world):
@@ -38,14 +37,14 @@ def serves_on(world):
 def test_an_activation_that_qemu_has_got_is_finished_first():
     with lab.Lab(takeover='manual') as world:
         unattended(world)
-        replica = replica_of(world)
+        replica = world.replica()
         os.kill(replica, signal.SIGSTOP)
         assert post(world, 'takeover') == {'ok': True}
         lab.wait_for('QEMU has got it', lambda: world.status('standby').get('hypervisor') == 'activating')
         terminate(world)
         os.kill(replica, signal.SIGCONT)
         assert world.appliance.process.wait(20) == 0
-        assert replica_of(world) == replica
+        assert world.replica() == replica
         serves_on(world)
 
 
@@ -62,13 +61,13 @@ def test_an_activation_that_has_not_begun_is_finished_first():
 def test_an_activation_that_fails_while_the_end_waits_is_not_claimed_to_have_run():
     with lab.Lab(takeover='manual') as world:
         unattended(world)
-        os.kill(replica_of(world), signal.SIGSTOP)
+        os.kill(world.replica(), signal.SIGSTOP)
         assert post(world, 'takeover') == {'ok': True}
         lab.wait_for('QEMU has got it', lambda: world.status('standby').get('hypervisor') == 'activating')
         terminate(world)
         assert world.appliance.process.wait(30) == 0
         assert 'the replica could not be brought to life' in world.appliance.text(), world.logs()
-        assert replica_of(world) is None and 'does not end on SIGTERM' not in world.appliance.text(), 'it was not asked'
+        assert world.replica() is None and 'does not end on SIGTERM' not in world.appliance.text(), 'it was not asked'
         status = start_again(world, 'empty')
         assert 'the instance was protected here' in status['reason'] and health(world)[0] == 503, status
 

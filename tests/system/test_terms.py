@@ -3,7 +3,7 @@ import os
 import signal
 
 import lab
-from test_silent_replica import ACTIVATE_S, warm_qemu
+from test_silent_replica import ACTIVATE_S
 
 REFUSED = 'is in force here'
 SMALL = {'memory_mib': 128, 'working_set_mib': 16}
@@ -19,7 +19,7 @@ def in_term(world, term):
 def test_one_that_outlives_a_takeover_that_came_to_nothing_goes_on_in_its_term():
     with lab.Lab(**SMALL, instance={'resync_after_ms': 120000}) as world:
         world.protect()
-        os.kill(warm_qemu(world), signal.SIGSTOP)
+        os.kill(world.replica(), signal.SIGSTOP)
         world.cut_link()
         world.wait_state('standby', 'taking-over')
         world.wait_state('standby', 'unattended', timeout=ACTIVATE_S + 20)
@@ -31,7 +31,7 @@ def test_one_that_outlives_a_takeover_that_came_to_nothing_goes_on_in_its_term()
 def test_an_agent_that_knows_of_no_term_begins_in_the_one_in_force():
     with lab.Lab(takeover='manual', **SMALL) as world:
         world.protect()
-        os.kill(warm_qemu(world), signal.SIGSTOP)
+        os.kill(world.replica(), signal.SIGSTOP)
         lab.fetch_unix(world.path('standby.http'), '/v1/takeover', '{"instance": "vm1"}')
         world.wait_state('standby', 'taking-over')
         world.wait_state('standby', 'unattended', 'protected', timeout=ACTIVATE_S + 20)

@@ -12,7 +12,6 @@ import time
 import pytest
 
 import lab
-from test_restart import kill_replica
 
 pytestmark = pytest.mark.skipif(not shutil.which('keepalived', path='/usr/sbin:/usr/bin:/sbin:/bin'), reason='keepalived is missing')
 VIP, ROUTER_A, ROUTER_B = '10.77.0.100', '10.77.0.11', '10.77.0.12'
@@ -128,7 +127,7 @@ def test_a_keepalived_that_lives_on_yields_while_the_replica_serves():
         lab.wait_for('the group is ours', lambda: group(world).get('state') == 'active')
         comes_to(world, 'b')
 
-        kill_replica(world)
+        os.kill(world.replica(), signal.SIGKILL)
         world.wait_state('standby', 'lost')
         comes_to(world, 'a')
         assert group(world)['state'] == 'backup'

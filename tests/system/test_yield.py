@@ -9,7 +9,7 @@ import pytest
 
 import lab
 from test_restart import release
-from test_silent_replica import ACTIVATE_S, warm_qemu
+from test_silent_replica import ACTIVATE_S
 
 SMALL = {'takeover': 'manual', 'memory_mib': 128, 'working_set_mib': 16}
 REFUSED = 'is in force here'    # of frames in a term that is over
@@ -32,7 +32,7 @@ def order(world):
 
 def order_that_waits_for_qemu(world):
     """The replica cannot be brought to life meanwhile: its QEMU is stopped."""
-    os.kill(warm_qemu(world), signal.SIGSTOP)
+    os.kill(world.replica(), signal.SIGSTOP)
     order(world)
     world.wait_state('standby', 'taking-over')
 
