@@ -44,7 +44,8 @@ struct config_vrrp {
 	uint32_t group, priority;
 	uint32_t interval_ms; /* 1000, a multiple of CONFIG_VRRP_STEP_MS */
 	bool preempt;	      /* true */
-	char **addresses;     /* as netlink_prefix_parse() takes them, NULL-terminated */
+	/* As netlink_prefix_parse() and netlink_route_parse() take them, NULL-terminated; routes: NULL: none */
+	char **addresses, **routes;
 };
 
 struct config_instance {

@@ -10,7 +10,7 @@
 #include "net/etcd.h"
 #include "net/netlink.h"
 #include "net/port.h"
-#include "net/vrrp_format.h"
+#include "net/vrrp_speaker.h"
 #include "net/wire.h"
 
 #include <assert.h>
@@ -66,9 +66,13 @@ static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
 	"(0\\.0\\.0\\.0|\\[([0:.]+|[0:]*:[Ff]{4}:(" ZERO ":" ZERO "|0\\.0\\.0\\.0)|(" ZERO \
 	":){5}[Ff]{4}:[0:]*)(%[^\\]]*)?\\]):"
 /* What netlink_prefix_parse() takes, the same. */
-#define PREFIX_PATTERN                                                       \
-	"(" IPV4_PATTERN "(/(0?[12]?[0-9]|0?3[0-2]|00[0-9]))?|" IPV6_PATTERN \
-	"(/(0?[0-9]{1,2}|1[01][0-9]|12[0-8]))?)"
+#define PREFIX4_PATTERN IPV4_PATTERN "(/(0?[12]?[0-9]|0?3[0-2]|00[0-9]))?"
+#define PREFIX6_PATTERN IPV6_PATTERN "(/(0?[0-9]{1,2}|1[01][0-9]|12[0-8]))?"
+#define PREFIX_PATTERN "(" PREFIX4_PATTERN "|" PREFIX6_PATTERN ")"
+/* netlink_route_parse() looks at the bits behind the prefix's length, too. */
+#define ROUTE_PATTERN                                                                   \
+	"((default|" PREFIX4_PATTERN ") via " IPV4_PATTERN "|(default|" PREFIX6_PATTERN \
+	") via " IPV6_PATTERN ")"
 
 static int check_address(const char *text, struct err *err)
 {
@@ -232,6 +236,13 @@ static int check_prefix(const char *text, struct err *err)
 	return netlink_prefix_parse(&prefix, text, err);
 }
 
+static int check_route(const char *text, struct err *err)
+{
+	struct netlink_route route;
+
+	return netlink_route_parse(&route, text, err);
+}
+
 static const struct json_field vrrp_fields[] = {
 	{ .key = "device",
 	  .type = JSON_TEXT,
@@ -278,6 +289,14 @@ static const struct json_field vrrp_fields[] = {
 	  .offset = offsetof(struct config_vrrp, addresses),
 	  .doc = "addresses with their prefix (\"192.0.2.7/24\", \"2001:db8::7/64\"); those of IPv4 as the other "
 		 "routers list them, those of IPv6 go with them (keepalived: virtual_ipaddress_excluded)" },
+	{ .key = "routes",
+	  .type = JSON_STRINGS,
+	  .max = VRRP_ROUTES_MAX,
+	  .check = check_route,
+	  .pattern = "^" ROUTE_PATTERN JSON_PATTERN_END,
+	  .offset = offsetof(struct config_vrrp, routes),
+	  .doc = "routes by that device that come and go with the addresses (\"198.51.100.0/24 via 192.0.2.1\"; "
+		 "keepalived: virtual_routes)" },
 };
 static const struct json_table vrrp_table = JSON_TABLE(vrrp_fields);
 

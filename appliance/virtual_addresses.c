@@ -15,6 +15,7 @@ static int open_group(struct vrrp_speaker **speaker, uv_loop_t *loop,
 		      const struct config_vrrp *config, struct err *err)
 {
 	struct netlink_prefix prefixes[VRRP_ADDRESSES_MAX];
+	struct netlink_route routes[VRRP_ROUTES_MAX];
 	struct vrrp_speaker_options options = {
 		.device = config->device,
 		.group = (uint8_t)config->group,
@@ -22,6 +23,7 @@ static int open_group(struct vrrp_speaker **speaker, uv_loop_t *loop,
 		.patient = !config->preempt,
 		.interval = (uint16_t)(config->interval_ms / CONFIG_VRRP_STEP_MS),
 		.addresses = prefixes,
+		.routes = routes,
 	};
 	int rc = RC_OK;
 
@@ -30,6 +32,12 @@ static int open_group(struct vrrp_speaker **speaker, uv_loop_t *loop,
 		rc = netlink_prefix_parse(&prefixes[options.address_count],
 					  config->addresses[options.address_count], err);
 		options.address_count++;
+	}
+	while (config->routes != NULL && config->routes[options.route_count] != NULL &&
+	       rc == RC_OK && options.route_count < VRRP_ROUTES_MAX) {
+		rc = netlink_route_parse(&routes[options.route_count],
+					 config->routes[options.route_count], err);
+		options.route_count++;
 	}
 	return rc == RC_OK ?
 		       vrrp_speaker_open(speaker, loop, &options, &speaker_callbacks, NULL, err) :

@@ -1,5 +1,6 @@
 /*
- * Network devices of this machine: their addresses, whether they are up, the bridge they belong to.
+ * Network devices of this machine: their addresses, whether they are up, the bridge they belong to, the
+ * routes that lead through them.
  *
  * By rtnetlink, with some code of our own rather than libmnl: what that library would take from us
  * is appending attributes and waiting for an answer, some 60 lines, against one more library to
@@ -29,6 +30,17 @@ struct netlink_prefix {
 int netlink_prefix_parse(struct netlink_prefix *prefix, const char *text, struct err *err);
 void netlink_prefix_print(char out[NETLINK_PREFIX_TEXT], const struct netlink_prefix *prefix);
 
+/* No bit of the address is beyond the prefix's length. */
+bool netlink_prefix_is_network(const struct netlink_prefix *prefix);
+
+/* Whatever is for `to` goes to the router `via`: "198.51.100.0/24 via 192.0.2.1", "default via 2001:db8::1". */
+struct netlink_route {
+	struct netlink_prefix to, via; /* via: a single address */
+};
+
+/* RC_INVALID says what is wrong with it. */
+int netlink_route_parse(struct netlink_route *route, const char *text, struct err *err);
+
 struct netlink_device {
 	char name[NETLINK_NAME_MAX + 1];
 	unsigned index, mtu;
@@ -54,6 +66,13 @@ int netlink_ports(struct netlink_device *ports, size_t max, size_t *count, unsig
  */
 int netlink_add_address(const char *name, const struct netlink_prefix *prefix, struct err *err);
 int netlink_remove_address(const char *name, const struct netlink_prefix *prefix, struct err *err);
+
+/*
+ * The route is in the main table afterwards, or is not: as with addresses. What an operator has made for the
+ * same network, by another way, stays, and then ours is not added.
+ */
+int netlink_add_route(const char *device, const struct netlink_route *route, struct err *err);
+int netlink_remove_route(const char *device, const struct netlink_route *route, struct err *err);
 
 /*
  * Hears of every change of a device in this namespace. netlink_heard() never waits, not even for who

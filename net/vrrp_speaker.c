@@ -3,7 +3,7 @@
  *
  * Everything that happens is an event for vrrp_step(), and everything that is done is an action
  * that came out of it, in its order. One timer serves both the state machine's deadline and the
- * announcements. With each round of these the addresses are put on the device, whether they are
+ * announcements. With each round of these the addresses and routes are put on the device, whether they are
  * there or not: what failed is tried again, and what was lost comes back; and the device's MAC
  * address is asked for, because that of a bridge changes with its ports. A device that was down
  * has lost those of IPv6, and its neighbours may have missed something: then the rounds begin anew.
@@ -41,6 +41,8 @@ struct vrrp_speaker {
 	char device[NETLINK_NAME_MAX + 1];
 	struct netlink_prefix addresses[VRRP_ADDRESSES_MAX];
 	size_t address_count;
+	struct netlink_route routes[VRRP_ROUTES_MAX];
+	size_t route_count;
 	struct card_addresses announced;
 	struct announce_schedule schedule;
 	const struct vrrp_speaker_ops *ops;
@@ -86,6 +88,10 @@ static int take_off(struct vrrp_speaker *speaker, struct err *err)
 	int rc = RC_OK, r;
 	size_t i;
 
+	for (i = 0; i < speaker->route_count; i++) {
+		r = netlink_remove_route(speaker->device, &speaker->routes[i], err);
+		rc = r != RC_OK ? r : rc;
+	}
 	for (i = 0; i < speaker->address_count; i++) {
 		r = netlink_remove_address(speaker->device, &speaker->addresses[i], err);
 		rc = r != RC_OK ? r : rc;
@@ -100,6 +106,10 @@ static void put_on(struct vrrp_speaker *speaker)
 
 	for (i = 0; i < speaker->address_count; i++)
 		if (netlink_add_address(speaker->device, &speaker->addresses[i], &err) != RC_OK)
+			log_error(PART, "%s", err.text);
+	for (i = 0; i < speaker->route_count;
+	     i++) /* an address may be what their routers are reached by */
+		if (netlink_add_route(speaker->device, &speaker->routes[i], &err) != RC_OK)
 			log_error(PART, "%s", err.text);
 }
 
@@ -337,6 +347,8 @@ static int copy_options(struct vrrp_speaker *speaker, const struct vrrp_speaker_
 			       VRRP_INTERVAL_MAX);
 	if (options->address_count > VRRP_ADDRESSES_MAX)
 		return err_set(err, RC_LIMIT, "VRRP: at most %u addresses", VRRP_ADDRESSES_MAX);
+	if (options->route_count > VRRP_ROUTES_MAX)
+		return err_set(err, RC_LIMIT, "VRRP: at most %d routes", VRRP_ROUTES_MAX);
 	if (strlen(options->device) > NETLINK_NAME_MAX)
 		return err_set(err, RC_INVALID, "%s: a device's name has at most %d bytes",
 			       options->device, NETLINK_NAME_MAX);
@@ -348,6 +360,8 @@ static int copy_options(struct vrrp_speaker *speaker, const struct vrrp_speaker_
 				bytes_get_be32(prefix->ip);
 		speaker->addresses[speaker->address_count++] = *prefix;
 	}
+	for (i = 0; i < options->route_count; i++)
+		speaker->routes[speaker->route_count++] = options->routes[i];
 	memcpy(speaker->device, options->device, strlen(options->device) + 1);
 	return settings->advert.count > 0 ?
 		       RC_OK :

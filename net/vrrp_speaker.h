@@ -1,8 +1,9 @@
 /*
  * One VRRP group on one network device, for real: the state machine (vrrp.h) with its socket, the
- * addresses on the device while it is active, and their announcement, repeated (announce.h).
+ * addresses on the device and the routes through it while it is active, and the announcement of the
+ * addresses, repeated (announce.h).
  *
- * It begins with listening, and permission is what it lacks then. The addresses are its own on that
+ * It begins with listening, and permission is what it lacks then. Addresses and routes are its own on that
  * device: what an earlier process left of them is taken off when it opens, and they are taken off
  * when it closes. If the device is deleted, the group is stopped, and goes on when there is one of
  * that name again that has an IPv4 address. All functions are the loop thread's. Needs CAP_NET_ADMIN and CAP_NET_RAW.
@@ -14,6 +15,8 @@
 #include "net/vrrp.h"
 
 #include <uv.h>
+
+#define VRRP_ROUTES_MAX 20 /* as with addresses */
 
 struct vrrp_speaker;
 
@@ -28,6 +31,8 @@ struct vrrp_speaker_options {
 	 */
 	const struct netlink_prefix *addresses;
 	size_t address_count;
+	const struct netlink_route *routes;
+	size_t route_count; /* at most VRRP_ROUTES_MAX */
 };
 
 struct vrrp_speaker_ops {

@@ -9,7 +9,7 @@ import lab
 BASE = {'site': '', 'tls': {'ca': 'a', 'cert': 'b', 'key': 'c'}}
 PRIMARY = BASE | {'link': {'connect': 'b:1'}, 'instances': [{'name': 'vm', 'qmp': '/q'}]}
 STANDBY = BASE | {'link': {'listen': 'b:1'}, 'state_dir': '/s', 'hypervisor': {'program': '/q'}, 'instances': [{'name': 'vm'}]}
-NIC, VRRP = {'name': 'n', 'tap': 't'}, {'device': 'd', 'group': 1, 'addresses': ['192.0.2.1/24']}
+NIC, VRRP = {'name': 'n', 'tap': 't'}, {'device': 'd', 'group': 1, 'addresses': ['192.0.2.1/24'], 'routes': ['default via 192.0.2.9']}
 
 PORTS = ['1', '00080', '65535', '0', '00000', '65536', '99999', '100000', '', '-1', '7x']
 HOSTS = ['a', 'a-b.c_d', 'a.', '192.0.2.7', '[2001:db8::7]', '[fe80::1%eth0]', '[::ffff:192.0.2.7]', 'a' * 253,
@@ -19,6 +19,8 @@ DEVICES = ['a', 'a' * 15, 'a' * 16, '', '.', '..', '...', '.a', 'a/b', 'a b', 'a
 PATHS = ['a', '/a b', '', 'a\n', 'a\x7f', 'a\tb', 'é']
 PREFIXES = ['192.0.2.7', '192.0.2.7/0', '192.0.2.7/32', '192.0.2.7/032', '192.0.2.7/33', '192.0.2.7/', '192.0.2/24', '192.0.2.07/24',
             '2001:db8::7/64', '::/128', '::/129', '::1/0001', 'vip', '', '192.0.2.7/24\n']
+ROUTES = [f'{to} via {via}' for to in ['default', '198.51.100.0/24', '2001:db8:1::/48', 'Default', '']
+          for via in ['192.0.2.1', '2001:db8::1', '192.0.2.1/24', 'router', '']] + ['', 'via', '192.0.2.1', 'default via 192.0.2.1 dev a']
 
 # Where one listens, and nobody can connect to; and what only looks like it.
 NOBODY = ['0.0.0.0', '[::]', '[0::0]', '[0:0::0]', '[0000:0:0:0:0:0:0:0]', '[::0.0.0.0]', '[::%eth0]', '[::ffff:0.0.0.0]', '[::FFFF:0:0]',
@@ -34,6 +36,7 @@ CASES = [
     ('standby', ['instances', 0, 'nics', 0, 'tap'], DEVICES),
     ('standby', ['instances', 0, 'nics', 0, 'name'], ['a', 'a' * 64, 'a' * 65, '', '.a', '-a', 'a\n', 'a/b', 'é']),
     ('standby', ['instances', 0, 'vrrp', 0, 'addresses', 0], PREFIXES),
+    ('standby', ['instances', 0, 'vrrp', 0, 'routes', 0], ROUTES),
     ('standby', ['tls', 'ca'], PATHS),
     ('primary', ['instances', 0, 'qmp'], PATHS),
     ('primary', ['instances', 0, 'standby_arguments', 0], ['', 'a', '-m 1', 'a\n', 'é']),

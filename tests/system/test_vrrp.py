@@ -15,6 +15,7 @@ import lab
 
 pytestmark = pytest.mark.skipif(not shutil.which('keepalived', path='/usr/sbin:/usr/bin:/sbin:/bin'), reason='keepalived is missing')
 VIP, ROUTER_A, ROUTER_B = '10.77.0.100', '10.77.0.11', '10.77.0.12'
+ROUTE = '198.51.100.0/24 via 10.77.0.1 dev br0'
 
 
 def of_the_readme(language):
@@ -56,12 +57,20 @@ def protected(**options):
             raise
 
 
+def shown(world, *command):
+    """What `ip` says at each site."""
+    return {name: subprocess.run(['ip', *command], preexec_fn=site.enter, pass_fds=[site.fd], stdout=subprocess.PIPE, text=True, check=True).stdout
+            for name, site in (('a', world.a), ('b', world.b))}
+
+
 def holders(world):
     """The sites that have the address."""
-    shown = {name: subprocess.run(['ip', '-o', 'addr', 'show', 'dev', 'br0'], preexec_fn=site.enter, pass_fds=[site.fd],
-                                  stdout=subprocess.PIPE, text=True, check=True).stdout
-             for name, site in (('a', world.a), ('b', world.b))}
-    return ''.join(name for name, text in shown.items() if f' {VIP}/' in text)
+    return ''.join(name for name, text in shown(world, '-o', 'addr', 'show', 'dev', 'br0').items() if f' {VIP}/' in text)
+
+
+def ways(world):
+    """The sites that have the route."""
+    return ''.join(name for name, text in shown(world, 'route').items() if ROUTE in text)
 
 
 def answers(world):
@@ -70,9 +79,9 @@ def answers(world):
         sock.settimeout(0.5)
         with contextlib.suppress(TimeoutError, OSError):
             sock.connect((VIP, 9))
-        shown = subprocess.run(['ip', 'neigh', 'show', VIP], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+        entry = subprocess.run(['ip', 'neigh', 'show', VIP], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
     macs = {lab.mac_of(world.a, 'br0'): 'a', lab.mac_of(world.b, 'br0'): 'b'}      # a bridge's changes with its ports
-    return macs.get(shown[shown.index('lladdr') + 1]) if 'lladdr' in shown else None
+    return macs.get(entry[entry.index('lladdr') + 1]) if 'lladdr' in entry else None
 
 
 def group(world):
@@ -82,6 +91,7 @@ def group(world):
 def comes_to(world, site):
     """Exactly there, and the client's neighbour entry follows without its asking."""
     lab.wait_for(f'the address at site {site}', lambda: holders(world) == site)
+    lab.wait_for(f'the route at site {site}', lambda: ways(world) == site)
     lab.wait_for(f'the client finds it at site {site}', lambda: answers(world) == site)
 
 

@@ -95,7 +95,8 @@ static void every_key_lands_in_its_member(void **state)
 	      "\"memory_dir\": \"/huge\", \"hypervisor\": {\"program\": \"q\", \"firmware\": \"/fw\", \"accel\": \"kvm\"},"
 	      "\"instances\": [{\"name\": \"a\"}, {\"name\": \"b\", \"takeover\": \"automatic\","
 	      "\"budget\": {\"staging_mib\": 17}, \"vrrp\": [{\"device\": \"br0\", \"group\": 51, \"priority\": 254,"
-	      "\"interval_ms\": 40950, \"preempt\": false, \"addresses\": [\"192.0.2.7/24\", \"2001:db8::7/64\"]}]}]}");
+	      "\"interval_ms\": 40950, \"preempt\": false, \"addresses\": [\"192.0.2.7/24\", \"2001:db8::7/64\"], "
+	      "\"routes\": [\"default via 192.0.2.1\"]}]}]}");
 	assert_string_equal(config.listen, "0.0.0.0:65535");
 	assert_string_equal(config.state_dir, "/st");
 	assert_string_equal(config.memory_dir, "/huge");
@@ -115,6 +116,7 @@ static void every_key_lands_in_its_member(void **state)
 	assert_false(config.instances[1].vrrp[0].preempt);
 	assert_string_equal(config.instances[1].vrrp[0].addresses[1], "2001:db8::7/64");
 	assert_null(config.instances[1].vrrp[0].addresses[2]);
+	assert_string_equal(config.instances[1].vrrp[0].routes[0], "default via 192.0.2.1");
 	config_free(&config);
 }
 

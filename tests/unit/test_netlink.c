@@ -128,6 +128,91 @@ static void an_address_is_removed_whatever_its_prefix_and_no_other_is(void **sta
 	(void)netns_fixture_run("ip addr flush dev cable; ip addr flush dev lo");
 }
 
+static struct netlink_route route_of(const char *text)
+{
+	struct netlink_route route;
+
+	assert_int_equal(netlink_route_parse(&route, text, &err), RC_OK);
+	return route;
+}
+
+static void routes_are_read(void **state)
+{
+	static const char *const wrong[] = { "",
+					     "192.0.2.0/24",
+					     " via 192.0.2.1",
+					     "192.0.2.0/24 via ",
+					     "192.0.2.0/24 via 192.0.2.1/24",
+					     "192.0.2.0/24 via 2001:db8::1",
+					     "2001:db8::/64 via 192.0.2.1",
+					     "192.0.2.7/24 via 192.0.2.1",
+					     "2001:db8:0:0:8000::/64 via 2001:db8::1",
+					     "Default via 192.0.2.1",
+					     "192.0.2.0/24 via 192.0.2.1 dev eth0" };
+	char text[NETLINK_PREFIX_TEXT];
+	struct netlink_route route = route_of("198.51.100.128/25 via 192.0.2.1");
+
+	(void)state;
+	netlink_prefix_print(text, &route.to);
+	assert_string_equal(text, "198.51.100.128/25");
+	netlink_prefix_print(text, &route.via);
+	assert_string_equal(text, "192.0.2.1/32");
+	route = route_of("default via 2001:db8::1");
+	netlink_prefix_print(text, &route.to);
+	assert_string_equal(text, "::/0");
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		assert_int_equal(netlink_route_parse(&route, wrong[i], &err), RC_INVALID);
+}
+
+static void a_route_is_there_and_then_is_not_however_often_one_asks(void **state)
+{
+	static const char *const texts[] = { "198.51.100.0/24 via 192.0.2.1",
+					     "default via 192.0.2.1",
+					     "2001:db8:1::/48 via 2001:db8::1" };
+	struct netlink_prefix own = prefix_of("192.0.2.7/24"), own6 = prefix_of("2001:db8::7/64");
+	struct netlink_route routes[3];
+	size_t i, again;
+
+	(void)state;
+	need_namespaces();
+	assert_int_equal(netlink_set_up("cable", true, &err), RC_OK);
+	for (i = 0; i < 3; i++)
+		routes[i] = route_of(texts[i]);
+	assert_int_equal(netlink_add_route("cable", &routes[0], &err), RC_IO);
+	assert_non_null(
+		strstr(err.text, "cable: adding the route to 198.51.100.0/24 via 192.0.2.1"));
+	assert_int_equal(netlink_add_address("cable", &own, &err), RC_OK);
+	assert_int_equal(netlink_add_address("cable", &own6, &err), RC_OK);
+	for (i = 0; i < 3; i++)
+		for (again = 0; again < 2; again++)
+			assert_int_equal(netlink_add_route("cable", &routes[i], &err), RC_OK);
+	assert_shows("ip route", texts[0]);
+	assert_shows("ip route", texts[1]);
+	assert_shows("ip -6 route", texts[2]);
+	for (i = 0; i < 3; i++)
+		for (again = 0; again < 2; again++)
+			assert_int_equal(netlink_remove_route("cable", &routes[i], &err), RC_OK);
+	assert_null(strstr(netns_fixture_run("ip route"), "via"));
+	assert_null(strstr(netns_fixture_run("ip -6 route"), "via"));
+	assert_int_equal(netlink_remove_address("cable", &own, &err), RC_OK);
+	assert_int_equal(netlink_remove_address("cable", &own6, &err), RC_OK);
+}
+
+static void another_way_to_the_same_network_stays(void **state)
+{
+	struct netlink_prefix own = prefix_of("192.0.2.7/24");
+	struct netlink_route route = route_of("198.51.100.0/24 via 192.0.2.1");
+
+	(void)state;
+	need_namespaces();
+	assert_int_equal(netlink_add_address("cable", &own, &err), RC_OK);
+	(void)netns_fixture_run("ip route add 198.51.100.0/24 via 192.0.2.9");
+	assert_int_equal(netlink_add_route("cable", &route, &err), RC_OK);
+	assert_int_equal(netlink_remove_route("cable", &route, &err), RC_OK);
+	assert_shows("ip route", "198.51.100.0/24 via 192.0.2.9");
+	assert_int_equal(netlink_remove_address("cable", &own, &err), RC_OK);
+}
+
 static void a_device_is_set_down_and_up(void **state)
 {
 	struct netlink_device device;
@@ -278,6 +363,9 @@ int main(void)
 		cmocka_unit_test(prefixes_are_read_and_written),
 		cmocka_unit_test(an_address_is_there_and_then_is_not_however_often_one_asks),
 		cmocka_unit_test(an_address_is_removed_whatever_its_prefix_and_no_other_is),
+		cmocka_unit_test(routes_are_read),
+		cmocka_unit_test(a_route_is_there_and_then_is_not_however_often_one_asks),
+		cmocka_unit_test(another_way_to_the_same_network_stays),
 		cmocka_unit_test(a_device_is_set_down_and_up),
 		cmocka_unit_test(a_bridge_forwards_at_once_and_its_ports_have_its_mtu),
 		cmocka_unit_test(all_ports_of_a_bridge_are_told_and_what_kind_of_tap_they_are),

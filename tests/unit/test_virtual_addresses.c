@@ -18,6 +18,8 @@ static char cable[] = "cable", nosuch[] = "nosuch0", name[] = "vm1";
 static char vip[] = "192.0.2.77/24", vip6[] = "2001:db8::77/64", other_vip[] = "192.0.2.78/24";
 static char *first[] = { vip, vip6, NULL };
 static char *second[] = { other_vip, NULL };
+static char route[] = "198.51.100.0/24 via 192.0.2.1";
+static char *routes[] = { route, NULL };
 static struct config_vrrp groups[2];
 static struct config_instance instance;
 static struct virtual_addresses *addresses;
@@ -37,6 +39,7 @@ static int set_up(void **state)
 	groups[1] = groups[0];
 	groups[1].group = 52;
 	groups[1].addresses = second;
+	groups[1].routes = routes;
 	instance = (struct config_instance){ .name = name, .vrrp = groups, .nvrrp = 2 };
 	addresses = NULL;
 	possible = netns_fixture_create();
@@ -112,6 +115,11 @@ static void none_are_no_error(void **state)
 	assert_null(virtual_addresses_state(NULL, 0, &(const struct config_vrrp *){ NULL }));
 }
 
+static bool is_routed(void)
+{
+	return strstr(netns_fixture_run("ip route"), route) != NULL;
+}
+
 static void they_are_here_exactly_while_it_is_permitted(void **state)
 {
 	const struct config_vrrp *config;
@@ -130,9 +138,11 @@ static void they_are_here_exactly_while_it_is_permitted(void **state)
 	virtual_addresses_permit(addresses, true);
 	assert_true(both_become(VRRP_ACTIVE));
 	assert_int_equal(on_device(), 3);
+	assert_true(is_routed());
 	virtual_addresses_permit(addresses, false);
 	assert_true(both_become(VRRP_BACKUP));
 	assert_int_equal(on_device(), 0);
+	assert_false(is_routed());
 	virtual_addresses_permit(addresses, true);
 	assert_true(both_become(VRRP_ACTIVE));
 	virtual_addresses_close(addresses);
