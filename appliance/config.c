@@ -375,12 +375,15 @@ int config_load(struct config *config, const char *path, struct err *err)
 
 /* ---- the tables, for others ---- */
 
-int config_schema(enum config_role role, struct buf *out, struct err *err)
+int config_schema(const enum config_role *role, struct buf *out, struct err *err)
 {
-	char title[64];
+	static const struct json_schema_file files[] = {
+		[CONFIG_PRIMARY] = { 1U << CONFIG_PRIMARY, "understudy primary configuration" },
+		[CONFIG_STANDBY] = { 1U << CONFIG_STANDBY, "understudy standby configuration" },
+	};
 
-	(void)snprintf(title, sizeof(title), "understudy %s configuration", role_names[role]);
-	return json_schema_write(&config_keys, 1U << role, title, out, err);
+	return json_schema_write(&config_keys, role != NULL ? &files[*role] : files,
+				 role != NULL ? 1 : sizeof(files) / sizeof(files[0]), out, err);
 }
 
 int config_explain(enum config_role role, struct buf *out, struct err *err)

@@ -130,8 +130,8 @@ int config_infer_role(enum config_role *role, const char *name, const char *text
 int config_read(struct buf *text, const char *path, struct err *err);
 char *config_directory(const char *path);
 
-/* The JSON Schema (draft 2020-12) of a role's file, and the list of its keys as Markdown. */
-int config_schema(enum config_role role, struct buf *out, struct err *err);
+/* The JSON Schema (draft 2020-12) of a role's file (NULL: of either), and the list of its keys as Markdown. */
+int config_schema(const enum config_role *role, struct buf *out, struct err *err);
 int config_explain(enum config_role role, struct buf *out, struct err *err);
 
 const char *config_role_name(enum config_role role); /* "primary", "standby" */

@@ -122,29 +122,48 @@ static int check(const char *path, const char *peer_path, const enum config_role
 	return status;
 }
 
-static int print_tables(bool schema, enum config_role role)
+static int print(int rc, struct buf *out, const struct err *err)
+{
+	if (rc == RC_OK)
+		(void)fwrite(out->data, 1, out->len, stdout);
+	buf_free(out);
+	return rc == RC_OK ? EXIT_FINE : options_failed(err->text);
+}
+
+static int print_schema(const enum config_role *role)
 {
 	struct buf out = { 0 };
 	struct err err;
-	int rc = schema ? config_schema(role, &out, &err) : config_explain(role, &out, &err);
+	int rc = config_schema(role, &out, &err);
 
-	if (rc == RC_OK && !schema)
-		(void)printf("Relative paths are relative to the configuration file.\n\n");
-	if (rc == RC_OK)
-		(void)fwrite(out.data, 1, out.len, stdout);
-	buf_free(&out);
-	return rc == RC_OK ? EXIT_FINE : options_failed(err.text);
+	return print(rc, &out, &err);
+}
+
+/* NULL: the keys of both roles. */
+static int print_keys(const enum config_role *only)
+{
+	struct buf out = { 0 };
+	struct err err;
+	int rc = RC_OK;
+
+	(void)buf_printf(&out, "Relative paths are relative to the configuration file.\n");
+	for (enum config_role role = 0; role < CONFIG_ROLES && rc == RC_OK; role++) {
+		if (only != NULL && role != *only)
+			continue;
+		(void)buf_printf(&out, "\n# Keys of a %s's configuration\n\n",
+				 config_role_name(role));
+		rc = config_explain(role, &out, &err);
+	}
+	return print(rc, &out, &err);
 }
 
 /* An option without effect would be a wish that nobody hears. NULL: they go together. */
-static const char *misfit(bool config, bool schema, bool explain, bool peer, bool role, bool json)
+static const char *misfit(bool config, bool schema, bool explain, bool peer, bool json)
 {
 	if (config + schema + explain > 1)
 		return "--config, --schema and --explain exclude each other";
 	if (config + schema + explain == 0)
 		return "--config, --schema or --explain is needed";
-	if (schema && role)
-		return "--schema names the role itself: leave --role out";
 	if (peer && !config)
 		return "--peer is for --config only";
 	if (json && !config)
@@ -155,8 +174,8 @@ static const char *misfit(bool config, bool schema, bool explain, bool peer, boo
 
 int verb_check(int argc, char **argv)
 {
-	const char *path = NULL, *peer_path = NULL, *role_name = NULL, *schema = NULL;
-	bool json = false, explain = false;
+	const char *path = NULL, *peer_path = NULL, *role_name = NULL;
+	bool json = false, schema = false, explain = false;
 	enum config_role role = CONFIG_PRIMARY;
 	const struct option options[] = {
 		{ .name = "config",
@@ -170,41 +189,36 @@ int verb_check(int argc, char **argv)
 		{ .name = "role",
 		  .value = "ROLE",
 		  .text = &role_name,
-		  .doc = "primary or standby, if it cannot be told" },
+		  .doc = "primary or standby: of a file, if it cannot be told; of the keys that are listed" },
 		{ .name = "json", .flag = &json, .doc = "print what was found as JSON" },
 		{ .name = "schema",
-		  .value = "ROLE",
-		  .text = &schema,
-		  .doc = "print the JSON Schema of a role's file" },
+		  .flag = &schema,
+		  .doc = "print the JSON Schema of the role's file (without --role: of either)" },
 		{ .name = "explain",
 		  .flag = &explain,
 		  .doc = "list the keys of the role's file (without --role: of both)" },
 	};
 	const struct command command = {
 		.synopsis =
-			"check (--config FILE [--peer FILE] [--role ROLE] [--json] | --schema ROLE | --explain [--role ROLE])",
+			"check (--config FILE [--peer FILE] [--json] | --schema | --explain) [--role ROLE]",
 		.about = about,
 		.options = options,
 		.count = sizeof(options) / sizeof(options[0])
 	};
-	const char *named, *wrong;
+	const enum config_role *named;
+	const char *wrong;
 	int status;
 
 	if (!options_parse(&command, argc, argv, &status))
 		return status;
-	named = schema != NULL ? schema : role_name;
-	wrong = misfit(path != NULL, schema != NULL, explain, peer_path != NULL, role_name != NULL,
-		       json);
+	wrong = misfit(path != NULL, schema, explain, peer_path != NULL, json);
 	if (wrong != NULL)
 		return options_wrong(&command, "%s", wrong);
-	if (named != NULL && !config_role_named(named, &role))
-		return options_wrong(&command, "role '%s' is neither primary nor standby", named);
+	if (role_name != NULL && !config_role_named(role_name, &role))
+		return options_wrong(&command, "role '%s' is neither primary nor standby",
+				     role_name);
+	named = role_name != NULL ? &role : NULL;
 	if (path != NULL)
-		return check(path, peer_path, role_name != NULL ? &role : NULL, json);
-	if (schema != NULL || role_name != NULL)
-		return print_tables(schema != NULL, role);
-	(void)printf("# Keys of a primary's configuration\n\n");
-	status = print_tables(false, CONFIG_PRIMARY);
-	(void)printf("\n# Keys of a standby's configuration\n\n");
-	return status == EXIT_FINE ? print_tables(false, CONFIG_STANDBY) : status;
+		return check(path, peer_path, named, json);
+	return schema ? print_schema(named) : print_keys(named);
 }

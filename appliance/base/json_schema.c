@@ -176,8 +176,32 @@ static bool put_object(cJSON *to, const struct json_table *table, unsigned role)
 	       cJSON_AddBoolToObject(to, "additionalProperties", false) != NULL;
 }
 
-int json_schema_write(const struct json_table *table, unsigned role, const char *title,
-		      struct buf *out, struct err *err)
+static bool put_file(cJSON *to, const struct json_table *table, const struct json_schema_file *file)
+{
+	return to != NULL && put_text(to, "title", file->title) && put_text(to, "type", "object") &&
+	       put_object(to, table, file->role);
+}
+
+static bool put_files(cJSON *schema, const struct json_table *table,
+		      const struct json_schema_file *files, size_t count)
+{
+	cJSON *list;
+	bool done;
+
+	if (count == 1)
+		return put_file(schema, table, files);
+	list = cJSON_AddArrayToObject(schema, "anyOf");
+	done = list != NULL;
+	for (size_t i = 0; i < count && done; i++) {
+		cJSON *item = cJSON_CreateObject();
+
+		done = cJSON_AddItemToArray(list, item) && put_file(item, table, &files[i]);
+	}
+	return done;
+}
+
+int json_schema_write(const struct json_table *table, const struct json_schema_file *files,
+		      size_t count, struct buf *out, struct err *err)
 {
 	char *text = NULL;
 	cJSON *schema;
@@ -186,8 +210,8 @@ int json_schema_write(const struct json_table *table, unsigned role, const char 
 	json_text_use_mem();
 	schema = cJSON_CreateObject();
 	done = schema != NULL && put_text(schema, "$schema", DIALECT) &&
-	       put_text(schema, "title", title) && put_text(schema, "description", DESCRIPTION) &&
-	       put_text(schema, "type", "object") && put_object(schema, table, role);
+	       put_text(schema, "description", DESCRIPTION) &&
+	       put_files(schema, table, files, count);
 	if (done)
 		text = cJSON_Print(schema);
 	done = text != NULL && buf_printf(out, "%s\n", text);

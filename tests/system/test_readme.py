@@ -55,7 +55,11 @@ def test_of_a_peers_file_whose_role_cannot_be_told_no_role_is_asked_for(tmp_path
     assert result.returncode == 1 and 'peer.json' in result.stdout and '--role' not in result.stdout, result.stdout
 
 
-def test_schemas_are_printed_for_both_roles():
+def test_schemas_are_printed_for_each_role_and_for_either():
+    schemas = []
     for role in ('primary', 'standby'):
-        result = run('check', '--schema', role)
-        assert result.returncode == 0 and json.loads(result.stdout)['additionalProperties'] is False, result.stdout
+        result = run('check', '--schema', '--role', role)
+        schemas.append(json.loads(result.stdout))
+        assert result.returncode == 0 and schemas[-1].pop('additionalProperties') is False, result.stdout
+    either = json.loads(run('check', '--schema').stdout)['anyOf']
+    assert [one['properties'] for one in either] == [one['properties'] for one in schemas]

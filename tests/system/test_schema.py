@@ -44,7 +44,7 @@ CASES = [
 
 
 def schema_of(role):
-    return json.loads(subprocess.run([lab.UNDERSTUDY, 'check', '--schema', role], stdout=subprocess.PIPE, check=True).stdout)
+    return json.loads(subprocess.run([lab.UNDERSTUDY, 'check', '--schema', '--role', role], stdout=subprocess.PIPE, check=True).stdout)
 
 
 def at(schema, keys):
