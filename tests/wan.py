@@ -66,8 +66,12 @@ class Delay:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self.listener.accept()
-                with self.world.a.inside():
-                    far = socket.create_connection(self.target)
+                try:
+                    with self.world.a.inside():
+                        far = socket.create_connection(self.target)
+                except ConnectionRefusedError:      # nobody listens there yet
+                    near.close()
+                    continue
                 self.sockets += [near, far]
                 for source, sink in ((near, far), (far, near)):
                     due = queue.SimpleQueue()
