@@ -5,7 +5,8 @@
  * ran, and so whose pause this is; the second whether it stands now. Rounds go on until it does,
  * after a wait that doubles, and begin anew with every RESUME. The run states in which a checkpoint
  * holds a guest count as running: QEMU sets it running after them. For the same reason `cont` is only
- * said to one that is seen to be paused: in a checkpoint it would run while its memory is read.
+ * said to one that is seen to be paused: in a checkpoint it would run while its memory is read. At the end
+ * of a first copy QEMU refuses it for a moment: it is told again until it runs.
  */
 #include "appliance/restraint.h"
 
@@ -199,6 +200,20 @@ static void end_round(struct restraint *r, bool stands)
 	}
 }
 
+static void on_cont(struct restraint *r, const struct err *err)
+{
+	if (err != NULL && !r->failed)
+		log_warn(r->part, "the instance may run again: cont: %s; it is told again",
+			 err->text);
+	r->failed = err != NULL;
+	if (r->order != RESTRAINT_RUN)
+		return;
+	if (err != NULL)
+		try_again(r);
+	else
+		let_free(r);
+}
+
 static void on_reply(void *owner, const cJSON *reply, const struct err *err)
 {
 	const struct question question = *(struct question *)owner;
@@ -211,10 +226,7 @@ static void on_reply(void *owner, const cJSON *reply, const struct err *err)
 		return;
 	}
 	if (question.kind == CONT) {
-		if (err != NULL)
-			log_error(r->part, "the instance may run again: cont: %s", err->text);
-		if (r->order == RESTRAINT_RUN)
-			let_free(r);
+		on_cont(r, err);
 		return;
 	}
 	r->answers--;

@@ -22,6 +22,7 @@ static struct play {
 	const char *status;
 	unsigned
 		checkpoint; /* commands until it goes on by itself: a checkpoint is over, or `cont` */
+	unsigned refusals; /* of `cont` */
 	unsigned stops, conts, freed, stood;
 	struct restraint *restraint;
 } play;
@@ -36,6 +37,7 @@ static void resume(struct fixture *f)
 
 static void answer(struct fixture *f, const char *command, const char *id)
 {
+	bool refused = false;
 	char text[128];
 
 	if (play.checkpoint > 0 && --play.checkpoint == 0)
@@ -47,9 +49,16 @@ static void answer(struct fixture *f, const char *command, const char *id)
 	} else if (strcmp(command, "cont") == 0) {
 		play.conts++;
 		assert_string_not_equal(play.status, "colo"); /* its memory is being read */
-		play.status = "running";
+		refused = play.refusals > 0;
+		play.refusals -= refused;
+		play.status = refused ? play.status : "running";
 	}
-	if (strcmp(command, "query-status") == 0)
+	if (refused)
+		(void)snprintf(text, sizeof(text),
+			       "{\"error\": {\"class\": \"GenericError\", \"desc\": \"not "
+			       "finalized\"}, \"id\": %s}\r\n",
+			       id);
+	else if (strcmp(command, "query-status") == 0)
 		(void)snprintf(text, sizeof(text),
 			       "{\"return\": {\"status\": \"%s\"}, \"id\": %s}\r\n", play.status,
 			       id);
@@ -142,6 +151,21 @@ static void it_stands_while_it_may_not_and_goes_on_afterwards(void **state)
 	assert_string_equal(play.status, "running");
 	assert_int_equal(play.conts, 1);
 	assert_int_equal(play.freed, 1);
+	end(*state);
+}
+
+static void one_that_qemu_does_not_let_run_yet_is_told_again(void **state)
+{
+	begin(*state, "running");
+	restraint_set(play.restraint, RESTRAINT_STAND);
+	serve(*state, TURNS);
+	play.refusals = 3;
+	restraint_set(play.restraint, RESTRAINT_RUN);
+	serve(*state, TURNS);
+	assert_string_equal(play.status, "running");
+	assert_int_equal(play.conts, 4);
+	assert_int_equal(play.freed, 1);
+	assert_false(restraint_has_stopped(play.restraint));
 	end(*state);
 }
 
@@ -294,6 +318,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(one_that_may_run_is_left_alone),
 		TEST(it_stands_while_it_may_not_and_goes_on_afterwards),
+		TEST(one_that_qemu_does_not_let_run_yet_is_told_again),
 		TEST(a_checkpoint_does_not_set_it_free),
 		TEST(whoever_sets_it_running_it_is_paused_again),
 		TEST(what_its_operator_stopped_stays_stopped),
