@@ -8,6 +8,7 @@
 # build/unit  build/fuzz  build/bench   test programs      build/understudy  build/understudy.debug  the program
 # build/qemu/qemu-system-x86_64  build/qemu/firmware       the hypervisor
 # build/guest/vmlinux  build/guest/initramfs.gz  build/guest/redis.gz     the test guest; the same with redis-server
+# build/guest/postgres.ext4                                the test guest's disk, with PostgreSQL
 #
 # Source files are found by wildcard; a new file needs no change here. To build a part of a tree in which another part does
 # not compile just now: make build/unit/test_delta SOURCE_DIRS='appliance/base replica'.
@@ -138,6 +139,11 @@ guest: build/guest/initramfs.gz  ## the kernel and initramfs of the test guest
 build/guest/initramfs.gz: image/guest.sh $(wildcard tests/guest/*) build/kernel/ready build/musl/libs
 	@image/guest.sh
 
+database: build/guest/database.ready
+build/guest/database.ready: image/database.sh build/guest/initramfs.gz
+	@image/database.sh
+	@touch $@
+
 # ---- tests -------------------------------------------------------------------------------------------------------
 
 build/asan/obj/%.o: %.c Makefile build/asan/libs | build/version.h
@@ -206,13 +212,13 @@ test: prerequisites  ## everything: unit tests, each fuzz target for a few secon
 	@$(MAKE) deps
 	@$(MAKE) unit fuzz sim
 	@$(MAKE) system
-	@$(MAKE) stock-qemu
+	@$(MAKE) stock-qemu database
 	@SECONDS_PER_FUZZ=$(SECONDS) tests/run.sh unit fuzz sim model system lint
 
 test-unit: unit  ## the unit tests, with AddressSanitizer and UBSan
 	@tests/run.sh unit
 
-test-system: system stock-qemu  ## the system tests against the real hypervisor
+test-system: system stock-qemu database  ## the system tests against the real hypervisor
 	@tests/run.sh system
 
 fuzz-run: fuzz  ## run each fuzz target; SECONDS=3 says for how long
@@ -270,6 +276,7 @@ model:  ## the model of the takeover protocol, searched by spin; MODEL=all: also
 soak: SECONDS := 3600
 soak: prerequisites  ## protect and kill over and over; SECONDS says for how long
 	@$(MAKE) system
+	@$(MAKE) database
 	@$(MAKE) sim-run
 	@$(MAKE) model MODEL=all
 	@tests/enter.sh $(PYTHON) tests/system/soak.py $(SECONDS)
@@ -283,7 +290,7 @@ help:  ## this list
 	@awk -F '##' '/^[a-z-]+:.*##/ { split($$1, t, ":"); printf "  %-14s%s\n", t[1], $$2 }' Makefile
 
 FORCE:
-.PHONY: all deps relock qemu kernel guest unit fuzz sim sim-run model system stock-qemu prerequisites test test-unit test-system fuzz-run lint lint-clang-tidy \
+.PHONY: all deps relock qemu kernel guest unit fuzz sim sim-run model system stock-qemu database prerequisites test test-unit test-system fuzz-run lint lint-clang-tidy \
 	lint-cppcheck lint-clang-format format \
 	demo bench bench-programs soak clean help FORCE
 

@@ -18,7 +18,8 @@ declare -A packages=(
 	[demo]='python3 iproute2 util-linux'
 	# Unit tests, fuzzing, lint, system tests, benchmarks.
 	[test]='clang lld libclang-rt-dev|libclang-rt-14-dev llvm libcmocka-dev clang-tidy clang-format cppcheck python3
-		python3-pytest python3-pytest-xdist iproute2 openssl procps redis-tools util-linux etcd-server keepalived spin curl'
+		python3-pytest python3-pytest-xdist iproute2 openssl procps redis-tools util-linux etcd-server keepalived spin curl
+		postgresql-15|postgresql-17 e2fsprogs'
 )
 
 wanted=()
@@ -83,6 +84,12 @@ flock "$prerequisites_lock"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 export DEBIAN_FRONTEND=noninteractive
+# Of PostgreSQL the programs are wanted, and no server that runs here.
+clusters=/etc/postgresql-common/createcluster.conf
+if [[ " ${missing[*]} " == *' postgresql-'* && ! -e $clusters ]]; then
+	mkdir -p "${clusters%/*}"
+	echo 'create_main_cluster = false' >"$clusters"
+fi
 install=(apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300)
 # The index is fetched only if what there is does not do.
 if ! "${install[@]}" "${missing[@]}" >"$log" 2>&1; then
