@@ -198,7 +198,7 @@ static void on_chunk(void *owner, struct chunk *chunk)
 	struct session *session = owner;
 
 	if (session->sender == NULL || session->closing)
-		chunk_put(session->options.pool, chunk);
+		chunk_put(chunk);
 	else
 		sender_chunk(session->sender, chunk);
 }

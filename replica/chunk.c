@@ -60,15 +60,18 @@ static struct chunk *chunk_make(void)
 	return chunk;
 }
 
-struct chunk *chunk_get(struct chunk_pool *pool)
+static void put_back(struct chunk_pool *pool, struct chunk *chunk);
+
+static struct chunk *get(struct chunk_pool *pool, bool wait)
 {
 	struct chunk *chunk = NULL;
-	bool make = false;
+	bool make = false, has_room;
 
 	pthread_mutex_lock(&pool->lock);
-	while (!pool->closed && pool->free == NULL && pool->in_use == pool->limit)
+	while (wait && !pool->closed && pool->free == NULL && pool->in_use == pool->limit)
 		pthread_cond_wait(&pool->came_back, &pool->lock);
-	if (!pool->closed) {
+	has_room = pool->free != NULL || pool->in_use < pool->limit;
+	if (!pool->closed && has_room) {
 		chunk = pool->free;
 		make = chunk == NULL;
 		if (!make) {
@@ -83,15 +86,26 @@ struct chunk *chunk_get(struct chunk_pool *pool)
 	if (make) {
 		chunk = chunk_make();
 		if (chunk == NULL)
-			chunk_put(pool, NULL);
+			put_back(pool, NULL);
 	}
 	if (chunk != NULL) {
+		chunk->pool = pool;
 		chunk->next = NULL;
 		chunk->epoch = 0;
 		chunk->npages = 0;
 		chunk->used = 0;
 	}
 	return chunk;
+}
+
+struct chunk *chunk_get(struct chunk_pool *pool)
+{
+	return get(pool, true);
+}
+
+struct chunk *chunk_try(struct chunk_pool *pool)
+{
+	return get(pool, false);
 }
 
 /* The chunks that an idle pool should not keep; the lock is held. */
@@ -114,7 +128,7 @@ static struct chunk *take_surplus(struct chunk_pool *pool)
 }
 
 /* `chunk` NULL: the place of one that could not be made. */
-void chunk_put(struct chunk_pool *pool, struct chunk *chunk)
+static void put_back(struct chunk_pool *pool, struct chunk *chunk)
 {
 	struct chunk *surplus = NULL;
 
@@ -136,6 +150,11 @@ void chunk_put(struct chunk_pool *pool, struct chunk *chunk)
 		chunk_free(surplus);
 		surplus = next;
 	}
+}
+
+void chunk_put(struct chunk *chunk)
+{
+	put_back(chunk->pool, chunk);
 }
 
 void chunk_pool_close(struct chunk_pool *pool)

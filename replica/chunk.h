@@ -18,13 +18,20 @@
 /* Zero pages cost 9 bytes in the stream: of them, the index is full before the bytes. */
 #define CHUNK_PAGES 1024
 
+#define CHUNK_SECTOR ((size_t)512) /* the smallest piece of a disk's page that is known by itself */
+
 struct chunk_page {
 	uint64_t index;
 	const uint8_t *data; /* LAYOUT_PAGE bytes inside `bytes`, unaligned; NULL: all zeroes */
+	/* Of a disk's page of which only a part is known: a bit for each such sector; else 0. */
+	uint8_t sectors;
 };
+
+struct chunk_pool;
 
 struct chunk {
 	struct chunk *next; /* for whoever holds it */
+	struct chunk_pool *pool;
 	bool first_copy;    /* the encoder's, while it holds it */
 	uint64_t epoch;
 	uint32_t npages;
@@ -32,8 +39,6 @@ struct chunk {
 	struct chunk_page pages[CHUNK_PAGES];
 	uint8_t *bytes; /* CHUNK_BYTES; at most CHUNK_BYTES / LAYOUT_PAGE pages point into them */
 };
-
-struct chunk_pool;
 
 /*
  * At most budget_bytes / CHUNK_BYTES chunks (at least 2) will exist; memory is taken as needed,
@@ -44,8 +49,10 @@ int chunk_pool_create(struct chunk_pool **pool, size_t budget_bytes, struct err 
  * Waits for a free chunk; NULL once chunk_pool_close() was called or memory is short. Any thread.
  */
 struct chunk *chunk_get(struct chunk_pool *pool);
-/* Gives a chunk back. Any thread. */
-void chunk_put(struct chunk_pool *pool, struct chunk *chunk);
+/* The same without waiting: NULL also when there is none now. */
+struct chunk *chunk_try(struct chunk_pool *pool);
+/* Gives a chunk back to its pool. Any thread. */
+void chunk_put(struct chunk *chunk);
 /* Wakes every waiter and lets none wait any more; chunk_pool_open() undoes that. */
 void chunk_pool_close(struct chunk_pool *pool);
 void chunk_pool_open(struct chunk_pool *pool);

@@ -50,13 +50,13 @@ static inline void chunk_list_move(struct chunk_list *to, struct chunk_list *fro
 	*from = (struct chunk_list){ 0 };
 }
 
-/* Everything goes back to the pool. */
-static inline void chunk_list_return(struct chunk_list *list, struct chunk_pool *pool)
+/* Everything goes back to where it is from. */
+static inline void chunk_list_return(struct chunk_list *list)
 {
 	struct chunk *chunk;
 
 	while ((chunk = chunk_list_take(list)) != NULL)
-		chunk_put(pool, chunk);
+		chunk_put(chunk);
 }
 
 #endif

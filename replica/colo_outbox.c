@@ -52,7 +52,7 @@ static void deliver(uv_async_t *async)
 		outbox->ops->on_request(outbox->owner);
 	if (all.ended && !outbox->muted)
 		outbox->ops->on_ended(outbox->owner, &all.err);
-	chunk_list_return(&all.chunks, outbox->pool);
+	chunk_list_return(&all.chunks);
 }
 
 int colo_outbox_create(struct colo_outbox **out, uv_loop_t *loop, struct chunk_pool *pool,
@@ -139,7 +139,7 @@ static void on_async_closed(uv_handle_t *handle)
 	void *owner = outbox->on_closed_owner;
 	struct contents rest = take_all(outbox);
 
-	chunk_list_return(&rest.chunks, outbox->pool);
+	chunk_list_return(&rest.chunks);
 	uv_mutex_destroy(&outbox->lock);
 	mem_free(outbox);
 	if (on_closed != NULL)

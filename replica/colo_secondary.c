@@ -118,7 +118,7 @@ static void give_nudge(struct colo_secondary *secondary)
 	struct chunk *nudge = atomic_exchange(&secondary->nudge, NULL);
 
 	if (nudge != NULL)
-		chunk_put(secondary->pool, nudge);
+		chunk_put(nudge);
 }
 
 void colo_secondary_standing(struct colo_secondary *secondary)

@@ -44,7 +44,7 @@ int colo_staging_prepare(struct colo_staging *staging, size_t count, struct err 
 	if (staging->kept.count > 0)
 		colo_outbox_chunks(staging->outbox, &staging->kept);
 	while (staging->ready.count > count)
-		chunk_put(staging->pool, chunk_list_take(&staging->ready));
+		chunk_put(chunk_list_take(&staging->ready));
 	while (staging->ready.count < count) {
 		chunk = chunk_get(staging->pool);
 		if (chunk == NULL)
@@ -121,8 +121,8 @@ int colo_staging_end_epoch(struct colo_staging *staging, const struct capture_ep
 void colo_staging_end(struct colo_staging *staging)
 {
 	if (staging->chunk != NULL)
-		chunk_put(staging->pool, staging->chunk);
+		chunk_put(staging->chunk);
 	staging->chunk = NULL;
-	chunk_list_return(&staging->ready, staging->pool);
-	chunk_list_return(&staging->kept, staging->pool);
+	chunk_list_return(&staging->ready);
+	chunk_list_return(&staging->kept);
 }

@@ -2,7 +2,8 @@
  * Delta: the least that has to travel so that the standby's copy of a page becomes the instance's.
  *
  * Per page, the first that applies: zero; unchanged (nothing travels); only what differs from the
- * version last sent, if a bounded cache still has it; the page itself. The pages of a chunk make
+ * version last sent, if a bounded cache still has it; the page itself. Of a disk's page of which only
+ * some sectors are known: these, always. The pages of a chunk make
  * one batch, whose bytes are compressed together with LZ4. delta_format.h has the format, byte by
  * byte.
  *
@@ -82,6 +83,8 @@ struct delta_sink {
 	 * refuses.
 	 */
 	const uint8_t *(*base)(void *owner, uint64_t index);
+	/* The same for sectors, where whatever is there may be patched; NULL (the function, too) refuses. */
+	const uint8_t *(*held)(void *owner, uint64_t index);
 	/*
 	 * The page's new content (LAYOUT_PAGE bytes; NULL: all zeroes), valid during the call. An
 	 * error ends the decoding.

@@ -32,12 +32,34 @@ static const uint8_t *restore(uint8_t *to, uint32_t len, const uint8_t *from, ui
 		       NULL;
 }
 
+/* The old page is in the scratch. */
+static const uint8_t *patch_sectors(struct decoding *d, uint64_t index, uint64_t *hash,
+				    struct err *err)
+{
+	const uint8_t sectors = cursor_u8(&d->control);
+	const uint8_t *from = cursor_bytes(&d->content, delta_sectors_bytes(sectors));
+	size_t i;
+
+	if (d->control.short_read || sectors == 0 || sectors == UINT8_MAX || from == NULL) {
+		err_set(err, RC_INVALID, "page %" PRIu64 ": its sectors are not valid", index);
+		return NULL;
+	}
+	*hash = delta_sectors_hash(sectors, from);
+	for (i = 0; i < LAYOUT_PAGE / CHUNK_SECTOR; i++) {
+		if ((sectors >> i & 1) == 0)
+			continue;
+		memcpy(d->scratch->page + i * CHUNK_SECTOR, from, CHUNK_SECTOR);
+		from += CHUNK_SECTOR;
+	}
+	return d->scratch->page;
+}
+
 /*
- * The new content of a page that is in content or made of its old one; NULL: refused (err is
- * set).
+ * The new content of a page that is in content or made of its old one, and what it counts by; NULL:
+ * refused (err is set).
  */
 static const uint8_t *new_content(struct decoding *d, enum delta_kind kind, uint64_t index,
-				  struct err *err)
+				  uint64_t *hash, struct err *err)
 {
 	const uint8_t *data;
 
@@ -45,9 +67,13 @@ static const uint8_t *new_content(struct decoding *d, enum delta_kind kind, uint
 		data = cursor_bytes(&d->content, LAYOUT_PAGE);
 		if (data == NULL)
 			err_set(err, RC_INVALID, "content ends before page %" PRIu64, index);
+		else
+			*hash = delta_content_hash(data);
 		return data;
 	}
-	data = d->sink->base(d->sink->owner, index);
+	data = kind == DELTA_CHANGED   ? d->sink->base(d->sink->owner, index) :
+	       d->sink->held != NULL ? d->sink->held(d->sink->owner, index) :
+					 NULL;
 	if (data == NULL) {
 		err_set(err, RC_INVALID,
 			"page %" PRIu64 ": changed, but there is nothing that it could have been",
@@ -55,31 +81,37 @@ static const uint8_t *new_content(struct decoding *d, enum delta_kind kind, uint
 		return NULL;
 	}
 	memcpy(d->scratch->page, data, LAYOUT_PAGE);
+	if (kind == DELTA_SECTORS)
+		return patch_sectors(d, index, hash, err);
 	if (!delta_diff_read(d->scratch->page, &d->control, &d->content)) {
 		err_set(err, RC_INVALID, "page %" PRIu64 ": its runs are not valid", index);
 		return NULL;
 	}
+	*hash = delta_content_hash(d->scratch->page);
 	return d->scratch->page;
 }
 
 static int decode_page(struct decoding *d, struct err *err)
 {
 	uint64_t entry = delta_get_number(&d->control), index = d->next + (entry >> 2);
+	enum delta_kind kind = (enum delta_kind)(entry & 3);
 	const uint8_t *data = NULL;
-	unsigned kind = entry & 3;
+	uint64_t hash = 0;
 
-	if (d->control.short_read || kind >= DELTA_KINDS)
+	if (d->control.short_read)
 		return err_set(err, RC_INVALID, "no page after the one before %" PRIu64, d->next);
 	if (index >= d->sink->pages)
 		return err_set(err, RC_INVALID, "page %" PRIu64 " of %" PRIu64, index,
 			       d->sink->pages);
-	if (kind != DELTA_ZERO) {
-		data = new_content(d, (enum delta_kind)kind, index, err);
+	if (kind == DELTA_ZERO) {
+		hash = delta_content_hash(NULL);
+	} else {
+		data = new_content(d, kind, index, &hash, err);
 		if (data == NULL)
 			return (int)err->code;
 	}
 	d->next = index + 1;
-	d->hash += delta_page_hash(index, delta_content_hash(data));
+	d->hash += delta_page_hash(index, hash);
 	return d->sink->put(d->sink->owner, index, data, err);
 }
 

@@ -74,6 +74,25 @@ static void encode_zero(struct encoding *e, uint64_t index)
 	e->stats.zero++;
 }
 
+/* What the standby has of the page afterwards is not known here. */
+static void put_sectors(struct encoding *e, uint64_t index, const struct chunk_page *page)
+{
+	const uint8_t *start = e->content;
+	size_t i;
+
+	forget(e->state, index);
+	put_entry(e, index, DELTA_SECTORS);
+	*e->control++ = page->sectors;
+	for (i = 0; i < LAYOUT_PAGE / CHUNK_SECTOR; i++) {
+		if ((page->sectors >> i & 1) == 0)
+			continue;
+		memcpy(e->content, page->data + i * CHUNK_SECTOR, CHUNK_SECTOR);
+		e->content += CHUNK_SECTOR;
+	}
+	e->hash += delta_page_hash(index, delta_sectors_hash(page->sectors, start));
+	e->stats.changed++;
+}
+
 /*
  * What differs from `old`, which the standby has; the whole page when that is most of it. False:
  * nothing differs.
@@ -127,10 +146,16 @@ static void encode_uncached(struct encoding *e, uint64_t index, const uint8_t *d
 	travels(e, index, hash);
 }
 
-static void encode_page(struct encoding *e, uint64_t index, const uint8_t *data)
+static void encode_page(struct encoding *e, const struct chunk_page *page)
 {
+	const uint8_t *data = page->data;
+	const uint64_t index = page->index;
 	uint8_t *cached;
 
+	if (page->sectors != 0) {
+		put_sectors(e, index, page);
+		return;
+	}
 	if (data == NULL || zero_page_is(data)) {
 		encode_zero(e, index);
 		return;
@@ -188,7 +213,7 @@ static void encode_pages(struct encoding *e, const struct chunk *chunk)
 
 		if (i + 1 == chunk->npages ||
 		    order[i + 1] >> 16 != page->index) /* the later of two */
-			encode_page(e, page->index, page->data);
+			encode_page(e, page);
 		e->stats.bytes_in += LAYOUT_PAGE;
 	}
 	e->stats.pages += chunk->npages;

@@ -73,6 +73,13 @@ uint64_t delta_content_hash(const uint8_t *data)
 	return hash != 0 ? hash : 1; /* 0 says: not known */
 }
 
+uint64_t delta_sectors_hash(uint8_t sectors, const uint8_t *content)
+{
+	uint64_t hash = XXH64(content, delta_sectors_bytes(sectors), sectors);
+
+	return hash != 0 ? hash : 1;
+}
+
 uint64_t delta_page_hash(uint64_t index, uint64_t content_hash)
 {
 	uint64_t hash = content_hash ^ ((index + 1) * UINT64_C(0x9E3779B97F4A7C15));

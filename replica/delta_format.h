@@ -20,6 +20,10 @@
  *   kind 2  the page is as it was, but for runs. Each is a number, the bytes that stay after the
  *           previous run (or the page's start), and a number, twice the bytes that are replaced by
  *           the next bytes of content, plus 1 if this is the page's last run
+ *   kind 3  the page is as it was, but for sectors: a byte follows with a bit for each of its eight
+ *           sectors of 512 bytes, lowest first; those set are the next bytes of content. The sender
+ *           does not know the rest: for the epoch's hash the page counts by what travels,
+ *           XXH64 of these bytes with that byte as the seed
  *
  * A batch is valid if and only if
  *   (1) its length is 36 and what the header says is in it, and at most DELTA_BATCH_MAX,
@@ -27,7 +31,7 @@
  *   (3) the header's numbers are within the limits above,
  *   (4) an LZ4 block decompresses to exactly the bytes stated,
  *   (5) control holds `pages` entries and not a byte more, no number in it is longer than
- *       DELTA_NUMBER_MAX bytes, no kind is 3,
+ *       DELTA_NUMBER_MAX bytes, a kind 3's byte is neither 0 nor 255,
  *   (6) every index is below the receiver's number of pages,
  *   (7) a run replaces at least one byte and ends within the page,
  *   (8) the pages and runs take exactly all of content.
@@ -63,7 +67,7 @@
 #define DELTA_CONTROL_MAX \
 	(CHUNK_PAGES * DELTA_NUMBER_MAX + DELTA_CONTENT_PAGES * DELTA_RUNS_MAX * 4)
 
-enum delta_kind { DELTA_ZERO, DELTA_PLAIN, DELTA_CHANGED, DELTA_KINDS };
+enum delta_kind { DELTA_ZERO, DELTA_PLAIN, DELTA_CHANGED, DELTA_SECTORS };
 
 struct delta_header {
 	uint32_t pages;
@@ -123,6 +127,13 @@ void delta_diff_write(const struct delta_diff *diff, const uint8_t *page, uint8_
  * content is too short.
  */
 bool delta_diff_read(uint8_t page[LAYOUT_PAGE], struct cursor *control, struct cursor *content);
+
+/* Of sectors that are the next bytes of content, as summed up like delta_content_hash(). */
+uint64_t delta_sectors_hash(uint8_t sectors, const uint8_t *content);
+static inline size_t delta_sectors_bytes(uint8_t sectors)
+{
+	return (size_t)__builtin_popcount(sectors) * CHUNK_SECTOR;
+}
 
 /* What one thread needs to encode or decode a batch; see delta_scratch.c. */
 struct delta_scratch {

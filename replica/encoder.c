@@ -122,7 +122,7 @@ static void encode(uv_work_t *work)
 
 	job->rc = delta_encode(encoder->state, job->chunk, !job->first_copy, &job->out, &job->hash,
 			       &job->sent, &job->stats, &job->err);
-	chunk_put(encoder->pool, job->chunk);
+	chunk_put(job->chunk);
 	job->chunk = NULL;
 }
 
@@ -249,7 +249,7 @@ static bool deliver_mark(struct encoder *encoder)
 static void drop(struct encoder *encoder)
 {
 	while (encoder->waiting != NULL) {
-		chunk_put(encoder->pool, take_waiting(encoder));
+		chunk_put(take_waiting(encoder));
 		if (!encoder->closing)
 			encoder->ops->on_chunk(encoder->owner);
 	}

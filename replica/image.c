@@ -8,7 +8,8 @@
  *   2. what was spilled to a file comes back as it was
  *   3. every page that will hold something has storage (a tmpfs can be full)
  *   4. the pages are copied; the epoch is committed.
- * If reading the spill file fails in step 4 after it succeeded in step 2, the image is a mixture:
+ * If reading the spill file fails in step 4 after it succeeded in step 2, or a disk cannot be written although
+ * its pages have storage, the image is a mixture:
  * then it has no committed epoch any more, rather than a wrong one, and the primary has to resync.
  *
  * Without a committed epoch, batches go straight to the blocks; step 1 decides whether that made
@@ -85,6 +86,11 @@ void image_held_by(const struct image *image, pid_t pid)
 	lock_file_name(image->map.lock, pid);
 }
 
+int image_add_disk(struct image *image, const struct image_disk *disk, struct err *err)
+{
+	return image_map_disk(&image->map, disk, err);
+}
+
 int image_set_layout(struct image *image, const struct layout *layout, struct err *err)
 {
 	int rc;
@@ -133,18 +139,31 @@ uint64_t image_staged(const struct image *image)
 	return staging_bytes(image->staging);
 }
 
-/* NULL: all zeroes. */
-static const uint8_t *content_of(const struct image *image, uint64_t index)
+/* *content NULL: all zeroes. */
+static int content_of(const struct image *image, uint64_t index, uint8_t *room,
+		      const uint8_t **content, struct err *err)
 {
 	uint64_t page;
 	const struct image_block *block = image_map_block(&image->map, index, &page);
 
-	return image_block_page(block, page);
+	return image_block_read(block, page, room, content, err);
+}
+
+int image_read(const struct image *image, uint64_t index, uint8_t *room, const uint8_t **content,
+	       struct err *err)
+{
+	int rc = content_of(image, index, room, content, err);
+
+	if (rc == RC_OK && *content == NULL)
+		*content = zero_page;
+	return rc;
 }
 
 const uint8_t *image_page(const struct image *image, uint64_t index)
 {
-	const uint8_t *content = content_of(image, index);
+	uint64_t page;
+	const struct image_block *block = image_map_block(&image->map, index, &page);
+	const uint8_t *content = image_block_page(block, page);
 
 	return content != NULL ? content : zero_page;
 }
@@ -152,12 +171,16 @@ const uint8_t *image_page(const struct image *image, uint64_t index)
 void image_hashes(const struct image *image, uint64_t first, size_t count, uint64_t *hashes)
 {
 	uint64_t zero_hash = delta_content_hash(NULL);
+	uint8_t room[LAYOUT_PAGE];
+	const uint8_t *content;
+	struct err unread;
 	size_t i;
 
 	for (i = 0; i < count; i++) {
-		const uint8_t *content = content_of(image, first + i);
-
-		hashes[i] = content != NULL ? delta_content_hash(content) : zero_hash;
+		if (content_of(image, first + i, room, &content, &unread) != RC_OK)
+			hashes[i] = 0; /* not known: it travels */
+		else
+			hashes[i] = content != NULL ? delta_content_hash(content) : zero_hash;
 	}
 }
 
@@ -169,17 +192,20 @@ struct writer {
 	uint64_t zero_first, zero_count;
 };
 
-static void flush_zeroes(struct writer *w)
+static int flush_zeroes(struct writer *w, struct err *err)
 {
-	while (w->zero_count > 0) {
+	int rc = RC_OK;
+
+	while (rc == RC_OK && w->zero_count > 0) {
 		uint64_t page, count;
 		struct image_block *block = image_map_block(&w->image->map, w->zero_first, &page);
 
 		count = block->pages - page < w->zero_count ? block->pages - page : w->zero_count;
-		image_block_zero(block, page, count);
+		rc = image_block_zero(block, page, count, err);
 		w->zero_first += count;
 		w->zero_count -= count;
 	}
+	return rc;
 }
 
 static int write_page(void *owner, uint64_t index, const uint8_t *data, struct err *err)
@@ -187,9 +213,12 @@ static int write_page(void *owner, uint64_t index, const uint8_t *data, struct e
 	struct writer *w = owner;
 	struct image_block *block;
 	uint64_t page;
+	int rc = RC_OK;
 
 	if (w->zero_count > 0 && (data != NULL || index != w->zero_first + w->zero_count))
-		flush_zeroes(w);
+		rc = flush_zeroes(w, err);
+	if (rc != RC_OK)
+		return rc;
 	if (data == NULL) {
 		if (w->zero_count++ == 0)
 			w->zero_first = index;
@@ -220,9 +249,19 @@ static int stage_page(void *owner, uint64_t index, const uint8_t *data, struct e
 
 static const uint8_t *committed_page(void *owner, uint64_t index)
 {
-	const struct image *image = owner;
+	static _Thread_local uint8_t room[LAYOUT_PAGE];
+	const uint8_t *content;
+	struct err unread;
 
-	return image_page(image, index);
+	return image_read(owner, index, room, &content, &unread) == RC_OK ? content : NULL;
+}
+
+/* What a first copy has brought so far, or was there and right. */
+static const uint8_t *written_page(void *owner, uint64_t index)
+{
+	const struct writer *w = owner;
+
+	return committed_page(w->image, index);
 }
 
 static const uint8_t *no_page(void *owner, uint64_t index)
@@ -263,15 +302,19 @@ static int decode(struct image *image, bool at_once, const uint8_t *batch, size_
 		  uint64_t *hash, uint64_t *received, struct err *err)
 {
 	struct writer writer = { .image = image };
-	struct delta_sink direct = { .base = no_page, .put = write_page, .owner = &writer };
-	struct delta_sink staged = { .base = committed_page, .put = stage_page, .owner = image };
+	struct delta_sink direct = {
+		.base = no_page, .held = written_page, .put = write_page, .owner = &writer
+	};
+	struct delta_sink staged = { .base = committed_page,
+				     .held = committed_page,
+				     .put = stage_page,
+				     .owner = image };
 	struct delta_sink *sink = at_once ? &direct : &staged;
 	int rc;
 
 	sink->pages = image->map.layout->pages;
 	rc = delta_decode(batch, len, sink, hash, received, err);
-	flush_zeroes(&writer);
-	return rc;
+	return rc == RC_OK ? flush_zeroes(&writer, err) : rc;
 }
 
 int image_batch(struct image *image, const uint8_t *batch, size_t len, struct err *err)
@@ -319,7 +362,8 @@ static int apply(struct image *image, struct err *err)
 	if (rc != RC_OK)
 		return rc;
 	rc = staging_each(image->staging, write_page, &writer, err);
-	flush_zeroes(&writer);
+	if (rc == RC_OK)
+		rc = flush_zeroes(&writer, err);
 	if (rc != RC_OK) {
 		image_forget(image);
 		err_prefix(err, "the image is lost, a resync is needed: ");
@@ -366,7 +410,9 @@ void image_forget(struct image *image)
 #define DUMP_LOOKS \
 	65536 /* pages that are looked at in one piece: a few milliseconds when all are zero */
 
-static int dump(const struct image *image, uint64_t *next, struct buf *out, struct err *err)
+/* `rooms`: DUMP_PAGES pages. */
+static int dump(const struct image *image, uint64_t *next, uint8_t *rooms, struct buf *out,
+		struct err *err)
 {
 	struct chunk_page pages[DUMP_PAGES];
 	const uint64_t last = image->map.layout->pages;
@@ -374,12 +420,12 @@ static int dump(const struct image *image, uint64_t *next, struct buf *out, stru
 	size_t count = 0;
 	int rc = RC_OK;
 
-	for (; at < last && at < *next + DUMP_LOOKS && count < DUMP_PAGES; at++) {
+	for (; rc == RC_OK && at < last && at < *next + DUMP_LOOKS && count < DUMP_PAGES; at++) {
 		pages[count].index = at;
-		pages[count].data = content_of(image, at);
+		rc = content_of(image, at, rooms + count * LAYOUT_PAGE, &pages[count].data, err);
 		count += pages[count].data != NULL && !zero_page_is(pages[count].data);
 	}
-	if (count > 0)
+	if (rc == RC_OK && count > 0)
 		rc = delta_encode_plain(pages, count, out, err);
 	if (rc == RC_OK)
 		*next = at;
@@ -388,11 +434,15 @@ static int dump(const struct image *image, uint64_t *next, struct buf *out, stru
 
 int image_dump(struct image *image, uint64_t *next, struct buf *out, struct err *err)
 {
+	uint8_t *rooms = mem_alloc(DUMP_PAGES * LAYOUT_PAGE);
 	int rc;
 
+	if (rooms == NULL)
+		return err_nomem(err, "copying an image");
 	uv_mutex_lock(&image->still);
-	rc = dump(image, next, out, err);
+	rc = dump(image, next, rooms, out, err);
 	uv_mutex_unlock(&image->still);
+	mem_free(rooms);
 	return rc;
 }
 
@@ -404,7 +454,8 @@ int image_restore_begin(struct image *image, uint64_t epoch, uint32_t device_sta
 	if (image->map.layout == NULL || image->open > 0)
 		return err_set(err, RC_STATE, "memory image: brought back inside an epoch");
 	all.zero_count = image->map.layout->pages;
-	flush_zeroes(&all);
+	if (flush_zeroes(&all, err) != RC_OK)
+		return (int)err->code;
 	image->epoch = epoch;
 	image->device_state_len = device_state_len;
 	image->restoring = true;

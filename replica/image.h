@@ -1,6 +1,7 @@
 /*
- * The standby's memory image of one instance: shared files that a warm QEMU already has mapped,
- * private memory for the blocks that it cannot share, and the epoch that is being received.
+ * The standby's image of one instance: shared files that a warm QEMU already has mapped as its memory,
+ * private memory for the blocks that it cannot share, disk images that it has open, and the epoch that
+ * is being received.
  *
  * Guarantees: the image always holds exactly one committed epoch, or none (`image_epoch()` is 0:
  * the first copy is still coming in); a received batch is decoded and verified at once into
@@ -19,6 +20,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#define IMAGE_DISK_NAME_MAX 64
 
 struct image;
 
@@ -39,6 +42,19 @@ struct image_shared {
 int image_create(struct image **image, const char *dir, const char *spill_dir,
 		 struct image_shared *shared, size_t nshared, size_t staging_bytes,
 		 struct err *err);
+
+/*
+ * A disk that comes with the memory: the raw image at `path`, which is made, sparse, when it is not
+ * there. Before the layout. What it needs is written by write(2) and read by read(2), so that a disk that
+ * is full or broken costs an epoch, or the image, but no signal. RC_REFUSED: there is something else, of
+ * another size, or in use.
+ */
+struct image_disk {
+	char name[IMAGE_DISK_NAME_MAX + 1];
+	uint64_t bytes;
+	char path[512];
+};
+int image_add_disk(struct image *image, const struct image_disk *disk, struct err *err);
 
 /*
  * The instance's layout: checks the shared blocks against it (RC_REFUSED) and makes the private
@@ -65,8 +81,8 @@ int image_begin(struct image *image, uint64_t epoch, struct err *err);
 int image_batch(struct image *image, const uint8_t *batch, size_t len, struct err *err);
 /*
  * Verifies the sums as the primary stated them, then applies. On an error nothing was applied and
- * the epoch is dropped; with one exception, a spill file that could be read once and not again
- * (RC_IO): then image_epoch() is 0, the image holds a mixture and counts as having no epoch.
+ * the epoch is dropped; with two exceptions (RC_IO), a spill file that could be read once and not again
+ * and a disk that has room and cannot be written: then image_epoch() is 0, the image holds a mixture and counts as having no epoch.
  */
 int image_commit(struct image *image, uint64_t pages, uint64_t hash, uint32_t device_state_len,
 		 struct err *err);
@@ -83,7 +99,7 @@ void image_forget(struct image *image);
  * A copy of the image, in pieces, from any thread, but not while an epoch is committed: appends one delta
  * batch of the next pages that are not zero, from index *next on, which goes to where the following piece
  * begins. Nothing is appended where there was no such page; it is all there when *next is the layout's
- * number of pages, or beyond it. RC_NOMEM: *next is as it was.
+ * number of pages, or beyond it. RC_NOMEM, RC_IO: *next is as it was.
  */
 int image_dump(struct image *image, uint64_t *next, struct buf *out, struct err *err);
 
@@ -99,10 +115,13 @@ int image_restore_pages(struct image *image, const uint8_t *batch, size_t len, s
 void image_restore_end(struct image *image);
 
 /*
- * Committed content of a page; valid until the next commit. Zero pages may come as a shared
- * constant page.
+ * Committed content of a page of memory or device state; valid until the next commit. Zero pages may
+ * come as a shared constant page.
  */
 const uint8_t *image_page(const struct image *image, uint64_t index);
+/* The same of any page: *content may be in `room` (LAYOUT_PAGE bytes). RC_IO: it could not be read. */
+int image_read(const struct image *image, uint64_t index, uint8_t *room, const uint8_t **content,
+	       struct err *err);
 uint32_t image_device_state_len(const struct image *image);
 
 /* Bytes staged now (memory and spill), for credit and status. */

@@ -156,6 +156,26 @@ int image_block_open(struct image_block *block, const char *path, uint64_t pages
 	return rc;
 }
 
+int image_block_disk(struct image_block *block, const char *path, uint64_t bytes, bool *existed,
+		     struct err *err)
+{
+	int rc;
+
+	*block = (struct image_block){ .pages = (bytes + LAYOUT_PAGE - 1) / LAYOUT_PAGE,
+				       .bytes = bytes,
+				       .fd = -1,
+				       .path = mem_strdup(path) };
+	block->populated = mem_zalloc(block->pages / 64 + 1, sizeof(*block->populated));
+	rc = block->path == NULL || block->populated == NULL ?
+		     err_nomem(err, "disk image") :
+		     image_disk_open(block, existed, err);
+	if (rc != RC_OK)
+		image_block_close(block);
+	else if (*existed)
+		find_populated(block);
+	return rc;
+}
+
 int image_block_private(struct image_block *block, uint64_t pages, struct err *err)
 {
 	int rc;
@@ -197,8 +217,19 @@ static int no_storage(const struct image_block *block, struct err *err)
 
 const uint8_t *image_block_page(const struct image_block *block, uint64_t page)
 {
-	assert(page < block->pages);
+	assert(page < block->pages && block->map != NULL);
 	return is_populated(block, page) ? block->map + page * LAYOUT_PAGE : NULL;
+}
+
+int image_block_read(const struct image_block *block, uint64_t page, uint8_t *room,
+		     const uint8_t **content, struct err *err)
+{
+	*content = NULL;
+	if (block->map != NULL)
+		*content = image_block_page(block, page);
+	else if (is_populated(block, page))
+		*content = room;
+	return *content == room ? image_disk_read(block, page, room, err) : RC_OK;
 }
 
 static bool write_file(const struct image_block *block, uint64_t page, const uint8_t *data)
@@ -238,8 +269,16 @@ static bool allocate(const struct image_block *block, uint64_t page)
 
 int image_block_reserve(struct image_block *block, uint64_t page, struct err *err)
 {
+	int rc = RC_OK;
+
 	if (is_populated(block, page))
 		return RC_OK;
+	if (block->map == NULL) {
+		rc = image_disk_reserve(block, page, err);
+		if (rc == RC_OK)
+			set_populated(block, page);
+		return rc;
+	}
 	/* What has no fallocate(2) has write(2). */
 	if (block->fd >= 0 && !allocate(block, page) &&
 	    (errno != EOPNOTSUPP || !write_file(block, page, zero_page)))
@@ -254,6 +293,12 @@ int image_block_write(struct image_block *block, uint64_t page, const uint8_t *d
 	int rc;
 
 	assert(page < block->pages);
+	if (block->map == NULL) {
+		rc = image_disk_write(block, page, data, err);
+		if (rc == RC_OK)
+			set_populated(block, page);
+		return rc;
+	}
 	if (!is_populated(block, page) && block->fd >= 0) {
 		if (write_file(block, page, data)) {
 			set_populated(block, page);
@@ -280,29 +325,37 @@ static bool punch(const struct image_block *block, uint64_t page, uint64_t count
 }
 
 /* A run of populated pages. */
-static void zero_run(struct image_block *block, uint64_t page, uint64_t count)
+static int zero_run(struct image_block *block, uint64_t page, uint64_t count, struct err *err)
 {
+	bool punched;
 	uint64_t i;
+	int rc = RC_OK;
 
-	if (!punch(block, page, count)) {
-		memset(block->map + page * LAYOUT_PAGE, 0, count * LAYOUT_PAGE);
-		return;
+	if (block->map == NULL) {
+		rc = image_disk_zero(block, page, count, &punched, err);
+	} else {
+		punched = punch(block, page, count);
+		if (!punched)
+			memset(block->map + page * LAYOUT_PAGE, 0, count * LAYOUT_PAGE);
 	}
-	for (i = 0; i < count; i++)
+	for (i = 0; rc == RC_OK && punched && i < count; i++)
 		clear_populated(block, page + i);
+	return rc;
 }
 
-void image_block_zero(struct image_block *block, uint64_t page, uint64_t count)
+int image_block_zero(struct image_block *block, uint64_t page, uint64_t count, struct err *err)
 {
 	uint64_t end = page + count, start;
+	int rc = RC_OK;
 
 	assert(end <= block->pages);
-	while (page < end) {
+	while (rc == RC_OK && page < end) {
 		for (start = page; page < end && is_populated(block, page); page++)
 			;
 		if (page > start)
-			zero_run(block, start, page - start);
+			rc = zero_run(block, start, page - start, err);
 		else
 			page++;
 	}
+	return rc;
 }

@@ -1,6 +1,6 @@
 /*
- * The memory of one block of the replica: a file that QEMU maps too, or private memory. Private
- * to image.c.
+ * The pages of one block of the replica: a file that QEMU maps too, private memory, or a disk image
+ * (image_disk.c). Private to image.c.
  *
  * A block knows which of its pages ever held anything. The others are zero, take no memory, and
  * are never touched: reading a hole of a mapped file would fill it.
@@ -16,7 +16,8 @@
 
 struct image_block {
 	uint64_t pages;
-	uint8_t *map;	     /* all of it; holes read as zeroes */
+	uint8_t *map;	     /* all of it; holes read as zeroes; NULL: a disk */
+	uint64_t bytes;	     /* of a disk, whose end need not be a page's */
 	uint64_t *populated; /* a bit each page; accessed atomically */
 	int fd;		     /* -1: private */
 	char *path;	     /* of the file; NULL: private */
@@ -32,22 +33,45 @@ int image_block_open(struct image_block *block, const char *path, uint64_t pages
 		     struct err *err);
 /* Private memory, all zeroes. */
 int image_block_private(struct image_block *block, uint64_t pages, struct err *err);
+/*
+ * A raw disk image at `path`, made sparse when it is not there; *existed: it was. RC_REFUSED when it is
+ * no file, has another size, or another program has it open for writing, as QEMU does it.
+ */
+int image_block_disk(struct image_block *block, const char *path, uint64_t bytes, bool *existed,
+		     struct err *err);
 /* Unmaps and closes; the file stays. */
 void image_block_close(struct image_block *block);
 
 /* Bytes of it that have storage. */
 uint64_t image_block_stored(const struct image_block *block);
 
-/* LAYOUT_PAGE bytes, or NULL: the page is all zeroes. */
+/* LAYOUT_PAGE bytes, or NULL: the page is all zeroes. Not of a disk. */
 const uint8_t *image_block_page(const struct image_block *block, uint64_t page);
+/* The same of any block: *content is in it, or in `room` (LAYOUT_PAGE bytes). RC_IO. */
+int image_block_read(const struct image_block *block, uint64_t page, uint8_t *room,
+		     const uint8_t **content, struct err *err);
 
 /* These may run in several threads for different pages. */
 
-/* Makes sure that image_block_write() of a page cannot fail: gets its storage. Content stays. */
+/*
+ * Makes sure that image_block_write() of a page cannot fail, but of a disk that is broken: gets its
+ * storage. Content stays.
+ */
 int image_block_reserve(struct image_block *block, uint64_t page, struct err *err);
 int image_block_write(struct image_block *block, uint64_t page, const uint8_t *data,
 		      struct err *err);
-/* `count` pages become zero; longer runs give their memory back. */
-void image_block_zero(struct image_block *block, uint64_t page, uint64_t count);
+/* `count` pages become zero; longer runs give their memory back. RC_IO of a disk only. */
+int image_block_zero(struct image_block *block, uint64_t page, uint64_t count, struct err *err);
+
+/* image_disk.c, for image_block.c */
+
+int image_disk_open(struct image_block *block, bool *existed, struct err *err);
+int image_disk_read(const struct image_block *block, uint64_t page, uint8_t *room, struct err *err);
+int image_disk_write(const struct image_block *block, uint64_t page, const uint8_t *data,
+		     struct err *err);
+int image_disk_reserve(const struct image_block *block, uint64_t page, struct err *err);
+/* *punched: they have no storage any more. */
+int image_disk_zero(const struct image_block *block, uint64_t page, uint64_t count, bool *punched,
+		    struct err *err);
 
 #endif

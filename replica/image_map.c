@@ -131,6 +131,25 @@ int image_map_open(struct image_map *map, const char *dir, struct image_shared *
 	return rc;
 }
 
+int image_map_disk(struct image_map *map, const struct image_disk *disk, struct err *err)
+{
+	bool existed = false;
+	int rc;
+
+	if (map->ndisks == LAYOUT_DISKS_MAX)
+		return err_set(err, RC_LIMIT, "more than %d disks", LAYOUT_DISKS_MAX);
+	if (disk->bytes == 0 || disk->bytes > LAYOUT_BYTES_MAX)
+		return err_set(err, RC_INVALID, "disk \"%s\" of %" PRIu64 " bytes", disk->name,
+			       disk->bytes);
+	rc = image_block_disk(&map->disk_blocks[map->ndisks], disk->path, disk->bytes, &existed,
+			      err);
+	if (rc != RC_OK)
+		return err_prefix(err, "disk \"%s\": ", disk->name);
+	map->disks[map->ndisks++] = *disk;
+	map->reopened = map->reopened || existed;
+	return RC_OK;
+}
+
 static void drop_layout(struct image_map *map)
 {
 	uint32_t i;
@@ -158,6 +177,8 @@ void image_map_close(struct image_map *map, bool keep)
 	lock_file_let_go(map->lock); /* after the blocks */
 	mem_free(map->shared);
 	mem_free(map->shared_blocks);
+	for (i = 0; i < map->ndisks; i++)
+		image_block_close(&map->disk_blocks[i]);
 	*map = (struct image_map){ .lock = LOCK_FILE_NONE };
 }
 
@@ -170,6 +191,18 @@ const struct image_shared *image_map_shared(const struct image_map *map,
 		if (strcmp(map->shared[i].name, block->name) == 0)
 			return &map->shared[i];
 	return NULL;
+}
+
+static int check_disks(const struct image_map *map, const struct layout *layout, struct err *err)
+{
+	bool same = map->ndisks == layout->disks;
+	uint32_t i;
+
+	for (i = 0; same && i < map->ndisks; i++)
+		same = strcmp(layout_disk(layout, i)->name, map->disks[i].name) == 0 &&
+		       layout_disk(layout, i)->pages == map->disk_blocks[i].pages;
+	return same ? RC_OK :
+		      err_set(err, RC_REFUSED, "the instance's disks are not those reserved");
 }
 
 /* Every shared block is in the layout with its size, and what is left is not too much. */
@@ -201,7 +234,7 @@ static int check_layout(const struct image_map *map, const struct layout *layout
 		return err_set(err, RC_LIMIT,
 			       "memory image: %" PRIu64 " bytes of memory that cannot be shared",
 			       private_bytes);
-	return RC_OK;
+	return check_disks(map, layout, err);
 }
 
 static int make_blocks(struct image_map *map, struct err *err)
@@ -222,6 +255,8 @@ static int make_blocks(struct image_map *map, struct err *err)
 		if (rc == RC_OK)
 			map->blocks[i] = &map->private_blocks[i];
 	}
+	for (i = 0; i < layout->disks; i++)
+		map->blocks[layout->ram_blocks + 1 + i] = &map->disk_blocks[i];
 	return rc;
 }
 

@@ -11,19 +11,24 @@ struct image_map {
 	struct image_shared *shared;
 	struct image_block *shared_blocks;
 	size_t nshared;
+	struct image_disk disks[LAYOUT_DISKS_MAX];
+	struct image_block disk_blocks[LAYOUT_DISKS_MAX];
+	uint32_t ndisks;
 	bool reopened; /* one of the files was there before */
 	int lock;      /* that they are ours; LOCK_FILE_NONE */
 	char lock_path[512];
 	struct layout *layout; /* NULL: not known yet */
 	struct image_block private_blocks[LAYOUT_BLOCKS_MAX + 1];
 	struct image_block *
-		blocks[LAYOUT_BLOCKS_MAX + 1]; /* by the layout's numbers: shared or private ones */
+		blocks[LAYOUT_BLOCKS_MAX + 1 + LAYOUT_DISKS_MAX]; /* by the layout's numbers, of any kind */
 };
 
 /* As image_create() and image_destroy() say. */
 int image_map_open(struct image_map *map, const char *dir, struct image_shared *shared,
 		   size_t nshared, struct err *err);
 void image_map_close(struct image_map *map, bool keep);
+
+int image_map_disk(struct image_map *map, const struct image_disk *disk, struct err *err);
 
 /* Takes a layout (in place of the one that it had: private blocks are then empty). */
 int image_map_layout(struct image_map *map, const struct layout *layout, struct err *err);

@@ -179,7 +179,7 @@ static void feed(struct sender *sender)
 void sender_chunk(struct sender *sender, struct chunk *chunk)
 {
 	if (sender->closing) {
-		chunk_put(sender->pool, chunk);
+		chunk_put(chunk);
 		return;
 	}
 	chunk->next = NULL;
@@ -534,7 +534,7 @@ void sender_close(struct sender *sender, void (*on_closed)(void *owner))
 	sender->on_closed = on_closed;
 	while ((chunk = sender->waiting) != NULL) {
 		sender->waiting = chunk->next;
-		chunk_put(sender->pool, chunk);
+		chunk_put(chunk);
 	}
 	while ((mark = sender->ends) != NULL) {
 		sender->ends = mark->next;

@@ -158,7 +158,7 @@ static void begin_round(void);
 
 static void finish(void)
 {
-	chunk_list_return(&slow_chunks, pool);
+	chunk_list_return(&slow_chunks);
 	uv_close((uv_handle_t *)&next_timer, NULL);
 	uv_close((uv_handle_t *)&slow_timer, NULL);
 	uv_close((uv_handle_t *)&cut_timer, NULL);
@@ -209,7 +209,7 @@ static void on_slow_timer(uv_timer_t *timer)
 
 	(void)timer;
 	if (chunk != NULL)
-		chunk_put(pool, chunk);
+		chunk_put(chunk);
 }
 
 static void on_chunk(void *owner, struct chunk *chunk)
@@ -228,7 +228,7 @@ static void on_chunk(void *owner, struct chunk *chunk)
 	if (options.slow > 0)
 		chunk_list_add(&slow_chunks, chunk);
 	else
-		chunk_put(pool, chunk);
+		chunk_put(chunk);
 }
 
 static void on_epoch(void *owner, const struct capture_epoch *epoch)

@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (layout_decode(&layout, data, size, &err) != RC_OK)
 		return 0;
 	CHECK(layout.ram_blocks >= 1 && layout.ram_blocks <= LAYOUT_BLOCKS_MAX);
-	for (i = 0; i <= layout.ram_blocks; i++) {
+	for (i = 0; i < layout_count(&layout); i++) {
 		const struct layout_block *block = &layout.blocks[i];
 
 		CHECK(block->first == next && block->pages > 0);

@@ -52,7 +52,7 @@ static void on_chunk(void *owner, struct chunk *chunk)
 	if (played.keep_chunks)
 		played.kept[played.nkept++] = chunk;
 	else
-		chunk_put(played.pool, chunk);
+		chunk_put(chunk);
 }
 
 static void on_epoch(void *owner, const struct capture_epoch *epoch)
@@ -200,7 +200,7 @@ void played_stop(void)
 	colo_secondary_stop(played.secondary);
 	played_finish_sending();
 	while (played.nkept > 0)
-		chunk_put(played.pool, played.kept[--played.nkept]);
+		chunk_put(played.kept[--played.nkept]);
 	colo_secondary_close(played.secondary, on_closed);
 	(void)uv_run(&played.loop, UV_RUN_DEFAULT);
 	assert_int_equal(played.closed, 1);

@@ -30,13 +30,13 @@ static void a_chunk_comes_empty_with_all_of_its_bytes(void **state)
 	chunk->used = 9;
 	chunk->epoch = 11;
 	chunk->next = chunk;
-	chunk_put(pool, chunk);
+	chunk_put(chunk);
 	chunk = chunk_get(pool);
 	assert_int_equal(chunk->npages, 0);
 	assert_int_equal(chunk->used, 0);
 	assert_int_equal(chunk->epoch, 0);
 	assert_null(chunk->next);
-	chunk_put(pool, chunk);
+	chunk_put(chunk);
 	chunk_pool_destroy(pool);
 }
 
@@ -52,8 +52,8 @@ static void a_budget_below_two_chunks_gives_two(void **state)
 	assert_non_null(a);
 	assert_non_null(b);
 	assert_int_equal(chunk_pool_in_use(pool), 2);
-	chunk_put(pool, a);
-	chunk_put(pool, b);
+	chunk_put(a);
+	chunk_put(b);
 	assert_int_equal(chunk_pool_in_use(pool), 0);
 	chunk_pool_destroy(pool);
 }
@@ -91,11 +91,11 @@ static void beyond_the_budget_one_waits_until_a_chunk_comes_back(void **state)
 	a = chunk_get(pool);
 	b = chunk_get(pool);
 	start_waiter(&w);
-	chunk_put(pool, a);
+	chunk_put(a);
 	assert_int_equal(pthread_join(w.thread, NULL), 0);
 	assert_ptr_equal(w.chunk, a);
-	chunk_put(pool, w.chunk);
-	chunk_put(pool, b);
+	chunk_put(w.chunk);
+	chunk_put(b);
 	chunk_pool_destroy(pool);
 }
 
@@ -115,16 +115,16 @@ static void closing_wakes_every_waiter_and_opening_lets_them_wait_again(void **s
 	assert_int_equal(pthread_join(w[1].thread, NULL), 0);
 	assert_null(w[0].chunk);
 	assert_null(w[1].chunk);
-	chunk_put(pool, a);
+	chunk_put(a);
 	assert_null(chunk_get(pool));
 	chunk_pool_open(pool);
 	a = chunk_get(pool);
 	assert_non_null(a);
 	start_waiter(&w[0]);
-	chunk_put(pool, a);
+	chunk_put(a);
 	assert_int_equal(pthread_join(w[0].thread, NULL), 0);
-	chunk_put(pool, w[0].chunk);
-	chunk_put(pool, b);
+	chunk_put(w[0].chunk);
+	chunk_put(b);
 	chunk_pool_destroy(pool);
 }
 
@@ -146,7 +146,7 @@ static void when_memory_is_short_there_is_no_chunk_but_its_place_stays(void **st
 		assert_int_equal(chunk_pool_in_use(pool), 0);
 		chunk = chunk_get(pool);
 		assert_non_null(chunk);
-		chunk_put(pool, chunk);
+		chunk_put(chunk);
 		chunk_pool_destroy(pool);
 	}
 }
@@ -169,7 +169,7 @@ static size_t use(size_t count)
 	}
 	fault_arm(FAULT_ALLOC, 0);
 	for (i = 0; i < count; i++)
-		chunk_put(pool, chunks[i]);
+		chunk_put(chunks[i]);
 	return made;
 }
 
@@ -201,7 +201,7 @@ static void *take_turns(void *argument)
 		if (chunk == NULL)
 			return argument;
 		chunk->npages = 1;
-		chunk_put(pool, chunk);
+		chunk_put(chunk);
 	}
 	return NULL;
 }

@@ -128,7 +128,7 @@ static void a_checkpoint_that_outgrows_the_pool_waits_for_chunks(void **state)
 	assert_true(colo_secondary_held_ns(played.secondary) > 0);
 	played.keep_chunks = false;
 	while (played.nkept > 0)
-		chunk_put(played.pool, played.kept[--played.nkept]);
+		chunk_put(played.kept[--played.nkept]);
 	played_receives(5);
 	played_receives(6);
 	played_run_until(&played.epochs, 2);

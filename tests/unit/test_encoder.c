@@ -148,7 +148,7 @@ static uint64_t add_dirty(uint64_t epoch, bool first_copy)
 
 		assert_non_null(chunk);
 		if (!pages_fill(&guest, &at, chunk)) {
-			chunk_put(pool, chunk);
+			chunk_put(chunk);
 			return count;
 		}
 		chunk->epoch = epoch;

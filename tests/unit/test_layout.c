@@ -37,6 +37,11 @@ static void make_sample(void)
 	assert_int_equal(layout_finish(&layout, &err), RC_OK);
 }
 
+static int add_disk(const char *name, uint64_t bytes)
+{
+	return layout_add_disk(&layout, name, strlen(name), bytes, &err);
+}
+
 static void blocks_follow_one_another_and_the_device_state_comes_last(void **state)
 {
 	(void)state;
@@ -85,7 +90,7 @@ static void what_is_encoded_decodes_to_the_same_layout(void **state)
 	assert_false(out.failed);
 	assert_memory_equal(
 		out.data,
-		"LAY1\x02\0\0\0\x03\0\0\0\x04\0\0\0\x0e\0\0\0pc-i440fx-10.0\x03\0\0\0\x06pc.ram",
+		"LAY2\x02\0\0\0\x03\0\0\0\x04\0\0\0\x0e\0\0\0pc-i440fx-10.0\x03\0\0\0\x06pc.ram",
 		45);
 	assert_int_equal(layout_decode(&back, out.data, out.len, &err), RC_OK);
 	assert_true(layout_equal(&layout, &back));
@@ -206,6 +211,56 @@ static void a_peers_layout_with_impossible_numbers_is_refused(void **state)
 	buf_free(&out);
 }
 
+static void disks_come_behind_the_device_state_in_whole_pages(void **state)
+{
+	struct buf out = { 0 };
+	uint64_t end;
+
+	(void)state;
+	make_sample();
+	end = layout.pages;
+	assert_int_equal(add_disk("disk0", 4096 + 512), RC_OK);
+	assert_int_equal(add_disk("pc.ram", 1 << 20), RC_OK); /* another kind of name */
+	assert_int_equal(layout.disks, 2);
+	assert_int_equal(layout_disk(&layout, 0)->first, end);
+	assert_int_equal(layout_disk(&layout, 0)->pages, 2);
+	assert_int_equal(layout_disk(&layout, 1)->first, end + 2);
+	assert_int_equal(layout.pages, end + 2 + 256);
+	assert_ptr_equal(layout_block_of(&layout, end + 1), layout_disk(&layout, 0));
+	assert_ptr_equal(layout_block_of(&layout, end + 2), layout_disk(&layout, 1));
+	assert_ptr_equal(layout_find(&layout, "disk0", 5), NULL);
+	layout_encode(&layout, &out);
+	assert_int_equal(layout_decode(&back, out.data, out.len, &err), RC_OK);
+	assert_true(layout_equal(&layout, &back));
+	back.blocks[layout.ram_blocks + 1].name[0] ^= 1;
+	assert_false(layout_equal(&layout, &back));
+	bytes_put_le64(out.data + out.len - 8, 4095);
+	assert_int_equal(layout_decode(&back, out.data, out.len, &err), RC_INVALID);
+	buf_free(&out);
+}
+
+static void disks_that_break_a_rule_are_refused_and_change_nothing(void **state)
+{
+	char name[16];
+	int i;
+
+	(void)state;
+	make_sample();
+	assert_int_equal(add_disk("disk0", 8192), RC_OK);
+	back = layout;
+	assert_int_equal(add_disk("disk0", 8192), RC_INVALID);
+	assert_int_equal(add_disk("", 8192), RC_INVALID);
+	assert_int_equal(add_disk("x", 0), RC_INVALID);
+	assert_int_equal(add_disk("x", LAYOUT_BYTES_MAX), RC_LIMIT);
+	assert_int_equal(add_disk("x", UINT64_MAX - 1), RC_INVALID);
+	assert_memory_equal(&layout, &back, sizeof(layout));
+	for (i = 1; i < LAYOUT_DISKS_MAX; i++) {
+		(void)snprintf(name, sizeof(name), "more %d", i);
+		assert_int_equal(add_disk(name, 512), RC_OK);
+	}
+	assert_int_equal(add_disk("one more", 512), RC_LIMIT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -224,6 +279,9 @@ int main(void)
 		cmocka_unit_test_setup(an_instance_without_memory_is_refused, setup),
 		cmocka_unit_test_setup(
 			a_layout_cut_short_anywhere_or_with_more_behind_it_is_refused, setup),
+		cmocka_unit_test_setup(disks_come_behind_the_device_state_in_whole_pages, setup),
+		cmocka_unit_test_setup(disks_that_break_a_rule_are_refused_and_change_nothing,
+				       setup),
 		cmocka_unit_test_setup(a_peers_layout_with_impossible_numbers_is_refused, setup),
 	};
 

@@ -6,10 +6,13 @@ import struct
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def seed(name, configuration, blocks):
-    data = b'LAY1' + struct.pack('<IIII', 2, 0, 4, len(configuration)) + configuration + struct.pack('<I', len(blocks))
+def seed(name, configuration, blocks, disks=()):
+    data = b'LAY2' + struct.pack('<IIII', 2, 0, 4, len(configuration)) + configuration + struct.pack('<I', len(blocks))
     for block, size in blocks:
         data += bytes([len(block)]) + block + struct.pack('<Q', size)
+    data += struct.pack('<I', len(disks))
+    for disk, size in disks:
+        data += bytes([len(disk)]) + disk + struct.pack('<Q', size)
     with open(os.path.join(HERE, name), 'wb') as f:
         f.write(data)
 
@@ -22,3 +25,4 @@ seed('odd-size', b'q35', [(b'm', 4095)])
 seed('same-name', b'q35', [(b'm', 4096), (b'm', 4096)])
 seed('largest', b'q35', [(b'm', (1 << 43) - (64 << 20))])
 seed('too-large', b'q35', [(b'm', 1 << 43), (b'n', 1 << 43)])
+seed('disks', b'q35', [(b'm', 4096)], [(b'disk0', 8 << 30), (b'disk1', 4096)])
