@@ -19,6 +19,7 @@
 
 #define CONFIG_FILE_MAX ((size_t)1 << 20)
 #define CONFIG_NICS_MAX 8	/* per instance; WIRE_NICS_MAX */
+#define CONFIG_DISKS_MAX 16	/* per instance; LAYOUT_DISKS_MAX */
 #define CONFIG_VRRP_MAX 16	/* per instance: a group for each of its networks, and some */
 #define CONFIG_VRRP_STEP_MS 10	/* what VRRP counts in */
 #define CONFIG_INSTANCES_MAX 64 /* per process; GUARDIAN_INSTANCES_MAX */
@@ -36,6 +37,13 @@ struct config_nic {
 	char *netdev, *guest_bridge, *guest_tap;
 	bool output_commit; /* primary: true */
 	char *tap, *bridge; /* standby: where clients are; bridge may be NULL */
+};
+
+struct config_disk {
+	char *name;
+	/* primary: what QEMU knows it by, and where the agent takes its writes; socket may be NULL */
+	char *device, *socket;
+	char *path; /* standby: the raw image */
 };
 
 /* standby: a VRRP group whose addresses are at the site that serves the instance */
@@ -64,6 +72,9 @@ struct config_instance {
 	char **arguments;	 /* standby_arguments: NULL (derived ones) or NULL-terminated */
 	struct config_nic *nics; /* NULL: the instance's network is not looked after */
 	size_t nnics;
+	uint32_t disk_mib;	   /* budget.disk_mib: 256; writes to disks, not yet encoded */
+	struct config_disk *disks; /* NULL: the instance's disks are not looked after */
+	size_t ndisks;
 	/* standby */
 	uint32_t standby_staging_mib;  /* budget.staging_mib: 64; an epoch in flight, in memory */
 	enum config_takeover takeover; /* "manual" (default) or "automatic" */

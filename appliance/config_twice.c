@@ -11,12 +11,13 @@
 
 #define KEY_MAX 64
 #define PER_NIC 2 /* devices, sockets */
-#define NAMED_MAX (CONFIG_INSTANCES_MAX * (CONFIG_NICS_MAX * PER_NIC + 1) + 1)
+#define NAMED_MAX (CONFIG_INSTANCES_MAX * (CONFIG_NICS_MAX * PER_NIC + CONFIG_DISKS_MAX + 1) + 1)
 
 struct named {
 	const char *value;
 	size_t instance, nic; /* SIZE_MAX: of none */
 	const char *key;
+	bool disk; /* not a card but a disk of that number */
 };
 
 struct list {
@@ -34,8 +35,8 @@ static void print_key(char out[KEY_MAX], const struct named *named)
 	else if (named->nic == SIZE_MAX)
 		(void)snprintf(out, KEY_MAX, "instances[%zu].%s", named->instance, named->key);
 	else
-		(void)snprintf(out, KEY_MAX, "instances[%zu].nics[%zu].%s", named->instance,
-			       named->nic, named->key);
+		(void)snprintf(out, KEY_MAX, "instances[%zu].%s[%zu].%s", named->instance,
+			       named->disk ? "disks" : "nics", named->nic, named->key);
 }
 
 static void say(const struct list *list, const struct named *named, const struct named *before)
@@ -49,19 +50,29 @@ static void say(const struct list *list, const struct named *named, const struct
 	list->found(list->owner, text);
 }
 
-static void add(struct list *list, const char *value, size_t instance, size_t nic, const char *key)
+static void add_named(struct list *list, const struct named *named)
 {
-	const struct named named = { value, instance, nic, key };
-
-	if (value == NULL)
+	if (named->value == NULL)
 		return;
 	for (size_t i = 0; i < list->count; i++) {
-		if (strcmp(list->named[i].value, value) == 0) {
-			say(list, &named, &list->named[i]);
+		if (strcmp(list->named[i].value, named->value) == 0) {
+			say(list, named, &list->named[i]);
 			return;
 		}
 	}
-	list->named[list->count++] = named;
+	list->named[list->count++] = *named;
+}
+
+static void add(struct list *list, const char *value, size_t instance, size_t nic, const char *key)
+{
+	add_named(list,
+		  &(struct named){ .value = value, .instance = instance, .nic = nic, .key = key });
+}
+
+static void add_disk(struct list *list, const char *value, size_t instance, size_t disk,
+		     const char *key)
+{
+	add_named(list, &(struct named){ value, instance, disk, key, .disk = true });
 }
 
 static void add_nics(struct list *sockets, struct list *devices,
@@ -98,6 +109,7 @@ void config_twice(const struct config *config, void (*found)(void *owner, const 
 	struct list sockets = { .what = "the same socket as", .found = found, .owner = owner };
 	struct list devices = { .what = "the same device as", .found = found, .owner = owner };
 	struct list journals = { .what = "the same directory as", .found = found, .owner = owner };
+	struct list images = { .what = "the same image as", .found = found, .owner = owner };
 	struct list cards, backends;
 
 	if (config->http != NULL && strncmp(config->http, "unix:", 5) == 0)
@@ -116,6 +128,15 @@ void config_twice(const struct config *config, void (*found)(void *owner, const 
 		for (size_t j = 0; j < instance->nnics; j++) {
 			add(&cards, instance->nics[j].name, i, j, "name");
 			add(&backends, instance->nics[j].netdev, i, j, "netdev");
+		}
+		backends =
+			(struct list){ .what = "the same disk as", .found = found, .owner = owner };
+		cards.count = 0;
+		for (size_t j = 0; j < instance->ndisks; j++) {
+			add_disk(&cards, instance->disks[j].name, i, j, "name");
+			add_disk(&backends, instance->disks[j].device, i, j, "device");
+			add_disk(&sockets, instance->disks[j].socket, i, j, "socket");
+			add_disk(&images, instance->disks[j].path, i, j, "path");
 		}
 	}
 	compare_listeners(config, found, owner);

@@ -493,6 +493,8 @@ int protection_start(struct protection **out, const struct protection_site *site
 	p->term = 1;
 	(void)snprintf(p->part, sizeof(p->part), "protect %s", config->name);
 	rc = chunk_pool_create(&p->pool, (size_t)config->staging_mib << 20, err);
+	if (rc == RC_OK && config->ndisks > 0)
+		rc = chunk_pool_create(&p->disk_pool, (size_t)config->disk_mib << 20, err);
 	if (rc == RC_OK)
 		rc = outlet_open(&p->outlet, site->loop, site->config, config, site->etcd, p->part,
 				 &outlet_callbacks, p, err);
@@ -502,8 +504,8 @@ int protection_start(struct protection **out, const struct protection_site *site
 	if (rc != RC_OK) {
 		if (p->outlet != NULL)
 			outlet_close(p->outlet, NULL, NULL);
-		if (p->pool != NULL)
-			chunk_pool_destroy(p->pool);
+		chunk_pool_destroy(p->pool);
+		chunk_pool_destroy(p->disk_pool);
 		mem_free(p);
 		return rc;
 	}
@@ -549,6 +551,7 @@ static void check_stopped(struct protection *p)
 		return;
 	}
 	chunk_pool_destroy(p->pool);
+	chunk_pool_destroy(p->disk_pool);
 	mem_free(p->reservation);
 	mem_free(p);
 	on_stopped(owner);

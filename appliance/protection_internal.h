@@ -25,8 +25,8 @@ struct protection {
 	enum protection_state state;
 	char reason[ERR_TEXT_MAX];
 	struct subject *subject;
-	char *reservation; /* JSON, while the subject is fit */
-	struct chunk_pool *pool;
+	char *reservation;		     /* JSON, while the subject is fit */
+	struct chunk_pool *pool, *disk_pool; /* disk_pool: NULL without disks */
 	struct outlet *outlet;
 	struct link *link;
 	struct wire_hello peer;

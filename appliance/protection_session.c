@@ -150,6 +150,8 @@ static void begin_session(struct protection *p, bool resync)
 		.qmp = subject_qmp(p->subject),
 		.guardian = p->site.guardian,
 		.pool = p->pool,
+		.disk_pool = p->disk_pool,
+		.disks = subject_disks(p->subject),
 		.first_epoch = newest + 1,
 		.resync = resync,
 		.hooks = outlet_hooks(p->outlet),

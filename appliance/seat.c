@@ -4,6 +4,7 @@
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "appliance/base/repeat.h"
+#include "appliance/seat_disks.h"
 #include "replica/activation.h"
 #include "replica/hypervisor.h"
 #include "replica/predecessor.h"
@@ -154,6 +155,8 @@ static void make(struct seat *seat)
 		rc = image_create(&seat->image, seat->memory_dir, seat->dir, spec->backends,
 				  spec->nbackends,
 				  (size_t)seat->instance->standby_staging_mib << 20, &err);
+	if (rc == RC_OK)
+		rc = seat_disks_add(seat->image, seat->instance, spec, seat->dir, &err);
 	if (rc == RC_OK)
 		rc = make_receiver(seat, &err);
 	if (rc == RC_OK)

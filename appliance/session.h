@@ -19,6 +19,7 @@
 #include "appliance/status.h"
 #include "net/link.h"
 #include "replica/capture.h"
+#include "replica/disk_find.h"
 #include "replica/sender.h"
 
 struct session;
@@ -40,6 +41,8 @@ struct session_options {
 	struct qmp *qmp;
 	struct guardian *guardian;
 	struct chunk_pool *pool;
+	struct chunk_pool *disk_pool;	/* NULL: no disks */
+	const struct disk_found *disks; /* as the instance's configuration lists them */
 	uint64_t first_epoch;
 	bool resync; /* ask for hashes and send what differs */
 	struct capture_hooks hooks;

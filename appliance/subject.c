@@ -40,6 +40,8 @@ struct subject {
 	struct leftover
 		*leftover; /* NULL: the instance is not being let go from an earlier agent's COLO */
 	char last_error[ERR_TEXT_MAX];
+	struct precheck_facts facts; /* while its disks are asked for */
+	struct disk_found disks[CONFIG_DISKS_MAX];
 	int pidfd;
 	uv_poll_t *process; /* on the pidfd; of its own, because a new connection may come before
 			       libuv let go of it */
@@ -151,6 +153,17 @@ static int add_nics(struct reservation *reservation, const struct config_instanc
 	return rc;
 }
 
+static int add_disks(struct reservation *reservation, const struct subject *s, struct err *err)
+{
+	const struct config_instance *config = s->config;
+	int rc = RC_OK;
+
+	for (size_t i = 0; rc == RC_OK && i < config->ndisks; i++)
+		rc = reservation_add_disk(reservation, config->disks[i].name,
+					  config->disks[i].device, s->disks[i].bytes, err);
+	return rc;
+}
+
 static int check_bridges(const struct reservation *reservation,
 			 const struct config_instance *config, struct err *err)
 {
@@ -187,9 +200,9 @@ static int run_precheck(struct subject *s,
 	return rc;
 }
 
-static int derive(struct subject *s, const struct precheck_facts *facts, struct buf *json,
-		  struct err *err)
+static int derive(struct subject *s, struct buf *json, struct err *err)
 {
+	const struct precheck_facts *facts = &s->facts;
 	struct reservation reservation = { 0 };
 	struct cmdline cmdline = { 0 };
 	size_t i;
@@ -198,6 +211,8 @@ static int derive(struct subject *s, const struct precheck_facts *facts, struct 
 	rc = cmdline_of_pid(&cmdline, qmp_peer_pid(s->qmp), err);
 	if (rc == RC_OK)
 		rc = add_nics(&reservation, s->config, err);
+	if (rc == RC_OK)
+		rc = add_disks(&reservation, s, err);
 	if (rc == RC_OK)
 		rc = reservation_derive(&reservation, &cmdline, facts, s->config->arguments, err);
 	if (rc == RC_OK)
@@ -259,10 +274,47 @@ static bool runs_but_for_us(const struct subject *s, struct precheck_facts *fact
 	return true;
 }
 
+/* All that has to be asked is known. */
+static void examined(struct subject *s)
+{
+	struct buf json = { .limit = RESERVATION_JSON_MAX };
+	struct err err = { 0 };
+	int rc = derive(s, &json, &err);
+
+	if (rc == RC_OK)
+		rc = watch(s, &err);
+	if (rc == RC_OK) {
+		s->fit = true;
+		s->ops->on_fit(s->owner, (const char *)json.data);
+	} else {
+		unfit(s, &err);
+	}
+	buf_free(&json);
+}
+
+static void on_blocks(void *owner, const cJSON *reply, const struct err *error)
+{
+	struct subject *s = owner;
+	struct err err = { 0 };
+	int rc = RC_OK;
+
+	if (s->closing || !s->ready)
+		return;
+	if (reply == NULL) {
+		err = *error;
+		rc = (int)err.code;
+	}
+	for (size_t i = 0; rc == RC_OK && i < s->config->ndisks; i++)
+		rc = disk_find(reply, s->config->disks[i].device, &s->disks[i], &err);
+	if (rc == RC_OK)
+		examined(s);
+	else
+		unfit(s, &err);
+}
+
 static void on_examined(void *owner, const struct precheck_facts *facts, const struct err *verdict)
 {
 	struct subject *s = owner;
-	struct buf json = { .limit = RESERVATION_JSON_MAX };
 	struct precheck_facts seen = *facts;
 	struct err err = *verdict;
 	int rc = (int)verdict->code;
@@ -277,17 +329,13 @@ static void on_examined(void *owner, const struct precheck_facts *facts, const s
 		leave_colo(s);
 		return;
 	}
-	if (rc == RC_OK)
-		rc = derive(s, facts, &json, &err);
-	if (rc == RC_OK)
-		rc = watch(s, &err);
-	if (rc == RC_OK) {
-		s->fit = true;
-		s->ops->on_fit(s->owner, (const char *)json.data);
-	} else {
+	s->facts = *facts;
+	if (rc == RC_OK && s->config->ndisks > 0)
+		rc = qmp_execute(s->qmp, "query-block", NULL, on_blocks, s, &err);
+	else if (rc == RC_OK)
+		examined(s);
+	if (rc != RC_OK)
 		unfit(s, &err);
-	}
-	buf_free(&json);
 }
 
 /* Before anything else: what another agent does with the instance looks like a fault from here. */
@@ -509,6 +557,11 @@ int subject_open(struct subject **out, uv_loop_t *loop, const struct config_inst
 struct qmp *subject_qmp(const struct subject *s)
 {
 	return s->fit ? s->qmp : NULL;
+}
+
+const struct disk_found *subject_disks(const struct subject *s)
+{
+	return s->disks;
 }
 
 bool subject_shuts_down(const struct subject *s)

@@ -11,6 +11,7 @@
 #define APPLIANCE_SUBJECT_H
 
 #include "appliance/config.h"
+#include "replica/disk_find.h"
 #include "replica/qmp.h"
 
 #include <uv.h>
@@ -45,6 +46,9 @@ int subject_open(struct subject **subject, uv_loop_t *loop, const struct config_
 
 /* Its QMP connection; NULL unless fit. */
 struct qmp *subject_qmp(const struct subject *subject);
+
+/* Its disks that belong to the epochs, in the configuration's order, as QEMU told while it was examined. */
+const struct disk_found *subject_disks(const struct subject *subject);
 
 /* Not fit any more, until a new examination says otherwise; on_fit or on_unfit follows. */
 void subject_reexamine(struct subject *subject);

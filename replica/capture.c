@@ -491,6 +491,12 @@ void capture_close(struct capture *capture, void (*on_closed)(void *owner))
 		restore(capture);
 }
 
+void capture_go(struct capture *capture)
+{
+	if (alive(capture))
+		colo_secondary_go(capture->secondary);
+}
+
 /* ---- the beginning ------------------------------------------------------------------------- */
 
 static void on_begun(void *owner, const struct err *err)
@@ -514,6 +520,7 @@ static int start_secondary(struct capture *capture, struct qmp *qmp, int fd, str
 		.fd = fd,
 		.first_epoch = capture->options.first_epoch,
 		.hold = on_hold,
+		.wait = capture->options.wait,
 		.hooks = capture->options.hooks,
 	};
 	int rc = RC_OK;

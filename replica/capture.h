@@ -72,6 +72,7 @@ struct capture_options {
 	/* A checkpoint that holds the instance longer is given up: the instance comes first. */
 	uint32_t pause_limit_ms;
 	uint64_t first_copy_bytes_s; /* bandwidth limit of the first copy, 0: none */
+	bool wait;		     /* after on_layout, for capture_go() */
 	struct capture_hooks hooks;
 };
 
@@ -98,6 +99,9 @@ void capture_event(struct capture *capture, const char *name, const cJSON *data)
  * they are, or it is.
  */
 const char *capture_standing(const struct capture *capture);
+
+/* What else belongs to the first copy has come, or will before its checkpoint: memory may be copied. */
+void capture_go(struct capture *capture);
 
 /* Takes the checkpoint now if the instance is ready, else as soon as it is. */
 void capture_checkpoint(struct capture *capture);

@@ -32,7 +32,7 @@ struct chunk_pool;
 struct chunk {
 	struct chunk *next; /* for whoever holds it */
 	struct chunk_pool *pool;
-	bool first_copy;    /* the encoder's, while it holds it */
+	bool first_copy; /* the encoder's, while it holds it */
 	uint64_t epoch;
 	uint32_t npages;
 	size_t used;

@@ -23,6 +23,9 @@
  *               QEMU's own neither (script=no,downscript=no).
  *   bridged     a tap that the primary's agent looks after (cmdline_add_card()): -netdev dgram of the
  *               same id, to the standby's gateway.
+ *   disks       the -drive or -blockdev of a disk that is protected (cmdline_add_disk()): NAME.disk in
+ *               the replica's directory, raw, whatever it is at the primary; the -blockdev of the
+ *               layers below it go.
  *   refused     what cannot travel: file descriptors (-add-fd, fd=, fds=, vhostfd=, /dev/fdset/N),
  *               -readconfig, SGX memory. Memory of a device on a bus (virtio-mem). The error names the argument and the remedy: the
  *               operator's own list (cmdline_override()). And what no standby takes from anybody
@@ -47,6 +50,7 @@
 #define CMDLINE_TERM_NAME "term"
 #define CMDLINE_NOTES_MAX 16 /* remarks beyond these say nothing new */
 #define CMDLINE_CARDS_MAX 8
+#define CMDLINE_DEVICE_MAX 255
 #define CMDLINE_NAME_MAX 64 /* of a network back end, and of a file in the replica's directory */
 
 /* A file that the standby keeps beside QEMU's, in the replica's directory. */
@@ -85,6 +89,15 @@ struct cmdline_card {
 	bool virtio;			   /* its state has to find a back end of the same kind */
 };
 
+/* A disk whose image is the standby's own. */
+struct cmdline_disk {
+	char name[IMAGE_DISK_NAME_MAX + 1];
+	char file[IMAGE_DISK_NAME_MAX + sizeof(".disk")]; /* in the replica's directory */
+	char device[CMDLINE_DEVICE_MAX +
+		    1]; /* the id or node-name at the primary, where it stays */
+	uint64_t bytes;
+};
+
 /*
  * What the primary sends with its reservation: arguments made independent of its process, and the
  * memory backends that the standby has to provide (name of the RAM block, bytes).
@@ -96,10 +109,16 @@ struct cmdline_spec {
 	/* Set before deriving, by cmdline_add_card(); they stay at the primary. */
 	struct cmdline_card cards[CMDLINE_CARDS_MAX];
 	size_t ncards;
+	struct cmdline_disk disks[LAYOUT_DISKS_MAX];
+	size_t ndisks;
 	char accel[8]; /* what the instance runs under: "kvm", "tcg"; empty: unknown */
 	/* Sentences for the operator: what the replica will not have. They stay at the primary. */
 	struct cmdline notes;
 };
+
+/* A disk; `device`: the id of its -drive or -device, or the node-name of its -blockdev; NULL at a standby. */
+int cmdline_add_disk(struct cmdline_spec *spec, const char *name, const char *device,
+		     uint64_t bytes, struct err *err);
 
 /* A tap with that id; `name`, a file's name, begins those of its sockets at the standby. */
 int cmdline_add_card(struct cmdline_spec *spec, const char *netdev, const char *name,

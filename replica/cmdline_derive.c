@@ -213,6 +213,10 @@ static int apply_one(struct cmdline_derivation *d, const struct cmdline_token *t
 
 	if (d->literal && rule != NULL && rule->ours)
 		return cmdline_refuse(t, NULL, "is the standby's own to set", err);
+	if (t->below)
+		return RC_OK;
+	if (t->disk != NULL)
+		return cmdline_emit_disk(d, t, err);
 	if (rule == NULL || (d->literal && !rule->always) || rule->apply == NULL)
 		rc = cmdline_keep(d, t, err);
 	else
@@ -229,6 +233,8 @@ static int derive(struct cmdline_derivation *d, char *const *args, size_t nargs,
 
 	if (rc == RC_OK)
 		rc = cmdline_reserve_cards(d, err);
+	if (rc == RC_OK)
+		rc = cmdline_find_disks(d, err);
 	if (rc == RC_OK)
 		rc = collect_all(d, err);
 	if (rc == RC_OK)
@@ -290,5 +296,5 @@ void cmdline_spec_free(struct cmdline_spec *spec)
 {
 	cmdline_free(&spec->args);
 	cmdline_free(&spec->notes);
-	spec->nbackends = spec->ncards = 0;
+	spec->nbackends = spec->ncards = spec->ndisks = 0;
 }

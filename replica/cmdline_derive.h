@@ -23,6 +23,8 @@ struct cmdline_token {
 	const char *option;		 /* as written, "-qmp"; a bare image file: NULL */
 	const char *value;		 /* NULL: takes none */
 	size_t position;		 /* in the source, for messages */
+	const struct cmdline_disk *disk; /* it is this one's; NULL: of none */
+	bool below;			 /* a layer below such a one */
 };
 
 struct cmdline_derivation {
@@ -156,6 +158,13 @@ int cmdline_apply_audio(struct cmdline_derivation *d, const struct cmdline_token
 /* No other file of the replica's gets the names of the cards' sockets. */
 int cmdline_reserve_cards(struct cmdline_derivation *d, struct err *err);
 int cmdline_emit_card(struct cmdline_derivation *d, const struct cmdline_card *card,
+		      struct err *err);
+
+/* cmdline_disks.c */
+
+/* Finds the options of the disks and what lies below them; of the operator's own list, that it has them. */
+int cmdline_find_disks(struct cmdline_derivation *d, struct err *err);
+int cmdline_emit_disk(struct cmdline_derivation *d, const struct cmdline_token *token,
 		      struct err *err);
 
 #endif

@@ -6,7 +6,8 @@
  *
  *   in the first copy, in a checkpoint   recv()        the socket is shut down
  *   for a chunk, at any time             chunk_get()   the pool is closed meanwhile
- *   draining, between checkpoints        poll()        on the socket, and an eventfd with commands
+ *   draining, between checkpoints,       poll()        on the socket, and an eventfd with commands
+ *   after the layout, for colo_secondary_go()
  *
  * Draining follows the end of RAM in the first copy. The device state that comes then has no
  * length; but once QEMU's status is "colo" it has been sent, so the thread reads until the socket
@@ -45,7 +46,7 @@
 static_assert(CHUNK_BYTES >= 2 * COLO_STREAM_ITEM_MAX,
 	      "a chunk takes the piece of an item and the rest of it");
 
-enum command { COMMAND_ENTERED = 1, COMMAND_CHECKPOINT = 2, COMMAND_STOP = 4 };
+enum command { COMMAND_ENTERED = 1, COMMAND_CHECKPOINT = 2, COMMAND_STOP = 4, COMMAND_GO = 8 };
 
 struct colo_secondary {
 	/* Set once. */
@@ -125,6 +126,11 @@ void colo_secondary_standing(struct colo_secondary *secondary)
 {
 	hold(secondary, true);
 	give_nudge(secondary);
+}
+
+void colo_secondary_go(struct colo_secondary *secondary)
+{
+	command(secondary, COMMAND_GO);
 }
 
 void colo_secondary_checkpoint(struct colo_secondary *secondary)
@@ -258,6 +264,32 @@ static int drain(struct colo_secondary *secondary, struct err *err)
 	return rc;
 }
 
+/*
+ * QEMU waits meanwhile with what it has to send, as for a slow link; the guest runs. That it hangs up is
+ * noticed.
+ */
+static int await_go(struct colo_secondary *secondary, struct err *err)
+{
+	struct pollfd fds[2] = { { .fd = secondary->options.fd, .events = POLLRDHUP },
+				 { .fd = secondary->wake, .events = POLLIN } };
+	unsigned commands = 0;
+	uint64_t count;
+	int r;
+
+	while ((commands & (COMMAND_GO | COMMAND_STOP)) == 0) {
+		r = poll(fds, 2, -1);
+		if (r < 0 && errno != EINTR)
+			return err_system(err, errno, "waiting for a command");
+		if (r > 0 && fds[1].revents != 0 &&
+		    read(secondary->wake, &count, sizeof(count)) < 0 && errno != EAGAIN)
+			return err_system(err, errno, "waiting for a command");
+		commands = atomic_load(&secondary->commands);
+		if (r > 0 && fds[0].revents != 0 && (commands & COMMAND_STOP) == 0)
+			return err_set(err, RC_CLOSED, "QEMU has closed its migration stream");
+	}
+	return commands & COMMAND_STOP ? err_set(err, RC_CANCELLED, "stopped") : RC_OK;
+}
+
 static int on_more(struct colo_secondary *secondary, struct err *err)
 {
 	struct colo_staging *staging = &secondary->staging;
@@ -368,7 +400,7 @@ static int on_event(struct colo_secondary *secondary, const struct colo_event *e
 		return on_more(secondary, err);
 	case COLO_EVENT_LAYOUT:
 		colo_outbox_layout(secondary->outbox, colo_stream_layout(secondary->stream));
-		return RC_OK;
+		return secondary->options.wait ? await_go(secondary, err) : RC_OK;
 	case COLO_EVENT_STOPPED:
 		hold(secondary, true);
 		return RC_OK;

@@ -32,6 +32,7 @@ struct colo_secondary_options {
 	 * While true the instance may be standing for us. Any thread, must not block; may be NULL.
 	 */
 	void (*hold)(void *owner, bool held);
+	bool wait; /* after the layout, for colo_secondary_go() */
 	struct capture_hooks hooks;
 };
 
@@ -44,6 +45,9 @@ void colo_secondary_standing(struct colo_secondary *secondary);
 
 /* QEMU has said that its migration status is "colo". */
 void colo_secondary_entered(struct colo_secondary *secondary);
+
+/* The RAM of a first copy that waits may come. */
+void colo_secondary_go(struct colo_secondary *secondary);
 
 /* Once after each on_request. */
 void colo_secondary_checkpoint(struct colo_secondary *secondary);

@@ -71,9 +71,9 @@ static const uint8_t *new_content(struct decoding *d, enum delta_kind kind, uint
 			*hash = delta_content_hash(data);
 		return data;
 	}
-	data = kind == DELTA_CHANGED   ? d->sink->base(d->sink->owner, index) :
+	data = kind == DELTA_CHANGED ? d->sink->base(d->sink->owner, index) :
 	       d->sink->held != NULL ? d->sink->held(d->sink->owner, index) :
-					 NULL;
+				       NULL;
 	if (data == NULL) {
 		err_set(err, RC_INVALID,
 			"page %" PRIu64 ": changed, but there is nothing that it could have been",

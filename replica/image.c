@@ -305,10 +305,9 @@ static int decode(struct image *image, bool at_once, const uint8_t *batch, size_
 	struct delta_sink direct = {
 		.base = no_page, .held = written_page, .put = write_page, .owner = &writer
 	};
-	struct delta_sink staged = { .base = committed_page,
-				     .held = committed_page,
-				     .put = stage_page,
-				     .owner = image };
+	struct delta_sink staged = {
+		.base = committed_page, .held = committed_page, .put = stage_page, .owner = image
+	};
 	struct delta_sink *sink = at_once ? &direct : &staged;
 	int rc;
 

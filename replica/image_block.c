@@ -166,9 +166,8 @@ int image_block_disk(struct image_block *block, const char *path, uint64_t bytes
 				       .fd = -1,
 				       .path = mem_strdup(path) };
 	block->populated = mem_zalloc(block->pages / 64 + 1, sizeof(*block->populated));
-	rc = block->path == NULL || block->populated == NULL ?
-		     err_nomem(err, "disk image") :
-		     image_disk_open(block, existed, err);
+	rc = block->path == NULL || block->populated == NULL ? err_nomem(err, "disk image") :
+							       image_disk_open(block, existed, err);
 	if (rc != RC_OK)
 		image_block_close(block);
 	else if (*existed)

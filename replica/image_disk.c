@@ -149,8 +149,8 @@ int image_disk_zero(const struct image_block *block, uint64_t page, uint64_t cou
 	int rc = RC_OK;
 
 	*punched = count >= PUNCH_PAGES &&
-		   fallocate(block->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			     offset_of(page), offset_of(count)) == 0;
+		   fallocate(block->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset_of(page),
+			     offset_of(count)) == 0;
 	for (; rc == RC_OK && !*punched && count > 0; page++, count--)
 		rc = image_disk_write(block, page, zero_page, err);
 	return rc;

@@ -19,8 +19,8 @@ struct image_map {
 	char lock_path[512];
 	struct layout *layout; /* NULL: not known yet */
 	struct image_block private_blocks[LAYOUT_BLOCKS_MAX + 1];
-	struct image_block *
-		blocks[LAYOUT_BLOCKS_MAX + 1 + LAYOUT_DISKS_MAX]; /* by the layout's numbers, of any kind */
+	struct image_block *blocks[LAYOUT_BLOCKS_MAX + 1 +
+				   LAYOUT_DISKS_MAX]; /* by the layout's numbers, of any kind */
 };
 
 /* As image_create() and image_destroy() say. */

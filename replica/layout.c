@@ -43,8 +43,8 @@ static int check_name(const char *kind, const char *name, size_t name_len, struc
 		return err_set(err, RC_INVALID, "%s: a name of %zu bytes", kind, name_len);
 	for (i = 0; i < name_len; i++)
 		if (name[i] < ' ' || name[i] > '~')
-			return err_set(err, RC_INVALID,
-				       "%s: byte %zu of its name is not printable", kind, i);
+			return err_set(err, RC_INVALID, "%s: byte %zu of its name is not printable",
+				       kind, i);
 	return RC_OK;
 }
 
@@ -52,8 +52,9 @@ static int check_bytes(const char *kind, const char *name, size_t name_len, uint
 		       uint64_t room, struct err *err)
 {
 	if (bytes == 0 || bytes % LAYOUT_PAGE != 0)
-		return err_set(err, RC_INVALID, "%s \"%.*s\": %" PRIu64 " bytes are not whole pages",
-			       kind, (int)name_len, name, bytes);
+		return err_set(err, RC_INVALID,
+			       "%s \"%.*s\": %" PRIu64 " bytes are not whole pages", kind,
+			       (int)name_len, name, bytes);
 	if (bytes > room)
 		return err_set(err, RC_LIMIT,
 			       "%s \"%.*s\": %" PRIu64 " bytes are more than we can number", kind,
@@ -162,8 +163,7 @@ bool layout_equal(const struct layout *a, const struct layout *b)
 	uint32_t i;
 
 	if (a->ram_blocks != b->ram_blocks || a->disks != b->disks || a->pages != b->pages ||
-	    a->section != b->section ||
-	    a->instance != b->instance || a->version != b->version ||
+	    a->section != b->section || a->instance != b->instance || a->version != b->version ||
 	    a->configuration_len != b->configuration_len ||
 	    memcmp(a->configuration, b->configuration, a->configuration_len) != 0)
 		return false;

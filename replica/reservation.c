@@ -2,6 +2,7 @@
 
 #include "appliance/base/mem.h"
 #include "appliance/base/utf8.h"
+#include "replica/chunk.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>
@@ -73,6 +74,12 @@ int reservation_add_tap(struct reservation *reservation, const char *name, const
 	card = &reservation->spec.cards[reservation->spec.ncards - 1];
 	return reservation_add_nic(reservation, name, card->socket, card->qemu_socket, announce,
 				   err);
+}
+
+int reservation_add_disk(struct reservation *reservation, const char *name, const char *device,
+			 uint64_t bytes, struct err *err)
+{
+	return cmdline_add_disk(&reservation->spec, name, device, bytes, err);
 }
 
 int reservation_derive(struct reservation *reservation, const struct cmdline *cmdline,
@@ -147,6 +154,21 @@ static bool add_nics(cJSON *root, const struct reservation *r)
 	       cJSON_AddStringToObject(root, "witness", r->witness) != NULL;
 }
 
+static bool add_disks(cJSON *root, const struct cmdline_spec *spec)
+{
+	cJSON *disks = cJSON_AddArrayToObject(root, "disks");
+	bool done = disks != NULL;
+
+	for (size_t i = 0; i < spec->ndisks && done; i++) {
+		cJSON *item = cJSON_CreateObject();
+
+		done = cJSON_AddItemToArray(disks, item) &&
+		       cJSON_AddStringToObject(item, "name", spec->disks[i].name) != NULL &&
+		       cJSON_AddNumberToObject(item, "bytes", (double)spec->disks[i].bytes) != NULL;
+	}
+	return done;
+}
+
 /* Takes `root` over. */
 static int print(cJSON *root, bool complete, struct buf *json, struct err *err)
 {
@@ -175,7 +197,7 @@ int reservation_to_json(const struct reservation *reservation, struct buf *json,
 		cJSON_AddStringToObject(root, "machine", r->machine) != NULL &&
 		cJSON_AddNumberToObject(root, "cpus", r->cpus) != NULL &&
 		cJSON_AddNumberToObject(root, "memory_bytes", (double)r->memory_bytes) != NULL &&
-		add_spec(root, &r->spec) && add_nics(root, r);
+		add_spec(root, &r->spec) && add_nics(root, r) && add_disks(root, &r->spec);
 
 	return print(root, done, json, err);
 }
@@ -358,6 +380,25 @@ static int get_nics(const cJSON *root, struct reservation *r, struct err *err)
 	return rc;
 }
 
+static int get_disks(const cJSON *root, struct cmdline_spec *spec, struct err *err)
+{
+	const cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "disks"), *item;
+	char name[IMAGE_DISK_NAME_MAX + 1];
+	uint64_t bytes;
+	int rc = RC_OK;
+
+	cJSON_ArrayForEach(item, list) {
+		rc = get_file_name(item, "name", name, err);
+		if (rc == RC_OK)
+			rc = get_number(item, "bytes", CHUNK_SECTOR, LAYOUT_BYTES_MAX, &bytes, err);
+		if (rc == RC_OK)
+			rc = cmdline_add_disk(spec, name, NULL, bytes, err);
+		if (rc != RC_OK)
+			return err_prefix(err, "disks[%zu].", spec->ndisks);
+	}
+	return rc;
+}
+
 static int get_all(const cJSON *root, struct reservation *r, struct err *err)
 {
 	const cJSON *qemu = cJSON_GetObjectItemCaseSensitive(root, "qemu");
@@ -380,6 +421,8 @@ static int get_all(const cJSON *root, struct reservation *r, struct err *err)
 		rc = get_spec(root, &r->spec, err);
 	if (rc == RC_OK)
 		rc = get_nics(root, r, err);
+	if (rc == RC_OK)
+		rc = get_disks(root, &r->spec, err);
 	alone = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "without_standby"));
 	r->holds = alone != NULL && strcmp(alone, "hold") == 0;
 	if (rc == RC_OK && cJSON_IsString(cJSON_GetObjectItemCaseSensitive(root, "witness")))

@@ -7,6 +7,7 @@
  *    "qemu": {"version": "10.0.13", "package": "Debian ..."}, "accel": "tcg",
  *    "machine": "pc-i440fx-10.0", "cpus": 2, "memory_bytes": 268435456,
  *    "nics": [{"name": "net0", "socket": "net0.agent", "qemu_socket": "net0.qemu", "announce": false}],
+ *    "disks": [{"name": "disk0", "bytes": 8589934592}],
  *    "without_standby": "hold" | "continue",
  *    "witness": "https://etcd-1:2379 https://etcd-2:2379"}
  *
@@ -15,7 +16,7 @@
  * sizes are whole pages within LAYOUT_BYTES_MAX in all, accel is "kvm" or "tcg", the texts are
  * printable, no argument is one that only the standby may set, and the network cards ("nics" may be
  * absent: none) have names and, as the derived arguments have them, names of two sockets in the
- * replica's directory. "witness" may be absent, or anything but a text: none. Members that are not
+ * replica's directory. So do the disks ("disks" may be absent: none), whose bytes are sectors of 512. "witness" may be absent, or anything but a text: none. Members that are not
  * listed are ignored: a newer primary may say more.
  *
  *   {"ok": true, "image": "committed" | "stale" | "empty"}
@@ -74,6 +75,9 @@ int reservation_add_nic(struct reservation *reservation, const char *name, const
 			const char *qemu_socket, bool announce, struct err *err);
 int reservation_add_tap(struct reservation *reservation, const char *name, const char *netdev,
 			bool announce, struct err *err);
+/* As cmdline_add_disk(). */
+int reservation_add_disk(struct reservation *reservation, const char *name, const char *device,
+			 uint64_t bytes, struct err *err);
 int reservation_derive(struct reservation *reservation, const struct cmdline *cmdline,
 		       const struct precheck_facts *facts, char *const *arguments, struct err *err);
 int reservation_to_json(const struct reservation *reservation, struct buf *json, struct err *err);

@@ -248,7 +248,8 @@ class Lab:
 
     def __init__(self, memory_mib=256, dirty=500, working_set_mib=64, mode='service', machine='pc', cpus=1,
                  primary=None, standby=None, instance=None, takeover='automatic', name='vm1', gateway=False,
-                 announce=False, nics=1, taps=(), mtu=1500, append='', initramfs=INITRAMFS, standby_instance=None):
+                 announce=False, nics=1, taps=(), mtu=1500, append='', initramfs=INITRAMFS, standby_instance=None, disk_mib=0,
+                 disk_rate=0):
         self.dir = tempfile.mkdtemp(prefix='understudy-lab-')
         self.memory_mib, self.dirty, self.working_set_mib = memory_mib, dirty, working_set_mib
         self.mode, self.machine, self.cpus, self.name = mode, machine, cpus, name
@@ -259,6 +260,7 @@ class Lab:
         self.gateway, self.announce = gateway or announce, announce
         self.taps = taps        # the guest's cards (numbers) that are taps on a bridge with the agent's, instead of -netdev dgram
         self.nics, self.mtu, self.append, self.initramfs = nics, mtu, append, initramfs
+        self.disk_mib, self.disk_rate = disk_mib, disk_rate     # a virtio disk, its size; what the guest writes to it, a second
         self.daemons, self.namespaces = [], []
         self.qemu = self.agent = self.appliance = None
 
@@ -347,11 +349,18 @@ class Lab:
     def qemu_command(self, qmp, serial):
         append = (f'console=ttyS0 panic=-1 quiet cryptomgr.notests=1 understudy.ip={GUEST_IP}/24 understudy.mem={self.working_set_mib} '
                   f'understudy.dirty={self.dirty} understudy.mode={self.mode} {self.append}')
+        if self.disk_mib:
+            append += f' understudy.disk={self.disk_rate} understudy.disk_mib={min(self.disk_mib, 16)}'
         return [QEMU, '-machine', self.machine, '-accel', 'tcg', '-m', str(self.memory_mib), '-smp', str(self.cpus),
                 '-nodefaults', '-display', 'none', '-no-reboot', '-L', FIRMWARE, '-kernel', KERNEL, '-initrd', self.initramfs,
                 '-append', append, '-serial', f'file:{serial}', '-qmp', f'unix:{qmp},server=on,wait=off',
                 '-qmp', f'unix:{qmp}.lab,server=on,wait=off',
-                *(word for number in range(self.nics) for word in self._card(number))]
+                *(word for number in range(self.nics) for word in self._card(number)), *self._disk()]
+
+    def _disk(self):
+        if self.disk_mib == 0:
+            return []
+        return ['-drive', f"file={self.path('disk-a.raw')},format=raw,if=none,id=drive0", '-device', 'virtio-blk-pci,drive=drive0,id=disk0']
 
     def _card(self, number):
         backend = f'tap,id=n{number},ifname=tap0,script=no,downscript=no'
@@ -370,6 +379,9 @@ class Lab:
         return {'socket': self.path(f'net{number}.agent'), 'qemu_socket': self.path(f'net{number}.qemu')}
 
     def start_guest(self, wait=True):
+        if self.disk_mib and not os.path.exists(self.path('disk-a.raw')):
+            with open(self.path('disk-a.raw'), 'wb') as disk:
+                disk.truncate(self.disk_mib << 20)
         begin = self.resume or (lambda command, log: self.daemon(self.a, command, log))
         self.qemu = begin(self.qemu_command(self.path('vm.qmp'), self.path('console-a.log')), 'qemu-a.log')
         if wait:
@@ -416,6 +428,9 @@ class Lab:
             instance['takeover'] = self.takeover
             if self.gateway:
                 instance['nics'] = [{'name': f'net{n}', 'tap': f'us{n}', 'bridge': f'br{n}'} for n in range(self.nics)]
+        if self.disk_mib:
+            own = {'device': 'disk0'} if role == 'primary' else {'path': self.path('disk-b.raw')}
+            instance['disks'] = [{'name': 'system'} | own]
         instance.update(self.extra_of_instance[role])
         config['instances'] = [instance]
         for key, value in self.extra[role].items():

@@ -13,6 +13,8 @@
  *   understudy.dirty=N           pages of it written per second, at random [0]
  *   understudy.oracle=MIB        the oracle's region, in mode oracle [as mem]
  *   understudy.rate=N            pages of it incremented per second [0: as fast as it goes]
+ *   understudy.disk=N            writes per second to /dev/vda [none: left alone]
+ *   understudy.disk_mib=MIB      the part of it that is used [16]
  *
  * TCP port 7000, a line each way; for sum and oracle see memory.h:
  *   inc      adds one to the counter and answers it, e.g. "17"
@@ -20,6 +22,7 @@
  *   sum      "GENERATION CHECKSUM ok" or "GENERATION CHECKSUM bad WANTED"
  *   oracle   "ok edges=K value=V pass=P at=PAGE" or
  *            "torn edges=K bad=N page=FIRST value=V wanted=W"
+ *   write, disk   see disk.h (write, check)
  *   append TEXT, entry NUMBER   see ledger.h
  *   stream N  N bytes, see stream.h
  *   GET /N, then lines up to an empty one: the same as an HTTP answer; the connection goes on
@@ -44,6 +47,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/guest/disk.h"
 #include "tests/guest/ledger.h"
 #include "tests/guest/memory.h"
 #include "tests/guest/network.h"
@@ -76,10 +80,12 @@ struct client {
 struct options {
 	char ip[NETWORK_TEXT_MAX], ip1[NETWORK_TEXT_MAX], vlan[NETWORK_TEXT_MAX];
 	char beacon[NETWORK_TEXT_MAX], mode[16];
-	uint64_t mem_mib, dirty, oracle_mib, rate;
+	uint64_t mem_mib, dirty, oracle_mib, rate, disk, disk_mib;
 };
 
-static struct options options = { .mode = "service", .mem_mib = 64 };
+static struct options options = {
+	.mode = "service", .mem_mib = 64, .disk = UINT64_MAX, .disk_mib = 16
+};
 static struct client clients[CLIENTS];
 
 static uint64_t counter;
@@ -154,6 +160,8 @@ static void read_options(void)
 		    !option_number(word, "mem=", MEM_MAX_MIB, &options.mem_mib) &&
 		    !option_number(word, "oracle=", MEM_MAX_MIB, &options.oracle_mib) &&
 		    !option_number(word, "dirty=", RATE_MAX, &options.dirty) &&
+		    !option_number(word, "disk=", RATE_MAX, &options.disk) &&
+		    !option_number(word, "disk_mib=", MEM_MAX_MIB, &options.disk_mib) &&
 		    !option_number(word, "rate=", RATE_MAX, &options.rate))
 			give_up("unknown option understudy.%s", word);
 	}
@@ -194,6 +202,10 @@ static int answer(const char *command, char *to, size_t size)
 		return snprintf(to, size, "%llu\n", (unsigned long long)counter);
 	if (strcmp(command, "sum") == 0)
 		return memory_sum_answer(to, size);
+	if (strcmp(command, "write") == 0)
+		return disk_write_answer(to, size);
+	if (strcmp(command, "disk") == 0)
+		return disk_check_answer(to, size);
 	if (strcmp(command, "oracle") == 0)
 		return memory_oracle_answer(to, size);
 	if (strncmp(command, "append ", 7) == 0)
@@ -399,8 +411,8 @@ static void send_beacon(int64_t now, const struct sockets *sockets)
 
 int main(void)
 {
-	uint64_t dirty_owed = 0, rate_owed = 0;
-	bool oracle, free_running;
+	uint64_t dirty_owed = 0, rate_owed = 0, disk_owed = 0;
+	bool has_disk, oracle, free_running;
 	struct sockets sockets;
 	int64_t last;
 	int wait_ms;
@@ -410,12 +422,18 @@ int main(void)
 	read_options();
 	oracle = strcmp(options.mode, "oracle") == 0;
 	free_running = oracle && options.rate == 0;
-	wait_ms = oracle || options.dirty > 0 || options.beacon[0] != '\0' ? 1 : 50;
+	has_disk = options.disk != UINT64_MAX;
+	wait_ms = oracle || (has_disk && options.disk > 0) || options.dirty > 0 ||
+				  options.beacon[0] != '\0' ?
+			  1 :
+			  50;
 	if (free_running)
 		wait_ms = 0;
 	memory_fill(options.mem_mib);
 	if (oracle)
 		memory_oracle_start(options.oracle_mib);
+	if (has_disk)
+		disk_start(options.disk_mib);
 	sockets = open_network();
 	printf("guest: ready, mode %s, %llu MiB\n", options.mode,
 	       (unsigned long long)options.mem_mib);
@@ -430,6 +448,8 @@ int main(void)
 		show_tick(now);
 		send_beacon(now, &sockets);
 		memory_dirty(due(options.dirty, passed, &dirty_owed));
+		if (has_disk)
+			disk_write(due(options.disk, passed, &disk_owed));
 		memory_oracle_advance(free_running ? ORACLE_BATCH :
 						     due(options.rate, passed, &rate_owed));
 		serve_clients(&sockets, wait_ms);

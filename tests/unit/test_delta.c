@@ -416,7 +416,7 @@ static void the_largest_guest_that_a_layout_takes_is_encoded_to_its_last_page(vo
 		for (size_t i = first; i < 3; i++)
 			chunk.pages[chunk.npages++] =
 				(struct chunk_page){ .index = indexes[i],
-						.data = chunk.bytes + i * LAYOUT_PAGE };
+						     .data = chunk.bytes + i * LAYOUT_PAGE };
 		chunk.bytes[first * LAYOUT_PAGE]++; /* else the standby has it */
 		assert_int_equal(delta_encode(sender, &chunk, false, &out, &hash, &sent, &stats,
 					      &err),

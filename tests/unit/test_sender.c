@@ -215,9 +215,8 @@ static void capture_pages(struct world *w, uint64_t epoch, bool all)
 		if (!all && !changed && dice(w, 10) != 0)
 			continue; /* some unchanged pages come along, as from a dirty log */
 		memcpy(chunk->bytes + chunk->used, w->memory[page], 4096);
-		chunk->pages[chunk->npages++] = (struct chunk_page){
-			.index = page, .data = chunk->bytes + chunk->used
-		};
+		chunk->pages[chunk->npages++] =
+			(struct chunk_page){ .index = page, .data = chunk->bytes + chunk->used };
 		chunk->used += 4096;
 		if (dice(w, 12) == 0) {
 			sender_chunk(w->sender, chunk);
@@ -479,7 +478,7 @@ static void alone_chunk(struct alone *a, uint64_t epoch, uint64_t first, unsigne
 		chunk->bytes[i] = (uint8_t)rand_r(&random);
 	for (unsigned i = 0; i < count; i++)
 		chunk->pages[i] = (struct chunk_page){ .index = first + i,
-							.data = chunk->bytes + (size_t)i * 4096 };
+						       .data = chunk->bytes + (size_t)i * 4096 };
 	sender_chunk(a->sender, chunk);
 }
 

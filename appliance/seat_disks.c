@@ -1,0 +1,89 @@
+#include "appliance/seat_disks.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct config_disk *find(const struct config_instance *instance, const char *name)
+{
+	for (size_t i = 0; i < instance->ndisks; i++) {
+		if (strcmp(instance->disks[i].name, name) == 0)
+			return &instance->disks[i];
+	}
+	return NULL;
+}
+
+static bool is_reserved(const struct cmdline_spec *spec, const char *name)
+{
+	for (size_t i = 0; i < spec->ndisks; i++) {
+		if (strcmp(spec->disks[i].name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int check(const struct config_instance *instance, const struct cmdline_spec *spec,
+		 struct err *err)
+{
+	for (size_t i = 0; i < spec->ndisks; i++) {
+		if (find(instance, spec->disks[i].name) == NULL)
+			return err_set(err, RC_REFUSED,
+				       "the primary's configuration has a disk %s (disks), the "
+				       "standby's none of that name: give it one, with a path",
+				       spec->disks[i].name);
+	}
+	for (size_t i = 0; i < instance->ndisks; i++) {
+		if (!is_reserved(spec, instance->disks[i].name))
+			return err_set(err, RC_REFUSED,
+				       "the standby's configuration has a disk %s (disks), the "
+				       "primary's none of that name: give it one, with a device",
+				       instance->disks[i].name);
+	}
+	return RC_OK;
+}
+
+/* QEMU's working directory is `dir`; the path in the configuration may be relative to ours. */
+static int make_link(const char *dir, const struct cmdline_disk *disk, const char *path,
+		     struct err *err)
+{
+	char link[PATH_MAX], *whole = realpath(path, NULL);
+	int n, rc = RC_OK;
+
+	if (whole == NULL)
+		return err_system(err, errno, "%.200s", path);
+	n = snprintf(link, sizeof(link), "%s/%s", dir, disk->file);
+	if (n < 0 || (size_t)n >= sizeof(link))
+		rc = err_set(err, RC_LIMIT, "%.200s: the path is too long", dir);
+	if (rc == RC_OK && ((unlink(link) != 0 && errno != ENOENT) || symlink(whole, link) != 0))
+		rc = err_system(err, errno, "%.200s", link);
+	free(whole); /* realpath()'s */
+	return rc;
+}
+
+static int add(struct image *image, const struct cmdline_disk *reserved, const char *path,
+	       const char *dir, struct err *err)
+{
+	struct image_disk disk = { .bytes = reserved->bytes };
+	int rc;
+
+	if (strlen(path) >= sizeof(disk.path))
+		return err_set(err, RC_LIMIT, "disk %s: its path is too long", reserved->name);
+	(void)snprintf(disk.name, sizeof(disk.name), "%s", reserved->name);
+	(void)snprintf(disk.path, sizeof(disk.path), "%s", path);
+	rc = image_add_disk(image, &disk, err);
+	return rc == RC_OK ? make_link(dir, reserved, path, err) : rc;
+}
+
+int seat_disks_add(struct image *image, const struct config_instance *instance,
+		   const struct cmdline_spec *spec, const char *dir, struct err *err)
+{
+	int rc = check(instance, spec, err);
+
+	for (size_t i = 0; i < spec->ndisks && rc == RC_OK; i++)
+		rc = add(image, &spec->disks[i], find(instance, spec->disks[i].name)->path, dir,
+			 err);
+	return rc;
+}

@@ -1,0 +1,484 @@
+/*
+ * Theory of operation
+ *
+ *   CLEARING   what an agent that is gone left in this QEMU: its jobs are cancelled, its nodes removed
+ *   COPYING    a mirror for each disk (blockdev-mirror, copy-mode write-blocking) into a server of ours:
+ *              all that is on it, and what is written meanwhile
+ *   MIRRORED   BLOCK_JOB_READY of each has come: QEMU finishes a write of the guest's when ours is answered,
+ *              which is at once, and a checkpoint's stop waits for those that are under way
+ *   ENDING     the jobs are cancelled, and when they are gone their nodes and servers go
+ *
+ * The guest's writes are never waited for, so nothing but memory may be between them and their answer:
+ * where there is none left, the answer is an error. QEMU's mirror then fails by itself
+ * (on-target-error=report), and the guest's write does not. What fills that memory in the first copy is the
+ * mirror's own reading of the disk; it is told to pause, and to go on, by how much of it is in use, while
+ * the guest's writes go on. Requests of either kind look the same here, so it cannot be done by answering late.
+ *
+ * The target's node does not take discards (discard=ignore): with them QEMU would begin the copy by
+ * zeroing the whole target, and every page would travel.
+ */
+#include "replica/disk_capture.h"
+
+#include "appliance/base/log.h"
+#include "appliance/base/mem.h"
+#include "net/nbd_server.h"
+#include "replica/disk_job.h"
+#include "replica/layout.h"
+#include "replica/qmp.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TICK_MS 20
+#define ASK_TICKS 10 /* between two questions of how far the copy is */
+#define GONE_TICKS \
+	250 /* for jobs to end that were told to: in-flight writes are answered at once */
+/* Of the pool, where the copy pauses and goes on: what is under way then (DISK_JOB_BUFFER) has room. */
+#define PAUSE_SHARE 2
+#define RESUME_SHARE 4
+
+enum state { CLEARING, COPYING, MIRRORED, ENDING };
+
+struct disk {
+	struct disk_capture *capture;
+	struct disk_capture_disk is;
+	struct nbd_server *server;
+	uint64_t done;
+	bool begun, ready;
+};
+
+struct disk_capture {
+	struct qmp *qmp;
+	const struct disk_capture_ops *ops;
+	void *owner;
+	const char *part;
+	struct chunk_pool *pool;
+	struct disk_store *store;
+	struct disk disks[LAYOUT_DISKS_MAX];
+	size_t ndisks;
+	enum state state;
+	uv_timer_t tick;
+	unsigned ticks;
+	unsigned replies;		    /* commands without one */
+	bool asking, paused, lost, removed; /* removed: the nodes, or so they were told */
+	bool busy;			    /* jobs of ours are known to be there */
+	unsigned handles;
+	void (*on_closed)(void *owner);
+};
+
+static void lose(struct disk_capture *capture, const struct err *err)
+{
+	if (capture->lost || capture->state == ENDING)
+		return;
+	capture->lost = true;
+	capture->ops->on_lost(capture->owner, err);
+}
+
+/* ---- what QEMU writes ----------------------------------------------------------------------- */
+
+static void hand_on(struct disk_capture *capture)
+{
+	struct chunk_list full = { 0 };
+	struct chunk *chunk;
+
+	disk_store_take(capture->store, &full);
+	while ((chunk = chunk_list_take(&full)) != NULL)
+		capture->ops->on_chunk(capture->owner, chunk);
+}
+
+static void pace(struct disk_capture *capture);
+
+static enum nbd_error keep(struct disk *disk, uint64_t offset, const uint8_t *data, uint64_t len)
+{
+	struct disk_capture *capture = disk->capture;
+	struct err err;
+
+	if (capture->state == ENDING)
+		return NBD_OK;
+	if (capture->lost)
+		return NBD_EIO;
+	if (disk_store_write(capture->store, &disk->is.extent, offset, data, len, &err) != RC_OK) {
+		(void)err_prefix(&err, "disk %s: ", disk->is.name);
+		lose(capture, &err);
+		return NBD_EIO;
+	}
+	hand_on(capture);
+	pace(capture);
+	return NBD_OK;
+}
+
+static enum nbd_error on_write(void *owner, uint64_t offset, const uint8_t *data, uint32_t len)
+{
+	return keep(owner, offset, data, len);
+}
+
+static enum nbd_error on_zero(void *owner, uint64_t offset, uint32_t len, bool hole)
+{
+	(void)hole;
+	return keep(owner, offset, NULL, len);
+}
+
+/* A mirror does not read its target. */
+static enum nbd_error on_read(void *owner, uint64_t offset, uint8_t *to, uint32_t len)
+{
+	(void)owner;
+	(void)offset;
+	(void)to;
+	(void)len;
+	return NBD_EIO;
+}
+
+/* What is here is the epoch's; the standby makes it durable with that. */
+static enum nbd_error on_flush(void *owner)
+{
+	(void)owner;
+	return NBD_OK;
+}
+
+static uint32_t on_extent(void *owner, uint64_t offset, uint32_t len, uint32_t *flags)
+{
+	(void)owner;
+	(void)offset;
+	*flags = 0;
+	return len;
+}
+
+static const struct nbd_server_ops server_callbacks = {
+	.read = on_read,
+	.write = on_write,
+	.zero = on_zero,
+	.flush = on_flush,
+	.extent = on_extent,
+};
+
+static int open_server(struct disk *disk, uv_loop_t *loop, struct err *err)
+{
+	struct nbd_export export = { .bytes = disk->is.extent.bytes, .block = LAYOUT_PAGE };
+
+	(void)snprintf(export.name, sizeof(export.name), "%s", DISK_JOB_EXPORT);
+	if (nbd_server_open(&disk->server, loop, disk->is.socket, &export, &server_callbacks, disk,
+			    err) != RC_OK)
+		return err_prefix(err, "disk %s: ", disk->is.name);
+	return RC_OK;
+}
+
+/* ---- commands ------------------------------------------------------------------------------- */
+
+static void next_step(struct disk_capture *capture);
+
+static void count_reply(struct disk_capture *capture)
+{
+	if (--capture->replies == 0)
+		next_step(capture);
+}
+
+/* Of a command whose failure says nothing new. */
+static void on_any(void *owner, const cJSON *reply, const struct err *err)
+{
+	(void)reply;
+	(void)err;
+	count_reply(owner);
+}
+
+static void on_needed(void *owner, const cJSON *reply, const struct err *error)
+{
+	struct disk_capture *capture = owner;
+	struct err err;
+
+	if (reply == NULL) {
+		err = *error;
+		(void)err_prefix(&err, "disks: ");
+		lose(capture, &err);
+	}
+	count_reply(capture);
+}
+
+static void tell(struct disk_capture *capture, const char *command, cJSON *arguments,
+		 qmp_reply_cb cb)
+{
+	struct err err = { 0 };
+
+	capture->replies++;
+	if (arguments == NULL)
+		(void)err_nomem(&err, "a QMP command");
+	else if (qmp_execute(capture->qmp, command, arguments, cb, capture, &err) == RC_OK)
+		return;
+	capture->replies--;
+	if (capture->state == ENDING)
+		capture->busy = false; /* nobody can be told any more */
+	else if (cb == on_needed)
+		lose(capture, &err);
+}
+
+/* The mirror's own reading pauses and goes on by what is in use. */
+static void pace(struct disk_capture *capture)
+{
+	const size_t used = chunk_pool_in_use(capture->pool);
+	const size_t limit = chunk_pool_limit(capture->pool);
+	const bool pause = used > (capture->paused ? limit / RESUME_SHARE : limit / PAUSE_SHARE);
+	size_t i;
+
+	if (capture->state != COPYING || pause == capture->paused)
+		return;
+	capture->paused = pause;
+	for (i = 0; i < capture->ndisks; i++)
+		if (!capture->disks[i].ready)
+			tell(capture, pause ? "block-job-pause" : "block-job-resume",
+			     disk_job_named(i), on_any);
+}
+
+/* ---- how far the jobs are ------------------------------------------------------------------- */
+
+static void on_jobs(void *owner, const cJSON *reply, const struct err *err)
+{
+	struct disk_capture *capture = owner;
+	struct disk_job_state job;
+	const cJSON *item;
+
+	capture->asking = false;
+	capture->busy = false;
+	cJSON_ArrayForEach(item, reply) {
+		if (!disk_job_read(item, &job))
+			continue;
+		capture->busy = true;
+		if (job.disk < capture->ndisks && capture->disks[job.disk].begun)
+			capture->disks[job.disk].done = job.done;
+		if (capture->state == CLEARING)
+			tell(capture, "block-job-cancel", disk_job_end(job.disk), on_any);
+	}
+	if (err != NULL && capture->state == CLEARING)
+		lose(capture, err);
+	count_reply(capture);
+}
+
+static void ask(struct disk_capture *capture)
+{
+	if (capture->asking)
+		return;
+	capture->asking = true;
+	tell(capture, "query-block-jobs", cJSON_CreateObject(), on_jobs);
+	if (capture->replies == 0)
+		capture->asking = false;
+}
+
+/* ---- one step after the other --------------------------------------------------------------- */
+
+static void remove_nodes(struct disk_capture *capture, size_t count)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++)
+		tell(capture, "blockdev-del", disk_job_node(i), on_any);
+}
+
+static void begin_copy(struct disk_capture *capture)
+{
+	size_t i;
+
+	capture->state = COPYING;
+	remove_nodes(capture, LAYOUT_DISKS_MAX); /* in vain, mostly */
+	for (i = 0; i < capture->ndisks; i++) {
+		struct disk *disk = &capture->disks[i];
+
+		tell(capture, "blockdev-add", disk_job_target(i, disk->is.socket), on_needed);
+		tell(capture, "blockdev-mirror", disk_job_mirror(i, disk->is.node), on_needed);
+		disk->begun = true;
+	}
+}
+
+static void free_capture(struct disk_capture *capture)
+{
+	void (*on_closed)(void *) = capture->on_closed;
+	void *owner = capture->owner;
+
+	disk_store_destroy(capture->store);
+	mem_free(capture);
+	if (on_closed != NULL)
+		on_closed(owner);
+}
+
+static void handle_closed(struct disk_capture *capture)
+{
+	if (--capture->handles == 0)
+		free_capture(capture);
+}
+
+static void on_server_closed(void *owner)
+{
+	struct disk *disk = owner;
+
+	handle_closed(disk->capture);
+}
+
+static void on_tick_closed(uv_handle_t *handle)
+{
+	handle_closed(handle->data);
+}
+
+static void close_handles(struct disk_capture *capture)
+{
+	size_t i;
+
+	capture->handles = 1;
+	for (i = 0; i < capture->ndisks; i++) {
+		if (capture->disks[i].server == NULL)
+			continue;
+		capture->handles++;
+		nbd_server_close(capture->disks[i].server, on_server_closed);
+	}
+	uv_close((uv_handle_t *)&capture->tick, on_tick_closed);
+}
+
+/* Each time all commands have been answered, and with each tick. */
+static void next_step(struct disk_capture *capture)
+{
+	if (uv_is_closing((uv_handle_t *)&capture->tick))
+		return;
+	if (capture->state == CLEARING && !capture->lost && capture->ticks > 0 && !capture->busy)
+		begin_copy(capture);
+	if (capture->state != ENDING || capture->replies > 0)
+		return;
+	if (!capture->busy || capture->ticks >= GONE_TICKS) {
+		if (!capture->removed) {
+			capture->removed = true;
+			remove_nodes(capture, capture->ndisks);
+		}
+		if (capture->replies == 0)
+			close_handles(capture);
+	}
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+	struct disk_capture *capture = timer->data;
+
+	capture->ticks++;
+	pace(capture);
+	if (capture->state == CLEARING || (capture->state == ENDING && capture->busy) ||
+	    (capture->state == COPYING && capture->ticks % ASK_TICKS == 0))
+		ask(capture);
+	if (capture->replies == 0)
+		next_step(capture);
+}
+
+/* ---- events --------------------------------------------------------------------------------- */
+
+static void on_job_ready(struct disk_capture *capture, size_t disk)
+{
+	size_t i;
+
+	capture->disks[disk].ready = true;
+	capture->disks[disk].done = capture->disks[disk].is.extent.bytes;
+	log_info(capture->part, "disk %s is mirrored", capture->disks[disk].is.name);
+	for (i = 0; i < capture->ndisks; i++)
+		if (!capture->disks[i].ready)
+			return;
+	capture->state = MIRRORED;
+	capture->ops->on_ready(capture->owner);
+}
+
+void disk_capture_event(struct disk_capture *capture, const char *name, const cJSON *data)
+{
+	char why[ERR_TEXT_MAX];
+	struct err err;
+	size_t disk;
+
+	if (!disk_job_event(data, &disk, why, sizeof(why)) || disk >= capture->ndisks ||
+	    capture->state == CLEARING || capture->state == ENDING)
+		return;
+	if (strcmp(name, "BLOCK_JOB_READY") == 0) {
+		on_job_ready(capture, disk);
+	} else if (strcmp(name, "BLOCK_JOB_COMPLETED") == 0 ||
+		   strcmp(name, "BLOCK_JOB_CANCELLED") == 0) {
+		(void)err_set(&err, RC_CLOSED, "disk %s: QEMU's mirror of it has ended%s%.300s",
+			      capture->disks[disk].is.name, *why != '\0' ? ": " : "", why);
+		lose(capture, &err);
+	}
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+void disk_capture_cut(struct disk_capture *capture)
+{
+	disk_store_cut(capture->store);
+}
+
+void disk_capture_take(struct disk_capture *capture, struct chunk_list *chunks)
+{
+	disk_store_take(capture->store, chunks);
+}
+
+void disk_capture_query(const struct disk_capture *capture, size_t disk,
+			struct disk_capture_state *state)
+{
+	const struct disk *d = &capture->disks[disk];
+
+	*state = (struct disk_capture_state){
+		.name = d->is.name,
+		.bytes = d->is.extent.bytes,
+		.done = d->done,
+		.mirrored = d->ready,
+	};
+}
+
+static int open_all(struct disk_capture *capture, uv_loop_t *loop,
+		    const struct disk_capture_options *options, struct err *err)
+{
+	int rc = disk_store_create(&capture->store, options->pool, err);
+
+	for (; rc == RC_OK && capture->ndisks < options->ndisks; capture->ndisks++) {
+		struct disk *disk = &capture->disks[capture->ndisks];
+
+		disk->capture = capture;
+		disk->is = options->disks[capture->ndisks];
+		rc = open_server(disk, loop, err);
+		if (rc != RC_OK)
+			break;
+	}
+	return rc;
+}
+
+int disk_capture_open(struct disk_capture **out, uv_loop_t *loop, struct qmp *qmp,
+		      const struct disk_capture_options *options,
+		      const struct disk_capture_ops *ops, void *owner, struct err *err)
+{
+	struct disk_capture *capture = mem_zalloc(1, sizeof(*capture));
+	int rc;
+
+	assert(options->ndisks > 0 && options->ndisks <= LAYOUT_DISKS_MAX);
+	if (capture == NULL)
+		return err_nomem(err, "disk capture");
+	capture->qmp = qmp;
+	capture->ops = ops;
+	capture->owner = owner;
+	capture->part = options->part;
+	capture->pool = options->pool;
+	capture->busy = true; /* until QEMU says otherwise */
+	(void)uv_timer_init(loop, &capture->tick);
+	capture->tick.data = capture;
+	rc = open_all(capture, loop, options, err);
+	if (rc != RC_OK) {
+		capture->state = ENDING;
+		close_handles(capture);
+		return rc;
+	}
+	(void)uv_timer_start(&capture->tick, on_tick, 0, TICK_MS);
+	*out = capture;
+	return RC_OK;
+}
+
+void disk_capture_close(struct disk_capture *capture, void (*on_closed)(void *owner))
+{
+	size_t i;
+
+	if (capture->state == ENDING)
+		return;
+	capture->on_closed = on_closed;
+	capture->busy = capture->disks[0].begun;
+	capture->state = ENDING;
+	capture->ticks = 0;
+	for (i = 0; i < capture->ndisks; i++)
+		if (capture->disks[i].begun)
+			tell(capture, "block-job-cancel", disk_job_end(i), on_any);
+}

@@ -1,0 +1,35 @@
+/*
+ * QEMU's mirror of one disk: its QMP commands and what is said of it. Pure. Names begin with "us-": a job and
+ * a node for the disk of that number, of the one instance that a QEMU is.
+ */
+#ifndef REPLICA_DISK_JOB_H
+#define REPLICA_DISK_JOB_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DISK_JOB_EXPORT "disk"
+#define DISK_JOB_BUFFER (4 << 20) /* bytes that one reads ahead at most */
+
+/* Arguments; NULL: no memory. For block-job-pause and -resume; */
+cJSON *disk_job_named(size_t disk);
+/* block-job-cancel, whatever the target does; */
+cJSON *disk_job_end(size_t disk);
+/* blockdev-del; */
+cJSON *disk_job_node(size_t disk);
+/* blockdev-add and blockdev-mirror. */
+cJSON *disk_job_target(size_t disk, const char *socket);
+cJSON *disk_job_mirror(size_t disk, const char *node);
+
+struct disk_job_state {
+	size_t disk;
+	uint64_t done;
+};
+/* An item of query-block-jobs; false: it is not one of ours. */
+bool disk_job_read(const cJSON *item, struct disk_job_state *state);
+/* The same of an event; `why`: its error, or "". */
+bool disk_job_event(const cJSON *data, size_t *disk, char *why, size_t size);
+
+#endif
