@@ -12,7 +12,6 @@
 #include "net/port.h"
 #include "net/vrrp_speaker.h"
 #include "net/wire.h"
-#include "replica/layout.h"
 
 #include <assert.h>
 
@@ -305,33 +304,6 @@ static const struct json_field vrrp_fields[] = {
 };
 static const struct json_table vrrp_table = JSON_TABLE(vrrp_fields);
 
-static const struct json_field disk_fields[] = {
-	{ .key = "name",
-	  .type = JSON_NAME,
-	  .required = true,
-	  .offset = offsetof(struct config_disk, name),
-	  .doc = "the disk's name, the same at both sites" },
-	{ .key = "device",
-	  .type = JSON_TEXT,
-	  .required = true,
-	  .roles = PRIMARY,
-	  .offset = offsetof(struct config_disk, device),
-	  .doc = "what QEMU knows it by: the id of its -drive or -device, or the node-name of its -blockdev" },
-	{ .key = "socket",
-	  .type = JSON_SOCKET,
-	  .roles = PRIMARY,
-	  .offset = offsetof(struct config_disk, socket),
-	  .doc = "unix socket of the agent, to which QEMU mirrors the disk; absent: qmp with the disk's name behind it" },
-	{ .key = "path",
-	  .type = JSON_PATH,
-	  .required = true,
-	  .roles = STANDBY,
-	  .offset = offsetof(struct config_disk, path),
-	  .doc = "raw image of the replica's disk; made when it is not there" },
-};
-static const struct json_table disk_table = JSON_TABLE(disk_fields);
-static_assert(CONFIG_DISKS_MAX == LAYOUT_DISKS_MAX, "what can be configured can be numbered");
-
 static const struct json_field journal_fields[] = {
 	{ .key = "dir",
 	  .type = JSON_PATH,
@@ -379,7 +351,7 @@ static const struct json_field instance_fields[] = {
 	  .doc = "network cards whose traffic goes through the standby's gateway" },
 	{ .key = "disks",
 	  .type = JSON_OBJECTS,
-	  .table = &disk_table,
+	  .table = &config_disk_table,
 	  .max = CONFIG_DISKS_MAX,
 	  .offset = offsetof(struct config_instance, disks),
 	  .count_offset = offsetof(struct config_instance, ndisks),

@@ -9,5 +9,7 @@
 
 /* Fills a struct config. Roles are bits: 1 << enum config_role. */
 extern const struct json_table config_keys;
+/* config_disks.c: of instances[].disks */
+extern const struct json_table config_disk_table;
 
 #endif

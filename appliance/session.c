@@ -17,10 +17,8 @@ struct session {
 	struct link *link;
 	uint64_t term, id;
 	struct capture *capture;
-	struct sender *sender; /* from on_layout on */
-	/* The same; NULL: no disks. The capture's thread cuts its epochs, which ends first. */
-	struct disk_capture *disks;
-	uint64_t capturing; /* the epoch whose capture has not ended */
+	struct sender *sender;	    /* from on_layout on */
+	struct session_disks disks; /* the same, if there are any */
 	struct epoch_pacer pacer;
 	uv_timer_t due;
 	uint64_t pages;		       /* of the layout */
@@ -168,14 +166,6 @@ static int announce_layout(struct session *session, const struct layout *layout,
 	return rc;
 }
 
-static void on_disk_chunk(void *owner, struct chunk *chunk)
-{
-	struct session *session = owner;
-
-	chunk->epoch = session->capturing;
-	sender_chunk(session->sender, chunk);
-}
-
 static void on_disks_ready(void *owner)
 {
 	struct session *session = owner;
@@ -188,19 +178,7 @@ static void on_disks_lost(void *owner, const struct err *err)
 	lost(owner, err);
 }
 
-static const struct disk_capture_ops disk_callbacks = { on_disk_chunk, on_disks_ready,
-							on_disks_lost };
-
-static void take_disk_chunks(struct session *session)
-{
-	struct chunk_list chunks = { 0 };
-	struct chunk *chunk;
-
-	if (session->disks != NULL)
-		disk_capture_take(session->disks, &chunks);
-	while ((chunk = chunk_list_take(&chunks)) != NULL)
-		on_disk_chunk(session, chunk);
-}
+static const struct session_disks_ops disk_callbacks = { on_disks_ready, on_disks_lost };
 
 static void on_layout(void *owner, const struct layout *layout)
 {
@@ -224,8 +202,8 @@ static void on_layout(void *owner, const struct layout *layout)
 	if (rc == RC_OK && !sender_up(session->sender, options->first_epoch - 1))
 		rc = err_set(&err, RC_STATE, "the first epoch does not follow the standby's");
 	if (rc == RC_OK && whole.disks > 0)
-		rc = session_disks_open(&session->disks, &whole, options, &disk_callbacks, session,
-					&err);
+		rc = session_disks_open(&session->disks, &whole, session->sender, &disk_callbacks,
+					session, &err);
 	if (rc != RC_OK)
 		lost(session, &err);
 }
@@ -257,8 +235,7 @@ static void on_epoch(void *owner, const struct capture_epoch *epoch)
 	epoch_captured(&session->pacer, clock_now_ns(), epoch->pause_ns);
 	if (session->ops->on_captured != NULL)
 		session->ops->on_captured(session->owner, epoch->epoch);
-	take_disk_chunks(session);
-	session->capturing = epoch->epoch + 1;
+	session_disks_end_epoch(&session->disks, epoch->epoch);
 	sender_epoch(session->sender, epoch);
 	arm(session);
 }
@@ -328,8 +305,7 @@ static void note_pause(struct session *session, const char *name, uint64_t time_
 void session_event(struct session *session, const char *name, const cJSON *data, uint64_t time_us)
 {
 	note_pause(session, name, time_us);
-	if (session->disks != NULL)
-		disk_capture_event(session->disks, name, data);
+	session_disks_event(&session->disks, name, data);
 	if (session->capture != NULL)
 		capture_event(session->capture, name, data);
 }
@@ -485,34 +461,6 @@ static void on_timer_closed(uv_handle_t *handle)
 	handle_closed(handle->data);
 }
 
-/* What happens while the instance stands, by the capture's thread. */
-
-static bool may_thaw(void *owner)
-{
-	const struct capture_hooks *hooks = &((const struct session *)owner)->options.hooks;
-
-	return hooks->may_thaw == NULL || hooks->may_thaw(hooks->owner);
-}
-
-static void freeze(void *owner)
-{
-	const struct capture_hooks *hooks = &((const struct session *)owner)->options.hooks;
-
-	if (hooks->freeze != NULL)
-		hooks->freeze(hooks->owner);
-}
-
-static void thaw(void *owner, uint64_t next_epoch)
-{
-	const struct session *session = owner;
-	const struct capture_hooks *hooks = &session->options.hooks;
-
-	if (session->disks != NULL)
-		disk_capture_cut(session->disks);
-	if (hooks->thaw != NULL)
-		hooks->thaw(hooks->owner, next_epoch);
-}
-
 int session_open(struct session **out, const struct session_options *options, struct link *link,
 		 uint64_t term, const struct session_ops *ops, void *owner, struct err *err)
 {
@@ -524,7 +472,7 @@ int session_open(struct session **out, const struct session_options *options, st
 		.pause_limit_ms = instance->pause_limit_ms,
 		.first_copy_bytes_s = instance->first_copy_mib_s << 20,
 		.wait = instance->ndisks > 0,
-		.hooks = { may_thaw, freeze, thaw, session },
+		.hooks = session_disks_hooks(&session->disks),
 	};
 	int rc;
 
@@ -535,7 +483,7 @@ int session_open(struct session **out, const struct session_options *options, st
 	session->owner = owner;
 	session->link = link;
 	session->term = term;
-	session->capturing = options->first_epoch;
+	session_disks_init(&session->disks, &session->options);
 	session->up = true;
 	session->opened_ns = clock_now_ns();
 	session->pacer.target_ns = instance->target_ms * CLOCK_NS_PER_MS;
@@ -569,8 +517,8 @@ static void on_sender_closed(void *owner)
 /* Not before the capture is closed, because chunks come until then, nor while it is of use. */
 static void close_sender(struct session *session)
 {
-	if (session->draining || session->capture != NULL || session->disks != NULL ||
-	    session->sender == NULL)
+	if (session->draining || session->capture != NULL ||
+	    session_disks_are_open(&session->disks) || session->sender == NULL)
 		return;
 	session->open_handles++;
 	sender_close(session->sender, on_sender_closed);
@@ -589,7 +537,6 @@ static void on_disks_closed(void *owner)
 {
 	struct session *session = owner;
 
-	session->disks = NULL;
 	close_sender(session);
 	handle_closed(session);
 }
@@ -643,8 +590,6 @@ void session_close(struct session *session, uint32_t drain_ms, void (*on_closed)
 	else
 		end_draining(session);
 	capture_close(session->capture, on_capture_closed);
-	if (session->disks == NULL)
-		return;
-	session->open_handles++;
-	disk_capture_close(session->disks, on_disks_closed);
+	if (session_disks_close(&session->disks, on_disks_closed))
+		session->open_handles++;
 }

@@ -3,6 +3,90 @@
 #include <stdio.h>
 #include <string.h>
 
+void session_disks_init(struct session_disks *disks, const struct session_options *options)
+{
+	*disks = (struct session_disks){ .options = options, .capturing = options->first_epoch };
+}
+
+/* ---- while the instance stands, by the capture's thread -------------------------------------- */
+
+static bool may_thaw(void *owner)
+{
+	const struct capture_hooks *hooks = &((const struct session_disks *)owner)->options->hooks;
+
+	return hooks->may_thaw == NULL || hooks->may_thaw(hooks->owner);
+}
+
+static void freeze(void *owner)
+{
+	const struct capture_hooks *hooks = &((const struct session_disks *)owner)->options->hooks;
+
+	if (hooks->freeze != NULL)
+		hooks->freeze(hooks->owner);
+}
+
+static void thaw(void *owner, uint64_t next_epoch)
+{
+	const struct session_disks *disks = owner;
+	const struct capture_hooks *hooks = &disks->options->hooks;
+
+	if (disks->capture != NULL)
+		disk_capture_cut(disks->capture);
+	if (hooks->thaw != NULL)
+		hooks->thaw(hooks->owner, next_epoch);
+}
+
+struct capture_hooks session_disks_hooks(struct session_disks *disks)
+{
+	return (struct capture_hooks){ may_thaw, freeze, thaw, disks };
+}
+
+/* ---- what is captured ------------------------------------------------------------------------ */
+
+static void on_chunk(void *owner, struct chunk *chunk)
+{
+	struct session_disks *disks = owner;
+
+	chunk->epoch = disks->capturing;
+	sender_chunk(disks->sender, chunk);
+}
+
+static void on_ready(void *owner)
+{
+	struct session_disks *disks = owner;
+
+	disks->ops->on_ready(disks->owner);
+}
+
+static void on_lost(void *owner, const struct err *err)
+{
+	struct session_disks *disks = owner;
+
+	disks->ops->on_lost(disks->owner, err);
+}
+
+static const struct disk_capture_ops capture_callbacks = { on_chunk, on_ready, on_lost };
+
+void session_disks_end_epoch(struct session_disks *disks, uint64_t epoch)
+{
+	struct chunk_list chunks = { 0 };
+	struct chunk *chunk;
+
+	if (disks->capture != NULL)
+		disk_capture_take(disks->capture, &chunks);
+	while ((chunk = chunk_list_take(&chunks)) != NULL)
+		on_chunk(disks, chunk);
+	disks->capturing = epoch + 1;
+}
+
+void session_disks_event(struct session_disks *disks, const char *name, const cJSON *data)
+{
+	if (disks->capture != NULL)
+		disk_capture_event(disks->capture, name, data);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
 int session_disks_layout(struct layout *whole, const struct layout *memory,
 			 const struct session_options *options, struct err *err)
 {
@@ -35,29 +119,56 @@ static int set_socket(struct disk_capture_disk *disk, const struct config_instan
 	return RC_OK;
 }
 
-int session_disks_open(struct disk_capture **capture, const struct layout *whole,
-		       const struct session_options *options, const struct disk_capture_ops *ops,
-		       void *owner, struct err *err)
+int session_disks_open(struct session_disks *disks, const struct layout *whole,
+		       struct sender *sender, const struct session_disks_ops *ops, void *owner,
+		       struct err *err)
 {
+	const struct session_options *options = disks->options;
 	const struct config_instance *instance = options->instance;
-	struct disk_capture_disk disks[LAYOUT_DISKS_MAX];
+	struct disk_capture_disk list[LAYOUT_DISKS_MAX];
 	const struct disk_capture_options own = {
-		.part = instance->name,
-		.disks = disks,
+		.part = disks->part,
+		.disks = list,
 		.ndisks = whole->disks,
 		.pool = options->disk_pool,
 	};
 	int rc = RC_OK;
 
+	disks->sender = sender;
+	disks->ops = ops;
+	disks->owner = owner;
+	(void)snprintf(disks->part, sizeof(disks->part), "capture %s", instance->name);
 	for (uint32_t i = 0; rc == RC_OK && i < whole->disks; i++) {
-		disks[i] = (struct disk_capture_disk){
+		list[i] = (struct disk_capture_disk){
 			.name = instance->disks[i].name,
 			.node = options->disks[i].node,
 			.extent = { layout_disk(whole, i)->first, options->disks[i].bytes },
 		};
-		rc = set_socket(&disks[i], instance, &instance->disks[i], err);
+		rc = set_socket(&list[i], instance, &instance->disks[i], err);
 	}
-	return rc == RC_OK ? disk_capture_open(capture, options->loop, options->qmp, &own, ops,
-					       owner, err) :
+	return rc == RC_OK ? disk_capture_open(&disks->capture, options->loop, options->qmp, &own,
+					       &capture_callbacks, disks, err) :
 			     rc;
+}
+
+bool session_disks_are_open(const struct session_disks *disks)
+{
+	return disks->capture != NULL;
+}
+
+static void on_capture_closed(void *owner)
+{
+	struct session_disks *disks = owner;
+
+	disks->capture = NULL;
+	disks->on_closed(disks->owner);
+}
+
+bool session_disks_close(struct session_disks *disks, void (*on_closed)(void *owner))
+{
+	if (disks->capture == NULL)
+		return false;
+	disks->on_closed = on_closed;
+	disk_capture_close(disks->capture, on_capture_closed);
+	return true;
 }

@@ -2,9 +2,8 @@
 
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
-#include "appliance/guest_bridge.h"
 #include "appliance/leftover.h"
-#include "appliance/witness_place.h"
+#include "appliance/subject_derive.h"
 #include "replica/claim.h"
 #include "replica/cmdline.h"
 #include "replica/guardian_mark.h"
@@ -135,52 +134,6 @@ static void unfit(struct subject *s, const struct err *err)
 	retry_in(s, REEXAMINE_MS);
 }
 
-static int add_nics(struct reservation *reservation, const struct config_instance *config,
-		    struct err *err)
-{
-	int rc = RC_OK;
-
-	for (size_t i = 0; rc == RC_OK && i < config->nnics; i++) {
-		const struct config_nic *nic = &config->nics[i];
-
-		if (nic->netdev != NULL)
-			rc = reservation_add_tap(reservation, nic->name, nic->netdev,
-						 nic->tap != NULL, err);
-		else
-			rc = reservation_add_nic(reservation, nic->name, nic->socket,
-						 nic->qemu_socket, nic->tap != NULL, err);
-	}
-	return rc;
-}
-
-static int add_disks(struct reservation *reservation, const struct subject *s, struct err *err)
-{
-	const struct config_instance *config = s->config;
-	int rc = RC_OK;
-
-	for (size_t i = 0; rc == RC_OK && i < config->ndisks; i++)
-		rc = reservation_add_disk(reservation, config->disks[i].name,
-					  config->disks[i].device, s->disks[i].bytes, err);
-	return rc;
-}
-
-static int check_bridges(const struct reservation *reservation,
-			 const struct config_instance *config, struct err *err)
-{
-	int rc = RC_OK;
-
-	for (size_t i = 0; rc == RC_OK && i < config->nnics; i++) {
-		if (config->nics[i].netdev == NULL)
-			continue;
-		rc = guest_bridge_check(
-			&config->nics[i],
-			cmdline_find_card(&reservation->spec, config->nics[i].netdev), err);
-		if (rc != RC_OK)
-			(void)err_prefix(err, "nics[%zu]: ", i);
-	}
-	return rc;
-}
-
 /*
  * Of an instance whose operator says himself what the replica has, no devices are compared; neither
  * with a command line that cannot be read, which the derivation will refuse.
@@ -197,37 +150,6 @@ static int run_precheck(struct subject *s,
 	int rc = precheck_run(s->qmp, compare ? &source : NULL, done, s, err);
 
 	cmdline_free(&source);
-	return rc;
-}
-
-static int derive(struct subject *s, struct buf *json, struct err *err)
-{
-	const struct precheck_facts *facts = &s->facts;
-	struct reservation reservation = { 0 };
-	struct cmdline cmdline = { 0 };
-	size_t i;
-	int rc;
-
-	rc = cmdline_of_pid(&cmdline, qmp_peer_pid(s->qmp), err);
-	if (rc == RC_OK)
-		rc = add_nics(&reservation, s->config, err);
-	if (rc == RC_OK)
-		rc = add_disks(&reservation, s, err);
-	if (rc == RC_OK)
-		rc = reservation_derive(&reservation, &cmdline, facts, s->config->arguments, err);
-	if (rc == RC_OK)
-		rc = check_bridges(&reservation, s->config, err);
-	reservation.holds = s->config->without_standby == CONFIG_ALONE_HOLD;
-	witness_place(reservation.witness, s->site);
-	for (i = 0; rc == RC_OK && i < reservation.spec.notes.count; i++)
-		log_info("subject", "%s: the replica's arguments: %s", s->config->name,
-			 reservation.spec.notes.args[i]);
-	if (rc == RC_OK)
-		rc = reservation_to_json(&reservation, json, err);
-	if (rc == RC_OK && !buf_append_u8(json, 0))
-		rc = err_nomem(err, "the reservation");
-	reservation_free(&reservation);
-	cmdline_free(&cmdline);
 	return rc;
 }
 
@@ -279,7 +201,14 @@ static void examined(struct subject *s)
 {
 	struct buf json = { .limit = RESERVATION_JSON_MAX };
 	struct err err = { 0 };
-	int rc = derive(s, &json, &err);
+	const struct subject_derivation derivation = {
+		.config = s->config,
+		.site = s->site,
+		.qemu = qmp_peer_pid(s->qmp),
+		.facts = &s->facts,
+		.disks = s->disks,
+	};
+	int rc = subject_derive(&derivation, &json, &err);
 
 	if (rc == RC_OK)
 		rc = watch(s, &err);

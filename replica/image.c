@@ -256,6 +256,17 @@ static const uint8_t *committed_page(void *owner, uint64_t index)
 	return image_read(owner, index, room, &content, &unread) == RC_OK ? content : NULL;
 }
 
+/* In an epoch that brings all anew a page may have come before. */
+static const uint8_t *staged_page(void *owner, uint64_t index)
+{
+	static _Thread_local uint8_t room[LAYOUT_PAGE];
+	const struct image *image = owner;
+	const uint8_t *content;
+
+	return staging_get(image->staging, index, room, &content) ? content :
+								    committed_page(owner, index);
+}
+
 /* What a first copy has brought so far, or was there and right. */
 static const uint8_t *written_page(void *owner, uint64_t index)
 {
@@ -306,7 +317,7 @@ static int decode(struct image *image, bool at_once, const uint8_t *batch, size_
 		.base = no_page, .held = written_page, .put = write_page, .owner = &writer
 	};
 	struct delta_sink staged = {
-		.base = committed_page, .held = committed_page, .put = stage_page, .owner = image
+		.base = committed_page, .held = staged_page, .put = stage_page, .owner = image
 	};
 	struct delta_sink *sink = at_once ? &direct : &staged;
 	int rc;

@@ -13,6 +13,7 @@
 #include "appliance/base/mem.h"
 #include "replica/delta.h"
 #include "replica/layout.h"
+#include "replica/zero_page.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -278,6 +279,42 @@ int staging_put(struct staging *s, uint64_t index, const uint8_t *data, struct e
 		return put_spilled(s, (uint32_t)index, slot, data, err);
 	memcpy(s->memory + slot * LAYOUT_PAGE, data, LAYOUT_PAGE);
 	return RC_OK;
+}
+
+static const uint8_t *read_slot(const struct staging *s, const struct entry *entry, uint8_t *room)
+{
+	const off_t at = (off_t)(entry->slot - s->slots_memory) * (off_t)LAYOUT_PAGE;
+	ssize_t r;
+
+	do
+		r = pread(s->spill, room, LAYOUT_PAGE, at);
+	while (r < 0 && errno == EINTR);
+	return r == (ssize_t)LAYOUT_PAGE && delta_content_hash(room) == entry->hash ? room : NULL;
+}
+
+bool staging_get(struct staging *s, uint64_t index, uint8_t *room, const uint8_t **content)
+{
+	struct entry entry = { .slot = NO_SLOT };
+	bool kept = false;
+	size_t place;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->count > 0) {
+		place = place_of(s, (uint32_t)index);
+		kept = s->table[place] != 0;
+		if (kept)
+			entry = s->entries[s->table[place] - 1];
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (!kept)
+		return false;
+	if (entry.zero)
+		*content = zero_page;
+	else if (entry.slot < s->slots_memory)
+		*content = s->memory + entry.slot * LAYOUT_PAGE;
+	else
+		*content = read_slot(s, &entry, room);
+	return true;
 }
 
 uint64_t staging_bytes(struct staging *s)

@@ -9,6 +9,7 @@
 
 #include "appliance/base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +29,12 @@ void staging_destroy(struct staging *staging);
  * makes sense.
  */
 int staging_put(struct staging *staging, uint64_t index, const uint8_t *data, struct err *err);
+
+/*
+ * What is kept of a page: false, nothing. *content: LAYOUT_PAGE bytes, some of them in `room` (as many);
+ * NULL: it could not be read. As staging_put(), for different pages.
+ */
+bool staging_get(struct staging *staging, uint64_t index, uint8_t *room, const uint8_t **content);
 
 /* What is kept: bytes of memory and of file taken by pages. Any thread. */
 uint64_t staging_bytes(struct staging *staging);

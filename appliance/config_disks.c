@@ -1,0 +1,48 @@
+#include "appliance/config.h"
+#include "appliance/config_keys.h"
+#include "replica/cmdline.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* A path of QEMU's objects at most. */
+static int check_disk(const char *text, struct err *err)
+{
+	if (*text == '\0' || strlen(text) > CMDLINE_DEVICE_MAX)
+		return err_set(err, RC_INVALID, "what QEMU calls a disk has 1 to %d bytes",
+			       CMDLINE_DEVICE_MAX);
+	return RC_OK;
+}
+
+#define DISK_PATTERN "^[^" JSON_PATTERN_CONTROL "]{1,255}" JSON_PATTERN_END
+static_assert(CMDLINE_DEVICE_MAX == 255, "as the pattern says");
+
+static const struct json_field disk_fields[] = {
+	{ .key = "name",
+	  .type = JSON_NAME,
+	  .required = true,
+	  .offset = offsetof(struct config_disk, name),
+	  .doc = "the disk's name, the same at both sites" },
+	{ .key = "device",
+	  .type = JSON_TEXT,
+	  .kind = "name",
+	  .check = check_disk,
+	  .pattern = DISK_PATTERN,
+	  .required = true,
+	  .roles = (1U << CONFIG_PRIMARY),
+	  .offset = offsetof(struct config_disk, device),
+	  .doc = "what QEMU knows it by: the id of its -drive or -device, or the node-name of its -blockdev" },
+	{ .key = "socket",
+	  .type = JSON_SOCKET,
+	  .roles = (1U << CONFIG_PRIMARY),
+	  .offset = offsetof(struct config_disk, socket),
+	  .doc = "unix socket of the agent, to which QEMU mirrors the disk; absent: qmp with the disk's name behind it" },
+	{ .key = "path",
+	  .type = JSON_PATH,
+	  .required = true,
+	  .roles = (1U << CONFIG_STANDBY),
+	  .offset = offsetof(struct config_disk, path),
+	  .doc = "raw image of the replica's disk; made when it is not there" },
+};
+const struct json_table config_disk_table = JSON_TABLE(disk_fields);
+static_assert(CONFIG_DISKS_MAX == LAYOUT_DISKS_MAX, "what can be configured can be numbered");
