@@ -1,18 +1,26 @@
 /*
  * Theory of operation
  *
- *   CLEARING   what an agent that is gone left in this QEMU: its jobs are cancelled, its nodes removed
+ *   CLEARING   what an agent that is gone left in this QEMU, or a session that could not wait, is wound up
  *   COPYING    a mirror for each disk (blockdev-mirror, copy-mode write-blocking) into a server of ours:
  *              all that is on it, and what is written meanwhile
  *   MIRRORED   BLOCK_JOB_READY of each has come: QEMU finishes a write of the guest's when ours is answered,
  *              which is at once, and a checkpoint's stop waits for those that are under way
- *   ENDING     the jobs are cancelled, and when they are gone their nodes and servers go
+ *   ENDING     the mirrors are wound up, and when they are gone their nodes and servers go
  *
  * The guest's writes are never waited for, so nothing but memory may be between them and their answer:
- * where there is none left, the answer is an error. QEMU's mirror then fails by itself
- * (on-target-error=report), and the guest's write does not. What fills that memory in the first copy is the
- * mirror's own reading of the disk; it is told to pause, and to go on, by how much of it is in use, while
- * the guest's writes go on. Requests of either kind look the same here, so it cannot be done by answering late.
+ * where there is none left, the capture is lost, and what comes is answered and dropped. What fills that
+ * memory in the first copy is the mirror's own reading of the disk; it is told to pause, and to go on, by
+ * how much of it is in use, while the guest's writes go on. Requests of either kind look the same here, so
+ * it cannot be done by answering late.
+ *
+ * A mirror must not end while a write of the guest's is under way. QEMU (looked up in 10.0, block/mirror.c)
+ * frees what such a write comes back to when a mirror fails or is cancelled before it is ready: the guest
+ * dies of that. When it is ready, a cancellation lets writes finish first. So an error of the target's only
+ * stops it (on-target-error=stop), which is what it sees when this process dies: the guest's writes go
+ * on without the target. And a mirror is wound up by letting it become ready, into nothing, and then
+ * cancelling it. An agent that cannot wait for that leaves it to the next one, at the same socket: QEMU
+ * connects there by itself.
  *
  * The target's node does not take discards (discard=ignore): with them QEMU would begin the copy by
  * zeroing the whole target, and every page would travel.
@@ -31,9 +39,8 @@
 #include <string.h>
 
 #define TICK_MS 20
-#define ASK_TICKS 10 /* between two questions of how far the copy is */
-#define GONE_TICKS \
-	250 /* for jobs to end that were told to: in-flight writes are answered at once */
+#define ASK_TICKS 10   /* between two questions of how far the copy is */
+#define GONE_TICKS 100 /* for the mirrors to be wound up; then it is left to who comes next */
 /* Of the pool, where the copy pauses and goes on: what is under way then (DISK_JOB_BUFFER) has room. */
 #define PAUSE_SHARE 2
 #define RESUME_SHARE 4
@@ -94,14 +101,12 @@ static enum nbd_error keep(struct disk *disk, uint64_t offset, const uint8_t *da
 	struct disk_capture *capture = disk->capture;
 	struct err err;
 
-	if (capture->state == ENDING)
-		return NBD_OK;
-	if (capture->lost)
-		return NBD_EIO;
+	if (capture->state == CLEARING || capture->state == ENDING || capture->lost)
+		return NBD_OK; /* into nothing */
 	if (disk_store_write(capture->store, &disk->is.extent, offset, data, len, &err) != RC_OK) {
 		(void)err_prefix(&err, "disk %s: ", disk->is.name);
 		lose(capture, &err);
-		return NBD_EIO;
+		return NBD_OK;
 	}
 	hand_on(capture);
 	pace(capture);
@@ -230,6 +235,14 @@ static void pace(struct disk_capture *capture)
 
 /* ---- how far the jobs are ------------------------------------------------------------------- */
 
+static void wind_up(struct disk_capture *capture, const struct disk_job_state *job)
+{
+	if (job->paused)
+		tell(capture, "block-job-resume", disk_job_named(job->disk), on_any);
+	else if (job->ready)
+		tell(capture, "block-job-cancel", disk_job_named(job->disk), on_any);
+}
+
 static void on_jobs(void *owner, const cJSON *reply, const struct err *err)
 {
 	struct disk_capture *capture = owner;
@@ -244,8 +257,8 @@ static void on_jobs(void *owner, const cJSON *reply, const struct err *err)
 		capture->busy = true;
 		if (job.disk < capture->ndisks && capture->disks[job.disk].begun)
 			capture->disks[job.disk].done = job.done;
-		if (capture->state == CLEARING)
-			tell(capture, "block-job-cancel", disk_job_end(job.disk), on_any);
+		if (capture->state == CLEARING || capture->state == ENDING)
+			wind_up(capture, &job);
 	}
 	if (err != NULL && capture->state == CLEARING)
 		lose(capture, err);
@@ -389,6 +402,12 @@ void disk_capture_event(struct disk_capture *capture, const char *name, const cJ
 		return;
 	if (strcmp(name, "BLOCK_JOB_READY") == 0) {
 		on_job_ready(capture, disk);
+	} else if (strcmp(name, "BLOCK_JOB_ERROR") == 0) {
+		(void)err_set(&err, RC_IO,
+			      "disk %s: QEMU's mirror of it stands: an error of its %s",
+			      capture->disks[disk].is.name,
+			      disk_job_is_reading(data) ? "disk" : "target");
+		lose(capture, &err);
 	} else if (strcmp(name, "BLOCK_JOB_COMPLETED") == 0 ||
 		   strcmp(name, "BLOCK_JOB_CANCELLED") == 0) {
 		(void)err_set(&err, RC_CLOSED, "disk %s: QEMU's mirror of it has ended%s%.300s",
@@ -470,15 +489,10 @@ int disk_capture_open(struct disk_capture **out, uv_loop_t *loop, struct qmp *qm
 
 void disk_capture_close(struct disk_capture *capture, void (*on_closed)(void *owner))
 {
-	size_t i;
-
 	if (capture->state == ENDING)
 		return;
 	capture->on_closed = on_closed;
 	capture->busy = capture->disks[0].begun;
 	capture->state = ENDING;
 	capture->ticks = 0;
-	for (i = 0; i < capture->ndisks; i++)
-		if (capture->disks[i].begun)
-			tell(capture, "block-job-cancel", disk_job_end(i), on_any);
 }

@@ -27,16 +27,6 @@ cJSON *disk_job_named(size_t disk)
 	return named("device", JOB, disk);
 }
 
-cJSON *disk_job_end(size_t disk)
-{
-	cJSON *arguments = disk_job_named(disk);
-
-	if (cJSON_AddBoolToObject(arguments, "force", true) != NULL)
-		return arguments;
-	cJSON_Delete(arguments);
-	return NULL;
-}
-
 cJSON *disk_job_node(size_t disk)
 {
 	return named("node-name", NODE, disk);
@@ -75,7 +65,8 @@ cJSON *disk_job_mirror(size_t disk, const char *node)
 			     cJSON_AddStringToObject(mirror, "sync", "full") != NULL &&
 			     cJSON_AddStringToObject(mirror, "copy-mode", "write-blocking") !=
 				     NULL &&
-			     cJSON_AddStringToObject(mirror, "on-target-error", "report") != NULL &&
+			     cJSON_AddStringToObject(mirror, "on-source-error", "stop") != NULL &&
+			     cJSON_AddStringToObject(mirror, "on-target-error", "stop") != NULL &&
 			     cJSON_AddNumberToObject(mirror, "buf-size", DISK_JOB_BUFFER) != NULL);
 }
 
@@ -97,6 +88,8 @@ bool disk_job_read(const cJSON *item, struct disk_job_state *state)
 
 	if (!read_name(item, &state->disk))
 		return false;
+	state->ready = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(item, "ready"));
+	state->paused = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(item, "paused"));
 	state->done = cJSON_IsNumber(offset) && offset->valuedouble >= 0 &&
 				      offset->valuedouble <= (double)LAYOUT_BYTES_MAX ?
 			      (uint64_t)offset->valuedouble :
@@ -112,4 +105,12 @@ bool disk_job_event(const cJSON *data, size_t *disk, char *why, size_t size)
 		return false;
 	(void)snprintf(why, size, "%s", error != NULL ? error : "");
 	return true;
+}
+
+bool disk_job_is_reading(const cJSON *data)
+{
+	const char *operation =
+		cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(data, "operation"));
+
+	return operation != NULL && strcmp(operation, "read") == 0;
 }

@@ -13,10 +13,8 @@
 #define DISK_JOB_EXPORT "disk"
 #define DISK_JOB_BUFFER (4 << 20) /* bytes that one reads ahead at most */
 
-/* Arguments; NULL: no memory. For block-job-pause and -resume; */
+/* Arguments; NULL: no memory. For block-job-pause, -resume and -cancel; */
 cJSON *disk_job_named(size_t disk);
-/* block-job-cancel, whatever the target does; */
-cJSON *disk_job_end(size_t disk);
 /* blockdev-del; */
 cJSON *disk_job_node(size_t disk);
 /* blockdev-add and blockdev-mirror. */
@@ -26,10 +24,15 @@ cJSON *disk_job_mirror(size_t disk, const char *node);
 struct disk_job_state {
 	size_t disk;
 	uint64_t done;
+	bool ready;  /* the target has all */
+	bool paused; /* by somebody, or by an error */
 };
 /* An item of query-block-jobs; false: it is not one of ours. */
 bool disk_job_read(const cJSON *item, struct disk_job_state *state);
 /* The same of an event; `why`: its error, or "". */
 bool disk_job_event(const cJSON *data, size_t *disk, char *why, size_t size);
+
+/* Of BLOCK_JOB_ERROR: it is the disk that cannot be read. */
+bool disk_job_is_reading(const cJSON *data);
 
 #endif

@@ -347,10 +347,9 @@ class Lab:
         return daemon
 
     def qemu_command(self, qmp, serial):
+        disk = f'understudy.disk={self.disk_rate} understudy.disk_mib={min(self.disk_mib, 16)} ' if self.disk_mib else ''
         append = (f'console=ttyS0 panic=-1 quiet cryptomgr.notests=1 understudy.ip={GUEST_IP}/24 understudy.mem={self.working_set_mib} '
-                  f'understudy.dirty={self.dirty} understudy.mode={self.mode} {self.append}')
-        if self.disk_mib:
-            append += f' understudy.disk={self.disk_rate} understudy.disk_mib={min(self.disk_mib, 16)}'
+                  f'understudy.dirty={self.dirty} understudy.mode={self.mode} {disk}{self.append}')
         return [QEMU, '-machine', self.machine, '-accel', 'tcg', '-m', str(self.memory_mib), '-smp', str(self.cpus),
                 '-nodefaults', '-display', 'none', '-no-reboot', '-L', FIRMWARE, '-kernel', KERNEL, '-initrd', self.initramfs,
                 '-append', append, '-serial', f'file:{serial}', '-qmp', f'unix:{qmp},server=on,wait=off',

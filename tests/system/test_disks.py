@@ -2,6 +2,7 @@
 import os
 import random
 import signal
+import subprocess
 import time
 
 import pytest
@@ -14,6 +15,14 @@ def checked(world, what=''):
     answer = lab.wait_for('the guest answers', lambda: world.ask('disk', 20), 40)
     assert answer.startswith('ok'), f'{what}: {answer}\n{world.logs()}'
     return int(answer.split()[1].removeprefix('writes='))
+
+
+def protected_again(world, epoch):
+    """At an epoch some epochs after that one."""
+    try:
+        lab.wait_for('protected again', lambda: world.status('primary').get('protected') and world.status('standby')['epoch'] > epoch + 3)
+    except AssertionError as e:
+        raise AssertionError(f"{e}: {world.status('primary')}\n{world.logs()}") from None
 
 
 def writes(world, times):
@@ -60,9 +69,7 @@ def test_a_killed_agent_costs_the_guest_nothing_and_the_next_one_protects_again(
             world.agent.process.wait()
             assert writes(world, 20) > 20
             world.start_agent()
-            epoch = world.status('standby')['epoch']
-            lab.wait_for('protected again', lambda: world.status('primary').get('protected') and
-                         world.status('standby')['epoch'] > epoch + 3)
+            protected_again(world, world.status('standby')['epoch'])
         checked(world)
         world.kill_site_a()
         world.wait_state('standby', 'serving')
@@ -76,7 +83,7 @@ def test_a_mirror_that_fails_costs_protection_for_a_moment_and_the_guest_nothing
         epoch = world.status('primary')['epochs']
         qmp('block-job-cancel', device='us-mirror-0', force=True)
         lab.wait_for('it is told', lambda: 'mirror of it has ended' in world.agent.text())
-        lab.wait_for('protected again', lambda: world.status('primary').get('protected') and world.status('primary')['epoch'] > epoch + 5)
+        protected_again(world, epoch)
         checked(world)
         world.kill_site_a()
         world.wait_state('standby', 'serving')
@@ -104,4 +111,77 @@ def test_an_agent_that_ends_leaves_nothing_in_qemu():
         lab.wait_for('no job', lambda: not qmp('query-block-jobs'))
         assert not [n for n in qmp('query-named-block-nodes') if n['node-name'].startswith('us-')]
         assert not os.path.exists(world.path('vm.qmp.system'))
+        checked(world)
+
+
+def test_writes_beyond_the_budget_cost_protection_and_the_guest_does_not_wait():
+    options = {'takeover': 'manual', 'append': 'understudy.disk_mib=64', 'instance': {'budget': {'disk_mib': 16}, 'resync_after_ms': 60000}}
+    with lab.Lab(memory_mib=128, working_set_mib=24, disk_mib=128, disk_rate=3000, **options) as world:
+        world.protect()
+        world.cut_link()
+        lab.wait_for('there is no room any more', lambda: 'budget.disk_mib' in world.agent.text(), 60)
+        world.mend_link()
+        reason = world.status('primary')['reason']
+        assert not world.status('primary')['protected'] and 'disk system: more was written to the disks' in reason, reason
+        counted = writes(world, 10)
+        assert writes(world, 10) > counted, 'it goes on writing'
+        # It writes as fast as it can: what is protected again is up to luck. That the guest has all it wrote is not.
+        checked(world)
+
+
+def test_a_full_disk_at_the_standby_costs_protection_and_nothing_else():
+    with lab.Lab(memory_mib=128, working_set_mib=24, disk_mib=64, disk_rate=300) as world:
+        path = world.path('images')
+        os.mkdir(path)
+        if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=4m', 'none', path], check=False).returncode != 0:
+            pytest.skip('a tmpfs cannot be mounted here')
+        try:
+            world.extra_of_instance['standby'] = {'disks': [{'name': 'system', 'path': path + '/disk.raw'}]}
+            world.start_guest()
+            world.start_appliance()
+            world.start_agent()
+            lab.wait_for('it is told', lambda: 'No space left on device' in world.agent.text(), 60)
+            line = next(line for line in world.agent.text().splitlines() if 'No space left' in line)
+            assert f'disk image {path}/disk.raw' in line, line
+            assert not world.status('primary')['healthy']
+            assert world.appliance.running()
+            checked(world)
+            subprocess.run(['mount', '-o', 'remount,size=64m', path], check=True)
+            world.wait_state('standby', 'protected')
+            world.kill_site_a()
+            world.wait_state('standby', 'serving')
+            checked(world)
+        finally:
+            world.appliance.kill()
+            lab.end_descendants_of(world.appliance.log)
+            subprocess.run(['umount', '-l', path], check=True)
+
+
+@pytest.mark.parametrize('role', ('primary', 'standby'))
+def test_a_disk_that_only_one_site_names_is_refused_with_what_to_change(role):
+    with lab.Lab(memory_mib=128, working_set_mib=24, disk_mib=64) as world:
+        names = ['other'] if role == 'primary' else ['system', 'more']
+        world.extra_of_instance['standby'] = {'disks': [{'name': name, 'path': world.path(name)} for name in names]}
+        world.start_guest()
+        world.start_appliance()
+        world.start_agent()
+        reason = world.wait_state('primary', 'refused')['reason']
+        name = 'system' if role == 'primary' else 'more'
+        assert f"the {role}'s configuration has a disk {name} (disks)" in reason and 'give it one' in reason, reason
+
+
+def test_with_a_journal_the_disk_comes_back_with_the_memory():
+    with lab.Lab(memory_mib=128, working_set_mib=24, disk_mib=64, disk_rate=300, takeover='manual',
+                 standby_instance={'durability': 'journal'}) as world:
+        world.protect()
+        epoch = world.status('standby')['epoch']
+        lab.wait_for('more epochs', lambda: world.status('standby')['epoch'] > epoch + 5)
+        world.kill_site_a()
+        os.kill(world.appliance.pid, signal.SIGKILL)
+        world.appliance.process.wait()
+        with open(world.path('disk-b.raw'), 'r+b') as disk:      # what a power cut may leave of it
+            disk.write(bytes(1 << 20))
+        world.start_appliance()
+        lab.wait_for('it is brought back', lambda: world.status('standby').get('state') == 'unattended', 60)
+        assert world.operator('takeover', 'standby').returncode == 0, world.logs()
         checked(world)
