@@ -439,6 +439,8 @@ void session_status(const struct session *session, struct status_instance *statu
 	if (end_ns > session->opened_ns && session->copy_total > 0)
 		status->copy_mib_s = status->copy_done_bytes / 1048576.0 /
 				     (clock_ms(end_ns - session->opened_ns) / 1000.0);
+	status->disks = session->disks.capture;
+	status->ndisks = session->options.instance->ndisks;
 	standing_status(session, status);
 }
 

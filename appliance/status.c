@@ -175,6 +175,23 @@ static void nics_json(cJSON *json, const struct config_nic *nics, size_t count)
 	}
 }
 
+static void disks_json(cJSON *json, const struct disk_capture *disks, size_t count)
+{
+	cJSON *list = disks != NULL ? cJSON_AddArrayToObject(json, "disks") : NULL, *object;
+	struct disk_capture_state state;
+	size_t i;
+
+	for (i = 0; disks != NULL && i < count; i++) {
+		disk_capture_query(disks, i, &state);
+		object = cJSON_CreateObject();
+		cJSON_AddItemToArray(list, object);
+		text(object, "name", state.name);
+		text(object, "state", state.mirrored ? "mirrored" : "copying");
+		number(object, "bytes", (double)state.bytes);
+		number(object, "done_bytes", (double)state.done);
+	}
+}
+
 static void journal_json(cJSON *json, const struct status_instance *instance)
 {
 	cJSON *object;
@@ -234,6 +251,7 @@ static cJSON *instance_json(const struct status_instance *instance)
 	}
 	journal_json(json, instance);
 	nics_json(json, instance->nics, instance->nnics);
+	disks_json(json, instance->disks, instance->ndisks);
 	text(json, "hypervisor", instance->hypervisor);
 	number(json, "suspicion", instance->suspicion);
 	text(json, "lease", instance->lease);

@@ -13,6 +13,7 @@
 #include "appliance/virtual_addresses.h"
 #include "net/http.h"
 #include "net/link.h"
+#include "replica/disk_capture.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -58,6 +59,8 @@ struct status_instance {
 	double journal_epoch, journal_bytes, journal_backlog, journal_read, journal_total;
 	const struct config_nic *nics; /* as the primary knows them */
 	size_t nnics;
+	const struct disk_capture *disks; /* NULL: none are captured */
+	size_t ndisks;
 	const struct link *link;		   /* NULL: none */
 	const struct virtual_addresses *addresses; /* the same */
 };

@@ -293,6 +293,27 @@ static void print_first_copy(const cJSON *instance, struct buf *out)
 	(void)buf_printf(out, "\n");
 }
 
+/* "  disk system: 3.1 GiB of 20.0 GiB copied" */
+static void print_disks(const cJSON *instance, struct buf *out)
+{
+	const cJSON *disks = member(instance, "disks"), *disk;
+	char name[CELL_MAX + 1], done_text[32], total_text[32];
+	double done, total;
+	size_t shown = 0;
+
+	if (!cJSON_IsArray(disks))
+		return;
+	for (disk = disks->child; disk != NULL && shown++ < ROWS_MAX; disk = disk->next) {
+		if (!number(disk, "done_bytes", &done) || !number(disk, "bytes", &total) ||
+		    done >= total)
+			continue;
+		text_cell(name, disk, "name");
+		format_bytes(done_text, sizeof(done_text), done);
+		format_bytes(total_text, sizeof(total_text), total);
+		(void)buf_printf(out, "  disk %s: %s of %s copied\n", name, done_text, total_text);
+	}
+}
+
 static void print_takeover(const cJSON *instance, struct buf *out)
 {
 	char activate[CELL_MAX + 1], detect[CELL_MAX + 1], epoch[CELL_MAX + 1];
@@ -320,6 +341,7 @@ static void print_details(const cJSON *instance, struct buf *out)
 	print_vrrp(instance, out);
 	print_uncommitted(instance, out);
 	print_refused(instance, out);
+	print_disks(instance, out);
 	print_first_copy(instance, out);
 	print_takeover(instance, out);
 }
