@@ -71,6 +71,6 @@ cat >"$root/start" <<-END
 END
 chmod 755 "$root/start"
 truncate -s 256M "$work/disk"
-mke2fs -q -F -t ext4 -m 0 -d "$root" "$work/disk"
+/sbin/mke2fs -q -F -t ext4 -m 0 -d "$root" "$work/disk"
 cp --sparse=always "$work/disk" "$disk"
 step_end "$(du -m "$disk" | cut -f 1) MiB"

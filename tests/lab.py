@@ -158,6 +158,10 @@ class Namespace:
         os.waitpid(self.pid, 0)
 
 
+def copy_sparse(source, target):
+    subprocess.run(['cp', '--sparse=always', source, target], check=True)
+
+
 def mac_of(namespace, device):
     """The hardware address of a device there, as text."""
     request = struct.pack('16s16x', device.encode())
@@ -249,7 +253,7 @@ class Lab:
     def __init__(self, memory_mib=256, dirty=500, working_set_mib=64, mode='service', machine='pc', cpus=1,
                  primary=None, standby=None, instance=None, takeover='automatic', name='vm1', gateway=False,
                  announce=False, nics=1, taps=(), mtu=1500, append='', initramfs=INITRAMFS, standby_instance=None, disk_mib=0,
-                 disk_rate=0):
+                 disk_rate=0, disk=None):
         self.dir = tempfile.mkdtemp(prefix='understudy-lab-')
         self.memory_mib, self.dirty, self.working_set_mib = memory_mib, dirty, working_set_mib
         self.mode, self.machine, self.cpus, self.name = mode, machine, cpus, name
@@ -260,7 +264,8 @@ class Lab:
         self.gateway, self.announce = gateway or announce, announce
         self.taps = taps        # the guest's cards (numbers) that are taps on a bridge with the agent's, instead of -netdev dgram
         self.nics, self.mtu, self.append, self.initramfs = nics, mtu, append, initramfs
-        self.disk_mib, self.disk_rate = disk_mib, disk_rate     # a virtio disk, its size; what the guest writes to it, a second
+        # A virtio disk: an empty one of that size, and what the guest's service writes to it, a second; or a copy of that file.
+        self.disk_mib, self.disk_rate, self.disk = disk_mib, disk_rate, disk
         self.daemons, self.namespaces = [], []
         self.qemu = self.agent = self.appliance = None
 
@@ -357,7 +362,7 @@ class Lab:
                 *(word for number in range(self.nics) for word in self._card(number)), *self._disk()]
 
     def _disk(self):
-        if self.disk_mib == 0:
+        if not self.has_disk():
             return []
         return ['-drive', f"file={self.path('disk-a.raw')},format=raw,if=none,id=drive0", '-device', 'virtio-blk-pci,drive=drive0,id=disk0']
 
@@ -377,10 +382,19 @@ class Lab:
             return {'netdev': f'n{number}', 'guest_bridge': f'usbr{number}', 'guest_tap': f'usg{number}'}
         return {'socket': self.path(f'net{number}.agent'), 'qemu_socket': self.path(f'net{number}.qemu')}
 
-    def start_guest(self, wait=True):
-        if self.disk_mib and not os.path.exists(self.path('disk-a.raw')):
+    def has_disk(self):
+        return self.disk_mib > 0 or self.disk is not None
+
+    def _make_disk(self):
+        if self.disk is not None:
+            copy_sparse(self.disk, self.path('disk-a.raw'))
+        else:
             with open(self.path('disk-a.raw'), 'wb') as disk:
                 disk.truncate(self.disk_mib << 20)
+
+    def start_guest(self, wait=True):
+        if self.has_disk() and not os.path.exists(self.path('disk-a.raw')):
+            self._make_disk()
         begin = self.resume or (lambda command, log: self.daemon(self.a, command, log))
         self.qemu = begin(self.qemu_command(self.path('vm.qmp'), self.path('console-a.log')), 'qemu-a.log')
         if wait:
@@ -427,7 +441,7 @@ class Lab:
             instance['takeover'] = self.takeover
             if self.gateway:
                 instance['nics'] = [{'name': f'net{n}', 'tap': f'us{n}', 'bridge': f'br{n}'} for n in range(self.nics)]
-        if self.disk_mib:
+        if self.has_disk():
             own = {'device': 'disk0'} if role == 'primary' else {'path': self.path('disk-b.raw')}
             instance['disks'] = [{'name': 'system'} | own]
         instance.update(self.extra_of_instance[role])

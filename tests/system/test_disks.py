@@ -62,7 +62,7 @@ def test_every_acknowledged_write_is_on_the_replicas_disk():
 
 
 def test_a_killed_agent_costs_the_guest_nothing_and_the_next_one_protects_again():
-    with lab.Lab(memory_mib=128, working_set_mib=24, disk_mib=64, disk_rate=300) as world:
+    with lab.Lab(memory_mib=128, working_set_mib=24, disk_mib=64, disk_rate=300, takeover='manual') as world:
         world.protect()
         for _ in range(3):
             os.kill(world.agent.pid, signal.SIGKILL)
@@ -72,7 +72,8 @@ def test_a_killed_agent_costs_the_guest_nothing_and_the_next_one_protects_again(
             protected_again(world, world.status('standby')['epoch'])
         checked(world)
         world.kill_site_a()
-        world.wait_state('standby', 'serving')
+        world.wait_state('standby', 'unattended')
+        assert world.operator('takeover', 'standby').returncode == 0
         checked(world)
 
 
