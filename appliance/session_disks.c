@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define FREEZE_MARGIN_MS 500 /* as for a checkpoint (capture.c) */
+
 void session_disks_init(struct session_disks *disks, const struct session_options *options)
 {
 	*disks = (struct session_disks){ .options = options, .capturing = options->first_epoch };
@@ -131,6 +133,8 @@ int session_disks_open(struct session_disks *disks, const struct layout *whole,
 		.disks = list,
 		.ndisks = whole->disks,
 		.pool = options->disk_pool,
+		.guardian = options->guardian,
+		.freeze_limit_ms = instance->pause_limit_ms + FREEZE_MARGIN_MS,
 	};
 	int rc = RC_OK;
 

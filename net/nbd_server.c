@@ -26,6 +26,7 @@ struct client {
 	uv_write_t write;
 	struct nbd_session session;
 	struct buf sending;
+	unsigned number; /* of all connections */
 	bool closing;
 };
 
@@ -37,7 +38,7 @@ struct nbd_server {
 	void *owner;
 	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 	struct client *clients;
-	unsigned count;
+	unsigned count, accepted;
 	bool closing, listener_closed;
 	void (*on_closed)(void *owner);
 };
@@ -250,6 +251,7 @@ static void on_connection(uv_stream_t *listener, int status)
 		end(client);
 	else
 		send_replies(client);
+	client->number = ++server->accepted;
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -308,6 +310,16 @@ int nbd_server_open(struct nbd_server **out, uv_loop_t *loop, const char *path,
 unsigned nbd_server_clients(const struct nbd_server *server)
 {
 	return server->count;
+}
+
+unsigned nbd_server_newest(const struct nbd_server *server, int *fd)
+{
+	const struct client *client = server->clients; /* the last one is the first in the list */
+
+	*fd = -1;
+	if (client != NULL && !client->closing && client->number == server->accepted)
+		(void)uv_fileno((const uv_handle_t *)&client->pipe, fd);
+	return server->accepted;
 }
 
 void nbd_server_close(struct nbd_server *server, void (*on_closed)(void *owner))

@@ -31,6 +31,8 @@ int nbd_server_open(struct nbd_server **server, uv_loop_t *loop, const char *pat
 		    const struct nbd_export *export, const struct nbd_server_ops *ops, void *owner,
 		    struct err *err);
 unsigned nbd_server_clients(const struct nbd_server *server);
+/* How many connections there have been, and the descriptor of the last one; -1: it has ended. */
+unsigned nbd_server_newest(const struct nbd_server *server, int *fd);
 
 /* Ends all connections and removes the socket file; frees, then calls on_closed (may be NULL). */
 void nbd_server_close(struct nbd_server *server, void (*on_closed)(void *owner));

@@ -18,7 +18,7 @@
  * frees what such a write comes back to when a mirror fails or is cancelled before it is ready: the guest
  * dies of that. When it is ready, a cancellation lets writes finish first. So an error of the target's only
  * stops it (on-target-error=stop), which is what it sees when this process dies: the guest's writes go
- * on without the target. And a mirror is wound up by letting it become ready, into nothing, and then
+ * on without the target; one that freezes is cut off by the guardian. And a mirror is wound up by letting it become ready, into nothing, and then
  * cancelling it. An agent that cannot wait for that leaves it to the next one, at the same socket: QEMU
  * connects there by itself.
  *
@@ -30,6 +30,7 @@
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "net/nbd_server.h"
+#include "replica/guardian.h"
 #include "replica/disk_job.h"
 #include "replica/layout.h"
 #include "replica/qmp.h"
@@ -53,6 +54,8 @@ struct disk {
 	struct nbd_server *server;
 	uint64_t done;
 	bool begun, ready;
+	unsigned guarded; /* the number of the connection that the guardian watches; 0: none */
+	unsigned slot;
 };
 
 struct disk_capture {
@@ -61,6 +64,8 @@ struct disk_capture {
 	void *owner;
 	const char *part;
 	struct chunk_pool *pool;
+	struct guardian *guardian;
+	uint32_t freeze_limit_ms;
 	struct disk_store *store;
 	struct disk disks[LAYOUT_DISKS_MAX];
 	size_t ndisks;
@@ -233,6 +238,33 @@ static void pace(struct disk_capture *capture)
 			     disk_job_named(i), on_any);
 }
 
+/* ---- if this process freezes ------------------------------------------------------------------ */
+
+static void unguard(struct disk_capture *capture, struct disk *disk)
+{
+	if (disk->guarded > 0)
+		guardian_unwatch(capture->guardian, disk->slot);
+	disk->guarded = 0;
+}
+
+/* With each tick: that we live. In vain without a guardian; there is another one soon. */
+static void guard(struct disk_capture *capture, struct disk *disk)
+{
+	struct err err;
+	unsigned newest;
+	int fd;
+
+	newest = nbd_server_newest(disk->server, &fd);
+	if (disk->guarded > 0 && (fd < 0 || disk->guarded != newest))
+		unguard(capture, disk);
+	if (disk->guarded == 0 && fd >= 0 &&
+	    guardian_watch_socket(capture->guardian, capture->part, fd, capture->freeze_limit_ms,
+				  &disk->slot, &err) == RC_OK)
+		disk->guarded = newest;
+	if (disk->guarded > 0)
+		guardian_hold(capture->guardian, disk->slot, true);
+}
+
 /* ---- how far the jobs are ------------------------------------------------------------------- */
 
 static void wind_up(struct disk_capture *capture, const struct disk_job_state *job)
@@ -338,6 +370,7 @@ static void close_handles(struct disk_capture *capture)
 		if (capture->disks[i].server == NULL)
 			continue;
 		capture->handles++;
+		unguard(capture, &capture->disks[i]);
 		nbd_server_close(capture->disks[i].server, on_server_closed);
 	}
 	uv_close((uv_handle_t *)&capture->tick, on_tick_closed);
@@ -366,7 +399,11 @@ static void on_tick(uv_timer_t *timer)
 {
 	struct disk_capture *capture = timer->data;
 
+	size_t i;
+
 	capture->ticks++;
+	for (i = 0; capture->guardian != NULL && i < capture->ndisks; i++)
+		guard(capture, &capture->disks[i]);
 	pace(capture);
 	if (capture->state == CLEARING || (capture->state == ENDING && capture->busy) ||
 	    (capture->state == COPYING && capture->ticks % ASK_TICKS == 0))
@@ -473,6 +510,8 @@ int disk_capture_open(struct disk_capture **out, uv_loop_t *loop, struct qmp *qm
 	capture->owner = owner;
 	capture->part = options->part;
 	capture->pool = options->pool;
+	capture->guardian = options->guardian;
+	capture->freeze_limit_ms = options->freeze_limit_ms;
 	capture->busy = true; /* until QEMU says otherwise */
 	(void)uv_timer_init(loop, &capture->tick);
 	capture->tick.data = capture;

@@ -17,6 +17,7 @@
 #include <uv.h>
 
 struct disk_capture;
+struct guardian;
 struct qmp;
 
 struct disk_capture_disk {
@@ -38,6 +39,9 @@ struct disk_capture_options {
 	const struct disk_capture_disk *disks;
 	size_t ndisks;		 /* 1 to LAYOUT_DISKS_MAX */
 	struct chunk_pool *pool; /* of its own: what is written is bounded by it */
+	/* Whoever frees the guest's writes if this process does not answer for so long; NULL: nobody. */
+	struct guardian *guardian;
+	uint32_t freeze_limit_ms;
 };
 
 /*

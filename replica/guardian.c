@@ -43,6 +43,7 @@
 struct watched {
 	bool used, told;
 	int fds[GUARDIAN_FDS];
+	size_t nfds;
 	struct guardian_packet packet;
 };
 
@@ -74,7 +75,7 @@ static bool tell_all(struct guardian *guardian)
 	     watched++) {
 		if (watched->used && !watched->told)
 			watched->told = guardian_spawn_send(guardian->control, &watched->packet,
-							    watched->fds, GUARDIAN_FDS) == 0;
+							    watched->fds, watched->nfds) == 0;
 		if (watched->used && !watched->told)
 			return false;
 	}
@@ -228,7 +229,8 @@ static void replace(struct guardian *guardian)
 		return;
 	}
 	for (i = 0; i < GUARDIAN_INSTANCES_MAX; i++)
-		count += guardian->slots[i].used;
+		count +=
+			guardian->slots[i].used && guardian->slots[i].packet.kind == GUARDIAN_WATCH;
 	log_info("guardian", "process %d has its place and %u instance(s), after %.1f ms",
 		 (int)guardian->pid, count, clock_ms(guardian->started_ns - guardian->ended_ns));
 }
@@ -253,11 +255,12 @@ int guardian_tend(struct guardian *guardian)
 
 /* ---- instances ----------------------------------------------------------------------------- */
 
-static int duplicate(struct watched *watched, const int fds[GUARDIAN_FDS], struct err *err)
+static int duplicate(struct watched *watched, const int *fds, int count, struct err *err)
 {
 	int rc = RC_OK, i, n;
 
-	for (n = 0; n < GUARDIAN_FDS && rc == RC_OK; n++) {
+	watched->nfds = (size_t)count;
+	for (n = 0; n < count && rc == RC_OK; n++) {
 		watched->fds[n] = fcntl(fds[n], F_DUPFD_CLOEXEC, 0);
 		if (watched->fds[n] < 0)
 			rc = err_system(err, errno, "telling the guardian");
@@ -269,17 +272,16 @@ static int duplicate(struct watched *watched, const int fds[GUARDIAN_FDS], struc
 
 static void forget(struct watched *watched)
 {
-	int i;
+	size_t i;
 
-	for (i = 0; i < GUARDIAN_FDS; i++)
+	for (i = 0; i < watched->nfds; i++)
 		(void)close(watched->fds[i]);
 	watched->used = watched->told = false;
 }
 
-int guardian_watch(struct guardian *guardian, const char *name, int qmp_fd, int colo_fd,
-		   uint32_t freeze_limit_ms, unsigned *slot, struct err *err)
+static int watch(struct guardian *guardian, const struct guardian_packet *packet, const int *fds,
+		 int count, unsigned *slot, struct err *err)
 {
-	const int fds[GUARDIAN_FDS] = { qmp_fd, colo_fd };
 	struct watched *watched;
 	unsigned i;
 	int rc, r;
@@ -292,15 +294,13 @@ int guardian_watch(struct guardian *guardian, const char *name, int qmp_fd, int 
 	if (i == GUARDIAN_INSTANCES_MAX)
 		return err_set(err, RC_LIMIT, "the guardian watches %u instances already", i);
 	watched = &guardian->slots[i];
-	rc = duplicate(watched, fds, err);
+	rc = duplicate(watched, fds, count, err);
 	if (rc != RC_OK)
 		return rc;
-	watched->packet = (struct guardian_packet){ .kind = GUARDIAN_WATCH,
-						    .slot = i,
-						    .freeze_limit_ms = freeze_limit_ms };
-	(void)snprintf(watched->packet.name, sizeof(watched->packet.name), "%s", name);
+	watched->packet = *packet;
+	watched->packet.slot = i;
 	atomic_store(&guardian->shared->held_since_ns[i], 0);
-	r = guardian_spawn_send(guardian->control, &watched->packet, watched->fds, GUARDIAN_FDS);
+	r = guardian_spawn_send(guardian->control, &watched->packet, watched->fds, watched->nfds);
 	/* One that has ended meanwhile has not been collected yet: its successor will be told. */
 	if (r != 0 && r != EPIPE && r != ECONNRESET) {
 		forget(watched);
@@ -310,6 +310,27 @@ int guardian_watch(struct guardian *guardian, const char *name, int qmp_fd, int 
 	watched->told = r == 0;
 	*slot = i;
 	return RC_OK;
+}
+
+int guardian_watch(struct guardian *guardian, const char *name, int qmp_fd, int colo_fd,
+		   uint32_t freeze_limit_ms, unsigned *slot, struct err *err)
+{
+	const int fds[GUARDIAN_FDS] = { qmp_fd, colo_fd };
+	struct guardian_packet packet = { .kind = GUARDIAN_WATCH,
+					  .freeze_limit_ms = freeze_limit_ms };
+
+	(void)snprintf(packet.name, sizeof(packet.name), "%s", name);
+	return watch(guardian, &packet, fds, GUARDIAN_FDS, slot, err);
+}
+
+int guardian_watch_socket(struct guardian *guardian, const char *name, int fd,
+			  uint32_t freeze_limit_ms, unsigned *slot, struct err *err)
+{
+	struct guardian_packet packet = { .kind = GUARDIAN_SOCKET,
+					  .freeze_limit_ms = freeze_limit_ms };
+
+	(void)snprintf(packet.name, sizeof(packet.name), "%s", name);
+	return watch(guardian, &packet, &fd, 1, slot, err);
 }
 
 void guardian_hold(struct guardian *guardian, unsigned slot, bool held)
@@ -342,7 +363,7 @@ unsigned guardian_watched(const struct guardian *guardian, char *names, size_t s
 	*names = '\0';
 	for (watched = guardian->slots; watched < guardian->slots + GUARDIAN_INSTANCES_MAX;
 	     watched++) {
-		if (!watched->used)
+		if (!watched->used || watched->packet.kind != GUARDIAN_WATCH)
 			continue;
 		(void)snprintf(names + len, size - len, "%s%s", count > 0 ? ", " : "",
 			       watched->packet.name);

@@ -25,7 +25,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define GUARDIAN_INSTANCES_MAX 64
+#define GUARDIAN_INSTANCES_MAX 256 /* what is watched: 64 instances, and disks of theirs */
 #define GUARDIAN_NAME_MAX 64
 #define GUARDIAN_LOOK_MS 250	   /* between two looks at whether it works */
 #define GUARDIAN_IDLE_MS 1000	   /* one that does nothing for so long is replaced; longer, */
@@ -59,6 +59,12 @@ uint32_t guardian_idle_ms(unsigned failures);
  */
 int guardian_watch(struct guardian *guardian, const char *name, int qmp_fd, int colo_fd,
 		   uint32_t freeze_limit_ms, unsigned *slot, struct err *err);
+/*
+ * The same of a socket alone, by which something of the instance's waits for the agent: it is shut down
+ * when the agent has "held" it for too long, or is gone. Say guardian_hold() again and again.
+ */
+int guardian_watch_socket(struct guardian *guardian, const char *name, int fd,
+			  uint32_t freeze_limit_ms, unsigned *slot, struct err *err);
 /*
  * The agent is about to hold, or no longer holds, the instance of that slot. Any thread; one atomic
  * store.

@@ -56,7 +56,7 @@
 struct slot {
 	bool used, late; /* late: said that its release takes long */
 	char name[GUARDIAN_NAME_MAX + 1];
-	int qmp, colo, mark; /* mark: on QEMU's process, or -1 */
+	int qmp, colo, mark; /* mark: on QEMU's process, or -1; qmp -1: `colo` is a socket alone */
 	uint32_t freeze_limit_ms;
 	uint64_t suspected_ns; /* the hold that was too long at the last look */
 	uint64_t frozen_ns;    /* the hold that was ended by us */
@@ -154,9 +154,9 @@ static void watch(const struct guardian_packet *packet, const int fds[GUARDIAN_F
 
 	memset(slot, 0, sizeof(*slot));
 	slot->used = true;
-	slot->qmp = fds[0];
-	slot->colo = fds[1];
-	slot->mark = guardian_mark_set(slot->qmp);
+	slot->qmp = packet->kind == GUARDIAN_WATCH ? fds[0] : -1;
+	slot->colo = packet->kind == GUARDIAN_WATCH ? fds[1] : fds[0];
+	slot->mark = slot->qmp >= 0 ? guardian_mark_set(slot->qmp) : -1;
 	slot->freeze_limit_ms = packet->freeze_limit_ms;
 	memcpy(slot->name, packet->name, sizeof(slot->name));
 	slot->name[GUARDIAN_NAME_MAX] = '\0';
@@ -235,7 +235,8 @@ static enum heard take_packet(void)
 		return HEARD_STOP;
 	if (slots[packet.slot].used)
 		forget(&slots[packet.slot]);
-	if (packet.kind == GUARDIAN_WATCH && fds[1] >= 0)
+	if ((packet.kind == GUARDIAN_WATCH && fds[1] >= 0) ||
+	    (packet.kind == GUARDIAN_SOCKET && fds[0] >= 0))
 		watch(&packet, fds);
 	return HEARD_PACKET;
 }
@@ -267,9 +268,11 @@ static void unfreeze(struct slot *slot, uint64_t since_ns)
 		slot->told = 0;
 		(void)shutdown(slot->colo, SHUT_RDWR);
 		say(LOG_LEVEL_WARN, slot->name,
-		    "the agent holds a checkpoint for too long: released without it");
+		    slot->qmp >= 0 ?
+			    "the agent holds a checkpoint for too long: released without it" :
+			    "the agent does not answer: the instance goes on without it");
 	}
-	if (slot->told == sizeof(freeze_command) - 1)
+	if (slot->qmp < 0 || slot->told == sizeof(freeze_command) - 1)
 		return;
 	r = send(slot->qmp, freeze_command + slot->told, sizeof(freeze_command) - 1 - slot->told,
 		 MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -410,8 +413,12 @@ static void release_all(void)
 	for (i = 0; i < GUARDIAN_INSTANCES_MAX; i++) {
 		if (!slots[i].used)
 			continue;
-		guardian_mark_release(slots[i].mark);
 		(void)shutdown(slots[i].colo, SHUT_RDWR);
+		if (slots[i].qmp < 0) {
+			forget(&slots[i]);
+			continue;
+		}
+		guardian_mark_release(slots[i].mark);
 		release_begin(&slots[i].release, slots[i].qmp,
 			      atomic_load(&shared_page->held_since_ns[i]) != 0, clock_now_ns());
 	}

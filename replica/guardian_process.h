@@ -30,10 +30,16 @@ struct guardian_shared {
 };
 
 /*
- * One packet each. BEGIN carries the page's descriptor, WATCH the QMP and the COLO descriptor. No
+ * One packet each. BEGIN carries the page's descriptor, WATCH the QMP and the COLO descriptor, SOCKET one. No
  * packet but the end: the agent is gone.
  */
-enum guardian_packet_kind { GUARDIAN_BEGIN = 1, GUARDIAN_WATCH, GUARDIAN_UNWATCH, GUARDIAN_STOP };
+enum guardian_packet_kind {
+	GUARDIAN_BEGIN = 1,
+	GUARDIAN_WATCH,
+	GUARDIAN_UNWATCH,
+	GUARDIAN_STOP,
+	GUARDIAN_SOCKET
+};
 
 struct guardian_packet {
 	uint32_t kind;

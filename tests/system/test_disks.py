@@ -186,3 +186,18 @@ def test_with_a_journal_the_disk_comes_back_with_the_memory():
         lab.wait_for('it is brought back', lambda: world.status('standby').get('state') == 'unattended', 60)
         assert world.operator('takeover', 'standby').returncode == 0, world.logs()
         checked(world)
+
+
+def test_a_frozen_agent_holds_up_writes_for_no_longer_than_a_checkpoint_may_take():
+    with lab.Lab(memory_mib=128, working_set_mib=24, disk_mib=64, takeover='manual', instance={'checkpoint': {'pause_limit_ms': 500}}) as world:
+        world.protect()
+        counted = writes(world, 5)
+        os.kill(world.agent.pid, signal.SIGSTOP)
+        try:
+            assert int(world.ask('write', 20)) == counted + 1, 'it waits for the guardian at most'
+            assert writes(world, 20) == counted + 21
+        finally:
+            os.kill(world.agent.pid, signal.SIGCONT)
+        epoch = world.status('standby')['epoch']
+        protected_again(world, epoch)
+        checked(world)
