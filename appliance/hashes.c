@@ -1,38 +1,47 @@
 #include "appliance/hashes.h"
 
 #include "appliance/base/bytes.h"
+#include "appliance/base/clock.h"
 
 #define HEAD ((size_t)16)
 #define PORTION 512 /* hashes on the stack at a time */
 
-static void put_hashes(uint8_t *to, const struct image *image, uint64_t first, uint32_t count)
+/* As many of `count` as there is time for, some at least. */
+static uint32_t put_hashes(uint8_t *to, const struct image *image, uint64_t first, uint32_t count,
+			   uint64_t until_ns)
 {
 	uint64_t hashes[PORTION];
 	uint32_t done, n, i;
 
-	for (done = 0; done < count; done += n) {
+	for (done = 0; done < count && (done == 0 || clock_now_ns() < until_ns); done += n) {
 		n = count - done < PORTION ? count - done : PORTION;
 		image_hashes(image, first + done, n, hashes);
 		for (i = 0; i < n; i++)
 			bytes_put_le64(to + 8 * (size_t)(done + i), hashes[i]);
 	}
+	return done;
 }
 
 void hashes_tell(struct hashes *hashes, const struct image *image, struct link *link, uint64_t term)
 {
 	static uint8_t payload[HEAD + 8 * HASHES_PER_FRAME];
 	const uint64_t pages = image_layout(image)->pages;
+	const uint64_t until_ns = clock_now_ns() + HASHES_MS * CLOCK_NS_PER_MS;
 	struct err err = { 0 };
 	unsigned frames;
 	uint32_t count;
 
-	for (frames = 0; hashes->wanted && frames < HASHES_FRAMES_AT_ONCE; frames++) {
+	if (hashes->wanted)
+		image_prefetch(image, hashes->next, HASHES_PER_FRAME * HASHES_FRAMES_AT_ONCE);
+	for (frames = 0; hashes->wanted && frames < HASHES_FRAMES_AT_ONCE &&
+			 (frames == 0 || clock_now_ns() < until_ns);
+	     frames++) {
 		count = pages - hashes->next < HASHES_PER_FRAME ? (uint32_t)(pages - hashes->next) :
 								  HASHES_PER_FRAME;
+		count = put_hashes(payload + HEAD, image, hashes->next, count, until_ns);
 		bytes_put_le64(payload, hashes->next);
 		bytes_put_le32(payload + 8, count);
 		bytes_put_le32(payload + 12, hashes->next + count == pages);
-		put_hashes(payload + HEAD, image, hashes->next, count);
 		if (link_send(link, WIRE_HASHES, term, 0, payload, HEAD + 8 * (size_t)count,
 			      &err) != RC_OK)
 			return;

@@ -12,8 +12,9 @@
 #include "replica/image.h"
 #include "replica/sender.h"
 
-#define HASHES_PER_FRAME 8192	/* 64 KiB on the wire, 32 MiB of memory read */
-#define HASHES_FRAMES_AT_ONCE 4 /* some ms of the loop's time; heartbeats go out in between */
+#define HASHES_PER_FRAME 8192 /* 64 KiB on the wire, 32 MiB of memory read */
+#define HASHES_FRAMES_AT_ONCE 4
+#define HASHES_MS 20 /* of the loop's time at once: a disk is read; heartbeats go out in between */
 
 /* What is still to be told. */
 struct hashes {

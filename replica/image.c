@@ -184,6 +184,21 @@ void image_hashes(const struct image *image, uint64_t first, size_t count, uint6
 	}
 }
 
+void image_prefetch(const struct image *image, uint64_t first, uint64_t count)
+{
+	const uint64_t end =
+		first + count < image->map.layout->pages ? first + count : image->map.layout->pages;
+	const struct image_block *block;
+	uint64_t page, part;
+
+	for (; first < end; first += part) {
+		block = image_map_block(&image->map, first, &page);
+		part = block->pages - page < end - first ? block->pages - page : end - first;
+		if (block->map == NULL)
+			image_disk_prefetch(block, page, part);
+	}
+}
+
 /* ---- writing pages: at once, or at the commit ---------------------------------------------- */
 
 /* Zero pages are collected into runs, of which longer ones give memory back. */

@@ -72,6 +72,9 @@ bool image_is_shared(const struct image *image, const struct layout_block *block
 /* delta_content_hash() of `count` pages from index `first`, for a resync. */
 void image_hashes(const struct image *image, uint64_t first, size_t count, uint64_t *hashes);
 
+/* These will be asked for soon: what is on a disk is read ahead. Does not wait. */
+void image_prefetch(const struct image *image, uint64_t first, uint64_t count);
+
 /*
  * An epoch in three steps, with a number above the committed one's. image_batch() may be called
  * from several threads at once if no page is in two of the batches; the others not. After an error

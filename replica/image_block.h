@@ -67,6 +67,7 @@ int image_block_zero(struct image_block *block, uint64_t page, uint64_t count, s
 
 int image_disk_open(struct image_block *block, bool *existed, struct err *err);
 int image_disk_read(const struct image_block *block, uint64_t page, uint8_t *room, struct err *err);
+void image_disk_prefetch(const struct image_block *block, uint64_t page, uint64_t count);
 int image_disk_write(const struct image_block *block, uint64_t page, const uint8_t *data,
 		     struct err *err);
 int image_disk_reserve(const struct image_block *block, uint64_t page, struct err *err);

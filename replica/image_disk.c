@@ -106,6 +106,11 @@ int image_disk_read(const struct image_block *block, uint64_t page, uint8_t *roo
 	return RC_OK;
 }
 
+void image_disk_prefetch(const struct image_block *block, uint64_t page, uint64_t count)
+{
+	(void)posix_fadvise(block->fd, offset_of(page), offset_of(count), POSIX_FADV_WILLNEED);
+}
+
 int image_disk_write(const struct image_block *block, uint64_t page, const uint8_t *data,
 		     struct err *err)
 {

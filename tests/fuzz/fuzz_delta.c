@@ -44,7 +44,9 @@ static int put(void *owner, uint64_t index, const uint8_t *data, struct err *err
 
 static int decode(const uint8_t *batch, size_t len)
 {
-	static const struct delta_sink sink = { .base = base, .put = put, .pages = PAGES };
+	static const struct delta_sink sink = {
+		.base = base, .held = base, .put = put, .pages = PAGES
+	};
 	uint64_t hash = 0, received = 0;
 	struct err err;
 	int rc;

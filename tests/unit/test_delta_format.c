@@ -31,7 +31,7 @@ static int put(void *owner, uint64_t index, const uint8_t *data, struct err *e)
 	return RC_OK;
 }
 
-static const struct delta_sink sink = { .base = base, .put = put, .pages = PAGES };
+static const struct delta_sink sink = { .base = base, .held = base, .put = put, .pages = PAGES };
 
 static void a_batch_has_the_bytes_that_the_header_file_says(void **state)
 {
@@ -118,8 +118,13 @@ static void batches_with_a_right_checksum_and_wrong_contents_are_refused(void **
 	assert_int_equal(decode_streams(1, CONTROL("\xe0\x12"), 0), RC_INVALID);
 	assert_int_equal(decode_streams(1, CONTROL("\xfc\xff\xff\xff\x7f"), 0), RC_INVALID);
 	assert_int_equal(decode_streams(2, CONTROL("\xdc\x12\0"), 0), RC_INVALID);
-	/* An unknown kind; a number that is too long, or cut. */
+	/* Sectors: the first and the last one; none, all, cut short, too little content. */
+	assert_int_equal(decode_streams(1, CONTROL("\3\x81"), 1024), RC_OK);
+	assert_int_equal(decode_streams(1, CONTROL("\3\0"), 0), RC_INVALID);
+	assert_int_equal(decode_streams(1, CONTROL("\3\xff"), 4096), RC_INVALID);
 	assert_int_equal(decode_streams(1, CONTROL("\3"), 0), RC_INVALID);
+	assert_int_equal(decode_streams(1, CONTROL("\3\x81"), 1023), RC_INVALID);
+	/* A number that is too long, or cut. */
 	assert_int_equal(decode_streams(1, CONTROL("\x80\x80\x80\x80\x80\0"), 0), RC_INVALID);
 	assert_int_equal(decode_streams(1, CONTROL("\x80"), 0), RC_INVALID);
 	/* Fewer entries than pages, more, and bytes behind them. */
@@ -222,6 +227,44 @@ static int refuse(void *owner, uint64_t index, const uint8_t *data, struct err *
 	return index == 2 ? err_set(e, RC_IO, "the disk is full") : RC_OK;
 }
 
+static void sectors_replace_their_part_of_what_is_there(void **state)
+{
+	const struct delta_sink without_held = { .base = base, .put = put, .pages = PAGES };
+	static struct chunk chunk;
+	static uint8_t page[LAYOUT_PAGE];
+	struct delta_stats stats = { 0 };
+	struct buf out = { .limit = DELTA_BATCH_MAX };
+	struct delta_state *sender;
+	uint64_t hash = 0, sent = 0, decoded = 0, received = 0;
+
+	(void)state;
+	assert_int_equal(delta_state_create(&sender, PAGES, 0, &err), RC_OK);
+	memset(standby[7], 'o', LAYOUT_PAGE);
+	memset(page, 'n', LAYOUT_PAGE);
+	chunk.npages = 1;
+	chunk.pages[0] = (struct chunk_page){ .index = 7, .data = page, .sectors = 0x12 };
+	assert_int_equal(delta_encode(sender, &chunk, false, &out, &hash, &sent, &stats, &err),
+			 RC_OK);
+	assert_int_equal(sent, 1);
+	assert_int_equal(delta_decode(out.data, out.len, &without_held, &decoded, &received, &err),
+			 RC_INVALID);
+	assert_int_equal(delta_decode(out.data, out.len, &sink, &decoded, &received, &err), RC_OK);
+	assert_true(decoded == hash);
+	memset(page, 'o', LAYOUT_PAGE);
+	memset(page + 512, 'n', 512);
+	memset(page + 4 * 512, 'n', 512);
+	assert_memory_equal(standby[7], page, LAYOUT_PAGE);
+	/* What it has is not known to the sender: the whole page travels when it is. */
+	buf_reset(&out);
+	chunk.pages[0].sectors = 0;
+	assert_int_equal(delta_encode(sender, &chunk, true, &out, &hash, &sent, &stats, &err),
+			 RC_OK);
+	assert_int_equal(sent, 2);
+	assert_int_equal(stats.plain, 1);
+	buf_free(&out);
+	delta_state_destroy(sender);
+}
+
 static void a_sinks_refusal_ends_the_decoding_and_counts_nothing(void **state)
 {
 	const struct delta_sink without_base = { .base = no_base, .put = put, .pages = PAGES };
@@ -273,6 +316,7 @@ int main(void)
 		cmocka_unit_test(batches_with_a_right_checksum_and_wrong_contents_are_refused),
 		cmocka_unit_test(sizes_that_the_header_may_not_state_are_refused),
 		cmocka_unit_test(parts_that_decompress_to_more_or_less_or_not_at_all_are_refused),
+		cmocka_unit_test(sectors_replace_their_part_of_what_is_there),
 		cmocka_unit_test(a_sinks_refusal_ends_the_decoding_and_counts_nothing),
 		cmocka_unit_test(decoding_without_memory_is_an_error),
 	};
