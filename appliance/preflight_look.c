@@ -1,12 +1,13 @@
 /*
  * What only `understudy check` looks at, because it takes time, is noticed by others, or is no reason
  * for a daemon not to start: whether hypervisor.program is a QEMU that will do, whether a journal's
- * directory can be had, and whether anybody listens at a QMP socket. The daemons find all this out by
+ * directory can be had, and disks' images, and whether anybody listens at a QMP socket. The daemons find all this out by
  * themselves and go on trying.
  */
 #include "appliance/preflight_internal.h"
 
 #include "appliance/base/clock.h"
+#include "appliance/base/mem.h"
 #include "appliance/state_dir.h"
 
 #include <errno.h>
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -142,6 +144,30 @@ static void check_journal(struct preflight *preflight, size_t index)
 	}
 }
 
+/* There, or to be made where it is said to be. */
+static void check_disks(struct preflight *preflight, size_t index)
+{
+	const struct config_instance *instance = &preflight->config.instances[index];
+
+	for (size_t i = 0; i < instance->ndisks; i++) {
+		const char *path = instance->disks[i].path;
+		char *dir = config_directory(path);
+		struct stat st;
+
+		if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+			preflight_error(preflight,
+					"instances[%zu].disks[%zu].path: %s: is no file; a disk "
+					"image is one, and made when it is not there",
+					index, i, path);
+		else if (dir != NULL && access(dir, W_OK | X_OK) != 0)
+			preflight_error(preflight,
+					"instances[%zu].disks[%zu].path: %s: %s; name a directory "
+					"of ours",
+					index, i, dir, strerror(errno));
+		mem_free(dir);
+	}
+}
+
 static void check_qmp(struct preflight *preflight, size_t index)
 {
 	const char *path = preflight->config.instances[index].qmp;
@@ -168,10 +194,12 @@ int preflight_look(struct preflight *preflight, struct err *err)
 	if (preflight->config.role == CONFIG_STANDBY)
 		check_program(preflight);
 	for (size_t i = 0; i < preflight->config.ninstances; i++) {
-		if (preflight->config.role == CONFIG_PRIMARY)
+		if (preflight->config.role == CONFIG_PRIMARY) {
 			check_qmp(preflight, i);
-		else
-			check_journal(preflight, i);
+			continue;
+		}
+		check_journal(preflight, i);
+		check_disks(preflight, i);
 	}
 	if (preflight->errors.failed || preflight->warnings.failed)
 		return err_nomem(err, preflight->name);

@@ -53,6 +53,27 @@ static void check_nics(struct preflight *preflight, const struct config_instance
 	}
 }
 
+static bool has_disk(const struct config_instance *instance, const char *name)
+{
+	for (size_t i = 0; i < instance->ndisks; i++) {
+		if (strcmp(instance->disks[i].name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void check_disks(struct preflight *preflight, const struct config_instance *one,
+			const struct config_instance *other, const char *site)
+{
+	for (size_t i = 0; i < one->ndisks; i++) {
+		if (!has_disk(other, one->disks[i].name))
+			preflight_error(preflight,
+					"instance %s: disk (disks) %s is not in the %s's file; its "
+					"name has to be the same at both sites",
+					one->name, one->disks[i].name, site);
+	}
+}
+
 static void check_instance(struct preflight *preflight, const struct sites *sites,
 			   const struct config_instance *primary,
 			   const struct config_instance *standby)
@@ -70,6 +91,8 @@ static void check_instance(struct preflight *preflight, const struct sites *site
 		preflight_error(preflight, "instance %s: %s", primary->name, err.text);
 	check_nics(preflight, primary, standby, "standby");
 	check_nics(preflight, standby, primary, "primary");
+	check_disks(preflight, primary, standby, "standby");
+	check_disks(preflight, standby, primary, "primary");
 }
 
 static void check_ports(struct preflight *preflight, const struct sites *sites)

@@ -133,6 +133,7 @@ int session_disks_open(struct session_disks *disks, const struct layout *whole,
 		.disks = list,
 		.ndisks = whole->disks,
 		.pool = options->disk_pool,
+		.copy_bytes_s = instance->first_copy_mib_s << 20,
 		.guardian = options->guardian,
 		.freeze_limit_ms = instance->pause_limit_ms + FREEZE_MARGIN_MS,
 	};

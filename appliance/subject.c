@@ -41,6 +41,7 @@ struct subject {
 	char last_error[ERR_TEXT_MAX];
 	struct precheck_facts facts; /* while its disks are asked for */
 	struct disk_found disks[CONFIG_DISKS_MAX];
+	char others[256]; /* disks that are not captured: said */
 	int pidfd;
 	uv_poll_t *process; /* on the pidfd; of its own, because a new connection may come before
 			       libuv let go of it */
@@ -221,6 +222,21 @@ static void examined(struct subject *s)
 	buf_free(&json);
 }
 
+/* Once, and again when they change. */
+static void say_others(struct subject *s, const cJSON *blocks)
+{
+	char others[sizeof(s->others)];
+
+	disk_others(blocks, s->disks, s->config->ndisks, others, sizeof(others));
+	if (*others != '\0' && strcmp(others, s->others) != 0)
+		log_warn(
+			"subject",
+			"%s: not among its disks (disks): %s: to be reachable from both sites, or not to "
+			"matter",
+			s->config->name, others);
+	memcpy(s->others, others, sizeof(others));
+}
+
 static void on_blocks(void *owner, const cJSON *reply, const struct err *error)
 {
 	struct subject *s = owner;
@@ -235,10 +251,12 @@ static void on_blocks(void *owner, const cJSON *reply, const struct err *error)
 	}
 	for (size_t i = 0; rc == RC_OK && i < s->config->ndisks; i++)
 		rc = disk_find(reply, s->config->disks[i].device, &s->disks[i], &err);
-	if (rc == RC_OK)
-		examined(s);
-	else
+	if (rc != RC_OK) {
 		unfit(s, &err);
+		return;
+	}
+	say_others(s, reply);
+	examined(s);
 }
 
 static void on_examined(void *owner, const struct precheck_facts *facts, const struct err *verdict)

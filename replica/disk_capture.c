@@ -42,6 +42,8 @@
 #define TICK_MS 20
 #define ASK_TICKS 10   /* between two questions of how far the copy is */
 #define GONE_TICKS 100 /* for the mirrors to be wound up; then it is left to who comes next */
+#define STUCK_TICKS \
+	500 /* a mirror that is to be wound up and does not get on for so long will not */
 /* Of the pool, where the copy pauses and goes on: what is under way then (DISK_JOB_BUFFER) has room. */
 #define PAUSE_SHARE 2
 #define RESUME_SHARE 4
@@ -64,6 +66,7 @@ struct disk_capture {
 	void *owner;
 	const char *part;
 	struct chunk_pool *pool;
+	uint64_t copy_bytes_s;
 	struct guardian *guardian;
 	uint32_t freeze_limit_ms;
 	struct disk_store *store;
@@ -71,7 +74,8 @@ struct disk_capture {
 	size_t ndisks;
 	enum state state;
 	uv_timer_t tick;
-	unsigned ticks;
+	unsigned ticks, moved;		    /* moved: when what is being cleared got on last */
+	uint64_t cleared;		    /* bytes, at that time */
 	unsigned replies;		    /* commands without one */
 	bool asking, paused, lost, removed; /* removed: the nodes, or so they were told */
 	bool busy;			    /* jobs of ours are known to be there */
@@ -275,11 +279,29 @@ static void wind_up(struct disk_capture *capture, const struct disk_job_state *j
 		tell(capture, "block-job-cancel", disk_job_named(job->disk), on_any);
 }
 
+/* Of what an earlier session left: it has to get on. */
+static void watch_clearing(struct disk_capture *capture, uint64_t done)
+{
+	struct err err;
+
+	if (done != capture->cleared || capture->moved == 0) {
+		capture->cleared = done;
+		capture->moved = capture->ticks;
+	} else if (capture->ticks - capture->moved > STUCK_TICKS) {
+		(void)err_set(&err, RC_TIMEOUT,
+			      "disks: a mirror that an earlier agent left in QEMU (us-mirror-...) "
+			      "cannot be ended: it does not reach this agent's socket, or its disk "
+			      "cannot be read");
+		lose(capture, &err);
+	}
+}
+
 static void on_jobs(void *owner, const cJSON *reply, const struct err *err)
 {
 	struct disk_capture *capture = owner;
 	struct disk_job_state job;
 	const cJSON *item;
+	uint64_t done = 0;
 
 	capture->asking = false;
 	capture->busy = false;
@@ -287,6 +309,7 @@ static void on_jobs(void *owner, const cJSON *reply, const struct err *err)
 		if (!disk_job_read(item, &job))
 			continue;
 		capture->busy = true;
+		done += job.done;
 		if (job.disk < capture->ndisks && capture->disks[job.disk].begun)
 			capture->disks[job.disk].done = job.done;
 		if (capture->state == CLEARING || capture->state == ENDING)
@@ -294,6 +317,8 @@ static void on_jobs(void *owner, const cJSON *reply, const struct err *err)
 	}
 	if (err != NULL && capture->state == CLEARING)
 		lose(capture, err);
+	else if (capture->state == CLEARING && capture->busy)
+		watch_clearing(capture, done);
 	count_reply(capture);
 }
 
@@ -327,7 +352,8 @@ static void begin_copy(struct disk_capture *capture)
 		struct disk *disk = &capture->disks[i];
 
 		tell(capture, "blockdev-add", disk_job_target(i, disk->is.socket), on_needed);
-		tell(capture, "blockdev-mirror", disk_job_mirror(i, disk->is.node), on_needed);
+		tell(capture, "blockdev-mirror",
+		     disk_job_mirror(i, disk->is.node, capture->copy_bytes_s), on_needed);
 		disk->begun = true;
 	}
 }
@@ -510,6 +536,7 @@ int disk_capture_open(struct disk_capture **out, uv_loop_t *loop, struct qmp *qm
 	capture->owner = owner;
 	capture->part = options->part;
 	capture->pool = options->pool;
+	capture->copy_bytes_s = options->copy_bytes_s;
 	capture->guardian = options->guardian;
 	capture->freeze_limit_ms = options->freeze_limit_ms;
 	capture->busy = true; /* until QEMU says otherwise */

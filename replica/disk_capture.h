@@ -39,6 +39,7 @@ struct disk_capture_options {
 	const struct disk_capture_disk *disks;
 	size_t ndisks;		 /* 1 to LAYOUT_DISKS_MAX */
 	struct chunk_pool *pool; /* of its own: what is written is bounded by it */
+	uint64_t copy_bytes_s;	 /* bandwidth limit of each disk's first copy, 0: none */
 	/* Whoever frees the guest's writes if this process does not answer for so long; NULL: nobody. */
 	struct guardian *guardian;
 	uint32_t freeze_limit_ms;

@@ -67,3 +67,31 @@ int disk_find(const cJSON *blocks, const char *device, struct disk_found *found,
 	return err_set(err, RC_UNSUPPORTED,
 		       "disk %.64s: QEMU has no drive, node or device of that name", device);
 }
+
+static bool is_found(const char *node, const struct disk_found *found, size_t count)
+{
+	while (count > 0 && strcmp(found[count - 1].node, node) != 0)
+		count--;
+	return count > 0;
+}
+
+void disk_others(const cJSON *blocks, const struct disk_found *found, size_t count, char *names,
+		 size_t size)
+{
+	const cJSON *block, *inserted;
+	const char *node, *name;
+	size_t len = 0;
+
+	*names = '\0';
+	cJSON_ArrayForEach(block, blocks) {
+		inserted = cJSON_GetObjectItemCaseSensitive(block, "inserted");
+		node = text_of(inserted, "node-name");
+		if (!cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(inserted, "ro")) ||
+		    is_found(node, found, count))
+			continue;
+		name = text_of(block, "device");
+		(void)snprintf(names + len, size - len, "%s%.40s", len > 0 ? ", " : "",
+			       *name != '\0' ? name : node);
+		len += strlen(names + len);
+	}
+}

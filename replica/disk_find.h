@@ -7,6 +7,7 @@
 #include "appliance/base/err.h"
 
 #include <cjson/cJSON.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define DISK_NODE_MAX 31 /* of a node's name, QEMU's limit */
@@ -21,5 +22,12 @@ struct disk_found {
  * device that has it. `blocks`: the reply. RC_UNSUPPORTED: there is none, or none that can be written.
  */
 int disk_find(const cJSON *blocks, const char *device, struct disk_found *found, struct err *err);
+
+/*
+ * What QEMU calls the other disks that can be written, with commas between them: those that are none of
+ * `found`. "": there are none.
+ */
+void disk_others(const cJSON *blocks, const struct disk_found *found, size_t count, char *names,
+		 size_t size);
 
 #endif

@@ -53,7 +53,7 @@ cJSON *disk_job_target(size_t disk, const char *socket)
 			     cJSON_AddStringToObject(server, "path", socket) != NULL);
 }
 
-cJSON *disk_job_mirror(size_t disk, const char *node)
+cJSON *disk_job_mirror(size_t disk, const char *node, uint64_t bytes_s)
 {
 	cJSON *mirror = named("job-id", JOB, disk);
 	char target[NAME_MAX_LEN];
@@ -67,6 +67,7 @@ cJSON *disk_job_mirror(size_t disk, const char *node)
 				     NULL &&
 			     cJSON_AddStringToObject(mirror, "on-source-error", "stop") != NULL &&
 			     cJSON_AddStringToObject(mirror, "on-target-error", "stop") != NULL &&
+			     cJSON_AddNumberToObject(mirror, "speed", (double)bytes_s) != NULL &&
 			     cJSON_AddNumberToObject(mirror, "buf-size", DISK_JOB_BUFFER) != NULL);
 }
 

@@ -19,7 +19,7 @@ cJSON *disk_job_named(size_t disk);
 cJSON *disk_job_node(size_t disk);
 /* blockdev-add and blockdev-mirror. */
 cJSON *disk_job_target(size_t disk, const char *socket);
-cJSON *disk_job_mirror(size_t disk, const char *node);
+cJSON *disk_job_mirror(size_t disk, const char *node, uint64_t bytes_s); /* 0: as fast as it goes */
 
 struct disk_job_state {
 	size_t disk;

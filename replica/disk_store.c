@@ -1,6 +1,7 @@
 /*
  * A table finds the page's place among the chunks of the open epoch: open addressing, at most half
- * full, emptied by each cut. In the first copy a full chunk leaves it, so that a page which comes again
+ * full, emptied by each cut: one that has grown changes places with a small one, because the instance stands
+ * meanwhile. In the first copy a full chunk leaves it, so that a page which comes again
  * is a new one, in a later chunk.
  *
  * A page that is all zeroes costs no bytes of a chunk. If it is written again it moves to where there are
@@ -30,6 +31,8 @@ struct disk_store {
 	pthread_mutex_t lock;
 	struct chunk_pool *pool;
 	struct place *table;
+	struct place *spare,
+		*old;	   /* empty, of the least size; grown, to be freed: each may be NULL */
 	size_t size, used; /* places */
 	struct chunk *current;
 	struct chunk_list open; /* without the current one */
@@ -73,7 +76,8 @@ static bool grow(struct disk_store *store)
 
 static void forget_all(struct disk_store *store)
 {
-	memset(store->table, 0, store->size * sizeof(*store->table));
+	if (store->used > 0)
+		memset(store->table, 0, store->size * sizeof(*store->table));
 	store->used = 0;
 }
 
@@ -263,21 +267,41 @@ int disk_store_write(struct disk_store *store, const struct disk_extent *disk, u
 
 /* ---- epochs --------------------------------------------------------------------------------- */
 
+static void change_tables(struct disk_store *store)
+{
+	if (store->size == TABLE_MIN || store->spare == NULL) {
+		forget_all(store);
+		return;
+	}
+	store->old = store->table;
+	store->table = store->spare;
+	store->spare = NULL;
+	store->size = TABLE_MIN;
+	store->used = 0;
+}
+
 void disk_store_cut(struct disk_store *store)
 {
 	pthread_mutex_lock(&store->lock);
 	put_aside(store);
 	store->copying = false;
 	chunk_list_move(&store->done, &store->open);
-	forget_all(store);
+	change_tables(store);
 	pthread_mutex_unlock(&store->lock);
 }
 
 void disk_store_take(struct disk_store *store, struct chunk_list *chunks)
 {
+	struct place *old;
+
 	pthread_mutex_lock(&store->lock);
 	chunk_list_move(chunks, &store->done);
+	old = store->old;
+	store->old = NULL;
+	if (store->spare == NULL)
+		store->spare = mem_zalloc(TABLE_MIN, sizeof(*store->spare)); /* or none */
 	pthread_mutex_unlock(&store->lock);
+	mem_free(old);
 }
 
 int disk_store_create(struct disk_store **out, struct chunk_pool *pool, struct err *err)
@@ -307,6 +331,8 @@ void disk_store_destroy(struct disk_store *store)
 	chunk_list_return(&store->open);
 	chunk_list_return(&store->done);
 	pthread_mutex_destroy(&store->lock);
+	mem_free(store->old);
+	mem_free(store->spare);
 	mem_free(store->table);
 	mem_free(store);
 }

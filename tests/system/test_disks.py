@@ -1,4 +1,5 @@
 """A disk belongs to the epochs: after a takeover it holds exactly what the replica's memory says of it."""
+import json
 import os
 import random
 import signal
@@ -201,3 +202,31 @@ def test_a_frozen_agent_holds_up_writes_for_no_longer_than_a_checkpoint_may_take
         epoch = world.status('standby')['epoch']
         protected_again(world, epoch)
         checked(world)
+
+
+class Layered(lab.Lab):
+    """As libvirt has it: a node above a node; and a second disk whose size is no multiple of a page."""
+    def _disk(self):
+        with open(self.path('second.raw'), 'wb') as second:
+            second.write(os.urandom(300000))
+            second.truncate((1 << 20) + 512)
+        return ['-blockdev', json.dumps({'driver': 'file', 'node-name': 'storage0', 'filename': self.path('disk-a.raw'), 'cache': {'direct': False}}),
+                '-blockdev', json.dumps({'driver': 'raw', 'node-name': 'format0', 'read-only': False, 'file': 'storage0'}),
+                '-device', 'virtio-blk-pci,drive=format0,id=disk0,bootindex=1',
+                '-drive', f"file={self.path('second.raw')},format=raw,if=virtio,id=second"]
+
+
+def test_disks_of_several_layers_and_of_any_size():
+    with Layered(memory_mib=128, working_set_mib=24, disk_mib=64, disk_rate=300) as world:
+        for role, own in (('instance', {'device': 'second'}), ('standby_instance', {'path': world.path('second-b.raw')})):
+            side = 'primary' if role == 'instance' else 'standby'
+            first = {'device': 'format0'} if side == 'primary' else {'path': world.path('disk-b.raw')}
+            world.extra_of_instance[side] = {'disks': [{'name': 'system'} | first, {'name': 'log'} | own]}
+        world.protect()
+        states = [(disk['name'], disk['state'], disk['bytes']) for disk in world.status('primary')['disks']]
+        assert states == [('system', 'mirrored', 64 << 20), ('log', 'mirrored', (1 << 20) + 512)]
+        world.kill_site_a()
+        world.wait_state('standby', 'serving')
+        checked(world)
+        with open(world.path('second.raw'), 'rb') as a, open(world.path('second-b.raw'), 'rb') as b:
+            assert a.read() == b.read()

@@ -98,6 +98,33 @@ static void a_journals_directory_has_to_be_one_that_lasts(void **state)
 	assert_int_not_equal(stat("/dev/shm/test-preflight-look", &st), 0);
 }
 
+static void a_disks_image_is_a_file_or_can_be_made(void **state)
+{
+	static const struct {
+		const char *image, *expected;
+	} cases[] = {
+		{ "new.raw", NULL },
+		{ ".", "is no file; a disk image is one" },
+		{ "away/new.raw", "No such file or directory; name a directory of ours" },
+	};
+	char text[1024];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		(void)snprintf(
+			text, sizeof(text),
+			"{\"site\": \"b\", \"tls\": {\"ca\": \"c\", \"cert\": \"c\", \"key\": \"c\"}, "
+			"\"link\": {\"listen\": \"0.0.0.0:1\"}, \"state_dir\": \"s\", "
+			"\"hypervisor\": {\"program\": \"/nonexistent\"}, \"instances\": [{\"name\": \"v\", "
+			"\"disks\": [{\"name\": \"d\", \"path\": \"%s/%s\"}]}]}",
+			dir, cases[i].image);
+		preflight_fixture_read(CONFIG_STANDBY, text);
+		assert_int_equal(preflight_look(&preflight, &err),
+				 cases[i].expected == NULL ? RC_OK : RC_INVALID);
+		preflight_fixture_expect(&preflight.errors, cases[i].expected);
+	}
+}
+
 static void nobody_at_the_qmp_socket_is_a_warning(void **state)
 {
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
@@ -145,6 +172,7 @@ int main(void)
 		cmocka_unit_test(the_program_has_to_be_a_qemu_that_will_do),
 		cmocka_unit_test(one_that_hangs_is_given_some_seconds),
 		cmocka_unit_test(a_journals_directory_has_to_be_one_that_lasts),
+		cmocka_unit_test(a_disks_image_is_a_file_or_can_be_made),
 		cmocka_unit_test(nobody_at_the_qmp_socket_is_a_warning),
 	};
 

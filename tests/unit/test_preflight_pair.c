@@ -84,6 +84,16 @@ static void network_cards_have_the_same_names(void **state)
 	     "network card (nics) n is not in the primary's file");
 }
 
+static void disks_have_the_same_names(void **state)
+{
+	(void)state;
+	pair(PRIMARY("a", "1", ", \"disks\": [{\"name\": \"d\", \"device\": \"v\"}]", ""),
+	     STANDBY("1", "", ""), ERRORS, "disk (disks) d is not in the standby's file");
+	pair(PRIMARY("a", "1", "", ""),
+	     STANDBY("1", ", \"disks\": [{\"name\": \"d\", \"path\": \"/d\"}]", ""), ERRORS,
+	     "disk (disks) d is not in the primary's file");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -92,6 +102,7 @@ int main(void)
 		cmocka_unit_test(ports_are_compared),
 		cmocka_unit_test(an_instance_needs_its_standby),
 		cmocka_unit_test(network_cards_have_the_same_names),
+		cmocka_unit_test(disks_have_the_same_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
