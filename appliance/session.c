@@ -34,8 +34,10 @@ struct session {
 	unsigned open_handles; /* what session_close() waits for */
 };
 
-static void lost(struct session *session, const struct err *err)
+static void lost(void *owner, const struct err *err)
 {
+	struct session *session = owner;
+
 	if (session->lost || session->closing)
 		return;
 	session->lost = true;
@@ -134,16 +136,11 @@ static bool send_batch(void *owner, uint64_t epoch, const uint8_t *data, size_t 
 	       link_send_bulk(session->link, session->term, epoch, data, len, release, context);
 }
 
-static void on_sender_failed(void *owner, const struct err *err)
-{
-	lost(owner, err);
-}
-
 static const struct sender_ops sender_callbacks = {
 	.begin = send_begin,
 	.commit = send_commit,
 	.batch = send_batch,
-	.failed = on_sender_failed,
+	.failed = lost,
 };
 
 /* Capture: in the order in which it happens -------------------------------------------------- */
@@ -166,19 +163,17 @@ static int announce_layout(struct session *session, const struct layout *layout,
 	return rc;
 }
 
-static void on_disks_ready(void *owner)
+static void on_settled(void *owner, const struct capture_epoch *epoch)
 {
 	struct session *session = owner;
 
-	capture_go(session->capture);
+	if (session->closing)
+		return;
+	sender_epoch(session->sender, epoch);
+	arm(session);
 }
 
-static void on_disks_lost(void *owner, const struct err *err)
-{
-	lost(owner, err);
-}
-
-static const struct session_disks_ops disk_callbacks = { on_disks_ready, on_disks_lost };
+static const struct session_disks_ops disk_callbacks = { lost, on_settled };
 
 static void on_layout(void *owner, const struct layout *layout)
 {
@@ -202,8 +197,8 @@ static void on_layout(void *owner, const struct layout *layout)
 	if (rc == RC_OK && !sender_up(session->sender, options->first_epoch - 1))
 		rc = err_set(&err, RC_STATE, "the first epoch does not follow the standby's");
 	if (rc == RC_OK && whole.disks > 0)
-		rc = session_disks_open(&session->disks, &whole, session->sender, &disk_callbacks,
-					session, &err);
+		rc = session_disks_open(&session->disks, &whole, session->capture, session->sender,
+					&disk_callbacks, session, &err);
 	if (rc != RC_OK)
 		lost(session, &err);
 }
@@ -235,9 +230,8 @@ static void on_epoch(void *owner, const struct capture_epoch *epoch)
 	epoch_captured(&session->pacer, clock_now_ns(), epoch->pause_ns);
 	if (session->ops->on_captured != NULL)
 		session->ops->on_captured(session->owner, epoch->epoch);
-	session_disks_end_epoch(&session->disks, epoch->epoch);
-	sender_epoch(session->sender, epoch);
-	arm(session);
+	if (!session_disks_end_epoch(&session->disks, epoch))
+		on_settled(session, epoch);
 }
 
 static void on_ready(void *owner)
@@ -252,11 +246,6 @@ static void on_ready(void *owner)
 		return;
 	}
 	arm(session);
-}
-
-static void on_capture_lost(void *owner, const struct err *err)
-{
-	lost(owner, err);
 }
 
 static bool may_run(void *owner)
@@ -281,7 +270,7 @@ static const struct capture_ops capture_callbacks = {
 	.on_chunk = on_chunk,
 	.on_epoch = on_epoch,
 	.on_ready = on_ready,
-	.on_lost = on_capture_lost,
+	.on_lost = lost,
 };
 
 /*

@@ -57,7 +57,7 @@ static void on_ready(void *owner)
 {
 	struct session_disks *disks = owner;
 
-	disks->ops->on_ready(disks->owner);
+	capture_go(disks->memory);
 }
 
 static void on_lost(void *owner, const struct err *err)
@@ -69,16 +69,34 @@ static void on_lost(void *owner, const struct err *err)
 
 static const struct disk_capture_ops capture_callbacks = { on_chunk, on_ready, on_lost };
 
-void session_disks_end_epoch(struct session_disks *disks, uint64_t epoch)
+/*
+ * A mirror that fails is told of by an event, which QEMU has written before the guest's next instruction, and
+ * so before it was stopped. It may be there unread, behind what is being called back just now: each is read
+ * by the end of this turn of the loop.
+ */
+static void on_settle(uv_check_t *settle)
 {
+	struct session_disks *disks = settle->data;
 	struct chunk_list chunks = { 0 };
 	struct chunk *chunk;
 
-	if (disks->capture != NULL)
-		disk_capture_take(disks->capture, &chunks);
+	(void)uv_check_stop(settle);
+	if (disks->on_closed != NULL)
+		return; /* it is being closed */
+	disk_capture_take(disks->capture, &chunks);
 	while ((chunk = chunk_list_take(&chunks)) != NULL)
 		on_chunk(disks, chunk);
-	disks->capturing = epoch + 1;
+	disks->capturing = disks->ended.epoch + 1;
+	disks->ops->on_settled(disks->owner, &disks->ended);
+}
+
+bool session_disks_end_epoch(struct session_disks *disks, const struct capture_epoch *epoch)
+{
+	if (disks->capture == NULL)
+		return false;
+	disks->ended = *epoch;
+	(void)uv_check_start(&disks->settle, on_settle);
+	return true;
 }
 
 void session_disks_event(struct session_disks *disks, const char *name, const cJSON *data)
@@ -122,8 +140,8 @@ static int set_socket(struct disk_capture_disk *disk, const struct config_instan
 }
 
 int session_disks_open(struct session_disks *disks, const struct layout *whole,
-		       struct sender *sender, const struct session_disks_ops *ops, void *owner,
-		       struct err *err)
+		       struct capture *memory, struct sender *sender,
+		       const struct session_disks_ops *ops, void *owner, struct err *err)
 {
 	const struct session_options *options = disks->options;
 	const struct config_instance *instance = options->instance;
@@ -139,6 +157,7 @@ int session_disks_open(struct session_disks *disks, const struct layout *whole,
 	};
 	int rc = RC_OK;
 
+	disks->memory = memory;
 	disks->sender = sender;
 	disks->ops = ops;
 	disks->owner = owner;
@@ -151,9 +170,14 @@ int session_disks_open(struct session_disks *disks, const struct layout *whole,
 		};
 		rc = set_socket(&list[i], instance, &instance->disks[i], err);
 	}
-	return rc == RC_OK ? disk_capture_open(&disks->capture, options->loop, options->qmp, &own,
-					       &capture_callbacks, disks, err) :
-			     rc;
+	if (rc == RC_OK)
+		rc = disk_capture_open(&disks->capture, options->loop, options->qmp, &own,
+				       &capture_callbacks, disks, err);
+	if (rc != RC_OK)
+		return rc;
+	(void)uv_check_init(options->loop, &disks->settle); /* cannot fail */
+	disks->settle.data = disks;
+	return RC_OK;
 }
 
 bool session_disks_are_open(const struct session_disks *disks)
@@ -161,12 +185,22 @@ bool session_disks_are_open(const struct session_disks *disks)
 	return disks->capture != NULL;
 }
 
-static void on_capture_closed(void *owner)
+static void part_closed(struct session_disks *disks)
 {
-	struct session_disks *disks = owner;
-
+	if (--disks->open_parts > 0)
+		return;
 	disks->capture = NULL;
 	disks->on_closed(disks->owner);
+}
+
+static void on_capture_closed(void *owner)
+{
+	part_closed(owner);
+}
+
+static void on_settle_closed(uv_handle_t *handle)
+{
+	part_closed(handle->data);
 }
 
 bool session_disks_close(struct session_disks *disks, void (*on_closed)(void *owner))
@@ -174,6 +208,8 @@ bool session_disks_close(struct session_disks *disks, void (*on_closed)(void *ow
 	if (disks->capture == NULL)
 		return false;
 	disks->on_closed = on_closed;
+	disks->open_parts = 2;
+	uv_close((uv_handle_t *)&disks->settle, on_settle_closed);
 	disk_capture_close(disks->capture, on_capture_closed);
 	return true;
 }
