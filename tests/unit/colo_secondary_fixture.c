@@ -182,6 +182,7 @@ void played_start(size_t pool_mib)
 	struct colo_secondary_options options = {
 		.first_epoch = FIRST_EPOCH,
 		.hold = on_hold,
+		.wait = played.wait,
 		.hooks = { .may_thaw = may_thaw, .owner = &played },
 	};
 	int fds[2];

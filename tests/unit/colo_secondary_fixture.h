@@ -25,6 +25,7 @@ struct played {
 	bool writing;
 
 	/* What the owner saw. */
+	bool wait;	  /* it waits after the layout (set before played_start()) */
 	bool keep_chunks; /* instead of giving them back */
 	struct chunk *kept[64];
 	size_t nkept;

@@ -47,6 +47,57 @@ static void a_first_copy_larger_than_the_pool_arrives_whole(void **state)
 	played_stop();
 }
 
+static void memory_waits_after_the_layout_for_the_owners_word(void **state)
+{
+	uint64_t i;
+
+	(void)state;
+	played.wait = true;
+	played_start(8);
+	builder_header(&played.bytes);
+	builder_start(&played.bytes);
+	builder_begin_part(&played.bytes);
+	for (i = 0; i < BUILDER_RAM_PAGES; i++)
+		builder_page(&played.bytes, "pc.ram", i, 0x22);
+	builder_footer(&played.bytes);
+	builder_begin_end(&played.bytes);
+	builder_footer(&played.bytes);
+	played_send_bytes();
+	played_run_until(&played.layouts, 1);
+	played_receives_nothing();
+	assert_int_equal(played.chunks, 0);
+	colo_secondary_go(played.secondary);
+	played_enter_colo();
+	played_request();
+	played_receives(2);
+	played_checkpoint(1, 0x11, 100);
+	assert_int_equal(played.first_byte[2], 0x22);
+	assert_int_equal(played.last.epoch, FIRST_EPOCH);
+	played_stop();
+}
+
+static void one_that_waits_notices_that_qemu_ends_and_that_it_is_stopped(void **state)
+{
+	(void)state;
+	for (int stop = 0; stop < 2; stop++) {
+		played.wait = true;
+		played_start(8);
+		builder_header(&played.bytes);
+		builder_start(&played.bytes);
+		played_send_bytes();
+		played_run_until(&played.layouts, 1);
+		if (stop == 0) {
+			played_finish_sending();
+			(void)shutdown(played.fd, SHUT_RDWR);
+			played_run_until(&played.ended, 1);
+			assert_int_equal(played.err.code, RC_CLOSED);
+		}
+		played_stop();
+		played_teardown(state);
+		played_setup(state);
+	}
+}
+
 static void a_checkpoint_is_granted_only_on_the_owners_word(void **state)
 {
 	unsigned i;
@@ -192,6 +243,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, played_setup, played_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(a_first_copy_larger_than_the_pool_arrives_whole),
+		TEST(memory_waits_after_the_layout_for_the_owners_word),
+		TEST(one_that_waits_notices_that_qemu_ends_and_that_it_is_stopped),
 		TEST(a_checkpoint_is_granted_only_on_the_owners_word),
 		TEST(nothing_is_handed_over_while_the_guest_stands),
 		TEST(a_checkpoint_that_outgrows_the_pool_waits_for_chunks),
