@@ -227,8 +227,10 @@ static void on_replica_fault(void *owner, const char *fault)
 			 card->config->name);
 }
 
-static const struct port_ops client_callbacks = { on_client_frames, on_client_fault };
-static const struct port_ops replica_callbacks = { on_replica_frames, on_replica_fault };
+static const struct port_ops client_callbacks = { .on_frames = on_client_frames,
+						  .on_fault = on_client_fault };
+static const struct port_ops replica_callbacks = { .on_frames = on_replica_frames,
+						   .on_fault = on_replica_fault };
 
 /* Epochs ------------------------------------------------------------------------------------- */
 

@@ -117,11 +117,15 @@ static void emit(void *owner, const uint8_t *frame, size_t len)
 {
 	struct card *card = owner;
 
-	/* The right may end between two frames. */
-	if (card->ports->ops->may_serve(card->ports->owner))
-		(void)port_send(card->site, frame, len);
-	else
-		card->ports->dropped++;
+	(void)port_send(card->site, frame, len);
+}
+
+/* The right may end between two frames, and while one waits in the port. */
+static bool may_leave(void *owner)
+{
+	const struct card *card = owner;
+
+	return card->ports->ops->may_serve(card->ports->owner);
 }
 
 /* Tells the standby that frames are to leave without a commit; true once it knows. */
@@ -260,8 +264,8 @@ static void on_fault(void *owner, const char *fault)
 		log_info("ports", "%s: card %s: it works again", instance, card->config->name);
 }
 
-static const struct port_ops port_callbacks = { on_frames, on_fault };
-static const struct port_ops site_callbacks = { on_site_frames, on_fault };
+static const struct port_ops port_callbacks = { .on_frames = on_frames, .on_fault = on_fault };
+static const struct port_ops site_callbacks = { on_site_frames, on_fault, may_leave };
 
 /* To the instance ---------------------------------------------------------------------------- */
 
@@ -475,8 +479,11 @@ struct guest_ports_counters guest_ports_counters(const struct guest_ports *ports
 		counters.to_instance += port.frames_out;
 		counters.dropped += port.dropped;
 		counters.refused += port.refused;
-		if (ports->cards[i].site != NULL)
-			counters.refused += port_counters(ports->cards[i].site).refused;
+		if (ports->cards[i].site == NULL)
+			continue;
+		port = port_counters(ports->cards[i].site);
+		counters.dropped += port.dropped;
+		counters.refused += port.refused;
 	}
 	return counters;
 }

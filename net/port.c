@@ -74,9 +74,14 @@ static void on_readable(struct port *port)
 
 static void watch(struct port *port);
 
+static bool may_leave(const struct port *port)
+{
+	return port->ops->may_leave == NULL || port->ops->may_leave(port->owner);
+}
+
 static bool send_now(struct port *port, const uint8_t *frame, size_t len, bool *again)
 {
-	int error = port->kind->send(port, frame, len);
+	int error = may_leave(port) ? port->kind->send(port, frame, len) : EPERM;
 
 	*again = error == EAGAIN || error == ENOBUFS;
 	if (error == 0) {
@@ -230,7 +235,7 @@ static void send_merged(struct port *port)
 	if (merge->count == 1) {
 		(void)send_alone(port, merge->bytes, merge->len);
 	} else if (merge->count > 1) {
-		if (port->kind->send_merged(port, merge) != 0) {
+		if (!may_leave(port) || port->kind->send_merged(port, merge) != 0) {
 			port->counters.dropped += merge->count;
 		} else {
 			port->counters.frames_out += merge->count;

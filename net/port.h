@@ -45,11 +45,17 @@ struct port_ops {
 	void (*on_frames)(void *owner, const struct port_frame *frames, size_t count);
 	/* port_fault() has changed; the port must not be closed in it. May be NULL. */
 	void (*on_fault)(void *owner, const char *fault);
+	/*
+	 * Whether a frame may leave now: asked when it is written, which may be later than port_send().
+	 * False: it is dropped and counted. May be NULL: all may.
+	 */
+	bool (*may_leave)(void *owner);
 };
 
 struct port_counters {
 	uint64_t frames_in, bytes_in, frames_out, bytes_out;
-	uint64_t dropped; /* on the way out: the other side is not there, or does not take it */
+	uint64_t
+		dropped; /* on the way out: the other side is not there, does not take it; it may not leave */
 	uint64_t refused; /* came in too long or too short to be a frame */
 };
 

@@ -1,6 +1,7 @@
 #include "tests/unit/frame_builder.h"
 
 #include "appliance/base/bytes.h"
+#include "net/inet_checksum.h"
 
 #include <arpa/inet.h>
 #include <setjmp.h>
@@ -73,4 +74,24 @@ void frame_builder_ipv6(struct frame_builder *frame, const char *from, const cha
 	put_ip(frame, AF_INET6, from);
 	put_ip(frame, AF_INET6, to);
 	put(frame, body, len);
+}
+
+void frame_builder_segment(struct frame_builder *frame, uint32_t sequence, size_t len)
+{
+	static const uint8_t source[ETHERNET_MAC] = { 2, 0, 0, 0, 0, 1 };
+	uint8_t tcp[20 + 128] = { [1] = 80, [3] = 81, [12] = 5 << 4, [13] = 0x10 };
+	uint8_t *ip = frame->data + 14;
+
+	assert_true(len <= sizeof(tcp) - 20);
+	frame_builder_begin(frame, source, 0, 0, 0x0800);
+	frame_builder_ipv4(frame, "10.0.0.1", "10.0.0.2", 64);
+	bytes_put_be16(ip + 2, (uint16_t)(40 + len));
+	bytes_put_be16(ip + 4, (uint16_t)(sequence / len)); /* counts on */
+	ip[9] = 6;
+	bytes_put_be16(ip + 10, inet_checksum_end(inet_checksum_add(0, ip, 20)));
+	bytes_put_be32(tcp + 4, sequence);
+	bytes_put_be16(tcp + 16, inet_checksum_end(inet_checksum_add(
+					 inet_checksum_pseudo(0, ip + 12, ip + 16, 4, 6, 20 + len),
+					 tcp, 20 + len)));
+	put(frame, tcp, 20 + len);
 }

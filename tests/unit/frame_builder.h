@@ -21,4 +21,7 @@ void frame_builder_ipv4(struct frame_builder *frame, const char *from, const cha
 void frame_builder_ipv6(struct frame_builder *frame, const char *from, const char *to,
 			uint8_t hop_limit, uint8_t next, const void *body, size_t len);
 
+/* The whole frame: a segment over IPv4, `len` zeros from that place of a stream on, to be merged with others. */
+void frame_builder_segment(struct frame_builder *frame, uint32_t sequence, size_t len);
+
 #endif

@@ -41,7 +41,7 @@ static void on_fault(void *owner, const char *fault)
 		(void)snprintf(last_fault, sizeof(last_fault), "%s", fault);
 }
 
-static const struct port_ops ops = { on_frames, on_fault };
+static const struct port_ops ops = { .on_frames = on_frames, .on_fault = on_fault };
 
 static int set_up(void **state)
 {

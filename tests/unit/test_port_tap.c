@@ -35,7 +35,7 @@ static void on_fault(void *owner, const char *fault)
 
 static int set_up(void **state)
 {
-	static const struct port_ops ops = { on_frames, on_fault };
+	static const struct port_ops ops = { .on_frames = on_frames, .on_fault = on_fault };
 
 	(void)state;
 	told = 0;
