@@ -249,8 +249,6 @@ static void on_down(void *owner, const struct err *err)
 
 	c->link_up = false;
 	note_heard(c);
-	if (link_granted_ns(c->link) > c->granted_ns)
-		c->granted_ns = link_granted_ns(c->link);
 	if (c->gateway != NULL)
 		gateway_link(c->gateway, NULL, c->failover.term);
 	c->back_ns = returns ? clock_now_ns() + RETURN_MS * CLOCK_NS_PER_MS : 0;

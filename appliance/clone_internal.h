@@ -56,7 +56,6 @@ struct clone {
 	struct hashes hashes;	  /* wanted by a primary that resynchronises */
 	uint64_t newest;	  /* epoch of this session that has begun to come in */
 	struct epoch_figures figures;
-	uint64_t granted_ns; /* leases of connections that are gone */
 
 	bool restoring; /* the journal is being read: nobody connects before that is done */
 

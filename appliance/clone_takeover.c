@@ -151,9 +151,7 @@ void clone_decide_event(struct clone *c, struct failover_event event,
 	if (event.now_ns == 0)
 		event.now_ns = clock_now_ns();
 	event.linked = c->link_up && c->terms;
-	event.granted_ns = c->granted_ns;
-	if (c->link != NULL && link_granted_ns(c->link) > event.granted_ns)
-		event.granted_ns = link_granted_ns(c->link);
+	event.granted_ns = c->link != NULL ? link_granted_ns(c->link) : 0;
 	failover_step(&c->failover, &event, update);
 	c->outdated_ns = !c->failover.outdated ? 0 :
 			 c->outdated_ns != 0   ? c->outdated_ns :
