@@ -84,6 +84,7 @@ static void frames_status(const struct gateway *gateway, struct status_instance 
 	status->frames_dropped = (double)counters.dropped;
 	status->frames_replayed = (double)counters.replayed;
 	status->frames_refused = (double)counters.refused;
+	status->nnics = gateway_cards(gateway, &status->nics);
 }
 
 static void journal_status(const struct clone *c, struct status_instance *status)

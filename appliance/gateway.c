@@ -40,6 +40,7 @@ struct gateway {
 	uint64_t term, committed;
 	bool unprotected; /* told */
 	struct card cards[WIRE_NICS_MAX];
+	struct config_nic configs[WIRE_NICS_MAX]; /* theirs; output_commit is the primary's */
 	size_t ncards;
 	uint8_t order[WIRE_NICS_MAX]; /* the primary's port number to ours */
 	size_t nordered;
@@ -444,6 +445,7 @@ static int order(struct gateway *gateway, const struct reservation *reservation,
 		gateway->order[i] = (uint8_t)j;
 		gateway->cards[j].out.port = (uint8_t)i;
 		gateway->cards[j].announce = reservation->nics[i].announce;
+		gateway->configs[j].output_commit = !reservation->nics[i].at_once;
 		if (gateway->cards[j].announce) /* from before that was known */
 			(void)frame_queue_clear(&gateway->cards[j].input);
 	}
@@ -500,7 +502,8 @@ int gateway_open(struct gateway **out, uv_loop_t *loop, const struct config_inst
 		struct card *card = &gateway->cards[gateway->ncards];
 
 		card->gateway = gateway;
-		card->config = &instance->nics[gateway->ncards];
+		card->config = &gateway->configs[gateway->ncards];
+		gateway->configs[gateway->ncards] = instance->nics[gateway->ncards];
 		card->out.next = 1;
 		card->held.limit = GATEWAY_HELD_BYTES / instance->nnics;
 		card->input.limit = GATEWAY_INPUT_BYTES;
@@ -534,6 +537,12 @@ struct gateway_counters gateway_counters(const struct gateway *gateway)
 			counters.refused += port_counters(card->replica).refused;
 	}
 	return counters;
+}
+
+size_t gateway_cards(const struct gateway *gateway, const struct config_nic **cards)
+{
+	*cards = gateway->configs;
+	return gateway->nordered;
 }
 
 static void on_timer_closed(uv_handle_t *handle)

@@ -90,6 +90,9 @@ struct gateway_counters {
 };
 struct gateway_counters gateway_counters(const struct gateway *gateway);
 
+/* The cards, with output_commit as the primary has it; how many: 0 before it has told. */
+size_t gateway_cards(const struct gateway *gateway, const struct config_nic **cards);
+
 /* Why clients do not reach the instance, with the device and what helps; "": nothing known. */
 const char *gateway_fault(const struct gateway *gateway);
 

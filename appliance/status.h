@@ -57,7 +57,7 @@ struct status_instance {
 	const char *journal, *journal_problem;
 	bool journal_durable;
 	double journal_epoch, journal_bytes, journal_backlog, journal_read, journal_total;
-	const struct config_nic *nics; /* as the primary knows them */
+	const struct config_nic *nics; /* with output_commit as the primary has it */
 	size_t nnics;
 	const struct disk_capture *disks; /* NULL: none are captured */
 	size_t ndisks;

@@ -20,6 +20,8 @@ static int add_nics(struct reservation *reservation, const struct config_instanc
 		else
 			rc = reservation_add_nic(reservation, nic->name, nic->socket,
 						 nic->qemu_socket, nic->tap != NULL, err);
+		if (rc == RC_OK)
+			reservation->nics[i].at_once = !nic->output_commit;
 	}
 	return rc;
 }

@@ -146,7 +146,8 @@ static bool add_nics(cJSON *root, const struct reservation *r)
 		       cJSON_AddStringToObject(item, "name", nic->name) != NULL &&
 		       cJSON_AddStringToObject(item, "socket", nic->socket) != NULL &&
 		       cJSON_AddStringToObject(item, "qemu_socket", nic->qemu_socket) != NULL &&
-		       cJSON_AddBoolToObject(item, "announce", nic->announce) != NULL;
+		       cJSON_AddBoolToObject(item, "announce", nic->announce) != NULL &&
+		       cJSON_AddBoolToObject(item, "output_commit", !nic->at_once) != NULL;
 	}
 	return done &&
 	       cJSON_AddStringToObject(root, "without_standby", r->holds ? "hold" : "continue") !=
@@ -375,6 +376,8 @@ static int get_nics(const cJSON *root, struct reservation *r, struct err *err)
 		if (rc != RC_OK)
 			return err_prefix(err, "nics[%zu].", r->nnics);
 		nic->announce = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(item, "announce"));
+		nic->at_once =
+			cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(item, "output_commit"));
 		r->nnics++;
 	}
 	return rc;

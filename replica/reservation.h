@@ -6,7 +6,8 @@
  *    "backends": [{"name": "pc.ram", "bytes": 268435456}],
  *    "qemu": {"version": "10.0.13", "package": "Debian ..."}, "accel": "tcg",
  *    "machine": "pc-i440fx-10.0", "cpus": 2, "memory_bytes": 268435456,
- *    "nics": [{"name": "net0", "socket": "net0.agent", "qemu_socket": "net0.qemu", "announce": false}],
+ *    "nics": [{"name": "net0", "socket": "net0.agent", "qemu_socket": "net0.qemu", "announce": false,
+ *              "output_commit": true}],
  *    "disks": [{"name": "disk0", "bytes": 8589934592}],
  *    "without_standby": "hold" | "continue",
  *    "witness": "https://etcd-1:2379 https://etcd-2:2379"}
@@ -16,7 +17,8 @@
  * sizes are whole pages within LAYOUT_BYTES_MAX in all, accel is "kvm" or "tcg", the texts are
  * printable, no argument is one that only the standby may set, and the network cards ("nics" may be
  * absent: none) have names and, as the derived arguments have them, names of two sockets in the
- * replica's directory. So do the disks ("disks" may be absent: none), whose bytes are sectors of 512. "witness" may be absent, or anything but a text: none. Members that are not
+ * replica's directory. So do the disks ("disks" may be absent: none), whose bytes are sectors of 512. A card's
+ * "output_commit" may be absent: true. "witness" may be absent, or anything but a text: none. Members that are not
  * listed are ignored: a newer primary may say more.
  *
  *   {"ok": true, "image": "committed" | "stale" | "empty"}
@@ -45,6 +47,7 @@ struct reservation_nic {
 	char name[RESERVATION_NAME_MAX + 1];
 	char socket[RESERVATION_NAME_MAX + 1], qemu_socket[RESERVATION_NAME_MAX + 1];
 	bool announce; /* its clients reach it at the primary's site, else through the standby */
+	bool at_once;  /* "output_commit" is false: what it sends waits for no commit */
 };
 
 struct reservation {

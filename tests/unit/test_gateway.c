@@ -178,6 +178,26 @@ static void frames_without_output_commit_leave_at_once(void **state)
 	assert_int_equal(told, 0);
 }
 
+static void the_primarys_word_on_output_commit_is_known_when_it_has_told(void **state)
+{
+	static const struct reservation reservation = { .nics = { { .name = "net0",
+								    .socket = "gateway",
+								    .qemu_socket = "replica",
+								    .at_once = true } },
+							.nnics = 1 };
+	const struct config_nic *cards;
+
+	(void)state;
+	if (!possible)
+		skip();
+	assert_int_equal(gateway_cards(gateway, &cards), 1);
+	assert_true(cards[0].output_commit);
+	assert_int_equal(gateway_seat(gateway, &reservation, dir, &err), RC_OK);
+	assert_int_equal(gateway_cards(gateway, &cards), 1);
+	assert_string_equal(cards[0].name, "net0");
+	assert_false(cards[0].output_commit);
+}
+
 static void from_the_decision_on_nothing_of_the_primarys_leaves(void **state)
 {
 	(void)state;
@@ -321,6 +341,7 @@ int main(void)
 		TEST(what_waits_leaves_when_nothing_protects_the_instance_any_more),
 		TEST(a_session_that_fails_before_its_first_commit_cuts_nothing_off),
 		TEST(frames_without_output_commit_leave_at_once),
+		TEST(the_primarys_word_on_output_commit_is_known_when_it_has_told),
 		TEST(from_the_decision_on_nothing_of_the_primarys_leaves),
 		TEST(what_waits_for_an_epoch_of_a_former_session_does_not_leave),
 		TEST(what_waits_is_bounded),

@@ -53,6 +53,9 @@ static void what_is_written_is_read_back(void **state)
 	(void)state;
 	make(&out, NULL);
 	memcpy(out.witness, "https://etcd:2379", sizeof("https://etcd:2379"));
+	assert_int_equal(reservation_add_nic(&out, "net0", "a0", "q0", false, &err), RC_OK);
+	assert_int_equal(reservation_add_nic(&out, "net1", "a1", "q1", true, &err), RC_OK);
+	out.nics[1].at_once = true;
 	assert_int_equal(reservation_to_json(&out, &json, &err), RC_OK);
 	assert_int_equal(reservation_from_json(&in, json.data, json.len, &err), RC_OK);
 	assert_int_equal(in.spec.args.count, out.spec.args.count);
@@ -69,6 +72,9 @@ static void what_is_written_is_read_back(void **state)
 	assert_int_equal(in.cpus, 2);
 	assert_int_equal(in.memory_bytes, UINT64_C(256) << 20);
 	assert_string_equal(in.witness, "https://etcd:2379");
+	assert_int_equal(in.nnics, 2);
+	assert_false(in.nics[0].announce || in.nics[0].at_once);
+	assert_true(in.nics[1].announce && in.nics[1].at_once);
 	buf_free(&json);
 	reservation_free(&in);
 	reservation_free(&out);
