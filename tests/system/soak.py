@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""The soak: kills of a site under a client's ledger, then system tests in random order, over and over, for a time in seconds.
+"""The soak: kills of a site under a client's ledger, then system tests, each in every mode it has, over and over, for a time in seconds.
 
-Stops at the first failure and names its seed. UNDERSTUDY_SEED=N UNDERSTUDY_KILLS=N: the same kills again, or so many of them.
+Each round has them all, in another order. Stops at the first failure and names its seed. UNDERSTUDY_SEED=N UNDERSTUDY_KILLS=N: the
+same kills again, or so many of them.
 """
 import inspect
+import itertools
 import os
 import random
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-os.environ['UNDERSTUDY_SOAK'] = '1'        # before they are read: also the combinations that are left out of `make test`
 import test_agent_death  # noqa: E402
 import test_gateway  # noqa: E402
 import test_gateway_frames  # noqa: E402
@@ -37,29 +38,40 @@ def ledger_kills(kills, seed):
           f'longest silence p50 {outages[len(outages) // 2]:.0f} ms, worst {outages[-1]:.0f} ms')
 
 
+def cases():
+    """(test, arguments): every combination that pytest would run."""
+    for module in MODULES:
+        for name, test in inspect.getmembers(module, inspect.isfunction):
+            if not name.startswith('test_'):
+                continue
+            marks = [mark for mark in getattr(test, 'pytestmark', ()) if mark.name == 'parametrize']
+            for values in itertools.product(*(mark.args[1] for mark in marks)):
+                yield test, dict(zip((mark.args[0] for mark in marks), values))
+
+
 def main():
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 3600
     seed = int(os.environ.get('UNDERSTUDY_SEED', '0')) or random.randrange(1 << 30)
     choice = random.Random(seed)
-    tests = [function for module in MODULES for name, function in inspect.getmembers(module, inspect.isfunction)
-             if name.startswith('test_')]
-    end, rounds = time.monotonic() + seconds, 0
+    end, passed, waiting = time.monotonic() + seconds, 0, []
     print(f'soak: {seconds:.0f} s, UNDERSTUDY_SEED={seed}')
     ledger_kills(int(os.environ.get('UNDERSTUDY_KILLS', LEDGER_KILLS)), seed)
     while time.monotonic() < end:
-        test = choice.choice(tests)
+        if not waiting:
+            waiting = list(cases())
+            choice.shuffle(waiting)
+        test, arguments = waiting.pop()
         os.environ['UNDERSTUDY_KILLS'] = '3'
         os.environ['UNDERSTUDY_SEED'] = str(choice.randrange(1, 1 << 30))
         started = time.monotonic()
-        chosen = [choice.choice(mark.args[1]) for mark in getattr(test, 'pytestmark', ()) if mark.name == 'parametrize']
         try:
-            test(*chosen)
+            test(**arguments)
         except BaseException:
-            print(f'FAILED in round {rounds + 1}: {test.__name__} {chosen}, UNDERSTUDY_SEED={seed}')
+            print(f'FAILED after {passed}: {test.__name__} {arguments}, UNDERSTUDY_SEED={seed}')
             raise
-        rounds += 1
-        print(f'{rounds:5d}  {time.monotonic() - started:6.1f} s  {test.__name__} {chosen}', flush=True)
-    print(f'{rounds} passed, 0 failed')
+        passed += 1
+        print(f'{passed:5d}  {time.monotonic() - started:6.1f} s  {test.__name__} {arguments}', flush=True)
+    print(f'{passed} passed, 0 failed, {len(waiting)} of the last round left')
 
 
 if __name__ == '__main__':

@@ -3,7 +3,6 @@
 With a witness the one that goes on may be either: who asks it first. What becomes of a cut link then is in test_witness.py as well.
 An instance with a network of its own has no output commit: of that only the first is true, and not while its agent stands still."""
 import contextlib
-import os
 import signal
 import time
 
@@ -18,10 +17,7 @@ from test_gateway import gateway, seed_of_this_run
 from test_witness import protected_again
 
 pytestmark = pytest.mark.calm
-IN_SOAK = 'UNDERSTUDY_SOAK' in os.environ               # every combination; else of those with a witness the ones that say most
-WITNESSED = ('announce, witness', 'gateway, witness')
-MODES = pytest.mark.parametrize('mode', ('gateway', 'announce') + WITNESSED[:2 if IN_SOAK else 0])
-WITNESSED_MODES = pytest.mark.parametrize('mode', ('gateway', 'announce') + WITNESSED[:2 if IN_SOAK else 1])
+MODES = pytest.mark.parametrize('mode', ('gateway', 'announce', 'gateway, witness', 'announce, witness'))
 OTHER_TERM_S = 2.0      # how long the old instance runs beside the replica, unheard
 
 
@@ -113,8 +109,7 @@ def test_a_cut_link_with_both_sites_alive(mode):
 
 
 def test_a_cut_link_with_both_sites_alive_and_a_network_of_the_instance_s_own():
-    patient = {'link': {'detect_ms': 2000}}         # so that a pause by QMP that comes late is not what is seen
-    with lab.Lab(memory_mib=128, working_set_mib=16, append=capture.APPEND, primary=patient, standby=patient) as world:
+    with lab.Lab(memory_mib=128, working_set_mib=16, append=capture.APPEND) as world:
         world.protect()
         with capture.Capture(world) as heard:
             heard.wait_for_beacons()
@@ -127,13 +122,13 @@ def test_a_cut_link_with_both_sites_alive_and_a_network_of_the_instance_s_own():
             assert heard.sites() == ['to-a', 'to-b']
 
 
-@WITNESSED_MODES
+@MODES
 def test_what_the_primary_says_is_lost(mode):
     with partitioned(mode) as (world, client):
         one_goes_on_while(world, mode, client, lambda: world.lose(world.a), world.lose)
 
 
-@WITNESSED_MODES
+@MODES
 def test_what_the_standby_says_is_lost(mode):
     with partitioned(mode) as (world, client):
         one_goes_on_while(world, mode, client, lambda: world.lose(world.b), world.lose)
@@ -145,7 +140,7 @@ def freeze(daemon, seconds=0.5):
     daemon.signal(signal.SIGCONT)
 
 
-@WITNESSED_MODES
+@MODES
 def test_an_agent_that_stands_still_for_500_ms_finds_itself_superseded(mode):
     with partitioned(mode) as (world, _):
         freeze(world.agent)
@@ -162,7 +157,7 @@ def flap(world):
             time.sleep(0.7)
 
 
-@WITNESSED_MODES
+@MODES
 def test_an_appliance_or_instance_that_stands_still_for_500_ms_and_a_flapping_link_are_no_reason_to_take_over(mode):
     with partitioned(mode, pause_s=0.01) as (world, _):
         for process in 3 * (world.appliance, world.qemu):
