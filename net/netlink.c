@@ -127,10 +127,13 @@ int netlink_get(struct netlink_device *device, const char *name, struct err *err
 	return r == 0 ? RC_OK : err_system(err, r, "network device %s", name);
 }
 
-int netlink_watch(int *fd, struct err *err)
+int netlink_watch(int *fd, bool addresses, struct err *err)
 {
-	const struct sockaddr_nl groups = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK };
+	struct sockaddr_nl groups = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK };
 
+	if (addresses)
+		groups.nl_groups |= RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE |
+				    RTMGRP_IPV6_ROUTE;
 	*fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
 	if (*fd >= 0 && bind(*fd, (const struct sockaddr *)&groups, sizeof(groups)) == 0)
 		return RC_OK;
@@ -158,81 +161,109 @@ static void take_news(struct netlink_device *device, unsigned index, bool *news,
 	*news = true;
 }
 
+/* The next piece of news; false: there is none, or (*lost: an errno value) it could not be told. */
+static bool next_news(int fd, union netlink_answer *answer, int *lost)
+{
+	ssize_t r = recv(fd, answer, sizeof(*answer), MSG_TRUNC);
+
+	if (r < 0 && errno == EAGAIN)
+		return false;
+	if (r < 0 && errno != EINTR)
+		*lost = errno; /* ENOBUFS: there were too many */
+	else if (r > (ssize_t)sizeof(*answer))
+		*lost = EMSGSIZE;
+	if (r < (ssize_t)NLMSG_HDRLEN || r > (ssize_t)sizeof(*answer) ||
+	    answer->header.nlmsg_len > (size_t)r)
+		answer->header.nlmsg_len = 0;
+	return true;
+}
+
 int netlink_heard(int fd, struct netlink_device *device, unsigned index, bool *news,
 		  struct err *err)
 {
 	union netlink_answer answer = { 0 };
 	int i, lost = 0;
-	ssize_t r;
 
 	*news = false;
-	for (i = 0; i < NEWS_MAX; i++) {
-		r = recv(fd, &answer, sizeof(answer), MSG_TRUNC);
-		if (r < 0 && errno == EAGAIN)
-			break;
-		if (r < 0 && errno != EINTR)
-			lost = errno; /* ENOBUFS: there were too many */
-		else if (r > (ssize_t)sizeof(answer))
-			lost = EMSGSIZE;
-		else if (r >= (ssize_t)NLMSG_HDRLEN && answer.header.nlmsg_len <= (size_t)r)
+	for (i = 0; i < NEWS_MAX && next_news(fd, &answer, &lost); i++)
+		if (answer.header.nlmsg_len > 0)
 			take_news(device, index, news, &answer);
-	}
 	return lost == 0 ? RC_OK : err_system(err, lost, "news of network devices");
 }
 
-/* The devices of one datagram of a dump: 0 or an errno value; *done: it was the last. */
-static int read_ports(struct cursor c, struct netlink_device *ports, size_t max, size_t *count,
-		      unsigned bridge, bool *done)
+/* The index of the device that a message is about; 0: of none. */
+static unsigned subject_of(const union netlink_answer *answer)
 {
-	struct netlink_device device;
-	struct nlmsghdr header;
-	const uint8_t *at;
-	int r;
+	const struct nlmsghdr *header = &answer->header;
+	const uint8_t *body = answer->bytes + NLMSG_HDRLEN, *at = NULL;
+	struct ifinfomsg info = { 0 };
+	struct ifaddrmsg address;
+	size_t len;
 
-	while (c.left >= sizeof(header)) {
-		memcpy(&header, c.at, sizeof(header));
-		at = cursor_bytes(&c, header.nlmsg_len);
-		if (at == NULL || header.nlmsg_len < sizeof(header))
-			return EPROTO;
-		if (c.left > 0)
-			(void)cursor_bytes(&c, NLMSG_ALIGN(header.nlmsg_len) - header.nlmsg_len);
-		*done = *done || header.nlmsg_type == NLMSG_DONE;
-		r = netlink_refusal(&header, at);
-		if (r != 0)
-			return r;
-		if (header.nlmsg_type != RTM_NEWLINK)
-			continue;
-		if (!read_device(&device, &header, at))
-			return EPROTO;
-		if (device.bridge == bridge && (*count)++ < max)
-			ports[*count - 1] = device;
+	switch (header->nlmsg_type) {
+	case RTM_NEWLINK:
+	case RTM_DELLINK:
+		if (header->nlmsg_len >= NLMSG_LENGTH(sizeof(info)))
+			memcpy(&info, body, sizeof(info));
+		return info.ifi_family == AF_UNSPEC ? (unsigned)info.ifi_index : 0;
+	case RTM_NEWADDR:
+	case RTM_DELADDR:
+		if (header->nlmsg_len < NLMSG_LENGTH(sizeof(address)))
+			return 0;
+		memcpy(&address, body, sizeof(address));
+		return address.ifa_index;
+	case RTM_DELROUTE:
+		at = netlink_attribute(header, answer->bytes, sizeof(struct rtmsg), RTA_OIF, &len);
+		return at != NULL ? number_of(at, len) : 0;
+	default:
+		return 0;
 	}
+}
+
+bool netlink_changed(int fd, unsigned index)
+{
+	union netlink_answer answer = { 0 };
+	bool changed = false;
+	int i, lost = 0;
+
+	for (i = 0; i < NEWS_MAX && next_news(fd, &answer, &lost); i++)
+		changed = changed || (answer.header.nlmsg_len > 0 && subject_of(&answer) == index);
+	return changed || lost != 0;
+}
+
+struct ports {
+	struct netlink_device *list;
+	size_t max, count;
+	unsigned bridge;
+};
+
+static int take_port(void *owner, const struct nlmsghdr *header, const uint8_t *message)
+{
+	struct ports *ports = owner;
+	struct netlink_device device;
+
+	if (header->nlmsg_type != RTM_NEWLINK)
+		return 0;
+	if (!read_device(&device, header, message))
+		return EPROTO;
+	if (device.bridge == ports->bridge && ports->count++ < ports->max)
+		ports->list[ports->count - 1] = device;
 	return 0;
 }
 
-int netlink_ports(struct netlink_device *ports, size_t max, size_t *count, unsigned bridge,
+int netlink_ports(struct netlink_device *list, size_t max, size_t *count, unsigned bridge,
 		  struct err *err)
 {
 	const struct ifinfomsg info = { .ifi_family = AF_UNSPEC };
 	struct netlink_request request =
 		netlink_begin(RTM_GETLINK, NLM_F_DUMP, &info, sizeof(info));
-	union netlink_answer answer = { 0 };
-	bool done = false;
-	size_t len = 0;
-	int fd, r;
+	struct ports ports = { list, max, 0, bridge };
+	int r;
 
-	*count = 0;
 	netlink_put_u32(&request, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
 	netlink_put_u32(&request, IFLA_MASTER, bridge); /* older kernels tell of all */
-	r = netlink_send(&request, &fd);
-	while (r == 0 && !done) {
-		r = netlink_receive(fd, &answer, &len);
-		if (r == 0)
-			r = read_ports(cursor_of(answer.bytes, len), ports, max, count, bridge,
-				       &done);
-	}
-	if (fd >= 0)
-		(void)close(fd);
+	r = netlink_dump(&request, take_port, &ports);
+	*count = ports.count;
 	return r == 0 ? RC_OK : err_system(err, r, "the ports of a bridge");
 }
 

@@ -5,8 +5,9 @@
  * By rtnetlink, with some code of our own rather than libmnl: what that library would take from us
  * is appending attributes and waiting for an answer, some 60 lines, against one more library to
  * build twice and to link statically under the LGPL. Each call is a request of its own over a
- * socket of its own, bounded by NETLINK_WAIT_MS; these are a few calls per takeover. (netlink_watch()
- * is for who looks more often.) What is changed is of the calling thread's network namespace. All that
+ * socket of its own. It waits for whoever holds the kernel's lock for all network devices, however
+ * long that takes, and for the answer NETLINK_WAIT_MS at most: so nothing here is for who looks
+ * regularly, but netlink_watch() and what reads from it. What is changed is of the calling thread's network namespace. All that
  * changes something needs CAP_NET_ADMIN.
  */
 #ifndef NET_NETLINK_H
@@ -15,7 +16,7 @@
 #include "appliance/base/err.h"
 #include "net/ethernet.h"
 
-#define NETLINK_WAIT_MS 1000   /* the kernel answers at once, unless somebody holds its lock */
+#define NETLINK_WAIT_MS 1000   /* the kernel answers at once, once it has its lock */
 #define NETLINK_NAME_MAX 15    /* of a device: IFNAMSIZ without the NUL */
 #define NETLINK_PREFIX_TEXT 50 /* an IPv6 address, '/', three digits, NUL */
 
@@ -59,10 +60,19 @@ int netlink_ports(struct netlink_device *ports, size_t max, size_t *count, unsig
 		  struct err *err);
 
 /*
+ * The first `max` addresses of the device with that index, as the kernel has them: IPv4 first, and the
+ * first of these is what it sends from; *count: of all.
+ */
+int netlink_addresses(struct netlink_prefix *list, size_t max, size_t *count, unsigned index,
+		      struct err *err);
+
+/*
  * The address is there afterwards, or is not: it is no error if that was so before. It is removed
  * whatever the length of its prefix there, also if it is there with several. IPv6 addresses
  * can be used at once: whether anybody else has them is not asked first, as that takes a second and
- * the one who had them may be dying.
+ * the one who had them may be dying. Removing one takes no other with it: of IPv4, the kernel would
+ * remove those that were added later in the same network, unless promote_secondaries is set, which it is
+ * meanwhile; where that cannot be done (/proc/sys is read-only), the kernel has its way.
  */
 int netlink_add_address(const char *name, const struct netlink_prefix *prefix, struct err *err);
 int netlink_remove_address(const char *name, const struct netlink_prefix *prefix, struct err *err);
@@ -75,11 +85,16 @@ int netlink_add_route(const char *device, const struct netlink_route *route, str
 int netlink_remove_route(const char *device, const struct netlink_route *route, struct err *err);
 
 /*
- * Hears of every change of a device in this namespace. netlink_heard() never waits, not even for who
+ * Hears of every change of a device in this namespace, and of those of addresses and routes if that is
+ * wanted. netlink_heard() never waits, not even for who
  * holds the kernel's lock: what was last told of the device with that index is then in *device, and
  * *news is true. RC_IO: the kernel could not tell all; netlink_get() knows. The caller closes *fd.
+ *
+ * netlink_changed() never waits either: whether something of the device with that index has changed since
+ * it was asked last (also by us; but routes only where one is gone), or may have.
  */
-int netlink_watch(int *fd, struct err *err);
+int netlink_watch(int *fd, bool addresses, struct err *err);
+bool netlink_changed(int fd, unsigned index);
 int netlink_heard(int fd, struct netlink_device *device, unsigned index, bool *news,
 		  struct err *err);
 

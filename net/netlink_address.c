@@ -3,10 +3,12 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define REMOVALS_MAX 256 /* of one address, with other prefixes; beyond, somebody puts it back */
 
@@ -96,6 +98,52 @@ int netlink_add_address(const char *name, const struct netlink_prefix *prefix, s
 	return r == 0 ? RC_OK : address_error(name, prefix, "adding it", r, err);
 }
 
+struct found {
+	struct netlink_prefix *list;
+	size_t max, count;
+	unsigned index;
+};
+
+static int take_address(void *owner, const struct nlmsghdr *header, const uint8_t *message)
+{
+	struct found *found = owner;
+	struct netlink_prefix prefix = { 0 };
+	struct ifaddrmsg about;
+	const uint8_t *ip;
+	size_t len = 0;
+
+	if (header->nlmsg_type != RTM_NEWADDR)
+		return 0;
+	if (header->nlmsg_len < NLMSG_LENGTH(sizeof(about)))
+		return EPROTO;
+	memcpy(&about, message + NLMSG_HDRLEN, sizeof(about));
+	ip = netlink_attribute(header, message, sizeof(about), IFA_LOCAL, &len);
+	if (ip == NULL) /* of IPv6 there is no other end */
+		ip = netlink_attribute(header, message, sizeof(about), IFA_ADDRESS, &len);
+	prefix.version = about.ifa_family == AF_INET ? 4 : 6;
+	prefix.bits = about.ifa_prefixlen;
+	if (about.ifa_index != found->index || ip == NULL ||
+	    len != (prefix.version == 4 ? 4u : 16u))
+		return 0;
+	memcpy(prefix.ip, ip, len);
+	if (found->count++ < found->max)
+		found->list[found->count - 1] = prefix;
+	return 0;
+}
+
+int netlink_addresses(struct netlink_prefix *list, size_t max, size_t *count, unsigned index,
+		      struct err *err)
+{
+	const struct ifaddrmsg about = { .ifa_family = AF_UNSPEC, .ifa_index = index };
+	struct netlink_request request =
+		netlink_begin(RTM_GETADDR, NLM_F_DUMP, &about, sizeof(about));
+	struct found found = { list, max, 0, index };
+	int r = netlink_dump(&request, take_address, &found);
+
+	*count = found.count;
+	return r == 0 ? RC_OK : err_system(err, r, "the addresses of a network device");
+}
+
 static int find_bits(struct ifaddrmsg *about, const struct netlink_prefix *prefix)
 {
 	struct netlink_request request = netlink_begin(RTM_GETADDR, 0, about, sizeof(*about));
@@ -113,19 +161,32 @@ static int find_bits(struct ifaddrmsg *about, const struct netlink_prefix *prefi
 	return 0;
 }
 
+/* "0" or "1"; what it was, 0: it cannot be had. */
+static char promote_secondaries(const char *name, char wanted)
+{
+	char path[80], was = 0;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "/proc/sys/net/ipv4/conf/%s/promote_secondaries", name);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	if (pread(fd, &was, 1, 0) != 1 || (was != wanted && pwrite(fd, &wanted, 1, 0) != 1))
+		was = 0;
+	(void)close(fd);
+	return was;
+}
+
 /*
  * Of IPv4, the kernel removes the first that has that local address, whatever its prefix, and a device
  * can have it with several. Of IPv6 it has it once, and the kernel wants to be told the right length.
  */
-int netlink_remove_address(const char *name, const struct netlink_prefix *prefix, struct err *err)
+static int remove_all(unsigned index, const struct netlink_prefix *prefix)
 {
-	struct ifaddrmsg about = { .ifa_family = netlink_family(prefix) };
+	struct ifaddrmsg about = { .ifa_family = netlink_family(prefix), .ifa_index = index };
 	struct netlink_request request;
-	int index, r, rc = netlink_index(&index, name, err), count = 0;
+	int r, count = 0;
 
-	if (rc != RC_OK)
-		return rc;
-	about.ifa_index = (unsigned)index;
 	do {
 		r = prefix->version == 6 ? find_bits(&about, prefix) : 0;
 		if (r != 0)
@@ -134,7 +195,20 @@ int netlink_remove_address(const char *name, const struct netlink_prefix *prefix
 		netlink_put_address(&request, IFA_LOCAL, prefix);
 		r = netlink_change(&request);
 	} while (r == 0 && ++count < REMOVALS_MAX);
-	if (r == EADDRNOTAVAIL)
-		return RC_OK;
-	return address_error(name, prefix, "removing it", r != 0 ? r : EBUSY, err);
+	return r != 0 ? r : EBUSY;
+}
+
+int netlink_remove_address(const char *name, const struct netlink_prefix *prefix, struct err *err)
+{
+	int index, r, rc = netlink_index(&index, name, err);
+	char promoted = 0;
+
+	if (rc != RC_OK)
+		return rc;
+	if (prefix->version == 4)
+		promoted = promote_secondaries(name, '1');
+	r = remove_all((unsigned)index, prefix);
+	if (promoted == '0')
+		(void)promote_secondaries(name, '0');
+	return r == EADDRNOTAVAIL ? RC_OK : address_error(name, prefix, "removing it", r, err);
 }

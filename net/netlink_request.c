@@ -1,5 +1,7 @@
 #include "net/netlink_request.h"
 
+#include "appliance/base/bytes.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <net/if.h>
@@ -114,6 +116,73 @@ int netlink_ask(struct netlink_request *request, union netlink_answer *answer)
 	if (fd >= 0)
 		(void)close(fd);
 	return r;
+}
+
+/* The messages of one datagram; *done: the last one was among them. */
+static int take_datagram(struct cursor c,
+			 int (*take)(void *owner, const struct nlmsghdr *header,
+				     const uint8_t *message),
+			 void *owner, bool *done)
+{
+	struct nlmsghdr header;
+	const uint8_t *at;
+	int r = 0;
+
+	while (r == 0 && c.left >= sizeof(header)) {
+		memcpy(&header, c.at, sizeof(header));
+		at = cursor_bytes(&c, header.nlmsg_len);
+		if (at == NULL || header.nlmsg_len < sizeof(header))
+			return EPROTO;
+		if (c.left > 0)
+			(void)cursor_bytes(&c, NLMSG_ALIGN(header.nlmsg_len) - header.nlmsg_len);
+		*done = *done || header.nlmsg_type == NLMSG_DONE;
+		r = netlink_refusal(&header, at);
+		if (r == 0)
+			r = take(owner, &header, at);
+	}
+	return r;
+}
+
+int netlink_dump(struct netlink_request *request,
+		 int (*take)(void *owner, const struct nlmsghdr *header, const uint8_t *message),
+		 void *owner)
+{
+	union netlink_answer answer = { 0 };
+	bool done = false;
+	size_t len = 0;
+	int fd, r = netlink_send(request, &fd);
+
+	while (r == 0 && !done) {
+		r = netlink_receive(fd, &answer, &len);
+		if (r == 0)
+			r = take_datagram(cursor_of(answer.bytes, len), take, owner, &done);
+	}
+	if (fd >= 0)
+		(void)close(fd);
+	return r;
+}
+
+const uint8_t *netlink_attribute(const struct nlmsghdr *header, const uint8_t *message, size_t body,
+				 unsigned type, size_t *len)
+{
+	struct cursor c = cursor_of(message, header->nlmsg_len);
+	struct rtattr head;
+	const uint8_t *at;
+
+	(void)cursor_bytes(&c, NLMSG_HDRLEN + NLMSG_ALIGN(body));
+	while (c.left >= sizeof(head)) {
+		memcpy(&head, c.at, sizeof(head));
+		at = cursor_bytes(&c, head.rta_len);
+		if (at == NULL || head.rta_len < sizeof(head))
+			break;
+		if ((head.rta_type & (unsigned)NLA_TYPE_MASK) == type) {
+			*len = head.rta_len - sizeof(head);
+			return at + sizeof(head);
+		}
+		if (c.left > 0)
+			(void)cursor_bytes(&c, RTA_ALIGN(head.rta_len) - head.rta_len);
+	}
+	return NULL;
 }
 
 int netlink_change(struct netlink_request *request)

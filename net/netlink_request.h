@@ -48,8 +48,19 @@ int netlink_receive(int fd, union netlink_answer *answer, size_t *len);
 int netlink_refusal(const struct nlmsghdr *header, const uint8_t *message);
 /* All of that, for one answer. */
 int netlink_ask(struct netlink_request *request, union netlink_answer *answer);
+/* A dump: `take` gets each message of the answer; what is not 0 (an errno value) ends it. */
+int netlink_dump(struct netlink_request *request,
+		 int (*take)(void *owner, const struct nlmsghdr *header, const uint8_t *message),
+		 void *owner);
 /* Asks for a change. */
 int netlink_change(struct netlink_request *request);
+
+/*
+ * The first attribute of a type behind a message's `body` bytes, and its length; NULL: there is
+ * none. `message` has as many bytes as its header says.
+ */
+const uint8_t *netlink_attribute(const struct nlmsghdr *header, const uint8_t *message, size_t body,
+				 unsigned type, size_t *len);
 
 /* The index of the device of that name. */
 int netlink_index(int *index, const char *name, struct err *err);

@@ -206,7 +206,7 @@ static int make(struct port *port, struct err *err)
 	if (rc == RC_OK)
 		rc = set_up(port->name, bridge, err);
 	if (rc == RC_OK && bridge != NULL)
-		rc = netlink_watch(&port->news, err);
+		rc = netlink_watch(&port->news, false, err);
 	if (rc == RC_OK && bridge != NULL)
 		rc = learn_master(port, err);
 	return rc;

@@ -128,6 +128,63 @@ static void an_address_is_removed_whatever_its_prefix_and_no_other_is(void **sta
 	(void)netns_fixture_run("ip addr flush dev cable; ip addr flush dev lo");
 }
 
+static char promotes(void)
+{
+	return *netns_fixture_run("cat /proc/sys/net/ipv4/conf/cable/promote_secondaries");
+}
+
+static void removing_an_address_takes_no_other_of_its_network_with_it(void **state)
+{
+	const struct netlink_prefix prefix = prefix_of("192.0.2.7/24");
+
+	(void)state;
+	need_namespaces();
+	for (char was = '0'; was <= '1'; was++) {
+		(void)netns_fixture_run("ip addr add 192.0.2.7/24 dev cable; "
+					"ip addr add 192.0.2.8/24 dev cable; "
+					"ip route add 198.51.100.0/24 via 192.0.2.1");
+		(void)netns_fixture_run(
+			was == '0' ? "echo 0 >/proc/sys/net/ipv4/conf/cable/promote_secondaries" :
+				     "echo 1 >/proc/sys/net/ipv4/conf/cable/promote_secondaries");
+		assert_int_equal(netlink_remove_address("cable", &prefix, &err), RC_OK);
+		assert_null(strstr(netns_fixture_run("ip -o addr show dev cable"), "192.0.2.7"));
+		assert_shows("ip -o addr show dev cable", "192.0.2.8/24");
+		assert_shows("ip route", "198.51.100.0/24 via 192.0.2.1");
+		assert_int_equal(promotes(), was);
+		(void)netns_fixture_run("ip addr flush dev cable");
+	}
+}
+
+static void the_addresses_of_a_device_are_told_in_the_kernels_order(void **state)
+{
+	static const char *const texts[] = { "192.0.2.9/24", "192.0.2.8/32", "192.0.2.7/24",
+					     "2001:db8::7/64" };
+	struct netlink_prefix list[5];
+	struct netlink_device device;
+	char text[NETLINK_PREFIX_TEXT];
+	size_t count, i;
+
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("ip addr flush dev cable; ip addr add 192.0.2.9/24 dev cable; "
+				"ip addr add 192.0.2.7/24 dev cable; "
+				"ip addr add 192.0.2.8 peer 192.0.2.6/32 dev cable; "
+				"ip addr add 2001:db8::7/64 dev cable nodad; "
+				"ip addr add 192.0.2.5/32 dev lo");
+	assert_int_equal(netlink_get(&device, "cable", &err), RC_OK);
+	assert_int_equal(netlink_addresses(list, 5, &count, device.index, &err), RC_OK);
+	assert_int_equal(count, 4);
+	for (i = 0; i < count; i++) {
+		netlink_prefix_print(text, &list[i]);
+		assert_string_equal(text, texts[i]);
+	}
+	assert_int_equal(netlink_addresses(list, 1, &count, device.index, &err), RC_OK);
+	assert_int_equal(count, 4);
+	(void)netns_fixture_run("ip addr flush dev cable; ip addr flush dev lo");
+	assert_int_equal(netlink_addresses(list, 5, &count, device.index, &err), RC_OK);
+	assert_int_equal(count, 0);
+}
+
 static struct netlink_route route_of(const char *text)
 {
 	struct netlink_route route;
@@ -303,7 +360,7 @@ static void a_device_that_changes_is_heard_of(void **state)
 	need_namespaces();
 	(void)netns_fixture_run(
 		"ip link add w0 type veth peer name w1 && ip link add wb type bridge");
-	assert_int_equal(netlink_watch(&fd, &err), RC_OK);
+	assert_int_equal(netlink_watch(&fd, false, &err), RC_OK);
 	assert_int_equal(netlink_get(&device, "w0", &err), RC_OK);
 	(void)netns_fixture_run("ip link set w1 mtu 1300");
 	assert_int_equal(netlink_heard(fd, &heard, device.index, &news, &err), RC_OK);
@@ -330,7 +387,7 @@ static void news_that_were_lost_are_told_as_such(void **state)
 
 	(void)state;
 	need_namespaces();
-	assert_int_equal(netlink_watch(&fd, &err), RC_OK);
+	assert_int_equal(netlink_watch(&fd, false, &err), RC_OK);
 	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little)), 0);
 	assert_int_equal(netlink_get(&device, "cable", &err), RC_OK);
 	(void)netns_fixture_run("for i in 1 2 3 4 5 6 7 8; do ip link set cable mtu 130$i; done");
@@ -339,6 +396,39 @@ static void news_that_were_lost_are_told_as_such(void **state)
 	assert_int_equal(netlink_heard(fd, &device, device.index, &news, &err), RC_OK);
 	assert_true(news);
 	assert_int_equal(device.mtu, 1500);
+	(void)close(fd);
+}
+
+static void a_change_of_a_devices_addresses_and_routes_is_heard_of(void **state)
+{
+	static const char *const changes[] = {
+		"ip addr add 192.0.2.9/24 dev cable", "ip addr add 2001:db8::9/64 dev cable nodad",
+		"ip link set cable mtu 1400",	      "ip addr del 2001:db8::9/64 dev cable",
+		"ip addr del 192.0.2.9/24 dev cable",
+	};
+	struct netlink_device device;
+	size_t i;
+	int fd;
+
+	(void)state;
+	need_namespaces();
+	assert_int_equal(netlink_get(&device, "cable", &err), RC_OK);
+	assert_int_equal(netlink_watch(&fd, true, &err), RC_OK);
+	assert_false(netlink_changed(fd, device.index));
+	for (i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+		(void)netns_fixture_run(changes[i]);
+		assert_true(netlink_changed(fd, device.index));
+		assert_false(netlink_changed(fd, device.index));
+	}
+	(void)netns_fixture_run("ip addr add 192.0.2.9/24 dev cable; "
+				"ip route add 198.51.100.0/24 via 192.0.2.1");
+	(void)netlink_changed(fd, device.index);
+	(void)netns_fixture_run("ip route del 198.51.100.0/24");
+	assert_true(netlink_changed(fd, device.index));
+	(void)netns_fixture_run("ip addr add 192.0.2.9/24 dev lo; ip addr del 192.0.2.9/24 dev lo; "
+				"ip link add w0 type dummy; ip link del w0");
+	assert_false(netlink_changed(fd, device.index));
+	(void)netns_fixture_run("ip addr flush dev cable");
 	(void)close(fd);
 }
 
@@ -363,6 +453,8 @@ int main(void)
 		cmocka_unit_test(prefixes_are_read_and_written),
 		cmocka_unit_test(an_address_is_there_and_then_is_not_however_often_one_asks),
 		cmocka_unit_test(an_address_is_removed_whatever_its_prefix_and_no_other_is),
+		cmocka_unit_test(removing_an_address_takes_no_other_of_its_network_with_it),
+		cmocka_unit_test(the_addresses_of_a_device_are_told_in_the_kernels_order),
 		cmocka_unit_test(routes_are_read),
 		cmocka_unit_test(a_route_is_there_and_then_is_not_however_often_one_asks),
 		cmocka_unit_test(another_way_to_the_same_network_stays),
@@ -371,6 +463,7 @@ int main(void)
 		cmocka_unit_test(all_ports_of_a_bridge_are_told_and_what_kind_of_tap_they_are),
 		cmocka_unit_test(a_device_that_changes_is_heard_of),
 		cmocka_unit_test(news_that_were_lost_are_told_as_such),
+		cmocka_unit_test(a_change_of_a_devices_addresses_and_routes_is_heard_of),
 		cmocka_unit_test(what_the_kernel_refuses_is_said),
 	};
 
