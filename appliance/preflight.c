@@ -8,9 +8,7 @@
 #include "appliance/pki.h"
 #include "appliance/state_dir.h"
 #include "appliance/term_store.h"
-#include "appliance/virtual_addresses.h"
 #include "net/tls.h"
-#include "net/vrrp_socket.h"
 #include "replica/accel.h"
 
 #include <errno.h>
@@ -199,22 +197,6 @@ static void check_state_dir(struct preflight *preflight)
 		check_terms(preflight);
 }
 
-static void check_vrrp(struct preflight *preflight, size_t index)
-{
-	const struct config_instance *instance = &preflight->config.instances[index];
-	uint32_t own;
-	struct err err;
-	int fd;
-
-	for (size_t i = 0; i < instance->nvrrp; i++) {
-		if (vrrp_socket_open(&fd, &own, instance->vrrp[i].device, &err) == RC_OK)
-			(void)close(fd);
-		else
-			error(preflight, "instances[%zu].vrrp[%zu].device: %s; %s", index, i,
-			      err.text, VIRTUAL_ADDRESSES_NEED);
-	}
-}
-
 static void check_standby(struct preflight *preflight)
 {
 	const struct config *config = &preflight->config;
@@ -230,7 +212,6 @@ static void check_standby(struct preflight *preflight)
 	if (strcmp(config->accel, "kvm") == 0 && !accel_has_kvm(why))
 		warning(preflight, "hypervisor.accel: kvm: %s", why);
 	for (size_t i = 0; i < config->ninstances; i++) {
-		check_vrrp(preflight, i);
 		if (config->instances[i].takeover == CONFIG_TAKEOVER_AUTOMATIC &&
 		    config->instances[i].nnics == 0 && config->witness_endpoints == NULL)
 			warning(preflight,

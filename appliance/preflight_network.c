@@ -5,8 +5,10 @@
 #include "appliance/preflight_internal.h"
 
 #include "appliance/base/json_table.h"
+#include "appliance/virtual_addresses.h"
 #include "net/address.h"
 #include "net/netlink.h"
+#include "net/vrrp_socket.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -127,6 +129,49 @@ static void check_nic(struct preflight *preflight, const struct config_nic *nic,
 		check_bridge(preflight, where, nic->bridge);
 }
 
+/* ---- virtual addresses ---- */
+
+/* A device may come later, and an address with it: until then the group is stopped. */
+static void check_device(struct preflight *preflight, const char *where, const char *name)
+{
+	struct netlink_device device;
+	struct netlink_prefix first;
+	size_t count = 0;
+	struct err err;
+
+	if (netlink_get(&device, name, &err) != RC_OK)
+		preflight_warning(preflight,
+				  "%s.device: %s; until it is there the group is stopped", where,
+				  err.text);
+	else if (netlink_addresses(&first, 1, &count, device.index, &err) == RC_OK &&
+		 (count == 0 || first.version != 4))
+		preflight_warning(
+			preflight,
+			"%s.device: %s has no IPv4 address for VRRP to send from; until it has one the "
+			"group is stopped",
+			where, name);
+}
+
+static void check_groups(struct preflight *preflight, size_t index)
+{
+	const struct config_instance *instance = &preflight->config.instances[index];
+	char where[WHERE_MAX];
+	struct err err;
+	int fd;
+
+	if (instance->nvrrp == 0)
+		return;
+	if (vrrp_socket_create(&fd, &err) == RC_OK)
+		(void)close(fd);
+	else
+		preflight_error(preflight, "instances[%zu].vrrp: %s; %s", index, err.text,
+				VIRTUAL_ADDRESSES_NEED);
+	for (size_t i = 0; i < instance->nvrrp; i++) {
+		(void)snprintf(where, sizeof(where), "instances[%zu].vrrp[%zu]", index, i);
+		check_device(preflight, where, instance->vrrp[i].device);
+	}
+}
+
 void preflight_network(struct preflight *preflight)
 {
 	const struct config *config = &preflight->config;
@@ -143,5 +188,6 @@ void preflight_network(struct preflight *preflight)
 			(void)snprintf(where, sizeof(where), "instances[%zu].nics[%zu]", i, j);
 			check_nic(preflight, &config->instances[i].nics[j], where);
 		}
+		check_groups(preflight, i);
 	}
 }

@@ -67,7 +67,7 @@ int virtual_addresses_open(struct virtual_addresses **out, uv_loop_t *loop,
 		*out = addresses;
 		return RC_OK;
 	}
-	if (rc == RC_IO || rc == RC_STATE)
+	if (rc == RC_IO)
 		(void)err_append(err, "; %s", VIRTUAL_ADDRESSES_NEED);
 	(void)err_prefix(err, "instance %s: vrrp[%zu]: ", instance->name, addresses->count);
 	virtual_addresses_close(addresses);

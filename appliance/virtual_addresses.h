@@ -14,10 +14,12 @@
 struct virtual_addresses;
 
 /* What has to be so, for messages about an error. */
-#define VIRTUAL_ADDRESSES_NEED \
-	"VRRP needs the device, an IPv4 address of its own on it, CAP_NET_ADMIN and CAP_NET_RAW"
+#define VIRTUAL_ADDRESSES_NEED "VRRP needs CAP_NET_ADMIN and CAP_NET_RAW"
 
-/* Listens in every group. NULL in *addresses: there is none. The configuration has to outlive it. */
+/*
+ * Listens in every group; one whose device is not there, or has no IPv4 address of its own, is stopped
+ * until it has. NULL in *addresses: there is none. The configuration has to outlive it.
+ */
 int virtual_addresses_open(struct virtual_addresses **addresses, uv_loop_t *loop,
 			   const struct config_instance *instance, struct err *err);
 
@@ -33,7 +35,7 @@ void virtual_addresses_announce(struct virtual_addresses *addresses);
 const struct vrrp *virtual_addresses_state(const struct virtual_addresses *addresses, size_t index,
 					   const struct config_vrrp **config);
 
-/* Why a group can neither have its addresses nor listen, with the device's name; "": all can. */
+/* What is wrong with a group, with the device's name: it is stopped, or its addresses are of no use; "": nothing. */
 const char *virtual_addresses_fault(const struct virtual_addresses *addresses);
 
 /* Gives up what is here, and frees. */

@@ -33,15 +33,19 @@ static bool can_be_own_v6(const uint8_t *ip)
 	return ip[0] != 0 && ip[0] != 0xff;
 }
 
-static bool is_valid(const struct card_address *address)
+bool card_address_is_possible(uint8_t version, const uint8_t ip[16])
 {
 	static const uint8_t none[12];
 
-	if (!ethernet_is_station(address->mac))
-		return false;
-	if (address->version == 4)
-		return can_be_own_v4(address->ip) && memcmp(address->ip + 4, none, 12) == 0;
-	return address->version == 6 && can_be_own_v6(address->ip);
+	if (version == 4)
+		return can_be_own_v4(ip) && memcmp(ip + 4, none, 12) == 0;
+	return version == 6 && can_be_own_v6(ip);
+}
+
+static bool is_valid(const struct card_address *address)
+{
+	return ethernet_is_station(address->mac) &&
+	       card_address_is_possible(address->version, address->ip);
 }
 
 static bool is_same(const struct card_address *a, const struct card_address *b)

@@ -60,6 +60,9 @@ struct card_addresses {
 void card_addresses_learn(struct card_addresses *table, const uint8_t *frame, size_t len,
 			  uint64_t now_ns);
 
+/* What a card can have as its own: no group, no loopback; of IPv4, the rest of the 16 bytes is 0. */
+bool card_address_is_possible(uint8_t version, const uint8_t ip[16]);
+
 /*
  * One that the operator configured. False: no address that a card can have, or CARD_ADDRESSES_MAX
  * are configured.

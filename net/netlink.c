@@ -226,8 +226,10 @@ bool netlink_changed(int fd, unsigned index)
 	bool changed = false;
 	int i, lost = 0;
 
-	for (i = 0; i < NEWS_MAX && next_news(fd, &answer, &lost); i++)
-		changed = changed || (answer.header.nlmsg_len > 0 && subject_of(&answer) == index);
+	for (i = 0; i < NEWS_MAX && next_news(fd, &answer, &lost); i++) {
+		if (answer.header.nlmsg_len > 0 && index != 0 && subject_of(&answer) == index)
+			changed = true;
+	}
 	return changed || lost != 0;
 }
 

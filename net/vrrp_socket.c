@@ -1,32 +1,12 @@
 #include "net/vrrp_socket.h"
 
-#include "appliance/base/bytes.h"
-
 #include <errno.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
-#include <stdio.h>
-#include <sys/ioctl.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-static int first_address(int fd, const char *device, struct in_addr *own, struct err *err)
-{
-	struct ifreq request = { 0 };
-	struct sockaddr_in address;
-
-	(void)snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", device);
-	if (ioctl(fd, SIOCGIFADDR, &request) != 0) {
-		if (errno == EADDRNOTAVAIL)
-			return err_set(err, RC_STATE,
-				       "%s has no IPv4 address for VRRP to send from", device);
-		return err_system(err, errno, "network device %s", device);
-	}
-	memcpy(&address, &request.ifr_addr, sizeof(address));
-	*own = address.sin_addr;
-	return RC_OK;
-}
 
 static int set_up(int fd, const char *device, struct in_addr own)
 {
@@ -45,21 +25,24 @@ static int set_up(int fd, const char *device, struct in_addr own)
 	       setsockopt(fd, IPPROTO_IP, IP_TOS, &urgent, sizeof(urgent)) != 0;
 }
 
-int vrrp_socket_open(int *out, uint32_t *own, const char *device, struct err *err)
+int vrrp_socket_create(int *fd, struct err *err)
 {
-	int fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, VRRP_PROTOCOL), rc;
-	struct in_addr address = { 0 };
+	*fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, VRRP_PROTOCOL);
+	return *fd >= 0 ? RC_OK : err_system(err, errno, "VRRP socket");
+}
 
-	if (fd < 0)
-		return err_system(err, errno, "VRRP socket");
-	rc = first_address(fd, device, &address, err);
-	if (rc == RC_OK && set_up(fd, device, address) != 0)
+int vrrp_socket_open(int *out, const char *device, uint32_t own, struct err *err)
+{
+	const struct in_addr address = { htonl(own) };
+	int fd, rc = vrrp_socket_create(&fd, err);
+
+	if (rc != RC_OK)
+		return rc;
+	if (set_up(fd, device, address) != 0) {
 		rc = err_system(err, errno, "VRRP socket on %s", device);
-	if (rc != RC_OK) {
 		(void)close(fd);
 		return rc;
 	}
-	*own = ntohl(address.s_addr);
 	*out = fd;
 	return RC_OK;
 }

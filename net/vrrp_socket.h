@@ -11,11 +11,11 @@
 /* With header and options of IPv4; what is longer is cut, and then refused by vrrp_format_get(). */
 #define VRRP_SOCKET_PACKET_MAX ((size_t)60 + 8 + 255 * 4)
 
-/*
- * *fd is the caller's to close, and does not block. *own: the device's first IPv4 address, from
- * which it sends; RC_STATE if it has none.
- */
-int vrrp_socket_open(int *fd, uint32_t *own, const char *device, struct err *err);
+/* *fd is the caller's to close, and does not block. It sends from `own`, an address of the device. */
+int vrrp_socket_open(int *fd, const char *device, uint32_t own, struct err *err);
+
+/* One of no device yet: whether we may have any. */
+int vrrp_socket_create(int *fd, struct err *err);
 
 /* 0 or an errno value. */
 int vrrp_socket_send(int fd, const uint8_t *packet, size_t len);

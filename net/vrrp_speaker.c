@@ -22,37 +22,37 @@
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
+#include "appliance/base/repeat.h"
 #include "net/announce.h"
 #include "net/packet.h"
+#include "net/vrrp_device.h"
 #include "net/vrrp_socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define PART "vrrp"
 #define PACKETS_PER_TURN 32 /* then the loop's other work has its turn */
-#define LOOK_MS 1000	    /* a device that was made anew is found within this */
+#define LOOK_MS 1000	    /* a device that has changed is noticed within this */
+#define MUTE_AFTER 3	    /* packets that could not be sent: then others take the addresses */
 
 struct vrrp_speaker {
 	struct vrrp vrrp;
-	char device[NETLINK_NAME_MAX + 1];
-	struct netlink_prefix addresses[VRRP_ADDRESSES_MAX];
-	size_t address_count;
-	struct netlink_route routes[VRRP_ROUTES_MAX];
-	size_t route_count;
-	struct card_addresses announced;
+	struct vrrp_device device;
 	struct announce_schedule schedule;
 	const struct vrrp_speaker_ops *ops;
 	void *owner;
 	int fd, packet_fd; /* VRRP; announcements */
-	unsigned index;	   /* of the device that they are bound to */
-	bool lost;	   /* it has another one now, or none: `fault` */
-	struct err fault;
+	bool lost;	   /* they are bound to nothing that can be used: `fault` */
+	struct err fault;  /* of the device; RC_OK: none */
+	struct repeat said;
 	bool closing;
-	int send_error; /* errno value of the last packet, 0: it was sent */
+	int send_error;	 /* errno value of the last packet, 0: it was sent */
+	unsigned unsent; /* advertisements in a row */
+	struct err mute; /* why, once they are MUTE_AFTER */
 	uv_poll_t poll;
 	uv_timer_t timer, look;
 	unsigned handles;
@@ -60,7 +60,24 @@ struct vrrp_speaker {
 
 static void on_look(uv_timer_t *timer);
 
+static const char *name(const struct vrrp_speaker *speaker)
+{
+	return speaker->device.name;
+}
+
 /* ---- actions ----------------------------------------------------------------------------------*/
+
+/* The addresses are here, and nobody hears of it: others take them, and neither of us is told. */
+static void count_unsent(struct vrrp_speaker *speaker, int error)
+{
+	speaker->unsent = error != 0 ? speaker->unsent + 1 : 0;
+	if (speaker->unsent >= MUTE_AFTER)
+		(void)err_system(&speaker->mute, error,
+				 "%s: the other routers of group %u do not hear us", name(speaker),
+				 speaker->vrrp.settings.advert.group);
+	else
+		speaker->mute.code = RC_OK;
+}
 
 static void send_packet(struct vrrp_speaker *speaker, enum vrrp_action action)
 {
@@ -71,46 +88,70 @@ static void send_packet(struct vrrp_speaker *speaker, enum vrrp_action action)
 	if (speaker->lost)
 		return;
 	error = vrrp_socket_send(speaker->fd, packet, len);
-	if (error != 0 && error != speaker->send_error && !speaker->closing)
+	if (error != 0 && error != speaker->send_error && !speaker->closing) {
+		vrrp_device_doubt(&speaker->device);
 		(void)uv_timer_start(&speaker->look, on_look, 0, LOOK_MS);
+	}
 	if (error != 0 && error != speaker->send_error)
-		log_warn(PART, "%s: sending to the group: %s", speaker->device, strerror(error));
+		log_warn(PART, "%s: sending to the group: %s", name(speaker), strerror(error));
 	if (error == 0 && speaker->send_error != 0) {
-		log_info(PART, "%s: sending to the group works again", speaker->device);
+		log_info(PART, "%s: sending to the group works again", name(speaker));
 		speaker->schedule = announce_begin(clock_now_ns());
 	}
 	speaker->send_error = error;
+	count_unsent(speaker, action == VRRP_ADVERTISE ? error : 0);
 }
 
-/* All that can be, even after an error; which is the last one's. */
-static int take_off(struct vrrp_speaker *speaker, struct err *err)
+static void say_fault(struct vrrp_speaker *speaker)
 {
-	int rc = RC_OK, r;
-	size_t i;
+	char text[ERR_TEXT_MAX];
 
-	for (i = 0; i < speaker->route_count; i++) {
-		r = netlink_remove_route(speaker->device, &speaker->routes[i], err);
-		rc = r != RC_OK ? r : rc;
-	}
-	for (i = 0; i < speaker->address_count; i++) {
-		r = netlink_remove_address(speaker->device, &speaker->addresses[i], err);
-		rc = r != RC_OK ? r : rc;
-	}
-	return rc;
+	(void)snprintf(text, sizeof(text), "%s, group %u: %.400s", name(speaker),
+		       speaker->vrrp.settings.advert.group, speaker->fault.text);
+	repeat_log(&speaker->said, LOG_LEVEL_WARN, PART, text);
 }
 
-static void put_on(struct vrrp_speaker *speaker)
+/* What it has been looked at for: while active, all is there and announced as it is now. */
+static void keep_device(struct vrrp_speaker *speaker, uint64_t now_ns)
+{
+	const bool active = speaker->vrrp.state == VRRP_ACTIVE;
+	bool added = false;
+
+	speaker->fault.code = RC_OK;
+	if (active)
+		(void)vrrp_device_put_on(&speaker->device, &added, &speaker->fault);
+	if (added)
+		speaker->schedule = announce_begin(now_ns);
+	if (!speaker->device.up)
+		(void)err_set(&speaker->fault, RC_STATE, "%s is set down, so nothing passes",
+			      name(speaker));
+	if (speaker->fault.code != RC_OK)
+		say_fault(speaker);
+	else
+		speaker->said = (struct repeat){ 0 };
+}
+
+/* What is wrong with the device besides is for on_look(). */
+static void take(struct vrrp_speaker *speaker, uint64_t now_ns)
 {
 	struct err err;
-	size_t i;
 
-	for (i = 0; i < speaker->address_count; i++)
-		if (netlink_add_address(speaker->device, &speaker->addresses[i], &err) != RC_OK)
-			log_error(PART, "%s", err.text);
-	for (i = 0; i < speaker->route_count;
-	     i++) /* an address may be what their routers are reached by */
-		if (netlink_add_route(speaker->device, &speaker->routes[i], &err) != RC_OK)
-			log_error(PART, "%s", err.text);
+	speaker->schedule = announce_begin(now_ns);
+	if (vrrp_device_look(&speaker->device, &err) != RC_OK)
+		vrrp_device_doubt(&speaker->device);
+	keep_device(speaker, now_ns);
+}
+
+static void give_up(struct vrrp_speaker *speaker)
+{
+	struct err err;
+
+	if (!speaker->lost && vrrp_device_take_off(&speaker->device, &err) != RC_OK)
+		log_error(PART, "%s", err.text);
+	speaker->unsent = 0;
+	speaker->mute.code = RC_OK;
+	log_info(PART, "%s, group %u: the addresses are given up", name(speaker),
+		 speaker->vrrp.settings.advert.group);
 }
 
 static void send_frame(void *owner, const uint8_t *frame, size_t len)
@@ -119,62 +160,28 @@ static void send_frame(void *owner, const uint8_t *frame, size_t len)
 	int error = packet_send(speaker->packet_fd, frame, len);
 
 	if (error != 0)
-		log_debug(PART, "%s: announcing: %s", speaker->device, strerror(error));
-}
-
-/* What to announce: the addresses, at the MAC that the device has now. */
-static int know_addresses(struct vrrp_speaker *speaker, struct err *err)
-{
-	struct netlink_device device;
-	size_t i;
-	int rc = netlink_get(&device, speaker->device, err);
-
-	for (i = 0; rc == RC_OK && i < speaker->address_count; i++) {
-		const struct netlink_prefix *prefix = &speaker->addresses[i];
-		struct card_address address = { .version = prefix->version };
-
-		memcpy(address.ip, prefix->ip, sizeof(address.ip));
-		memcpy(address.mac, device.mac, ETHERNET_MAC);
-		if (!card_addresses_add(&speaker->announced, &address))
-			rc = err_set(err, RC_INVALID,
-				     "%s: no Ethernet device, or address %zu is none that it can "
-				     "have",
-				     speaker->device, i);
-	}
-	return rc;
+		log_debug(PART, "%s: announcing: %s", name(speaker), strerror(error));
 }
 
 static void announce(struct vrrp_speaker *speaker, uint64_t now_ns)
 {
-	struct err err;
-
-	if (speaker->vrrp.state != VRRP_ACTIVE || !announce_take(&speaker->schedule, now_ns))
-		return;
-	put_on(speaker);
-	if (know_addresses(speaker, &err) != RC_OK)
-		log_debug(PART, "%s", err.text);
-	(void)announce_card(&speaker->announced, NULL, now_ns, send_frame, speaker);
+	if (speaker->vrrp.state == VRRP_ACTIVE && announce_take(&speaker->schedule, now_ns))
+		(void)announce_card(&speaker->device.announced, NULL, now_ns, send_frame, speaker);
 }
 
 static void act(struct vrrp_speaker *speaker, unsigned actions, uint64_t now_ns)
 {
-	struct err err;
-
 	if (actions & VRRP_RESIGN)
 		send_packet(speaker, VRRP_RESIGN);
-	if (actions & VRRP_GIVE_UP) {
-		if (!speaker->lost && take_off(speaker, &err) != RC_OK)
-			log_error(PART, "%s", err.text);
-		log_info(PART, "%s, group %u: the addresses are given up", speaker->device,
-			 speaker->vrrp.settings.advert.group);
-	}
+	if (actions & VRRP_GIVE_UP)
+		give_up(speaker);
 	if (actions & VRRP_ADVERTISE)
 		send_packet(speaker, VRRP_ADVERTISE);
 	if (actions & VRRP_TAKE)
-		speaker->schedule = announce_begin(now_ns);
+		take(speaker, now_ns);
 	announce(speaker, clock_now_ns());
 	if (actions & VRRP_TAKE)
-		log_info(PART, "%s, group %u: the addresses are here", speaker->device,
+		log_info(PART, "%s, group %u: the addresses are here", name(speaker),
 			 speaker->vrrp.settings.advert.group);
 	if ((actions & (VRRP_GIVE_UP | VRRP_TAKE)) && !speaker->closing &&
 	    speaker->ops->on_change != NULL)
@@ -225,7 +232,7 @@ static void heard(struct vrrp_speaker *speaker, const struct vrrp_advert *advert
 		log_warn(PART,
 			 "%s, group %u: another lists other addresses than we do, and may not "
 			 "listen to us for that",
-			 speaker->device, advert->group);
+			 name(speaker), advert->group);
 	act(speaker, actions, event.now_ns);
 }
 
@@ -248,7 +255,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 		if (vrrp_format_get(&advert, &source, packet, len, &err) == RC_OK)
 			heard(speaker, &advert, source);
 		else
-			log_debug(PART, "%s: %s", speaker->device, err.text);
+			log_debug(PART, "%s: %s", name(speaker), err.text);
 	}
 	set_timer(speaker, clock_now_ns());
 }
@@ -269,62 +276,104 @@ static int put_in_place(int *fd, int fresh, struct err *err)
 	return RC_OK;
 }
 
-/* Sockets on what has the name now, and none of the addresses on it. */
-static int open_sockets(struct vrrp_speaker *speaker, uint32_t *own, struct err *err)
+/* Whose packets come from the device's own address. */
+static int open_socket(struct vrrp_speaker *speaker, struct err *err)
 {
-	unsigned index = if_nametoindex(speaker->device);
-	int fd, packet_fd, rc;
+	int fd, rc = vrrp_socket_open(&fd, name(speaker), speaker->device.own, err);
 
-	rc = know_addresses(speaker, err);
-	if (rc == RC_OK) /* before the device is asked for its own address */
-		rc = take_off(speaker, err);
-	if (rc == RC_OK)
-		rc = vrrp_socket_open(&fd, own, speaker->device, err);
-	if (rc == RC_OK)
-		rc = put_in_place(&speaker->fd, fd, err);
-	if (rc == RC_OK)
-		rc = packet_open(&packet_fd, speaker->device, err);
-	if (rc == RC_OK)
-		rc = put_in_place(&speaker->packet_fd, packet_fd, err);
-	if (rc == RC_OK)
-		speaker->index = index;
-	return rc;
+	return rc == RC_OK ? put_in_place(&speaker->fd, fd, err) : rc;
 }
 
-static void lose_device(struct vrrp_speaker *speaker)
+static int open_packets(struct vrrp_speaker *speaker, struct err *err)
 {
-	log_warn(PART, "%s, group %u: the device is gone, or another has its name", speaker->device,
-		 speaker->vrrp.settings.advert.group);
+	int fd, rc = packet_open(&fd, name(speaker), err);
+
+	return rc == RC_OK ? put_in_place(&speaker->packet_fd, fd, err) : rc;
+}
+
+/* `gone`: there is nothing left that addresses could be taken off. */
+static void lose_device(struct vrrp_speaker *speaker, bool gone)
+{
 	(void)uv_poll_stop(&speaker->poll);
-	speaker->lost = true;
+	speaker->lost = gone;
 	happens(speaker, VRRP_STOP);
+	speaker->lost = true;
+	vrrp_device_doubt(&speaker->device);
 }
 
 static void find_device(struct vrrp_speaker *speaker)
 {
 	struct vrrp_settings settings = speaker->vrrp.settings;
 	bool permitted = speaker->vrrp.permitted;
+	struct err *fault = &speaker->fault;
 
-	if (open_sockets(speaker, &settings.own, &speaker->fault) != RC_OK)
+	if (vrrp_device_find(&speaker->device, fault) != RC_OK ||
+	    open_socket(speaker, fault) != RC_OK || open_packets(speaker, fault) != RC_OK) {
+		say_fault(speaker);
 		return;
-	log_info(PART, "%s, group %u: listening on the device as it is now", speaker->device,
+	}
+	log_info(PART, "%s, group %u: listening on the device as it is now", name(speaker),
 		 settings.advert.group);
 	speaker->lost = false;
 	speaker->send_error = 0;
+	settings.own = speaker->device.own;
 	vrrp_init(&speaker->vrrp, &settings);
+	keep_device(speaker, clock_now_ns());
 	(void)uv_poll_start(&speaker->poll, UV_READABLE, on_poll);
 	happens(speaker, VRRP_START);
 	if (permitted)
 		happens(speaker, VRRP_PERMIT);
 }
 
+/* The own address is another one: nothing else changes. */
+static int move_socket(struct vrrp_speaker *speaker, struct err *err)
+{
+	int rc;
+
+	(void)uv_poll_stop(&speaker->poll);
+	rc = open_socket(speaker, err);
+	if (rc != RC_OK)
+		return rc;
+	log_info(PART, "%s, group %u: its own address is another one now", name(speaker),
+		 speaker->vrrp.settings.advert.group);
+	speaker->vrrp.settings.own = speaker->device.own;
+	(void)uv_poll_start(&speaker->poll, UV_READABLE, on_poll);
+	return RC_OK;
+}
+
+static void look_at_device(struct vrrp_speaker *speaker)
+{
+	uint8_t mac[ETHERNET_MAC];
+	struct err err;
+	int rc;
+
+	memcpy(mac, speaker->device.announced.entry[0].mac, sizeof(mac));
+	rc = vrrp_device_look(&speaker->device, &err);
+	if (rc != RC_OK && rc != RC_STATE)
+		return; /* it could not be seen, and is looked at again */
+	if (rc == RC_OK && speaker->device.own != speaker->vrrp.settings.own)
+		rc = move_socket(speaker, &err);
+	if (rc != RC_OK) {
+		lose_device(speaker, false);
+		return;
+	}
+	if (memcmp(mac, speaker->device.announced.entry[0].mac, sizeof(mac)) != 0)
+		speaker->schedule = announce_begin(clock_now_ns());
+	keep_device(speaker, clock_now_ns());
+	set_timer(speaker, clock_now_ns());
+}
+
 static void on_look(uv_timer_t *timer)
 {
 	struct vrrp_speaker *speaker = timer->data;
+	const bool other = vrrp_device_is_other(&speaker->device);
+	const bool news = vrrp_device_has_news(&speaker->device) || other;
 
-	if (!speaker->lost && if_nametoindex(speaker->device) != speaker->index)
-		lose_device(speaker);
-	if (speaker->lost && !speaker->closing)
+	if (!speaker->lost && other)
+		lose_device(speaker, true);
+	else if (!speaker->lost && news)
+		look_at_device(speaker);
+	if (speaker->lost && news && !speaker->closing)
 		find_device(speaker);
 }
 
@@ -333,6 +382,7 @@ static void on_look(uv_timer_t *timer)
 static int copy_options(struct vrrp_speaker *speaker, const struct vrrp_speaker_options *options,
 			struct vrrp_settings *settings, struct err *err)
 {
+	struct vrrp_device *device = &speaker->device;
 	size_t i;
 
 	*settings = (struct vrrp_settings){ .priority = options->priority,
@@ -355,28 +405,38 @@ static int copy_options(struct vrrp_speaker *speaker, const struct vrrp_speaker_
 	for (i = 0; i < options->address_count; i++) {
 		const struct netlink_prefix *prefix = &options->addresses[i];
 
+		if (!card_address_is_possible(prefix->version, prefix->ip))
+			return err_set(err, RC_INVALID,
+				       "VRRP: address %zu is none that a device can have", i);
 		if (prefix->version == 4)
 			settings->advert.address[settings->advert.count++] =
 				bytes_get_be32(prefix->ip);
-		speaker->addresses[speaker->address_count++] = *prefix;
+		device->addresses[device->address_count++] = *prefix;
 	}
 	for (i = 0; i < options->route_count; i++)
-		speaker->routes[speaker->route_count++] = options->routes[i];
-	memcpy(speaker->device, options->device, strlen(options->device) + 1);
+		device->routes[device->route_count++] = options->routes[i];
+	memcpy(device->name, options->device, strlen(options->device) + 1);
 	return settings->advert.count > 0 ?
 		       RC_OK :
 		       err_set(err, RC_INVALID, "VRRP: at least one IPv4 address");
+}
+
+static void discard(struct vrrp_speaker *speaker)
+{
+	if (speaker->fd >= 0)
+		(void)close(speaker->fd);
+	if (speaker->packet_fd >= 0)
+		(void)close(speaker->packet_fd);
+	vrrp_device_close(&speaker->device);
+	mem_free(speaker);
 }
 
 static void on_closed(uv_handle_t *handle)
 {
 	struct vrrp_speaker *speaker = handle->data;
 
-	if (--speaker->handles > 0)
-		return;
-	(void)close(speaker->fd);
-	(void)close(speaker->packet_fd);
-	mem_free(speaker);
+	if (--speaker->handles == 0)
+		discard(speaker);
 }
 
 static int start(struct vrrp_speaker *speaker, uv_loop_t *loop, struct err *err)
@@ -389,19 +449,10 @@ static int start(struct vrrp_speaker *speaker, uv_loop_t *loop, struct err *err)
 	(void)uv_timer_init(loop, &speaker->look);
 	speaker->poll.data = speaker->timer.data = speaker->look.data = speaker;
 	speaker->handles = 3;
-	(void)uv_poll_start(&speaker->poll, UV_READABLE, on_poll);
+	speaker->lost = true;
+	find_device(speaker);
 	(void)uv_timer_start(&speaker->look, on_look, LOOK_MS, LOOK_MS);
-	happens(speaker, VRRP_START);
 	return RC_OK;
-}
-
-static void discard(struct vrrp_speaker *speaker)
-{
-	if (speaker->fd >= 0)
-		(void)close(speaker->fd);
-	if (speaker->packet_fd >= 0)
-		(void)close(speaker->packet_fd);
-	mem_free(speaker);
 }
 
 int vrrp_speaker_open(struct vrrp_speaker **out, uv_loop_t *loop,
@@ -414,12 +465,15 @@ int vrrp_speaker_open(struct vrrp_speaker **out, uv_loop_t *loop,
 
 	if (speaker == NULL)
 		return err_nomem(err, "a VRRP group");
-	speaker->fd = speaker->packet_fd = -1;
+	speaker->fd = speaker->packet_fd = speaker->device.news = -1;
 	speaker->ops = ops;
 	speaker->owner = owner;
 	rc = copy_options(speaker, options, &settings, err);
 	if (rc == RC_OK)
-		rc = open_sockets(speaker, &settings.own, err);
+		rc = vrrp_device_open(&speaker->device, err);
+	if (rc ==
+	    RC_OK) /* the loop needs one; it is bound to the device when that has been found */
+		rc = vrrp_socket_create(&speaker->fd, err);
 	if (rc == RC_OK) {
 		vrrp_init(&speaker->vrrp, &settings);
 		rc = start(speaker, loop, err);
@@ -450,7 +504,9 @@ const struct vrrp *vrrp_speaker_state(const struct vrrp_speaker *speaker)
 
 const char *vrrp_speaker_fault(const struct vrrp_speaker *speaker)
 {
-	return speaker->lost ? speaker->fault.text : "";
+	if (speaker->fault.code != RC_OK)
+		return speaker->fault.text;
+	return speaker->mute.code != RC_OK ? speaker->mute.text : "";
 }
 
 void vrrp_speaker_close(struct vrrp_speaker *speaker)

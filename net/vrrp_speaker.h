@@ -4,19 +4,19 @@
  * addresses, repeated (announce.h).
  *
  * It begins with listening, and permission is what it lacks then. Addresses and routes are its own on that
- * device: what an earlier process left of them is taken off when it opens, and they are taken off
- * when it closes. If the device is deleted, the group is stopped, and goes on when there is one of
- * that name again that has an IPv4 address. All functions are the loop thread's. Needs CAP_NET_ADMIN and CAP_NET_RAW.
+ * device: what an earlier process left of them is taken off when it has found the device, and they are
+ * taken off when it closes. While there is no device of that name, or it has no IPv4 address but the
+ * group's, the group is stopped, from the beginning as later, and nothing is taken off. All functions are
+ * the loop thread's. Needs CAP_NET_ADMIN and CAP_NET_RAW.
  */
 #ifndef NET_VRRP_SPEAKER_H
 #define NET_VRRP_SPEAKER_H
 
 #include "net/netlink.h"
 #include "net/vrrp.h"
+#include "net/vrrp_device.h"
 
 #include <uv.h>
-
-#define VRRP_ROUTES_MAX 20 /* as with addresses */
 
 struct vrrp_speaker;
 
@@ -40,7 +40,7 @@ struct vrrp_speaker_ops {
 	void (*on_change)(void *owner, bool active);
 };
 
-/* Options are copied. */
+/* Options are copied. What is wrong with the device is no failure: vrrp_speaker_fault(). */
 int vrrp_speaker_open(struct vrrp_speaker **speaker, uv_loop_t *loop,
 		      const struct vrrp_speaker_options *options,
 		      const struct vrrp_speaker_ops *ops, void *owner, struct err *err);
@@ -54,7 +54,9 @@ void vrrp_speaker_announce(struct vrrp_speaker *speaker);
 /* Its state, for the status. */
 const struct vrrp *vrrp_speaker_state(const struct vrrp_speaker *speaker);
 
-/* Why it is stopped, with the device's name; "": it is not. */
+/*
+ * Why it is stopped, or its addresses are of no use: with the device's name. "": nothing is wrong.
+ */
 const char *vrrp_speaker_fault(const struct vrrp_speaker *speaker);
 
 /* Resigns, takes the addresses off, and frees; no callback follows. */

@@ -162,13 +162,38 @@ def test_a_device_that_is_made_anew_while_the_appliance_stands_by():
         comes_to(world, 'b')
 
 
-def test_what_a_group_needs_is_said_by_check_and_at_the_start():
-    groups = {'vrrp': [{'device': 'nosuch0', 'group': 51, 'addresses': [f'{VIP}/24']}]}
-    with lab.Lab(gateway=True, standby_instance=groups) as world:
-        path = world.write_config('standby')
-        for command in (['check', '--config', path], ['standby', '--config', path]):
-            done = subprocess.run([lab.UNDERSTUDY, *command], preexec_fn=world.b.enter, pass_fds=[world.b.fd], stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, text=True, check=False, timeout=20)
-            assert done.returncode == 1
-            for word in ('instances[0].vrrp[0].device', 'nosuch0', 'No such device', 'CAP_NET_ADMIN'):
-                assert word in done.stdout, done.stdout
+def test_a_device_that_is_not_there_is_told_and_keeps_no_appliance_from_starting():
+    groups = {'vrrp': [{'device': 'later0', 'group': 51, 'interval_ms': 100, 'addresses': [f'{VIP}/24']}]}
+    with lab.Lab(gateway=True, memory_mib=128, working_set_mib=16, standby_instance=groups) as world:
+        done = subprocess.run([lab.UNDERSTUDY, 'check', '--config', world.write_config('standby')], preexec_fn=world.b.enter, pass_fds=[world.b.fd],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=20)
+        assert done.returncode == 0 and 'instances[0].vrrp[0].device: network device later0: No such device' in done.stdout, done.stdout
+        world.start_appliance()
+        lab.wait_for('the group is stopped', lambda: group(world).get('state') == 'stopped')
+        status = world.status('standby')
+        assert not status['healthy'] and 'later0' in status['reason'], status
+        world.b.run('ip', 'link', 'add', 'later0', 'type', 'bridge')
+        world.b.run('ip', 'link', 'set', 'later0', 'up')
+        world.b.run('ip', 'addr', 'add', f'{ROUTER_B}/24', 'dev', 'later0')
+        lab.wait_for('the group listens', lambda: group(world)['state'] == 'backup')
+
+
+def test_the_machines_own_address_changes_while_the_replica_serves():
+    """keepalived, which lives on, goes on hearing the appliance; and when that has no address to send from, it has given the addresses up."""
+    with protected() as world:
+        before(world)
+        world.kill_site_a()
+        world.wait_state('standby', 'serving')
+        comes_to(world, 'b')
+        world.b.run('ip', 'addr', 'add', '10.77.0.22/24', 'dev', 'br0')
+        world.b.run('ip', 'addr', 'del', f'{ROUTER_B}/24', 'dev', 'br0')
+        lab.wait_for('it sends from the other one', lambda: 'its own address is another one' in world.logs() or ' has no IPv4 address' in world.logs())
+        if '10.77.0.22' not in shown(world, '-o', 'addr')['b']:     # the kernel took it as well: it was a second one of its network
+            world.b.run('ip', 'addr', 'add', '10.77.0.22/24', 'dev', 'br0')
+        comes_to(world, 'b')
+        assert group(world)['state'] == 'active'
+
+        world.b.run('ip', 'addr', 'del', '10.77.0.22/24', 'dev', 'br0')
+        comes_to(world, 'a')
+        status = world.status('standby')
+        assert group(world)['state'] == 'stopped' and not status['healthy'] and 'br0 has no IPv4 address' in status['reason'], status

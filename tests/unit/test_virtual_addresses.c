@@ -82,8 +82,8 @@ static void tick(uv_timer_t *timer)
 	(void)timer;
 }
 
-/* The loop runs until both groups are in that state, or for PATIENCE_MS. */
-static bool both_become(enum vrrp_state expected)
+/* The loop runs until the groups from 0 to `last` are in that state, or for PATIENCE_MS. */
+static bool become(size_t last, enum vrrp_state expected)
 {
 	uint64_t end_ns = clock_now_ns() + PATIENCE_MS * CLOCK_NS_PER_MS;
 	const struct config_vrrp *config;
@@ -95,7 +95,7 @@ static bool both_become(enum vrrp_state expected)
 	while (!so && clock_now_ns() < end_ns) {
 		(void)uv_run(&loop, UV_RUN_ONCE);
 		so = virtual_addresses_state(addresses, 0, &config)->state == expected &&
-		     virtual_addresses_state(addresses, 1, &config)->state == expected;
+		     virtual_addresses_state(addresses, last, &config)->state == expected;
 	}
 	uv_close((uv_handle_t *)&timer, NULL);
 	(void)uv_run(&loop, UV_RUN_NOWAIT);
@@ -136,30 +136,42 @@ static void they_are_here_exactly_while_it_is_permitted(void **state)
 	assert_ptr_equal(config, &groups[1]);
 	assert_null(virtual_addresses_state(addresses, 2, &config));
 	virtual_addresses_permit(addresses, true);
-	assert_true(both_become(VRRP_ACTIVE));
+	assert_true(become(1, VRRP_ACTIVE));
 	assert_int_equal(on_device(), 3);
 	assert_true(is_routed());
 	virtual_addresses_permit(addresses, false);
-	assert_true(both_become(VRRP_BACKUP));
+	assert_true(become(1, VRRP_BACKUP));
 	assert_int_equal(on_device(), 0);
 	assert_false(is_routed());
 	virtual_addresses_permit(addresses, true);
-	assert_true(both_become(VRRP_ACTIVE));
+	assert_true(become(1, VRRP_ACTIVE));
 	virtual_addresses_close(addresses);
 	addresses = NULL;
 	assert_int_equal(on_device(), 0);
 }
 
-static void one_that_cannot_be_opened_is_named_with_what_is_needed_and_closes_the_others(
-	void **state)
+static void one_whose_device_is_not_there_is_told_and_the_others_work(void **state)
 {
+	const struct config_vrrp *config;
+
 	(void)state;
 	need_network();
 	groups[1].device = nosuch;
-	assert_int_equal(virtual_addresses_open(&addresses, &loop, &instance, &err), RC_IO);
-	assert_string_equal(
-		err.text,
-		"instance vm1: vrrp[1]: network device nosuch0: No such device; " VIRTUAL_ADDRESSES_NEED);
+	assert_int_equal(virtual_addresses_open(&addresses, &loop, &instance, &err), RC_OK);
+	assert_string_equal(virtual_addresses_fault(addresses),
+			    "network device nosuch0: No such device");
+	virtual_addresses_permit(addresses, true);
+	assert_true(become(0, VRRP_ACTIVE));
+	assert_int_equal(virtual_addresses_state(addresses, 1, &config)->state, VRRP_STOPPED);
+}
+
+static void one_that_cannot_be_opened_is_named_and_closes_the_others(void **state)
+{
+	(void)state;
+	need_network();
+	groups[1].interval_ms = 0;
+	assert_int_equal(virtual_addresses_open(&addresses, &loop, &instance, &err), RC_INVALID);
+	assert_non_null(strstr(err.text, "instance vm1: vrrp[1]: VRRP: "));
 	assert_null(addresses);
 }
 
@@ -187,7 +199,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CLAIM(none_are_no_error),
 		CLAIM(they_are_here_exactly_while_it_is_permitted),
-		CLAIM(one_that_cannot_be_opened_is_named_with_what_is_needed_and_closes_the_others),
+		CLAIM(one_whose_device_is_not_there_is_told_and_the_others_work),
+		CLAIM(one_that_cannot_be_opened_is_named_and_closes_the_others),
 		CLAIM(every_failed_allocation_is_survived),
 	};
 

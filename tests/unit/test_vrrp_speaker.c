@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#define THEIR_ADDRESS 0xc0000201 /* 192.0.2.1 */
 #define PATIENCE_S 5 /* the machine may be busy; the rounds of announcements come sooner */
 
 static struct vrrp_speaker *speaker;
@@ -109,8 +110,8 @@ static void options_that_make_no_sense_are_refused(void **state)
 	options.address_count = VRRP_ADDRESSES_MAX + 1;
 	assert_int_equal(opens(), RC_LIMIT);
 	options = right;
-	options.device = "nosuch";
-	assert_int_equal(opens(), RC_IO);
+	options.device = "a-name-that-is-too-long";
+	assert_int_equal(opens(), RC_INVALID);
 	options = right;
 	assert_int_equal(netlink_prefix_parse(&addresses[0], "2001:db8::7/64", &err), RC_OK);
 	assert_int_equal(opens(), RC_INVALID); /* no IPv4 */
@@ -118,18 +119,67 @@ static void options_that_make_no_sense_are_refused(void **state)
 	assert_int_equal(opens(), RC_INVALID);
 }
 
-static void a_device_needs_an_address_of_its_own_and_leftovers_are_none(void **state)
+/* The loop runs until the group is in that state, and its fault has that in it. */
+static void comes_to(enum vrrp_state expected, const char *fault)
+{
+	uint64_t end_ns = clock_now_ns() + PATIENCE_S * CLOCK_NS_PER_S;
+
+	while ((vrrp_speaker_state(speaker)->state != expected ||
+		strstr(vrrp_speaker_fault(speaker), fault) == NULL) &&
+	       clock_now_ns() < end_ns)
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	assert_int_equal(vrrp_speaker_state(speaker)->state, expected);
+	assert_non_null(strstr(vrrp_speaker_fault(speaker), fault));
+}
+
+static void leftovers_are_taken_off_where_the_device_has_an_address_of_its_own(void **state)
+{
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("ip addr add 192.0.2.77/24 dev cable && "
+				"ip addr add 192.0.2.2/24 dev cable");
+	assert_int_equal(opens(), RC_OK);
+	assert_string_equal(vrrp_speaker_fault(speaker), "");
+	assert_false(has_address());
+	assert_non_null(strstr(netns_fixture_run("ip -o addr show dev cable"), "192.0.2.2/24"));
+	assert_int_equal(vrrp_speaker_state(speaker)->settings.own, 0xc0000202);
+	close_speaker();
+}
+
+/* It may be the machine's only one, by which it is reached. */
+static void an_address_that_is_the_devices_only_one_stays_and_is_told(void **state)
 {
 	(void)state;
 	need_namespaces();
 	(void)netns_fixture_run("ip addr add 192.0.2.77/24 dev cable");
-	assert_int_equal(opens(), RC_STATE);
-	assert_false(has_address());
-	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable && "
-				"ip addr add 192.0.2.77/24 dev cable");
 	assert_int_equal(opens(), RC_OK);
+	vrrp_speaker_permit(speaker, true);
+	comes_to(VRRP_STOPPED,
+		 "cable has no IPv4 address but 192.0.2.77/24, which is the group's,");
+	assert_true(has_address());
+	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
+	comes_to(VRRP_BACKUP, "");
+	assert_string_equal(vrrp_speaker_fault(speaker), "");
 	assert_false(has_address());
-	assert_int_equal(vrrp_speaker_state(speaker)->settings.own, 0xc0000202);
+	comes_to(VRRP_ACTIVE, "");
+	close_speaker();
+}
+
+static void a_device_that_is_not_there_at_the_beginning_may_come_later(void **state)
+{
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("ip link del cable");
+	assert_int_equal(opens(), RC_OK);
+	vrrp_speaker_permit(speaker, true);
+	comes_to(VRRP_STOPPED, "network device cable: No such device");
+	netns_fixture_lay_cable();
+	comes_to(VRRP_STOPPED, "cable has no IPv4 address for VRRP to send from");
+	(void)netns_fixture_run("ip addr add 192.0.2.3/24 dev cable");
+	comes_to(VRRP_ACTIVE, "");
+	assert_string_equal(vrrp_speaker_fault(speaker), "");
+	assert_true(has_address());
+	assert_int_equal(changes, 1);
 	close_speaker();
 }
 
@@ -212,17 +262,13 @@ static void a_mac_address_that_changes_is_announced_as_it_is(void **state)
 	close_speaker();
 }
 
-/* The loop runs until the group is in that state, and its fault has that in it. */
-static void comes_to(enum vrrp_state expected, const char *fault)
+static void is_well(void)
 {
 	uint64_t end_ns = clock_now_ns() + PATIENCE_S * CLOCK_NS_PER_S;
 
-	while ((vrrp_speaker_state(speaker)->state != expected ||
-		strstr(vrrp_speaker_fault(speaker), fault) == NULL) &&
-	       clock_now_ns() < end_ns)
+	while (*vrrp_speaker_fault(speaker) != '\0' && clock_now_ns() < end_ns)
 		(void)uv_run(&loop, UV_RUN_ONCE);
-	assert_int_equal(vrrp_speaker_state(speaker)->state, expected);
-	assert_non_null(strstr(vrrp_speaker_fault(speaker), fault));
+	assert_string_equal(vrrp_speaker_fault(speaker), "");
 }
 
 /* Sends an advertisement of that priority from the other end of the cable. */
@@ -235,13 +281,12 @@ static void is_told(uint8_t priority)
 				      .address = { 0xc000024d } };
 	uint8_t packet[VRRP_PACKET_MAX];
 	int other = -1, r;
-	uint32_t own;
 
 	netns_fixture_there();
 	(void)netns_fixture_run("ip addr replace 192.0.2.1/24 dev cable");
-	assert_int_equal(vrrp_socket_open(&other, &own, "cable", &err), RC_OK);
+	assert_int_equal(vrrp_socket_open(&other, "cable", THEIR_ADDRESS, &err), RC_OK);
 	netns_fixture_here();
-	r = vrrp_socket_send(other, packet, vrrp_format_put(packet, &advert, own));
+	r = vrrp_socket_send(other, packet, vrrp_format_put(packet, &advert, THEIR_ADDRESS));
 	(void)close(other);
 	assert_int_equal(r, 0);
 }
@@ -295,30 +340,163 @@ static void a_device_that_is_made_anew_at_once_is_found(void **state)
 	close_speaker();
 }
 
+/* The loop runs until packets come from that address. */
+static void sends_from(uint32_t own)
+{
+	uint64_t end_ns = clock_now_ns() + PATIENCE_S * CLOCK_NS_PER_S;
+
+	while (vrrp_speaker_state(speaker)->settings.own != own && clock_now_ns() < end_ns)
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	assert_int_equal(vrrp_speaker_state(speaker)->settings.own, own);
+}
+
+/* The other end of the cable hears an advertisement from there. */
+static bool is_heard_from(uint32_t own)
+{
+	uint64_t end_ns = clock_now_ns() + PATIENCE_S * CLOCK_NS_PER_S;
+	uint8_t packet[VRRP_SOCKET_PACKET_MAX];
+	struct vrrp_advert advert;
+	uint32_t source = 0;
+	int other = -1;
+	size_t len;
+
+	netns_fixture_there();
+	(void)netns_fixture_run("ip addr replace 192.0.2.1/24 dev cable");
+	assert_int_equal(vrrp_socket_open(&other, "cable", THEIR_ADDRESS, &err), RC_OK);
+	netns_fixture_here();
+	while (source != own && clock_now_ns() < end_ns) {
+		(void)uv_run(&loop, UV_RUN_ONCE);
+		len = vrrp_socket_receive(other, packet);
+		if (len > 0)
+			(void)vrrp_format_get(&advert, &source, packet, len, &err);
+	}
+	(void)close(other);
+	return source == own;
+}
+
+static void the_devices_own_address_may_change_while_it_is_active(void **state)
+{
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("echo 0 >/proc/sys/net/ipv4/conf/cable/promote_secondaries; "
+				"ip addr add 192.0.2.2/24 dev cable");
+	assert_int_equal(opens(), RC_OK);
+	vrrp_speaker_permit(speaker, true);
+	comes_to(VRRP_ACTIVE, "");
+	assert_true(is_heard_from(0xc0000202));
+	/* With it the kernel removes the group's, which had come later. */
+	(void)netns_fixture_run("ip addr add 192.0.2.3/32 dev cable; "
+				"ip addr del 192.0.2.2/24 dev cable");
+	assert_false(has_address());
+	sends_from(0xc0000203);
+	assert_true(is_heard_from(0xc0000203));
+	assert_true(has_address());
+	assert_int_equal(vrrp_speaker_state(speaker)->state, VRRP_ACTIVE);
+	assert_string_equal(vrrp_speaker_fault(speaker), "");
+	assert_int_equal(changes, 1);
+	/* Now the group's is the first one of its network. */
+	(void)netns_fixture_run("ip addr add 192.0.2.4/24 dev cable; "
+				"ip addr del 192.0.2.3/32 dev cable");
+	sends_from(0xc0000204);
+	close_speaker();
+	assert_non_null(strstr(netns_fixture_run("ip -o addr show dev cable"), "192.0.2.4/24"));
+	assert_false(has_address());
+}
+
+static void a_device_that_loses_its_own_address_is_told_and_the_group_stops(void **state)
+{
+	unsigned active;
+
+	(void)state;
+	need_namespaces();
+	for (active = 0; active < 2; active++) {
+		(void)netns_fixture_run("ip addr replace 192.0.2.2/24 dev cable");
+		changes = 0;
+		assert_int_equal(opens(), RC_OK);
+		vrrp_speaker_permit(speaker, active);
+		comes_to(active ? VRRP_ACTIVE : VRRP_BACKUP, "");
+		(void)netns_fixture_run("ip addr del 192.0.2.2/24 dev cable");
+		comes_to(VRRP_STOPPED, "cable has no IPv4 address");
+		assert_false(has_address());
+		assert_int_equal(changes, 2 * active);
+		(void)netns_fixture_run("ip addr add 192.0.2.9/24 dev cable");
+		comes_to(active ? VRRP_ACTIVE : VRRP_BACKUP, "");
+		assert_string_equal(vrrp_speaker_fault(speaker), "");
+		assert_int_equal(vrrp_speaker_state(speaker)->settings.own, 0xc0000209);
+		close_speaker();
+		(void)netns_fixture_run("ip addr flush dev cable");
+	}
+}
+
+static void what_keeps_its_packets_from_the_others_is_told(void **state)
+{
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
+	assert_int_equal(opens(), RC_OK);
+	(void)netns_fixture_run("ip link set cable down");
+	comes_to(VRRP_BACKUP, "cable is set down");
+	(void)netns_fixture_run("ip link set cable up");
+	vrrp_speaker_permit(speaker, true);
+	comes_to(VRRP_ACTIVE, "");
+	assert_string_equal(vrrp_speaker_fault(speaker), "");
+	/* As by a firewall. */
+	(void)netns_fixture_run("ip xfrm policy add dst 224.0.0.18/32 dir out action block");
+	comes_to(VRRP_ACTIVE, "cable: the other routers of group 51 do not hear us: ");
+	(void)netns_fixture_run("ip xfrm policy flush");
+	is_well();
+	close_speaker();
+}
+
+/* By others: the kernel says so. */
+static void what_is_taken_off_by_others_comes_back(void **state)
+{
+	struct netlink_route route;
+
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
+	assert_int_equal(netlink_route_parse(&route, "198.51.100.0/24 via 192.0.2.1", &err), RC_OK);
+	assert_int_equal(netlink_prefix_parse(&addresses[1], "2001:db8::77/64", &err), RC_OK);
+	options.address_count = 2;
+	options.routes = &route;
+	options.route_count = 1;
+	assert_int_equal(opens(), RC_OK);
+	vrrp_speaker_permit(speaker, true);
+	assert_true(gets_addresses());
+	(void)netns_fixture_run(
+		"ip addr del 192.0.2.77/24 dev cable; ip -6 addr del 2001:db8::77/64 "
+		"dev cable; ip route del 198.51.100.0/24");
+	assert_false(has_address() || has_address_of_ipv6());
+	assert_true(gets_addresses());
+	assert_non_null(strstr(netns_fixture_run("ip route"), "198.51.100.0/24 via 192.0.2.1"));
+	close_speaker();
+	assert_null(strstr(netns_fixture_run("ip route"), "198.51.100.0/24"));
+}
+
 static void silence_of_ours_is_not_taken_for_the_others(void **state)
 {
 	struct vrrp_advert advert = { .group = 51, .priority = 200, .count = 1, .interval = 1 };
 	uint8_t packet[VRRP_PACKET_MAX];
 	int other = -1, r;
-	uint32_t own;
 
 	(void)state;
 	need_namespaces();
 	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
 	netns_fixture_there();
 	(void)netns_fixture_run("ip addr add 192.0.2.1/24 dev cable");
-	assert_int_equal(vrrp_socket_open(&other, &own, "cable", &err), RC_OK);
+	assert_int_equal(vrrp_socket_open(&other, "cable", THEIR_ADDRESS, &err), RC_OK);
 	netns_fixture_here();
 	advert.address[0] = 0xc000024d;
 	assert_int_equal(opens(), RC_OK);
 	vrrp_speaker_permit(speaker, true);
-	r = vrrp_socket_send(other, packet, vrrp_format_put(packet, &advert, own));
+	r = vrrp_socket_send(other, packet, vrrp_format_put(packet, &advert, THEIR_ADDRESS));
 	(void)usleep(200000); /* more than patience allows, and the loop does not run */
 	(void)uv_run(&loop, UV_RUN_NOWAIT);
 	(void)close(other);
 	assert_int_equal(r, 0);
 	assert_int_equal(changes, 0);
-	assert_int_equal(vrrp_speaker_state(speaker)->other, own);
+	assert_int_equal(vrrp_speaker_state(speaker)->other, THEIR_ADDRESS);
 	close_speaker();
 }
 
@@ -327,13 +505,19 @@ int main(void)
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		CLAIM(options_that_make_no_sense_are_refused),
-		CLAIM(a_device_needs_an_address_of_its_own_and_leftovers_are_none),
+		CLAIM(leftovers_are_taken_off_where_the_device_has_an_address_of_its_own),
+		CLAIM(an_address_that_is_the_devices_only_one_stays_and_is_told),
+		CLAIM(a_device_that_is_not_there_at_the_beginning_may_come_later),
 		CLAIM(it_may_be_closed_when_it_tells_of_the_addresses),
 		CLAIM(silence_of_ours_is_not_taken_for_the_others),
 		CLAIM(a_device_that_was_down_gets_all_addresses_again),
 		CLAIM(a_mac_address_that_changes_is_announced_as_it_is),
 		CLAIM(a_device_that_is_made_anew_is_used_as_the_former_was),
 		CLAIM(a_device_that_is_made_anew_at_once_is_found),
+		CLAIM(the_devices_own_address_may_change_while_it_is_active),
+		CLAIM(a_device_that_loses_its_own_address_is_told_and_the_group_stops),
+		CLAIM(what_keeps_its_packets_from_the_others_is_told),
+		CLAIM(what_is_taken_off_by_others_comes_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
