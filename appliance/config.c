@@ -12,6 +12,7 @@
 #include "appliance/base/mem.h"
 #include "appliance/config_keys.h"
 #include "appliance/config_twice.h"
+#include "appliance/config_vrrp.h"
 #include "replica/cmdline.h"
 
 #include <assert.h>
@@ -125,8 +126,8 @@ static void check_nics(struct checking *checking, const struct config_instance *
 	}
 }
 
-/* found() of config_twice(). */
-static void on_twice(void *owner, const char *text)
+/* found() of config_twice() and the like. */
+static void on_found(void *owner, const char *text)
 {
 	conflict(owner, "%s", text);
 }
@@ -146,59 +147,6 @@ static void check_state_dir(struct checking *checking, const struct config *conf
 			index, len, JSON_SOCKET_MAX);
 }
 
-static void check_addresses(struct checking *checking, const struct config_vrrp *group,
-			    const char *where)
-{
-	size_t i;
-
-	/* Each is one of either kind (config_keys.c). */
-	for (i = 0; group->addresses[i] != NULL && strchr(group->addresses[i], ':') != NULL; i++)
-		;
-	if (group->addresses[i] == NULL)
-		conflict(checking,
-			 "%s.addresses: at least one of IPv4 is needed: what is sent is "
-			 "VRRP for IPv4",
-			 where);
-}
-
-/* Two of one number on one device would hear each other as strangers. */
-static void check_vrrp_twice(struct checking *checking, const struct config *config, size_t index,
-			     const struct config_vrrp *group, const char *where)
-{
-	const struct config_vrrp *other;
-
-	for (size_t i = 0; i <= index; i++) {
-		for (size_t j = 0; j < config->instances[i].nvrrp; j++) {
-			other = &config->instances[i].vrrp[j];
-			if (other == group)
-				return;
-			if (other->group == group->group &&
-			    strcmp(other->device, group->device) == 0)
-				conflict(
-					checking,
-					"%s.group: %u on %s is that of instances[%zu].vrrp[%zu], too",
-					where, group->group, group->device, i, j);
-		}
-	}
-}
-
-static void check_vrrp(struct checking *checking, const struct config *config, size_t index)
-{
-	const struct config_instance *instance = &config->instances[index];
-	char where[64];
-
-	for (size_t i = 0; i < instance->nvrrp; i++) {
-		const struct config_vrrp *group = &instance->vrrp[i];
-
-		(void)snprintf(where, sizeof(where), "instances[%zu].vrrp[%zu]", index, i);
-		if (group->interval_ms % CONFIG_VRRP_STEP_MS != 0)
-			conflict(checking, "%s.interval_ms: %u is no multiple of %d", where,
-				 group->interval_ms, CONFIG_VRRP_STEP_MS);
-		check_addresses(checking, group, where);
-		check_vrrp_twice(checking, config, index, group, where);
-	}
-}
-
 static void check_witness(struct checking *checking, const struct config *config)
 {
 	if ((config->witness_cert == NULL) != (config->witness_key == NULL))
@@ -216,12 +164,12 @@ static int check_whole(struct checking *checking, const struct config *config)
 			check_nics(checking, &config->instances[i], i);
 		} else {
 			check_state_dir(checking, config, i);
-			check_vrrp(checking, config, i);
 		}
 		if (checking->found && checking->problems == NULL)
 			break;
 	}
-	config_twice(config, on_twice, checking);
+	config_twice(config, on_found, checking);
+	config_vrrp(config, on_found, checking);
 	return checking->found ? RC_INVALID : RC_OK;
 }
 

@@ -236,8 +236,12 @@ static const struct json_table nic_table = JSON_TABLE(nic_fields);
 static int check_prefix(const char *text, struct err *err)
 {
 	struct netlink_prefix prefix;
+	const int rc = netlink_prefix_parse(&prefix, text, err);
 
-	return netlink_prefix_parse(&prefix, text, err);
+	if (rc != RC_OK || (card_address_is_possible(prefix.version, prefix.ip) &&
+			    !netlink_prefix_is_for_all(&prefix)))
+		return rc;
+	return err_set(err, RC_INVALID, "%s: is no address that a device can have", text);
 }
 
 static int check_route(const char *text, struct err *err)

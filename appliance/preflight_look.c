@@ -1,14 +1,15 @@
 /*
  * What only `understudy check` looks at, because it takes time, is noticed by others, or is no reason
  * for a daemon not to start: whether hypervisor.program is a QEMU that will do, whether a journal's
- * directory can be had, and disks' images, and whether anybody listens at a QMP socket. The daemons find all this out by
- * themselves and go on trying.
+ * directory and disks' images can be had, whether anybody listens at a QMP socket, and whether a VRRP group's
+ * device has an address beside the group's. The daemons find all this out by themselves and go on trying.
  */
 #include "appliance/preflight_internal.h"
 
 #include "appliance/base/clock.h"
 #include "appliance/base/mem.h"
 #include "appliance/state_dir.h"
+#include "net/netlink.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +28,8 @@
 #define VERSION_BANNER "QEMU emulator version "
 #define VERSION_MAJOR 7 /* the oldest that has been tried is 7.2 */
 #define VERSION_MINOR 2
+
+#define ADDRESSES_MAX 256 /* of one device that are looked at */
 
 /* The child's side. */
 static void become(char *program, int out) __attribute__((noreturn));
@@ -168,6 +171,56 @@ static void check_disks(struct preflight *preflight, size_t index)
 	}
 }
 
+static bool is_virtual(const struct config *config, const char *device,
+		       const struct netlink_prefix *address)
+{
+	struct netlink_prefix prefix;
+	struct err ignored;
+
+	for (size_t i = 0; i < config->ninstances; i++) {
+		for (size_t j = 0; j < config->instances[i].nvrrp; j++) {
+			const struct config_vrrp *group = &config->instances[i].vrrp[j];
+
+			for (size_t k = 0;
+			     strcmp(group->device, device) == 0 && group->addresses[k] != NULL;
+			     k++) {
+				if (netlink_prefix_parse(&prefix, group->addresses[k], &ignored) ==
+					    RC_OK &&
+				    prefix.version == address->version &&
+				    memcmp(prefix.ip, address->ip, sizeof(prefix.ip)) == 0)
+					return true;
+			}
+		}
+	}
+	return false;
+}
+
+/* The group would stay stopped: that is told while it runs, too, and then nothing is taken off. */
+static void check_group(struct preflight *preflight, size_t instance, size_t group)
+{
+	const char *name = preflight->config.instances[instance].vrrp[group].device;
+	struct netlink_prefix list[ADDRESSES_MAX];
+	char text[NETLINK_PREFIX_TEXT] = "";
+	struct netlink_device device;
+	size_t count = 0;
+	struct err err;
+
+	if (netlink_get(&device, name, &err) != RC_OK ||
+	    netlink_addresses(list, ADDRESSES_MAX, &count, device.index, &err) != RC_OK)
+		return; /* said already */
+	for (size_t i = 0; i < count && i < ADDRESSES_MAX && list[i].version == 4; i++) {
+		if (!is_virtual(&preflight->config, name, &list[i]))
+			return;
+		netlink_prefix_print(text, &list[i]);
+	}
+	if (*text != '\0')
+		preflight_error(
+			preflight,
+			"instances[%zu].vrrp[%zu].addresses: %s has no other IPv4 address than %s: it needs one "
+			"of its own; name here only what is at no machine of itself",
+			instance, group, name, text);
+}
+
 static void check_qmp(struct preflight *preflight, size_t index)
 {
 	const char *path = preflight->config.instances[index].qmp;
@@ -200,6 +253,8 @@ int preflight_look(struct preflight *preflight, struct err *err)
 		}
 		check_journal(preflight, i);
 		check_disks(preflight, i);
+		for (size_t j = 0; j < preflight->config.instances[i].nvrrp; j++)
+			check_group(preflight, i, j);
 	}
 	if (preflight->errors.failed || preflight->warnings.failed)
 		return err_nomem(err, preflight->name);

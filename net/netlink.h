@@ -33,6 +33,8 @@ void netlink_prefix_print(char out[NETLINK_PREFIX_TEXT], const struct netlink_pr
 
 /* No bit of the address is beyond the prefix's length. */
 bool netlink_prefix_is_network(const struct netlink_prefix *prefix);
+/* It is that network's own address, or (IPv4) that of all in it: nobody's. Of two or fewer, each is somebody's. */
+bool netlink_prefix_is_for_all(const struct netlink_prefix *prefix);
 
 /* Whatever is for `to` goes to the router `via`: "198.51.100.0/24 via 192.0.2.1", "default via 2001:db8::1". */
 struct netlink_route {

@@ -50,14 +50,27 @@ void netlink_prefix_print(char out[NETLINK_PREFIX_TEXT], const struct netlink_pr
 	(void)snprintf(out, NETLINK_PREFIX_TEXT, "%s/%u", host, prefix->bits);
 }
 
-bool netlink_prefix_is_network(const struct netlink_prefix *prefix)
+/* Every bit beyond the prefix's length is so. */
+static bool ends_with(const struct netlink_prefix *prefix, bool set)
 {
 	const unsigned bytes = prefix->version == 4 ? 4 : 16;
 
 	for (unsigned bit = prefix->bits; bit < bytes * 8; bit++)
-		if (prefix->ip[bit / 8] & 0x80 >> bit % 8)
+		if (((prefix->ip[bit / 8] & 0x80 >> bit % 8) != 0) != set)
 			return false;
 	return true;
+}
+
+bool netlink_prefix_is_network(const struct netlink_prefix *prefix)
+{
+	return ends_with(prefix, false);
+}
+
+bool netlink_prefix_is_for_all(const struct netlink_prefix *prefix)
+{
+	if (prefix->bits + 2 > (prefix->version == 4 ? 32 : 128))
+		return false;
+	return ends_with(prefix, false) || (prefix->version == 4 && ends_with(prefix, true));
 }
 
 uint8_t netlink_family(const struct netlink_prefix *prefix)

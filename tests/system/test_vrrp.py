@@ -178,6 +178,19 @@ def test_a_device_that_is_not_there_is_told_and_keeps_no_appliance_from_starting
         lab.wait_for('the group listens', lambda: group(world)['state'] == 'backup')
 
 
+def test_the_machines_own_address_is_told_by_check_and_never_taken_off():
+    groups = {'vrrp': [{'device': 'br0', 'group': 51, 'addresses': [f'{ROUTER_B}/24']}]}
+    with lab.Lab(gateway=True, memory_mib=128, working_set_mib=16, standby_instance=groups) as world:
+        world.b.run('ip', 'addr', 'add', f'{ROUTER_B}/24', 'dev', 'br0')
+        done = subprocess.run([lab.UNDERSTUDY, 'check', '--config', world.write_config('standby')], preexec_fn=world.b.enter, pass_fds=[world.b.fd],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=20)
+        assert done.returncode == 1 and f'instances[0].vrrp[0].addresses: br0 has no other IPv4 address than {ROUTER_B}/24' in done.stdout, done.stdout
+        world.start_appliance()
+        lab.wait_for('the group is stopped', lambda: group(world).get('state') == 'stopped')
+        assert f'br0 has no IPv4 address but {ROUTER_B}/24' in world.status('standby')['reason']
+        assert f' {ROUTER_B}/24 ' in shown(world, '-o', 'addr')['b']
+
+
 def test_the_machines_own_address_changes_while_the_replica_serves():
     """keepalived, which lives on, goes on hearing the appliance; and when that has no address to send from, it has given the addresses up."""
     with protected() as world:

@@ -60,6 +60,11 @@ static void a_card_is_either_a_dgram_or_a_tap_and_whole(void **state)
 #define WITH_GROUPS(groups) STANDBY_WITH("", ", \"vrrp\": [" groups "]")
 #define ADDRESSES(text) ", \"addresses\": [" text "]"
 #define VIP ADDRESSES("\"192.0.2.7/24\"")
+#define AT_ADDRESS(listen, more)                                                           \
+	"{\"site\": \"busan\", " TLS ", " more " \"link\": {\"listen\": \"" listen "\"}, " \
+	"\"hypervisor\": {\"program\": \"/q/qemu\"}, \"state_dir\": \"state\", "           \
+	"\"instances\": [{\"name\": \"vm1\", \"vrrp\": [" GROUP(VIP) "]}]}"
+#define OTHER_VIP ADDRESSES("\"192.0.2.8/24\"")
 #define TEN                                                                                                  \
 	"\"10.0.0.1\", \"10.0.0.2\", \"10.0.0.3\", \"10.0.0.4\", \"10.0.0.5\", \"10.0.0.6\", \"10.0.0.7\", " \
 	"\"10.0.0.8\", \"10.0.0.9\", \"10.0.0.10\""
@@ -93,8 +98,50 @@ static void a_vrrp_group_that_cannot_be_is_refused(void **state)
 	refuses(CONFIG_STANDBY, WITH_GROUPS(GROUP(VIP) ", " GROUP(VIP)),
 		"f.json: instances[0].vrrp[1].group: 51 on br0 is that of instances[0].vrrp[0], too");
 	takes(CONFIG_STANDBY,
-	      WITH_GROUPS(GROUP(VIP) ", {\"device\": \"br1\", \"group\": 51" VIP "}"));
+	      WITH_GROUPS(GROUP(VIP) ", {\"device\": \"br1\", \"group\": 51" OTHER_VIP "}"));
 	config_free(&config);
+}
+
+static void an_address_that_is_nobodys_or_somebodys_is_refused(void **state)
+{
+	static const char *const nobodys[] = {
+		"0.0.0.0/0",	 "224.0.0.1/4",	 "255.255.255.255/32",
+		"127.0.0.1/8",	 "192.0.2.0/24", "192.0.2.255/24",
+		"::1/128",	 "ff02::1/16",	 "2001:db8::/64",
+		"::ffff:1.2.3.4"
+	};
+	char text[512], message[256];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(nobodys) / sizeof(nobodys[0]); i++) {
+		(void)snprintf(text, sizeof(text),
+			       WITH_GROUPS(GROUP(ADDRESSES("\"192.0.2.7/24\", \"%s\""))),
+			       nobodys[i]);
+		(void)snprintf(
+			message, sizeof(message),
+			"f.json: instances[0].vrrp[0].addresses[1]: %s: is no address that a "
+			"device can have",
+			nobodys[i]);
+		refuses(CONFIG_STANDBY, text, message);
+	}
+	refuses(CONFIG_STANDBY, WITH_GROUPS(GROUP(ADDRESSES("\"192.0.2.7/24\", \"192.0.2.7/25\""))),
+		"f.json: instances[0].vrrp[0].addresses[1]: 192.0.2.7/25 is also addresses[0]");
+	refuses(CONFIG_STANDBY,
+		WITH_GROUPS(GROUP(VIP) ", {\"device\": \"br1\", \"group\": 52" VIP "}"),
+		"f.json: instances[0].vrrp[1].addresses[0]: 192.0.2.7/24 is also "
+		"instances[0].vrrp[0].addresses[0]");
+	takes(CONFIG_STANDBY,
+	      WITH_GROUPS(GROUP(ADDRESSES(
+		      "\"192.0.2.7/31\", \"fe80::1/64\"")) ", {\"device\": \"br1\", \"group\": "
+							   "51" ADDRESSES(
+								   "\"192.0.2.8\", \"fe80::1/64\"") "}"));
+	config_free(&config);
+	refuses(CONFIG_STANDBY, AT_ADDRESS("192.0.2.7:1", ""),
+		"f.json: instances[0].vrrp[0].addresses[0]: 192.0.2.7/24 is that of link.listen: the appliance "
+		"would take its own address off br0; what is named here is at no machine of itself");
+	refuses(CONFIG_STANDBY, AT_ADDRESS("0.0.0.0:1", "\"http\": {\"listen\": \"192.0.2.7:2\"},"),
+		"f.json: instances[0].vrrp[0].addresses[0]: 192.0.2.7/24 is that of http.listen: the appliance "
+		"would take its own address off br0; what is named here is at no machine of itself");
 }
 
 int main(void)
@@ -103,6 +150,7 @@ int main(void)
 		cmocka_unit_test(a_card_is_either_a_dgram_or_a_tap_and_whole),
 		cmocka_unit_test(a_vrrp_group_has_its_defaults),
 		cmocka_unit_test(a_vrrp_group_that_cannot_be_is_refused),
+		cmocka_unit_test(an_address_that_is_nobodys_or_somebodys_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
