@@ -14,7 +14,7 @@
  * A tap whose device somebody deletes stays a port: what is sent is dropped and counted, and the
  * device is made or attached anew once every PORT_LOOK_MS until it works again. So is one that has
  * lost its bridge added to it again, and a dgram port whose file was removed bound anew. A tap that
- * was set down, or added to another bridge, is left so, as that is somebody's word; all these are
+ * was set down, or whose bridge was, or which was added to another bridge, is left so, as that is somebody's word; all these are
  * faults, of which the owner is told.
  */
 #ifndef NET_PORT_H

@@ -247,6 +247,17 @@ static int rejoin(struct port *port, int control, struct err *err)
 	return learn_master(port, err);
 }
 
+static int check_bridge_is_up(struct port *port, int control, struct err *err)
+{
+	struct ifreq bridge = request_for(port->bridge);
+
+	if (ioctl(control, SIOCGIFFLAGS, &bridge) != 0 || (bridge.ifr_flags & IFF_UP) != 0)
+		return RC_OK;
+	return err_set(err, RC_STATE,
+		       "bridge %s of tap %s is set down, so nothing passes: ip link set %s up",
+		       port->bridge, port->name, port->bridge);
+}
+
 static int check_bridge(struct port *port, int control, struct err *err)
 {
 	struct ifreq bridge = request_for(port->bridge);
@@ -263,7 +274,7 @@ static int check_bridge(struct port *port, int control, struct err *err)
 		return rejoin(port, control, err);
 	if (ioctl(control, SIOCGIFINDEX, &bridge) == 0 &&
 	    (unsigned)bridge.ifr_ifindex == port->master)
-		return RC_OK;
+		return check_bridge_is_up(port, control, err);
 	return err_set(
 		err, RC_STATE,
 		"tap %s is a port of another device than bridge %s: ip link set %s master %s",

@@ -124,3 +124,14 @@ def test_taps_that_lose_their_bridges_are_told_and_added_again():
             lab.wait_for(f'{role} says it', lambda log=log, tap=tap: f'tap {tap} is a port of no bridge any more' in log.text())
             lab.wait_for('the guest answers', lambda: world.ask('get', timeout=1), 60, 0.1)
             lab.wait_for(f'{role} is healthy', lambda role=role: world.status(role)['healthy'])
+
+
+def test_bridges_that_are_set_down_are_told():
+    with gateway(takeover='manual', taps=(0,)) as world:
+        world.protect()
+        for role, site, bridge in (('standby', world.b, 'br0'), ('primary', world.a, 'usbr0')):
+            site.run('ip', 'link', 'set', bridge, 'down')
+            lab.wait_for(f'{role} says it', lambda role=role, bridge=bridge: f'bridge {bridge} of tap ' in world.status(role).get('reason', ''))
+            assert not world.status(role)['healthy']
+            site.run('ip', 'link', 'set', bridge, 'up')
+            lab.wait_for(f'{role} is healthy', lambda role=role: world.status(role).get('healthy'))

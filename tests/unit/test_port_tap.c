@@ -137,6 +137,19 @@ static void one_that_is_set_down_is_told_and_left_so(void **state)
 	assert_int_equal(told, 2);
 }
 
+static void one_whose_bridge_is_set_down_is_told_and_left_so(void **state)
+{
+	(void)state;
+	need_namespaces();
+	(void)netns_fixture_run("ip link set bridge down");
+	(void)wait_for(
+		"bridge bridge of tap tap is set down, so nothing passes: ip link set bridge up");
+	assert_int_equal(told, 1);
+	(void)netns_fixture_run("ip link set bridge up");
+	(void)wait_for("");
+	assert_int_equal(told, 2);
+}
+
 static void one_that_is_renamed_is_made_anew(void **state)
 {
 	(void)state;
@@ -204,6 +217,8 @@ int main(void)
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_that_is_set_down_is_told_and_left_so, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(one_whose_bridge_is_set_down_is_told_and_left_so,
+						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_that_is_renamed_is_made_anew, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(one_without_its_bridge_is_told_and_added_again,
