@@ -462,12 +462,12 @@ int etcd_format_read_error(int status, const char *text, size_t len, struct err 
 {
 	cJSON *root = NULL;
 	struct err ignored;
-	int rc;
+	int rc = RC_OK;
 
-	if (parse(&root, text, len, &ignored) == RC_OK) {
+	if (parse(&root, text, len, &ignored) == RC_OK && cJSON_IsNumber(find(root, "code")))
 		rc = judge(root, "code", status, err);
-		cJSON_Delete(root);
-		return rc;
-	}
-	return err_set(err, status >= 500 ? RC_CLOSED : RC_REFUSED, "HTTP status %d", status);
+	cJSON_Delete(root);
+	return rc != RC_OK ?
+		       rc :
+		       err_set(err, RC_CLOSED, "HTTP status %d, and no word of etcd's", status);
 }

@@ -117,8 +117,8 @@ int etcd_format_read_keep_alive(struct etcd_lease_reply *reply, const char *text
 
 /*
  * An answer whose status is not 200, in words. RC_STATE: what was named (a lease) is not there;
- * RC_CLOSED: this member cannot do it now, another may (no leader, time ran out); RC_REFUSED: any
- * other reason.
+ * RC_CLOSED: this member cannot do it now, another may (no leader, time ran out), or that was not an
+ * etcd (it gives each error a code); RC_REFUSED: any other reason.
  */
 int etcd_format_read_error(int status, const char *text, size_t len, struct err *err);
 

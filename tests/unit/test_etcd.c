@@ -333,6 +333,8 @@ static void whatever_is_not_an_answer_leaves_a_swap_uncertain(void **state)
 	expect_odd("garbage", 5000, RC_INVALID, "HTTP", true);
 	expect_odd("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", 5000, RC_CLOSED, "status 500",
 		   true);
+	expect_odd("HTTP/1.1 301 Elsewhere\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", 5000,
+		   RC_CLOSED, "HTTP status 301, and no word of etcd's", true);
 }
 
 static void a_refusal_is_no_uncertainty(void **state)

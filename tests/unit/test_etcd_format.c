@@ -194,6 +194,8 @@ static void what_etcd_refuses_is_told_in_its_words(void **state)
 	static const char no_leader[] = "{\"error\":\"etcdserver: no leader\",\"code\":14}";
 	static const char denied[] = "{\"error\":\"etcdserver: permission denied\",\"code\":7}";
 	static const char stream[] = "{\"error\":{\"grpc_code\":14,\"message\":\"no leader\"}}\n";
+	static const char *const foreign[] = { "", "404 page not found\n", "[]", "{}",
+					       "{\"message\":\"go away\"}" };
 	struct etcd_lease_reply reply;
 
 	(void)state;
@@ -204,7 +206,9 @@ static void what_etcd_refuses_is_told_in_its_words(void **state)
 	expect_error(etcd_format_read_error(403, denied, strlen(denied), &err), RC_REFUSED,
 		     "permission denied");
 	expect_error(etcd_format_read_error(502, "<html>", 6, &err), RC_CLOSED, "status 502");
-	expect_error(etcd_format_read_error(404, "", 0, &err), RC_REFUSED, "status 404");
+	for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++)
+		expect_error(etcd_format_read_error(404, foreign[i], strlen(foreign[i]), &err),
+			     RC_CLOSED, "HTTP status 404, and no word of etcd's");
 	expect_error(etcd_format_read_keep_alive(&reply, stream, strlen(stream), &err), RC_CLOSED,
 		     "no leader");
 }
