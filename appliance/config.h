@@ -81,7 +81,9 @@ struct config_instance {
 	enum config_durability durability; /* "memory" (default) or "journal" */
 	char *journal_dir; /* journal.dir: NULL: below state_dir, and none without that durability */
 	uint32_t journal_backlog_mib; /* journal.backlog_mib: 64; what may wait for its disk */
-	struct config_vrrp *vrrp;     /* NULL: none */
+	uint32_t history_mib;	      /* journal.history.mib: 0: nothing of the past is kept */
+	uint32_t history_minutes; /* journal.history.minutes: 0: as much as history_mib allows */
+	struct config_vrrp *vrrp; /* NULL: none */
 	size_t nvrrp;
 };
 

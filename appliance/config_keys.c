@@ -29,6 +29,8 @@
 #define RESYNC_AFTER_MAX_MS 3600000 /* an hour of changes is more than a budget holds */
 #define STAGING_MIN_MIB 2	    /* two chunks of 1 MiB: one being filled, one being read */
 #define BUDGET_MAX_MIB 65536	    /* 64 GiB */
+#define HISTORY_MAX_MIB (1 << 21)   /* 2 TiB: half of the segments that a journal may have */
+#define HISTORY_MAX_MINUTES 525600  /* a year */
 #define COPY_MAX_MIB_S 1048576	    /* 1 TiB a second */
 
 static_assert(CONFIG_NICS_MAX == WIRE_NICS_MAX, "what can be configured can be sent");
@@ -308,6 +310,17 @@ static const struct json_field vrrp_fields[] = {
 };
 static const struct json_table vrrp_table = JSON_TABLE(vrrp_fields);
 
+/* What of a journal is kept beside what a recovery needs. */
+static const struct json_field history_fields[] = {
+	{ NUMBER("mib", history_mib, 1, HISTORY_MAX_MIB, 0, "MiB",
+		 "room for what leads to earlier epochs; the oldest goes first"),
+	  .needed = true, .roles = STANDBY },
+	{ NUMBER("minutes", history_minutes, 0, HISTORY_MAX_MINUTES, 0, "min",
+		 "what is older than this goes, too; 0: nothing is too old"),
+	  .roles = STANDBY },
+};
+static const struct json_table history_table = JSON_TABLE(history_fields);
+
 static const struct json_field journal_fields[] = {
 	{ .key = "dir",
 	  .type = JSON_PATH,
@@ -318,6 +331,11 @@ static const struct json_field journal_fields[] = {
 	{ NUMBER("backlog_mib", journal_backlog_mib, 4, BUDGET_MAX_MIB, 64, "MiB",
 		 "memory for what waits for the journal's disk; when full, the primary has to wait"),
 	  .roles = STANDBY },
+	{ .key = "history",
+	  .type = JSON_OBJECT,
+	  .roles = STANDBY,
+	  .table = &history_table,
+	  .doc = "earlier epochs are kept, which `understudy rewind` brings back; absent: only what a recovery needs" },
 };
 static const struct json_table journal_table = JSON_TABLE(journal_fields);
 

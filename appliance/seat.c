@@ -129,6 +129,8 @@ static int make_receiver(struct seat *seat, struct err *err)
 		.copy_bytes = JOURNALING_COPY_BYTES,
 		.copy_backlog = JOURNALING_COPY_BACKLOG,
 		.retry_ms = JOURNALING_RETRY_MS,
+		.history = { (uint64_t)seat->instance->history_mib << 20,
+			     (uint64_t)seat->instance->history_minutes * 60000 },
 		.durable = seat->instance->durability == CONFIG_DURABLE_JOURNAL,
 		.restore = seat->restoring,
 	};
@@ -526,6 +528,18 @@ bool seat_journal(const struct seat *seat, struct journaling_status *status)
 	if (journal != NULL)
 		journaling_status(journal, status);
 	return journal != NULL;
+}
+
+struct journaling *seat_journaling(const struct seat *seat)
+{
+	return seat->receiver != NULL && !seat->receiver_closing ?
+		       receiver_journal(seat->receiver) :
+		       NULL;
+}
+
+const char *seat_journal_dir(const struct seat *seat)
+{
+	return seat->journal_dir;
 }
 
 bool seat_is_warm(const struct seat *seat)

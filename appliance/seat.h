@@ -62,6 +62,9 @@ bool seat_restore(struct seat *seat);
 void seat_restored(struct seat *seat);
 /* False: there is no journal. */
 bool seat_journal(const struct seat *seat, struct journaling_status *status);
+/* For what of the past is in it; NULL: there is none now. */
+struct journaling *seat_journaling(const struct seat *seat);
+const char *seat_journal_dir(const struct seat *seat);
 
 /* What the primary asks for (JSON); on_reserved follows. */
 int seat_reserve(struct seat *seat, const uint8_t *json, size_t len, struct err *err);

@@ -10,6 +10,7 @@
 #include "appliance/base/files.h"
 #include "appliance/base/lock_file.h"
 #include "appliance/base/mem.h"
+#include "replica/journal_start.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,6 +35,8 @@ struct journal {
 	uint64_t next; /* sequence number to come */
 	struct buf gathered;
 	struct err broken;
+	bool (*make_room)(void *owner); /* NULL: nobody can */
+	void *room_owner;
 };
 
 /* ---- the disk --------------------------------------------------------------------------------- */
@@ -65,6 +68,16 @@ static int sync_file(struct journal *j, int fd, const char *what, struct err *er
 	return fails(j, err);
 }
 
+/* What failed for want of room, as errno says, may be tried again. */
+static bool has_made_room(const struct journal *j)
+{
+	const int reason = errno;
+	const bool made = reason == ENOSPC && j->make_room != NULL && j->make_room(j->room_owner);
+
+	errno = reason;
+	return made;
+}
+
 static int write_all(struct journal *j, const uint8_t *data, size_t len, struct err *err)
 {
 	size_t done = 0;
@@ -75,7 +88,7 @@ static int write_all(struct journal *j, const uint8_t *data, size_t len, struct 
 		errno = ENOSPC;
 		if (!fault_here(FAULT_WRITE))
 			r = write(j->fd, data + done, len - done);
-		if (r < 0 && errno == EINTR)
+		if (r < 0 && (errno == EINTR || has_made_room(j)))
 			continue;
 		if (r < 0) {
 			(void)err_system(err, errno, "journal: segment %016llx: writing",
@@ -111,10 +124,13 @@ static int open_file(struct journal *j, const char *name, int flags, struct err 
 {
 	if (j->fd >= 0)
 		(void)close(j->fd);
-	errno = EACCES;
-	j->fd = fault_here(FAULT_OPEN) ?
-			-1 :
-			openat(j->dir, name, flags | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
+	do {
+		errno = EACCES;
+		j->fd = fault_here(FAULT_OPEN) ?
+				-1 :
+				openat(j->dir, name, flags | O_WRONLY | O_CLOEXEC | O_NOFOLLOW,
+				       0600);
+	} while (j->fd < 0 && has_made_room(j));
 	return j->fd >= 0 ? RC_OK : err_system(err, errno, "journal: %s", name);
 }
 
@@ -195,7 +211,7 @@ static int take_lock(struct journal *j, const char *dir, struct err *err)
 static int open_journal(struct journal *j, journal_visit visit, void *owner,
 			struct journal_found *found, struct err *err)
 {
-	int rc = journal_scan(j->dir, visit, owner, found, err);
+	int rc = journal_scan(j->dir, journal_start(j->dir), visit, owner, found, err);
 
 	if (rc == RC_OK)
 		rc = journal_segments(j->dir, note_found, j, err);
@@ -242,6 +258,12 @@ int journal_open(struct journal **out, const char *dir, uint64_t number, uint64_
 	return RC_OK;
 }
 
+void journal_set_room(struct journal *j, bool (*make_room)(void *owner), void *owner)
+{
+	j->make_room = make_room;
+	j->room_owner = owner;
+}
+
 void journal_close(struct journal *j)
 {
 	if (j == NULL)
@@ -262,6 +284,15 @@ void journal_close(struct journal *j)
 static bool begins(enum journal_kind kind)
 {
 	return kind != JOURNAL_BATCH && kind != JOURNAL_COMMIT;
+}
+
+/* Where reading may begin there is a segment's beginning. */
+static bool needs_segment(const struct journal *j, enum journal_kind kind)
+{
+	const uint64_t bytes = j->segments[j->nsegments - 1].bytes + j->gathered.len;
+
+	return (begins(kind) && bytes >= j->segment_bytes) ||
+	       (kind == JOURNAL_BASE && bytes > JOURNAL_SEGMENT_HEAD);
 }
 
 static int gather(struct journal *j, struct journal_record *record, const uint8_t *payload,
@@ -291,8 +322,7 @@ int journal_append(struct journal *j, enum journal_kind kind, uint64_t epoch,
 
 	if (j->broken.code != RC_OK)
 		return refuse(j, err);
-	if (begins(kind) &&
-	    j->segments[j->nsegments - 1].bytes + j->gathered.len >= j->segment_bytes) {
+	if (needs_segment(j, kind)) {
 		rc = flush(j, err);
 		if (rc == RC_OK)
 			rc = sync_file(j, j->fd, "a full segment", err);
@@ -366,7 +396,8 @@ int journal_trim(struct journal *j, uint64_t sequence, unsigned *removed, struct
 	j->nsegments -= gone;
 	memmove(j->segments, j->segments + gone, j->nsegments * sizeof(*j->segments));
 	*removed = (unsigned)gone;
-	return rc;
+	/* Only then is there room, with some file systems. */
+	return rc == RC_OK && gone > 0 ? sync_file(j, j->dir, "its directory", err) : rc;
 }
 
 uint64_t journal_next_sequence(const struct journal *j)
@@ -374,12 +405,25 @@ uint64_t journal_next_sequence(const struct journal *j)
 	return j->next;
 }
 
-uint64_t journal_bytes(const struct journal *j)
+uint64_t journal_first_sequence(const struct journal *j)
+{
+	return j->segments[0].sequence;
+}
+
+uint64_t journal_bytes_from(const struct journal *j, uint64_t sequence)
 {
 	uint64_t bytes = 0;
 	size_t i;
 
-	for (i = 0; i < j->nsegments; i++)
-		bytes += j->segments[i].bytes;
+	for (i = j->nsegments; i > 0; i--) {
+		bytes += j->segments[i - 1].bytes;
+		if (j->segments[i - 1].sequence <= sequence)
+			break;
+	}
 	return bytes;
+}
+
+uint64_t journal_bytes(const struct journal *j)
+{
+	return journal_bytes_from(j, 0);
 }

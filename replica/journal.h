@@ -20,13 +20,19 @@ struct journal;
 
 /*
  * Opens the journal in `dir`, which is made if it is not there, and begins one with that random number
- * where there is none. What a crash has torn is cut off (found->torn says how much). `visit` sees each
- * record that counts, and those of epochs that were given up. RC_REFUSED: somebody else has it open.
- * RC_INVALID: it is damaged; nothing was changed.
+ * where there is none. What a crash has torn is cut off (found->torn says how much). It is read from
+ * journal_start() on: `visit` sees each record there that counts, and those of epochs that were given up.
+ * RC_REFUSED: somebody else has it open. RC_INVALID: it is damaged; nothing was changed.
  */
 int journal_open(struct journal **journal, const char *dir, uint64_t number, uint64_t segment_bytes,
 		 journal_visit visit, void *owner, struct journal_found *found, struct err *err);
 void journal_close(struct journal *journal);
+
+/*
+ * The disk is full: `make_room` may remove something (journal_trim()), and says whether it has. Then the
+ * same is tried again.
+ */
+void journal_set_room(struct journal *journal, bool (*make_room)(void *owner), void *owner);
 
 /*
  * All kinds but COMMIT, in an order that journal_format.h allows. It is on the disk after the next
@@ -47,7 +53,11 @@ int journal_set_complete(struct journal *journal, bool complete, struct err *err
 /* Removes the segments that end before that record. *removed: how many. */
 int journal_trim(struct journal *journal, uint64_t sequence, unsigned *removed, struct err *err);
 
+/* Of the record to come, and of the first one that there is. */
 uint64_t journal_next_sequence(const struct journal *journal);
+uint64_t journal_first_sequence(const struct journal *journal);
 uint64_t journal_bytes(const struct journal *journal);
+/* Of the segments from that record's on. */
+uint64_t journal_bytes_from(const struct journal *journal, uint64_t sequence);
 
 #endif

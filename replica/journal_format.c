@@ -3,6 +3,7 @@
 #include "appliance/base/bytes.h"
 #include "net/wire.h"
 #include "replica/delta.h"
+#include "replica/history_format.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -11,7 +12,8 @@
 #include <xxhash.h>
 
 #define MAGIC "USTDJRNL"
-#define VERSION 1
+#define VERSION 2
+#define VERSION_LEAST 1
 #define ALIGNMENT 8U
 #define SUFFIX ".journal"
 #define DIGITS 16
@@ -27,6 +29,7 @@ static const struct {
 	[JOURNAL_BATCH] = { 1, DELTA_BATCH_MAX },
 	[JOURNAL_COMMIT] = { JOURNAL_COMMIT_BYTES, JOURNAL_COMMIT_BYTES },
 	[JOURNAL_MARK] = { 1, JOURNAL_MARK_MAX },
+	[JOURNAL_HISTORY] = { HISTORY_HEAD_BYTES, JOURNAL_HISTORY_MAX },
 };
 
 /* ---- segments ------------------------------------------------------------------------------- */
@@ -57,7 +60,7 @@ int journal_get_segment(struct journal_segment *segment, const uint8_t in[JOURNA
 		return err_set(err, RC_INVALID, "is not a segment of a journal");
 	if (bytes_get_le64(in + 56) != XXH64(in, 56, 0))
 		return err_set(err, RC_INVALID, "the checksum of its head is wrong");
-	if (version != VERSION)
+	if (version < VERSION_LEAST || version > VERSION)
 		return err_set(err, RC_UNSUPPORTED, "is of version %u, this program knows %d",
 			       version, VERSION);
 	*segment = (struct journal_segment){

@@ -6,7 +6,7 @@
  * A segment's name is the sequence number of its first record, 16 hexadecimal digits, and
  * ".journal". It begins with 64 bytes:
  *    0  8 bytes "USTDJRNL"
- *    8  u16  version of this format, 1
+ *    8  u16  version of this format, 2 (1 had no HISTORY)
  *   10  6 bytes 0
  *   16  u64  journal: a random number, the same in all segments
  *   24  u64  sequence number of the first record
@@ -36,16 +36,18 @@
  *   COMMIT  u64 batches, u64 pages, u64 hash, u32 device state length, u32 0: as in the primary's
  *           COMMIT (wire.h); u64 ms since 1970 when it was written
  *   MARK    text of the operator's
+ *   HISTORY what of the journal is before the BASE that it follows, see history_format.h
  *
  * Reading. From a BASE that has its WHOLE, everything is done in the order in which it is written: PAGES
  * at once, an epoch at its COMMIT. A page that an epoch changes before its PAGES have come is wrong
  * until then, so the sums of epochs count only from WHOLE on. That is how the image is copied while
- * epochs go on, and no page is kept twice.
+ * epochs go on, and no page is kept twice. A BASE is the first record of its segment, so that reading can
+ * begin there; older segments are history, for who wants an earlier epoch.
  *
  * Order on the disk. The records of an epoch are written, then its COMMIT, then fdatasync(); only when
  * that has returned may the epoch be acknowledged. A new segment is written and synced with its head,
  * then its directory is synced, and only then is a record written to it that counts. A segment is
- * removed only when a BASE behind it has its WHOLE on stable storage.
+ * removed only when a BASE behind it has its WHOLE on stable storage, the oldest one first.
  *
  * A file "complete" beside the segments says that no epoch behind the last one here was ever acknowledged.
  * It is made, and its directory synced, behind the sync of a COMMIT that a whole BASE leads to, and
@@ -71,6 +73,7 @@
 #define JOURNAL_BASE_BYTES ((size_t)24) /* before the layout */
 #define JOURNAL_BEGIN_BYTES ((size_t)24)
 #define JOURNAL_MARK_MAX 200 /* a sentence */
+#define JOURNAL_HISTORY_MAX ((size_t)256 << 10)
 #define JOURNAL_COMPLETE "complete"
 #define JOURNAL_NAME_BYTES 25 /* of a segment's name, with its NUL */
 
@@ -82,6 +85,7 @@ enum journal_kind {
 	JOURNAL_BATCH,
 	JOURNAL_COMMIT,
 	JOURNAL_MARK,
+	JOURNAL_HISTORY,
 	JOURNAL_KINDS
 };
 

@@ -13,6 +13,8 @@
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
+#include "replica/journal_past.h"
+#include "replica/journal_start.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -65,11 +67,11 @@ struct journal_keeper {
 	bool lost; /* an item could not be made */
 	bool stop;
 	struct news news;
+	struct journal_past past;
 
 	/* the keeper's thread */
 	struct journal *journal;
-	uint64_t base_sequence,
-		base_from; /* of the BASE that has no WHOLE yet: its number, bytes before it */
+	uint64_t base; /* sequence number of the BASE that has no WHOLE yet, or reading begins at */
 	uint64_t last_sync_ns, unsynced; /* epoch of a commit since */
 	bool leads;			 /* and a whole base leads to it */
 	bool complete;			 /* the journal says so */
@@ -100,10 +102,20 @@ static int note_bytes(void *owner, uint64_t sequence, uint64_t bytes, struct err
 {
 	struct journal_keeper *k = owner;
 
-	(void)sequence;
 	(void)err;
-	(void)atomic_fetch_add(&k->total, bytes);
+	if (sequence >= k->base)
+		(void)atomic_fetch_add(&k->total, bytes);
 	return RC_OK;
+}
+
+static int on_record(void *owner, const struct journal_record *record, const uint8_t *payload,
+		     struct err *err)
+{
+	struct journal_keeper *k = owner;
+
+	(void)journal_past_visit(&k->past, record, payload, err);
+	return k->replay.image != NULL ? journal_replay_visit(&k->replay, record, payload, err) :
+					 RC_OK;
 }
 
 /* The image is brought to what the journal holds: `why` tells where that did not do. */
@@ -112,9 +124,10 @@ static int open_and_replay(struct journal_keeper *k, int dir, struct err *err)
 	int rc;
 
 	k->replay.image = k->options.image;
+	k->base = journal_start(dir);
 	(void)journal_segments(dir, note_bytes, k, err); /* for the progress */
-	rc = journal_open(&k->journal, k->dir, k->number, k->options.segment_bytes,
-			  journal_replay_visit, &k->replay, &k->found, err);
+	rc = journal_open(&k->journal, k->dir, k->number, k->options.segment_bytes, on_record, k,
+			  &k->found, err);
 	if (rc == RC_OK)
 		(void)journal_replay_end(&k->replay, dir, &k->found, &k->why);
 	else
@@ -132,11 +145,12 @@ static int open_it(struct journal_keeper *k, struct err *err)
 		rc = open_and_replay(k, dir, err);
 		(void)close(dir);
 	} else { /* there is nothing to be brought back */
-		rc = journal_open(&k->journal, k->dir, k->number, k->options.segment_bytes, NULL,
-				  NULL, &k->found, err);
+		rc = journal_open(&k->journal, k->dir, k->number, k->options.segment_bytes,
+				  on_record, k, &k->found, err);
 	}
 	if (rc != RC_OK)
 		return rc;
+	journal_past_join(&k->past, k->journal, k->found.next_sequence);
 	k->complete = k->found.complete && k->options.sync && k->replay.epoch != 0;
 	rc = journal_set_complete(k->journal, k->complete, err);
 	if (rc != RC_OK)
@@ -165,18 +179,14 @@ static int sync_commits(struct journal_keeper *k, struct err *err)
 	return rc;
 }
 
-/* What was before a base is of no use once the base is on the disk. */
+/* What was before a base is history once the base is on the disk. */
 static int end_base(struct journal_keeper *k, uint64_t epoch, struct err *err)
 {
-	unsigned removed;
-	int rc = journal_sync(k->journal, err);
+	int rc = journal_past_append(&k->past, JOURNAL_WHOLE, epoch, NULL, 0, err);
 
-	atomic_store(&k->base_bytes, journal_bytes(k->journal) - k->base_from);
-	if (rc == RC_OK && k->base_sequence != 0)
-		rc = journal_trim(k->journal, k->base_sequence, &removed, err);
+	atomic_store(&k->base_bytes, journal_bytes_from(k->journal, k->base));
 	if (rc == RC_OK)
 		say(k, &(struct news){ .whole = epoch });
-	k->base_sequence = 0;
 	return rc;
 }
 
@@ -200,15 +210,17 @@ static int write_item(struct journal_keeper *k, const struct item *item, struct 
 	if (item->kind == JOURNAL_COMMIT) {
 		k->unsynced = item->epoch;
 		k->leads = item->leads;
-		return journal_commit(k->journal, item->epoch, &item->commit, false, err);
+		return journal_past_commit(&k->past, item->epoch, &item->commit, err);
 	}
-	if (item->kind == JOURNAL_BASE) {
-		k->base_sequence = journal_next_sequence(k->journal);
-		k->base_from = journal_bytes(k->journal);
-	}
-	rc = journal_append(k->journal, item->kind, item->epoch, item->payload, (uint32_t)item->len,
-			    err);
-	return rc == RC_OK && item->kind == JOURNAL_WHOLE ? end_base(k, item->epoch, err) : rc;
+	if (item->kind == JOURNAL_WHOLE)
+		return end_base(k, item->epoch, err);
+	if (item->kind == JOURNAL_BASE)
+		k->base = journal_next_sequence(k->journal);
+	if (item->kind == JOURNAL_BASE || item->kind == JOURNAL_MARK)
+		return journal_past_append(&k->past, item->kind, item->epoch, item->payload,
+					   item->len, err);
+	return journal_append(k->journal, item->kind, item->epoch, item->payload,
+			      (uint32_t)item->len, err);
 }
 
 static void free_item(struct journal_keeper *k, struct item *item)
@@ -229,6 +241,7 @@ static void give_up(struct journal_keeper *k, const struct err *why)
 	if (journal_set_complete(k->journal, false, &err) != RC_OK)
 		log_error("journal", "%s: it looks complete, and is not any more: %s", k->dir,
 			  err.text);
+	journal_past_join(&k->past, NULL, 0);
 	journal_close(k->journal);
 	k->journal = NULL;
 	say(k, &(struct news){ .broken = true, .error = *why });
@@ -250,6 +263,8 @@ static void write_items(struct journal_keeper *k, struct item *items)
 	if (rc == RC_OK && k->journal != NULL &&
 	    (k->options.sync || clock_now_ns() - k->last_sync_ns >= SYNC_NS))
 		rc = sync_commits(k, &err);
+	if (rc == RC_OK && k->journal != NULL)
+		rc = journal_past_trim(&k->past, &err);
 	if (k->journal != NULL)
 		atomic_store(&k->bytes, journal_bytes(k->journal));
 	if (rc != RC_OK)
@@ -298,6 +313,7 @@ static void on_async_closed(uv_handle_t *handle)
 
 	uv_cond_destroy(&k->wake);
 	uv_mutex_destroy(&k->mutex);
+	journal_past_close(&k->past);
 	mem_free(k);
 	if (on_closed != NULL)
 		on_closed(owner);
@@ -354,6 +370,7 @@ static int start(struct journal_keeper *k, uv_loop_t *loop, struct err *err)
 	} else {
 		uv_cond_destroy(&k->wake);
 		uv_mutex_destroy(&k->mutex);
+		journal_past_close(&k->past);
 		mem_free(k);
 	}
 	return err_nomem(err, "a journal's keeper");
@@ -376,6 +393,13 @@ int journal_keeper_open(struct journal_keeper **out, uv_loop_t *loop,
 	    uv_random(NULL, NULL, &k->number, sizeof(k->number), 0, NULL) != 0) {
 		mem_free(k);
 		return err_set(err, RC_LIMIT, "the journal's path is too long");
+	}
+	k->past.dir = k->dir;
+	k->past.limits = options->history;
+	rc = journal_past_open(&k->past, err);
+	if (rc != RC_OK) {
+		mem_free(k);
+		return rc;
 	}
 	rc = start(k, loop, err);
 	if (rc == RC_OK)
@@ -438,6 +462,17 @@ bool journal_keeper_commit(struct journal_keeper *k, uint64_t epoch,
 bool journal_keeper_doubt(struct journal_keeper *k, uint64_t epoch)
 {
 	return put(k, &(struct item){ .epoch = epoch, .doubt = true });
+}
+
+void journal_keeper_history(struct journal_keeper *k,
+			    void (*look)(void *owner, const struct history *history), void *owner)
+{
+	journal_past_look(&k->past, look, owner);
+}
+
+bool journal_keeper_pin(struct journal_keeper *k, uint64_t sequence)
+{
+	return journal_past_pin(&k->past, sequence);
 }
 
 bool journal_keeper_is_full(const struct journal_keeper *k)

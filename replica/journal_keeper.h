@@ -8,6 +8,7 @@
 #ifndef REPLICA_JOURNAL_KEEPER_H
 #define REPLICA_JOURNAL_KEEPER_H
 
+#include "replica/history.h"
 #include "replica/image.h"
 #include "replica/journal.h"
 #include "replica/journal_replay.h"
@@ -27,7 +28,7 @@ struct journal_keeper_ops {
 	/* Every commit up to and with that epoch's is on stable storage. */
 	void (*on_durable)(void *owner, uint64_t epoch);
 	/* The base that ended at that epoch is on stable storage, with what epochs came between: so many
-	 * bytes. What was before it is gone. */
+	 * bytes. What was before it is history, of which as much is kept as the limits allow. */
 	void (*on_whole)(void *owner, uint64_t epoch, uint64_t bytes);
 	/* The backlog is below the limit again. */
 	void (*on_room)(void *owner);
@@ -44,6 +45,7 @@ struct journal_keeper_options {
 	uint64_t segment_bytes; /* JOURNAL_SEGMENT_BYTES */
 	size_t backlog_bytes;	/* what may wait for the disk */
 	bool sync;		/* each commit; else now and then, and on_durable follows then */
+	struct history_limits history;
 };
 
 /* `image` must not be touched before on_open or on_broken. */
@@ -62,6 +64,18 @@ bool journal_keeper_begin(struct journal_keeper *keeper, uint64_t epoch,
 /* `leads`: a base that is whole leads to it. */
 bool journal_keeper_commit(struct journal_keeper *keeper, uint64_t epoch,
 			   const struct journal_commit *commit, bool leads);
+/*
+ * What of the past the journal holds, while `look` runs. An epoch that it tells of is in the files, if not
+ * on stable storage.
+ */
+void journal_keeper_history(struct journal_keeper *keeper,
+			    void (*look)(void *owner, const struct history *history), void *owner);
+/*
+ * From that BASE on nothing is removed because of its age, or the size of what is kept; but for a full disk. False: there is
+ * none of that number (any more), and nothing is pinned.
+ */
+bool journal_keeper_pin(struct journal_keeper *keeper, uint64_t sequence);
+
 /* The journal is not complete any more when on_durable says so of that epoch, which is not in it. */
 bool journal_keeper_doubt(struct journal_keeper *keeper, uint64_t epoch);
 /* More is taken; but who can wait should, until on_room. */

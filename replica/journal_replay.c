@@ -149,6 +149,7 @@ static int follow(struct journal_replay *r, const struct journal_record *record,
 		return on_commit(r, record, payload, err);
 	case JOURNAL_BASE:
 	case JOURNAL_MARK:
+	case JOURNAL_HISTORY:
 	case JOURNAL_KINDS:
 		break;
 	}
@@ -204,7 +205,7 @@ static int again(struct journal_replay *r, int dir, const struct journal_found *
 	r->copying = r->inside = false;
 	r->err = (struct err){ 0 };
 	r->over = false;
-	return journal_scan(dir, journal_replay_visit, r, &same, err);
+	return journal_scan(dir, found->base, journal_replay_visit, r, &same, err);
 }
 
 static int judge(const struct journal_replay *r, const struct journal_found *found, struct err *err)
@@ -238,6 +239,21 @@ int journal_replay_end(struct journal_replay *r, int dir, const struct journal_f
 	else
 		end_crew(r);
 	return rc;
+}
+
+int journal_replay_stop(struct journal_replay *r, struct err *err)
+{
+	wait_for_crew(r);
+	image_abort(r->image);
+	if (r->err.code == RC_OK && (r->base == 0 || r->copying))
+		(void)err_set(&r->err, RC_INVALID, "the copy of the image is not whole");
+	if (r->err.code == RC_OK) {
+		end_crew(r);
+		return RC_OK;
+	}
+	*err = r->err;
+	journal_replay_drop(r);
+	return (int)err->code;
 }
 
 void journal_replay_drop(struct journal_replay *r)

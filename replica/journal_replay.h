@@ -24,7 +24,8 @@ struct journal_replay {
 	_Atomic uint64_t bytes; /* read so far: any thread may look */
 	/* private */
 	uint64_t base; /* sequence number of the BASE that is followed; 0: none yet */
-	uint64_t only; /* the one that alone is to be followed; 0: the last one */
+	uint64_t
+		only; /* the one that alone is to be followed; 0: the last one. The owner may set it, too */
 	struct journal_begin open;
 	struct crew *crew; /* NULL: not needed yet, or not to be had */
 	bool pages;	   /* what it works on are pages of the copy, else batches of an epoch */
@@ -46,6 +47,9 @@ int journal_replay_visit(void *owner, const struct journal_record *record, const
  */
 int journal_replay_end(struct journal_replay *replay, int dir, const struct journal_found *found,
 		       struct err *err);
+
+/* Instead, in the midst of it: the image is of the epoch that was committed last. */
+int journal_replay_stop(struct journal_replay *replay, struct err *err);
 
 /* Instead of journal_replay_end(), when there is nothing to be said of the journal: the image has no epoch. */
 void journal_replay_drop(struct journal_replay *replay);

@@ -30,8 +30,8 @@ struct scan {
 	journal_visit visit;
 	void *owner;
 	struct journal_found *found;
-	uint64_t *segments; /* sorted */
-	size_t nsegments;
+	uint64_t *segments;	 /* sorted */
+	size_t nsegments, first; /* the first that is read */
 	/* the one that is read */
 	uint64_t segment;
 	int fd;
@@ -214,6 +214,7 @@ static int understand(struct scan *s, const struct journal_record *record, const
 	case JOURNAL_COMMIT:
 		return on_commit(s, record, payload, err);
 	case JOURNAL_MARK:
+	case JOURNAL_HISTORY:
 	case JOURNAL_KINDS:
 		break;
 	}
@@ -377,7 +378,7 @@ static int read_segments(struct scan *s, struct err *err)
 	int rc = RC_OK;
 	size_t i;
 
-	for (i = 0; rc == RC_OK && i < s->nsegments; i++) {
+	for (i = s->first; rc == RC_OK && i < s->nsegments; i++) {
 		rc = open_segment(s, s->segments[i], err);
 		if (rc == RC_OK)
 			rc = read_head(s, &valid, &why, err);
@@ -394,14 +395,17 @@ static int read_segments(struct scan *s, struct err *err)
 	return rc;
 }
 
-/* How much there is, and how much of it behind the end. */
+/* How much there is, how much of it was read, and how much is behind the end. */
 static int measure(void *owner, uint64_t sequence, uint64_t bytes, struct err *err)
 {
-	struct journal_found *found = owner;
+	const struct scan *s = owner;
+	struct journal_found *found = s->found;
 
 	(void)err;
 	found->segments++;
 	found->bytes += bytes;
+	if (s->nsegments > 0 && sequence >= s->segments[s->first])
+		found->read += bytes;
 	if (sequence > found->segment)
 		found->torn += bytes;
 	else if (sequence == found->segment)
@@ -440,8 +444,8 @@ int journal_segments(int dir,
 	return rc;
 }
 
-int journal_scan(int dir, journal_visit visit, void *owner, struct journal_found *found,
-		 struct err *err)
+int journal_scan(int dir, uint64_t from, journal_visit visit, void *owner,
+		 struct journal_found *found, struct err *err)
 {
 	struct scan s = { .dir = dir, .visit = visit, .owner = owner, .found = found, .fd = -1 };
 	int rc;
@@ -451,10 +455,12 @@ int journal_scan(int dir, journal_visit visit, void *owner, struct journal_found
 	if (s.window == NULL)
 		return err_nomem(err, "reading a journal");
 	rc = list_segments(&s, err);
+	while (s.first + 1 < s.nsegments && s.segments[s.first + 1] <= from)
+		s.first++;
 	if (rc == RC_OK)
 		rc = read_segments(&s, err);
 	if (rc == RC_OK)
-		rc = journal_segments(dir, measure, found, err);
+		rc = journal_segments(dir, measure, &s, err);
 	found->complete = faccessat(dir, JOURNAL_COMPLETE, F_OK, 0) == 0;
 	if (s.fd >= 0)
 		(void)close(s.fd);

@@ -1,5 +1,5 @@
 /*
- * Reads a journal (journal_format.h) from its first segment to its end, checks every byte of it, and
+ * Reads a journal (journal_format.h) from a segment to its end, checks every byte of that, and
  * tells what it holds. Blocking; changes nothing.
  */
 #ifndef REPLICA_JOURNAL_SCAN_H
@@ -12,15 +12,16 @@
 /* What was found. All zero: there is no journal. */
 struct journal_found {
 	uint64_t journal;
-	uint64_t epoch;		/* the last that can be brought back, if there is a base */
-	uint64_t base;		/* sequence number of the last BASE that has its WHOLE; 0: none */
-	bool partial;		/* a later one has not, or there is only that */
-	bool complete;		/* no epoch behind that one was acknowledged */
-	uint64_t next_sequence; /* of the record that is to be written next */
-	uint64_t segment;	/* in which the end is, by its first sequence number; 0: none */
-	uint64_t end;		/* offset there behind what counts */
-	uint64_t torn;		/* bytes behind that, in this and later segments */
-	uint64_t bytes, segments, records;
+	uint64_t epoch;		  /* the last that can be brought back, if there is a base */
+	uint64_t base;		  /* sequence number of the last BASE that has its WHOLE; 0: none */
+	bool partial;		  /* a later one has not, or there is only that */
+	bool complete;		  /* no epoch behind that one was acknowledged */
+	uint64_t next_sequence;	  /* of the record that is to be written next */
+	uint64_t segment;	  /* in which the end is, by its first sequence number; 0: none */
+	uint64_t end;		  /* offset there behind what counts */
+	uint64_t torn;		  /* bytes behind that, in this and later segments */
+	uint64_t bytes, segments; /* of all */
+	uint64_t read, records;	  /* bytes of the segments that were read; records in them */
 };
 
 /*
@@ -31,11 +32,11 @@ typedef int (*journal_visit)(void *owner, const struct journal_record *record,
 			     const uint8_t *payload, struct err *err);
 
 /*
- * `dir`: an open directory. RC_INVALID: damaged, and where; what `found` says then is what was read
- * before. RC_IO: a file cannot be read.
+ * `dir`: an open directory; `from`: from the segment on that this record is in, or would be (0: the first). RC_INVALID:
+ * damaged, and where; what `found` says then is what was read before. RC_IO: a file cannot be read.
  */
-int journal_scan(int dir, journal_visit visit, void *owner, struct journal_found *found,
-		 struct err *err);
+int journal_scan(int dir, uint64_t from, journal_visit visit, void *owner,
+		 struct journal_found *found, struct err *err);
 
 /* The segments in the order of their numbers, with their sizes; an error of `note` ends it. */
 int journal_segments(int dir,

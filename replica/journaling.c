@@ -7,6 +7,7 @@
 #include "replica/delta.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #define RETRY_DOUBLINGS 6 /* a copy that fails half-way costs the disk each time */
@@ -219,7 +220,7 @@ static void on_open(void *owner, const struct journal_found *found,
 			 "cut off",
 			 (unsigned long long)found->torn);
 	j->state = restored ? BASED : BARE;
-	j->base_bytes = j->since_base = found->bytes / 2;
+	j->base_bytes = j->since_base = found->read / 2;
 	j->doubted = !restored; /* by the keeper */
 	if (restored) {
 		j->origin = replay->origin;
@@ -328,6 +329,7 @@ static int open_keeper(struct journaling *j, struct err *err)
 		.segment_bytes = j->options.segment_bytes,
 		.backlog_bytes = j->options.backlog_bytes,
 		.sync = j->options.durable,
+		.history = j->options.history,
 	};
 
 	j->state = OPENING;
@@ -372,6 +374,44 @@ int journaling_open(struct journaling **out, uv_loop_t *loop, struct image *imag
 	*out = j;
 	return RC_OK;
 }
+
+/* ---- the past ---------------------------------------------------------------------------------- */
+
+int journaling_mark(struct journaling *j, const char *text, uint64_t *epoch, struct err *err)
+{
+	const size_t len = strlen(text);
+	char *payload;
+
+	if (j->state != BASED || j->epoch == 0)
+		return err_set(err, RC_STATE,
+			       "the journal is %s: nothing in it leads to the present epoch",
+			       state_names[j->state]);
+	payload = mem_strndup(text, len);
+	if (payload == NULL)
+		return err_nomem(err, "a mark");
+	*epoch = j->epoch;
+	return journal_keeper_put(j->keeper, JOURNAL_MARK, j->epoch, (const uint8_t *)payload, len,
+				  payload) ?
+		       RC_OK :
+		       err_nomem(err, "a mark");
+}
+
+bool journaling_history(struct journaling *j,
+			void (*look)(void *owner, const struct history *history), void *owner)
+{
+	const bool open = j->keeper != NULL && !j->keeper_closing && j->state != OPENING;
+
+	if (open)
+		journal_keeper_history(j->keeper, look, owner);
+	return open;
+}
+
+bool journaling_pin(struct journaling *j, uint64_t sequence)
+{
+	return j->keeper != NULL && journal_keeper_pin(j->keeper, sequence);
+}
+
+/* ---- the end ----------------------------------------------------------------------------------- */
 
 void journaling_status(const struct journaling *j, struct journaling_status *status)
 {

@@ -12,7 +12,8 @@
  *   broken    cannot be written to; it is tried anew            opening
  *
  * Epochs wait for the disk in "based" only: before that nothing could be brought back, and a standby whose
- * disk is full or gone protects from memory, as one without a journal does, and says so.
+ * disk is full or gone protects from memory, as one without a journal does, and says so. Before that, what the
+ * journal holds of the past is given up: journal_past.h.
  *
  * The functions are the loop thread's, but for journaling_copy().
  */
@@ -52,9 +53,10 @@ struct journaling_options {
 	/* It pauses while so much waits for the disk, which an epoch would find before it:
 	 * JOURNALING_COPY_BACKLOG. */
 	size_t copy_backlog;
-	uint64_t retry_ms; /* JOURNALING_RETRY_MS; doubled while it does not help */
-	bool durable;	   /* an epoch counts when it is on stable storage */
-	bool restore;	   /* the image is to be brought to what the journal holds */
+	uint64_t retry_ms;	       /* JOURNALING_RETRY_MS; doubled while it does not help */
+	struct history_limits history; /* of what was before */
+	bool durable;		       /* an epoch counts when it is on stable storage */
+	bool restore;		       /* the image is to be brought to what the journal holds */
 };
 
 /* `image` stays the caller's and outlives it; with `restore` it is not to be touched until on_restored. */
@@ -85,6 +87,17 @@ bool journaling_is_full(const struct journaling *journaling);
 bool journaling_wants_copy(const struct journaling *journaling, bool others_wait);
 void journaling_copy(struct journaling *journaling);
 void journaling_copied(struct journaling *journaling);
+
+/*
+ * The operator's mark: of the epoch that was committed last, *epoch. It is on stable storage moments later.
+ * RC_STATE: nothing in the journal leads there.
+ */
+int journaling_mark(struct journaling *journaling, const char *text, uint64_t *epoch,
+		    struct err *err);
+/* As journal_keeper_history() and journal_keeper_pin(). False: it is not open. */
+bool journaling_history(struct journaling *journaling,
+			void (*look)(void *owner, const struct history *history), void *owner);
+bool journaling_pin(struct journaling *journaling, uint64_t sequence);
 
 struct journaling_status {
 	const char *state;

@@ -454,7 +454,7 @@ size_t receiver_queued(const struct receiver *receiver)
 	return receiver->queued;
 }
 
-const struct journaling *receiver_journal(const struct receiver *receiver)
+struct journaling *receiver_journal(const struct receiver *receiver)
 {
 	return receiver->journal;
 }

@@ -61,7 +61,7 @@ bool receiver_is_idle(const struct receiver *receiver);
 size_t receiver_queued(const struct receiver *receiver);
 
 /* NULL: there is none. */
-const struct journaling *receiver_journal(const struct receiver *receiver);
+struct journaling *receiver_journal(const struct receiver *receiver);
 
 /* Waits for what runs, frees, then calls on_closed(owner), which need not be the owner of the ops.
  */

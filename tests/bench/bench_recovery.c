@@ -145,7 +145,7 @@ static int recover(struct bench *b, const char *memory, uint64_t *took, struct e
 	if (rc != RC_OK)
 		return rc;
 	replay.image = image;
-	rc = journal_scan(b->dir, journal_replay_visit, &replay, &found, err);
+	rc = journal_scan(b->dir, 0, journal_replay_visit, &replay, &found, err);
 	if (rc == RC_OK)
 		rc = journal_replay_end(&replay, b->dir, &found, err);
 	if (rc == RC_OK && replay.epoch == 0)
@@ -164,7 +164,7 @@ static int by_size(const void *a, const void *b)
 
 static int measure(struct bench *b, const char *memory, size_t rounds, struct err *err)
 {
-	int rc = journal_scan(b->dir, find_shared, b, &(struct journal_found){ 0 }, err);
+	int rc = journal_scan(b->dir, 0, find_shared, b, &(struct journal_found){ 0 }, err);
 	uint64_t start;
 	size_t i;
 

@@ -95,7 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		make_right(bytes, size - 1);
 	file = openat(directory(), SEGMENT, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	CHECK(file >= 0 && write(file, bytes, size - 1) == (ssize_t)(size - 1) && close(file) == 0);
-	if (journal_scan(directory(), visit, &sequence, &found, &err) == RC_OK) {
+	if (journal_scan(directory(), 0, visit, &sequence, &found, &err) == RC_OK) {
 		CHECK(found.segments == 1 && found.bytes == size - 1 && found.torn <= size - 1);
 		CHECK(found.segment == 0 || found.end + found.torn == size - 1);
 	}
