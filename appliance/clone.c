@@ -382,6 +382,7 @@ int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config
 	}
 	clone_seek(c);
 	clone_keep(c);
+	rewound_clear(c->part, c->dir, c->memory_dir);
 	c->restoring = aftermath_stands(&c->record, &c->failover) && seat_restore(c->seat);
 	(void)uv_timer_init(loop, &c->tick);
 	c->tick.data = c;
@@ -424,7 +425,7 @@ static void check_stopped(struct clone *c)
 
 static void stop_parts(struct clone *c)
 {
-	c->open_parts = 2 + CLONE_TAKEOVER_PARTS + (c->claimant != NULL);
+	c->open_parts = 3 + CLONE_TAKEOVER_PARTS + (c->claimant != NULL);
 	if (c->claimant != NULL)
 		claimant_close(c->claimant, on_part_closed, c);
 	if (c->link != NULL && !c->link_closing) {
@@ -436,6 +437,7 @@ static void stop_parts(struct clone *c)
 	c->link_up = false;
 	if (c->gateway != NULL)
 		gateway_link(c->gateway, NULL, c->failover.term);
+	clone_past_close(c, on_part_closed);
 	clone_takeover_close(c, on_part_closed);
 	seat_close(c->seat, on_part_closed);
 	uv_close((uv_handle_t *)&c->tick, on_timer_closed);

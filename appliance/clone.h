@@ -16,6 +16,7 @@
 #include "appliance/status.h"
 #include "net/link.h"
 
+#include <cjson/cJSON.h>
 #include <uv.h>
 
 struct clone;
@@ -39,6 +40,19 @@ int clone_takeover(struct clone *clone, struct err *err);
  * be protected here. Not while a replica runs.
  */
 int clone_release(struct clone *clone, struct err *err);
+
+/*
+ * Earlier epochs (replica/history.h). A mark becomes durable moments later; *epoch is what it stands for. A history
+ * is added to a JSON object.
+ */
+int clone_mark(struct clone *clone, const char *text, uint64_t *epoch, struct err *err);
+int clone_history(struct clone *clone, cJSON *object, struct err *err);
+/*
+ * A copy of an earlier epoch, isolated beside what goes on (rewound.h); one at a time. The status tells how it goes. Its end is
+ * under way then.
+ */
+int clone_rewind(struct clone *clone, const char *target, struct err *err);
+int clone_rewind_end(struct clone *clone, struct err *err);
 
 void clone_status(const struct clone *clone, struct status_instance *status);
 

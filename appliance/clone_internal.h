@@ -1,7 +1,7 @@
 /*
  * What the parts of a clone share: clone.c (its life and connection), clone_takeover.c (who serves:
  * the decision, the term on the disk, activation, the replica of an earlier life), clone_epochs.c
- * (what the primary sends) and clone_status.c (what it says of itself). Private to them.
+ * (what the primary sends), clone_past.c (earlier epochs) and clone_status.c (what it says of itself). Private to them.
  */
 #ifndef APPLIANCE_CLONE_INTERNAL_H
 #define APPLIANCE_CLONE_INTERNAL_H
@@ -14,6 +14,7 @@
 #include "appliance/failover.h"
 #include "appliance/gateway.h"
 #include "appliance/hashes.h"
+#include "appliance/rewound.h"
 #include "appliance/seat.h"
 #include "appliance/term_store.h"
 #include "appliance/virtual_addresses.h"
@@ -58,6 +59,10 @@ struct clone {
 	struct epoch_figures figures;
 
 	bool restoring; /* the journal is being read: nobody connects before that is done */
+
+	struct rewound *rewound; /* an earlier epoch's copy; NULL: none */
+	bool rewound_closing;	 /* the former one */
+	void (*on_rewound_closed)(void *owner);
 
 	/* Takeover. */
 	bool drained;	  /* the receiver is idle: the image will not change any more */
@@ -130,6 +135,12 @@ void clone_on_activation_failed(void *owner, bool spoiled, const struct err *err
 /* There is nothing that could be activated. */
 void clone_on_unseated(void *owner, const struct err *err);
 void clone_on_ended(void *owner, const struct err *err);
+
+/* clone_past.c */
+
+/* Ends a rewound copy, if there is one; calls on_past_closed(c), perhaps at once. */
+void clone_past_close(struct clone *c, void (*on_past_closed)(void *owner));
+void clone_past_status(const struct clone *c, struct status_instance *status);
 
 /* clone_epochs.c */
 

@@ -157,6 +157,7 @@ void clone_status(const struct clone *c, struct status_instance *status)
 		epoch_figures_status(&c->figures, clock_now_ns(), status);
 	status->addresses = c->addresses;
 	journal_status(c, status);
+	clone_past_status(c, status);
 	if (c->activate_ns > 0) {
 		status->detect_ms = clock_ms(c->failover.silent_ns);
 		status->activate_ms = clock_ms(c->activate_ns);

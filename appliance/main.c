@@ -22,6 +22,9 @@ static const struct {
 	{ "status", "show what a running primary or standby is doing", verb_status },
 	{ "takeover", "tell a standby to run its clone of an instance now", verb_takeover },
 	{ "release", "let go of what a takeover left, at a standby or a primary", verb_release },
+	{ "history", "show what of an instance's past a standby can bring back", verb_history },
+	{ "mark", "mark the present epoch of an instance", verb_mark },
+	{ "rewind", "run an earlier epoch of an instance, isolated", verb_rewind },
 	{ "pki", "make the certificates with which the two sites know each other", verb_pki },
 	{ "version", "print versions", verb_version },
 };

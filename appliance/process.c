@@ -182,6 +182,43 @@ static int release(void *owner, const char *instance, struct err *err)
 	return process->role->release(process->owner, instance, err);
 }
 
+static int history(void *owner, const char *instance, cJSON *object, struct err *err)
+{
+	struct process *process = owner;
+
+	if (process->ending)
+		return refuse_ending(err);
+	return process->role->history(process->owner, instance, object, err);
+}
+
+static int mark(void *owner, const char *instance, const char *text, uint64_t *epoch,
+		struct err *err)
+{
+	struct process *process = owner;
+
+	if (process->ending)
+		return refuse_ending(err);
+	return process->role->mark(process->owner, instance, text, epoch, err);
+}
+
+static int rewind_to(void *owner, const char *instance, const char *target, struct err *err)
+{
+	struct process *process = owner;
+
+	if (process->ending)
+		return refuse_ending(err);
+	return process->role->rewind(process->owner, instance, target, err);
+}
+
+static int rewind_end(void *owner, const char *instance, struct err *err)
+{
+	struct process *process = owner;
+
+	if (process->ending)
+		return refuse_ending(err);
+	return process->role->rewind_end(process->owner, instance, err);
+}
+
 /* ---- the start ---- */
 
 static int open_loop(struct process *process, struct err *err)
@@ -227,6 +264,10 @@ static int start(struct process *process, const struct config *config, struct er
 		.certificate = certificate,
 		.takeover = process->role->takeover != NULL ? takeover : NULL,
 		.release = process->role->release != NULL ? release : NULL,
+		.history = process->role->history != NULL ? history : NULL,
+		.mark = process->role->mark != NULL ? mark : NULL,
+		.rewind = process->role->rewind != NULL ? rewind_to : NULL,
+		.rewind_end = process->role->rewind_end != NULL ? rewind_end : NULL,
 		.owner = process,
 	};
 	if (config->http != NULL)

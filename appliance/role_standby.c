@@ -27,22 +27,56 @@ static struct clone *find(const struct role *role, const char *name)
 	return NULL;
 }
 
-static int takeover(void *owner, const char *name, struct err *err)
+/* NULL, and `err` says why. */
+static struct clone *need(const struct role *role, const char *name, struct err *err)
 {
-	struct clone *clone = find(owner, name);
+	struct clone *clone = find(role, name);
 
 	if (clone == NULL)
-		return err_set(err, RC_INVALID, "there is no instance %s here", name);
-	return clone_takeover(clone, err);
+		(void)err_set(err, RC_INVALID, "there is no instance %s here", name);
+	return clone;
+}
+
+static int takeover(void *owner, const char *name, struct err *err)
+{
+	struct clone *clone = need(owner, name, err);
+
+	return clone != NULL ? clone_takeover(clone, err) : RC_INVALID;
 }
 
 static int release(void *owner, const char *name, struct err *err)
 {
-	struct clone *clone = find(owner, name);
+	struct clone *clone = need(owner, name, err);
 
-	if (clone == NULL)
-		return err_set(err, RC_INVALID, "there is no instance %s here", name);
-	return clone_release(clone, err);
+	return clone != NULL ? clone_release(clone, err) : RC_INVALID;
+}
+
+static int history(void *owner, const char *name, cJSON *object, struct err *err)
+{
+	struct clone *clone = need(owner, name, err);
+
+	return clone != NULL ? clone_history(clone, object, err) : RC_INVALID;
+}
+
+static int mark(void *owner, const char *name, const char *text, uint64_t *epoch, struct err *err)
+{
+	struct clone *clone = need(owner, name, err);
+
+	return clone != NULL ? clone_mark(clone, text, epoch, err) : RC_INVALID;
+}
+
+static int rewind_to(void *owner, const char *name, const char *target, struct err *err)
+{
+	struct clone *clone = need(owner, name, err);
+
+	return clone != NULL ? clone_rewind(clone, target, err) : RC_INVALID;
+}
+
+static int rewind_end(void *owner, const char *name, struct err *err)
+{
+	struct clone *clone = need(owner, name, err);
+
+	return clone != NULL ? clone_rewind_end(clone, err) : RC_INVALID;
 }
 
 static int on_hello(void *owner, struct link *link, const struct wire_hello *peer,
@@ -119,6 +153,10 @@ static const struct process_role callbacks = {
 	.stop = stop,
 	.takeover = takeover,
 	.release = release,
+	.history = history,
+	.mark = mark,
+	.rewind = rewind_to,
+	.rewind_end = rewind_end,
 };
 
 int role_standby_run(const struct config *config)

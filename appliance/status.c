@@ -5,6 +5,7 @@
 #include "appliance/base/json_table.h"
 #include "appliance/base/json_text.h"
 #include "appliance/base/mem.h"
+#include "appliance/past_api.h"
 #include "appliance/version.h"
 
 #include <assert.h>
@@ -209,6 +210,26 @@ static void journal_json(cJSON *json, const struct status_instance *instance)
 	number(object, "total_bytes", instance->journal_total);
 }
 
+static void rewound_json(cJSON *json, const struct rewound_status *rewound)
+{
+	char time[HISTORY_TIME_MAX] = "";
+	cJSON *object;
+
+	if (rewound->state == NULL)
+		return;
+	object = cJSON_AddObjectToObject(json, "rewound");
+	text(object, "state", rewound->state);
+	text(object, "reason", rewound->reason);
+	number(object, "epoch", (double)rewound->epoch);
+	if (rewound->ms != 0)
+		history_print_time(time, rewound->ms);
+	text(object, "time", time);
+	number(object, "read_bytes", (double)rewound->done);
+	number(object, "total_bytes", (double)rewound->total);
+	text(object, "directory", rewound->dir);
+	text(object, "qmp", rewound->qmp);
+}
+
 static cJSON *instance_json(const struct status_instance *instance)
 {
 	cJSON *json = cJSON_CreateObject(), *object;
@@ -250,6 +271,7 @@ static cJSON *instance_json(const struct status_instance *instance)
 		number(object, "refused", instance->frames_refused);
 	}
 	journal_json(json, instance);
+	rewound_json(json, &instance->rewound);
 	nics_json(json, instance->nics, instance->nnics);
 	disks_json(json, instance->disks, instance->ndisks);
 	text(json, "hypervisor", instance->hypervisor);
@@ -392,6 +414,33 @@ static int obey(const struct status_source *source,
 	return rc;
 }
 
+static int status_of(int rc)
+{
+	return rc == RC_INVALID ? 400 : rc == RC_NOMEM ? 503 : 409;
+}
+
+static void handle_past(const struct status_source *source,
+			int (*answer)(const struct status_source *source,
+				      const struct http_request *request, cJSON *json,
+				      struct err *err),
+			const struct http_request *request, struct http_response *response)
+{
+	struct err err = { 0 };
+	cJSON *json = cJSON_CreateObject();
+	int rc = answer(source, request, json, &err);
+
+	if (rc != RC_OK) {
+		cJSON_Delete(json);
+		json = cJSON_CreateObject();
+		response->status = status_of(rc);
+		text(json, "error", err.text);
+	} else if (answer != past_api_history) {
+		response->status = 202;
+		cJSON_AddBoolToObject(json, "ok", true);
+	}
+	respond(response, json);
+}
+
 static void handle_command(const struct status_source *source,
 			   int (*command)(void *owner, const char *instance, struct err *err),
 			   const struct http_request *request, struct http_response *response)
@@ -400,7 +449,7 @@ static void handle_command(const struct status_source *source,
 	int rc = obey(source, command, request, &err);
 	cJSON *json = cJSON_CreateObject();
 
-	response->status = rc == RC_OK ? 202 : rc == RC_INVALID ? 400 : rc == RC_NOMEM ? 503 : 409;
+	response->status = rc == RC_OK ? 202 : status_of(rc);
 	if (rc != RC_OK)
 		text(json, "error", err.text);
 	else
@@ -412,10 +461,10 @@ void status_handle(void *owner, const struct http_request *request, struct http_
 {
 	static const struct {
 		const char *path, *method;
-	} routes[] = { { "/healthz", "GET" },
-		       { "/v1/status", "GET" },
-		       { "/v1/takeover", "POST" },
-		       { "/v1/release", "POST" } };
+	} routes[] = { { "/healthz", "GET" },	   { "/v1/status", "GET" },
+		       { "/v1/takeover", "POST" }, { "/v1/release", "POST" },
+		       { "/v1/history", "GET" },   { "/v1/mark", "POST" },
+		       { "/v1/rewind", "POST" } };
 	const struct status_source *source = owner;
 	size_t i;
 
@@ -427,7 +476,8 @@ void status_handle(void *owner, const struct http_request *request, struct http_
 		response->status = 404;
 		(void)buf_printf(
 			&response->body,
-			"{\"error\": \"there are /healthz, /v1/status, /v1/takeover and /v1/release\"}\n");
+			"{\"error\": \"there are /healthz, /v1/status, /v1/takeover, /v1/release, "
+			"/v1/history, /v1/mark and /v1/rewind\"}\n");
 	} else if (strcmp(request->method, routes[i].method) != 0) {
 		response->status = 405;
 		(void)buf_printf(&response->body, "{\"error\": \"%s takes %s\"}\n", routes[i].path,
@@ -436,6 +486,12 @@ void status_handle(void *owner, const struct http_request *request, struct http_
 		handle_health(source, response);
 	} else if (i == 1) {
 		handle_status(source, response);
+	} else if (i >= 4) {
+		handle_past(source,
+			    i == 4 ? past_api_history :
+			    i == 5 ? past_api_mark :
+				     past_api_rewind,
+			    request, response);
 	} else {
 		handle_command(source, i == 2 ? source->takeover : source->release, request,
 			       response);

@@ -1,6 +1,6 @@
 /*
  * What the health endpoint says: GET /healthz, GET /v1/status; and the operator's commands: POST
- * /v1/takeover, POST /v1/release.
+ * /v1/takeover, POST /v1/release. What of the past there is, is past_api.h's.
  *
  * Both roles fill the same record per instance; members that a role does not know stay negative or
  * empty and are left out of the JSON. /healthz is 200 while nothing needs an operator, 503 with the
@@ -10,11 +10,13 @@
 #define APPLIANCE_STATUS_H
 
 #include "appliance/config.h"
+#include "appliance/rewound.h"
 #include "appliance/virtual_addresses.h"
 #include "net/http.h"
 #include "net/link.h"
 #include "replica/disk_capture.h"
 
+#include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -57,6 +59,8 @@ struct status_instance {
 	const char *journal, *journal_problem;
 	bool journal_durable;
 	double journal_epoch, journal_bytes, journal_backlog, journal_read, journal_total;
+	struct rewound_status
+		rewound; /* of the standby's copy of an earlier epoch; state NULL: none */
 	const struct config_nic *nics; /* with output_commit as the primary has it */
 	size_t nnics;
 	const struct disk_capture *disks; /* NULL: none are captured */
@@ -80,6 +84,12 @@ struct status_source {
 	int (*takeover)(void *owner, const char *instance, struct err *err);
 	/* Lets go of what a takeover left here: see clone_release(), protection_release(). */
 	int (*release)(void *owner, const char *instance, struct err *err);
+	/* As clone.h says of an instance; NULL on a primary. */
+	int (*history)(void *owner, const char *instance, cJSON *object, struct err *err);
+	int (*mark)(void *owner, const char *instance, const char *text, uint64_t *epoch,
+		    struct err *err);
+	int (*rewind)(void *owner, const char *instance, const char *target, struct err *err);
+	int (*rewind_end)(void *owner, const char *instance, struct err *err);
 	void *owner;
 };
 

@@ -6,9 +6,12 @@
 #define APPLIANCE_VERB_H
 
 int verb_check(int argc, char **argv);
+int verb_history(int argc, char **argv);
+int verb_mark(int argc, char **argv);
 int verb_pki(int argc, char **argv);
 int verb_primary(int argc, char **argv);
 int verb_release(int argc, char **argv);
+int verb_rewind(int argc, char **argv);
 int verb_standby(int argc, char **argv);
 int verb_status(int argc, char **argv);
 int verb_takeover(int argc, char **argv);

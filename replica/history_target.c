@@ -165,7 +165,7 @@ int history_find(const struct history *history, const char *target, uint64_t now
 		 struct history_place *place, struct err *err)
 {
 	const enum kind kind = kind_of(target);
-	uint64_t ms;
+	uint64_t ms = 0;
 	int rc;
 
 	if (kind == EPOCH && strlen(target) > DIGITS_MAX)

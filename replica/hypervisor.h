@@ -27,8 +27,11 @@ struct hypervisor_options {
 	const char *firmware; /* directory, may be NULL */
 	const char *accel;    /* "auto" (what the instance runs under), "kvm" or "tcg" */
 	const char *run_dir;  /* of this replica alone: QEMU's working directory, sockets, logs */
+	bool operator_socket; /* also a QMP socket of the operator's: HYPERVISOR_OPERATOR_NAME in run_dir */
 	int lock; /* QEMU keeps this descriptor open as long as it lives: image_lock(); -1: none */
 };
+
+#define HYPERVISOR_OPERATOR_NAME "operator.qmp"
 
 /* Where QEMU's QMP socket is for a run_dir, which has to exist. */
 #define HYPERVISOR_PATH_MAX 108 /* sun_path's */

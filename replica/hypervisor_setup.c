@@ -84,6 +84,25 @@ static int absolute(const char *path, char resolved[PATH_MAX], const char **out,
 	return RC_OK;
 }
 
+/* One client at a time speaks to a socket: this one is not ours. */
+static int add_operator_socket(struct hypervisor_setup *setup, struct err *err)
+{
+	char path[HYPERVISOR_PATH_MAX];
+	char *value = NULL;
+	int rc = RC_OK;
+
+	if (snprintf(path, sizeof(path), "%s/" HYPERVISOR_OPERATOR_NAME, setup->run_dir) >=
+	    (int)sizeof(path))
+		return err_set(err, RC_LIMIT, "%.200s: a socket's path in it is too long",
+			       setup->run_dir);
+	value = cmdline_qmp_value(path, err);
+	rc = value != NULL ? cmdline_add(&setup->args, "-qmp", err) : (int)err->code;
+	if (rc == RC_OK)
+		rc = cmdline_add(&setup->args, value, err);
+	mem_free(value);
+	return rc;
+}
+
 static int set_arguments(struct hypervisor_setup *setup, const struct hypervisor_options *options,
 			 const struct cmdline_spec *spec, struct err *err)
 {
@@ -119,5 +138,7 @@ int hypervisor_setup(struct hypervisor_setup *setup, const struct hypervisor_opt
 		rc = set_blocks(setup, spec, err);
 	if (rc == RC_OK)
 		rc = set_arguments(setup, options, spec, err);
+	if (rc == RC_OK && options->operator_socket)
+		rc = add_operator_socket(setup, err);
 	return rc;
 }

@@ -1,0 +1,218 @@
+#include "appliance/base/clock.h"
+#include "appliance/base/json_text.h"
+#include "appliance/base/mem.h"
+#include "appliance/client.h"
+#include "appliance/verb.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <uv.h>
+
+#define TIMEOUT_MS 10000
+#define WAIT_S 600 /* reading is seconds for each GiB; then QEMU's start */
+#define LOOK_MS 50
+#define TEXT_BYTES 512
+
+static const char about[] =
+	"Runs an earlier epoch of an instance at its standby, beside whatever goes on: memory, processors and devices as they\n"
+	"were then. It is isolated: its network cards lead nowhere. Nobody else notices, and the instance stays protected.\n\n"
+	"--to says when: an epoch (4711), a time with its zone (2026-11-29T04:30:00Z: the last epoch until then) or back from\n"
+	"now (-30s, -5m, -2h, -1d), or the text of a mark. 'understudy history' shows what there is.\n\n"
+	"Waits until it runs, and says where its consoles and its QMP socket are; or why it does not. There is one at a time for\n"
+	"each instance, until --end gives its memory back, or the standby ends.";
+
+struct order {
+	const struct command *command;
+	struct client_target target;
+	const char *instance, *to;
+	bool end, serve, json;
+};
+
+static char *request_for(const struct order *order)
+{
+	char *printed = NULL;
+	cJSON *root;
+
+	json_text_use_mem();
+	root = cJSON_CreateObject();
+	if (cJSON_AddStringToObject(root, "instance", order->instance) != NULL &&
+	    (order->to == NULL || cJSON_AddStringToObject(root, "to", order->to) != NULL) &&
+	    (!order->end || cJSON_AddTrueToObject(root, "end") != NULL) &&
+	    (!order->serve || cJSON_AddTrueToObject(root, "serve") != NULL))
+		printed = cJSON_PrintUnformatted(root);
+	cJSON_Delete(root);
+	return printed;
+}
+
+/* ---- what comes of it ---- */
+
+static const char *string_of(const cJSON *object, const char *key)
+{
+	const char *value = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, key));
+
+	return value != NULL ? value : "";
+}
+
+/* NULL: it does not tell of one. */
+static const cJSON *rewound_of(const cJSON *status, const char *name)
+{
+	const cJSON *instance;
+
+	cJSON_ArrayForEach(instance, cJSON_GetObjectItemCaseSensitive(status, "instances")) {
+		if (strcmp(string_of(instance, "name"), name) == 0)
+			return cJSON_GetObjectItemCaseSensitive(instance, "rewound");
+	}
+	return NULL;
+}
+
+static int report_running(const struct order *order, const cJSON *rewound)
+{
+	const cJSON *epoch = cJSON_GetObjectItemCaseSensitive(rewound, "epoch");
+	char time[TEXT_BYTES], dir[TEXT_BYTES], qmp[TEXT_BYTES];
+
+	client_text(time, sizeof(time), string_of(rewound, "time"));
+	client_text(dir, sizeof(dir), string_of(rewound, "directory"));
+	client_text(qmp, sizeof(qmp), string_of(rewound, "qmp"));
+	(void)printf("%s runs isolated from epoch %.0f (%s)\nconsoles: %s\nQMP: %s\n",
+		     order->instance, cJSON_IsNumber(epoch) ? epoch->valuedouble : 0, time, dir,
+		     qmp);
+	return EXIT_FINE;
+}
+
+/* On standard output or, of a failure, on standard error; the exit status. */
+static int report(const struct order *order, const cJSON *rewound)
+{
+	const bool runs = strcmp(string_of(rewound, "state"), "running") == 0;
+	char reason[TEXT_BYTES];
+	char *json;
+
+	if (order->json) {
+		json = cJSON_Print(rewound);
+		if (json == NULL)
+			return options_failed("out of memory");
+		(void)printf("%s\n", json);
+		mem_free(json);
+	} else if (runs) {
+		return report_running(order, rewound);
+	} else {
+		client_text(reason, sizeof(reason), string_of(rewound, "reason"));
+		(void)fprintf(stderr, "understudy: %s was not rewound: %s\n", order->instance,
+			      reason);
+	}
+	return runs ? EXIT_FINE : EXIT_FAILED;
+}
+
+/* One look at how it goes. False: not known yet; else *status is the exit status. */
+static bool look(const struct order *order, int *status)
+{
+	struct buf answer = { 0 };
+	const cJSON *rewound;
+	cJSON *root = NULL;
+	bool known = true;
+	int http_status;
+	const char *state;
+	struct err err;
+
+	*status = client_ask(order->command, &order->target, "/v1/status", NULL, TIMEOUT_MS,
+			     &http_status, &answer);
+	if (*status == EXIT_FINE && http_status != 200) {
+		*status = client_refused("status", http_status, &answer);
+	} else if (*status == EXIT_FINE) {
+		(void)json_text_parse(&root, (const char *)answer.data, answer.len, &err);
+		rewound = rewound_of(root, order->instance);
+		state = string_of(rewound, "state");
+		known = strcmp(state, "reading") != 0 && strcmp(state, "starting") != 0;
+		if (rewound == NULL)
+			*status = options_failed("it is not there any more: somebody has ended it");
+		else if (known)
+			*status = report(order, rewound);
+	}
+	cJSON_Delete(root);
+	buf_free(&answer);
+	return known;
+}
+
+static int follow(const struct order *order)
+{
+	const uint64_t end_ns = clock_now_ns() + WAIT_S * CLOCK_NS_PER_S;
+	int status;
+
+	while (!look(order, &status)) {
+		if (clock_now_ns() >= end_ns)
+			return options_failed(
+				"it is still being read; 'understudy status' shows how it goes");
+		uv_sleep(LOOK_MS);
+	}
+	return status;
+}
+
+/* ---- the order ---- */
+
+static int give(const struct order *order)
+{
+	char *request = request_for(order);
+	struct buf answer = { 0 };
+	int status, http_status;
+
+	if (request == NULL)
+		return options_failed("out of memory");
+	status = client_ask(order->command, &order->target, "/v1/rewind", request, TIMEOUT_MS,
+			    &http_status, &answer);
+	if (status == EXIT_FINE && http_status != 202)
+		status = client_refused("not rewound", http_status, &answer);
+	else if (status == EXIT_FINE && !order->end)
+		status = follow(order);
+	else if (status == EXIT_FINE)
+		(void)printf("%s: the rewound copy is ended\n", order->instance);
+	buf_free(&answer);
+	mem_free(request);
+	return status;
+}
+
+int verb_rewind(int argc, char **argv)
+{
+	struct order order = { 0 };
+	struct config config;
+	const struct option options[] = {
+		CLIENT_CONFIG_OPTION(&order.target),
+		CLIENT_HTTP_OPTION(&order.target),
+		{ .name = "instance",
+		  .value = "NAME",
+		  .text = &order.instance,
+		  .doc = "to rewind" },
+		{ .name = "to",
+		  .value = "WHEN",
+		  .text = &order.to,
+		  .doc = "an epoch, a time or a mark" },
+		{ .name = "end", .flag = &order.end, .doc = "end the rewound copy" },
+		{ .name = "serve",
+		  .flag = &order.serve,
+		  .doc = "go live from there: not possible yet" },
+		{ .name = "json",
+		  .flag = &order.json,
+		  .doc = "print what the status tells of it then" },
+	};
+	const struct command command = {
+		.synopsis =
+			"rewind (--config FILE | --http ADDRESS) --instance NAME (--to WHEN | --end) [--json]",
+		.about = about,
+		.options = options,
+		.count = sizeof(options) / sizeof(options[0]),
+	};
+	int status;
+
+	order.command = &command;
+	if (!options_parse(&command, argc, argv, &status))
+		return status;
+	if (order.instance == NULL)
+		return options_wrong(&command, "--instance NAME is missing");
+	if ((order.to == NULL) != order.end)
+		return options_wrong(&command, "one of --to WHEN and --end is needed");
+	if (client_target_wrong(&command, &order.target, &status))
+		return status;
+	status = client_find(&command, &order.target, &config);
+	if (status == EXIT_FINE)
+		status = give(&order);
+	config_free(&config);
+	return status;
+}

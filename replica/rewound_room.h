@@ -1,0 +1,18 @@
+/*
+ * Whether there is room for the memory of a rewound copy beside a replica, which may come to need more and must
+ * not want for it: a page that is not there is its end.
+ */
+#ifndef REPLICA_REWOUND_ROOM_H
+#define REPLICA_REWOUND_ROOM_H
+
+#include "appliance/base/err.h"
+
+#include <stdint.h>
+
+/* `memory_dir`: the replica's. `bytes`: the copy's memory. RC_LIMIT: what is needed and what is free. */
+int rewound_room_check(const char *memory_dir, uint64_t bytes, struct err *err);
+/* The same: what the replica may still come to need, what the file system has free, and the machine (UINT64_MAX: no limit). */
+int rewound_room_judge(const char *memory_dir, uint64_t bytes, uint64_t pending,
+		       uint64_t free_bytes, uint64_t available, struct err *err);
+
+#endif

@@ -1,0 +1,192 @@
+"""The past: any epoch that the journal holds runs again, as it was, beside the instance, which stays protected."""
+import json
+import os
+import random
+import subprocess
+import time
+
+import capture
+import lab
+import ledger
+from rewound import Visitor
+
+
+def historic(**options):
+    """A lab in gateway mode whose standby keeps its past; the guest writes at random all the time."""
+    instance = {'durability': 'journal', 'journal': {'history': {'mib': 2048}}} | options.pop('standby_instance', {})
+    return lab.Lab(**{'gateway': True, 'takeover': 'manual', 'memory_mib': 128, 'working_set_mib': 16, 'append': capture.APPEND,
+                      'standby_instance': instance} | options)
+
+
+def understudy(world, verb, *words):
+    return subprocess.run([lab.UNDERSTUDY, verb, *words, '--http', f"unix:{world.path('standby')}.http", '--instance', world.name],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+
+
+def told(world, verb, *words):
+    """What it says, as JSON."""
+    result = understudy(world, verb, *words, '--json')
+    assert result.returncode == 0, f'{result}\n{world.logs()}'
+    return json.loads(result.stdout)
+
+
+def history(world):
+    return told(world, 'history')
+
+
+def wait_until_durable(world):
+    lab.wait_for('epochs are durable', lambda: world.status('standby').get('journal', {}).get('epoch', 0) > 0)
+
+
+def mark(world, client, text):
+    """Marks, and how many entries of the client's are in that epoch: at least, at most."""
+    acked = len(client.acked)
+    epoch = told(world, 'mark', text)['epoch']
+    return epoch, acked, len(client.acked) + len(client.sent)
+
+
+def entries(visitor):
+    """How many entries the copy's ledger has."""
+    low, high = 0, 1
+    while not visitor.ask(f'entry {high}').startswith('error'):
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if visitor.ask(f'entry {middle}').startswith('error') else (middle, high)
+    return low
+
+
+def look_at_copy(world, copy, client, least, most):
+    """It has what was acknowledged by then, nothing that came later, and its memory is of one moment."""
+    with Visitor(copy['directory']) as visitor:
+        lab.wait_for('the copy answers', lambda: visitor.ask('get', 1), 30, 0.1)
+        count = entries(visitor)
+        assert least <= count <= most, f'{count} entries, not {least} to {most}'
+        for number in sorted({1, count // 2, count} - {0}):
+            assert visitor.ask(f'entry {number}') == client.acked[number - 1][1]
+        assert visitor.ask('sum', 30).split()[2] == 'ok'
+        assert visitor.ask('append only here') == str(count + 1)
+
+
+def rewind(world, when):
+    copy = told(world, 'rewind', '--to', when)
+    assert copy['state'] == 'running', copy
+    return copy
+
+
+def end(world):
+    assert understudy(world, 'rewind', '--end').returncode == 0
+    lab.wait_for('the copy is gone', lambda: 'rewound' not in world.status('standby') and
+                 not os.path.exists(os.path.join(world.memory_dir(), f'understudy-b-{world.name}', '.rewound')))
+
+
+def test_a_mark_leads_back_while_the_instance_stays_protected():
+    with historic() as world:
+        world.protect()
+        wait_until_durable(world)
+        client = ledger.Ledger(world, 3, window=8)
+        client.start()
+        client.wait_for(100)
+        epoch, least, most = mark(world, client, 'before upgrade')
+        client.wait_for(200)
+        time_of_second = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(time.time() + 1))
+        time.sleep(2)
+        listed = history(world)
+        assert [m['text'] for m in listed['marks']] == ['before upgrade'] and listed['marks'][0]['epoch'] == epoch, listed
+        assert listed['spans'][-1]['first_epoch'] <= epoch < listed['spans'][-1]['last_epoch'], listed
+        before = world.status('standby')['epoch']
+        copy = rewind(world, 'before upgrade')
+        assert copy['epoch'] == epoch
+        look_at_copy(world, copy, client, least, most)
+        second = understudy(world, 'rewind', '--to', str(epoch))
+        assert second.returncode == 1 and '--end' in second.stderr, second
+        monitor = lab.Qmp(copy['qmp'])
+        assert monitor('query-status')['status'] == 'running'
+        monitor.close()
+        assert 'tick' in open(os.path.join(copy['directory'], 'console-0.log'), errors='replace').read()
+        status = world.status('standby')
+        assert status['state'] == 'protected' and status['protected'] and status['epoch'] > before, status
+        end(world)
+        copy = rewind(world, time_of_second)        # seconds later, but before now
+        assert epoch < copy['epoch'] < world.status('standby')['epoch'] and copy['time'] <= time_of_second.replace('Z', '.999Z'), copy
+        look_at_copy(world, copy, client, least + 200, len(client.acked) + len(client.sent))
+        # A takeover meanwhile is as without it: the connection goes on, and the copy knows nothing of that.
+        world.kill_site_a()
+        world.wait_state('standby', 'unattended')
+        assert world.operator('takeover', 'standby').returncode == 0
+        world.wait_state('standby', 'serving')
+        client.wait_for(50)
+        client.finish()
+        assert world.status('standby')['rewound']['state'] == 'running'
+        with Visitor(copy['directory']) as visitor:
+            lab.wait_for('the copy answers', lambda: visitor.ask('get', 1), 30, 0.1)
+        end(world)
+
+
+def test_what_cannot_be_rewound_to_is_told():
+    with historic() as world:
+        world.protect()
+        wait_until_durable(world)
+        for words, why in ((('--to', '999999999'), 'is not in the journal'), (('--to', 'nobody said this'), 'a mark "nobody said this"'),
+                           (('--to', '2020-01-01T00:00:00Z'), 'begins with epoch'), (('--to', '2020-01-01T00:00:00'), 'with its zone'),
+                           (('--to', '-1s', '--serve'), 'not possible yet'), (('--end',), 'no rewound copy')):
+            result = understudy(world, 'rewind', *words)
+            assert result.returncode == 1 and why in result.stderr, result
+        result = understudy(world, 'mark', '4711')
+        assert result.returncode == 1 and 'taken for an epoch' in result.stderr, result
+
+
+def test_a_restarted_appliance_knows_its_past_and_ends_a_copy_that_was_left():
+    with historic() as world:
+        world.protect()
+        wait_until_durable(world)
+        client = ledger.Ledger(world, 5, window=4)
+        client.start()
+        client.wait_for(50)
+        epoch, least, most = mark(world, client, 'here')
+        client.wait_for(20)
+        copy = rewind(world, 'here')
+        world.appliance.kill()
+        world.start_appliance()
+        world.wait_state('standby', 'protected')
+        assert 'a rewound copy was left running' in world.appliance.text()
+        lab.wait_for('its QEMU has ended', lambda: subprocess.run(['pgrep', '-f', copy['qmp']], stdout=subprocess.DEVNULL,
+                                                                  check=False).returncode != 0)
+        wait_until_durable(world)
+        copy = rewind(world, str(epoch))
+        look_at_copy(world, copy, client, least, most)
+        world.appliance.stop()
+        lab.wait_for('its QEMU has ended', lambda: subprocess.run(['pgrep', '-f', copy['qmp']], stdout=subprocess.DEVNULL,
+                                                                  check=False).returncode != 0)
+        world.start_appliance()
+        client.wait_for(20)
+        client.finish()
+
+
+def random_epochs(seconds, rounds, seed):
+    """A history of so many seconds with a mark in each; then so many random epochs of it."""
+    choice = random.Random(seed)
+    with historic(dirty=2000) as world:
+        world.protect()
+        wait_until_durable(world)
+        client = ledger.Ledger(world, seed, window=4, pause_s=0.01)
+        client.start()
+        client.wait_for(1)
+        marks = []
+        ending = time.monotonic() + seconds
+        while time.monotonic() < ending:
+            marks.append(mark(world, client, f'mark number {len(marks)}'))
+            time.sleep(1)
+        for _ in range(rounds):
+            at = choice.randrange(len(marks) - 1)
+            epoch = choice.randint(marks[at][0], marks[at + 1][0])
+            copy = rewind(world, str(epoch))
+            assert copy['epoch'] == epoch, copy
+            look_at_copy(world, copy, client, marks[at][1], marks[at + 1][2])
+            end(world)
+        assert world.status('standby')['protected']
+        client.finish()
+
+
+def test_random_epochs_of_half_a_minute_are_what_they_were():
+    random_epochs(30, 4, int(os.environ.get('UNDERSTUDY_SEED', '7')))
