@@ -89,7 +89,7 @@ int past_api_history(const struct status_source *source, const struct http_reque
 int past_api_mark(const struct status_source *source, const struct http_request *request,
 		  cJSON *json, struct err *err)
 {
-	struct order order = { NULL };
+	struct order order = { 0 };
 	char number[24];
 	uint64_t epoch;
 	int rc;
@@ -112,7 +112,7 @@ int past_api_mark(const struct status_source *source, const struct http_request 
 int past_api_rewind(const struct status_source *source, const struct http_request *request,
 		    cJSON *json, struct err *err)
 {
-	struct order order = { NULL };
+	struct order order = { 0 };
 	int rc;
 
 	(void)json;

@@ -42,18 +42,24 @@ static int check_disk(const struct cmdline_token *token, const struct optstring 
 
 /* ---- network ------------------------------------------------------------------------------------ */
 
-static void remove_all(struct optstring *options, const char *prefix)
+static int remove_all(struct optstring *options, const char *prefix, struct err *err)
 {
 	size_t i = 0;
+	char *key;
 
 	while (i < options->count) {
-		if (begins(options->items[i].key, prefix)) {
-			optstring_remove(options, options->items[i].key);
-			i = 0;
-		} else {
+		if (!begins(options->items[i].key, prefix)) {
 			i++;
+			continue;
 		}
+		key = mem_strdup(options->items[i].key); /* which goes with it */
+		if (key == NULL)
+			return err_nomem(err, "a command line");
+		optstring_remove(options, key);
+		mem_free(key);
+		i = 0;
 	}
+	return RC_OK;
 }
 
 /* A socket in the replica's own directory, at both ends. */
@@ -79,6 +85,7 @@ static int isolate_network(const struct cmdline_token *token, struct optstring *
 	static const char *const harmless[] = { "none", "nic", "hubport" };
 	static const char *const sockets[] = { "dgram", "stream" };
 	const char *type = optstring_get(options, "type");
+	int rc;
 
 	if (type == NULL || HAS(harmless, type) || (HAS(sockets, type) && is_own_socket(options)))
 		return RC_OK;
@@ -88,8 +95,8 @@ static int isolate_network(const struct cmdline_token *token, struct optstring *
 		return RC_OK;
 	}
 	if (strcmp(type, "user") == 0) {
-		remove_all(options, "hostfwd");
-		return optstring_set_bool(options, "restrict", true, err);
+		rc = remove_all(options, "hostfwd", err);
+		return rc == RC_OK ? optstring_set_bool(options, "restrict", true, err) : rc;
 	}
 	return cmdline_refuse(token, options, "a network that no copy can be kept out of", err);
 }
@@ -189,7 +196,7 @@ static int check_default_card(const struct cmdline_token *tokens, size_t count, 
 		if (tokens[i].option != NULL && HAS(names, cmdline_token_name(&tokens[i])))
 			return RC_OK;
 	}
-	return err_set(err, RC_REFUSED,
+	return err_set(err, RC_UNSUPPORTED,
 		       "its network card is QEMU's own default, which no copy can be kept out of");
 }
 

@@ -13,7 +13,7 @@
 
 #include "replica/cmdline.h"
 
-/* A copy of `spec`, as a reservation has it; cmdline_spec_free() also after a failure. RC_REFUSED: the option and why. */
+/* A copy of `spec`, as a reservation has it; cmdline_spec_free() also after a failure. RC_UNSUPPORTED: the option and why. */
 int cmdline_isolate(struct cmdline_spec *out, const struct cmdline_spec *spec, struct err *err);
 
 #endif

@@ -1,9 +1,11 @@
 /*
- * A journal's segment, as a disk may give it back. With a first byte that is odd its checksums are made
- * right, as far as its records are where their lengths say, so that what they hold is looked at.
+ * A journal's segment, as a disk may give it back: read as for a recovery, and its past noted. With a first byte that is
+ * odd its checksums are made right, as far as its records are where their lengths say, so that what they hold is looked at.
  */
 #include "appliance/base/bytes.h"
+#include "replica/history_target.h"
 #include "replica/journal_scan.h"
+#include "replica/journal_start.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <fcntl.h>
@@ -18,13 +20,48 @@
 #define SEGMENT "0000000000000001.journal"
 
 static volatile uint8_t last;
+static struct history history;
+
+/* What is found leads somewhere that is there; what is kept is not more than there is. */
+static uint64_t bytes_from(const void *owner, uint64_t sequence)
+{
+	(void)owner;
+	return UINT64_MAX - sequence;
+}
+
+static void look_at_history(uint64_t end)
+{
+	const struct history_limits limits = { UINT64_MAX / 2, 1000 };
+	char text[JOURNAL_MARK_MAX + 1];
+	struct history_place place;
+	struct err err;
+	uint64_t from;
+	size_t i;
+
+	history_end(&history, end);
+	for (i = 0; i < history.nmarks; i++) {
+		(void)snprintf(text, sizeof(text), "%s", history.marks[i].text);
+		if (history_find(&history, text, UINT64_MAX, &place, &err) == RC_OK)
+			CHECK(place.base != 0);
+	}
+	for (i = 0; i < history.nbases; i++) {
+		CHECK(history.bases[i].whole > history.bases[i].sequence);
+		(void)history_find_epoch(&history, history.bases[i].first, &place, &err);
+		(void)history_find_time(&history, history.bases[i].last_ms, &place, &err);
+	}
+	from = history_keep_from(&history, &limits, 2000, 0, bytes_from, NULL);
+	history_drop(&history, from);
+	CHECK(history.nbases == 0 || history.bases[0].sequence == from || history.nbases == 1);
+	history_free(&history);
+}
 
 static int visit(void *owner, const struct journal_record *record, const uint8_t *payload,
 		 struct err *err)
 {
 	uint64_t *sequence = owner;
 
-	(void)err;
+	(void)history_note(&history, record->kind, record->sequence, record->epoch, payload,
+			   record->length, err);
 	CHECK(*sequence == 0 || record->sequence == *sequence + 1);
 	*sequence = record->sequence;
 	if (record->length > 0)
@@ -99,5 +136,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		CHECK(found.segments == 1 && found.bytes == size - 1 && found.torn <= size - 1);
 		CHECK(found.segment == 0 || found.end + found.torn == size - 1);
 	}
+	look_at_history(found.next_sequence);
+	CHECK(journal_start(directory()) <= 1);
 	return 0;
 }
