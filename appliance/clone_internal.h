@@ -58,11 +58,11 @@ struct clone {
 	uint64_t newest;	  /* epoch of this session that has begun to come in */
 	struct epoch_figures figures;
 
-	bool restoring; /* the journal is being read: nobody connects before that is done */
-
 	struct rewound *rewound; /* an earlier epoch's copy; NULL: none */
-	bool rewound_closing;	 /* the former one */
 	void (*on_rewound_closed)(void *owner);
+	bool rewound_closing; /* the former copy */
+
+	bool restoring; /* the journal is being read: nobody connects before that is done */
 
 	/* Takeover. */
 	bool drained;	  /* the receiver is idle: the image will not change any more */

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -24,6 +25,7 @@
 #define MEMORY_NAME \
 	".rewound" /* no block's file begins with a dot, and nobody adds it to the replica's */
 #define PATH_BYTES 512
+#define NICE 10
 
 enum state { READING, STARTING, RUNNING, ENDED, FAILED };
 
@@ -130,6 +132,23 @@ static void end(struct rewound *r, enum state state, const struct err *why)
 
 /* ---- the way to a copy that runs --------------------------------------------------------------- */
 
+/* What goes on beside it comes first. */
+static void be_nice(pid_t pid)
+{
+	const struct dirent *entry;
+	char path[64];
+	DIR *dir;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir != NULL && (entry = readdir(dir)) != NULL)
+		if (entry->d_name[0] != '.')
+			(void)setpriority(PRIO_PROCESS, (id_t)strtoul(entry->d_name, NULL, 10),
+					  NICE);
+	if (dir != NULL)
+		(void)closedir(dir);
+}
+
 static void on_ready(void *owner)
 {
 	const struct activation_block *blocks;
@@ -139,6 +158,7 @@ static void on_ready(void *owner)
 	int fd, rc;
 
 	image_held_by(r->image, hypervisor_pid(r->hypervisor));
+	be_nice(hypervisor_pid(r->hypervisor));
 	blocks = hypervisor_blocks(r->hypervisor, &nblocks);
 	rc = activation_stream(r->image, blocks, nblocks, &fd, &len, &err);
 	if (rc == RC_OK)
@@ -258,7 +278,8 @@ int rewound_open(struct rewound **out, uv_loop_t *loop, const struct rewound_opt
 	r->loop = loop;
 	r->on_read = on_read_it;
 	r->owner = owner;
-	r->epoch = options->place.epoch;
+	if (options->place.until_ms == UINT64_MAX) /* else it turns out when it is read */
+		r->epoch = options->place.epoch;
 	(void)snprintf(r->part, sizeof(r->part), "%s", options->part);
 	(void)snprintf(r->name, sizeof(r->name), "%s (rewound)", options->instance->name);
 	rc = make(r, err);

@@ -35,7 +35,7 @@ int rewound_open(struct rewound **rewound, uv_loop_t *loop, const struct rewound
 struct rewound_status {
 	const char *state;
 	const char *reason;   /* why it failed or ended; "" */
-	uint64_t epoch, ms;   /* what it runs from, or is to; ms 0: not known (yet) */
+	uint64_t epoch, ms;   /* what it runs from, or is to; 0: not known (yet) */
 	uint64_t done, total; /* of reading: bytes */
 	const char *dir;      /* its consoles and sockets */
 	const char *qmp;      /* its QMP socket; "": none (yet, or any more) */

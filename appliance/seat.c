@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #define RECALLED "reservation.json"
+#define HISTORY_STEPS 8
+#define HISTORY_STEP_MIN (UINT64_C(16) << 20) /* smaller ones say little more and are much work */
 #define RESTART_MS 1000 /* a warm QEMU that ended is started again after this */
 
 struct seat {
@@ -119,6 +121,16 @@ static bool has_journal(const struct seat *seat)
 	       seat->instance->journal_dir != NULL;
 }
 
+/* A history goes copy by copy: in eighths of it, if that is less than a recovery asks for. */
+static uint64_t copy_bytes(uint32_t history_mib)
+{
+	const uint64_t step = ((uint64_t)history_mib << 20) / HISTORY_STEPS;
+
+	if (step == 0 || step > JOURNALING_COPY_BYTES)
+		return JOURNALING_COPY_BYTES;
+	return step > HISTORY_STEP_MIN ? step : HISTORY_STEP_MIN;
+}
+
 static int make_receiver(struct seat *seat, struct err *err)
 {
 	const struct journaling_options journal = {
@@ -126,7 +138,7 @@ static int make_receiver(struct seat *seat, struct err *err)
 		.dir = seat->journal_dir,
 		.segment_bytes = JOURNAL_SEGMENT_BYTES,
 		.backlog_bytes = (size_t)seat->instance->journal_backlog_mib << 20,
-		.copy_bytes = JOURNALING_COPY_BYTES,
+		.copy_bytes = copy_bytes(seat->instance->history_mib),
 		.copy_backlog = JOURNALING_COPY_BACKLOG,
 		.retry_ms = JOURNALING_RETRY_MS,
 		.history = { (uint64_t)seat->instance->history_mib << 20,

@@ -220,7 +220,7 @@ static void rewound_json(cJSON *json, const struct rewound_status *rewound)
 	object = cJSON_AddObjectToObject(json, "rewound");
 	text(object, "state", rewound->state);
 	text(object, "reason", rewound->reason);
-	number(object, "epoch", (double)rewound->epoch);
+	number(object, "epoch", rewound->epoch != 0 ? (double)rewound->epoch : -1);
 	if (rewound->ms != 0)
 		history_print_time(time, rewound->ms);
 	text(object, "time", time);

@@ -327,6 +327,19 @@ static void print_takeover(const cJSON *instance, struct buf *out)
 			 epoch, detect, activate);
 }
 
+static void print_rewound(const cJSON *instance, struct buf *out)
+{
+	const cJSON *rewound = member(instance, "rewound");
+	char state[CELL_MAX + 1], epoch[CELL_MAX + 1], time[CELL_MAX + 1];
+
+	if (!cJSON_IsObject(rewound))
+		return;
+	text_cell(state, rewound, "state");
+	text_cell(time, rewound, "time");
+	count_cell(epoch, rewound, "epoch");
+	(void)buf_printf(out, "  rewound copy: %s, epoch %s, %s\n", state, epoch, time);
+}
+
 static void print_details(const cJSON *instance, struct buf *out)
 {
 	const cJSON *reason = member(instance, "reason");
@@ -344,6 +357,7 @@ static void print_details(const cJSON *instance, struct buf *out)
 	print_disks(instance, out);
 	print_first_copy(instance, out);
 	print_takeover(instance, out);
+	print_rewound(instance, out);
 }
 
 static void print_heading(const cJSON *status, struct buf *out)

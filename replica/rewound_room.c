@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <linux/magic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 
@@ -52,12 +54,13 @@ static uint64_t pending_in(const char *path)
 static uint64_t available_memory(void)
 {
 	FILE *file = fopen("/proc/meminfo", "re");
+	static const char name[] = "MemAvailable:";
 	uint64_t kib = UINT64_MAX >> 10;
 	char line[128];
 
 	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-		if (sscanf(line, "MemAvailable: %" SCNu64, &kib) == 1)
-			break;
+		if (strncmp(line, name, sizeof(name) - 1) == 0)
+			kib = strtoull(line + sizeof(name) - 1, NULL, 10);
 	}
 	if (file != NULL)
 		(void)fclose(file);

@@ -17,12 +17,13 @@ import test_gateway  # noqa: E402
 import test_gateway_frames  # noqa: E402
 import test_link  # noqa: E402
 import test_partition  # noqa: E402
+import test_rewind  # noqa: E402
 import test_takeover  # noqa: E402
 import test_witness  # noqa: E402
 
 
 LEDGER_KILLS = 100
-MODULES = (test_agent_death, test_gateway, test_gateway_frames, test_link, test_partition, test_takeover, test_witness)
+MODULES = (test_agent_death, test_gateway, test_gateway_frames, test_link, test_partition, test_rewind, test_takeover, test_witness)
 
 
 def ledger_kills(kills, seed):

@@ -5,6 +5,8 @@ import random
 import subprocess
 import time
 
+import pytest
+
 import capture
 import lab
 import ledger
@@ -163,6 +165,32 @@ def test_a_restarted_appliance_knows_its_past_and_ends_a_copy_that_was_left():
         client.finish()
 
 
+def test_a_full_disk_takes_the_past_before_anything_else():
+    if not os.environ.get('UNDERSTUDY_SOAK'):
+        pytest.skip('takes minutes: UNDERSTUDY_SOAK=1')
+    with historic(dirty=14000) as world:
+        path = world.path('disk')
+        os.mkdir(path)
+        if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=400m,mode=700', 'none', path], check=False).returncode != 0:
+            pytest.skip('a tmpfs cannot be mounted here')
+        try:
+            world.extra_of_instance['standby']['journal'] = {'dir': f'{path}/journal', 'history': {'mib': 512}}
+            world.protect()
+            wait_until_durable(world)
+            first = history(world)['spans'][0]['first_epoch']
+            lab.wait_for('the disk is full', lambda: 'the disk is full' in world.appliance.text(), 600, 1)
+            assert history(world)['spans'][0]['first_epoch'] > first
+            status = world.status('standby')
+            assert status['protected'] and status['healthy'] and status['journal']['durable'], status
+            assert 'epochs are acknowledged from memory' not in world.appliance.text()
+            copy = rewind(world, str(history(world)['spans'][0]['first_epoch']))
+            assert copy['epoch'] > first
+            end(world)
+            world.appliance.stop()
+        finally:
+            subprocess.run(['umount', '-l', path], check=True)
+
+
 def random_epochs(seconds, rounds, seed):
     """A history of so many seconds with a mark in each; then so many random epochs of it."""
     choice = random.Random(seed)
@@ -190,3 +218,9 @@ def random_epochs(seconds, rounds, seed):
 
 def test_random_epochs_of_half_a_minute_are_what_they_were():
     random_epochs(30, 4, int(os.environ.get('UNDERSTUDY_SEED', '7')))
+
+
+def test_twenty_random_epochs_of_five_minutes_are_what_they_were():
+    if not os.environ.get('UNDERSTUDY_SOAK'):
+        pytest.skip('takes minutes: UNDERSTUDY_SOAK=1')
+    random_epochs(300, 20, int(os.environ.get('UNDERSTUDY_SEED', '8')))

@@ -58,6 +58,7 @@ static void a_first_copy_and_a_takeover_are_told_below_the_row(void **state)
 	       "{\"name\":\"log\",\"bytes\":4096,\"done_bytes\":4096},{}],"
 	       "\"initial_sync\":{\"done_bytes\":536870912,\"total_bytes\":2147483648,\"mib_s\":212.4}},"
 	       "{\"name\":\"longer\",\"state\":\"serving\",\"resumed_epoch\":77,\"activate_ms\":8.31,\"detect_ms\":301,"
+	       "\"rewound\":{\"state\":\"running\",\"epoch\":70,\"time\":\"2026-11-29T04:30:00.000Z\"},"
 	       "\"vrrp\":[{\"device\":\"br0\",\"group\":51,\"state\":\"active\"},{\"device\":\"br1\",\"group\":52,"
 	       "\"state\":\"backup\",\"active_router\":\"192.0.2.1\",\"active_priority\":200},7],"
 	       "\"frames\":{\"dropped\":1,\"refused\":3},"
@@ -75,7 +76,8 @@ static void a_first_copy_and_a_takeover_are_told_below_the_row(void **state)
 	       "  vrrp -, group -: -\n"
 	       "  n1 without output commit: a takeover may lose answers\n"
 	       "  3 frames were refused: too long or too short to be one\n"
-	       "  took over from epoch 77: detected in 301 ms, running 8.3 ms later\n");
+	       "  took over from epoch 77: detected in 301 ms, running 8.3 ms later\n"
+	       "  rewound copy: running, epoch 70, 2026-11-29T04:30:00.000Z\n");
 }
 
 static void nothing_is_assumed_of_the_answer(void **state)
