@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The soak: kills of a site under a client's ledger, then system tests, each in every mode it has, over and over, for a time in seconds.
+"""The soak: kills of a site under a client's ledger, random epochs of five minutes, then system tests, each in every mode it has, over
+and over, for a time in seconds.
 
 Each round has them all, in another order. Stops at the first failure and names its seed. UNDERSTUDY_SEED=N UNDERSTUDY_KILLS=N: the
 same kills again, or so many of them.
@@ -57,6 +58,8 @@ def main():
     end, passed, waiting = time.monotonic() + seconds, 0, []
     print(f'soak: {seconds:.0f} s, UNDERSTUDY_SEED={seed}')
     ledger_kills(int(os.environ.get('UNDERSTUDY_KILLS', LEDGER_KILLS)), seed)
+    test_rewind.random_epochs(300, 20, seed)
+    print('rewound to 20 random epochs of 300 s: each was what it had been', flush=True)
     while time.monotonic() < end:
         if not waiting:
             waiting = list(cases())

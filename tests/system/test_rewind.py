@@ -218,9 +218,3 @@ def random_epochs(seconds, rounds, seed):
 
 def test_random_epochs_of_half_a_minute_are_what_they_were():
     random_epochs(30, 4, int(os.environ.get('UNDERSTUDY_SEED', '7')))
-
-
-def test_twenty_random_epochs_of_five_minutes_are_what_they_were():
-    if not os.environ.get('UNDERSTUDY_SOAK'):
-        pytest.skip('takes minutes: UNDERSTUDY_SOAK=1')
-    random_epochs(300, 20, int(os.environ.get('UNDERSTUDY_SEED', '8')))

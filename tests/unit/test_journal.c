@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <xxhash.h>
 
 #define SMALL 1500 /* of a segment: two epochs or three */
 #define NUMBER 0x1122334455667788
@@ -406,6 +407,43 @@ static void segments_before_a_whole_base_can_go(void **state)
 	assert_true(journal_bytes(play.j) > 0); /* the one that is written to stays */
 }
 
+static void make_old(int dir, const char *name)
+{
+	uint8_t head[JOURNAL_SEGMENT_HEAD];
+	int fd = openat(dir, name, O_RDWR | O_CLOEXEC);
+
+	assert_int_equal(pread(fd, head, sizeof(head), 0), (ssize_t)sizeof(head));
+	assert_int_equal(bytes_get_le16(head + 8), 2);
+	bytes_put_le16(head + 8, 1);
+	bytes_put_le64(head + 56, XXH64(head, 56, 0));
+	assert_int_equal(pwrite(fd, head, sizeof(head), 0), (ssize_t)sizeof(head));
+	(void)close(fd);
+}
+
+static void a_journal_of_the_former_version_is_read_and_written_on(void **state)
+{
+	DIR *dir;
+	struct dirent *entry;
+	struct err err;
+
+	(void)state;
+	assert_int_equal(open_it(&err), RC_OK);
+	write_epochs(1, 8);
+	close_it();
+	dir = opendir(play.journal);
+	while ((entry = readdir(dir)) != NULL) {
+		if (journal_segment_sequence(entry->d_name) != 0)
+			make_old(dirfd(dir), entry->d_name);
+	}
+	(void)closedir(dir);
+	assert_int_equal(open_it(&err), RC_OK);
+	assert_true(play.seen == 8 && !play.wrong);
+	write_epochs(9, 16);
+	close_it();
+	assert_int_equal(open_it(&err), RC_OK);
+	assert_true(play.seen == 16 && !play.wrong);
+}
+
 static void one_at_a_time_has_it_open(void **state)
 {
 	struct journal_found found;
@@ -430,6 +468,7 @@ int main(void)
 		TEST(flipped_bits_are_found),
 		TEST(a_damaged_journal_is_left_as_it_is),
 		TEST(segments_before_a_whole_base_can_go),
+		TEST(a_journal_of_the_former_version_is_read_and_written_on),
 		TEST(one_at_a_time_has_it_open),
 	};
 

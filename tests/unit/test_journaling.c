@@ -22,6 +22,7 @@
 
 #define EPOCHS_MAX 400
 #define KEPT 16 /* epochs that may come back */
+#define SUMS 8192
 #define SESSION 77
 #define TERM 3
 #define SEGMENT ((uint64_t)1 << 20) /* small: an image takes several */
@@ -32,8 +33,8 @@ static struct play {
 	struct receiver *receiver;
 	struct rewind *rewind;
 	struct journaling_options options;
-	uint8_t *then[KEPT];	       /* the guest, per epoch */
-	uint64_t sums[8 * EPOCHS_MAX]; /* of it, of each epoch */
+	uint8_t *then[KEPT]; /* the guest, per epoch */
+	uint64_t sums[SUMS]; /* of it, of the last epochs */
 	uint64_t committed, faults;
 	bool idle, closed, restored, behind, never_early, rewound;
 	uint64_t epoch; /* restored */
@@ -168,7 +169,7 @@ static void send_epoch(void)
 	image_fixture_capture(image_fixture.epoch.number > 0);
 	free(*then(image_fixture.epoch.number));
 	*then(image_fixture.epoch.number) = image_fixture_copy();
-	play.sums[image_fixture.epoch.number] =
+	play.sums[image_fixture.epoch.number % SUMS] =
 		XXH64(image_fixture.guest.memory, GUEST_PAGES * LAYOUT_PAGE, 0);
 	commit = (struct wire_commit){ .batches = image_fixture.epoch.count,
 				       .pages = image_fixture.epoch.pages,
@@ -592,7 +593,7 @@ static void rewind_to_place(void)
 	if (play.why.code == RC_OK) {
 		assert_true(image_epoch(options.image) == play.epoch);
 		assert_int_equal(image_device_state_len(options.image), DEVICE_STATE_LEN);
-		assert_true(sum_of(options.image) == play.sums[play.epoch]);
+		assert_true(sum_of(options.image) == play.sums[play.epoch % SUMS]);
 	}
 	rewind_close(play.rewind, on_closed, NULL);
 	wait_for(&play.closed);
@@ -757,6 +758,48 @@ static void a_past_that_goes_while_it_is_read_is_told(void **unused)
 	assert_non_null(strstr(play.why.text, "not in the journal any more"));
 }
 
+static uint64_t first_segment;
+
+static void note_first(int dir, const char *name)
+{
+	const uint64_t sequence = journal_segment_sequence(name);
+
+	(void)dir;
+	if (sequence != 0 && (first_segment == 0 || sequence < first_segment))
+		first_segment = sequence;
+}
+
+/* A recovery does not need it; who reads it is told where it is. */
+static void damage_in_the_past_is_found_by_who_goes_there(void **unused)
+{
+	char name[JOURNAL_NAME_BYTES], path[SCRATCH_MAX + JOURNAL_NAME_BYTES + 1];
+	struct err err;
+	uint8_t byte;
+	int fd;
+
+	(void)unused;
+	have_bases(3);
+	close_receiver();
+	first_segment = 0;
+	each_file(play.dir, note_first);
+	journal_segment_name(name, first_segment);
+	(void)snprintf(path, sizeof(path), "%s/%s", play.dir, name);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(pread(fd, &byte, 1, 5000), 1);
+	byte ^= 4;
+	assert_int_equal(pwrite(fd, &byte, 1, 5000), 1);
+	(void)close(fd);
+	restart(image_fixture.epoch.number);
+	count_bases();
+	assert_true(bases >= 3);
+	(void)snprintf(path, sizeof(path), "%llu", (unsigned long long)oldest);
+	assert_true(find(path, &err));
+	rewind_to_place();
+	assert_int_equal(play.why.code, RC_INVALID);
+	assert_non_null(strstr(play.why.text, "damaged: segment"));
+	rewind_to(newest);
+}
+
 /* As above, but what a copy of the files leads to is also its past. */
 static void killed_at_any_moment_its_past_is_as_it_was(void **unused)
 {
@@ -842,6 +885,7 @@ int main(void)
 		TEST(what_is_too_much_of_the_past_goes_and_recovery_stays),
 		TEST(a_full_disk_takes_the_past_first),
 		TEST(a_past_that_goes_while_it_is_read_is_told),
+		TEST(damage_in_the_past_is_found_by_who_goes_there),
 		TEST(killed_at_any_moment_its_past_is_as_it_was),
 		TEST(a_takeover_does_not_wait_for_the_disk),
 		TEST(what_is_damaged_is_told_and_left_alone),
