@@ -450,11 +450,6 @@ int https_post(struct https_client *client, const struct https_request *request,
 	return RC_OK;
 }
 
-bool https_is_busy(const struct https_client *client)
-{
-	return client->busy;
-}
-
 void https_cancel(struct https_client *client)
 {
 	if (!client->busy)

@@ -53,9 +53,8 @@ typedef void (*https_done)(void *owner, const struct https_answer *answer,
 int https_open(struct https_client **client, uv_loop_t *loop, struct tls_identity *identity,
 	       size_t answer_max, https_done done, void *owner, struct err *err);
 
-/* If it fails, no callback follows. Only while https_is_busy() is false. */
+/* If it fails, no callback follows. One request at a time: from its callback on, or https_cancel(), another. */
 int https_post(struct https_client *client, const struct https_request *request, struct err *err);
-bool https_is_busy(const struct https_client *client);
 
 /* Gives up the request and its connection, if there is one; its callback does not come. */
 void https_cancel(struct https_client *client);

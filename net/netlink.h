@@ -100,16 +100,4 @@ bool netlink_changed(int fd, unsigned index);
 int netlink_heard(int fd, struct netlink_device *device, unsigned index, bool *news,
 		  struct err *err);
 
-int netlink_set_up(const char *name, bool up, struct err *err);
-
-/*
- * A new bridge, not up yet, whose ports forward at once: forward delay 0, no spanning tree.
- * RC_REFUSED if there is a device of that name.
- */
-int netlink_add_bridge(const char *name, struct err *err);
-int netlink_remove_device(const char *name, struct err *err);
-
-/* Makes it a port of the bridge, with the bridge's MTU; NULL: of none any more. */
-int netlink_join(const char *name, const char *bridge, struct err *err);
-
 #endif

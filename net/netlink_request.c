@@ -44,21 +44,6 @@ void netlink_put_u32(struct netlink_request *request, uint16_t type, uint32_t va
 	netlink_put(request, type, &value, sizeof(value));
 }
 
-size_t netlink_begin_nest(struct netlink_request *request, uint16_t type)
-{
-	size_t at = request->len;
-
-	netlink_put(request, type, NULL, 0);
-	return at;
-}
-
-void netlink_end_nest(struct netlink_request *request, size_t at)
-{
-	uint16_t len = (uint16_t)(request->len - at);
-
-	memcpy(request->bytes + at, &len, sizeof(len));
-}
-
 int netlink_receive(int fd, union netlink_answer *answer, size_t *len)
 {
 	ssize_t r;

@@ -36,9 +36,6 @@ void netlink_put_u32(struct netlink_request *request, uint16_t attribute, uint32
 void netlink_put_address(struct netlink_request *request, uint16_t attribute,
 			 const struct netlink_prefix *prefix);
 uint8_t netlink_family(const struct netlink_prefix *prefix);
-/* An attribute of attributes: those that are put until it ends. */
-size_t netlink_begin_nest(struct netlink_request *request, uint16_t attribute);
-void netlink_end_nest(struct netlink_request *request, size_t at);
 
 /* Sends it over a socket that the caller closes, also after a failure unless *fd is -1. 0 or an errno value, as below. */
 int netlink_send(struct netlink_request *request, int *fd);
