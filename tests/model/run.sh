@@ -32,6 +32,7 @@ quick=(
 	'witness, forgetting, one change: -DWITNESS -DFORGETS -DCRASHES=0 -DEPOCHS=1 -DTERMS=2'
 	'hold, in the end: -DHOLD -DLIVE'
 	'gateway, in the end: -DGATEWAY -DLIVE'
+	'witness, in the end, one change: -DWITNESS -DEPOCHS=1 -DTERMS=2 -DLIVE'
 )
 large=(
 	'manual, hold, operators: -DMANUAL -DHOLD -DOPERATOR'
