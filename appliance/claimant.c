@@ -2,6 +2,7 @@
 
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
+#include "appliance/witness_judge.h"
 
 #include <assert.h>
 #include <string.h>
@@ -38,11 +39,10 @@ static void unanswered(struct claimant *c, const struct err *err)
 	answer(c, CLAIMANT_UNANSWERED, c->own_term);
 }
 
-static void claim(struct claimant *c, const struct witness_view *view)
+static void claim(struct claimant *c, uint64_t term)
 {
-	uint64_t seen = view->present ? view->value.term : 0;
 	const struct witness_claim wanted = {
-		.term = (seen > c->own_term ? seen : c->own_term) + 1,
+		.term = term,
 		.server = c->options.server,
 		.site = c->options.site,
 		.leased = c->leased,
@@ -56,22 +56,35 @@ static void claim(struct claimant *c, const struct witness_view *view)
 
 static void judge(struct claimant *c, const struct witness_view *view)
 {
-	bool ours = view->present && view->value.server == c->options.server &&
-		    strcmp(view->value.site, c->options.site) == 0;
+	const struct witness_value *value = view->present ? &view->value : NULL;
+	const struct witness_question question = {
+		.server = c->options.server,
+		.site = c->options.site,
+		.own_term = c->own_term,
+		.claim = c->claim,
+		.by_operator = c->by_operator,
+	};
 
-	bool news = view->present && !ours && view->value.term > c->own_term;
-	bool waits = view->present && !ours && view->held;
-
-	if (news && (!c->by_operator || view->held))
+	switch (witness_judge(&question, value, view->held)) {
+	case WITNESS_OTHERS:
 		answer(c, CLAIMANT_LOST, view->value.term);
-	else if (c->claim && !waits && c->attempts++ < ATTEMPTS)
-		claim(c, view);
-	else if (c->claim)
-		answer(c, CLAIMANT_UNANSWERED, c->own_term);
-	else if (ours && view->value.term >= c->own_term)
+		break;
+	case WITNESS_OURS:
 		answer(c, CLAIMANT_WON, view->value.term);
-	else
+		break;
+	case WITNESS_NOTHING:
 		answer(c, CLAIMANT_NOBODY, c->own_term);
+		break;
+	case WITNESS_TO_CLAIM:
+		if (c->attempts++ < ATTEMPTS)
+			claim(c, witness_next_term(&question, value));
+		else
+			answer(c, CLAIMANT_UNANSWERED, c->own_term);
+		break;
+	case WITNESS_TO_WAIT:
+		answer(c, CLAIMANT_UNANSWERED, c->own_term);
+		break;
+	}
 }
 
 static void on_done(void *owner, enum witness_outcome outcome, const struct witness_view *view,

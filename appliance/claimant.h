@@ -1,10 +1,7 @@
 /*
  * Asks the witness for one site and one instance, so that a single answer comes: reads what is
- * there, judges it, claims from it, and looks again where somebody was faster.
- *
- * Who serves by the witness's word is whoever wrote its value last. A value of the other site with
- * a term that we have not heard from itself is its word against ours: lost, unless an operator
- * decides. As long as the other site holds a lease there nobody gets an answer: it ends by itself.
+ * there, judges it (witness_judge.h), claims from it, and looks again where somebody was faster. Who has
+ * to wait for another site's lease there gets no answer: it ends by itself.
  */
 #ifndef APPLIANCE_CLAIMANT_H
 #define APPLIANCE_CLAIMANT_H

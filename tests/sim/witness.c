@@ -1,4 +1,5 @@
 /* One register with compare-and-swap; requests and answers may be lost after they took effect. */
+#include "appliance/witness_judge.h"
 #include "tests/sim/world.h"
 
 #include <inttypes.h>
@@ -55,26 +56,47 @@ void witness_forgets(struct world *w)
 	w->term = w->alive_until_ns = 0;
 }
 
-/* As judge() and claim() in claimant.c, reading and claiming at once: nobody came in between. */
-static enum answer judge_claim(struct world *w, const struct event *asked)
+static enum witness_server server_of(enum who who)
 {
-	bool ours = w->term > 0 && w->server == asked->who, held = w->alive_until_ns > w->now_ns;
-	bool news = w->term > 0 && !ours && w->term > asked->message.term;
+	return who == PRIMARY ? WITNESS_PRIMARY : WITNESS_STANDBY;
+}
+
+/* As claimant.c does, reading and claiming at once: nobody came in between. */
+static enum answer answer_to(struct world *w, const struct event *asked)
+{
+	const struct witness_value value = { .term = w->term, .server = server_of(w->server) };
+	const struct witness_value *there = w->term > 0 ? &value : NULL;
+	const struct witness_question question = {
+		.server = server_of(asked->who),
+		.site = "",
+		.own_term = asked->message.term,
+		.claim = asked->request == CLAIM,
+		.by_operator = asked->by_operator,
+	};
+	const bool held = w->alive_until_ns > w->now_ns;
 
 	if (asked->request == RENEWAL)
-		return ours && held && w->term == asked->message.term ? WON : NOBODY;
+		return there != NULL && w->server == asked->who && held &&
+				       w->term == asked->message.term ?
+			       WON :
+			       NOBODY;
 	if (has_lost_data(w, asked->who))
 		return UNANSWERED;
-	if (news && (!asked->by_operator || held))
+	switch (witness_judge(&question, there, held)) {
+	case WITNESS_OTHERS:
 		return LOST;
-	if (asked->request == CLAIM && w->term > 0 && !ours && held)
-		return UNANSWERED;
-	if (asked->request == CLAIM) {
-		w->term = (w->term > asked->message.term ? w->term : asked->message.term) + 1;
-		w->server = asked->who;
+	case WITNESS_OURS:
 		return WON;
+	case WITNESS_NOTHING:
+		return NOBODY;
+	case WITNESS_TO_WAIT:
+		return UNANSWERED;
+	case WITNESS_TO_CLAIM:
+		break;
 	}
-	return ours && w->term >= asked->message.term ? WON : NOBODY;
+	w->term = witness_next_term(&question, there);
+	w->server = asked->who;
+	return WON;
 }
 
 void witness_asked(struct world *w, const struct event *asked)
@@ -82,7 +104,7 @@ void witness_asked(struct world *w, const struct event *asked)
 	static const char *const names[] = { "wins", "loses", "nobody", "no answer" };
 	struct event answer = *asked;
 
-	answer.answer = judge_claim(w, asked);
+	answer.answer = answer_to(w, asked);
 	answer.message.term = w->term;
 	answer.server = w->server;
 	if (asked->who == PRIMARY && asked->request != LOOK && answer.answer == WON)
