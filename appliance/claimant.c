@@ -1,10 +1,11 @@
 #include "appliance/claimant.h"
 
-#include "appliance/base/log.h"
 #include "appliance/base/mem.h"
+#include "appliance/base/repeat.h"
 #include "appliance/witness_judge.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #define ATTEMPTS 3 /* at one claim: two others may have been faster, or we ourselves unknowingly */
@@ -17,7 +18,7 @@ struct claimant {
 	uint64_t own_term, claimed;
 	bool busy, claim, leased, by_operator, closing;
 	unsigned attempts;
-	char last_error[ERR_TEXT_MAX];
+	struct repeat said; /* a witness may be away for long */
 	void (*on_closed)(void *owner);
 	void *close_owner;
 };
@@ -31,11 +32,11 @@ static void answer(struct claimant *c, enum claimant_answer what, uint64_t term)
 
 static void unanswered(struct claimant *c, const struct err *err)
 {
+	char text[ERR_TEXT_MAX];
+
 	assert(err != NULL);
-	/* Once per reason: a witness may be away for long. */
-	if (strcmp(c->last_error, err->text) != 0)
-		log_warn("witness", "%s: %s", c->options.instance, err->text);
-	memcpy(c->last_error, err->text, sizeof(c->last_error));
+	(void)snprintf(text, sizeof(text), "%s: %.400s", c->options.instance, err->text);
+	repeat_log(&c->said, LOG_LEVEL_WARN, "witness", text);
 	answer(c, CLAIMANT_UNANSWERED, c->own_term);
 }
 
@@ -92,10 +93,11 @@ static void on_done(void *owner, enum witness_outcome outcome, const struct witn
 {
 	struct claimant *c = owner;
 
-	if (err == NULL)
-		*c->last_error = '\0';
 	switch (outcome) {
 	case WITNESS_WON:
+		c->said = (struct repeat){
+			0
+		}; /* not by reading: that it does while it refuses claims */
 		answer(c, CLAIMANT_WON, c->claimed);
 		break;
 	case WITNESS_SEEN:
@@ -112,7 +114,7 @@ static void on_lost(void *owner, const struct err *why)
 {
 	struct claimant *c = owner;
 
-	log_warn("witness", "%s: the lease is lost: %s", c->options.instance, why->text);
+	(void)why; /* in the log it is already: witness.c */
 	if (!c->closing && c->ops->on_lost != NULL)
 		c->ops->on_lost(c->owner);
 }

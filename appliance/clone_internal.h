@@ -82,7 +82,8 @@ struct clone {
 	bool store_broken;	   /* the last attempt failed: `store_error` */
 	char store_error[ERR_TEXT_MAX];
 	struct repeat unkept;
-	uint64_t store_look_ns; /* when it is tried again, or where it is is looked at */
+	struct repeat claims[2]; /* in the log: to be unattended, to claim */
+	uint64_t store_look_ns;	 /* when it is tried again, or where it is is looked at */
 
 	bool stopping;
 	unsigned open_parts;

@@ -143,6 +143,25 @@ static void follow(struct clone *c)
 	virtual_addresses_permit(c->addresses, c->failover.state == FAILOVER_SERVING);
 }
 
+/* Claims that fail are repeated every second, for ever, and each is two decisions. */
+static void log_decision(struct clone *c, const struct failover_update *update)
+{
+	const enum failover_state state = c->failover.state;
+	const enum log_level level =
+		update->changed && state >= FAILOVER_SUSPECT ? LOG_LEVEL_WARN : LOG_LEVEL_INFO;
+	char text[ERR_TEXT_MAX];
+
+	(void)snprintf(text, sizeof(text), "%s: %.450s", failover_state_name(state),
+		       update->reason);
+	if (state == FAILOVER_CLAIMING || state == FAILOVER_UNATTENDED) {
+		repeat_log(&c->claims[state == FAILOVER_CLAIMING], level, c->part, text);
+		return;
+	}
+	if (state != FAILOVER_SUSPECT)
+		memset(c->claims, 0, sizeof(c->claims));
+	log_write(level, c->part, "%s", text);
+}
+
 void clone_decide_event(struct clone *c, struct failover_event event,
 			struct failover_update *update)
 {
@@ -162,11 +181,7 @@ void clone_decide_event(struct clone *c, struct failover_event event,
 	if (*update->reason != '\0') {
 		if (!update->aside)
 			clone_say(c, update->reason);
-		log_write(update->changed && c->failover.state >= FAILOVER_SUSPECT ?
-				  LOG_LEVEL_WARN :
-				  LOG_LEVEL_INFO,
-			  c->part, "%s: %s", failover_state_name(c->failover.state),
-			  update->reason);
+		log_decision(c, update);
 	}
 	if (c->link != NULL && update->changed)
 		link_set_lease(c->link, failover_lease_ns(&c->failover), c->failover.term);

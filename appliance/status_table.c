@@ -394,7 +394,7 @@ static void print_troubles(const cJSON *status, struct buf *out)
 		    *certificate = member(status, "certificate");
 
 	if (cJSON_IsFalse(member(witness, "answers")))
-		print_line("the witness does not answer: ", member(witness, "reason"), out);
+		print_line("no witness: ", member(witness, "reason"), out);
 	if (cJSON_IsString(certificate))
 		print_line("certificate: ", certificate, out);
 }

@@ -193,6 +193,11 @@ const char *etcd_doubted(const struct etcd *etcd)
 	return etcd->doubter != NULL ? etcd->doubt : NULL;
 }
 
+const char *etcd_refused(const struct etcd *etcd)
+{
+	return *etcd->refusal != '\0' ? etcd->refusal : NULL;
+}
+
 void etcd_close(struct etcd *etcd, void (*on_closed)(void *owner), void *owner)
 {
 	size_t i;

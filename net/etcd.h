@@ -82,6 +82,12 @@ void etcd_cancel(struct etcd_call *call);
 void etcd_doubt(struct etcd *etcd, const void *user, const char *why);
 const char *etcd_doubted(const struct etcd *etcd);
 
+/*
+ * Why it last refused to write something or to grant a lease, in its words (it is out of space, say);
+ * NULL: what was to be written last was.
+ */
+const char *etcd_refused(const struct etcd *etcd);
+
 /* Calls are cancelled. on_closed (may be NULL) when nothing is left. */
 void etcd_close(struct etcd *etcd, void (*on_closed)(void *owner), void *owner);
 

@@ -20,6 +20,7 @@
 #include "net/etcd_internal.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 static void attempt(struct etcd_lane *lane);
 static void on_timer(uv_timer_t *timer);
@@ -62,6 +63,12 @@ static void say(struct etcd *etcd, bool answers, const struct err *err)
 		log_warn("etcd", "does not answer: %s", err->text);
 }
 
+/* A lease that cannot be kept alive or given back is no sign: it may be gone. */
+static bool writes(const struct etcd_call *call)
+{
+	return call->kind == KIND_GRANT || (call->kind == KIND_TXN && call->txn.nputs > 0);
+}
+
 /* `sent_ns` 0: it failed, and why is in call->err. */
 static void finish(struct etcd_call *call, uint64_t sent_ns)
 {
@@ -91,6 +98,9 @@ static void fail(struct etcd_call *call, bool decided)
 {
 	if (call->etcd->count > 1 && !decided && call->tried != 0)
 		(void)err_prefix(&call->err, "no endpoint answers; the last: ");
+	if (decided && writes(call))
+		(void)snprintf(call->etcd->refusal, sizeof(call->etcd->refusal), "%s",
+			       call->err.text);
 	say(call->etcd, decided, &call->err);
 	finish(call, 0);
 }
@@ -243,6 +253,8 @@ void etcd_on_answered(void *owner, const struct https_answer *answer,
 		rc = (int)(call->err = *err).code;
 	if (rc == RC_OK) {
 		etcd->preferred = lane->endpoint;
+		if (writes(call))
+			*etcd->refusal = '\0';
 		say(etcd, true, NULL);
 		finish(call, progress->sent_ns);
 		return;

@@ -52,7 +52,8 @@ struct etcd {
 	bool answers;			 /* what the log said last */
 	const void *doubter; /* who said last that it is not to be trusted; NULL: nobody */
 	char doubt[ERR_TEXT_MAX];
-	unsigned open; /* parts that are not closed yet */
+	char refusal[ERR_TEXT_MAX]; /* of what was to be written last; "": it was */
+	unsigned open;		    /* parts that are not closed yet */
 	bool closing;
 	void (*on_closed)(void *owner);
 	void *owner;

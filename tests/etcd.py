@@ -6,6 +6,7 @@ import base64
 import contextlib
 import http.client
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -78,6 +79,15 @@ class Witness:
     def kill(self):
         for member in self.members:
             member.kill()
+
+    @contextlib.contextmanager
+    def full(self):
+        """Within it members are started with a quota that every write exceeds."""
+        os.environ['ETCD_QUOTA_BACKEND_BYTES'] = '1'
+        try:
+            yield
+        finally:
+            del os.environ['ETCD_QUOTA_BACKEND_BYTES']
 
     def lose_data(self):
         """Of members that are not running: they begin anew."""

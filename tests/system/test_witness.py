@@ -118,6 +118,27 @@ def test_without_the_witness_nobody_new_serves_and_with_it_the_standby_does():
         assert witness.value()['server'] == 'standby'
 
 
+def test_a_witness_without_space_is_told_before_it_is_needed_and_once():
+    with witnessed(gateway=True) as (world, witness, heard):
+        witness.kill()
+        lab.wait_for('both sites miss it', lambda: missed(world) == ['primary', 'standby'])
+        with witness.full():
+            witness.start()
+
+        def reasons():
+            return [lab.fetch_unix(world.path(f'{role}.http'), '/v1/status')['witness'].get('reason', '') for role in ('primary', 'standby')]
+        lab.wait_for('both sites say so', lambda: all('database space exceeded' in reason for reason in reasons()), 20)
+        assert missed(world) == ['primary', 'standby']
+        world.kill_site_a()
+        world.wait_state('standby', 'unattended', timeout=10)
+        time.sleep(5)           # and claims once a second
+        lines = world.appliance.text().splitlines()
+        for part in ('claiming: ', 'unattended: ', 'space exceeded'):
+            said = [line for line in lines if part in line]
+            assert 1 <= len(said) <= 3, said
+        nobody_serves(world, heard)
+
+
 def test_behind_a_gateway_the_standby_serves_as_soon_as_the_witness_lets_it():
     with witnessed(gateway=True) as (world, witness, heard), one_connection(world):
         witness.lose(world.b)

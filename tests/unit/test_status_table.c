@@ -162,7 +162,7 @@ static void a_witness_that_does_not_answer_is_said_above_the_table(void **state)
 	prints("{\"role\":\"standby\",\"site\":\"busan\",\"version\":\"0.1.0\","
 	       "\"witness\":{\"answers\":false,\"reason\":\"etcd:2379: connection refused\"},\"instances\":[]}",
 	       "standby at site busan, understudy 0.1.0\n"
-	       "the witness does not answer: etcd:2379: connection refused\nno instances\n");
+	       "no witness: etcd:2379: connection refused\nno instances\n");
 }
 
 int main(void)

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -95,6 +96,79 @@ static void an_etcd_that_goes_and_comes_is_noticed(void **state)
 	etcd_server_close(&server);
 }
 
+static void an_etcd_without_space_is_a_problem_although_it_answers(void **state)
+{
+	struct witness_client *client;
+	struct etcd_server server;
+	char *endpoints[] = { NULL, NULL };
+	struct config config;
+
+	(void)state;
+	(void)setenv("ETCD_QUOTA_BACKEND_BYTES", "1", 1);
+	etcd_server_open(&server);
+	(void)unsetenv("ETCD_QUOTA_BACKEND_BYTES");
+	endpoints[0] = server.url;
+	config = configured(endpoints);
+	assert_int_equal(witness_client_open(&client, &loop, &config, &err), RC_OK);
+	wait_for_problem(client, true);
+	wait_for_answer(witness_client_etcd(client));
+	assert_non_null(strstr(witness_client_problem(client), "database space exceeded"));
+	assert_non_null(strstr(witness_client_problem(client),
+			       "until it takes what is written nobody begins to serve"));
+	witness_client_close(client);
+	etcd_server_close(&server);
+}
+
+#define OK(length, body) "HTTP/1.1 200 OK\r\nContent-Length: " length "\r\n\r\n" body
+
+static bool full;
+static unsigned granted, given_back;
+
+static const char *answer_as_etcd(const char *request)
+{
+	if (strstr(request, "/v3/lease/grant") == NULL) {
+		given_back += strstr(request, "/v3/lease/revoke") != NULL;
+		return OK("13", "{\"header\":{}}");
+	}
+	if (full)
+		return "HTTP/1.1 429 No\r\nContent-Length: 34\r\n\r\n"
+		       "{\"error\":\"no space left\",\"code\":8}";
+	granted++;
+	return OK("33", "{\"header\":{},\"ID\":\"7\",\"TTL\":\"10\"}");
+}
+
+static void a_claim_that_is_refused_is_a_problem_at_once_until_something_is_taken(void **state)
+{
+	struct answer answer = { false, false };
+	const struct etcd_how how = { PATIENCE_MS, on_answer, &answer };
+	struct witness_client *client;
+	struct odd_server server;
+	char *endpoints[] = { NULL, NULL };
+	struct config config;
+
+	(void)state;
+	odd_server_open(&server);
+	server.choose = answer_as_etcd;
+	full = false;
+	granted = given_back = 0;
+	endpoints[0] = server.url;
+	config = configured(endpoints);
+	assert_int_equal(witness_client_open(&client, &loop, &config, &err), RC_OK);
+	turn_for(200);
+	assert_int_equal(granted, 1); /* at the beginning, and given back */
+	assert_int_equal(given_back, 1);
+	assert_string_equal(witness_client_problem(client), "");
+	full = true;
+	assert_non_null(etcd_grant(witness_client_etcd(client), 5, &how, &err)); /* a claim's */
+	turn_until(&answer.done);
+	assert_non_null(strstr(witness_client_problem(client), "no space left"));
+	full = false;
+	wait_for_problem(client, false);
+	assert_int_equal(granted, 2);
+	witness_client_close(client);
+	odd_server_close(&server);
+}
+
 static void an_etcd_that_somebody_does_not_believe_is_a_problem_until_he_does(void **state)
 {
 	int somebody, another;
@@ -164,6 +238,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(without_a_witness_there_is_none),
 		TEST(an_etcd_that_goes_and_comes_is_noticed),
+		TEST(an_etcd_without_space_is_a_problem_although_it_answers),
+		TEST(a_claim_that_is_refused_is_a_problem_at_once_until_something_is_taken),
 		TEST(an_etcd_that_somebody_does_not_believe_is_a_problem_until_he_does),
 		TEST(what_is_no_answer_is_a_problem_and_a_close_does_not_wait_for_one),
 		TEST(every_lack_of_memory_is_told),
