@@ -90,6 +90,8 @@ static int on_making(void *owner, const struct reservation *reservation, struct 
 		.gateway = reservation_is_gateway(reservation),
 		.primary_witness = reservation->witness,
 		.standby_witness = own_witness,
+		.primary_identity = reservation->witness_identity,
+		.standby_identity = c->etcd != NULL ? etcd_identity(c->etcd) : 0,
 	};
 	int rc;
 
@@ -341,6 +343,7 @@ static int open_others(struct clone *c, uv_loop_t *loop, struct etcd *etcd, stru
 	if (rc == RC_OK)
 		rc = virtual_addresses_open(&c->addresses, loop, c->instance, err);
 	c->failover.witness = etcd != NULL;
+	c->etcd = etcd;
 	if (rc != RC_OK || etcd == NULL)
 		return rc;
 	return claimant_open(&c->claimant, loop, &options, &claimant_callbacks, c, err);

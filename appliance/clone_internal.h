@@ -39,6 +39,7 @@ struct clone {
 	struct gateway *gateway;	     /* NULL: none */
 	struct virtual_addresses *addresses; /* NULL: none */
 	struct claimant *claimant;	     /* NULL: no witness */
+	struct etcd *etcd;		     /* the witness's; NULL: none */
 
 	/* Connection. */
 	struct link *link;

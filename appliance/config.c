@@ -13,6 +13,8 @@
 #include "appliance/config_keys.h"
 #include "appliance/config_twice.h"
 #include "appliance/config_vrrp.h"
+#include "net/address.h"
+#include "net/etcd.h"
 #include "replica/cmdline.h"
 
 #include <assert.h>
@@ -147,8 +149,32 @@ static void check_state_dir(struct checking *checking, const struct config *conf
 			index, len, JSON_SOCKET_MAX);
 }
 
+/* Each site would have one of its own, which lets it serve. Where both sites are one machine it is one. */
+static void check_endpoints(struct checking *checking, const struct config *config)
+{
+	const char *link = config->role == CONFIG_PRIMARY ? config->connect : config->listen;
+	struct address address;
+	struct err ignored;
+
+	if (address_parse(&address, link, false, &ignored) == RC_OK &&
+	    address_is_loopback(&address))
+		return;
+	for (size_t i = 0;
+	     config->witness_endpoints != NULL && config->witness_endpoints[i] != NULL; i++) {
+		if (etcd_endpoint_parse(&address, config->witness_endpoints[i], &ignored) ==
+			    RC_OK &&
+		    address_is_loopback(&address))
+			conflict(checking,
+				 "witness.endpoints[%zu]: %s is this machine itself, for the other "
+				 "site another one: both sites have to ask the same etcd, at a "
+				 "third place",
+				 i, config->witness_endpoints[i]);
+	}
+}
+
 static void check_witness(struct checking *checking, const struct config *config)
 {
+	check_endpoints(checking, config);
 	if ((config->witness_cert == NULL) != (config->witness_key == NULL))
 		conflict(checking, "witness.%s: missing: cert and key belong together",
 			 config->witness_cert == NULL ? "cert" : "key");

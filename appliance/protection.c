@@ -499,8 +499,8 @@ int protection_start(struct protection **out, const struct protection_site *site
 		rc = outlet_open(&p->outlet, site->loop, site->config, config, site->etcd, p->part,
 				 &outlet_callbacks, p, err);
 	if (rc == RC_OK)
-		rc = subject_open(&p->subject, site->loop, config, site->config, &subject_callbacks,
-				  p, err);
+		rc = subject_open(&p->subject, site->loop, config, site->config, site->etcd,
+				  &subject_callbacks, p, err);
 	if (rc != RC_OK) {
 		if (p->outlet != NULL)
 			outlet_close(p->outlet, NULL, NULL);

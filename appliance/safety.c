@@ -1,6 +1,21 @@
 #include "appliance/safety.h"
 
+#include <inttypes.h>
 #include <string.h>
+
+static int check_identities(const struct safety *safety, struct err *err)
+{
+	const uint64_t primary = safety->primary_identity, standby = safety->standby_identity;
+
+	if (primary == 0 || standby == 0 || primary == standby)
+		return RC_OK;
+	return err_set(
+		err, RC_REFUSED,
+		"never two servers: %.160s is another etcd where the primary is (%" PRIx64
+		") than where the standby is (%" PRIx64
+		"), so both could be let serve; give witness.endpoints that lead to one from both",
+		safety->primary_witness, primary, standby);
+}
 
 int safety_check(const struct safety *safety, struct err *err)
 {
@@ -8,7 +23,7 @@ int safety_check(const struct safety *safety, struct err *err)
 
 	if (asks && *safety->standby_witness != '\0') {
 		if (strcmp(safety->primary_witness, safety->standby_witness) == 0)
-			return RC_OK;
+			return check_identities(safety, err);
 		return err_set(
 			err, RC_REFUSED,
 			"never two servers: two different witnesses could let both sites serve; give both sites the same "

@@ -12,7 +12,8 @@
  *                                 witness      primary's frames do not get past the standby
  *
  * A primary with a witness goes on by the witness's word alone, also with "hold": so the standby has to
- * ask the same one, for its operator, too; but for gateway mode. Two different witnesses are never right.
+ * ask the same one, for its operator, too; but for gateway mode. Two different witnesses are never right,
+ * also if both sites name them alike: a name can lead somewhere else from elsewhere.
  */
 #ifndef APPLIANCE_SAFETY_H
 #define APPLIANCE_SAFETY_H
@@ -20,12 +21,15 @@
 #include "appliance/base/err.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct safety {
 	bool automatic; /* the standby's takeover */
 	bool continues; /* the primary's without_standby */
 	bool gateway;	/* every network card's clients come through the standby */
 	const char *primary_witness, *standby_witness; /* by witness_place.h; empty: none */
+	/* Which etcd is there (etcd_identity()); 0: not known yet. */
+	uint64_t primary_identity, standby_identity;
 };
 
 /* RC_REFUSED with the rule and what to change. */

@@ -27,7 +27,8 @@
 struct subject {
 	uv_loop_t *loop;
 	const struct config_instance *config;
-	const struct config *site; /* its witness is told with the reservation */
+	const struct config *site; /* its witness is told with the reservation: */
+	const struct etcd *etcd;   /* NULL: none */
 	const struct subject_ops *ops;
 	void *owner;
 	struct qmp *qmp;
@@ -205,6 +206,7 @@ static void examined(struct subject *s)
 	const struct subject_derivation derivation = {
 		.config = s->config,
 		.site = s->site,
+		.etcd = s->etcd,
 		.qemu = qmp_peer_pid(s->qmp),
 		.facts = &s->facts,
 		.disks = s->disks,
@@ -480,8 +482,8 @@ static void on_retry(uv_timer_t *timer)
 /* Life --------------------------------------------------------------------------------------- */
 
 int subject_open(struct subject **out, uv_loop_t *loop, const struct config_instance *config,
-		 const struct config *site, const struct subject_ops *ops, void *owner,
-		 struct err *err)
+		 const struct config *site, const struct etcd *etcd, const struct subject_ops *ops,
+		 void *owner, struct err *err)
 {
 	struct subject *s = mem_zalloc(1, sizeof(*s));
 
@@ -490,6 +492,7 @@ int subject_open(struct subject **out, uv_loop_t *loop, const struct config_inst
 	s->loop = loop;
 	s->config = config;
 	s->site = site;
+	s->etcd = etcd;
 	s->ops = ops;
 	s->owner = owner;
 	s->claim = CLAIM_NONE;

@@ -11,6 +11,7 @@
 #define APPLIANCE_SUBJECT_H
 
 #include "appliance/config.h"
+#include "net/etcd.h"
 #include "replica/disk_find.h"
 #include "replica/qmp.h"
 
@@ -40,9 +41,10 @@ struct subject_ops {
 	void (*on_lost)(void *owner, const struct err *err);
 };
 
+/* `etcd`: the site's witness, NULL: none. */
 int subject_open(struct subject **subject, uv_loop_t *loop, const struct config_instance *instance,
-		 const struct config *site, const struct subject_ops *ops, void *owner,
-		 struct err *err);
+		 const struct config *site, const struct etcd *etcd, const struct subject_ops *ops,
+		 void *owner, struct err *err);
 
 /* Its QMP connection; NULL unless fit. */
 struct qmp *subject_qmp(const struct subject *subject);

@@ -57,7 +57,6 @@ static int check_bridges(const struct reservation *reservation,
 
 int subject_derive(const struct subject_derivation *s, struct buf *json, struct err *err)
 {
-
 	struct reservation reservation = { 0 };
 	struct cmdline cmdline = { 0 };
 	size_t i;
@@ -75,6 +74,7 @@ int subject_derive(const struct subject_derivation *s, struct buf *json, struct 
 		rc = check_bridges(&reservation, s->config, err);
 	reservation.holds = s->config->without_standby == CONFIG_ALONE_HOLD;
 	witness_place(reservation.witness, s->site);
+	reservation.witness_identity = s->etcd != NULL ? etcd_identity(s->etcd) : 0;
 	for (i = 0; rc == RC_OK && i < reservation.spec.notes.count; i++)
 		log_info("subject", "%s: the replica's arguments: %s", s->config->name,
 			 reservation.spec.notes.args[i]);

@@ -7,6 +7,7 @@
 
 #include "appliance/base/buf.h"
 #include "appliance/config.h"
+#include "net/etcd.h"
 #include "replica/disk_find.h"
 #include "replica/precheck.h"
 
@@ -14,7 +15,8 @@
 
 struct subject_derivation {
 	const struct config_instance *config;
-	const struct config *site; /* its witness is told */
+	const struct config *site; /* its witness is told: */
+	const struct etcd *etcd;   /* NULL: none */
 	pid_t qemu;
 	const struct precheck_facts *facts;
 	const struct disk_found *disks; /* as the configuration lists them */

@@ -1,7 +1,11 @@
 /*
- * The witness is read every LOOK_MS, and written to every WRITE_MS and after a failure: one that is out of space answers
- * every question, and lets nobody begin to serve. What is written is a lease that is given back at
- * once: it leaves nothing in etcd's history.
+ * The witness is read every LOOK_MS, and written to every WRITE_MS and after a failure: one that is out
+ * of space answers every question, and lets nobody begin to serve.
+ *
+ * What is written is who it is: a random number, under a key that nobody has but the first who comes to
+ * that etcd. All later ones are told that number, and write nothing; but etcd refuses them as well when it
+ * takes nothing. So two sites can compare which etcd they ask: names may lead to different places from
+ * different sites, and two etcds that were set up alike have the same cluster's number.
  */
 #include "appliance/witness_client.h"
 
@@ -10,14 +14,18 @@
 #include "appliance/base/mem.h"
 #include "appliance/base/repeat.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
 
-#define LOOK_MS 5000	  /* while it answers: an etcd hardly notices one read of nothing */
-#define WRITE_MS 30000	  /* each is two entries of etcd's log, and as many fsyncs */
-#define WRITE_TTL_S 10	  /* of a lease that could not be given back */
-#define AGAIN_MS 1000	  /* while it does not */
-#define PATIENCE 2	  /* failures in a row: an election of etcd's takes as long as one */
-#define KEY "/understudy" /* nobody writes it */
+#define LOOK_MS 5000	   /* while it answers: an etcd hardly notices one read of nothing */
+#define WRITE_MS 30000	   /* each is an entry of etcd's log, and an fsync */
+#define AGAIN_MS 1000	   /* while it does not */
+#define PATIENCE 2	   /* failures in a row: an election of etcd's takes as long as one */
+#define KEY "/understudy/" /* no instance's: those have a name */
+#define IDENTITY_DIGITS 16
 
 struct witness_client {
 	struct tls_identity *identity;
@@ -25,7 +33,8 @@ struct witness_client {
 	uv_timer_t timer;
 	unsigned open; /* etcd, timer */
 	unsigned failures;
-	uint64_t write_ns; /* when the next write is due */
+	uint64_t write_ns;		  /* when the next write is due */
+	char number[IDENTITY_DIGITS + 1]; /* for an etcd that has none */
 	struct repeat said;
 	char problem[ERR_TEXT_MAX];
 };
@@ -55,18 +64,30 @@ static void on_seen(void *owner, const struct etcd_reply *reply)
 	seen(owner, reply->err);
 }
 
-static void on_given_back(void *owner, const struct etcd_reply *reply)
+/* What is there is ours, or whoever was first; 0: no such number. */
+static uint64_t identity_in(const char *text)
 {
-	/* Else it ends by itself. */
-	(void)owner;
-	(void)reply;
+	const size_t len = strlen(text);
+
+	return len == IDENTITY_DIGITS && strspn(text, "0123456789abcdef") == len ?
+		       strtoull(text, NULL, 16) :
+		       0;
+}
+
+static void know(struct witness_client *client, const struct etcd_txn_reply *txn)
+{
+	const uint64_t identity =
+		identity_in(txn->succeeded ? client->number : txn->entries[0].value);
+	const uint64_t was = etcd_identity(client->etcd);
+
+	if (was != 0 && was != identity)
+		log_warn("witness", "is not the etcd that it was, or has lost its data");
+	etcd_identify(client->etcd, identity);
 }
 
 static void on_written(void *owner, const struct etcd_reply *reply)
 {
-	const struct etcd_how how = { .done = on_given_back };
 	struct witness_client *client = owner;
-	struct err ignored;
 
 	if (reply->err != NULL) {
 		if (etcd_refused(client->etcd) != NULL)
@@ -74,11 +95,11 @@ static void on_written(void *owner, const struct etcd_reply *reply)
 		seen(client, reply->err);
 		return;
 	}
-	client->write_ns = clock_now_ns() + WRITE_MS * CLOCK_NS_PER_MS;
-	(void)etcd_revoke(client->etcd, reply->lease->id, &how, &ignored);
 	if (*client->said.text != '\0')
 		log_info("witness", "takes what is written again");
 	client->said = (struct repeat){ 0 };
+	client->write_ns = clock_now_ns() + WRITE_MS * CLOCK_NS_PER_MS;
+	know(client, reply->txn);
 	seen(client, NULL);
 }
 
@@ -92,12 +113,22 @@ static void look(uv_timer_t *timer)
 	/* One that refused somebody is asked whether it still does. */
 	if (clock_now_ns() >= client->write_ns || etcd_refused(client->etcd) != NULL) {
 		how.done = on_written;
-		call = etcd_grant(client->etcd, WRITE_TTL_S, &how, &err);
+		call = etcd_swap(client->etcd, KEY, 0, client->number, 0, &how, &err);
 	} else {
 		call = etcd_get(client->etcd, KEY, &how, &err);
 	}
 	if (call == NULL)
 		seen(client, &err);
+}
+
+static int make_number(struct witness_client *client, struct err *err)
+{
+	uint64_t random;
+
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		return err_set(err, RC_IO, "no random numbers");
+	(void)snprintf(client->number, sizeof(client->number), "%016" PRIx64, random);
+	return RC_OK;
 }
 
 int witness_client_open(struct witness_client **out, uv_loop_t *loop, const struct config *config,
@@ -115,8 +146,10 @@ int witness_client_open(struct witness_client **out, uv_loop_t *loop, const stru
 		return err_nomem(err, "witness");
 	while (config->witness_endpoints[count] != NULL)
 		count++;
-	rc = tls_identity_load_client(&client->identity, config->witness_ca, config->witness_cert,
-				      config->witness_key, err);
+	rc = make_number(client, err);
+	if (rc == RC_OK)
+		rc = tls_identity_load_client(&client->identity, config->witness_ca,
+					      config->witness_cert, config->witness_key, err);
 	if (rc == RC_OK)
 		rc = etcd_open(&client->etcd, loop, (const char *const *)config->witness_endpoints,
 			       count, client->identity, err);

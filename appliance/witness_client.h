@@ -15,7 +15,7 @@ struct witness_client;
 int witness_client_open(struct witness_client **client, uv_loop_t *loop,
 			const struct config *config, struct err *err);
 
-/* Stays until witness_client_close(); NULL: no witness. */
+/* Stays until witness_client_close(), and is told which etcd it is (etcd_identity()); NULL: no witness. */
 struct etcd *witness_client_etcd(const struct witness_client *client);
 
 /*

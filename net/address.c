@@ -97,6 +97,23 @@ bool address_to_socket(const struct address *address, struct sockaddr_storage *o
 	return true;
 }
 
+bool address_is_loopback(const struct address *address)
+{
+	struct sockaddr_storage at;
+	struct sockaddr_in6 v6;
+	struct sockaddr_in v4;
+
+	if (!address_to_socket(address, &at))
+		return strcasecmp(address->host, "localhost") == 0;
+	if (at.ss_family == AF_INET) {
+		memcpy(&v4, &at, sizeof(v4));
+		return ntohl(v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+	}
+	memcpy(&v6, &at, sizeof(v6));
+	return IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr) ||
+	       (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr) && v6.sin6_addr.s6_addr[12] == IN_LOOPBACKNET);
+}
+
 bool address_is_any(const struct address *address)
 {
 	/* What the kernel takes for it: nothing, or nothing in IPv4 (::ffff:0.0.0.0). */

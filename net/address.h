@@ -31,6 +31,9 @@ bool address_to_socket(const struct address *address, struct sockaddr_storage *o
 /* It is where one listens (0.0.0.0, ::, and however else that is written), and nobody can be reached. */
 bool address_is_any(const struct address *address);
 
+/* It is this machine itself, from wherever: 127.0.0.0/8, ::1, "localhost". */
+bool address_is_loopback(const struct address *address);
+
 /*
  * Who one sender can pass for: the IPv4 address, or the /64 of an IPv6 address, in which whoever
  * has one address has all. Equal numbers, equal sources; 0: neither.

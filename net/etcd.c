@@ -198,6 +198,16 @@ const char *etcd_refused(const struct etcd *etcd)
 	return *etcd->refusal != '\0' ? etcd->refusal : NULL;
 }
 
+void etcd_identify(struct etcd *etcd, uint64_t identity)
+{
+	etcd->identity = identity;
+}
+
+uint64_t etcd_identity(const struct etcd *etcd)
+{
+	return etcd->identity;
+}
+
 void etcd_close(struct etcd *etcd, void (*on_closed)(void *owner), void *owner)
 {
 	size_t i;

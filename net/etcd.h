@@ -88,6 +88,10 @@ const char *etcd_doubted(const struct etcd *etcd);
  */
 const char *etcd_refused(const struct etcd *etcd);
 
+/* Which etcd that is, as who uses it found out; 0: it is not known yet. */
+void etcd_identify(struct etcd *etcd, uint64_t identity);
+uint64_t etcd_identity(const struct etcd *etcd);
+
 /* Calls are cancelled. on_closed (may be NULL) when nothing is left. */
 void etcd_close(struct etcd *etcd, void (*on_closed)(void *owner), void *owner);
 

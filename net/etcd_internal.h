@@ -50,6 +50,7 @@ struct etcd {
 	struct etcd_call *first, **last; /* the queue */
 	size_t calls;			 /* in the queue and on lanes */
 	bool answers;			 /* what the log said last */
+	uint64_t identity;		 /* as was found out; 0: it was not */
 	const void *doubter; /* who said last that it is not to be trusted; NULL: nobody */
 	char doubt[ERR_TEXT_MAX];
 	char refusal[ERR_TEXT_MAX]; /* of what was to be written last; "": it was */

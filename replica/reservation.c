@@ -5,9 +5,13 @@
 #include "replica/chunk.h"
 
 #include <cjson/cJSON.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#define IDENTITY_DIGITS 16
 
 void reservation_free(struct reservation *reservation)
 {
@@ -133,6 +137,14 @@ static bool add_spec(cJSON *root, const struct cmdline_spec *spec)
 	return done && cJSON_AddStringToObject(root, "accel", spec->accel) != NULL;
 }
 
+static bool add_identity(cJSON *root, uint64_t identity)
+{
+	char text[IDENTITY_DIGITS + 1];
+
+	(void)snprintf(text, sizeof(text), "%" PRIx64, identity);
+	return identity == 0 || cJSON_AddStringToObject(root, "witness_identity", text) != NULL;
+}
+
 static bool add_nics(cJSON *root, const struct reservation *r)
 {
 	cJSON *nics = cJSON_AddArrayToObject(root, "nics");
@@ -152,7 +164,8 @@ static bool add_nics(cJSON *root, const struct reservation *r)
 	return done &&
 	       cJSON_AddStringToObject(root, "without_standby", r->holds ? "hold" : "continue") !=
 		       NULL &&
-	       cJSON_AddStringToObject(root, "witness", r->witness) != NULL;
+	       cJSON_AddStringToObject(root, "witness", r->witness) != NULL &&
+	       add_identity(root, r->witness_identity);
 }
 
 static bool add_disks(cJSON *root, const struct cmdline_spec *spec)
@@ -268,6 +281,21 @@ static int get_text(const cJSON *object, const char *key, char *text, size_t siz
 	if (!utf8_is_plain(item->valuestring))
 		return err_set(err, RC_INVALID, "%s: a control character", key);
 	memcpy(text, item->valuestring, len + 1);
+	return RC_OK;
+}
+
+static int get_identity(const cJSON *root, uint64_t *identity, struct err *err)
+{
+	static const char key[] = "witness_identity";
+	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, key));
+	const size_t len = text != NULL ? strlen(text) : 0;
+
+	*identity = 0;
+	if (text == NULL)
+		return RC_OK;
+	if (len == 0 || len > IDENTITY_DIGITS || text[strspn(text, "0123456789abcdef")] != '\0')
+		return err_set(err, RC_INVALID, "%s: no number in hexadecimal digits", key);
+	*identity = strtoull(text, NULL, 16);
 	return RC_OK;
 }
 
@@ -430,6 +458,8 @@ static int get_all(const cJSON *root, struct reservation *r, struct err *err)
 	r->holds = alone != NULL && strcmp(alone, "hold") == 0;
 	if (rc == RC_OK && cJSON_IsString(cJSON_GetObjectItemCaseSensitive(root, "witness")))
 		rc = get_text(root, "witness", r->witness, sizeof(r->witness), err);
+	if (rc == RC_OK)
+		rc = get_identity(root, &r->witness_identity, err);
 	r->cpus = (uint32_t)cpus;
 	return rc;
 }

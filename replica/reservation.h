@@ -10,7 +10,7 @@
  *              "output_commit": true}],
  *    "disks": [{"name": "disk0", "bytes": 8589934592}],
  *    "without_standby": "hold" | "continue",
- *    "witness": "https://etcd-1:2379 https://etcd-2:2379"}
+ *    "witness": "https://etcd-1:2379 https://etcd-2:2379", "witness_identity": "fec48d4045584289"}
  *
  * Valid if and only if every member above is there with its type, arguments and backends are within
  * the limits of cmdline.h, backends' names are such that QEMU takes them and none comes twice,
@@ -18,7 +18,8 @@
  * printable, no argument is one that only the standby may set, and the network cards ("nics" may be
  * absent: none) have names and, as the derived arguments have them, names of two sockets in the
  * replica's directory. So do the disks ("disks" may be absent: none), whose bytes are sectors of 512. A card's
- * "output_commit" may be absent: true. "witness" may be absent, or anything but a text: none. Members that are not
+ * "output_commit" may be absent: true. "witness" may be absent, or anything but a text: none;
+ * "witness_identity" as well, else it is a number in 1 to 16 hexadecimal digits. Members that are not
  * listed are ignored: a newer primary may say more.
  *
  *   {"ok": true, "image": "committed" | "stale" | "empty"}
@@ -62,6 +63,7 @@ struct reservation {
 	bool holds; /* the instance is silent without its standby */
 	/* The endpoints of the one that the primary asks (witness_place.h); empty: none. */
 	char witness[RESERVATION_WITNESS_MAX + 1];
+	uint64_t witness_identity; /* which one that is, by a number of its own; 0: not known yet */
 };
 
 /* Every client comes through the standby. */

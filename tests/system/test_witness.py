@@ -118,6 +118,18 @@ def test_without_the_witness_nobody_new_serves_and_with_it_the_standby_does():
         assert witness.value()['server'] == 'standby'
 
 
+def test_two_etcds_at_one_address_are_told_apart():
+    """Each of them would let its site serve when the link fails."""
+    with lab.Lab(announce=True, memory_mib=128, working_set_mib=16) as world:
+        etcd.Witness(world).open_one_at_each_site()
+        world.start_guest(wait=False)
+        world.start_appliance()
+        world.start_agent()
+        lab.wait_for('it is refused', lambda: 'never two servers' in world.status('primary').get('reason', ''), 30)
+        status = world.status('primary')
+        assert f'https://{etcd.ADDRESS}:{etcd.PORT} is another etcd where the primary is' in status['reason'] and not status['healthy'], status
+
+
 def test_a_witness_without_space_is_told_before_it_is_needed_and_once():
     with witnessed(gateway=True) as (world, witness, heard):
         witness.kill()

@@ -116,6 +116,24 @@ static void a_source_is_an_ipv4_address_or_a_64_of_ipv6(void **state)
 	assert_true(address_source(&other) == 0);
 }
 
+static bool is_loopback(const char *text)
+{
+	struct address address;
+
+	assert_int_equal(address_parse(&address, text, false, &err), RC_OK);
+	return address_is_loopback(&address);
+}
+
+static void this_machine_itself_is_known_however_it_is_written(void **state)
+{
+	(void)state;
+	assert_true(is_loopback("127.0.0.1:1") && is_loopback("127.9.9.9:1"));
+	assert_true(is_loopback("[::1]:1") && is_loopback("[::ffff:127.0.0.1]:1"));
+	assert_true(is_loopback("localhost:1") && is_loopback("LocalHost:1"));
+	assert_false(is_loopback("0.0.0.0:1") || is_loopback("128.0.0.1:1"));
+	assert_false(is_loopback("[2001:db8::1]:1") || is_loopback("localhost.example:1"));
+}
+
 static bool is_any(const char *text)
 {
 	struct address address;
@@ -143,6 +161,7 @@ int main(void)
 		cmocka_unit_test(an_unknown_family_is_printed_as_such),
 		cmocka_unit_test(where_one_listens_is_known_however_it_is_written),
 		cmocka_unit_test(a_source_is_an_ipv4_address_or_a_64_of_ipv6),
+		cmocka_unit_test(this_machine_itself_is_known_however_it_is_written),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

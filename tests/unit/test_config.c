@@ -527,6 +527,30 @@ static void a_file_is_read_and_its_faults_are_named(void **state)
 
 /* ---- no memory ---- */
 
+#define WITNESS_AT(endpoint) \
+	", \"witness\": {\"endpoints\": [\"https://e:1\", \"" endpoint "\"], \"ca\": \"ca.crt\"}"
+#define WITNESSED(link, endpoint)                                     \
+	"{\"site\": \"seoul\", " TLS WITNESS_AT(                      \
+		endpoint) ", \"link\": {\"connect\": \"" link "\"}, " \
+			  "\"instances\": [" PRIMARY_INSTANCE("") "]}"
+
+static void a_witness_on_each_machine_is_refused(void **state)
+{
+	(void)state;
+	refuses(CONFIG_PRIMARY, WITNESSED("192.0.2.7:7400", "https://127.0.0.1:2379"),
+		"f.json: witness.endpoints[1]: https://127.0.0.1:2379 is this machine itself, for the other site "
+		"another one: both sites have to ask the same etcd, at a third place");
+	refuses(CONFIG_PRIMARY, WITNESSED("b.example:7400", "https://localhost"),
+		"f.json: witness.endpoints[1]: \"localhost\" has no port (\"localhost:PORT\")");
+	refuses(CONFIG_PRIMARY, WITNESSED("b.example:7400", "https://localhost:2379"),
+		"f.json: witness.endpoints[1]: https://localhost:2379 is this machine itself, for the other site "
+		"another one: both sites have to ask the same etcd, at a third place");
+	takes(CONFIG_PRIMARY, WITNESSED("127.0.0.1:7400", "https://127.0.0.1:2379"));
+	config_free(&config);
+	takes(CONFIG_PRIMARY, WITNESSED("192.0.2.7:7400", "https://192.0.2.9:2379"));
+	config_free(&config);
+}
+
 static void every_failed_allocation_is_survived(void **state)
 {
 	static const char text[] =
@@ -581,6 +605,7 @@ int main(void)
 		cmocka_unit_test(check_gives_up_after_a_screenful),
 		cmocka_unit_test(the_role_is_told_from_the_link),
 		cmocka_unit_test(a_file_is_read_and_its_faults_are_named),
+		cmocka_unit_test(a_witness_on_each_machine_is_refused),
 		cmocka_unit_test(every_failed_allocation_is_survived),
 	};
 

@@ -56,6 +56,7 @@ static void what_is_written_is_read_back(void **state)
 	assert_int_equal(reservation_add_nic(&out, "net0", "a0", "q0", false, &err), RC_OK);
 	assert_int_equal(reservation_add_nic(&out, "net1", "a1", "q1", true, &err), RC_OK);
 	out.nics[1].at_once = true;
+	out.witness_identity = UINT64_C(0xfec48d4045584289);
 	assert_int_equal(reservation_to_json(&out, &json, &err), RC_OK);
 	assert_int_equal(reservation_from_json(&in, json.data, json.len, &err), RC_OK);
 	assert_int_equal(in.spec.args.count, out.spec.args.count);
@@ -75,6 +76,7 @@ static void what_is_written_is_read_back(void **state)
 	assert_int_equal(in.nnics, 2);
 	assert_false(in.nics[0].announce || in.nics[0].at_once);
 	assert_true(in.nics[1].announce && in.nics[1].at_once);
+	assert_true(in.witness_identity == UINT64_C(0xfec48d4045584289));
 	buf_free(&json);
 	reservation_free(&in);
 	reservation_free(&out);
@@ -111,6 +113,7 @@ static void a_newer_primary_may_say_more(void **state)
 	assert_int_equal(take(&reservation, JSON(ARGS, RAM, ",\"more\":[{}],\"witness\":true")),
 			 RC_OK);
 	assert_string_equal(reservation.witness, "");
+	assert_true(reservation.witness_identity == 0);
 	reservation_free(&reservation);
 }
 
@@ -132,6 +135,10 @@ static void anything_else_is_refused_saying_what(void **state)
 		{ JSON("[\"-object\",\"memory-backend-ram,id=x\"]", RAM, ""), "-object" },
 		{ JSON("[\"-name\",\"a\\u0000b\"]", RAM, ""), "NUL" },
 		{ JSON(ARGS, RAM, ",\"witness\":\"a\\nb\""), "witness: a control" },
+		{ JSON(ARGS, RAM, ",\"witness_identity\":\"\""), "witness_identity: no number" },
+		{ JSON(ARGS, RAM, ",\"witness_identity\":\"-1\""), "witness_identity: no number" },
+		{ JSON(ARGS, RAM, ",\"witness_identity\":\"0123456789abcdef0\""),
+		  "witness_identity: no number" },
 		{ JSON(ARGS, "[]", ""), "backends" },
 		{ JSON(ARGS, "{}", ""), "backends" },
 		{ JSON(ARGS, "[1]", ""), "backends[0]: name" },

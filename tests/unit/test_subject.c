@@ -260,7 +260,8 @@ static void open_subject(struct fixture *f)
 {
 	struct err err;
 
-	assert_int_equal(subject_open(&f->subject, &f->loop, &f->config, &f->site, &ops, f, &err),
+	assert_int_equal(subject_open(&f->subject, &f->loop, &f->config, &f->site, NULL, &ops, f,
+				      &err),
 			 RC_OK);
 }
 

@@ -122,19 +122,21 @@ static void an_etcd_without_space_is_a_problem_although_it_answers(void **state)
 #define OK(length, body) "HTTP/1.1 200 OK\r\nContent-Length: " length "\r\n\r\n" body
 
 static bool full;
-static unsigned granted, given_back;
+static unsigned written;
 
 static const char *answer_as_etcd(const char *request)
 {
-	if (strstr(request, "/v3/lease/grant") == NULL) {
-		given_back += strstr(request, "/v3/lease/revoke") != NULL;
+	if (strstr(request, "/v3/kv/range") != NULL)
 		return OK("13", "{\"header\":{}}");
-	}
 	if (full)
 		return "HTTP/1.1 429 No\r\nContent-Length: 34\r\n\r\n"
 		       "{\"error\":\"no space left\",\"code\":8}";
-	granted++;
-	return OK("33", "{\"header\":{},\"ID\":\"7\",\"TTL\":\"10\"}");
+	if (strstr(request, "/v3/lease/grant") != NULL)
+		return OK("33", "{\"header\":{},\"ID\":\"7\",\"TTL\":\"10\"}");
+	written++;
+	return OK(
+		"134",
+		"{\"header\":{},\"responses\":[{\"response_range\":{\"kvs\":[{\"create_revision\":\"1\",\"mod_revision\":\"1\",\"value\":\"MDEyMzQ1Njc4OWFiY2RlZg==\"}]}}]}");
 }
 
 static void a_claim_that_is_refused_is_a_problem_at_once_until_something_is_taken(void **state)
@@ -150,13 +152,13 @@ static void a_claim_that_is_refused_is_a_problem_at_once_until_something_is_take
 	odd_server_open(&server);
 	server.choose = answer_as_etcd;
 	full = false;
-	granted = given_back = 0;
+	written = 0;
 	endpoints[0] = server.url;
 	config = configured(endpoints);
 	assert_int_equal(witness_client_open(&client, &loop, &config, &err), RC_OK);
 	turn_for(200);
-	assert_int_equal(granted, 1); /* at the beginning, and given back */
-	assert_int_equal(given_back, 1);
+	assert_int_equal(written, 1); /* at the beginning */
+	assert_true(etcd_identity(witness_client_etcd(client)) == UINT64_C(0x0123456789abcdef));
 	assert_string_equal(witness_client_problem(client), "");
 	full = true;
 	assert_non_null(etcd_grant(witness_client_etcd(client), 5, &how, &err)); /* a claim's */
@@ -164,9 +166,54 @@ static void a_claim_that_is_refused_is_a_problem_at_once_until_something_is_take
 	assert_non_null(strstr(witness_client_problem(client), "no space left"));
 	full = false;
 	wait_for_problem(client, false);
-	assert_int_equal(granted, 2);
+	assert_int_equal(written, 2);
 	witness_client_close(client);
 	odd_server_close(&server);
+}
+
+/* The loop runs until it is known; what it is. */
+static uint64_t identity_of(const struct witness_client *client)
+{
+	uint64_t since_ns = clock_now_ns();
+
+	while (etcd_identity(witness_client_etcd(client)) == 0 &&
+	       clock_now_ns() - since_ns < PATIENCE_MS * CLOCK_NS_PER_MS)
+		turn_for(10);
+	assert_true(etcd_identity(witness_client_etcd(client)) != 0);
+	return etcd_identity(witness_client_etcd(client));
+}
+
+static void whoever_asks_one_etcd_finds_the_same_and_another_is_another(void **state)
+{
+	struct witness_client *clients[3];
+	struct etcd_server one, other;
+	char *endpoints[] = { NULL, NULL }, *others[] = { NULL, NULL };
+	struct config config;
+	uint64_t first;
+
+	(void)state;
+	etcd_server_open(&one);
+	etcd_server_open(&other);
+	endpoints[0] = one.url;
+	others[0] = other.url;
+	config = configured(endpoints);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(witness_client_open(&clients[i], &loop, &config, &err), RC_OK);
+	config = configured(others);
+	assert_int_equal(witness_client_open(&clients[2], &loop, &config, &err), RC_OK);
+	first = identity_of(clients[0]);
+	assert_true(identity_of(clients[1]) == first);
+	assert_true(identity_of(clients[2]) != first);
+	for (unsigned i = 0; i < 3; i++)
+		witness_client_close(clients[i]);
+	etcd_server_kill(&one);
+	etcd_server_start(&one); /* it has it on its disk */
+	config = configured(endpoints);
+	assert_int_equal(witness_client_open(&clients[0], &loop, &config, &err), RC_OK);
+	assert_true(identity_of(clients[0]) == first);
+	witness_client_close(clients[0]);
+	etcd_server_close(&one);
+	etcd_server_close(&other);
 }
 
 static void an_etcd_that_somebody_does_not_believe_is_a_problem_until_he_does(void **state)
@@ -240,6 +287,7 @@ int main(void)
 		TEST(an_etcd_that_goes_and_comes_is_noticed),
 		TEST(an_etcd_without_space_is_a_problem_although_it_answers),
 		TEST(a_claim_that_is_refused_is_a_problem_at_once_until_something_is_taken),
+		TEST(whoever_asks_one_etcd_finds_the_same_and_another_is_another),
 		TEST(an_etcd_that_somebody_does_not_believe_is_a_problem_until_he_does),
 		TEST(what_is_no_answer_is_a_problem_and_a_close_does_not_wait_for_one),
 		TEST(every_lack_of_memory_is_told),
