@@ -171,8 +171,8 @@ $(unit_tests): build/unit/%: build/asan/obj/tests/unit/%.o $(unit_helpers:%.c=bu
 
 # The decisions alone, without the rest of the program.
 sim_sources := $(wildcard tests/sim/*.c)
-build/sim/takeover: $(sim_sources:%.c=build/asan/obj/%.o) build/asan/obj/appliance/failover.o build/asan/obj/appliance/tenure.o \
-	build/asan/obj/appliance/aftermath.o build/asan/obj/appliance/witness_judge.o
+build/sim/takeover: $(sim_sources:%.c=build/asan/obj/%.o) $(patsubst %,build/asan/obj/appliance/%.o,\
+	failover tenure doubt aftermath witness_judge)
 	@$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(asan_link)

@@ -1,14 +1,16 @@
 #include "appliance/aftermath.h"
 
 #include <stdio.h>
+#include <string.h>
 
 struct term_record aftermath_record(const struct term_record *was, const struct failover *failover,
-				    bool released)
+				    const char *site, bool released)
 {
 	struct term_record record = {
 		.term = failover->term,
 		.kind = TERM_STANDS_BY,
 		.epoch = failover->epoch,
+		.identity = was->identity,
 	};
 
 	if (failover_has_served(failover) || failover->state == FAILOVER_TAKING_OVER ||
@@ -22,12 +24,14 @@ struct term_record aftermath_record(const struct term_record *was, const struct 
 		record.kind = was->kind == TERM_TOOK_OVER ? TERM_UNFINISHED : was->kind;
 		record.epoch = was->epoch;
 	}
+	if (record.kind != TERM_STANDS_BY)
+		(void)snprintf(record.site, sizeof(record.site), "%s", site);
 	return record;
 }
 
 bool aftermath_differs(const struct term_record *a, const struct term_record *b)
 {
-	return a->term != b->term || a->kind != b->kind;
+	return a->term != b->term || a->kind != b->kind || strcmp(a->site, b->site) != 0;
 }
 
 bool aftermath_stands(const struct term_record *record, const struct failover *failover)

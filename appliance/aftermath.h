@@ -16,11 +16,11 @@
 #define AFTERMATH_TEXT_MAX 320
 
 /*
- * The record that should be on the disk, after the one that is there or was to be; `released`: the
- * operator has let go.
+ * The record that should be on the disk, after the one that is there or was to be. `site`: of the primary
+ * whose instance was committed here last; `released`: the operator has let go.
  */
 struct term_record aftermath_record(const struct term_record *was, const struct failover *failover,
-				    bool released);
+				    const char *site, bool released);
 /* Whether the disk has to be told: a later epoch alone is not worth it. */
 bool aftermath_differs(const struct term_record *a, const struct term_record *b);
 

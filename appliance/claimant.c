@@ -174,6 +174,11 @@ void claimant_look(struct claimant *c, uint64_t own_term)
 	ask(c, own_term, false);
 }
 
+const struct witness_view *claimant_view(const struct claimant *c)
+{
+	return witness_view(c->witness);
+}
+
 uint64_t claimant_until_ns(const struct claimant *c)
 {
 	return witness_until_ns(c->witness);

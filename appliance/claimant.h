@@ -41,6 +41,9 @@ int claimant_open(struct claimant **claimant, uv_loop_t *loop,
 void claimant_claim(struct claimant *claimant, uint64_t own_term, bool leased, bool by_operator);
 void claimant_look(struct claimant *claimant, uint64_t own_term);
 
+/* What the witness said last, as of the answer that is given. */
+const struct witness_view *claimant_view(const struct claimant *claimant);
+
 /* Until when the lease that was won surely lasts, kept alive meanwhile; 0: none is held. */
 uint64_t claimant_until_ns(const struct claimant *claimant);
 void claimant_release(struct claimant *claimant);

@@ -183,6 +183,7 @@ static void on_tick(uv_timer_t *timer)
 	if (c->link != NULL)
 		link_set_lease(c->link, failover_lease_ns(&c->failover), c->failover.term);
 	clone_seek(c);
+	clone_doubt_tick(c);
 	clone_keep_again(c);
 	look_at_room(c);
 	clone_tell_hashes(c);
@@ -289,7 +290,11 @@ int clone_accept(struct clone *c, struct link *link, const struct wire_hello *pe
 					 "there is a connection already" :
 					 NULL;
 
-	(void)peer;
+	if (!clone_is_clear(c)) {
+		*reason = WIRE_REASON_DOUBT;
+		return err_set(err, RC_REFUSED, "instance %s: %.450s", c->instance->name,
+			       c->doubt_text);
+	}
 	if (why != NULL) {
 		*reason = WIRE_REASON_BUSY;
 		return err_set(err, RC_REFUSED, "instance %s: %s", c->instance->name, why);
@@ -297,6 +302,8 @@ int clone_accept(struct clone *c, struct link *link, const struct wire_hello *pe
 	c->link = link;
 	own->session = c->session;
 	own->epoch = seat_epoch(c->seat);
+	own->identity = c->record.identity;
+	memcpy(c->peer_site, peer->site, sizeof(c->peer_site));
 	*link_ops = &link_callbacks;
 	*link_owner = c;
 	return RC_OK;
@@ -384,6 +391,7 @@ int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config
 		return rc;
 	}
 	clone_seek(c);
+	clone_doubt_open(c);
 	clone_keep(c);
 	rewound_clear(c->part, c->dir, c->memory_dir);
 	c->restoring = aftermath_stands(&c->record, &c->failover) && seat_restore(c->seat);

@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <string.h>
 
 /* Epochs ------------------------------------------------------------------------------------- */
 
@@ -60,6 +61,7 @@ void clone_on_committed(void *owner, uint64_t epoch, uint64_t took_ns)
 
 	say_replaced(c, epoch);
 	c->session = c->pending_session;
+	memcpy(c->origin, c->peer_site, sizeof(c->origin));
 	epoch_figures_committed(&c->figures, epoch);
 	*c->trouble = '\0';
 	c->faults = (struct repeat){ 0 };

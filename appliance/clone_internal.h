@@ -1,7 +1,8 @@
 /*
  * What the parts of a clone share: clone.c (its life and connection), clone_takeover.c (who serves:
- * the decision, the term on the disk, activation, the replica of an earlier life), clone_epochs.c
- * (what the primary sends), clone_past.c (earlier epochs) and clone_status.c (what it says of itself). Private to them.
+ * the decision, the term on the disk, activation, the replica of an earlier life), clone_doubt.c (whether
+ * another one may serve), clone_epochs.c (what the primary sends), clone_past.c (earlier epochs) and
+ * clone_status.c (what it says of itself). Private to them.
  */
 #ifndef APPLIANCE_CLONE_INTERNAL_H
 #define APPLIANCE_CLONE_INTERNAL_H
@@ -10,6 +11,7 @@
 #include "appliance/base/repeat.h"
 #include "appliance/claimant.h"
 #include "appliance/clone.h"
+#include "appliance/doubt.h"
 #include "appliance/epoch_figures.h"
 #include "appliance/failover.h"
 #include "appliance/gateway.h"
@@ -40,6 +42,16 @@ struct clone {
 	struct virtual_addresses *addresses; /* NULL: none */
 	struct claimant *claimant;	     /* NULL: no witness */
 	struct etcd *etcd;		     /* the witness's; NULL: none */
+
+	/* Whether another one may serve. */
+	struct doubt doubt;
+	uint64_t holder_look_ns; /* when `held` is looked at next */
+	pid_t holder;
+	bool held;     /* the replica's memory, by a process of which nothing is known: `holder` */
+	bool doubting; /* the witness was asked for that, and for nothing else since */
+	char doubt_text[ERR_TEXT_MAX];	   /* "": nothing is in the way */
+	char peer_site[WIRE_NAME_MAX + 1]; /* of the primary that is or was connected last */
+	char origin[WIRE_NAME_MAX + 1];	   /* of the committed epoch's */
 
 	/* Connection. */
 	struct link *link;
@@ -103,6 +115,18 @@ void clone_on_reserved(void *owner, const char *error, const char *image);
 void clone_copy_ended(struct clone *c);
 /* If this standby has served: says so, once per connection. */
 void clone_tell_superseded(struct clone *c);
+
+/* clone_doubt.c */
+
+void clone_doubt_open(struct clone *c);
+void clone_doubt_tick(struct clone *c);
+void clone_doubt_answer(struct clone *c, enum claimant_answer answer);
+/* The operator lets go of another one that the witness tells of; false: there is none. */
+bool clone_doubt_release(struct clone *c);
+/* A primary may be let in. */
+bool clone_is_clear(const struct clone *c);
+/* It may not, and that does not pass by itself: `doubt_text`. */
+bool clone_in_doubt(const struct clone *c);
 
 /* clone_takeover.c */
 

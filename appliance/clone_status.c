@@ -55,8 +55,8 @@ static bool needs_nobody(const struct clone *c)
 {
 	if (is_outdated(c) && clock_now_ns() - c->outdated_ns > OUTDATED_MOMENT_NS)
 		return false;
-	if (has_trouble(c) || c->silent || c->store_broken || is_stuck(c) || is_cramped(c) ||
-	    *fault_of(c) != '\0' || *journal_problem(c) != '\0')
+	if (clone_in_doubt(c) || has_trouble(c) || c->silent || c->store_broken || is_stuck(c) ||
+	    is_cramped(c) || *fault_of(c) != '\0' || *journal_problem(c) != '\0')
 		return false;
 	switch (c->failover.state) {
 	case FAILOVER_UNATTENDED:
@@ -110,6 +110,8 @@ static const char *reason_of(const struct clone *c)
 {
 	const char *fault = fault_of(c), *journal = journal_problem(c);
 
+	if (clone_in_doubt(c))
+		return c->doubt_text;
 	if (c->silent)
 		return survivor_silence(c->survivor);
 	if (c->store_broken)

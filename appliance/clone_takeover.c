@@ -40,7 +40,8 @@ static void keep(struct clone *c, const struct term_record *record)
 
 void clone_keep(struct clone *c)
 {
-	const struct term_record record = aftermath_record(&c->record, &c->failover, false);
+	const struct term_record record =
+		aftermath_record(&c->record, &c->failover, c->origin, false);
 
 	keep(c, &record);
 }
@@ -48,7 +49,8 @@ void clone_keep(struct clone *c)
 /* After each decision. */
 static void keep_up(struct clone *c, bool released)
 {
-	const struct term_record record = aftermath_record(&c->record, &c->failover, released);
+	const struct term_record record =
+		aftermath_record(&c->record, &c->failover, c->origin, released);
 
 	if (aftermath_differs(&c->record, &record))
 		keep(c, &record);
@@ -187,8 +189,10 @@ void clone_decide_event(struct clone *c, struct failover_event event,
 		link_set_lease(c->link, failover_lease_ns(&c->failover), c->failover.term);
 	if (update->yield) /* what was granted before, also by datagram, is worth nothing after that */
 		(void)clone_tell(c, WIRE_YIELD, 0, NULL, 0);
-	if (update->claim)
+	if (update->claim) {
+		c->doubting = false; /* a look that is under way becomes a claim */
 		claimant_claim(c->claimant, c->failover.term, false, update->by_operator);
+	}
 	if (update->activate)
 		begin_takeover(c);
 	else if (claiming && update->changed)
@@ -207,6 +211,11 @@ void clone_on_answer(void *owner, enum claimant_answer answer, uint64_t term)
 	struct failover_update update;
 	struct clone *c = owner;
 
+	if (c->doubting) {
+		c->doubting = false;
+		clone_doubt_answer(c, answer);
+		return;
+	}
 	clone_decide_event(c,
 			   (struct failover_event){
 				   .type = answer == CLAIMANT_WON  ? FAILOVER_WON :
@@ -237,6 +246,8 @@ int clone_release(struct clone *c, struct err *err)
 	const bool tried = c->failover.state == FAILOVER_EMPTY && *c->trouble != '\0';
 	int rc;
 
+	if (clone_doubt_release(c))
+		return RC_OK;
 	if (tried || aftermath_stands(&c->record, &c->failover)) {
 		*c->trouble = '\0';
 		keep_up(c, true);
@@ -459,6 +470,7 @@ int clone_takeover_open(struct clone *c, uv_loop_t *loop, struct err *err)
 	rc = term_store_open(&c->store, loop, c->dir, &c->record, on_kept, c, err);
 	if (rc != RC_OK)
 		return rc;
+	(void)snprintf(c->origin, sizeof(c->origin), "%s", record->site);
 	failover_restore(&c->failover, record->term,
 			 record->kind == TERM_TOOK_OVER ? record->epoch : 0);
 	if (record->kind == TERM_STANDS_BY)

@@ -50,6 +50,7 @@ static void step(struct lease_keeper *keeper, enum tenure_event_type type, uint6
 		.from_ns = type == TENURE_GRANTED ? link_lease_from_ns(keeper->link) : 0,
 		.until_ns = until_ns,
 		.term = term,
+		.standby = keeper->link != NULL ? link_standby(keeper->link) : 0,
 	};
 	const enum tenure_state old_state = keeper->tenure.state;
 	uint64_t old_term = keeper->tenure.term;
@@ -185,6 +186,16 @@ void lease_keeper_yield(struct lease_keeper *keeper, uint64_t term)
 void lease_keeper_supersede(struct lease_keeper *keeper, uint64_t term)
 {
 	step(keeper, TENURE_SUPERSEDE, 0, term);
+}
+
+void lease_keeper_seated(struct lease_keeper *keeper)
+{
+	step(keeper, TENURE_SEATED, 0, 0);
+}
+
+bool lease_keeper_takes(const struct lease_keeper *keeper, uint64_t standby)
+{
+	return tenure_takes(&keeper->tenure, standby);
 }
 
 void lease_keeper_release(struct lease_keeper *keeper, uint64_t term)

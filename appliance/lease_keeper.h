@@ -48,7 +48,10 @@ void lease_keeper_link(struct lease_keeper *keeper, const struct link *link);
 void lease_keeper_yield(struct lease_keeper *keeper, uint64_t term);
 /* The standby serves that term. */
 void lease_keeper_supersede(struct lease_keeper *keeper, uint64_t term);
-/* The operator lets go. */
+/* The standby at the link could take over from now on; whether one may be given the instance (tenure.h). */
+void lease_keeper_seated(struct lease_keeper *keeper);
+bool lease_keeper_takes(const struct lease_keeper *keeper, uint64_t standby);
+/* The operator lets go, of the standby too. */
 void lease_keeper_release(struct lease_keeper *keeper, uint64_t term);
 
 /*

@@ -397,6 +397,16 @@ bool outlet_has_yielded(const struct outlet *outlet)
 	return lease_keeper_has_yielded(outlet->keeper);
 }
 
+bool outlet_takes(const struct outlet *outlet, uint64_t standby)
+{
+	return lease_keeper_takes(outlet->keeper, standby);
+}
+
+void outlet_seated(struct outlet *outlet)
+{
+	lease_keeper_seated(outlet->keeper);
+}
+
 void outlet_supersede(struct outlet *outlet, uint64_t term)
 {
 	outlet->superseded = true;

@@ -87,7 +87,10 @@ enum silence_kind outlet_silence(const struct outlet *outlet, const char **why);
  */
 void outlet_yield(struct outlet *outlet, uint64_t term);
 bool outlet_has_yielded(const struct outlet *outlet);
-/* Another site serves that term; the operator lets go of that. */
+/* Whether that standby may be given the instance; the one at the link could take over (tenure.h). */
+bool outlet_takes(const struct outlet *outlet, uint64_t standby);
+void outlet_seated(struct outlet *outlet);
+/* Another site serves that term; the operator lets go of that, and of the standby. */
 void outlet_supersede(struct outlet *outlet, uint64_t term);
 void outlet_let_go(struct outlet *outlet, uint64_t term);
 

@@ -44,10 +44,32 @@ static void reserve(struct protection *p)
 		protection_enter(p, PROTECTION_RESERVING, "a replica at %s", link_peer(p->link));
 }
 
+/* The next connection may be to the one that is waited for: the name may have several addresses. */
+static void turn_away(struct protection *p, const struct wire_hello *peer)
+{
+	char text[ERR_TEXT_MAX];
+
+	(void)snprintf(
+		text, sizeof(text),
+		"another standby than the one that may take the instance over answers (site %s): if "
+		"that one does not serve and never will, `understudy release` at the primary lets "
+		"the other in its place",
+		peer->site);
+	if (strcmp(p->stranger, text) != 0)
+		log_warn(p->part, "%s", text);
+	memcpy(p->stranger, text, sizeof(p->stranger));
+	link_drop(p->link, WIRE_REASON_STANDBY, text);
+}
+
 static void on_up(void *owner, const struct wire_hello *peer)
 {
 	struct protection *p = owner;
 
+	if (!outlet_takes(p->outlet, peer->identity)) {
+		turn_away(p, peer);
+		return;
+	}
+	*p->stranger = '\0';
 	p->up = true;
 	/* Of an agent that is no more: what is answered from now on is not in that either. */
 	if (p->session == NULL && peer->epoch > p->newest)
@@ -142,6 +164,8 @@ static int on_reserved(struct protection *p, uint64_t term, const uint8_t *paylo
 		return RC_OK;
 	}
 	/* A session in ours would be refused. Its next lease tells us that one: on_term() asks again. */
+	if (answer.ok)
+		outlet_seated(p->outlet);
 	if (answer.ok && term > p->term)
 		return RC_OK;
 	if (answer.ok) {

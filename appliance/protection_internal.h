@@ -38,6 +38,8 @@ struct protection {
 	struct repeat said; /* warnings, since it was protected last */
 	/* Why the last of them failed, until there is a commit; or "". */
 	char trouble[ERR_TEXT_MAX];
+	/* Another standby answers than the one that may take over (tenure.h): it is turned away; or "". */
+	char stranger[ERR_TEXT_MAX];
 	uint64_t term, down_ns;
 	struct session *session;
 	bool session_closing;

@@ -63,6 +63,15 @@ static int release_yielded(struct protection *p, struct err *err)
 	return RC_OK;
 }
 
+/* The standby that protected it does not serve and will not: any may protect it that comes first. */
+static int release_standby(struct protection *p)
+{
+	*p->stranger = '\0';
+	outlet_let_go(p->outlet, p->term);
+	log_warn(p->part, "the standby that could take over is let go by the operator");
+	return RC_OK;
+}
+
 int protection_release(struct protection *p, struct err *err)
 {
 	const char *why;
@@ -71,6 +80,8 @@ int protection_release(struct protection *p, struct err *err)
 		return err_set(err, RC_STATE, "%s", why);
 	if (outlet_has_yielded(p->outlet))
 		return release_yielded(p, err);
+	if (p->state != PROTECTION_SUPERSEDED && *p->stranger != '\0')
+		return release_standby(p);
 	if (p->state != PROTECTION_SUPERSEDED || p->session != NULL ||
 	    subject_is_leaving_colo(p->subject))
 		return err_set(err, RC_STATE, "%s is not superseded%s", p->config->name,
@@ -113,6 +124,11 @@ void protection_status(const struct protection *p, struct status_instance *statu
 	if (*p->trouble != '\0' && status->healthy) {
 		status->healthy = false;
 		status->reason = p->trouble;
+	}
+	if (*p->stranger != '\0' && p->state != PROTECTION_SUPERSEDED &&
+	    p->state != PROTECTION_ENDED && p->state != PROTECTION_CRASHED) {
+		status->healthy = false;
+		status->reason = p->stranger;
 	}
 	if (!guardian_alive(p->site.guardian)) {
 		status->healthy = false;

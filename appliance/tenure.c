@@ -121,6 +121,11 @@ static void on_tick(struct tenure *tenure, uint64_t now_ns, struct tenure_update
 	}
 }
 
+bool tenure_takes(const struct tenure *tenure, uint64_t standby)
+{
+	return tenure->standby == 0 || tenure->standby == standby;
+}
+
 static void on_granted(struct tenure *tenure, const struct tenure_event *event,
 		       struct tenure_update *update)
 {
@@ -129,10 +134,13 @@ static void on_granted(struct tenure *tenure, const struct tenure_event *event,
 	if ((tenure->state == TENURE_SUPERSEDED && (!tenure->hearsay || is_over)) ||
 	    (tenure->yielded_ns > 0 && event->from_ns <= tenure->yielded_ns))
 		return;
+	if (!tenure_takes(tenure, event->standby))
+		return;
 	/* Of a standby that does not know yet that this site served alone: it learns from us. */
 	if (event->term < tenure->term)
 		return;
 	tenure->term = event->term;
+	tenure->standby = event->standby;
 	if (!tenure->hold) {
 		if (tenure->state == TENURE_YIELDED)
 			move(tenure, TENURE_FREE, update,
@@ -215,6 +223,7 @@ static void on_unanswered(struct tenure *tenure, uint64_t now_ns, struct tenure_
 
 static void on_release(struct tenure *tenure, uint64_t term, struct tenure_update *update)
 {
+	tenure->standby = 0;
 	if (tenure->state != TENURE_SUPERSEDED && tenure->state != TENURE_YIELDED)
 		return;
 	if (term > tenure->term)
@@ -235,6 +244,10 @@ void tenure_step(struct tenure *tenure, const struct tenure_event *event,
 		break;
 	case TENURE_GRANTED:
 		on_granted(tenure, event, update);
+		break;
+	case TENURE_SEATED:
+		if (tenure_takes(tenure, event->standby))
+			tenure->standby = event->standby;
 		break;
 	case TENURE_WON:
 		on_won(tenure, event, update);

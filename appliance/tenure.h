@@ -36,6 +36,14 @@
  * nothing any more. If the standby is not heard again, the witness is asked after TENURE_YIELD_NS; where
  * there is none only the operator knows, whatever `hold` says: that standby may serve.
  *
+ * Only one standby's leases count: that of the identity (term_record.h) which granted one first, or held
+ * ready what it needs to take over (SEATED), in this life of the process. It may serve once they have run
+ * out, by whatever decides there, and neither the witness nor any other standby knows whether it will: the
+ * witness may let it claim a moment after it was read, and where this site has won there, the standby's
+ * operator may still order a takeover. So only the operator's release lets another one take its place, who
+ * by that says that the former one does not serve and will not. An older standby tells no identity (0):
+ * any may follow it, but it follows none that told one.
+ *
  * A lease counts from when the heartbeat that it answers was *sent*, on this machine's monotonic
  * clock. The standby grants less than it waits itself before it serves (TENURE_MARGIN), so clocks
  * may run apart by that much.
@@ -79,20 +87,23 @@ enum tenure_state {
 enum tenure_event_type {
 	TENURE_TICK,	/* time passes; at least when tenure_until() comes */
 	TENURE_GRANTED, /* the standby grants until until_ns, with its term; asked for at from_ns */
+	TENURE_SEATED,	/* the standby could take over from now on */
 	TENURE_WON,	/* the witness: this primary serves `term` until until_ns; renewals too */
 	TENURE_TAKEN,	/* the witness has our lease no more: whatever it said, others may serve */
 	TENURE_LOST,	/* the witness: another one serves `term` */
 	TENURE_UNANSWERED, /* the witness cannot be reached */
 	TENURE_YIELD, /* the standby is about to take over from `term`, by its operator's order */
 	TENURE_SUPERSEDE, /* the standby serves `term` */
-	TENURE_RELEASE, /* the operator lets go of what yielded or is superseded; `term` is in force */
-	TENURE_GONE,	/* there is no instance that could answer; */
+	/* The operator lets go of what yielded or is superseded, and of the standby; `term` is in force */
+	TENURE_RELEASE,
+	TENURE_GONE,  /* there is no instance that could answer; */
 	TENURE_THERE, /* there is one (again), as at first */
 };
 
 struct tenure_event {
 	enum tenure_event_type type;
 	uint64_t now_ns, from_ns, until_ns, term;
+	uint64_t standby; /* GRANTED, SEATED: its identity; 0: it tells none */
 };
 
 struct tenure {
@@ -102,6 +113,7 @@ struct tenure {
 	enum tenure_state state;
 	uint64_t term;
 	uint64_t until_ns; /* end of the lease in force */
+	uint64_t standby;  /* whose leases count; 0: anybody's */
 	/* private */
 	uint64_t claim_ns;   /* next attempt at the witness; 0: to be set by the next TICK */
 	uint64_t yielded_ns; /* last: leases that were asked for before are worth nothing */
@@ -128,6 +140,8 @@ void tenure_step(struct tenure *tenure, const struct tenure_event *event,
 
 /* Whether the instance may answer at now_ns: to be asked before every answer. */
 bool tenure_may_serve(const struct tenure *tenure, uint64_t now_ns);
+/* Whether that standby's leases count, and it may be given the instance. */
+bool tenure_takes(const struct tenure *tenure, uint64_t standby);
 /* When the next TICK is due at the latest; UINT64_MAX: none. */
 uint64_t tenure_due_ns(const struct tenure *tenure);
 

@@ -87,15 +87,27 @@ static int read_record(const char *dir, struct term_record *record, bool *there,
 		why.text);
 }
 
+/* On the disk before a primary hears it. */
+static int draw_identity(uint64_t *identity, struct err *err)
+{
+	do {
+		if (uv_random(NULL, NULL, identity, sizeof(*identity), 0, NULL) != 0)
+			return err_set(err, RC_IO, "no random number for the term's record");
+	} while (*identity == 0);
+	return RC_OK;
+}
+
 static int read_or_make(const char *dir, struct term_record *record, struct err *err)
 {
 	bool there;
 	int rc = read_record(dir, record, &there, err);
 
-	if (rc != RC_OK || there)
+	if (rc != RC_OK || (there && record->identity != 0))
 		return rc;
-	*record = (struct term_record){ .term = 1, .kind = TERM_STANDS_BY };
-	return write_record(dir, record, err);
+	if (!there)
+		*record = (struct term_record){ .term = 1, .kind = TERM_STANDS_BY };
+	rc = draw_identity(&record->identity, err);
+	return rc == RC_OK ? write_record(dir, record, err) : rc;
 }
 
 int term_store_look(const char *dir, struct err *err)

@@ -17,7 +17,7 @@
 struct term_store;
 
 /*
- * Reads `dir`/term, or makes it (term 1, standing by) where there is none: what cannot be written
+ * Reads `dir`/term, or makes it (term 1, standing by, an identity) where there is none: what cannot be written
  * is known before it matters. on_kept is called from the loop after each attempt, with RC_OK once
  * `record` is on the disk.
  */

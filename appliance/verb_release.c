@@ -14,7 +14,11 @@ static const struct operator_command release = {
 		"serves, it is superseded again.\n"
 		"Asked of a primary whose instance stands for a takeover that the standby's operator has ordered, while that\n"
 		"standby is not connected: it runs again, on \"hold\" not before a standby lets it. If the standby serves, two\n"
-		"of it do.",
+		"of it do.\n"
+		"Asked of a primary at whose standby's address another standby answers: that one may protect it. The former one\n"
+		"is taken not to serve, now or later; if it does, two of it do.\n"
+		"Asked of a standby to which the witness says that another one serves, of which it knows nothing: it takes a\n"
+		"primary from now on. If that one serves, two of it do.",
 	.path = "/v1/release",
 	.what = "the instance to let go of",
 	.question =

@@ -367,6 +367,11 @@ uint64_t link_lease_from_ns(const struct link *link)
 	return link->leased_from_ns;
 }
 
+uint64_t link_standby(const struct link *link)
+{
+	return link->peer_identity;
+}
+
 uint64_t link_lease_length_ns(const struct link *link)
 {
 	return link->leased_for_ns;

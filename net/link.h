@@ -173,12 +173,15 @@ void link_set_lease(struct link *link, uint64_t lease_ns, uint64_t term);
 uint64_t link_granted_ns(const struct link *link);
 /*
  * The primary: until when it may serve by this link, and the highest term in which it was allowed
- * to (datagrams do not say theirs); 0: never granted. Both outlive a connection.
+ * to (datagrams do not say theirs); 0: never granted. Both outlive a connection, but not one to another
+ * standby.
  */
 uint64_t link_lease_ns(const struct link *link);
 uint64_t link_lease_term(const struct link *link);
 /* When the heartbeat was sent by which it was asked for; 0: never granted. */
 uint64_t link_lease_from_ns(const struct link *link);
+/* Which standby granted it (wire.h, HELLO), and was there last; 0: it did not say. */
+uint64_t link_standby(const struct link *link);
 /* For how long from when the heartbeat was sent, as last granted; 0: never. */
 uint64_t link_lease_length_ns(const struct link *link);
 

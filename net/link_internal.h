@@ -54,6 +54,7 @@ struct link {
 	uint64_t beats, beats_heard, peer_clock_ns, peer_clock_at_ns;
 	uint64_t lease_ns, granted_until_ns, leased_until_ns, leased_term, leased_for_ns;
 	uint64_t leased_from_ns;
+	uint64_t peer_identity; /* of the standby whose leases these are; outlives a connection */
 	uint64_t granted, granted_told, window, bulk_received;
 	uint64_t term; /* last one sent: for the frames of the link's own */
 	uint64_t tcp_heard_ns;

@@ -220,6 +220,8 @@ static int on_hello(struct link *link, const struct wire_header *header, const u
 	if (link->dialler == NULL) {
 		(void)snprintf(link->own.instance, sizeof(link->own.instance), "%s", peer.instance);
 		rc = link_listen_hello(link, &peer, &link->own, &port, err);
+		if ((peer.features & WIRE_FEATURE_IDENTITY) == 0)
+			link->own.identity = 0;
 		if (rc == RC_OK)
 			rc = say_hello(link, err);
 		if (rc == RC_OK)
@@ -235,8 +237,18 @@ static int on_hello(struct link *link, const struct wire_header *header, const u
 	return RC_OK;
 }
 
+/* What another standby granted is not this one's word. */
+static void know_standby(struct link *link, uint64_t identity)
+{
+	if (identity != link->peer_identity)
+		link->leased_until_ns = link->leased_from_ns = link->leased_term =
+			link->leased_for_ns = 0;
+	link->peer_identity = identity;
+}
+
 void link_up(struct link *link, const struct wire_hello *peer)
 {
+	know_standby(link, peer->identity);
 	link->features = link->own.features & peer->features;
 	link_move(link, LINK_UP);
 	link->up_ns = link->ticked_ns = clock_now_ns();

@@ -22,7 +22,7 @@ static const struct {
 	size_t least, most; /* payload bytes of one frame */
 	unsigned senders;
 } types[] = {
-	[WIRE_HELLO] = { "hello", HELLO_FIXED + 4, HELLO_FIXED + 2 + 2 * WIRE_NAME_MAX, BOTH },
+	[WIRE_HELLO] = { "hello", HELLO_FIXED + 4, HELLO_FIXED + 2 + 2 * WIRE_NAME_MAX + 8, BOTH },
 	[WIRE_REFUSE] = { "refuse", 2, 2 + WIRE_TEXT_MAX, BOTH },
 	[WIRE_HEARTBEAT] = { "heartbeat", 40, 40, BOTH },
 	[WIRE_CREDIT] = { "credit", 8, 8, STANDBY },
@@ -58,6 +58,9 @@ static const char *const reasons[] = {
 	[WIRE_REASON_SHUTDOWN] = "shutting down",
 	[WIRE_REASON_SESSION] = "another capture session begins",
 	[WIRE_REASON_REKEY] = "this connection's key has been used enough",
+	[WIRE_REASON_STANDBY] = "another standby protects this instance",
+	[WIRE_REASON_DOUBT] = "another standby may serve this instance",
+	[WIRE_REASON_SITE] = "another site's instance is kept here",
 };
 static_assert(sizeof(reasons) / sizeof(reasons[0]) == WIRE_REASON_END, "every reason has a text");
 
@@ -103,7 +106,7 @@ bool wire_reason_returns(uint16_t reason)
 bool wire_reason_lasts(uint16_t reason)
 {
 	return reason == WIRE_REASON_VERSION || reason == WIRE_REASON_ROLE ||
-	       reason == WIRE_REASON_INSTANCE;
+	       reason == WIRE_REASON_INSTANCE || reason == WIRE_REASON_SITE;
 }
 
 bool wire_allowed(uint8_t sender_role, uint16_t type)
@@ -214,7 +217,8 @@ bool wire_put_hello(struct buf *payload, const struct wire_hello *hello)
 	       buf_append_le64(payload, hello->features) && buf_append_u8(payload, hello->role) &&
 	       buf_append(payload, zeroes, sizeof(zeroes)) &&
 	       buf_append_le64(payload, hello->session) && buf_append_le64(payload, hello->epoch) &&
-	       put_name(payload, hello->site) && put_name(payload, hello->instance);
+	       put_name(payload, hello->site) && put_name(payload, hello->instance) &&
+	       (hello->identity == 0 || buf_append_le64(payload, hello->identity));
 }
 
 /* The part before the names; what is wrong with it, or NULL. */
@@ -259,6 +263,11 @@ int wire_get_hello(struct wire_hello *hello, const uint8_t *payload, size_t len,
 	rc = get_name(&c, hello->site, "site", err);
 	if (rc == RC_OK)
 		rc = get_name(&c, hello->instance, "instance", err);
+	if (rc == RC_OK && hello->role == WIRE_ROLE_STANDBY && c.left > 0) {
+		hello->identity = cursor_le64(&c);
+		if (c.short_read || hello->identity == 0)
+			rc = err_set(err, RC_INVALID, "hello: not which standby it is");
+	}
 	if (rc == RC_OK && c.left > 0)
 		rc = err_set(err, RC_INVALID, "hello: %zu bytes too many", c.left);
 	return rc;

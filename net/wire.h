@@ -28,6 +28,8 @@
  *   40  u64  committed epoch of that session
  *   48  u8   length of the site's name, name; u8 length of the instance's name, name (each 1 to 64
  *            bytes, printable ASCII)
+ *   then, only of a standby whose primary wants WIRE_FEATURE_IDENTITY: u64 which standby it is, for this
+ *            instance (term_record.h); never 0
  *
  * A frame is valid if and only if (1) its type is known, (2) its flags are those that the type
  * has, (3) its length is within the type's limits, (4) it is HELLO exactly if it is the sender's
@@ -50,7 +52,9 @@
 #define WIRE_FEATURE_TIMES UINT64_C(2)	/* COMMIT may have its times */
 /* YIELD is known; the frames of a session carry the term in force, and the standby refuses a lower one */
 #define WIRE_FEATURE_TERMS UINT64_C(4)
-#define WIRE_FEATURES (WIRE_FEATURE_BEACON | WIRE_FEATURE_TIMES | WIRE_FEATURE_TERMS)
+#define WIRE_FEATURE_IDENTITY UINT64_C(8) /* the standby's HELLO tells which one it is */
+#define WIRE_FEATURES \
+	(WIRE_FEATURE_BEACON | WIRE_FEATURE_TIMES | WIRE_FEATURE_TERMS | WIRE_FEATURE_IDENTITY)
 #define WIRE_HEADER ((size_t)24)
 #define WIRE_NAME_MAX 64
 #define WIRE_TEXT_MAX 1000		     /* of a reason: two or three log lines */
@@ -116,8 +120,11 @@ enum wire_reason {
 	WIRE_REASON_TERM,	 /* the peer's term is over */
 	WIRE_REASON_SHUTDOWN,	 /* orderly end of this process */
 	WIRE_REASON_SESSION, /* the primary begins another capture session: it connects again at once */
-	WIRE_REASON_REKEY, /* the connection's key has been used enough: the primary connects
+	WIRE_REASON_REKEY,   /* the connection's key has been used enough: the primary connects
 				again at once, nothing else changes */
+	WIRE_REASON_STANDBY, /* the primary has another standby, which may take over */
+	WIRE_REASON_SITE,    /* another site's instance is kept here, of the same name */
+	WIRE_REASON_DOUBT,   /* another standby may serve that instance, as far as this one knows */
 	WIRE_REASON_END
 };
 
@@ -143,6 +150,7 @@ struct wire_hello {
 	uint64_t features;
 	uint8_t role;
 	uint64_t session, epoch;
+	uint64_t identity; /* of a standby; 0: not told */
 	char site[WIRE_NAME_MAX + 1], instance[WIRE_NAME_MAX + 1];
 };
 
@@ -154,7 +162,7 @@ const char *wire_type_name(uint16_t type);     /* "batch"; "unknown" */
 const char *wire_reason_text(uint16_t reason); /* a sentence an operator understands */
 /* The connection ends to be made anew at once, and nothing is wrong: SESSION, REKEY. */
 bool wire_reason_returns(uint16_t reason);
-/* It stays as it is until somebody changes something at one of the sites: VERSION, ROLE, INSTANCE. */
+/* It stays as it is until somebody changes something at one of the sites: VERSION, ROLE, INSTANCE, SITE. */
 bool wire_reason_lasts(uint16_t reason);
 bool wire_allowed(uint8_t sender_role, uint16_t type);
 /*

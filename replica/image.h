@@ -130,6 +130,7 @@ uint32_t image_device_state_len(const struct image *image);
 /* Bytes staged now (memory and spill), for credit and status. */
 uint64_t image_staged(const struct image *image);
 
+#define IMAGE_LOCK ".lock" /* in its directory; no block's file has such a name */
 /*
  * The lock on its directory: a process that maps the files has to inherit this descriptor and keep
  * it, so that nobody takes them from under it when this process is gone. image_held_by() says which

@@ -56,7 +56,7 @@ static int take_lock(struct image_map *map, const char *dir, struct err *err)
 	int n, rc;
 
 	/* No block's file has this name: make_path() lets none begin with a dot. */
-	n = snprintf(map->lock_path, sizeof(map->lock_path), "%s/.lock", dir);
+	n = snprintf(map->lock_path, sizeof(map->lock_path), "%s/" IMAGE_LOCK, dir);
 	if (n < 0 || (size_t)n >= sizeof(map->lock_path))
 		return err_set(err, RC_LIMIT, "memory image: the path of %.200s is too long", dir);
 	rc = lock_file_take(map->lock_path, &map->lock, &holder, err);

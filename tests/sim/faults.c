@@ -50,6 +50,7 @@ static void die(struct world *w, enum who who, bool for_good)
 void mend(struct world *w)
 {
 	w->unreachable[PRIMARY] = w->unreachable[STANDBY] = false;
+	w->elsewhere = false;
 	w->protecting = true;
 	w->sites[PRIMARY].deaf = w->sites[STANDBY].deaf = w->apart;
 	if (w->sites[STANDBY].dead)
@@ -77,6 +78,13 @@ static void end(struct world *w)
 	}
 }
 
+/* Whoever could take over then does not: that is his word. */
+static void let_go(struct world *w)
+{
+	w->knows_standby = w->elsewhere = false;
+	primary_step(w, TENURE_RELEASE, 0, w->tenure.term);
+}
+
 /* Of what was served here and has ended, and of what was superseded there; also in the wrong order. */
 static void release(struct world *w)
 {
@@ -86,13 +94,15 @@ static void release(struct world *w)
 	if (!primary->dead && primary->frozen_until_ns <= w->now_ns && likely(w, 50) &&
 	    (w->tenure.state != TENURE_YIELDED ||
 	     (!w->replica_runs && !failover_is_over(&w->failover))))
-		primary_step(w, TENURE_RELEASE, 0, w->tenure.term);
+		let_go(w);
 	if (standby->dead || standby->frozen_until_ns > w->now_ns || likely(w, 50))
 		return;
 	if (w->replica_runs && w->failover.state == FAILOVER_SERVING) {
 		tell(w, "the replica ends");
 		w->replica_runs = false;
 		standby_step(w, FAILOVER_GONE, 0, 0);
+	} else if (doubt_release(&w->doubt)) {
+		tell(w, "the operator: the other standby does not serve");
 	} else if (w->failover.state == FAILOVER_LOST || w->failover.state == FAILOVER_FAILED) {
 		tell(w, "the operator: let go");
 		w->newest_there = w->turned = false;
@@ -109,7 +119,7 @@ void fault(struct world *w)
 
 	if (w->now_ns + next < QUIET_NS)
 		later(w, FAULT, who, next);
-	switch (draw(w, 20)) {
+	switch (draw(w, 22)) {
 	case 0:
 	case 1:
 		w->sites[PRIMARY].deaf = w->sites[STANDBY].deaf = true;
@@ -171,6 +181,16 @@ void fault(struct world *w)
 		break;
 	case 18:
 		witness_forgets(w);
+		break;
+	case 19:
+		if (w->elsewhere)
+			w->elsewhere = false;
+		else
+			another_begins(w);
+		break;
+	case 20:
+		if (w->sites[STANDBY].dead && !w->sites[STANDBY].left && likely(w, 50))
+			standby_loses_disk(w);
 		break;
 	default:
 		if (site->dead)

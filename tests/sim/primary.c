@@ -94,9 +94,13 @@ static void on_lease(struct world *w, const struct message *message)
 		.from_ns = message->echo_ns,
 		.until_ns = message->echo_ns + message->lease_ns,
 		.term = message->term,
+		.standby = message->standby,
 	};
 
 	take(w, &event);
+	w->knows_standby |= message->standby == w->identity &&
+			    w->tenure.state != TENURE_SUPERSEDED &&
+			    w->tenure.state != TENURE_YIELDED && message->term >= w->tenure.term;
 }
 
 /* As protection_yield(): the session ends, and to pause it takes a moment. */
@@ -135,6 +139,8 @@ static void on_ack(struct world *w, uint64_t epoch)
 
 void primary_hears(struct world *w, const struct message *message)
 {
+	if (message->standby == ANOTHER && !w->elsewhere)
+		return; /* its connection is gone */
 	if (message->serving) {
 		w->session = 0;
 		primary_step(w, TENURE_SUPERSEDE, 0, message->term);
@@ -281,6 +287,7 @@ void primary_start(struct world *w)
 	w->sites[PRIMARY].asked = w->sites[PRIMARY].seen = 0;
 	w->session = 0;
 	w->asked = w->known = w->pausing = false;
+	w->knows_standby = w->elsewhere = false;
 	w->connection++;
 	w->found = !w->instance_dead;
 	w->ended = FAILOVER_TICK;

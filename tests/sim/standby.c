@@ -4,7 +4,7 @@
 /* As keep_up() in clone_takeover.c. The disk answers at once. */
 static void keep(struct world *w, bool released)
 {
-	const struct term_record record = aftermath_record(&w->record, &w->failover, released);
+	const struct term_record record = aftermath_record(&w->record, &w->failover, "a", released);
 
 	if (!aftermath_differs(&w->record, &record))
 		return;
@@ -126,11 +126,24 @@ static void on_instance(struct world *w, const struct message *message)
 	step(w, w->said, w->said_epoch, 0);
 }
 
+/* As clone_doubt.c: the lock is looked at until nothing is in the way, then no more. */
+bool standby_is_clear(struct world *w)
+{
+	w->held &= w->replica_runs;
+	return w->doubt.clear && !w->held;
+}
+
 /* As clone_on_frame(). */
 void standby_hears(struct world *w, const struct message *message)
 {
 	struct site *standby = &w->sites[STANDBY];
 
+	if (message->standby == ANOTHER) {
+		another_hears(w, message);
+		return;
+	}
+	if (!standby_is_clear(w))
+		return;
 	standby->peer_clock_ns = message->clock_ns;
 	standby->peer_clock_at_ns = clock_of(w, STANDBY);
 	step(w, FAILOVER_HEARD, 0, 0);
@@ -241,8 +254,36 @@ void standby_activated(struct world *w, enum outcome outcome)
 		standby_forgets(w);
 }
 
+/* The operator who lost it answers for what clients were told, and for terms that come again. */
+void standby_loses_disk(struct world *w)
+{
+	tell(w, "the standby's disk is lost");
+	w->record = (struct term_record){ .term = 1, .kind = TERM_STANDS_BY };
+	w->record_before = w->record;
+	w->identity++;
+	w->served_term = 0;
+	w->newest_there = w->newest_there && w->replica_runs;
+}
+
+static void on_look(struct world *w, const struct event *event)
+{
+	const struct witness_value value = {
+		.term = event->message.term,
+		.server = event->server == PRIMARY ? WITNESS_PRIMARY : WITNESS_STANDBY,
+	};
+
+	if (event->answer == UNANSWERED)
+		doubt_unanswered(&w->doubt);
+	else
+		doubt_seen(&w->doubt, value.term > 0 ? &value : NULL, true);
+}
+
 void standby_answered(struct world *w, const struct event *event)
 {
+	if (event->request == LOOK) {
+		on_look(w, event);
+		return;
+	}
 	step(w,
 	     event->answer == WON  ? FAILOVER_WON :
 	     event->answer == LOST ? FAILOVER_BEATEN :
@@ -265,6 +306,8 @@ void standby_start(struct world *w)
 	w->said = FAILOVER_TICK;
 	w->sites[STANDBY].peer_clock_ns = 0;
 	w->sites[STANDBY].asked = w->sites[STANDBY].seen = 0;
+	doubt_init(&w->doubt, &w->record, w->witness);
+	w->held = w->replica_runs && w->record.kind != TERM_TOOK_OVER;
 	w->turned = w->failover.state == FAILOVER_RETURNING;
 	if (w->turned)
 		step(w,

@@ -3,7 +3,8 @@
  * (appliance/failover.c, appliance/tenure.c, appliance/aftermath.c) under seeded schedules of loss,
  * delay, partitions (also one-way), freezes, crashes, restarts and clocks that run apart; of instances
  * that crash, are shut down and started again; of agents that end in an orderly way; of images that
- * are forgotten, activations that fail, and a witness that loses its data.
+ * are forgotten, activations that fail, and a witness that loses its data; of another standby that answers at
+ * the first one's address, and of one whose disk is lost.
  *
  *     takeover [-n SCHEDULES] [-s FIRST_SEED] [-v]
  *
@@ -34,6 +35,9 @@
  * not count until the lease that it has forgotten has ended (its holder hears of that at the next
  * renewal), nor 2 what the primary answered by it. It forgets only the primary's claims: of a standby's,
  * no lease tells a primary that has not heard of it.
+ *
+ * Another standby answers only where the agent has had a lease of the first one, and its operator has not let
+ * go of that, or where the witness knows that that one serves: else only they know. It never takes over itself.
  *
  * Left out: what an epoch holds, and epochs of an earlier agent (the model has them: tests/model). An
  * instance that is started takes a second until it answers: longer than leases.
@@ -87,9 +91,11 @@ static bool is_settled(const struct world *w)
 	const enum failover_state state = w->failover.state;
 
 	if (w->replica_runs)
-		return state == FAILOVER_SERVING;
+		return state == FAILOVER_SERVING || w->held;
 	if (state == FAILOVER_LOST || state == FAILOVER_FAILED)
 		return true;
+	if (!w->doubt.clear || !tenure_takes(&w->tenure, w->identity))
+		return true; /* as the standby's status says, or the primary's */
 	if (w->paused || (w->apart && w->tenure.state == TENURE_YIELDED))
 		return true; /* as the primary's status says */
 	if (w->apart && (w->gateway || !w->witness || w->forgot || w->tenure.released ||
@@ -128,6 +134,8 @@ static void on_timer(struct world *w, const struct event *event)
 			later(w, TICK, PRIMARY, truly(w, PRIMARY, HEARTBEAT_NS));
 		} else {
 			standby_step(w, FAILOVER_TICK, 0, 0);
+			if (doubt_is_due(&w->doubt, clock_of(w, STANDBY)))
+				witness_ask(w, STANDBY, LOOK, false);
 			if (is_settled(w))
 				w->settled_ns = w->now_ns;
 			later(w, TICK, STANDBY, truly(w, STANDBY, DETECT_MS * MS / 8));
@@ -167,6 +175,8 @@ static void on_timer(struct world *w, const struct event *event)
 			standby_answered(w, event);
 		else if (event->who == PRIMARY && event->request != RENEWAL)
 			primary_step(w, TENURE_UNANSWERED, 0, 0);
+		else if (event->who == STANDBY && event->request == LOOK)
+			doubt_unanswered(&w->doubt);
 		else if (event->who == STANDBY)
 			standby_step(w, FAILOVER_UNANSWERED, 0, 0);
 		break;
@@ -244,6 +254,7 @@ static bool run(struct world *w, uint64_t seed, bool verbose)
 	w->apart = likely(w, 15);
 	w->forgetful = w->witness && likely(w, 25);
 	w->protecting = true;
+	w->identity = 1;
 	w->record = (struct term_record){ .term = 1, .kind = TERM_STANDS_BY };
 	w->sites[PRIMARY].drift = (int)draw(w, 2 * DRIFT_MOST + 1) - DRIFT_MOST;
 	w->sites[STANDBY].drift = (int)draw(w, 2 * DRIFT_MOST + 1) - DRIFT_MOST;

@@ -7,6 +7,7 @@
 
 #include "appliance/aftermath.h"
 #include "appliance/base/clock.h"
+#include "appliance/doubt.h"
 #include "appliance/failover.h"
 #include "appliance/tenure.h"
 
@@ -66,6 +67,7 @@ struct message {
 	enum content content;
 	uint64_t clock_ns, echo_ns, lease_ns, term, epoch, session, connection;
 	enum failover_event_type ended; /* INSTANCE; UNPROTECTED: it runs */
+	uint64_t standby;		/* its identity, of what comes from one */
 	bool serving;
 };
 
@@ -124,11 +126,17 @@ struct world { /* NOLINT(clang-analyzer-optin.performance.Padding): in the order
 	uint64_t uncommitted;		 /* what UNCOMMITTED tells: the last epoch without them */
 	bool tell;			 /* it has to go first */
 	bool asked, known;		 /* guest_ports.c: the standby was, and it has said so */
+	bool knows_standby;   /* it had a lease of that one, in this life and since it let one go */
+	bool elsewhere;	      /* the link leads to another standby, which is new; */
+	bool another_clear;   /* it takes connections */
 	bool pausing, paused; /* the instance, by an agent: it may still answer; it stands */
 	/* standby */
 	struct term_record record, record_before; /* on its disk; before the takeover */
-	uint64_t laid, newest;	       /* the session that it has; the last epoch that came in */
-	uint64_t applied_ns;	       /* when what has come in is applied */
+	struct doubt doubt;
+	uint64_t identity;     /* grows when its disk is lost */
+	bool held;	       /* a replica has the memory of which this life knows nothing */
+	uint64_t laid, newest; /* the session that it has; the last epoch that came in */
+	uint64_t applied_ns;   /* when what has come in is applied */
 	enum failover_event_type said; /* of the instance, since that began; TICK: nothing */
 	uint64_t said_epoch;
 	bool replica_runs;
@@ -174,6 +182,10 @@ void check_servers(struct world *w);
 void check_passing(struct world *w);
 
 /* network.c: the link */
+/* The one that is new at its address: it grants leases, and hears of terms from the primary alone. */
+#define ANOTHER UINT64_C(1000000)
+void another_hears(struct world *w, const struct message *message);
+void another_begins(struct world *w);
 void to_standby(struct world *w, enum content content, uint64_t epoch);
 void to_primary(struct world *w, enum content content, uint64_t epoch);
 
@@ -202,6 +214,10 @@ void standby_start(struct world *w);
 void standby_step(struct world *w, enum failover_event_type type, uint64_t epoch, uint64_t term);
 void standby_hears(struct world *w, const struct message *message);
 void standby_forgets(struct world *w);
+/* Its disk is lost while the process is dead. */
+void standby_loses_disk(struct world *w);
+/* It takes connections. */
+bool standby_is_clear(struct world *w);
 void standby_committed(struct world *w, const struct message *message);
 void standby_runs(struct world *w, const struct event *event);
 void standby_activated(struct world *w, enum outcome outcome);

@@ -17,6 +17,11 @@ def start_second(world):
     return world.daemon(world.b, [lab.UNDERSTUDY, 'standby', '--config', world.path('second.json')], 'second.log')
 
 
+def said(world, replica):
+    lab.wait_for('the primary is told', lambda: f'in use by process {replica} ' in world.status('primary').get('reason', ''))
+    return world.status('primary')
+
+
 def test_a_replica_that_serves_is_not_written_over_by_another_standby():
     with lab.Lab() as world:
         world.protect()
@@ -31,7 +36,8 @@ def test_a_replica_that_serves_is_not_written_over_by_another_standby():
             second = start_second(world)
             old('cont')
             world.start_agent()
-            primary = world.wait_state('primary', 'refused')
+            primary = said(world, replica)
+            assert primary['lease'] == 'waiting', 'nor may it answer'
             for word in (world.memory_dir(), f'in use by process {replica} ', 'end the process', 'a memory_dir of its own'):
                 assert word in primary['reason'], primary
             assert int(world.ask('inc', connection=connection)) == counted + 1, 'the replica is whole'
@@ -56,8 +62,7 @@ def test_a_waiting_qemu_of_an_earlier_life_makes_way_for_its_own_standby_only():
         waiting = world.replica()
         world.appliance.kill()
         second = start_second(world)
-        primary = world.wait_state('primary', 'refused')
-        assert f'in use by process {waiting} ' in primary['reason'], primary
+        said(world, waiting)
         second.stop()
         world.start_appliance()
         world.wait_state('primary', 'protected')

@@ -287,13 +287,17 @@ def test_an_announced_instance_keeps_its_connection_whoever_the_witness_lets_go_
         superseded(world, 3)
 
 
-def test_a_standby_that_has_forgotten_its_term_hears_of_it_and_the_instance_goes_on():
-    """Its state_dir is new, or it won a claim in its last moment: etcd says that it serves, in a term that neither site knows."""
+def test_a_standby_that_did_not_hear_that_it_won_hears_of_its_term_and_the_instance_goes_on():
+    """It won a claim in its last moment: etcd says that it serves, in a term that neither site knows."""
     with lab.Lab(primary=PATIENT, standby=PATIENT, memory_mib=128, working_set_mib=16) as world:
         witness = etcd.Witness(world)
         witness.open()
-        witness.store({'term': 5, 'server': 'standby', 'site': 'b'})
         world.protect()
+        world.appliance.kill()
+        world.agent.stop()
+        witness.store({'term': 5, 'server': 'standby', 'site': 'b'})
+        world.start_appliance()
+        world.start_agent()
         lab.wait_for('both know the term', lambda: [world.status(role)['term'] for role in ('primary', 'standby')] == [5, 5])
         protected_again(world, 5)
         assert world.ask('inc') is not None

@@ -157,6 +157,7 @@ static int on_hello(void *owner, struct link *link, const struct wire_hello *pee
 		return err_set(err, RC_REFUSED, "%s is served already", peer->instance);
 	}
 	own->session = 77;
+	own->identity = world->identity;
 	own->epoch = world->committed > 0 ? world->committed : 12;
 	world->standby.link = link;
 	*ops = &side_ops;

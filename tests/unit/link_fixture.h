@@ -43,6 +43,7 @@ struct world {
 	int refuse;		      /* on_hello answers with this RC, unless RC_OK, */
 	uint16_t refuse_with;	      /* and this reason */
 	struct wire_hello hello;      /* what on_hello got */
+	uint64_t identity;	      /* the standby's */
 	uint64_t committed;	      /* the epoch that the standby says it has; 0: 12 */
 	uint16_t lowest, highest;     /* versions that the dialler says it speaks; 0: leave them */
 };

@@ -47,7 +47,7 @@ static void step(enum failover_event_type type, uint64_t epoch)
 	struct term_record record;
 
 	failover_step(&a.failover, &event, &update);
-	record = aftermath_record(&a.record, &a.failover,
+	record = aftermath_record(&a.record, &a.failover, "a",
 				  type == FAILOVER_RELEASE && !update.refused);
 	if (!aftermath_differs(&a.record, &record))
 		return;

@@ -1,4 +1,5 @@
 /* The link between two honest ends: what arrives, in what order, and what is bounded. */
+#include "appliance/base/clock.h"
 #include "tests/unit/link_fixture.h"
 
 #include "appliance/base/mem.h"
@@ -351,6 +352,32 @@ static void a_flood_of_frames_is_bounded_and_arrives_in_order(void **state)
 	world_close(&world);
 }
 
+/* What the one before it granted is not its word. */
+static void leases_outlive_a_connection_but_not_one_to_another_standby(void **state)
+{
+	struct world world;
+	uint64_t until_ns;
+
+	(void)state;
+	world_open(&world);
+	world.identity = 7;
+	world_connect(&world);
+	assert_true(world.primary.peer.identity == 7 && link_standby(world.primary.link) == 7);
+	link_set_lease(world.standby.link, 60000 * CLOCK_NS_PER_MS, 1);
+	RUN_UNTIL(&world, link_lease_ns(world.primary.link) > 0);
+	for (world.identity = 7; world.identity <= 8; world.identity++) {
+		until_ns = link_lease_ns(world.primary.link);
+		world.primary.ups = 0;
+		link_close(world.standby.link, NULL);
+		world.standby.link = NULL;
+		RUN_UNTIL(&world, world.primary.ups > 0);
+		assert_true(link_lease_ns(world.primary.link) ==
+			    (world.identity == 7 ? until_ns : 0));
+	}
+	assert_true(link_standby(world.primary.link) == 8);
+	world_close(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -364,6 +391,7 @@ int main(void)
 		cmocka_unit_test(a_peer_that_does_not_read_is_owed_one_slice_and_a_heartbeat),
 		cmocka_unit_test(bulk_is_released_when_the_link_goes),
 		cmocka_unit_test(a_flood_of_frames_is_bounded_and_arrives_in_order),
+		cmocka_unit_test(leases_outlive_a_connection_but_not_one_to_another_standby),
 	};
 
 	return cmocka_run_group_tests(tests, link_fixture_setup, link_fixture_teardown);

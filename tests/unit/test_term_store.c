@@ -89,7 +89,7 @@ static void close_store(void)
 
 static void keep(uint64_t term, uint64_t epoch)
 {
-	const struct term_record record = { term, TERM_TOOK_OVER, epoch };
+	const struct term_record record = { term, TERM_TOOK_OVER, epoch, t.record.identity, "a" };
 
 	term_store_keep(t.store, &record);
 }
@@ -117,9 +117,12 @@ static struct term_record read_again(void)
 static void a_record_comes_back_as_it_was(void **state)
 {
 	static const struct term_record records[] = {
-		{ 1, TERM_STANDS_BY, 0 },	   { 2, TERM_TOOK_OVER, 1 },
-		{ 77, TERM_PROTECTS, UINT64_MAX }, { 78, TERM_UNFINISHED, 9 },
-		{ TERM_MAX, TERM_STANDS_BY, 0 },
+		{ 1, TERM_STANDS_BY, 0, 1, "" },
+		{ 2, TERM_TOOK_OVER, 1, 2, "" }, /* read from an older version */
+		{ 77, TERM_PROTECTS, UINT64_MAX, UINT64_MAX, "a" },
+		{ 78, TERM_UNFINISHED, 9, 3,
+		  "a-site-whose-name-is-as-long-as-a-name-can-be-0123456789-abcdefg" },
+		{ TERM_MAX, TERM_STANDS_BY, 0, 4, "" },
 	};
 	uint8_t bytes[TERM_RECORD_BYTES];
 	struct term_record again;
@@ -133,12 +136,14 @@ static void a_record_comes_back_as_it_was(void **state)
 		assert_int_equal(again.term, records[i].term);
 		assert_int_equal(again.kind, records[i].kind);
 		assert_int_equal(again.epoch, records[i].epoch);
+		assert_int_equal(again.identity, records[i].identity);
+		assert_string_equal(again.site, records[i].site);
 	}
 }
 
 static void any_changed_bit_and_any_other_length_is_noticed(void **state)
 {
-	const struct term_record record = { 5, TERM_TOOK_OVER, 1234 };
+	const struct term_record record = { 5, TERM_TOOK_OVER, 1234, 7, "a" };
 	uint8_t bytes[TERM_RECORD_BYTES + 1] = { 0 };
 	struct term_record again;
 	struct err err;
@@ -160,7 +165,7 @@ static void any_changed_bit_and_any_other_length_is_noticed(void **state)
 /* One field of a valid record changed, its hash made right. */
 static int decode_with(size_t offset, uint64_t value, size_t size)
 {
-	const struct term_record record = { 5, TERM_TOOK_OVER, 1234 };
+	const struct term_record record = { 5, TERM_TOOK_OVER, 1234, 7, "a" };
 	uint8_t bytes[TERM_RECORD_BYTES], le[8];
 	struct term_record again;
 	struct err err;
@@ -168,8 +173,22 @@ static int decode_with(size_t offset, uint64_t value, size_t size)
 	term_record_encode(&record, bytes);
 	bytes_put_le64(le, value);
 	memcpy(bytes + offset, le, size);
-	bytes_put_le64(bytes + 32, XXH64(bytes, 32, 0));
+	bytes_put_le64(bytes + 104, XXH64(bytes, 104, 0));
 	return term_record_decode(&again, bytes, sizeof(bytes), &err);
+}
+
+/* A record of 40 bytes, as versions 1 and 2 have it. */
+static int decode_old(uint16_t version, uint16_t kind, struct term_record *again)
+{
+	const struct term_record record = { 5, TERM_TOOK_OVER, 1234, 7, "a" };
+	uint8_t bytes[TERM_RECORD_BYTES];
+	struct err err;
+
+	term_record_encode(&record, bytes);
+	bytes_put_le16(bytes + 8, version);
+	bytes_put_le16(bytes + 10, kind);
+	bytes_put_le64(bytes + 32, XXH64(bytes, 32, 0));
+	return term_record_decode(again, bytes, 40, &err);
 }
 
 static void values_that_cannot_be_are_refused_even_with_a_right_hash(void **state)
@@ -178,7 +197,8 @@ static void values_that_cannot_be_are_refused_even_with_a_right_hash(void **stat
 	assert_int_equal(decode_with(16, 6, 8), RC_OK);
 	assert_int_equal(decode_with(0, 0, 8), RC_INVALID);	/* magic */
 	assert_int_equal(decode_with(8, 0, 2), RC_UNSUPPORTED); /* version */
-	assert_int_equal(decode_with(8, 3, 2), RC_UNSUPPORTED);
+	assert_int_equal(decode_with(8, 4, 2), RC_UNSUPPORTED);
+	assert_int_equal(decode_with(8, 2, 2), RC_INVALID);  /* too long for that one */
 	assert_int_equal(decode_with(10, 0, 2), RC_INVALID); /* no kind */
 	assert_int_equal(decode_with(10, 5, 2), RC_INVALID); /* nor this one */
 	assert_int_equal(decode_with(10, 1, 2), RC_INVALID); /* stands by, with an epoch */
@@ -186,14 +206,31 @@ static void values_that_cannot_be_are_refused_even_with_a_right_hash(void **stat
 	assert_int_equal(decode_with(16, 0, 8), RC_INVALID); /* no term */
 	assert_int_equal(decode_with(16, TERM_MAX + 1, 8), RC_INVALID); /* beyond all */
 	assert_int_equal(decode_with(24, 0, 8), RC_INVALID);		/* took over from nothing */
+	assert_int_equal(decode_with(32, 0, 8), RC_INVALID);		/* nobody */
+	assert_int_equal(decode_with(40, '\n', 1), RC_INVALID);
+	assert_int_equal(decode_with(42, 'a', 1), RC_INVALID); /* behind the site's end */
+	assert_int_equal(decode_with(40, 0, 1), RC_OK);
 }
 
 static void a_record_of_the_first_version_is_read_and_has_two_kinds(void **state)
 {
+	struct term_record record;
+
 	(void)state;
-	assert_int_equal(decode_with(8, 1, 2), RC_OK);		     /* took over */
-	assert_int_equal(decode_with(8, 0x00030001, 4), RC_INVALID); /* protects */
-	assert_int_equal(decode_with(8, 0x00040001, 4), RC_INVALID);
+	assert_int_equal(decode_old(1, TERM_TOOK_OVER, &record), RC_OK);
+	assert_int_equal(decode_old(1, TERM_PROTECTS, &record), RC_INVALID);
+	assert_int_equal(decode_old(1, TERM_UNFINISHED, &record), RC_INVALID);
+}
+
+static void a_record_of_an_older_version_names_nobody(void **state)
+{
+	struct term_record record;
+
+	(void)state;
+	assert_int_equal(decode_old(2, TERM_PROTECTS, &record), RC_OK);
+	assert_int_equal(record.identity, 0);
+	assert_string_equal(record.site, "");
+	assert_int_equal(decode_old(3, TERM_PROTECTS, &record), RC_INVALID); /* too short */
 }
 
 /* The store ------------------------------------------------------------------------------------ */
@@ -210,6 +247,25 @@ static void a_new_store_stands_by_with_the_first_term_and_is_on_the_disk(void **
 	assert_int_equal(stat(t.path, &st), 0);
 	assert_int_equal(st.st_size, TERM_RECORD_BYTES);
 	assert_int_equal(st.st_mode & 0777, 0600);
+}
+
+/* By it a primary knows this standby again, and one that has lost its directory not. */
+static void a_store_keeps_its_identity_and_a_new_one_has_another(void **state)
+{
+	uint64_t first;
+
+	(void)state;
+	assert_int_equal(open_store(), RC_OK);
+	first = t.record.identity;
+	assert_int_not_equal(first, 0);
+	close_store();
+	assert_int_equal(open_store(), RC_OK);
+	assert_int_equal(t.record.identity, first);
+	close_store();
+	assert_int_equal(unlink(t.path), 0);
+	assert_int_equal(open_store(), RC_OK);
+	assert_int_not_equal(t.record.identity, 0);
+	assert_int_not_equal(t.record.identity, first);
 }
 
 static void what_was_kept_is_there_for_the_next_process(void **state)
@@ -475,7 +531,9 @@ int main(void)
 		cmocka_unit_test(any_changed_bit_and_any_other_length_is_noticed),
 		cmocka_unit_test(values_that_cannot_be_are_refused_even_with_a_right_hash),
 		cmocka_unit_test(a_record_of_the_first_version_is_read_and_has_two_kinds),
+		cmocka_unit_test(a_record_of_an_older_version_names_nobody),
 		CLAIM(a_new_store_stands_by_with_the_first_term_and_is_on_the_disk),
+		CLAIM(a_store_keeps_its_identity_and_a_new_one_has_another),
 		CLAIM(what_was_kept_is_there_for_the_next_process),
 		CLAIM(of_many_only_the_newest_has_to_be_written),
 		CLAIM(closing_waits_until_the_newest_is_on_the_disk),

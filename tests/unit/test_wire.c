@@ -51,6 +51,36 @@ static void hello_has_the_bytes_that_the_header_file_says(void **state)
 	buf_free(&again);
 }
 
+/* Behind the names, and of a standby only. */
+static void a_standbys_hello_may_tell_which_one_it_is(void **state)
+{
+	struct wire_hello hello = sample_hello(), back;
+	struct buf out = { 0 };
+	size_t plain, len;
+
+	(void)state;
+	hello.role = WIRE_ROLE_STANDBY;
+	assert_true(wire_put_hello(&out, &hello));
+	assert_int_equal(wire_get_hello(&back, out.data, out.len, &err), RC_OK);
+	assert_int_equal(back.identity, 0);
+	plain = out.len;
+	hello.identity = UINT64_C(0x8877665544332211);
+	buf_reset(&out);
+	assert_true(wire_put_hello(&out, &hello));
+	assert_int_equal(out.len, plain + 8);
+	assert_memory_equal(out.data + plain, "\x11\x22\x33\x44\x55\x66\x77\x88", 8);
+	assert_int_equal(wire_get_hello(&back, out.data, out.len, &err), RC_OK);
+	assert_int_equal(back.identity, hello.identity);
+	for (len = plain + 1; len < out.len; len++)
+		assert_int_equal(wire_get_hello(&back, out.data, len, &err), RC_INVALID);
+	memset(out.data + plain, 0, 8);
+	assert_int_equal(wire_get_hello(&back, out.data, out.len, &err), RC_INVALID);
+	out.data[24] = WIRE_ROLE_PRIMARY;
+	memset(out.data + plain, 1, 8);
+	assert_int_equal(wire_get_hello(&back, out.data, out.len, &err), RC_INVALID);
+	buf_free(&out);
+}
+
 static void hello_is_refused_when_cut_anywhere_or_longer(void **state)
 {
 	struct wire_hello hello = sample_hello(), back;
@@ -505,6 +535,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(hello_has_the_bytes_that_the_header_file_says),
+		cmocka_unit_test(a_standbys_hello_may_tell_which_one_it_is),
 		cmocka_unit_test(hello_is_refused_when_cut_anywhere_or_longer),
 		cmocka_unit_test(hello_with_a_wrong_field_is_refused_naming_it),
 		cmocka_unit_test(a_name_that_cannot_be_sent_is_not_sent),
