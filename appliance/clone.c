@@ -202,6 +202,7 @@ static void on_up(void *owner, const struct wire_hello *peer)
 	uint64_t window = ((uint64_t)c->instance->standby_staging_mib << 20) / WINDOW_SHARE;
 
 	c->link_up = true;
+	*c->rival = '\0';
 	c->said = FAILOVER_TICK;
 	clone_decide(c, FAILOVER_HEARD, 0); /* before what it says */
 	c->back_ns = 0;
@@ -275,6 +276,26 @@ static const struct link_ops link_callbacks = {
 	.on_up = on_up, .on_frame = clone_on_frame, .on_room = clone_tell_hashes, .on_down = on_down
 };
 
+/* What is kept of one site's instance, or serves, is not replaced by another one of the same name. */
+static int check_site(struct clone *c, const char *site, struct err *err)
+{
+	if (c->failover.epoch == 0 || *c->origin == '\0' || strcmp(site, c->origin) == 0)
+		return RC_OK;
+	(void)err_set(
+		err, RC_REFUSED,
+		"epoch %llu of the instance of site %s is kept here, and site %s has one of the same name: give "
+		"it another name, or give that epoch up by `understudy release` at the standby while site %s is "
+		"not connected",
+		(unsigned long long)c->failover.epoch, c->origin, site, c->origin);
+	if (strcmp(c->rival, site) != 0) {
+		log_warn(c->part, "%s", err->text);
+		if (c->failover.state == FAILOVER_UNATTENDED || c->failover.state == FAILOVER_ENDED)
+			clone_say(c, err->text);
+	}
+	(void)snprintf(c->rival, sizeof(c->rival), "%s", site);
+	return RC_REFUSED;
+}
+
 int clone_accept(struct clone *c, struct link *link, const struct wire_hello *peer,
 		 struct wire_hello *own, const struct link_ops **link_ops, void **link_owner,
 		 uint16_t *reason, struct err *err)
@@ -294,6 +315,10 @@ int clone_accept(struct clone *c, struct link *link, const struct wire_hello *pe
 		*reason = WIRE_REASON_DOUBT;
 		return err_set(err, RC_REFUSED, "instance %s: %.450s", c->instance->name,
 			       c->doubt_text);
+	}
+	if (check_site(c, peer->site, err) != RC_OK) {
+		*reason = WIRE_REASON_SITE;
+		return err_prefix(err, "instance %s: ", c->instance->name);
 	}
 	if (why != NULL) {
 		*reason = WIRE_REASON_BUSY;

@@ -52,6 +52,7 @@ struct clone {
 	char doubt_text[ERR_TEXT_MAX];	   /* "": nothing is in the way */
 	char peer_site[WIRE_NAME_MAX + 1]; /* of the primary that is or was connected last */
 	char origin[WIRE_NAME_MAX + 1];	   /* of the committed epoch's */
+	char rival[WIRE_NAME_MAX + 1];	   /* that was refused for it; "": none was */
 
 	/* Connection. */
 	struct link *link;

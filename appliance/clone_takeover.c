@@ -241,12 +241,28 @@ int clone_takeover(struct clone *c, struct err *err)
 	return command(c, FAILOVER_OPERATOR, err);
 }
 
+/* For another site's instance, which waits: there is nothing to take over any more. */
+static bool give_up(struct clone *c)
+{
+	if (*c->rival == '\0' || c->link != NULL || c->draining ||
+	    (c->failover.state != FAILOVER_UNATTENDED && c->failover.state != FAILOVER_ENDED))
+		return false;
+	*c->rival = '\0';
+	if (seat_image(c->seat) != NULL)
+		image_forget(seat_image(c->seat));
+	clone_on_forgotten(c);
+	keep_up(c, true);
+	seat_vacate(c->seat);
+	clone_say(c, "released by the operator: any site's primary may protect the instance");
+	return true;
+}
+
 int clone_release(struct clone *c, struct err *err)
 {
 	const bool tried = c->failover.state == FAILOVER_EMPTY && *c->trouble != '\0';
 	int rc;
 
-	if (clone_doubt_release(c))
+	if (clone_doubt_release(c) || give_up(c))
 		return RC_OK;
 	if (tried || aftermath_stands(&c->record, &c->failover)) {
 		*c->trouble = '\0';

@@ -18,7 +18,9 @@ static const struct operator_command release = {
 		"Asked of a primary at whose standby's address another standby answers: that one may protect it. The former one\n"
 		"is taken not to serve, now or later; if it does, two of it do.\n"
 		"Asked of a standby to which the witness says that another one serves, of which it knows nothing: it takes a\n"
-		"primary from now on. If that one serves, two of it do.",
+		"primary from now on. If that one serves, two of it do.\n"
+		"Asked of a standby that keeps an epoch of one site's instance, and has refused another site's of the same\n"
+		"name: the epoch is given up, while its own primary is not connected.",
 	.path = "/v1/release",
 	.what = "the instance to let go of",
 	.question =

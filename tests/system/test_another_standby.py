@@ -119,3 +119,18 @@ def test_a_standby_that_forgot_that_it_serves_is_nobodys_standby():
         assert primary['lease'] == 'waiting', primary
         os.kill(replica, signal.SIGKILL)
         world.wait_state('primary', 'protected')
+
+
+def test_another_site_s_instance_of_the_same_name_does_not_replace_what_is_kept():
+    with lab.Lab(takeover='manual', memory_mib=128, working_set_mib=16) as world:
+        world.protect()
+        assert world.agent.stop() == 0
+        epoch = world.wait_state('standby', 'unattended')['epoch']
+        world.extra['primary']['site'] = 'other'
+        world.start_agent()
+        wait_reason(world, f'epoch {epoch:.0f} of the instance of site a is kept here', 'site other', '`understudy release`')
+        standby = world.status('standby')
+        assert standby['epoch'] == epoch and not standby['healthy'] and 'site other' in standby['reason'], standby
+        assert world.operator('release', 'standby').returncode == 0, world.logs()
+        assert world.status('standby')['state'] == 'empty'
+        world.wait_state('standby', 'protected')

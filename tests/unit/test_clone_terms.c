@@ -1,6 +1,6 @@
 /*
  * A standby refuses a session's frames of a term that is over, and says which is in force; what is said of
- * the instance is heard whatever its term.
+ * the instance is heard whatever its term. And whom it does not let in at all.
  */
 #include "appliance/clone_internal.h"
 #include "tests/unit/link_fixture.h"
@@ -102,12 +102,67 @@ static void that_the_instance_is_gone_is_heard_while_it_is_claimed(void **state)
 	world_close(&world);
 }
 
+/* Be it committed, or what a replica that serves was brought up from. */
+static void another_sites_instance_is_refused_while_something_is_kept(void **state)
+{
+	static char name[] = "vm1";
+	static const struct config_instance instance = { .name = name };
+	static const enum failover_state states[] = { FAILOVER_PROTECTED, FAILOVER_UNATTENDED,
+						      FAILOVER_ENDED, FAILOVER_SERVING,
+						      FAILOVER_LOST };
+	const struct wire_hello peer = { .site = "other", .instance = "vm1" };
+	uint16_t reason;
+	struct err err;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		memset(&standby, 0, sizeof(standby));
+		standby.instance = &instance;
+		standby.doubt.clear = true;
+		failover_init(&standby.failover, 300, true, 0);
+		standby.failover.state = states[i];
+		standby.failover.epoch = 7;
+		(void)strcpy(standby.origin, "a");
+		assert_int_equal(clone_accept(&standby, NULL, &peer, NULL, NULL, NULL, &reason,
+					      &err),
+				 RC_REFUSED);
+		assert_int_equal(reason, WIRE_REASON_SITE);
+		expect_text(err.text, "epoch 7 of the instance of site a is kept here");
+		expect_text(err.text, "site other has one of the same name");
+		expect_text(err.text, "`understudy release`");
+	}
+}
+
+static void while_another_one_may_serve_no_primary_is_let_in(void **state)
+{
+	static char name[] = "vm1";
+	static const struct config_instance instance = { .name = name };
+	const struct wire_hello peer = { .site = "a", .instance = "vm1" };
+	uint16_t reason;
+	struct err err;
+
+	(void)state;
+	memset(&standby, 0, sizeof(standby));
+	standby.instance = &instance;
+	failover_init(&standby.failover, 300, true, 0);
+	assert_int_equal(clone_accept(&standby, NULL, &peer, NULL, NULL, NULL, &reason, &err),
+			 RC_REFUSED);
+	assert_int_equal(reason, WIRE_REASON_DOUBT);
+	standby.doubt.clear = standby.held = true;
+	assert_int_equal(clone_accept(&standby, NULL, &peer, NULL, NULL, NULL, &reason, &err),
+			 RC_REFUSED);
+	assert_int_equal(reason, WIRE_REASON_DOUBT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_session_of_a_former_term_is_refused_with_both_terms),
 		cmocka_unit_test(nothing_is_refused_so_while_it_takes_over_or_serves),
 		cmocka_unit_test(that_the_instance_is_gone_is_heard_while_it_is_claimed),
+		cmocka_unit_test(another_sites_instance_is_refused_while_something_is_kept),
+		cmocka_unit_test(while_another_one_may_serve_no_primary_is_let_in),
 	};
 
 	return cmocka_run_group_tests(tests, link_fixture_setup, link_fixture_teardown);
