@@ -120,10 +120,10 @@ static void begin_takeover(struct clone *c)
 }
 
 /* What the primary sent while we claimed was not taken: a new connection begins anew. */
-static void resume(struct clone *c)
+static void resume(struct clone *c, const char *why)
 {
 	if (c->link_up)
-		link_drop(c->link, WIRE_REASON_SESSION, "the takeover is not to be");
+		link_drop(c->link, WIRE_REASON_SESSION, why);
 }
 
 void clone_say(struct clone *c, const char *text)
@@ -196,7 +196,7 @@ void clone_decide_event(struct clone *c, struct failover_event event,
 	if (update->activate)
 		begin_takeover(c);
 	else if (claiming && update->changed)
-		resume(c);
+		resume(c, "the takeover is not to be");
 }
 
 void clone_decide(struct clone *c, enum failover_event_type type, uint64_t epoch)
@@ -280,6 +280,7 @@ int clone_release(struct clone *c, struct err *err)
 	c->session = c->activate_ns = c->resumed_epoch = 0;
 	c->hashes.wanted = false;
 	seat_vacate(c->seat);
+	resume(c, "released by the operator"); /* what this connection was told is true no more */
 	return RC_OK;
 }
 

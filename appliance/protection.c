@@ -111,7 +111,7 @@ static void on_down(void *owner, const struct err *err)
 	bool was_up = p->up, refused = err->code == RC_REFUSED;
 	struct sender_state state;
 
-	p->up = p->reserving = p->reserved = p->asked = false;
+	p->up = p->reserving = p->reserved = p->asked = p->told = false;
 	outlet_down(p->outlet);
 	if (was_up)
 		p->down_ns = clock_now_ns();
@@ -182,6 +182,8 @@ static int on_reserved(struct protection *p, uint64_t term, const uint8_t *paylo
 /* Another one serves, or has. Nothing of this instance is thrown away. */
 static void superseded(struct protection *p, uint64_t term, const char *why)
 {
+	p->told = true;
+	(void)snprintf(p->told_why, sizeof(p->told_why), "%.*s", ERR_TEXT_MAX - 1, why);
 	if (p->state == PROTECTION_SUPERSEDED)
 		return;
 	if (term > p->term)

@@ -43,7 +43,9 @@ struct protection {
 	uint64_t term, down_ns;
 	struct session *session;
 	bool session_closing;
-	bool asked;	       /* on this connection, to yield, and not answered yet */
+	bool asked; /* on this connection, to yield, and not answered yet */
+	bool told;  /* on this connection, that the standby serves, or has: `told_why` */
+	char told_why[ERR_TEXT_MAX];
 	bool gone;	       /* the instance is no more */
 	bool adrift;	       /* its QMP connection is lost: whether it lives is not known yet */
 	bool unreleased;       /* the session ended meanwhile, and the outlet was not told */

@@ -82,6 +82,12 @@ int protection_release(struct protection *p, struct err *err)
 		return release_yielded(p, err);
 	if (p->state != PROTECTION_SUPERSEDED && *p->stranger != '\0')
 		return release_standby(p);
+	if (p->told) /* it would say so again */
+		return err_set(
+			err, RC_STATE,
+			"%s: the standby is connected, and says: %.300s. End what serves there, "
+			"then `understudy release` there first",
+			p->config->name, p->told_why);
 	if (p->state != PROTECTION_SUPERSEDED || p->session != NULL ||
 	    subject_is_leaving_colo(p->subject))
 		return err_set(err, RC_STATE, "%s is not superseded%s", p->config->name,
