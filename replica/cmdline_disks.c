@@ -16,6 +16,7 @@
 #include "appliance/base/words.h"
 #include "replica/chunk.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -87,6 +88,7 @@ static int find(struct cmdline_derivation *d, const char *option, const char *ke
 	int rc = RC_OK;
 
 	*found = NULL;
+	assert(d->ntokens == 0 || d->tokens != NULL);
 	for (size_t i = 0; i < d->ntokens && rc == RC_OK && *found == NULL; i++) {
 		if (!is_option(&d->tokens[i], option))
 			continue;

@@ -10,13 +10,13 @@
 #define JOB "us-mirror-"
 #define NODE "us-target-"
 
-static cJSON *named(const char *key, const char *prefix, size_t disk)
+static cJSON *named(const char *member, const char *prefix, size_t disk)
 {
 	cJSON *arguments = cJSON_CreateObject();
-	char name[NAME_MAX_LEN];
+	char numbered[NAME_MAX_LEN];
 
-	(void)snprintf(name, sizeof(name), "%s%zu", prefix, disk);
-	if (cJSON_AddStringToObject(arguments, key, name) != NULL)
+	(void)snprintf(numbered, sizeof(numbered), "%s%zu", prefix, disk);
+	if (cJSON_AddStringToObject(arguments, member, numbered) != NULL)
 		return arguments;
 	cJSON_Delete(arguments);
 	return NULL;

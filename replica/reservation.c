@@ -414,8 +414,8 @@ static int get_nics(const cJSON *root, struct reservation *r, struct err *err)
 static int get_disks(const cJSON *root, struct cmdline_spec *spec, struct err *err)
 {
 	const cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "disks"), *item;
-	char name[IMAGE_DISK_NAME_MAX + 1];
-	uint64_t bytes;
+	char name[IMAGE_DISK_NAME_MAX + 1] = "";
+	uint64_t bytes = 0;
 	int rc = RC_OK;
 
 	cJSON_ArrayForEach(item, list) {

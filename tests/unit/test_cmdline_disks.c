@@ -99,15 +99,16 @@ static void other_disks_stay_as_they_are(void **state)
 
 static void what_cannot_be_told_is_refused_with_the_name(void **state)
 {
-	char *own[] = { (char *)(uintptr_t) "-drive", (char *)(uintptr_t) "file=/b,if=none,id=d0",
-			NULL };
+	char drive[] = "-drive", other[] = "file=/b,if=none,id=d0";
+	char right[] = "file=system.disk,format=raw,if=none,id=d0";
+	char *own[] = { drive, other, NULL };
 
 	(void)state;
 	refused("d7", "-drive\nfile=/a,if=none,id=d0\n" DEVICE, "of the id d7");
 	refused("d0", "-hda\n/a", "of the id d0");
 	assert_int_equal(reserve("-drive\nfile=/a,id=d0", "d0", own), RC_UNSUPPORTED);
 	assert_non_null(strstr(err.text, "file=system.disk"));
-	own[1] = (char *)(uintptr_t) "file=system.disk,format=raw,if=none,id=d0";
+	own[1] = right;
 	assert_int_equal(reserve("-drive\nfile=/a,id=d0", "d0", own), RC_OK);
 }
 
