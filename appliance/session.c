@@ -187,7 +187,7 @@ static void on_layout(void *owner, const struct layout *layout)
 	session->pages = whole.pages;
 	session->copy_total = layout->ram_pages * LAYOUT_PAGE;
 	if (rc == RC_OK)
-		rc = sender_create(&session->sender, options->loop, options->pool, whole.pages,
+		rc = sender_create(&session->sender, options->loop, whole.pages,
 				   (size_t)options->instance->cache_mib << 20,
 				   (size_t)options->instance->inflight_mib << 20,
 				   options->first_epoch, options->resync, &sender_callbacks,

@@ -14,7 +14,6 @@ struct contents {
 };
 
 struct colo_outbox {
-	struct chunk_pool *pool;
 	const struct colo_secondary_ops *ops;
 	void *owner;
 	uv_async_t async;
@@ -55,7 +54,7 @@ static void deliver(uv_async_t *async)
 	chunk_list_return(&all.chunks);
 }
 
-int colo_outbox_create(struct colo_outbox **out, uv_loop_t *loop, struct chunk_pool *pool,
+int colo_outbox_create(struct colo_outbox **out, uv_loop_t *loop,
 		       const struct colo_secondary_ops *ops, void *owner, struct err *err)
 {
 	struct colo_outbox *outbox = mem_zalloc(1, sizeof(*outbox));
@@ -63,7 +62,6 @@ int colo_outbox_create(struct colo_outbox **out, uv_loop_t *loop, struct chunk_p
 
 	if (outbox == NULL)
 		return err_nomem(err, "capture outbox");
-	outbox->pool = pool;
 	outbox->ops = ops;
 	outbox->owner = owner;
 	r = uv_mutex_init(&outbox->lock);

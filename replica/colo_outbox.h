@@ -14,9 +14,9 @@ struct colo_secondary_ops;
 struct colo_outbox;
 
 /*
- * What arrives is given to `ops` on the loop's thread; chunks that nobody takes go back to `pool`.
+ * What arrives is given to `ops` on the loop's thread; chunks that nobody takes go back to their pool.
  */
-int colo_outbox_create(struct colo_outbox **outbox, uv_loop_t *loop, struct chunk_pool *pool,
+int colo_outbox_create(struct colo_outbox **outbox, uv_loop_t *loop,
 		       const struct colo_secondary_ops *ops, void *owner, struct err *err);
 
 /* The capture thread's. `chunks` is empty afterwards. */

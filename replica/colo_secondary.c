@@ -499,8 +499,7 @@ static int start(struct colo_secondary *secondary, uv_loop_t *loop,
 	rc = colo_stream_create(&secondary->stream, err);
 	if (rc != RC_OK)
 		return rc;
-	rc = colo_outbox_create(&secondary->outbox, loop, secondary->pool, ops, secondary->owner,
-				err);
+	rc = colo_outbox_create(&secondary->outbox, loop, ops, secondary->owner, err);
 	if (rc != RC_OK)
 		return rc;
 	secondary->staging.pool = secondary->pool;

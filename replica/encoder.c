@@ -39,7 +39,6 @@ struct mark {
 
 struct encoder {
 	uv_loop_t *loop;
-	struct chunk_pool *pool;
 	struct delta_state *state;
 	const struct encoder_ops *ops;
 	void *owner;
@@ -59,16 +58,14 @@ struct encoder {
 
 static void pump(struct encoder *encoder);
 
-int encoder_create(struct encoder **out, uv_loop_t *loop, struct chunk_pool *pool,
-		   struct delta_state *state, const struct encoder_ops *ops, void *owner,
-		   struct err *err)
+int encoder_create(struct encoder **out, uv_loop_t *loop, struct delta_state *state,
+		   const struct encoder_ops *ops, void *owner, struct err *err)
 {
 	struct encoder *encoder = mem_zalloc(1, sizeof(*encoder));
 
 	if (encoder == NULL)
 		return err_nomem(err, "encoder");
 	encoder->loop = loop;
-	encoder->pool = pool;
 	encoder->state = state;
 	encoder->ops = ops;
 	encoder->owner = owner;

@@ -34,11 +34,10 @@ struct encoder_ops {
 	void (*on_error)(void *owner, const struct err *err);
 };
 
-int encoder_create(struct encoder **encoder, uv_loop_t *loop, struct chunk_pool *pool,
-		   struct delta_state *state, const struct encoder_ops *ops, void *owner,
-		   struct err *err);
+int encoder_create(struct encoder **encoder, uv_loop_t *loop, struct delta_state *state,
+		   const struct encoder_ops *ops, void *owner, struct err *err);
 /*
- * Takes the chunk over and returns it to the pool when it is encoded. `first_copy` as
+ * Takes the chunk over and returns it to its pool when it is encoded. `first_copy` as
  * delta_encode's !may_xor.
  */
 void encoder_add(struct encoder *encoder, struct chunk *chunk, bool first_copy);

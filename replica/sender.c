@@ -56,7 +56,6 @@ struct sender {
 	void (*on_closed)(void *owner);
 	struct encoder *encoder;
 	struct delta_state *delta;
-	struct chunk_pool *pool;
 	uint64_t first_epoch, newest, acknowledged;
 	size_t budget, bytes, encoding; /* encoding: chunk bytes now in the encoder */
 	uint32_t unacknowledged;
@@ -440,8 +439,8 @@ bool sender_ack(struct sender *sender, uint64_t number, uint64_t *took_ns)
 
 /* Life --------------------------------------------------------------------------------------- */
 
-int sender_create(struct sender **out, uv_loop_t *loop, struct chunk_pool *pool, uint64_t pages,
-		  size_t cache_bytes, size_t inflight_bytes, uint64_t first_epoch, bool held,
+int sender_create(struct sender **out, uv_loop_t *loop, uint64_t pages, size_t cache_bytes,
+		  size_t inflight_bytes, uint64_t first_epoch, bool held,
 		  const struct sender_ops *ops, void *owner, struct err *err)
 {
 	struct sender *sender = mem_zalloc(1, sizeof(*sender));
@@ -451,7 +450,6 @@ int sender_create(struct sender **out, uv_loop_t *loop, struct chunk_pool *pool,
 		return err_nomem(err, "sender");
 	sender->ops = ops;
 	sender->owner = owner;
-	sender->pool = pool;
 	sender->budget = inflight_bytes;
 	sender->first_epoch = first_epoch;
 	sender->newest = sender->acknowledged = first_epoch - 1;
@@ -461,7 +459,7 @@ int sender_create(struct sender **out, uv_loop_t *loop, struct chunk_pool *pool,
 	sender->ends_end = &sender->ends;
 	rc = delta_state_create(&sender->delta, pages, cache_bytes, err);
 	if (rc == RC_OK)
-		rc = encoder_create(&sender->encoder, loop, pool, sender->delta, &encoder_callbacks,
+		rc = encoder_create(&sender->encoder, loop, sender->delta, &encoder_callbacks,
 				    sender, err);
 	if (rc != RC_OK) {
 		delta_state_destroy(sender->delta);

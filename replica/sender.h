@@ -38,8 +38,8 @@ struct sender_ops {
  * nothing is encoded before sender_learned() (hashes of a resync are still coming). Starts
  * disconnected.
  */
-int sender_create(struct sender **sender, uv_loop_t *loop, struct chunk_pool *pool, uint64_t pages,
-		  size_t cache_bytes, size_t inflight_bytes, uint64_t first_epoch, bool held,
+int sender_create(struct sender **sender, uv_loop_t *loop, uint64_t pages, size_t cache_bytes,
+		  size_t inflight_bytes, uint64_t first_epoch, bool held,
 		  const struct sender_ops *ops, void *owner, struct err *err);
 void sender_learn(struct sender *sender, uint64_t first, const uint64_t *hashes, size_t count);
 void sender_learned(struct sender *sender);

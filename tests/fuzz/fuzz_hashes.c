@@ -71,19 +71,16 @@ static void take_frames(struct sender *sender, const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct chunk_pool *pool;
 	struct sender *sender;
 	struct err err = { 0 };
 	uv_loop_t loop;
 
 	CHECK(uv_loop_init(&loop) == 0);
-	CHECK(chunk_pool_create(&pool, (size_t)4 * CHUNK_BYTES, &err) == RC_OK);
-	CHECK(sender_create(&sender, &loop, pool, PAGES, 0, (size_t)1 << 20, 1, true, &ops, NULL,
-			    &err) == RC_OK);
+	CHECK(sender_create(&sender, &loop, PAGES, 0, (size_t)1 << 20, 1, true, &ops, NULL, &err) ==
+	      RC_OK);
 	take_frames(sender, data, size);
 	sender_close(sender, NULL);
 	(void)uv_run(&loop, UV_RUN_DEFAULT);
 	CHECK(uv_loop_close(&loop) == 0);
-	chunk_pool_destroy(pool);
 	return 0;
 }

@@ -108,7 +108,7 @@ static int setup(void **state)
 	assert_int_equal(uv_loop_init(&loop), 0);
 	assert_int_equal(chunk_pool_create(&pool, POOL * CHUNK_BYTES, &err), RC_OK);
 	assert_int_equal(delta_state_create(&sender, PAGES, (size_t)8 << 20, &err), RC_OK);
-	assert_int_equal(encoder_create(&encoder, &loop, pool, sender, &ops, &got, &err), RC_OK);
+	assert_int_equal(encoder_create(&encoder, &loop, sender, &ops, &got, &err), RC_OK);
 	return 0;
 }
 
@@ -349,8 +349,7 @@ static void whatever_allocation_fails_it_is_an_error_once_and_nothing_leaks(void
 		}
 		close_encoder();
 		assert_false(got.wrong);
-		assert_int_equal(encoder_create(&encoder, &loop, pool, sender, &ops, &got, &err),
-				 RC_OK);
+		assert_int_equal(encoder_create(&encoder, &loop, sender, &ops, &got, &err), RC_OK);
 		got.closed = 0;
 	}
 	assert_true(n > 4);
@@ -363,7 +362,7 @@ static void creating_one_without_memory_is_an_error(void **state)
 
 	(void)state;
 	fault_arm(FAULT_ALLOC, 1);
-	assert_int_equal(encoder_create(&other, &loop, pool, sender, &ops, &got, &err), RC_NOMEM);
+	assert_int_equal(encoder_create(&other, &loop, sender, &ops, &got, &err), RC_NOMEM);
 	assert_null(other);
 	close_encoder();
 }

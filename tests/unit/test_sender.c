@@ -252,8 +252,8 @@ static void open_session(struct world *w)
 	struct err err = { 0 };
 
 	w->first_epoch = w->captured + 1;
-	assert_int_equal(sender_create(&w->sender, &w->loop, w->pool, w->layout.pages, 1 << 20,
-				       1 << 20, w->first_epoch, false, &sender_callbacks, w, &err),
+	assert_int_equal(sender_create(&w->sender, &w->loop, w->layout.pages, 1 << 20, 1 << 20,
+				       w->first_epoch, false, &sender_callbacks, w, &err),
 			 RC_OK);
 }
 
@@ -448,8 +448,8 @@ static struct alone *alone_open(void)
 
 	assert_int_equal(uv_loop_init(&a->loop), 0);
 	assert_int_equal(chunk_pool_create(&a->pool, 16 * CHUNK_BYTES, &err), RC_OK);
-	assert_int_equal(sender_create(&a->sender, &a->loop, a->pool, 100000, 1 << 20, 4 << 20, 1,
-				       false, &alone_callbacks, a, &err),
+	assert_int_equal(sender_create(&a->sender, &a->loop, 100000, 1 << 20, 4 << 20, 1, false,
+				       &alone_callbacks, a, &err),
 			 RC_OK);
 	assert_true(sender_up(a->sender, 0));
 	return a;
