@@ -169,9 +169,12 @@ static _Noreturn void agent_main(const struct guarded *f, int orders, uint32_t f
 	    uv_poll_init(&agent.loop, &agent.poll, orders) != 0)
 		_exit(1);
 	for (i = 0; i < f->count; i++) {
-		if (guardian_watch(agent.guardian, "instance", f->qemus[i].agent_qmp,
-				   f->qemus[i].agent_colo, freeze_limit_ms, &agent.slots[i],
-				   &err) != RC_OK)
+		if (f->sockets ?
+			    guardian_watch_socket(agent.guardian, "socket", f->qemus[i].agent_colo,
+						  freeze_limit_ms, &agent.slots[i], &err) != RC_OK :
+			    guardian_watch(agent.guardian, "instance", f->qemus[i].agent_qmp,
+					   f->qemus[i].agent_colo, freeze_limit_ms, &agent.slots[i],
+					   &err) != RC_OK)
 			_exit(1);
 		close(f->qemus[i].agent_qmp);
 		close(f->qemus[i].agent_colo);

@@ -25,6 +25,7 @@ struct guarded_qemu {
 struct guarded {
 	struct guarded_qemu qemus[GUARDED_QEMUS_MAX];
 	unsigned count;
+	bool sockets; /* only the one for COLO is watched, as any socket */
 	pid_t agent;
 	pid_t guardian; /* the first, or the one last seen by guarded_successor() */
 	int orders;

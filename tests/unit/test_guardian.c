@@ -175,6 +175,28 @@ static void an_agent_that_freezes_in_a_checkpoint_loses_it(void **state)
 	guarded_expect_end(qemu->qmp);
 }
 
+static void a_socket_alone_is_shut_down_for_an_agent_that_freezes_or_is_gone(void **state)
+{
+	struct guarded *f = *state;
+
+	f->sockets = true;
+	guarded_start(f, 1, 50);
+	guarded_order(f, 'h');
+	assert_int_equal(kill(f->agent, SIGSTOP), 0);
+	guarded_expect_end(f->qemus[0].colo);
+	assert_int_equal(kill(f->agent, SIGCONT), 0);
+	guarded_order(f, 'r');
+	guarded_order(f, 'u');
+	guarded_teardown(state);
+	guarded_setup(state);
+	f = *state;
+	f->sockets = true;
+	guarded_start(f, 2, 0);
+	guarded_kill_agent(f);
+	guarded_expect_end(f->qemus[0].colo);
+	guarded_expect_end(f->qemus[1].colo);
+}
+
 static void an_agent_that_lets_go_in_time_loses_nothing(void **state)
 {
 	struct guarded *f = *state;
@@ -310,6 +332,7 @@ int main(int argc, char **argv)
 		PROCESS(a_qemu_that_is_gone_too_ends_the_guardian),
 		PROCESS(one_deaf_qemu_does_not_delay_the_others),
 		PROCESS(an_agent_that_freezes_in_a_checkpoint_loses_it),
+		PROCESS(a_socket_alone_is_shut_down_for_an_agent_that_freezes_or_is_gone),
 		PROCESS(an_agent_that_lets_go_in_time_loses_nothing),
 		PROCESS(a_guardian_told_to_stop_does_nothing),
 		PROCESS(an_instance_no_longer_watched_is_let_go_of),
