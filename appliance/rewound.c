@@ -4,6 +4,7 @@
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "appliance/seat.h"
+#include "appliance/seat_disks.h"
 #include "replica/activation.h"
 #include "replica/cmdline_isolate.h"
 #include "replica/hypervisor.h"
@@ -114,6 +115,7 @@ static void take_down(struct rewound *r)
 	if (r->image != NULL) {
 		image_destroy(r->image, false);
 		(void)rmdir(r->memory_dir);
+		seat_disks_remove_copies(r->dir);
 		r->image = NULL;
 	}
 	if (r->closing)
@@ -260,6 +262,8 @@ static int make(struct rewound *r, struct err *err)
 		rc = image_create(&r->image, r->memory_dir, r->dir, r->spec.backends,
 				  r->spec.nbackends, (size_t)o->instance->standby_staging_mib << 20,
 				  err);
+	if (rc == RC_OK)
+		rc = seat_disks_add_copies(r->image, o->instance, &r->spec, r->dir, err);
 	reading.image = r->image;
 	return rc == RC_OK ? rewind_open(&r->rewind, r->loop, &reading, on_read, r, err) : rc;
 }
@@ -387,5 +391,6 @@ void rewound_clear(const char *part, const char *in, const char *memory_in)
 	if (value != NULL)
 		end_qemu(part, value);
 	mem_free(value);
+	seat_disks_remove_copies(dir);
 	remove_files(memory_dir);
 }

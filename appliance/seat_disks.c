@@ -1,11 +1,14 @@
 #include "appliance/seat_disks.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define COPY ".rewound" /* behind the path of the replica's own */
 
 static const struct config_disk *find(const struct config_instance *instance, const char *name)
 {
@@ -64,26 +67,66 @@ static int make_link(const char *dir, const struct cmdline_disk *disk, const cha
 }
 
 static int add(struct image *image, const struct cmdline_disk *reserved, const char *path,
-	       const char *dir, struct err *err)
+	       const char *suffix, const char *dir, struct err *err)
 {
 	struct image_disk disk = { .bytes = reserved->bytes };
 	int rc;
 
-	if (strlen(path) >= sizeof(disk.path))
-		return err_set(err, RC_LIMIT, "disk %s: its path is too long", reserved->name);
 	(void)snprintf(disk.name, sizeof(disk.name), "%s", reserved->name);
-	(void)snprintf(disk.path, sizeof(disk.path), "%s", path);
+	if (snprintf(disk.path, sizeof(disk.path), "%s%s", path, suffix) >= (int)sizeof(disk.path))
+		return err_set(err, RC_LIMIT, "disk %s: its path is too long", reserved->name);
+	if (*suffix != '\0' && unlink(disk.path) != 0 && errno != ENOENT)
+		return err_system(err, errno, "%.200s", disk.path);
 	rc = image_add_disk(image, &disk, err);
-	return rc == RC_OK ? make_link(dir, reserved, path, err) : rc;
+	return rc == RC_OK ? make_link(dir, reserved, disk.path, err) : rc;
+}
+
+static int add_all(struct image *image, const struct config_instance *instance,
+		   const struct cmdline_spec *spec, const char *suffix, const char *dir,
+		   struct err *err)
+{
+	int rc = check(instance, spec, err);
+
+	for (size_t i = 0; i < spec->ndisks && rc == RC_OK; i++)
+		rc = add(image, &spec->disks[i], find(instance, spec->disks[i].name)->path, suffix,
+			 dir, err);
+	return rc;
 }
 
 int seat_disks_add(struct image *image, const struct config_instance *instance,
 		   const struct cmdline_spec *spec, const char *dir, struct err *err)
 {
-	int rc = check(instance, spec, err);
+	return add_all(image, instance, spec, "", dir, err);
+}
 
-	for (size_t i = 0; i < spec->ndisks && rc == RC_OK; i++)
-		rc = add(image, &spec->disks[i], find(instance, spec->disks[i].name)->path, dir,
-			 err);
-	return rc;
+int seat_disks_add_copies(struct image *image, const struct config_instance *instance,
+			  const struct cmdline_spec *spec, const char *dir, struct err *err)
+{
+	return add_all(image, instance, spec, COPY, dir, err);
+}
+
+static void remove_copy(int dir, const char *link)
+{
+	char path[PATH_MAX];
+	ssize_t len = readlinkat(dir, link, path, sizeof(path) - 1);
+	const ssize_t tail = (ssize_t)strlen(COPY);
+
+	if (len <= tail)
+		return; /* no link, or none of ours */
+	path[len] = '\0';
+	if (strcmp(path + len - tail, COPY) != 0)
+		return;
+	(void)unlink(path);
+	(void)unlinkat(dir, link, 0);
+}
+
+void seat_disks_remove_copies(const char *dir)
+{
+	DIR *opened = opendir(dir);
+	const struct dirent *entry;
+
+	while (opened != NULL && (entry = readdir(opened)) != NULL)
+		remove_copy(dirfd(opened), entry->d_name);
+	if (opened != NULL)
+		(void)closedir(opened);
 }

@@ -14,4 +14,10 @@
 int seat_disks_add(struct image *image, const struct config_instance *instance,
 		   const struct cmdline_spec *spec, const char *dir, struct err *err);
 
+/* The same with images for a copy of the replica, beside its own: nothing is in them yet. */
+int seat_disks_add_copies(struct image *image, const struct config_instance *instance,
+			  const struct cmdline_spec *spec, const char *dir, struct err *err);
+/* Removes such images, by the links in `dir`, and these. Nobody has them open any more. */
+void seat_disks_remove_copies(const char *dir);
+
 #endif

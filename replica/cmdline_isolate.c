@@ -29,10 +29,24 @@ static bool is_read_only(const struct optstring *options)
 	       (media != NULL && strcmp(media, "cdrom") == 0);
 }
 
-static int check_disk(const struct cmdline_token *token, const struct optstring *options,
-		      struct err *err)
+/* A disk of which the copy has an image of its own, by the same name in its directory. */
+static bool is_own_disk(const struct cmdline_spec *spec, const struct optstring *options)
 {
-	if (is_read_only(options))
+	const char *file = optstring_get(options, "file");
+	size_t i;
+
+	if (file == NULL)
+		file = optstring_get(options, "file.filename");
+	for (i = 0; file != NULL && i < spec->ndisks; i++)
+		if (strcmp(spec->disks[i].file, file) == 0)
+			return true;
+	return false;
+}
+
+static int check_disk(const struct cmdline_spec *spec, const struct cmdline_token *token,
+		      const struct optstring *options, struct err *err)
+{
+	if (is_read_only(options) || is_own_disk(spec, options))
 		return RC_OK;
 	return cmdline_refuse(
 		token, options,
@@ -129,8 +143,8 @@ static int check_port(const struct cmdline_token *token, struct err *err)
 /* ---- all ---------------------------------------------------------------------------------------- */
 
 /* *text: what becomes of its value, mem_free(); NULL: it stays. */
-static int isolate_options(const struct cmdline_token *token, const char *name, char **text,
-			   struct err *err)
+static int isolate_options(const struct cmdline_spec *spec, const struct cmdline_token *token,
+			   const char *name, char **text, struct err *err)
 {
 	static const char *const networks[] = { "netdev", "nic", "net" };
 	const bool network = HAS(networks, name);
@@ -145,14 +159,15 @@ static int isolate_options(const struct cmdline_token *token, const char *name, 
 	else if (strcmp(name, "chardev") == 0)
 		rc = check_chardev(token, &options, err);
 	else
-		rc = check_disk(token, &options, err);
+		rc = check_disk(spec, token, &options, err);
 	if (rc == RC_OK && network)
 		rc = optstring_print(&options, text, err);
 	optstring_free(&options);
 	return rc;
 }
 
-static int isolate(const struct cmdline_token *token, char **text, struct err *err)
+static int isolate(const struct cmdline_spec *spec, const struct cmdline_token *token, char **text,
+		   struct err *err)
 {
 	static const char *const listed[] = {
 		"netdev", "nic", "net", "chardev", "drive", "blockdev"
@@ -169,14 +184,15 @@ static int isolate(const struct cmdline_token *token, char **text, struct err *e
 				      "it no copy can have that",
 				      err);
 	if (token->value != NULL && HAS(listed, name))
-		return isolate_options(token, name, text, err);
+		return isolate_options(spec, token, name, text, err);
 	return token->value != NULL && HAS(ports, name) ? check_port(token, err) : RC_OK;
 }
 
-static int copy(struct cmdline *out, const struct cmdline_token *token, struct err *err)
+static int copy(struct cmdline *out, const struct cmdline_spec *spec,
+		const struct cmdline_token *token, struct err *err)
 {
 	char *text;
-	int rc = isolate(token, &text, err);
+	int rc = isolate(spec, token, &text, err);
 
 	if (rc == RC_OK)
 		rc = cmdline_add(out, token->option, err);
@@ -206,7 +222,8 @@ int cmdline_isolate(struct cmdline_spec *out, const struct cmdline_spec *spec, s
 	size_t count, i;
 	int rc;
 
-	*out = (struct cmdline_spec){ .nbackends = spec->nbackends };
+	*out = (struct cmdline_spec){ .nbackends = spec->nbackends, .ndisks = spec->ndisks };
+	memcpy(out->disks, spec->disks, sizeof(out->disks));
 	memcpy(out->backends, spec->backends, sizeof(out->backends));
 	memcpy(out->accel, spec->accel, sizeof(out->accel));
 	rc = cmdline_tokens(&tokens, &count, spec->args.args, spec->args.count, 0, err);
@@ -214,7 +231,7 @@ int cmdline_isolate(struct cmdline_spec *out, const struct cmdline_spec *spec, s
 		return rc;
 	rc = check_default_card(tokens, count, err);
 	for (i = 0; rc == RC_OK && i < count; i++)
-		rc = copy(&out->args, &tokens[i], err);
+		rc = copy(&out->args, spec, &tokens[i], err);
 	mem_free(tokens);
 	return rc;
 }

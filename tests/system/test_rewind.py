@@ -125,6 +125,30 @@ def test_a_mark_leads_back_while_the_instance_stays_protected():
         end(world)
 
 
+def test_a_disk_is_rewound_with_the_memory():
+    with historic(disk_mib=64, disk_rate=100) as world:
+        world.protect()
+        wait_until_durable(world)
+        client = ledger.Ledger(world, 3, window=8)
+        client.start()
+        client.wait_for(50)
+        mark(world, client, 'before upgrade')
+        client.wait_for(100)
+        copy = rewind(world, 'before upgrade')
+        with Visitor(copy['directory']) as visitor:
+            lab.wait_for('the copy answers', lambda: visitor.ask('get', 1), 30, 0.1)
+            then = visitor.ask('disk', 30)
+            assert then.startswith('ok'), then
+            assert int(visitor.ask('write', 10)) > 0
+        now = world.ask('disk', 30)
+        assert now.startswith('ok') and int(now.split()[1][7:]) > int(then.split()[1][7:]), (now, then)
+        assert os.path.exists(world.path('disk-b.raw.rewound'))
+        end(world)
+        assert not os.path.exists(world.path('disk-b.raw.rewound'))
+        assert world.status('standby')['protected']
+        client.finish()
+
+
 def test_what_cannot_be_rewound_to_is_told():
     with historic() as world:
         world.protect()
