@@ -16,7 +16,9 @@ static struct cmdline_spec isolated;
 static int isolate(const char *text, struct err *err)
 {
 	struct cmdline_spec spec = { .nbackends = 1,
-				     .backends = { { .name = "pc.ram", .bytes = MIB } } };
+				     .backends = { { .name = "pc.ram", .bytes = MIB } },
+				     .ndisks = 1,
+				     .disks = { { .name = "d", .file = "d.disk", .bytes = MIB } } };
 	int rc;
 
 	cmdline_spec_free(&isolated);
@@ -93,6 +95,13 @@ static void what_the_instance_writes_to_is_not_opened(void **state)
 		"disk");
 	refuses("-nodefaults\n-hda\n/srv/vm1.img", "disk");
 	refuses("-nodefaults\n/srv/vm1.img", "disk");
+	refuses("-nodefaults\n-drive\nfile=other.disk,if=virtio", "disk");
+	/* But what it has an image of its own of. */
+	becomes("-nodefaults\n-drive\nfile=d.disk,if=virtio",
+		"-nodefaults\n-drive\nfile=d.disk,if=virtio");
+	becomes("-nodefaults\n-blockdev\ndriver=raw,node-name=d,file.driver=file,file.filename=d.disk",
+		"-nodefaults\n-blockdev\ndriver=raw,node-name=d,file.driver=file,file.filename=d.disk");
+	assert_int_equal(isolated.ndisks, 1);
 	becomes("-nodefaults\n-blockdev\nfile,filename=/d,node-name=d,read-only=on",
 		"-nodefaults\n-blockdev\nfile,filename=/d,node-name=d,read-only=on");
 }
