@@ -118,7 +118,7 @@ static int keep_wanted(const struct seat *seat, struct err *err)
 static bool has_journal(const struct seat *seat)
 {
 	return seat->instance->durability == CONFIG_DURABLE_JOURNAL ||
-	       seat->instance->journal_dir != NULL;
+	       seat->instance->journal_dir != NULL || seat->instance->history_mib > 0;
 }
 
 /* A history goes copy by copy: in eighths of it, if that is less than a recovery asks for. */

@@ -123,6 +123,9 @@ def test_a_mark_leads_back_while_the_instance_stays_protected():
         with Visitor(copy['directory']) as visitor:
             lab.wait_for('the copy answers', lambda: visitor.ask('get', 1), 30, 0.1)
         end(world)
+        copy = rewind(world, 'before upgrade')      # beside the replica that serves
+        look_at_copy(world, copy, client, least, most)
+        assert client.failure is None and world.ask('get') is not None
 
 
 def test_a_disk_is_rewound_with_the_memory():
