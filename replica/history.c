@@ -101,6 +101,12 @@ static void on_mark(struct history *h, uint64_t sequence, uint64_t epoch, const 
 	memcpy(mark->text, payload, len);
 }
 
+static bool is_before(const struct history *before, uint64_t sequence)
+{
+	return (before->nbases == 0 || before->bases[before->nbases - 1].whole < sequence) &&
+	       (before->nmarks == 0 || before->marks[before->nmarks - 1].sequence < sequence);
+}
+
 /* Of what is before the first BASE that was read; what was read itself is known better. */
 static int on_history(struct history *h, const uint8_t *payload, size_t len, struct err *err)
 {
@@ -108,11 +114,15 @@ static int on_history(struct history *h, const uint8_t *payload, size_t len, str
 	uint64_t ms;
 	int rc = history_get(&before, &ms, payload, len, err);
 
-	if (rc != RC_OK)
+	if (rc == RC_OK && !is_before(&before, h->began))
+		rc = err_set(err, RC_INVALID, "a history of what is to come");
+	if (rc != RC_OK) {
+		history_free(&before);
 		return rc;
+	}
 	if (h->ms == 0)
 		h->ms = ms;
-	if (h->nbases == 0 && h->nmarks == 0) {
+	if (h->nbases == 0) {
 		memcpy(h->bases, before.bases, before.nbases * sizeof(*h->bases));
 		memcpy(h->marks, before.marks, before.nmarks * sizeof(*h->marks));
 		h->nbases = before.nbases;

@@ -84,7 +84,7 @@ static bool get_all(struct history *h, uint32_t bases, uint32_t marks, struct cu
 {
 	uint64_t after = 0;
 
-	for (; h->nbases < bases; after = h->bases[h->nbases++].sequence) {
+	for (; h->nbases < bases; after = h->bases[h->nbases++].whole) {
 		if (!get_base(&h->bases[h->nbases], c, after))
 			return false;
 	}

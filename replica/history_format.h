@@ -11,8 +11,9 @@
  *
  * For each mark: u64 sequence, u64 epoch, u64 ms, u16 length of its text, the text.
  *
- * It is valid if and only if there is nothing behind that, sequences rise, those of a base are in order and its
- * epochs, too, texts are as in MARK, and all are within the limits of history.h.
+ * It is valid if and only if there is nothing behind that, sequences rise (of BASE, its WHOLE, the next BASE; of marks) up to that
+ * of the BASE that it follows, no base's last epoch is before its first, texts are as in MARK, and all are within the limits of
+ * history.h.
  */
 #ifndef REPLICA_HISTORY_FORMAT_H
 #define REPLICA_HISTORY_FORMAT_H

@@ -194,6 +194,16 @@ static void what_was_before_travels_in_a_record(void **state)
 		assert_int_equal(history_get(&back, &ms, payload.data, len, &err), RC_INVALID);
 		assert_null(back.bases);
 	}
+	/* Of what is behind the BASE it cannot tell. */
+	assert_int_equal(history_note(&back, JOURNAL_BASE, play.h.bases[39].whole, 1,
+				      (const uint8_t[JOURNAL_BASE_BYTES]){ 0 }, JOURNAL_BASE_BYTES,
+				      &err),
+			 RC_OK);
+	assert_int_equal(history_note(&back, JOURNAL_HISTORY, play.sequence + 1, 1, payload.data,
+				      payload.len, &err),
+			 RC_INVALID);
+	assert_int_equal(back.nbases, 0);
+	history_free(&back);
 	/* Who begins to read at the last base knows as much. */
 	base(false);
 	assert_int_equal(history_note(&back, JOURNAL_BASE, play.sequence, play.epoch,
