@@ -93,6 +93,22 @@ struct etcd_call *etcd_commit(struct etcd *etcd, const struct etcd_txn *txn,
 	return submit(call, err);
 }
 
+struct etcd_call *etcd_swap(struct etcd *etcd, const char *key, int64_t mod_revision,
+			    const char *value, int64_t lease, const struct etcd_how *how,
+			    struct err *err)
+{
+	const struct etcd_txn txn = {
+		.compares = { { key, ETCD_MOD_REVISION, mod_revision } },
+		.ncompares = 1,
+		.puts = { { key, value, lease } },
+		.nputs = 1,
+		.reads = { key },
+		.nreads = 1,
+	};
+
+	return etcd_commit(etcd, &txn, how, err);
+}
+
 struct etcd_call *etcd_grant(struct etcd *etcd, uint32_t ttl_s, const struct etcd_how *how,
 			     struct err *err)
 {

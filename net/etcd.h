@@ -63,6 +63,13 @@ struct etcd_call *etcd_get(struct etcd *etcd, const char *key, const struct etcd
 /* Any transaction; with puts, the keys put should be those read, in the same order. */
 struct etcd_call *etcd_commit(struct etcd *etcd, const struct etcd_txn *txn,
 			      const struct etcd_how *how, struct err *err);
+/*
+ * One key from the revision last seen (0: it must not exist) to a new value. reply->txn: won if
+ * `succeeded`, at put_revision; else entries[0] is what is there.
+ */
+struct etcd_call *etcd_swap(struct etcd *etcd, const char *key, int64_t mod_revision,
+			    const char *value, int64_t lease, const struct etcd_how *how,
+			    struct err *err);
 struct etcd_call *etcd_grant(struct etcd *etcd, uint32_t ttl_s, const struct etcd_how *how,
 			     struct err *err);
 /* reply->lease->ttl_s 0: it is gone. */

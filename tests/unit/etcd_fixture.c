@@ -252,22 +252,6 @@ void etcd_client_close(struct etcd *etcd)
 	turn_until(&closed);
 }
 
-struct etcd_call *etcd_swap(struct etcd *etcd, const char *key, int64_t mod_revision,
-			    const char *value, int64_t lease, const struct etcd_how *how,
-			    struct err *why)
-{
-	const struct etcd_txn txn = {
-		.compares = { { key, ETCD_MOD_REVISION, mod_revision } },
-		.ncompares = 1,
-		.puts = { { key, value, lease } },
-		.nputs = 1,
-		.reads = { key },
-		.nreads = 1,
-	};
-
-	return etcd_commit(etcd, &txn, how, why);
-}
-
 /* ---- the other one ---- */
 
 struct odd_channel {

@@ -50,14 +50,6 @@ void etcd_server_close(struct etcd_server *server);
 struct etcd *etcd_client(const char *const *urls, size_t count, struct tls_identity *who);
 void etcd_client_close(struct etcd *etcd);
 
-/*
- * One key from the revision last seen (0: it must not exist) to a new value. reply->txn: won if
- * `succeeded`, at put_revision; else entries[0] is what is there.
- */
-struct etcd_call *etcd_swap(struct etcd *etcd, const char *key, int64_t mod_revision,
-			    const char *value, int64_t lease, const struct etcd_how *how,
-			    struct err *why);
-
 /* ---- the other one ---- */
 
 #define ODD_CHANNELS 16
