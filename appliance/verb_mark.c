@@ -1,16 +1,23 @@
+#include "appliance/base/clock.h"
 #include "appliance/base/json_text.h"
+#include "appliance/base/json_value.h"
 #include "appliance/base/mem.h"
 #include "appliance/client.h"
 #include "appliance/verb.h"
 
 #include <stdio.h>
+#include <string.h>
+#include <uv.h>
 
 #define TIMEOUT_MS 5000
+#define WAIT_S 10
+#define LOOK_MS 20
+#define PATH_BYTES 128
 
 static const char about[] =
 	"Marks the present epoch of an instance with a text, in its standby's journal: 'understudy rewind --to TEXT' leads\n"
 	"back to it, and 'understudy history' lists it, as long as the journal goes back that far. Says which epoch that is,\n"
-	"the last one that was committed.";
+	"the last one that was committed, when the mark is on stable storage.";
 
 static char *request_for(const char *instance, const char *text)
 {
@@ -26,28 +33,95 @@ static char *request_for(const char *instance, const char *text)
 	return printed;
 }
 
-static int show(const struct buf *answer)
+/* The epoch that an answer tells of; 0: none. */
+static double epoch_of(const struct buf *answer)
 {
 	cJSON *root = NULL;
 	const cJSON *epoch;
 	struct err err;
+	double value;
 
 	(void)json_text_parse(&root, (const char *)answer->data, answer->len, &err);
 	epoch = cJSON_GetObjectItemCaseSensitive(root, "epoch");
-	if (!cJSON_IsNumber(epoch)) {
-		cJSON_Delete(root);
-		return options_failed("the answer tells of no epoch: is this an understudy?");
-	}
-	(void)printf("epoch %.0f\n", epoch->valuedouble);
+	value = cJSON_IsNumber(epoch) ? epoch->valuedouble : 0;
 	cJSON_Delete(root);
-	return EXIT_FINE;
+	return value;
+}
+
+/* The history tells of a mark when it is on stable storage. */
+static bool is_listed(const struct buf *answer, const char *text, double epoch)
+{
+	const cJSON *mark, *number;
+	const char *its_text;
+	cJSON *root = NULL;
+	bool listed = false;
+	struct err err;
+
+	(void)json_text_parse(&root, (const char *)answer->data, answer->len, &err);
+	cJSON_ArrayForEach(mark, cJSON_GetObjectItemCaseSensitive(root, "marks")) {
+		number = cJSON_GetObjectItemCaseSensitive(mark, "epoch");
+		its_text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(mark, "text"));
+		listed = listed || (its_text != NULL && strcmp(its_text, text) == 0 &&
+				    cJSON_IsNumber(number) && number->valuedouble >= epoch);
+	}
+	cJSON_Delete(root);
+	return listed;
+}
+
+static int wait_until_listed(const struct command *command, const struct client_target *target,
+			     const char *instance, const char *text, double epoch)
+{
+	const uint64_t end_ns = clock_now_ns() + WAIT_S * CLOCK_NS_PER_S;
+	char path[PATH_BYTES];
+	struct buf answer = { 0 };
+	int status, http_status;
+	bool listed;
+
+	(void)snprintf(path, sizeof(path), "/v1/history?instance=%s", instance);
+	do {
+		uv_sleep(LOOK_MS);
+		status = client_ask(command, target, path, NULL, TIMEOUT_MS, &http_status, &answer);
+		listed = status == EXIT_FINE && http_status == 200 &&
+			 is_listed(&answer, text, epoch);
+		buf_free(&answer);
+	} while (status == EXIT_FINE && !listed && clock_now_ns() < end_ns);
+	if (status == EXIT_FINE && !listed)
+		status = options_failed("the mark is not in the journal yet, whose disk is slow or "
+					"fails: 'understudy status' tells");
+	return status;
+}
+
+static int give(const struct command *command, const struct client_target *target,
+		const char *instance, const char *text, bool json)
+{
+	char *request = request_for(instance, text);
+	struct buf answer = { 0 };
+	int status, http_status;
+
+	if (request == NULL)
+		return options_failed("out of memory");
+	status =
+		client_ask(command, target, "/v1/mark", request, TIMEOUT_MS, &http_status, &answer);
+	if (status == EXIT_FINE && http_status != 202)
+		status = client_refused("not marked", http_status, &answer);
+	else if (status == EXIT_FINE && epoch_of(&answer) == 0)
+		status = options_failed("the answer tells of no epoch: is this an understudy?");
+	else if (status == EXIT_FINE)
+		status = wait_until_listed(command, target, instance, text, epoch_of(&answer));
+	if (status == EXIT_FINE && json)
+		(void)fwrite(answer.data, 1, answer.len, stdout);
+	else if (status == EXIT_FINE)
+		(void)printf("epoch %.0f\n", epoch_of(&answer));
+	buf_free(&answer);
+	mem_free(request);
+	return status;
 }
 
 int verb_mark(int argc, char **argv)
 {
 	struct client_target target = { NULL, NULL };
 	const char *instance = NULL, *text = NULL;
-	struct buf answer = { 0 };
+	struct config config;
 	bool json = false;
 	const struct option options[] = {
 		CLIENT_CONFIG_OPTION(&target),
@@ -63,27 +137,20 @@ int verb_mark(int argc, char **argv)
 		.operand = &text,
 		.operand_name = "TEXT",
 	};
-	int status, http_status;
-	char *request;
+	int status;
 
 	if (!options_parse(&command, argc, argv, &status))
 		return status;
 	if (instance == NULL)
 		return options_wrong(&command, "--instance NAME is missing");
+	if (!json_value_is_name(instance))
+		return options_wrong(&command, "--instance %s: no instance has such a name: %s",
+				     instance, json_value_name_problem(instance));
 	if (client_target_wrong(&command, &target, &status))
 		return status;
-	request = request_for(instance, text);
-	if (request == NULL)
-		return options_failed("out of memory");
-	status = client_ask(&command, &target, "/v1/mark", request, TIMEOUT_MS, &http_status,
-			    &answer);
-	if (status == EXIT_FINE && http_status != 202)
-		status = client_refused("not marked", http_status, &answer);
-	else if (status == EXIT_FINE && json)
-		(void)fwrite(answer.data, 1, answer.len, stdout);
-	else if (status == EXIT_FINE)
-		status = show(&answer);
-	buf_free(&answer);
-	mem_free(request);
+	status = client_find(&command, &target, &config);
+	if (status == EXIT_FINE)
+		status = give(&command, &target, instance, text, json);
+	config_free(&config);
 	return status;
 }

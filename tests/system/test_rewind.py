@@ -165,6 +165,24 @@ def test_what_cannot_be_rewound_to_is_told():
         assert result.returncode == 1 and 'taken for an epoch' in result.stderr, result
 
 
+def test_a_copy_of_an_instance_with_a_network_of_its_own_has_a_tap_that_leads_nowhere():
+    with historic(gateway=False, append='') as world:
+        world.protect()
+        wait_until_durable(world)
+        epoch = told(world, 'mark', 'then')['epoch']
+        counted = int(world.ask('inc'))
+        copy = rewind(world, 'then')
+        assert copy['epoch'] == epoch
+        links = subprocess.run(['ip', '-o', 'link'], stdout=subprocess.PIPE, text=True, check=True, preexec_fn=world.b.enter,
+                               pass_fds=[world.b.fd]).stdout.splitlines()
+        taps = [line for line in links if ': tap' in line]
+        assert len(taps) == 2 and sum('master br0' in line for line in taps) == 1, links
+        lab.wait_for('the copy runs', lambda: 'tick' in open(os.path.join(copy['directory'], 'console-0.log'), errors='replace').read())
+        assert int(world.ask('inc')) == counted + 1
+        assert world.status('standby')['protected']
+        end(world)
+
+
 def test_a_restarted_appliance_knows_its_past_and_ends_a_copy_that_was_left():
     with historic() as world:
         world.protect()
