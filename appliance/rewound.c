@@ -1,3 +1,11 @@
+/*
+ * Theory of operation. The journal is read first (rewind.h, a thread of its own), then the copy's QEMU is started, and fed
+ * as a replica's is at a takeover; each callback is the next function's beginning. Whatever ends that, take_down() closes reader
+ * and QEMU, and only then removes the image, which both have mapped. What is left then tells why, until rewound_close().
+ *
+ * Nothing of the replica's is touched: the image and the directory are the copy's own, and its arguments have been
+ * through cmdline_isolate(). Our QMP connection is the first of two sockets: the other one is the operator's.
+ */
 #include "appliance/rewound.h"
 
 #include "appliance/base/files.h"
