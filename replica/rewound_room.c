@@ -11,6 +11,9 @@
 #include <sys/statfs.h>
 
 #define STAT_BLOCK 512
+/* The replica's own disk, and the journal perhaps, go on growing beside it: a quarter more, and so much. */
+#define DISK_SHARE 4
+#define DISK_LEAST (UINT64_C(128) << 20)
 #define MIB(bytes) ((uint64_t)(bytes) >> 20)
 
 int rewound_room_judge(const char *memory_dir, uint64_t bytes, uint64_t pending,
@@ -65,6 +68,29 @@ static uint64_t available_memory(void)
 	if (file != NULL)
 		(void)fclose(file);
 	return kib << 10;
+}
+
+int rewound_room_judge_disk(const char *path, uint64_t stored, uint64_t free_bytes, struct err *err)
+{
+	const uint64_t need = stored + stored / DISK_SHARE + DISK_LEAST;
+
+	if (need <= free_bytes)
+		return RC_OK;
+	return err_set(err, RC_LIMIT,
+		       "%.200s: no room beside it for the disk of a rewound copy: %" PRIu64
+		       " MiB needed, %" PRIu64 " MiB free",
+		       path, MIB(need), MIB(free_bytes));
+}
+
+int rewound_room_check_disk(const char *path, struct err *err)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (stat(path, &st) != 0 || statfs(path, &fs) != 0 || fs.f_blocks == 0)
+		return RC_OK; /* the image will tell */
+	return rewound_room_judge_disk(path, (uint64_t)st.st_blocks * STAT_BLOCK,
+				       (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize, err);
 }
 
 int rewound_room_check(const char *memory_dir, uint64_t bytes, struct err *err)

@@ -130,6 +130,11 @@ static void the_replica_comes_first(void **state)
 			 RC_LIMIT);
 	assert_non_null(strstr(err.text, "of this machine's memory"));
 	assert_int_equal(rewound_room_judge("/m", 0, 51, 50, no, &err), RC_LIMIT);
+	assert_int_equal(rewound_room_judge_disk("/d.raw", 400 * MIB, 628 * MIB, &err), RC_OK);
+	assert_int_equal(rewound_room_judge_disk("/d.raw", 400 * MIB, 628 * MIB - 1, &err),
+			 RC_LIMIT);
+	assert_non_null(strstr(err.text, "/d.raw: no room beside it"));
+	assert_non_null(strstr(err.text, "628 MiB needed, 627 MiB free"));
 	assert_int_equal(rewound_room_check("/dev/shm", 1, &err), RC_OK);
 	assert_int_equal(rewound_room_check("/dev/shm", no / 2, &err), RC_LIMIT);
 }
