@@ -171,8 +171,8 @@ $(unit_tests): build/unit/%: build/asan/obj/tests/unit/%.o $(unit_helpers:%.c=bu
 
 # The decisions alone, without the rest of the program.
 sim_sources := $(wildcard tests/sim/*.c)
-build/sim/takeover: $(sim_sources:%.c=build/asan/obj/%.o) $(patsubst %,build/asan/obj/appliance/%.o,\
-	failover tenure doubt aftermath witness_judge)
+decisions := $(patsubst %,build/asan/obj/appliance/%.o,failover failover_state tenure doubt aftermath witness_judge)
+build/sim/takeover: $(sim_sources:%.c=build/asan/obj/%.o) $(decisions)
 	@$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(asan_link)

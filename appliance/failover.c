@@ -1,90 +1,13 @@
 #include "appliance/failover.h"
 
 #include "appliance/base/clock.h"
-#include "appliance/tenure.h"
 
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#define BIT(state) (1U << FAILOVER_##state)
-
 #define CLAIM_RETRY_NS (1000 * CLOCK_NS_PER_MS) /* a witness that does not answer is asked again */
-
-static const struct {
-	const char *name;
-	unsigned next;
-} states[] = {
-	[FAILOVER_EMPTY] = { "empty", BIT(SYNCING) | BIT(UNATTENDED) },
-	[FAILOVER_SYNCING] = { "syncing", BIT(EMPTY) | BIT(PROTECTED) },
-	[FAILOVER_PROTECTED] = { "protected", BIT(SUSPECT) | BIT(UNATTENDED) | BIT(ENDED) |
-						      BIT(CLAIMING) | BIT(EMPTY) },
-	[FAILOVER_SUSPECT] = { "suspect", BIT(PROTECTED) | BIT(UNATTENDED) | BIT(ENDED) |
-						  BIT(CLAIMING) | BIT(EMPTY) },
-	[FAILOVER_UNATTENDED] = { "unattended",
-				  BIT(PROTECTED) | BIT(ENDED) | BIT(CLAIMING) | BIT(EMPTY) },
-	[FAILOVER_ENDED] = { "ended",
-			     BIT(PROTECTED) | BIT(UNATTENDED) | BIT(CLAIMING) | BIT(EMPTY) },
-	[FAILOVER_CLAIMING] = { "claiming",
-				BIT(UNATTENDED) | BIT(ENDED) | BIT(TAKING_OVER) | BIT(EMPTY) },
-	[FAILOVER_TAKING_OVER] = { "taking-over", BIT(SERVING) | BIT(FAILED) | BIT(UNATTENDED) },
-	[FAILOVER_SERVING] = { "serving", BIT(LOST) },
-	[FAILOVER_FAILED] = { "failed", BIT(EMPTY) },
-	[FAILOVER_RETURNING] = { "returning", BIT(SERVING) | BIT(LOST) | BIT(EMPTY) },
-	[FAILOVER_LOST] = { "lost", BIT(EMPTY) },
-};
-static_assert(sizeof(states) / sizeof(states[0]) == FAILOVER_STATES, "a row for every state");
-
-bool failover_may(enum failover_state from, enum failover_state to)
-{
-	return (states[from].next & (1U << to)) != 0;
-}
-
-const char *failover_state_name(enum failover_state state)
-{
-	return states[state].name;
-}
-
-void failover_init(struct failover *failover, uint32_t detect_ms, bool automatic, uint64_t now_ns)
-{
-	*failover = (struct failover){
-		.detect_ns = detect_ms * CLOCK_NS_PER_MS,
-		.automatic = automatic,
-		.state = FAILOVER_EMPTY,
-		.term = 1,
-		.heard_ns = now_ns,
-		.tick_ns = now_ns,
-		/* What an earlier life of this process may have granted. */
-		.granted_ns = now_ns + detect_ms * CLOCK_NS_PER_MS,
-	};
-}
-
-void failover_restore(struct failover *failover, uint64_t term, uint64_t epoch)
-{
-	assert(failover->state == FAILOVER_EMPTY && term > 0);
-	failover->term = term;
-	failover->epoch = epoch;
-	if (epoch > 0)
-		failover->state = FAILOVER_RETURNING;
-}
-
-uint64_t failover_lease_ns(const struct failover *failover)
-{
-	return failover_is_over(failover) ? 0 : TENURE_LEASE_NS(failover->detect_ns);
-}
-
-bool failover_has_served(const struct failover *failover)
-{
-	return failover->state == FAILOVER_SERVING || failover->state == FAILOVER_LOST;
-}
-
-bool failover_is_over(const struct failover *failover)
-{
-	return failover_has_served(failover) || failover->state == FAILOVER_CLAIMING ||
-	       failover->state == FAILOVER_TAKING_OVER || failover->state == FAILOVER_FAILED ||
-	       failover->state == FAILOVER_RETURNING;
-}
 
 /* Until when the primary's answer is waited for; 0: it is not. */
 static uint64_t yield_due_ns(const struct failover *failover)
@@ -109,13 +32,6 @@ uint64_t failover_due_ns(const struct failover *failover)
 	if (failover->state == FAILOVER_SUSPECT)
 		return failover->heard_ns + failover->detect_ns;
 	return UINT64_MAX;
-}
-
-double failover_suspicion(const struct failover *failover, uint64_t now_ns)
-{
-	uint64_t silent = now_ns > failover->heard_ns ? now_ns - failover->heard_ns : 0;
-
-	return silent >= failover->detect_ns ? 1.0 : (double)silent / (double)failover->detect_ns;
 }
 
 __attribute__((format(printf, 4, 5))) static void move(struct failover *failover,
@@ -162,14 +78,15 @@ static bool watching(const struct failover *failover)
 
 enum cause { SILENCE, CRASH, ORDER };
 
+static const char *const causes[] = {
+	[SILENCE] = "the primary is silent",
+	[CRASH] = "the instance's QEMU is gone",
+	[ORDER] = "the operator's command",
+};
+
 static void claim(struct failover *failover, const struct failover_event *event, enum cause cause,
 		  struct failover_update *update)
 {
-	static const char *const causes[] = {
-		[SILENCE] = "the primary is silent",
-		[CRASH] = "the instance's QEMU is gone",
-		[ORDER] = "the operator's command",
-	};
 	const uint64_t now_ns = event->now_ns;
 
 	failover->silent_ns = now_ns > failover->heard_ns ? now_ns - failover->heard_ns : 0;
@@ -395,11 +312,29 @@ static void refuse(struct failover_update *update, const char *reason)
 	(void)snprintf(update->reason, sizeof(update->reason), "%s", reason);
 }
 
+/* What was begun by itself goes on as ordered: also against a term that was not heard of. */
+static void adopt(struct failover *failover, const struct failover_event *event,
+		  struct failover_update *update)
+{
+	failover->ordered = true;
+	update->claim = failover->witness && !failover->won;
+	update->by_operator = true;
+	(void)snprintf(failover->why, sizeof(failover->why), "%s (silent for %.0f ms)",
+		       causes[ORDER], clock_ms(failover->silent_ns));
+	(void)snprintf(update->reason, sizeof(update->reason),
+		       "%s: the takeover that is under way goes on as ordered", failover->why);
+	proceed(failover, event->now_ns, update);
+}
+
 static void on_operator(struct failover *failover, const struct failover_event *event,
 			struct failover_update *update)
 {
 	if (failover->epoch > 0 && failover_may(failover->state, FAILOVER_CLAIMING)) {
 		claim(failover, event, ORDER, update);
+		return;
+	}
+	if (failover->state == FAILOVER_CLAIMING && !failover->ordered) {
+		adopt(failover, event, update);
 		return;
 	}
 	refuse(update,

@@ -65,6 +65,8 @@
  * asked the witness, and lost. The answer counts all the same, however late. `claiming` lasts only while
  * an answer is outstanding or a lease runs out: one that belongs to an earlier claim is asked for anew.
  *
+ * An operator's command while we claim by ourselves makes that an order: it need not be asked for again.
+ *
  * A claim that the witness does not answer is made again by itself only where silence by itself is a
  * reason to take over. An operator's command is not kept: it fails, and may be given again.
  *

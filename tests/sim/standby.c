@@ -59,6 +59,7 @@ static void step(struct world *w, enum failover_event_type type, uint64_t epoch,
 		w->by_operator = type == FAILOVER_OPERATOR;
 		w->yielded = false;
 	}
+	w->by_operator |= claimed && type == FAILOVER_OPERATOR && !update.refused;
 	if (update.yield) {
 		w->yield_until_ns = event.now_ns + FAILOVER_YIELD_NS;
 		to_primary(w, YIELD, 0);

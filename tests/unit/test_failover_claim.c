@@ -196,6 +196,39 @@ static void the_answer_to_an_earlier_claim_makes_it_ask_again(void **unused)
 	assert_true(answer(&failover, FAILOVER_WON, 1530, 4).activate);
 }
 
+/* As it asks by itself each second while the witness is away, an order mostly comes then. */
+static void an_order_adopts_the_claim_that_is_under_way(void **unused)
+{
+	struct failover failover = witnessed(true);
+	struct failover_update update;
+
+	(void)unused;
+	assert_true(claims_again(&failover, 1000, 1400));
+	update = step(&failover, FAILOVER_OPERATOR, 1405 * MS);
+	assert_false(update.refused || update.changed);
+	assert_true(update.claim && update.by_operator);
+	assert_non_null(strstr(update.reason, "the operator's command"));
+	/* It counts as an order: what is heard of answers elsewhere does not end it. */
+	(void)answer(&failover, FAILOVER_OUTDATED, 1410, 1);
+	assert_int_equal(failover.state, FAILOVER_CLAIMING);
+	update = answer(&failover, FAILOVER_UNANSWERED, 1420, 0);
+	assert_int_equal(failover.state, FAILOVER_UNATTENDED);
+	assert_non_null(strstr(update.reason, "the witness does not answer"));
+}
+
+static void an_order_given_twice_is_under_way(void **unused)
+{
+	struct failover failover = witnessed(true);
+	struct failover_update update;
+
+	(void)unused;
+	(void)step(&failover, FAILOVER_OPERATOR, 1005 * MS);
+	assert_int_equal(failover.state, FAILOVER_CLAIMING);
+	update = step(&failover, FAILOVER_OPERATOR, 1010 * MS);
+	assert_true(update.refused);
+	assert_non_null(strstr(update.reason, "a takeover is under way"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -209,6 +242,8 @@ int main(void)
 		cmocka_unit_test(
 			a_claim_whose_term_the_primary_tells_before_the_witness_does_is_won),
 		cmocka_unit_test(the_answer_to_an_earlier_claim_makes_it_ask_again),
+		cmocka_unit_test(an_order_adopts_the_claim_that_is_under_way),
+		cmocka_unit_test(an_order_given_twice_is_under_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
