@@ -93,10 +93,14 @@ static int on_making(void *owner, const struct reservation *reservation, struct 
 		.primary_identity = reservation->witness_identity,
 		.standby_identity = c->etcd != NULL ? etcd_identity(c->etcd) : 0,
 	};
+	const struct safety_pace primary = { reservation->heartbeat_ms, reservation->detect_ms };
+	const struct safety_pace standby = { c->config->heartbeat_ms, c->config->detect_ms };
 	int rc;
 
 	witness_place(own_witness, c->config);
 	rc = safety_check(&safety, err);
+	if (rc == RC_OK)
+		rc = safety_check_pace(&primary, &standby, err);
 	c->failover.gateway = safety.gateway;
 	if (rc == RC_OK && c->gateway != NULL)
 		return gateway_seat(c->gateway, reservation, c->dir, err);

@@ -13,6 +13,7 @@
 #include "appliance/config_keys.h"
 #include "appliance/config_twice.h"
 #include "appliance/config_vrrp.h"
+#include "appliance/safety.h"
 #include "net/address.h"
 #include "net/etcd.h"
 #include "replica/cmdline.h"
@@ -23,8 +24,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-#define DETECT_HEARTBEATS 3 /* two in a row may be lost or late on a link that is alive */
 
 static const char *const role_names[] = {
 	[CONFIG_PRIMARY] = "primary", [CONFIG_STANDBY] = "standby"
@@ -60,14 +59,14 @@ static void conflict(struct checking *checking, const char *format, ...)
 
 static void check_link(struct checking *checking, const struct config *config)
 {
-	uint32_t least = DETECT_HEARTBEATS * config->heartbeat_ms;
+	uint32_t least = SAFETY_HEARTBEATS * config->heartbeat_ms;
 
 	if (config->detect_ms < least)
 		conflict(
 			checking,
 			"link.detect_ms: %u is below %u, %d x heartbeat_ms (%u): a heartbeat lost or late would pass "
 			"for a failed site",
-			config->detect_ms, least, DETECT_HEARTBEATS, config->heartbeat_ms);
+			config->detect_ms, least, SAFETY_HEARTBEATS, config->heartbeat_ms);
 }
 
 static void check_checkpoint(struct checking *checking, const struct config_instance *instance,

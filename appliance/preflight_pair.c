@@ -110,6 +110,18 @@ static void check_ports(struct preflight *preflight, const struct sites *sites)
 			connect.port, listen.port);
 }
 
+static void check_pace(struct preflight *preflight, const struct sites *sites)
+{
+	const struct safety_pace primary = { sites->primary->heartbeat_ms,
+					     sites->primary->detect_ms };
+	const struct safety_pace standby = { sites->standby->heartbeat_ms,
+					     sites->standby->detect_ms };
+	struct err err;
+
+	if (safety_check_pace(&primary, &standby, &err) != RC_OK)
+		preflight_error(preflight, "%s", err.text);
+}
+
 static void check_sites(struct preflight *preflight, const struct sites *sites)
 {
 	const struct config *primary = sites->primary, *standby = sites->standby;
@@ -121,6 +133,7 @@ static void check_sites(struct preflight *preflight, const struct sites *sites)
 			"site: both are \"%s\"; the witness and the logs tell sites by their names",
 			primary->site);
 	check_ports(preflight, sites);
+	check_pace(preflight, sites);
 	for (size_t i = 0; i < primary->ninstances; i++) {
 		other = find(standby, primary->instances[i].name);
 		if (other != NULL)

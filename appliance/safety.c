@@ -45,3 +45,28 @@ int safety_check(const struct safety *safety, struct err *err)
 		"on without it (without_standby \"continue\"), so both would serve when the link fails; set one to "
 		"\"manual\" or \"hold\", give both sites a witness, or put every network card into gateway mode");
 }
+
+static int check_heard(const char *who, uint32_t heartbeat_ms, const char *by, uint32_t detect_ms,
+		       struct err *err)
+{
+	if (heartbeat_ms == 0 || detect_ms == 0 || detect_ms / SAFETY_HEARTBEATS >= heartbeat_ms)
+		return RC_OK;
+	return err_set(
+		err, RC_REFUSED,
+		"link.heartbeat_ms of the %s is %u, and link.detect_ms of the %s %u: not %d heartbeats, so one lost or "
+		"late would pass for a failed site; lower heartbeat_ms at the %s to %u, or raise detect_ms at the %s "
+		"to %llu",
+		who, heartbeat_ms, by, detect_ms, SAFETY_HEARTBEATS, who,
+		detect_ms / SAFETY_HEARTBEATS, by,
+		(unsigned long long)heartbeat_ms * SAFETY_HEARTBEATS);
+}
+
+int safety_check_pace(const struct safety_pace *primary, const struct safety_pace *standby,
+		      struct err *err)
+{
+	int rc = check_heard("primary", primary->heartbeat_ms, "standby", standby->detect_ms, err);
+
+	if (rc != RC_OK)
+		return rc;
+	return check_heard("standby", standby->heartbeat_ms, "primary", primary->detect_ms, err);
+}

@@ -35,4 +35,16 @@ struct safety {
 /* RC_REFUSED with the rule and what to change. */
 int safety_check(const struct safety *safety, struct err *err);
 
+/* So many heartbeats in what the other end takes for a failure: two in a row may be lost or late on a link that is alive. */
+#define SAFETY_HEARTBEATS 3
+
+/* A site's link.heartbeat_ms and link.detect_ms; 0: not known, as of an older program. */
+struct safety_pace {
+	uint32_t heartbeat_ms, detect_ms;
+};
+
+/* The same for how often one is heard and how soon the other takes that for silence. */
+int safety_check_pace(const struct safety_pace *primary, const struct safety_pace *standby,
+		      struct err *err);
+
 #endif

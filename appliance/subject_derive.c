@@ -73,6 +73,8 @@ int subject_derive(const struct subject_derivation *s, struct buf *json, struct 
 	if (rc == RC_OK)
 		rc = check_bridges(&reservation, s->config, err);
 	reservation.holds = s->config->without_standby == CONFIG_ALONE_HOLD;
+	reservation.heartbeat_ms = s->site->heartbeat_ms;
+	reservation.detect_ms = s->site->detect_ms;
 	witness_place(reservation.witness, s->site);
 	reservation.witness_identity = s->etcd != NULL ? etcd_identity(s->etcd) : 0;
 	for (i = 0; rc == RC_OK && i < reservation.spec.notes.count; i++)

@@ -165,7 +165,9 @@ static bool add_nics(cJSON *root, const struct reservation *r)
 	       cJSON_AddStringToObject(root, "without_standby", r->holds ? "hold" : "continue") !=
 		       NULL &&
 	       cJSON_AddStringToObject(root, "witness", r->witness) != NULL &&
-	       add_identity(root, r->witness_identity);
+	       add_identity(root, r->witness_identity) &&
+	       cJSON_AddNumberToObject(root, "heartbeat_ms", r->heartbeat_ms) != NULL &&
+	       cJSON_AddNumberToObject(root, "detect_ms", r->detect_ms) != NULL;
 }
 
 static bool add_disks(cJSON *root, const struct cmdline_spec *spec)
@@ -430,6 +432,15 @@ static int get_disks(const cJSON *root, struct cmdline_spec *spec, struct err *e
 	return rc;
 }
 
+/* 0: not told. */
+static uint32_t get_ms(const cJSON *root, const char *key)
+{
+	uint64_t ms = 0;
+	struct err err;
+
+	return get_number(root, key, 0, RESERVATION_MS_MAX, &ms, &err) == RC_OK ? (uint32_t)ms : 0;
+}
+
 static int get_all(const cJSON *root, struct reservation *r, struct err *err)
 {
 	const cJSON *qemu = cJSON_GetObjectItemCaseSensitive(root, "qemu");
@@ -460,6 +471,8 @@ static int get_all(const cJSON *root, struct reservation *r, struct err *err)
 		rc = get_text(root, "witness", r->witness, sizeof(r->witness), err);
 	if (rc == RC_OK)
 		rc = get_identity(root, &r->witness_identity, err);
+	r->heartbeat_ms = get_ms(root, "heartbeat_ms");
+	r->detect_ms = get_ms(root, "detect_ms");
 	r->cpus = (uint32_t)cpus;
 	return rc;
 }

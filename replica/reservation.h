@@ -10,7 +10,8 @@
  *              "output_commit": true}],
  *    "disks": [{"name": "disk0", "bytes": 8589934592}],
  *    "without_standby": "hold" | "continue",
- *    "witness": "https://etcd-1:2379 https://etcd-2:2379", "witness_identity": "fec48d4045584289"}
+ *    "witness": "https://etcd-1:2379 https://etcd-2:2379", "witness_identity": "fec48d4045584289",
+ *    "heartbeat_ms": 50, "detect_ms": 300}
  *
  * Valid if and only if every member above is there with its type, arguments and backends are within
  * the limits of cmdline.h, backends' names are such that QEMU takes them and none comes twice,
@@ -19,7 +20,8 @@
  * absent: none) have names and, as the derived arguments have them, names of two sockets in the
  * replica's directory. So do the disks ("disks" may be absent: none), whose bytes are sectors of 512. A card's
  * "output_commit" may be absent: true. "witness" may be absent, or anything but a text: none;
- * "witness_identity" as well, else it is a number in 1 to 16 hexadecimal digits. Members that are not
+ * "witness_identity" as well, else it is a number in 1 to 16 hexadecimal digits; so may "heartbeat_ms" and
+ * "detect_ms", or be anything but whole numbers up to RESERVATION_MS_MAX: not told. Members that are not
  * listed are ignored: a newer primary may say more.
  *
  *   {"ok": true, "image": "committed" | "stale" | "empty"}
@@ -42,6 +44,7 @@
 #define RESERVATION_NICS_MAX CMDLINE_CARDS_MAX
 #define RESERVATION_NAME_MAX 64	     /* a file's name in the replica's directory */
 #define RESERVATION_WITNESS_MAX 2176 /* eight names of hosts, with what belongs to each */
+#define RESERVATION_MS_MAX 86400000  /* a day: far beyond what a configuration takes */
 #define RESERVATION_CPUS_MAX 8192    /* twice what any x86 machine type takes */
 
 struct reservation_nic {
@@ -60,7 +63,8 @@ struct reservation {
 	uint64_t memory_bytes;
 	struct reservation_nic nics[RESERVATION_NICS_MAX];
 	size_t nnics;
-	bool holds; /* the instance is silent without its standby */
+	bool holds;			  /* the instance is silent without its standby */
+	uint32_t heartbeat_ms, detect_ms; /* of the primary's link; 0: not told */
 	/* The endpoints of the one that the primary asks (witness_place.h); empty: none. */
 	char witness[RESERVATION_WITNESS_MAX + 1];
 	uint64_t witness_identity; /* which one that is, by a number of its own; 0: not known yet */

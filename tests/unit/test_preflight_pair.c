@@ -50,6 +50,17 @@ static void what_fits_is_taken(void **state)
 	pair(PRIMARY("a", "1", NIC("n"), ""), STANDBY("1", TAP("n"), ""), WARNINGS, NULL);
 }
 
+static void heartbeats_are_compared_with_the_other_sites_patience(void **state)
+{
+	(void)state;
+	/* The defaults are 50 and 300. */
+	pair("{\"site\": \"a\", " TLS
+	     ", \"link\": {\"connect\": \"b.example:1\", \"heartbeat_ms\": 150, "
+	     "\"detect_ms\": 600}, \"instances\": [{\"name\": \"vm1\", \"qmp\": \"/q\"}]}",
+	     STANDBY("1", "", ""), ERRORS,
+	     "link.heartbeat_ms of the primary is 150, and link.detect_ms of the standby 300");
+}
+
 static void sites_have_names_of_their_own(void **state)
 {
 	(void)state;
@@ -103,6 +114,7 @@ int main(void)
 		cmocka_unit_test(an_instance_needs_its_standby),
 		cmocka_unit_test(network_cards_have_the_same_names),
 		cmocka_unit_test(disks_have_the_same_names),
+		cmocka_unit_test(heartbeats_are_compared_with_the_other_sites_patience),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

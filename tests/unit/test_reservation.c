@@ -57,6 +57,8 @@ static void what_is_written_is_read_back(void **state)
 	assert_int_equal(reservation_add_nic(&out, "net1", "a1", "q1", true, &err), RC_OK);
 	out.nics[1].at_once = true;
 	out.witness_identity = UINT64_C(0xfec48d4045584289);
+	out.heartbeat_ms = 50;
+	out.detect_ms = 300;
 	assert_int_equal(reservation_to_json(&out, &json, &err), RC_OK);
 	assert_int_equal(reservation_from_json(&in, json.data, json.len, &err), RC_OK);
 	assert_int_equal(in.spec.args.count, out.spec.args.count);
@@ -77,6 +79,8 @@ static void what_is_written_is_read_back(void **state)
 	assert_false(in.nics[0].announce || in.nics[0].at_once);
 	assert_true(in.nics[1].announce && in.nics[1].at_once);
 	assert_true(in.witness_identity == UINT64_C(0xfec48d4045584289));
+	assert_int_equal(in.heartbeat_ms, 50);
+	assert_int_equal(in.detect_ms, 300);
 	buf_free(&json);
 	reservation_free(&in);
 	reservation_free(&out);

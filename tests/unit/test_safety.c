@@ -107,12 +107,45 @@ static void the_longest_names_fit(void **state)
 		mem_free(endpoints[i]);
 }
 
+/* Each site's heartbeats within what the other one waits; an older program does not tell them. */
+static void heartbeats_fit_into_the_other_sites_patience(void **state)
+{
+	static const struct {
+		struct safety_pace primary, standby;
+		const char *refused; /* NULL: they fit */
+	} cases[] = {
+		{ { 50, 300 }, { 50, 300 }, NULL },
+		{ { 100, 3000 }, { 10, 300 }, NULL },
+		{ { 101, 3000 },
+		  { 10, 300 },
+		  "heartbeat_ms of the primary is 101, and link.detect_ms of the standby 300: not 3 heartbeats" },
+		{ { 1000, 3000 },
+		  { 10, 100 },
+		  "lower heartbeat_ms at the primary to 33, or raise detect_ms at the standby to 3000" },
+		{ { 10, 100 },
+		  { 50, 300 },
+		  "lower heartbeat_ms at the standby to 33, or raise detect_ms at the primary to 150" },
+		{ { 0, 0 }, { 50, 300 }, NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		if (safety_check_pace(&cases[i].primary, &cases[i].standby, &err) == RC_OK) {
+			if (cases[i].refused != NULL)
+				fail_msg("case %zu: taken", i);
+		} else if (cases[i].refused == NULL || strstr(err.text, cases[i].refused) == NULL) {
+			fail_msg("case %zu: %s", i, err.text);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_may_be_used_together),
 		cmocka_unit_test(equal_endpoints_are_equal_in_whatever_order),
 		cmocka_unit_test(the_longest_names_fit),
+		cmocka_unit_test(heartbeats_fit_into_the_other_sites_patience),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
