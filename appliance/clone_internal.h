@@ -61,6 +61,7 @@ struct clone {
 	bool layout_refused; /* with laid_out: what follows on this connection is of no use */
 	bool fenced;	     /* this connection was told that it is superseded */
 	bool terms;	     /* its primary has WIRE_FEATURE_TERMS */
+	bool restoring;	     /* the journal is being read: nobody connects before that is done */
 	enum failover_event_type said; /* on it, of the instance; FAILOVER_TICK: nothing */
 	char said_why[ERR_TEXT_MAX];   /* in its words, */
 	uint64_t said_epoch;	       /* the newest epoch that was known then */
@@ -76,11 +77,10 @@ struct clone {
 	void (*on_rewound_closed)(void *owner);
 	bool rewound_closing; /* the former copy */
 
-	bool restoring; /* the journal is being read: nobody connects before that is done */
-
 	/* Takeover. */
 	bool drained;	  /* the receiver is idle: the image will not change any more */
 	bool kept;	  /* the term of this takeover is on the disk */
+	bool silent;	  /* `survivor` does not answer */
 	uint64_t kept_ns; /* how long that took, from the decision */
 	uint64_t activate_ns, resumed_epoch;
 	/* Why the replica may find no room for its memory; "": it has some. */
@@ -88,7 +88,6 @@ struct clone {
 	uint64_t room_look_ns; /* when that is looked at next */
 	struct repeat cramps;
 	struct survivor *survivor; /* the replica of an earlier life, or the search for it */
-	bool silent;		   /* it does not answer */
 
 	/* The term on the disk. */
 	struct term_store *store;

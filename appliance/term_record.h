@@ -43,7 +43,7 @@
 
 enum term_kind { TERM_STANDS_BY = 1, TERM_TOOK_OVER, TERM_PROTECTS, TERM_UNFINISHED };
 
-struct term_record {
+struct term_record { /* NOLINT(clang-analyzer-optin.performance.Padding): in the order of the format */
 	uint64_t term;
 	enum term_kind kind;
 	uint64_t epoch;	   /* 0 if and only if the kind is TERM_STANDS_BY */

@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	memcpy(bytes, data + 1, size - 1);
 	if (data[0] % 2 == 1 && size - 1 >= 8)
-		bytes_put_le64(bytes + size - 9, XXH64(bytes, size - 9, 0));
+		bytes_put_le64(bytes + (size - 9), XXH64(bytes, size - 9, 0));
 	if (term_record_decode(&record, bytes, size - 1, &err) != RC_OK)
 		return 0;
 	if (record.identity == 0) { /* of an older version: the standby gives it one */

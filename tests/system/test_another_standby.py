@@ -83,9 +83,9 @@ def test_a_standby_that_is_new_asks_the_witness_first():
         witness = etcd.Witness(world)
         witness.open()
         world.protect()
+        assert world.agent.stop() == 0
         world.appliance.kill()
         lab.end_descendants_of(world.path('appliance.log'))
-        world.agent.stop()
         os.rename(world.path('state-b'), world.path('state-lost'))
         witness.store({'term': 7, 'server': 'standby', 'site': 'c'})
         world.start_appliance()

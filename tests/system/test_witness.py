@@ -293,12 +293,12 @@ def test_a_standby_that_did_not_hear_that_it_won_hears_of_its_term_and_the_insta
         witness = etcd.Witness(world)
         witness.open()
         world.protect()
+        assert world.agent.stop() == 0
         world.appliance.kill()
-        world.agent.stop()
         witness.store({'term': 5, 'server': 'standby', 'site': 'b'})
         world.start_appliance()
         world.start_agent()
-        lab.wait_for('both know the term', lambda: [world.status(role)['term'] for role in ('primary', 'standby')] == [5, 5])
+        lab.wait_for('both know the term', lambda: [world.status(role).get('term') for role in ('primary', 'standby')] == [5, 5])
         protected_again(world, 5)
         assert world.ask('inc') is not None
 
