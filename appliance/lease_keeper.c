@@ -15,6 +15,7 @@ struct lease_keeper {
 	struct tenure tenure;
 	const char *instance; /* for the log */
 	bool serving, alone;  /* told */
+	uint64_t until_ns;    /* told */
 	char reason[TENURE_REASON_MAX];
 	uint32_t period_ms;
 	uv_timer_t timer;
@@ -72,6 +73,10 @@ static void step(struct lease_keeper *keeper, enum tenure_event_type type, uint6
 		(void)snprintf(keeper->reason, sizeof(keeper->reason), "%s", update.reason);
 	if (update.both)
 		log_error("tenure", "%s: %s", keeper->instance, update.reason);
+	if (tenure_until_ns(&keeper->tenure) != keeper->until_ns) {
+		keeper->until_ns = tenure_until_ns(&keeper->tenure);
+		keeper->ops->on_lease(keeper->owner, keeper->until_ns);
+	}
 	serves = tenure_may_serve(&keeper->tenure, event.now_ns);
 	alone = keeper->tenure.state == TENURE_ALONE;
 	if (serves == keeper->serving && alone == keeper->alone)
@@ -165,6 +170,7 @@ int lease_keeper_open(struct lease_keeper **out, uv_loop_t *loop,
 	}
 	tenure_init(&keeper->tenure, options->hold, options->etcd != NULL, options->term);
 	keeper->serving = tenure_may_serve(&keeper->tenure, clock_now_ns());
+	keeper->until_ns = tenure_until_ns(&keeper->tenure);
 	lease_keeper_instance(keeper, false);
 	(void)uv_timer_init(loop, &keeper->timer);
 	keeper->timer.data = keeper;
@@ -207,6 +213,11 @@ void lease_keeper_release(struct lease_keeper *keeper, uint64_t term)
 void lease_keeper_instance(struct lease_keeper *keeper, bool there)
 {
 	step(keeper, there ? TENURE_THERE : TENURE_GONE, 0, 0);
+}
+
+uint64_t lease_keeper_until_ns(const struct lease_keeper *keeper)
+{
+	return tenure_until_ns(&keeper->tenure);
 }
 
 bool lease_keeper_may_serve(const struct lease_keeper *keeper)

@@ -20,6 +20,8 @@ struct lease_keeper_ops {
 	 * it answered alone and goes on by the standby's word.
 	 */
 	void (*on_right)(void *owner, bool may_serve, const char *reason);
+	/* Until when it may, as of tenure_until_ns(), whenever that changes; before on_right. */
+	void (*on_lease)(void *owner, uint64_t until_ns);
 	/*
 	 * The term is another one now. `untold`: by the witness's word, be it that this site is about to
 	 * answer alone, or of a claim whose answer was lost; the standby has to be told before anything
@@ -60,6 +62,8 @@ void lease_keeper_release(struct lease_keeper *keeper, uint64_t term);
  */
 void lease_keeper_instance(struct lease_keeper *keeper, bool there);
 
+/* As of tenure_until_ns(). */
+uint64_t lease_keeper_until_ns(const struct lease_keeper *keeper);
 /* To be asked before anything leaves. */
 bool lease_keeper_may_serve(const struct lease_keeper *keeper);
 /* Also without a word of the standby; and if so, by the witness's. */

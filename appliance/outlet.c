@@ -31,8 +31,8 @@ struct outlet {
 	unsigned open_parts;
 	void (*on_closed)(void *owner);
 	void *close_owner;
-	bool holds;	  /* what clients at this site get waits here for commits */
-	atomic_bool held; /* it may not run: for the capture's thread */
+	bool holds;		   /* what clients at this site get waits here for commits */
+	_Atomic uint64_t until_ns; /* it may run: for the capture's thread */
 };
 
 /* The right to answer ------------------------------------------------------------------------ */
@@ -68,7 +68,8 @@ bool outlet_has_stopped(const struct outlet *outlet)
 
 static void restrain(struct outlet *outlet)
 {
-	atomic_store(&outlet->held, !outlet_may_run(outlet));
+	atomic_store(&outlet->until_ns,
+		     outlet_may_run(outlet) ? lease_keeper_until_ns(outlet->keeper) : 0);
 	restraint_set(outlet->restraint, outlet->superseded	? RESTRAINT_KEEP :
 					 outlet_may_run(outlet) ? RESTRAINT_RUN :
 								  RESTRAINT_STAND);
@@ -124,6 +125,17 @@ static void on_right(void *owner, bool serves, const char *reason)
 		outlet->ops->on_right(outlet->owner); /* else on_free() */
 }
 
+static void on_lease(void *owner, uint64_t until_ns)
+{
+	struct outlet *outlet = owner;
+
+	if (outlet->ports != NULL)
+		return;
+	if (outlet_may_run(outlet))
+		atomic_store(&outlet->until_ns, until_ns);
+	restraint_until(outlet->restraint, until_ns);
+}
+
 static void on_stands(void *owner)
 {
 	struct outlet *outlet = owner;
@@ -148,7 +160,7 @@ static void on_term(void *owner, uint64_t term, bool untold)
 	outlet->ops->on_term(outlet->owner, term, untold);
 }
 
-static const struct lease_keeper_ops keeper_callbacks = { on_right, on_term };
+static const struct lease_keeper_ops keeper_callbacks = { on_right, on_lease, on_term };
 static const struct restraint_ops restraint_callbacks = { on_free, on_stands };
 
 static bool may_serve(void *owner)
@@ -196,8 +208,9 @@ static bool holds(const struct config_instance *instance)
 }
 
 int outlet_open(struct outlet **out, uv_loop_t *loop, const struct config *config,
-		const struct config_instance *instance, struct etcd *etcd, const char *part,
-		const struct outlet_ops *ops, void *owner, struct err *err)
+		const struct config_instance *instance, struct etcd *etcd,
+		struct guardian *guardian, const char *part, const struct outlet_ops *ops,
+		void *owner, struct err *err)
 {
 	struct outlet *outlet = mem_zalloc(1, sizeof(*outlet));
 	const struct lease_keeper_options lease = {
@@ -227,8 +240,10 @@ int outlet_open(struct outlet **out, uv_loop_t *loop, const struct config *confi
 		rc = lease_keeper_open(&outlet->keeper, loop, &lease, &keeper_callbacks, outlet,
 				       err);
 	if (rc == RC_OK)
-		rc = restraint_open(&outlet->restraint, loop, part, &restraint_callbacks, outlet,
-				    err);
+		rc = restraint_open(
+			&outlet->restraint, loop, part,
+			outlet->ports == NULL && (lease.hold || etcd != NULL) ? guardian : NULL,
+			instance->name, &restraint_callbacks, outlet, err);
 	if (rc == RC_OK) {
 		restrain(outlet);
 		(void)uv_timer_init(loop, &outlet->look);
@@ -277,10 +292,10 @@ void outlet_close(struct outlet *outlet, void (*on_closed)(void *owner), void *o
 
 /* What is only the cards' -------------------------------------------------------------------- */
 
-/* One whose right ends inside a checkpoint is not let out of it to run. */
+/* One whose right ends inside a checkpoint is not let out of it to run; also if only this thread goes on. */
 static bool may_thaw(void *owner)
 {
-	return !atomic_load(&((struct outlet *)owner)->held);
+	return clock_now_ns() < atomic_load(&((struct outlet *)owner)->until_ns);
 }
 
 struct capture_hooks outlet_hooks(struct outlet *outlet)
@@ -345,9 +360,14 @@ void outlet_detach(struct outlet *outlet)
 	restraint_attach(outlet->restraint, NULL);
 }
 
-void outlet_event(struct outlet *outlet, const char *name)
+void outlet_event(struct outlet *outlet, const char *name, const cJSON *data)
 {
-	restraint_event(outlet->restraint, name);
+	restraint_event(outlet->restraint, name, data);
+}
+
+void outlet_leave(struct outlet *outlet)
+{
+	restraint_leave(outlet->restraint);
 }
 
 void outlet_dialled(struct outlet *outlet, struct link *link)
@@ -429,6 +449,11 @@ void outlet_status(const struct outlet *outlet, struct status_instance *status)
 
 	status->lease = lease_keeper_state(outlet->keeper);
 	status->lease_ms = lease_keeper_left_ms(outlet->keeper);
+	if (status->healthy && !restraint_is_safe(outlet->restraint)) {
+		status->healthy = false;
+		status->reason =
+			"nobody would pause the instance in place of this agent: see the log";
+	}
 	if (outlet->ports == NULL)
 		return;
 	if (status->healthy && *guest_ports_fault(outlet->ports) != '\0') {

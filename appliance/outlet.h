@@ -3,7 +3,8 @@
  * (guest_ports.h) and the right to let it answer (lease_keeper.h), for protection.c.
  *
  * An instance without cards of ours has a network that cannot be held: while it may not answer it is
- * kept standing (restraint.h), as every superseded one is.
+ * kept standing (restraint.h), as every superseded one is; and if it needs a lease it is on the guardian's
+ * leash, for this process may be late, or end.
  */
 #ifndef APPLIANCE_OUTLET_H
 #define APPLIANCE_OUTLET_H
@@ -14,6 +15,7 @@
 #include "net/etcd.h"
 #include "net/link.h"
 #include "replica/capture.h"
+#include "replica/guardian.h"
 #include "replica/qmp.h"
 
 struct outlet;
@@ -30,8 +32,11 @@ struct outlet_ops {
 };
 
 int outlet_open(struct outlet **outlet, uv_loop_t *loop, const struct config *config,
-		const struct config_instance *instance, struct etcd *etcd, const char *part,
-		const struct outlet_ops *ops, void *owner, struct err *err);
+		const struct config_instance *instance, struct etcd *etcd,
+		struct guardian *guardian, const char *part, const struct outlet_ops *ops,
+		void *owner, struct err *err);
+/* The agent ends, and the standby was not told: an instance that needs a lease runs only as long as it has one. */
+void outlet_leave(struct outlet *outlet);
 /* No callback follows but on_closed (may be NULL). */
 void outlet_close(struct outlet *outlet, void (*on_closed)(void *owner), void *owner);
 
@@ -66,7 +71,7 @@ void outlet_committed(struct outlet *outlet, uint64_t epoch);
 /* A QEMU was found, behind that QMP connection; it is gone, or does not answer; an event of it. */
 void outlet_attach(struct outlet *outlet, struct qmp *qmp);
 void outlet_detach(struct outlet *outlet);
-void outlet_event(struct outlet *outlet, const char *name);
+void outlet_event(struct outlet *outlet, const char *name, const cJSON *data);
 /* The link to the standby, once there is one; it is up (newest: epoch of either end), or down. */
 void outlet_dialled(struct outlet *outlet, struct link *link);
 void outlet_up(struct outlet *outlet, uint64_t term, uint64_t newest);

@@ -369,7 +369,7 @@ static void on_event(void *owner, const char *name, const cJSON *data, uint64_t 
 {
 	struct protection *p = owner;
 
-	outlet_event(p->outlet, name);
+	outlet_event(p->outlet, name, data);
 	if (strcmp(name, "RESET") == 0) /* it may have been shutting down, and goes on */
 		protection_tell_instance(p);
 	if (p->session != NULL)
@@ -522,8 +522,8 @@ int protection_start(struct protection **out, const struct protection_site *site
 	if (rc == RC_OK && config->ndisks > 0)
 		rc = chunk_pool_create(&p->disk_pool, (size_t)config->disk_mib << 20, err);
 	if (rc == RC_OK)
-		rc = outlet_open(&p->outlet, site->loop, site->config, config, site->etcd, p->part,
-				 &outlet_callbacks, p, err);
+		rc = outlet_open(&p->outlet, site->loop, site->config, config, site->etcd,
+				 site->guardian, p->part, &outlet_callbacks, p, err);
 	if (rc == RC_OK)
 		rc = subject_open(&p->subject, site->loop, config, site->config, site->etcd,
 				  &subject_callbacks, p, err);
@@ -589,7 +589,11 @@ void protection_stop(struct protection *p, void (*on_stopped)(void *owner), void
 	p->on_stopped = on_stopped;
 	p->stop_owner = owner;
 	(void)uv_timer_stop(&p->retry);
-	protection_tell(p, WIRE_INSTANCE_RUNNING, "the agent ends and lets the instance go");
+	if (p->up)
+		protection_tell(p, WIRE_INSTANCE_RUNNING,
+				"the agent ends and lets the instance go");
+	else
+		outlet_leave(p->outlet); /* a standby that did not hear of it takes over in time */
 	protection_end_session(p);
 	check_stopped(p);
 }

@@ -7,12 +7,19 @@
  * holds a guest count as running: QEMU sets it running after them. For the same reason `cont` is only
  * said to one that is seen to be paused: in a checkpoint it would run while its memory is read. At the end
  * of a first copy QEMU refuses it for a moment: it is told again until it runs.
+ *
+ * The guardian is told after everything that changes one of the two things that it has to know: until when
+ * the instance may run, and whether it stands because of us. So it knows them also if this process ends
+ * right after that. Its own `stop` comes with a question like the first of a round, whose answer arrives here.
  */
 #include "appliance/restraint.h"
 
+#include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "appliance/base/words.h"
+#include "replica/guardian_mark.h"
+#include "replica/leash.h"
 
 #include <string.h>
 
@@ -20,10 +27,16 @@
 #define AGAIN_MS_MAX 256
 
 struct restraint {
-	const char *part;
+	const char *part, *instance;
 	const struct restraint_ops *ops;
 	void *owner;
 	struct qmp *qmp;
+	struct guardian *guardian; /* NULL: no leash */
+	unsigned leash;
+	bool leashed, leaves;
+	bool leash_failed; /* and was said to */
+	uint64_t until_ns; /* while it may run; */
+	uint64_t ended_ns; /* since then it may not */
 	uv_timer_t again;
 	unsigned open;	  /* commands without a reply, of any connection */
 	unsigned answers; /* owed to the round that goes on */
@@ -49,13 +62,17 @@ static void begin_round(struct restraint *r);
 static void try_again(struct restraint *r);
 
 int restraint_open(struct restraint **out, uv_loop_t *loop, const char *part,
-		   const struct restraint_ops *ops, void *owner, struct err *err)
+		   struct guardian *guardian, const char *instance, const struct restraint_ops *ops,
+		   void *owner, struct err *err)
 {
 	struct restraint *r = mem_zalloc(1, sizeof(*r));
 
 	if (r == NULL)
 		return err_nomem(err, "a restraint");
 	r->part = part;
+	r->guardian = guardian;
+	r->instance = instance;
+	r->until_ns = LEASH_FREE;
 	r->ops = ops;
 	r->owner = owner;
 	(void)uv_timer_init(loop, &r->again); /* cannot fail */
@@ -73,6 +90,70 @@ static void free_if_idle(struct restraint *r)
 static bool must_stand(const struct restraint *r)
 {
 	return r->order != RESTRAINT_RUN && !r->closing && r->qmp != NULL;
+}
+
+/* ---- the leash ----------------------------------------------------------------------------- */
+
+/* Whether it is to run when it may, and does not now. */
+static bool is_owed(const struct restraint *r)
+{
+	return r->ours && r->order != RESTRAINT_KEEP;
+}
+
+static void take_leash(struct restraint *r)
+{
+	struct err err;
+
+	if (r->guardian == NULL || r->leashed || r->closing || r->qmp == NULL)
+		return;
+	r->leashed = guardian_leash(r->guardian, r->instance, qmp_fd(r->qmp), is_owed(r), &r->leash,
+				    &err) == RC_OK;
+	if (!r->leashed && !r->leash_failed)
+		log_error(r->part, "nobody would pause the instance in place of this agent: %s",
+			  err.text);
+	r->leash_failed = !r->leashed;
+}
+
+/* What the guardian has to know, whatever of it has changed. */
+static void tell_guardian(struct restraint *r)
+{
+	uint64_t until_ns = r->ended_ns;
+
+	take_leash(r);
+	if (!r->leashed)
+		return;
+	if (r->order == RESTRAINT_RUN)
+		until_ns = r->until_ns;
+	else if (restraint_stands(r))
+		until_ns = LEASH_STANDS;
+	guardian_leash_until(r->guardian, r->leash, until_ns, is_owed(r));
+}
+
+static void let_off_leash(struct restraint *r)
+{
+	const bool leave = is_owed(r) || (r->leaves && r->order != RESTRAINT_KEEP);
+
+	if (r->leashed)
+		guardian_unleash(r->guardian, r->leash, leave);
+	r->leashed = false;
+}
+
+bool restraint_is_safe(const struct restraint *r)
+{
+	return r->guardian == NULL || r->leashed || r->qmp == NULL;
+}
+
+void restraint_until(struct restraint *r, uint64_t until_ns)
+{
+	if (until_ns == 0)
+		return; /* the order follows */
+	r->until_ns = until_ns;
+	tell_guardian(r);
+}
+
+void restraint_leave(struct restraint *r)
+{
+	r->leaves = true;
 }
 
 /* ---- QMP ----------------------------------------------------------------------------------- */
@@ -108,6 +189,7 @@ static void set_running(struct restraint *r)
 static void let_free(struct restraint *r)
 {
 	r->ours = false;
+	tell_guardian(r);
 	if (r->order == RESTRAINT_RUN)
 		r->ops->on_free(r->owner);
 }
@@ -181,6 +263,7 @@ static void now_stands(struct restraint *r)
 	r->stands = true;
 	r->failed = false;
 	r->wait_ms = AGAIN_MS_MIN;
+	tell_guardian(r);
 	r->ops->on_stands(r->owner);
 }
 
@@ -230,8 +313,10 @@ static void on_reply(void *owner, const cJSON *reply, const struct err *err)
 		return;
 	}
 	r->answers--;
-	if (question.kind == BEFORE && runs(status_of(reply)))
+	if (question.kind == BEFORE && runs(status_of(reply))) {
 		r->ours = true;
+		tell_guardian(r);
+	}
 	if (question.kind == LOOK)
 		on_look(r, status_of(reply));
 	else if (r->answers == 0)
@@ -245,18 +330,29 @@ static void start(struct restraint *r)
 {
 	r->stands = false;
 	r->wait_ms = AGAIN_MS_MIN;
+	r->ended_ns = clock_now_ns();
+	tell_guardian(r);
 	if (must_stand(r) && r->answers == 0)
 		begin_round(r);
 }
 
 void restraint_attach(struct restraint *r, struct qmp *qmp)
 {
+	let_off_leash(r);
 	r->qmp = qmp;
 	r->life++;
 	r->answers = 0;
 	r->ours = r->failed = false;
 	(void)uv_timer_stop(&r->again);
+	if (qmp != NULL && r->order != RESTRAINT_KEEP &&
+	    guardian_mark_is_stopped(qmp_peer_pid(qmp))) {
+		log_info(r->part,
+			 "the instance stands because it had no lease: it runs when it may");
+		r->ours = true;
+	}
 	start(r);
+	if (r->ours && r->order == RESTRAINT_RUN)
+		set_running(r);
 }
 
 void restraint_set(struct restraint *r, enum restraint_order order)
@@ -270,6 +366,7 @@ void restraint_set(struct restraint *r, enum restraint_order order)
 		r->ours = false;
 	if (order == RESTRAINT_RUN) {
 		(void)uv_timer_stop(&r->again);
+		tell_guardian(r);
 		if (r->qmp != NULL)
 			set_running(r);
 	} else {
@@ -277,8 +374,22 @@ void restraint_set(struct restraint *r, enum restraint_order order)
 	}
 }
 
-void restraint_event(struct restraint *r, const char *name)
+static void on_guardian(struct restraint *r, const char *status)
 {
+	if (!runs(status) || r->closing)
+		return;
+	log_warn(r->part,
+		 "the guardian has paused the instance: its lease was over, and this agent late");
+	r->ours = true;
+	tell_guardian(r);
+	if (r->order == RESTRAINT_RUN && r->qmp != NULL)
+		set_running(r);
+}
+
+void restraint_event(struct restraint *r, const char *name, const cJSON *data)
+{
+	if (strcmp(name, QMP_GUARDIAN_EVENT) == 0)
+		on_guardian(r, status_of(data));
 	if (strcmp(name, "RESUME") != 0 || !must_stand(r))
 		return;
 	if (r->stands)
@@ -286,6 +397,8 @@ void restraint_event(struct restraint *r, const char *name)
 			 "the instance may not run, and was set running: it is paused again");
 	r->anew = true;
 	r->ours = true; /* the round's `stop` may be what the next round finds */
+	r->ended_ns = clock_now_ns();
+	tell_guardian(r);
 	if (r->answers == 0)
 		start(r);
 }
@@ -310,6 +423,7 @@ static void on_timer_closed(uv_handle_t *handle)
 
 void restraint_close(struct restraint *r)
 {
+	let_off_leash(r);
 	r->closing = true;
 	uv_close((uv_handle_t *)&r->again, on_timer_closed);
 }

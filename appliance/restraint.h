@@ -5,15 +5,22 @@
  *
  * What it has paused it sets running again when it may run. What stood before, stopped by an
  * operator or by its own end, stays as it was; so does what it found paused in a QEMU that was new
- * to it, and what it was told to keep.
+ * to it, and what it was told to keep; unless a guardian has paused it, or an agent that has left that to
+ * its guardian (guardian_mark.h): then it is as if this one had.
+ *
+ * An instance may be on a leash: then the guardian pauses it when its lease is over, should this one
+ * not do that in time.
  */
 #ifndef APPLIANCE_RESTRAINT_H
 #define APPLIANCE_RESTRAINT_H
 
 #include "appliance/base/err.h"
+#include "replica/guardian.h"
 #include "replica/qmp.h"
 
+#include <cjson/cJSON.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <uv.h>
 
 struct restraint;
@@ -30,15 +37,28 @@ struct restraint_ops {
 	void (*on_stands)(void *owner); /* it was seen to stand: restraint_stands() */
 };
 
-/* `part` is for the log, and the caller's. */
+/*
+ * `part` is for the log, and the caller's, as `instance`, its name. `guardian` has the leash; NULL: it is
+ * on none.
+ */
 int restraint_open(struct restraint **restraint, uv_loop_t *loop, const char *part,
-		   const struct restraint_ops *ops, void *owner, struct err *err);
+		   struct guardian *guardian, const char *instance, const struct restraint_ops *ops,
+		   void *owner, struct err *err);
 
-/* A QEMU that answers, new or again; NULL: it is gone, or does not. Nothing of an earlier one holds. */
+/*
+ * A QEMU that answers, new or again; NULL: it is gone, or does not. Nothing of an earlier one holds, but
+ * the same one is known again.
+ */
 void restraint_attach(struct restraint *restraint, struct qmp *qmp);
 void restraint_set(struct restraint *restraint, enum restraint_order order);
-/* Every event of that QMP connection: its name. */
-void restraint_event(struct restraint *restraint, const char *name);
+/* Until when an instance that may run may do so, by leash.h: at every lease. */
+void restraint_until(struct restraint *restraint, uint64_t until_ns);
+/* From now on what lets go of the QEMU leaves the instance on its leash: no agent will see to it. */
+void restraint_leave(struct restraint *restraint);
+/* Every event of that QMP connection: its name, and its data. */
+void restraint_event(struct restraint *restraint, const char *name, const cJSON *data);
+/* It is on a leash, or needs none now. */
+bool restraint_is_safe(const struct restraint *restraint);
 
 /* It may not run, was seen to stand since, and nobody was seen to set it running. */
 bool restraint_stands(const struct restraint *restraint);

@@ -11,6 +11,10 @@
  *   automatic   continue          with a       it lets one of them; or in gateway mode, where the
  *                                 witness      primary's frames do not get past the standby
  *
+ * That an instance does not answer longer than its lease is the agent's doing; of one whose network is its
+ * own, whose frames do not pass the agent, also its guardian's (guardian.h): so an agent may die, freeze or
+ * be late alone. If both are killed together, or QEMU does not take the order, it may answer beside the replica.
+ *
  * A primary with a witness goes on by the witness's word alone, also with "hold": so the standby has to
  * ask the same one, for its operator, too; but for gateway mode. Two different witnesses are never right,
  * also if both sites name them alike: a name can lead somewhere else from elsewhere.

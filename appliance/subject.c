@@ -396,9 +396,10 @@ static bool is_stale_guardian(struct subject *s, pid_t qemu, const char *process
 	claim_end(&claim);
 	if (mark == GUARDIAN_MARK_NONE)
 		return false;
-	does = mark == GUARDIAN_MARK_RELEASES ? "waits for QEMU to let the instance go" :
-	       r == EPERM		      ? "does nothing, and is another user's: kill -9 it" :
-						"does nothing: ending it";
+	does = mark == GUARDIAN_MARK_RELEASES ?
+		       "waits for QEMU to let the instance go, or for the end of its lease" :
+	       r == EPERM ? "does nothing, and is another user's: kill -9 it" :
+			    "does nothing: ending it";
 	*again_ms = mark == GUARDIAN_MARK_WATCHES ? STALE_MS : GREETING_MS;
 	if (r == 0)
 		log_warn("subject", "%s: ended process %d, the guardian of an agent that is gone",

@@ -70,6 +70,13 @@ bool tenure_may_serve(const struct tenure *tenure, uint64_t now_ns)
 	return tenure->state == TENURE_FREE || (has_lease(tenure) && now_ns < tenure->until_ns);
 }
 
+uint64_t tenure_until_ns(const struct tenure *tenure)
+{
+	if (tenure->state == TENURE_FREE)
+		return UINT64_MAX;
+	return has_lease(tenure) ? tenure->until_ns : 0;
+}
+
 static bool may_claim(const struct tenure *tenure)
 {
 	return tenure->witness && !tenure->released && !tenure->gone &&

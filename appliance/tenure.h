@@ -142,6 +142,8 @@ void tenure_step(struct tenure *tenure, const struct tenure_event *event,
 bool tenure_may_serve(const struct tenure *tenure, uint64_t now_ns);
 /* Whether that standby's leases count, and it may be given the instance. */
 bool tenure_takes(const struct tenure *tenure, uint64_t standby);
+/* Until when it may, if nothing more is heard: UINT64_MAX, for ever; 0: it may not. */
+uint64_t tenure_until_ns(const struct tenure *tenure);
 /* When the next TICK is due at the latest; UINT64_MAX: none. */
 uint64_t tenure_due_ns(const struct tenure *tenure);
 

@@ -42,8 +42,8 @@
 
 struct watched {
 	bool used, told;
+	unsigned count; /* of its descriptors */
 	int fds[GUARDIAN_FDS];
-	size_t nfds;
 	struct guardian_packet packet;
 };
 
@@ -52,7 +52,8 @@ struct guardian {
 	int control; /* -1: none */
 	int page;
 	struct guardian_shared *shared;
-	struct watched slots[GUARDIAN_INSTANCES_MAX];
+	struct watched slots[GUARDIAN_SLOTS];
+	bool left; /* leashes, to this process */
 
 	uint32_t turns;	    /* as last seen in the page */
 	uint64_t looked_ns; /* when that was */
@@ -71,11 +72,10 @@ static bool tell_all(struct guardian *guardian)
 {
 	struct watched *watched;
 
-	for (watched = guardian->slots; watched < guardian->slots + GUARDIAN_INSTANCES_MAX;
-	     watched++) {
+	for (watched = guardian->slots; watched < guardian->slots + GUARDIAN_SLOTS; watched++) {
 		if (watched->used && !watched->told)
 			watched->told = guardian_spawn_send(guardian->control, &watched->packet,
-							    watched->fds, watched->nfds) == 0;
+							    watched->fds, watched->count) == 0;
 		if (watched->used && !watched->told)
 			return false;
 	}
@@ -98,8 +98,9 @@ static int begin(struct guardian *guardian, struct err *err)
 		return err_system(err, errno, "guardian: socket pair");
 	guardian->control = pair[0];
 	r = guardian_spawn_send(pair[0], &first, &guardian->page, 1);
-	for (i = 0; i < GUARDIAN_INSTANCES_MAX; i++)
+	for (i = 0; i < GUARDIAN_SLOTS; i++)
 		guardian->slots[i].told = false;
+	guardian->left = false;
 	(void)tell_all(guardian);
 	rc = r == 0 ? guardian_spawn(&guardian->pid, pair[1], err) :
 		      err_system(err, r, "guardian: its first packet");
@@ -255,52 +256,77 @@ int guardian_tend(struct guardian *guardian)
 
 /* ---- instances ----------------------------------------------------------------------------- */
 
-static int duplicate(struct watched *watched, const int *fds, int count, struct err *err)
-{
-	int rc = RC_OK, i, n;
-
-	watched->nfds = (size_t)count;
-	for (n = 0; n < count && rc == RC_OK; n++) {
-		watched->fds[n] = fcntl(fds[n], F_DUPFD_CLOEXEC, 0);
-		if (watched->fds[n] < 0)
-			rc = err_system(err, errno, "telling the guardian");
-	}
-	for (i = 0; rc != RC_OK && i < n - 1; i++)
-		(void)close(watched->fds[i]);
-	return rc;
-}
-
 static void forget(struct watched *watched)
 {
-	size_t i;
-
-	for (i = 0; i < watched->nfds; i++)
-		(void)close(watched->fds[i]);
+	while (watched->count > 0)
+		(void)close(watched->fds[--watched->count]);
 	watched->used = watched->told = false;
 }
 
-static int watch(struct guardian *guardian, const struct guardian_packet *packet, const int *fds,
-		 int count, unsigned *slot, struct err *err)
+/*
+ * Of those from `first` on. An instance gets the one that it had before: what was left in it, the process
+ * forgets when it is taken again.
+ */
+static struct watched *free_slot(struct guardian *guardian, unsigned first, unsigned last,
+				 const char *name)
+{
+	struct watched *watched = guardian->slots + first, *found = NULL;
+	const struct watched *end = guardian->slots + last;
+
+	for (; watched < end; watched++) {
+		if (watched->used)
+			continue;
+		if (strcmp(watched->packet.name, name) == 0)
+			return watched;
+		if (found == NULL || (*found->packet.name != '\0' && *watched->packet.name == '\0'))
+			found = watched;
+	}
+	return found;
+}
+
+/* With duplicates of the descriptors; NULL: why not. */
+static struct watched *take_slot(struct guardian *guardian, unsigned first, const char *name,
+				 const int *fds, unsigned count, struct err *err)
+{
+	const unsigned last = first == 0 ? GUARDIAN_INSTANCES_MAX : GUARDIAN_SLOTS;
+	struct watched *watched = free_slot(guardian, first, last, name);
+
+	if (watched == NULL) {
+		(void)err_set(err, RC_LIMIT, "the guardian watches %u instances already",
+			      last - first);
+		return NULL;
+	}
+	watched->packet = (struct guardian_packet){ .slot = (uint32_t)(watched - guardian->slots) };
+	(void)snprintf(watched->packet.name, sizeof(watched->packet.name), "%s", name);
+	while (watched->count < count) {
+		watched->fds[watched->count] = fcntl(fds[watched->count], F_DUPFD_CLOEXEC, 0);
+		if (watched->fds[watched->count] < 0) {
+			(void)err_system(err, errno, "telling the guardian");
+			forget(watched);
+			return NULL;
+		}
+		watched->count++;
+	}
+	return watched;
+}
+
+static int watch(struct guardian *guardian, enum guardian_packet_kind kind, const char *name,
+		 const int *fds, unsigned count, uint32_t freeze_limit_ms, unsigned *slot,
+		 struct err *err)
 {
 	struct watched *watched;
-	unsigned i;
-	int rc, r;
+	int r;
 
 	(void)guardian_tend(guardian); /* its end may have come just before this */
 	if (guardian->pid == 0)
 		return err_set(err, RC_STATE, "the guardian process is gone; starting another");
-	for (i = 0; i < GUARDIAN_INSTANCES_MAX && guardian->slots[i].used; i++)
-		;
-	if (i == GUARDIAN_INSTANCES_MAX)
-		return err_set(err, RC_LIMIT, "the guardian watches %u instances already", i);
-	watched = &guardian->slots[i];
-	rc = duplicate(watched, fds, count, err);
-	if (rc != RC_OK)
-		return rc;
-	watched->packet = *packet;
-	watched->packet.slot = i;
-	atomic_store(&guardian->shared->held_since_ns[i], 0);
-	r = guardian_spawn_send(guardian->control, &watched->packet, watched->fds, watched->nfds);
+	watched = take_slot(guardian, 0, name, fds, count, err);
+	if (watched == NULL)
+		return (int)err->code;
+	watched->packet.kind = kind;
+	watched->packet.freeze_limit_ms = freeze_limit_ms;
+	atomic_store(&guardian->shared->held_since_ns[watched->packet.slot], 0);
+	r = guardian_spawn_send(guardian->control, &watched->packet, watched->fds, watched->count);
 	/* One that has ended meanwhile has not been collected yet: its successor will be told. */
 	if (r != 0 && r != EPIPE && r != ECONNRESET) {
 		forget(watched);
@@ -308,7 +334,7 @@ static int watch(struct guardian *guardian, const struct guardian_packet *packet
 	}
 	watched->used = true;
 	watched->told = r == 0;
-	*slot = i;
+	*slot = watched->packet.slot;
 	return RC_OK;
 }
 
@@ -316,21 +342,14 @@ int guardian_watch(struct guardian *guardian, const char *name, int qmp_fd, int 
 		   uint32_t freeze_limit_ms, unsigned *slot, struct err *err)
 {
 	const int fds[GUARDIAN_FDS] = { qmp_fd, colo_fd };
-	struct guardian_packet packet = { .kind = GUARDIAN_WATCH,
-					  .freeze_limit_ms = freeze_limit_ms };
 
-	(void)snprintf(packet.name, sizeof(packet.name), "%s", name);
-	return watch(guardian, &packet, fds, GUARDIAN_FDS, slot, err);
+	return watch(guardian, GUARDIAN_WATCH, name, fds, GUARDIAN_FDS, freeze_limit_ms, slot, err);
 }
 
 int guardian_watch_socket(struct guardian *guardian, const char *name, int fd,
 			  uint32_t freeze_limit_ms, unsigned *slot, struct err *err)
 {
-	struct guardian_packet packet = { .kind = GUARDIAN_SOCKET,
-					  .freeze_limit_ms = freeze_limit_ms };
-
-	(void)snprintf(packet.name, sizeof(packet.name), "%s", name);
-	return watch(guardian, &packet, &fd, 1, slot, err);
+	return watch(guardian, GUARDIAN_SOCKET, name, &fd, 1, freeze_limit_ms, slot, err);
 }
 
 void guardian_hold(struct guardian *guardian, unsigned slot, bool held)
@@ -339,19 +358,58 @@ void guardian_hold(struct guardian *guardian, unsigned slot, bool held)
 	atomic_store(&guardian->shared->held_since_ns[slot], held ? clock_now_ns() : 0);
 }
 
-void guardian_unwatch(struct guardian *guardian, unsigned slot)
+/*
+ * If it cannot be told it does not live, or its queue of dozens of packets is full because it does not
+ * run.
+ */
+static void give_up(struct guardian *guardian, unsigned slot, enum guardian_packet_kind kind)
 {
-	struct guardian_packet packet = { .kind = GUARDIAN_UNWATCH, .slot = slot };
+	const struct guardian_packet packet = { .kind = kind, .slot = slot };
 
-	assert(slot < GUARDIAN_INSTANCES_MAX && guardian->slots[slot].used);
-	atomic_store(&guardian->shared->held_since_ns[slot], 0);
-	/*
-	 * If it cannot be told it does not live, or its queue of dozens of packets is full because
-	 * it does not run.
-	 */
 	if (guardian->pid > 0 && guardian->slots[slot].told)
 		(void)guardian_spawn_send(guardian->control, &packet, NULL, 0);
 	forget(&guardian->slots[slot]);
+}
+
+void guardian_unwatch(struct guardian *guardian, unsigned slot)
+{
+	assert(slot < GUARDIAN_INSTANCES_MAX && guardian->slots[slot].used);
+	atomic_store(&guardian->shared->held_since_ns[slot], 0);
+	give_up(guardian, slot, GUARDIAN_UNWATCH);
+}
+
+int guardian_leash(struct guardian *guardian, const char *name, int qmp_fd, bool stopped,
+		   unsigned *leash, struct err *err)
+{
+	struct watched *watched = take_slot(guardian, GUARDIAN_LEASHES, name, &qmp_fd, 1, err);
+
+	if (watched == NULL)
+		return (int)err->code;
+	*leash = watched->packet.slot - GUARDIAN_LEASHES;
+	watched->packet.kind = GUARDIAN_LEASH;
+	watched->used = true;
+	guardian_leash_until(guardian, *leash, clock_now_ns(), stopped);
+	if (guardian->pid > 0)
+		(void)tell_all(guardian); /* or guardian_tend() does */
+	return RC_OK;
+}
+
+void guardian_leash_until(struct guardian *guardian, unsigned leash, uint64_t until_ns,
+			  bool stopped)
+{
+	assert(leash < GUARDIAN_LEASHES_MAX);
+	atomic_store(&guardian->shared->stopped[leash], stopped);
+	atomic_store(&guardian->shared->until_ns[leash], until_ns);
+}
+
+void guardian_unleash(struct guardian *guardian, unsigned leash, bool leave)
+{
+	const unsigned slot = leash + GUARDIAN_LEASHES;
+
+	assert(leash < GUARDIAN_LEASHES_MAX && guardian->slots[slot].used);
+	leave = leave && guardian->pid > 0 && guardian->slots[slot].told;
+	guardian->left |= leave;
+	give_up(guardian, slot, leave ? GUARDIAN_LEAVE : GUARDIAN_UNWATCH);
 }
 
 unsigned guardian_watched(const struct guardian *guardian, char *names, size_t size)
@@ -394,8 +452,13 @@ static void end_process(struct guardian *guardian)
 {
 	struct guardian_packet packet = { .kind = GUARDIAN_STOP };
 	uint64_t deadline_ns = clock_now_ns() + STOP_MS * CLOCK_NS_PER_MS;
+	const bool heard = guardian_spawn_send(guardian->control, &packet, NULL, 0) == 0;
 
-	if (guardian_spawn_send(guardian->control, &packet, NULL, 0) == 0) {
+	if (heard && guardian->left) {
+		(void)close(guardian->control);
+		return;
+	}
+	if (heard) {
 		while (guardian_alive(guardian) && clock_now_ns() < deadline_ns)
 			(void)usleep(500);
 	}
@@ -418,7 +481,7 @@ void guardian_stop(struct guardian *guardian)
 		return;
 	if (guardian->pid > 0)
 		end_process(guardian);
-	for (i = 0; i < GUARDIAN_INSTANCES_MAX; i++) {
+	for (i = 0; i < GUARDIAN_SLOTS; i++) {
 		if (guardian->slots[i].used)
 			forget(&guardian->slots[i]);
 	}

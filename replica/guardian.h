@@ -5,6 +5,11 @@
  * without us (x-colo-lost-heartbeat) until it runs, lets go of the sockets and ends. A guest that
  * its operator paused stays paused.
  *
+ * And one thing more, for an instance that may run only while it has a lease: when that ends and the
+ * agent has not stopped it, because it is gone, frozen or late, the guardian does (guardian_leash()).
+ * So it stays when its agent has ended, until the lease has; and then, doing nothing, for the next agent
+ * to know that the instance is to run when it may (guardian_mark.h).
+ *
  * It is this program executed anew, so it has nothing of the agent's threads, memory and secrets;
  * it drops what it does not need, ignores SIGTERM and SIGINT (the agent's end is what it waits
  * for), and allocates nothing. If it dies, or does nothing (stopped by somebody, stuck), then
@@ -26,6 +31,7 @@
 #include <sys/types.h>
 
 #define GUARDIAN_INSTANCES_MAX 256 /* what is watched: 64 instances, and disks of theirs */
+#define GUARDIAN_LEASHES_MAX 64
 #define GUARDIAN_NAME_MAX 64
 #define GUARDIAN_LOOK_MS 250	   /* between two looks at whether it works */
 #define GUARDIAN_IDLE_MS 1000	   /* one that does nothing for so long is replaced; longer, */
@@ -78,6 +84,25 @@ void guardian_hold(struct guardian *guardian, unsigned slot, bool held);
 void guardian_unwatch(struct guardian *guardian, unsigned slot);
 
 /*
+ * The instance behind that QMP connection, which is duplicated, is on a leash until
+ * guardian_unleash(): it is stopped when the time has passed that guardian_leash_until() tells, at first
+ * at once; `stopped`: as there. One for each name. It need not be watched; there need not be a guardian at the moment.
+ */
+int guardian_leash(struct guardian *guardian, const char *name, int qmp_fd, bool stopped,
+		   unsigned *leash, struct err *err);
+/*
+ * `until_ns`: as of leash.h; `stopped`: it stands, or is about to, because the agent has stopped it, and
+ * is to run when it may. Two atomic stores.
+ */
+void guardian_leash_until(struct guardian *guardian, unsigned leash, uint64_t until_ns,
+			  bool stopped);
+/*
+ * Ends that, as guardian_unwatch() does. `leave`: as if the agent were gone: it runs as long as it may, and
+ * that it was stopped is kept for the next agent, or for this one when it comes to the same QEMU again.
+ */
+void guardian_unleash(struct guardian *guardian, unsigned leash, bool leave);
+
+/*
  * How many instances are watched. Their names, as many as fit, are put into `names`, with commas
  * between them.
  */
@@ -89,7 +114,8 @@ pid_t guardian_pid(const struct guardian *guardian);
 bool guardian_alive(const struct guardian *guardian);
 
 /*
- * Tells it to end without doing anything, waits for it (at most 1 s, then it is killed) and frees.
+ * Tells it to end without doing anything, waits for it (at most 1 s, then it is killed) and frees. One
+ * to which leashes were left is not waited for: it ends when it has done what is to be done for them.
  */
 void guardian_stop(struct guardian *guardian);
 

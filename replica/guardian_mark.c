@@ -1,7 +1,7 @@
 /*
  * Record locks (fcntl(2)) on what stands for the QEMU's process (claim.c), shared ones, so that any
  * number of guardians can have them, and beside the claim, which is another kind of lock
- * (flock(2)). Their holder is told by F_GETLK. One byte for each of the two states: the new lock is
+ * (flock(2)). Their holder is told by F_GETLK. One byte for each of the states: the new lock is
  * taken before the old one is given up.
  *
  * A process id alone may have been given to another process by the time it is used. So the guardian
@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -54,12 +53,18 @@ int guardian_mark_set(int qmp_fd)
 	return fd;
 }
 
-void guardian_mark_release(int mark)
+void guardian_mark_become(int mark, enum guardian_mark to)
 {
+	enum guardian_mark other;
+
 	if (mark < 0)
 		return;
-	(void)set(mark, GUARDIAN_MARK_RELEASES, F_RDLCK);
-	(void)set(mark, GUARDIAN_MARK_WATCHES, F_UNLCK);
+	if (to != GUARDIAN_MARK_NONE)
+		(void)set(mark, to, F_RDLCK);
+	for (other = GUARDIAN_MARK_WATCHES; other <= GUARDIAN_MARK_STOPPED; other++) {
+		if (other != to)
+			(void)set(mark, other, F_UNLCK);
+	}
 }
 
 static bool is_named_so(pid_t pid)
@@ -84,6 +89,26 @@ static pid_t holder_of(int fd, enum guardian_mark mark)
 	if (fcntl(fd, F_GETLK, &lock) != 0 || lock.l_type == F_UNLCK || lock.l_pid <= 0)
 		return 0;
 	return is_named_so(lock.l_pid) ? lock.l_pid : 0;
+}
+
+bool guardian_mark_has_other(int mark)
+{
+	struct flock lock = { .l_type = F_WRLCK,
+			      .l_whence = SEEK_SET,
+			      .l_start = GUARDIAN_MARK_WATCHES,
+			      .l_len = 2 };
+
+	return mark >= 0 && fcntl(mark, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+bool guardian_mark_is_stopped(pid_t qemu)
+{
+	int fd = claim_open(qemu);
+	bool is_stopped = fd >= 0 && holder_of(fd, GUARDIAN_MARK_STOPPED) != 0;
+
+	if (fd >= 0)
+		(void)close(fd);
+	return is_stopped;
 }
 
 enum guardian_mark guardian_mark_find(pid_t qemu, pid_t *guardian)

@@ -18,6 +18,9 @@
 #define GUARDIAN_PROCESS_NAME "us-guardian"
 #define GUARDIAN_CONTROL 3 /* after the standard three */
 #define GUARDIAN_FDS 2	   /* at most, with a packet */
+/* A slot for all that is watched; behind these, one for each leash. */
+#define GUARDIAN_LEASHES GUARDIAN_INSTANCES_MAX
+#define GUARDIAN_SLOTS (GUARDIAN_INSTANCES_MAX + GUARDIAN_LEASHES_MAX)
 
 /* In a page of the agent's that every guardian it starts shares. It outlives them. */
 struct guardian_shared {
@@ -25,20 +28,25 @@ struct guardian_shared {
 	 * When (monotonic ns) the agent began to hold the instance of a slot, 0: it does not.
 	 */
 	_Atomic uint64_t held_since_ns[GUARDIAN_INSTANCES_MAX];
+	/* By leash: as of leash.h; and whether it would run but for the agent, which has stopped it. */
+	_Atomic uint64_t until_ns[GUARDIAN_LEASHES_MAX];
+	atomic_bool stopped[GUARDIAN_LEASHES_MAX];
 	int32_t log_level, log_json; /* as log_setup() had them */
 	_Atomic uint32_t turns;	     /* the guardian's alone: counts while it watches */
 };
 
 /*
- * One packet each. BEGIN carries the page's descriptor, WATCH the QMP and the COLO descriptor, SOCKET one. No
- * packet but the end: the agent is gone.
+ * One packet each. BEGIN carries the page's descriptor, WATCH the QMP and the COLO descriptor, SOCKET
+ * one, LEASH the QMP descriptor; LEAVE: of that leash the agent is gone. No packet but the end: the agent is gone.
  */
 enum guardian_packet_kind {
 	GUARDIAN_BEGIN = 1,
 	GUARDIAN_WATCH,
+	GUARDIAN_SOCKET,
+	GUARDIAN_LEASH,
 	GUARDIAN_UNWATCH,
-	GUARDIAN_STOP,
-	GUARDIAN_SOCKET
+	GUARDIAN_LEAVE,
+	GUARDIAN_STOP
 };
 
 struct guardian_packet {

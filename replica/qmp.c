@@ -186,6 +186,12 @@ static int dispatch(struct qmp *qmp, const struct qmp_parse_message *message, st
 	}
 	if (!message->has_id)
 		return RC_OK;
+	if (message->id == QMP_GUARDIAN_ID) {
+		if (qmp->state == READY && message->kind == QMP_PARSE_RETURN &&
+		    qmp->ops.on_event != NULL)
+			qmp->ops.on_event(qmp->owner, QMP_GUARDIAN_EVENT, message->data, 0);
+		return RC_OK;
+	}
 	(void)err_set(&refused, RC_REFUSED, "%s", message->text);
 	if (message->kind == QMP_PARSE_RETURN)
 		qmp_queue_answer(&qmp->queue, message->id, message->data, NULL);

@@ -22,6 +22,14 @@ struct qmp;
 #define QMP_COMMAND_MS 10000	       /* for one reply; slow storage can keep QEMU for seconds */
 #define QMP_OPEN_MAX 256 /* commands without a reply; a caller in a loop is stopped here */
 
+/*
+ * The guardian shares the connection. Before it stops an instance it puts query-status with that id;
+ * the reply comes as an event of that name, its data what query-status returned.
+ */
+#define QMP_GUARDIAN_ID 4503599627370496 /* beyond what is counted for commands */
+#define QMP_GUARDIAN_ID_TEXT "4503599627370496"
+#define QMP_GUARDIAN_EVENT "us-guardian"
+
 struct qmp_ops {
 	void (*on_ready)(void *owner); /* connected, capabilities negotiated */
 	/*

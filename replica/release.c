@@ -16,6 +16,11 @@
  * wait that doubles, and never while QEMU's socket still holds us up: commands do not pile up. Time
  * without answers does not count as time in which telling did not help.
  *
+ * One that is to stand is asked query-status, stop, query-status in each round: the first tells whether
+ * it ran. In COLO's states it counts as running, since QEMU sets it running after a checkpoint, until
+ * QEMU has said that it does no more of them (COLO_EXIT). If the agent has read that, time has to do.
+ * If it was stopped before by the guardian, and that agent has not heard of it, the reply is still there.
+ *
  * The agent may have died in the middle of writing a command. 0xff makes QEMU's JSON parser forget
  * what it has (docs/interop/qmp-spec, "Forcing the JSON parser into known-good state"), at the
  * price of one error reply without an id.
@@ -24,6 +29,7 @@
 
 #include "appliance/base/clock.h"
 #include "appliance/base/words.h"
+#include "replica/qmp.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -32,20 +38,27 @@
 
 #define ROUND_SHARE 32 /* the wait between two rounds: this share of what they took so far */
 #define CONTINUE "{\"execute\":\"cont\"}\n"
+#define STOPPED_ID "\"id\": " QMP_GUARDIAN_ID_TEXT /* as QEMU writes it */
+#define EXIT "\"COLO_EXIT\""			   /* in no other reply to what is asked here */
+#define STOP "{\"execute\":\"stop\"}\n"
+
+/* What a guest is in while COLO holds it or has not begun. */
+static bool is_passing(const char *status)
+{
+	static const char *const passing[] = { "colo", "finish-migrate" };
+
+	return WORDS_ONE_OF(status, passing);
+}
 
 enum release_verdict release_decide(const char *migration, const char *status)
 {
-	/*
-	 * Migrations that do not come back; and what a guest is in while COLO holds it or has not
-	 * begun.
-	 */
+	/* Migrations that do not come back. */
 	static const char *const over[] = { "", "none", "completed", "failed", "cancelled" };
 	static const char *const held[] = { "running", "colo", "finish-migrate", "suspended" };
-	static const char *const passing[] = { "colo", "finish-migrate" };
 
 	if (strcmp(migration, "colo") == 0)
 		return WORDS_ONE_OF(status, held) ? RELEASE_TELL : RELEASE_LEAVE;
-	if (!WORDS_ONE_OF(migration, over) || WORDS_ONE_OF(status, passing))
+	if (!WORDS_ONE_OF(migration, over) || is_passing(status))
 		return RELEASE_WAIT;
 	return RELEASE_DONE;
 }
@@ -75,24 +88,42 @@ static void ask(struct release *release, uint64_t now_ns)
 	release->round++;
 	release->asked_ns = now_ns;
 	release->have_migration = release->have_status = false;
-	(void)snprintf(text, sizeof(text),
-		       "{\"execute\":\"query-migrate\",\"id\":\"us-guardian-m%u\"}\n"
-		       "{\"execute\":\"query-status\",\"id\":\"us-guardian-s%u\"}\n",
-		       release->round, release->round);
+	if (release->stand)
+		(void)snprintf(text, sizeof(text),
+			       "{\"execute\":\"query-status\",\"id\":\"us-guardian-m%u\"}\n" STOP
+			       "{\"execute\":\"query-status\",\"id\":\"us-guardian-s%u\"}\n",
+			       release->round, release->round);
+	else
+		(void)snprintf(text, sizeof(text),
+			       "{\"execute\":\"query-migrate\",\"id\":\"us-guardian-m%u\"}\n"
+			       "{\"execute\":\"query-status\",\"id\":\"us-guardian-s%u\"}\n",
+			       release->round, release->round);
 	say(release, text);
 }
 
-void release_begin(struct release *release, int qmp_fd, bool held, uint64_t now_ns)
+static void begin(struct release *release, int qmp_fd, uint64_t now_ns)
 {
 	memset(release, 0, sizeof(*release));
 	release->fd = qmp_fd;
-	release->held = held;
 	release->started_ns = now_ns;
 	release->answer_ms = RELEASE_ANSWER_MS;
 	qmp_scan_init(&release->scan);
 	say(release, "\xff\n");
+}
+
+void release_begin(struct release *release, int qmp_fd, bool held, uint64_t now_ns)
+{
+	begin(release, qmp_fd, now_ns);
+	release->held = held;
 	if (held)
 		tell(release);
+	ask(release, now_ns);
+}
+
+void release_stand(struct release *release, int qmp_fd, uint64_t now_ns)
+{
+	begin(release, qmp_fd, now_ns);
+	release->stand = true;
 	ask(release, now_ns);
 }
 
@@ -116,18 +147,32 @@ static bool write_out(struct release *release)
 	return true;
 }
 
+/* Or is set running when what holds it is over. */
+static bool runs(const char *status)
+{
+	static const char *const running[] = { "running", "suspended", "save-vm" };
+
+	return WORDS_ONE_OF(status, running) || is_passing(status);
+}
+
 static void take_reply(struct release *release)
 {
 	struct qmp_scan_reply reply;
 	char expected[QMP_SCAN_WORD_MAX];
 
+	if (memmem(release->scan.text, release->scan.len, EXIT, sizeof(EXIT) - 1) != NULL)
+		release->out_of_colo = true;
 	qmp_scan_reply(release->scan.text, release->scan.len, &reply);
 	if (!reply.returned)
 		return;
+	if (memmem(release->scan.text, release->scan.len, STOPPED_ID, sizeof(STOPPED_ID) - 1) !=
+	    NULL)
+		release->ran |= runs(reply.status);
 	(void)snprintf(expected, sizeof(expected), "us-guardian-m%u", release->round);
 	if (strcmp(reply.id, expected) == 0) {
 		release->have_migration = true;
 		memcpy(release->migration, reply.status, sizeof(release->migration));
+		release->ran |= release->stand && runs(reply.status);
 	}
 	(void)snprintf(expected, sizeof(expected), "us-guardian-s%u", release->round);
 	if (strcmp(reply.id, expected) == 0) {
@@ -201,9 +246,25 @@ static void go_on(struct release *release, uint64_t now_ns)
 	release->continued = true;
 }
 
+static bool stands(const struct release *release, uint64_t now_ns)
+{
+	if (*release->status == '\0')
+		return false;
+	return !runs(release->status) ||
+	       (strcmp(release->status, "colo") == 0 &&
+		(release->out_of_colo || answering_ms(release, now_ns) >= RELEASE_LATE_MS));
+}
+
 /* With both answers of this round. */
 static void act(struct release *release, uint64_t now_ns)
 {
+	if (release->stand) {
+		if (stands(release, now_ns))
+			release->end = RELEASE_STANDS;
+		else
+			ask(release, now_ns);
+		return;
+	}
 	switch (release_decide(release->migration, release->status)) {
 	case RELEASE_DONE:
 		release->end = RELEASE_RUNS;
@@ -230,6 +291,9 @@ static bool is_due(const struct release *release, uint64_t now_ns)
 {
 	enum release_verdict verdict = release_decide(release->migration, release->status);
 
+	if (release->stand)
+		return stands(release, now_ns) ||
+		       passed(release->asked_ns, now_ns, round_ms(release, now_ns));
 	return verdict == RELEASE_DONE || (verdict == RELEASE_TELL && release->told == 0) ||
 	       passed(release->asked_ns, now_ns, round_ms(release, now_ns));
 }

@@ -8,6 +8,8 @@
  *
  * It ends with the instance let go, or with the connection: a QEMU that is stopped or stuck is
  * waited for.
+ *
+ * Or it is to stand (release_stand()): then it is stopped, and asked after, until it is seen to.
  */
 #ifndef REPLICA_RELEASE_H
 #define REPLICA_RELEASE_H
@@ -39,11 +41,13 @@ enum release_verdict {
  */
 enum release_verdict release_decide(const char *migration, const char *status);
 
-enum release_end { RELEASE_GOING, RELEASE_RUNS, RELEASE_LEFT, RELEASE_QEMU_GONE };
+enum release_end { RELEASE_GOING, RELEASE_RUNS, RELEASE_LEFT, RELEASE_STANDS, RELEASE_QEMU_GONE };
 
 struct release {
 	int fd;
-	bool held;
+	bool held, stand;
+	bool ran;	  /* it would, but for the `stop` of release_stand() */
+	bool out_of_colo; /* QEMU sets nothing running any more before it is told to */
 	uint64_t started_ns, asked_ns;
 	uint64_t silent_ns;   /* of the time since then, without an answer */
 	uint32_t answer_ms;   /* the question is put again after this */
@@ -61,6 +65,12 @@ struct release {
  * at once.
  */
 void release_begin(struct release *release, int qmp_fd, bool held, uint64_t now_ns);
+
+/*
+ * Instead: stops it, again and again until it stands. One in COLO, whose socket was shut down, is left
+ * there: told to leave, QEMU would set it running.
+ */
+void release_stand(struct release *release, int qmp_fd, uint64_t now_ns);
 
 /*
  * Reads, writes and decides what can be without waiting; call it on input, and again after as many

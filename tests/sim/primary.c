@@ -1,12 +1,24 @@
 /* The primary's site: tenure.c; of protection.c and guest_ports.c, which epochs there are and what leaves. */
 #include "tests/sim/world.h"
 
+/*
+ * Whether an agent that is dead or frozen is heard no more: its cards pass nothing. A network of the
+ * instance's own goes on to the lease's end, and no longer: that the guardian sees to (leash.h).
+ */
+static bool needs_its_agent(const struct world *w)
+{
+	return w->cards || !(w->hold || w->witness);
+}
+
 /* One that goes on without its standby answers until it is paused; what an agent has paused stays so. */
 bool primary_serves(const struct world *w)
 {
-	return !w->sites[PRIMARY].dead && !w->instance_dead &&
-	       w->sites[PRIMARY].frozen_until_ns <= w->now_ns && !w->paused &&
-	       (w->pausing || tenure_may_serve(&w->tenure, clock_of(w, PRIMARY)));
+	const struct site *site = &w->sites[PRIMARY];
+
+	if (w->instance_dead || w->paused ||
+	    (needs_its_agent(w) && (site->dead || site->frozen_until_ns > w->now_ns)))
+		return false;
+	return w->pausing || tenure_may_serve(&w->tenure, clock_of(w, PRIMARY));
 }
 
 /* As lease_keeper.c: a lease that is of no use any more is given back, if that gets through. */

@@ -3,6 +3,7 @@
 #include "appliance/base/clock.h"
 #include "replica/guardian.h"
 #include "replica/guardian_keeper.h"
+#include "replica/leash.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -105,6 +106,27 @@ void guarded_expect_round(struct guarded_qemu *qemu, const char *round, const ch
 	reply(qemu, "s", round, status);
 }
 
+void guarded_expect_stop(struct guarded_qemu *qemu, const char *round, const char *before,
+			 const char *after)
+{
+	char line[128];
+
+	(void)snprintf(line, sizeof(line),
+		       "{\"execute\":\"query-status\",\"id\":\"us-guardian-m%s\"}", round);
+	guarded_expect_line(qemu, line);
+	guarded_expect_line(qemu, "{\"execute\":\"stop\"}");
+	(void)snprintf(line, sizeof(line),
+		       "{\"execute\":\"query-status\",\"id\":\"us-guardian-s%s\"}", round);
+	guarded_expect_line(qemu, line);
+	reply(qemu, "m", round, before);
+	reply(qemu, "s", round, after);
+}
+
+void guarded_say(struct guarded_qemu *qemu, const char *text)
+{
+	assert_int_equal(send(qemu->qmp, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
 /* ---- the agent ----------------------------------------------------------------------------- */
 
 struct agent {
@@ -112,14 +134,35 @@ struct agent {
 	uv_poll_t poll;
 	struct guardian *guardian;
 	struct guardian_keeper keeper;
-	unsigned slots[GUARDED_QEMUS_MAX], count;
+	unsigned slots[GUARDED_QEMUS_MAX], count, leash;
+	int qmp; /* of the first */
 	int orders;
 };
+
+static void obey_leash(struct agent *agent, char what)
+{
+	const uint64_t until_ns =
+		what == 'F' ? LEASH_FREE :
+		what == 'M' ? clock_now_ns() + GUARDED_LEASE_MS * CLOCK_NS_PER_MS :
+			      LEASH_STANDS;
+	struct err err;
+
+	if (what == 'L' && guardian_leash(agent->guardian, "instance", agent->qmp, false,
+					  &agent->leash, &err) != RC_OK)
+		_exit(1);
+	if (what == 'L' || strchr("FMSO", what) != NULL)
+		guardian_leash_until(agent->guardian, agent->leash,
+				     what == 'L' ? LEASH_FREE : until_ns, what == 'O');
+	if (what == 'U' || what == 'V')
+		guardian_unleash(agent->guardian, agent->leash, what == 'V');
+}
 
 static void obey(struct agent *agent, char what)
 {
 	struct err err;
 	unsigned i;
+
+	obey_leash(agent, what);
 
 	for (i = 0; i < agent->count; i++) {
 		if (what == 'h' || what == 'r')
@@ -127,13 +170,19 @@ static void obey(struct agent *agent, char what)
 		if (what == 'u')
 			guardian_unwatch(agent->guardian, agent->slots[i]);
 	}
+	if (what == 'u' && agent->qmp >= 0) {
+		(void)close(agent->qmp);
+		agent->qmp = -1;
+	}
 	if (what == 'l' || what == 's')
 		guardian_keeper_end(&agent->keeper);
 	if (what == 't' &&
 	    guardian_keeper_begin(&agent->keeper, &agent->loop, agent->guardian, &err) != RC_OK)
 		_exit(1);
-	if (what == 's')
+	if (what == 's') {
 		guardian_stop(agent->guardian);
+		(void)close(agent->qmp);
+	}
 }
 
 /* An order is answered by itself, 'p' by the guardian's process id. */
@@ -176,9 +225,11 @@ static _Noreturn void agent_main(const struct guarded *f, int orders, uint32_t f
 					   f->qemus[i].agent_colo, freeze_limit_ms, &agent.slots[i],
 					   &err) != RC_OK)
 			_exit(1);
-		close(f->qemus[i].agent_qmp);
+		if (i > 0)
+			close(f->qemus[i].agent_qmp);
 		close(f->qemus[i].agent_colo);
 	}
+	agent.qmp = f->qemus[0].agent_qmp;
 	agent.poll.data = &agent;
 	(void)uv_poll_start(&agent.poll, UV_READABLE, on_order);
 	(void)uv_run(&agent.loop, UV_RUN_DEFAULT);

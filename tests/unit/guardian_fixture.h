@@ -13,6 +13,7 @@
 #define GUARDED_TELL "{\"execute\":\"x-colo-lost-heartbeat\"}"
 #define GUARDED_PATIENCE_MS 5000 /* a test that waits longer has failed */
 #define GUARDED_QEMUS_MAX 4
+#define GUARDED_LEASE_MS 600
 
 /* One instance as its QEMU sees it. */
 struct guarded_qemu {
@@ -38,7 +39,9 @@ int guarded_teardown(void **state);
 void guarded_start(struct guarded *f, unsigned count, uint32_t freeze_limit_ms);
 /*
  * The agent does, before this returns: 'h' hold, 'r' release, 'u' unwatch all instances; 'l' leave
- * the guardian alone from now on, 't' tend it again; 's' stop it.
+ * the guardian alone from now on, 't' tend it again; 's' stop it. 'L' takes the first on a leash, 'F' lets
+ * it run as long as it likes, 'M' for GUARDED_LEASE_MS more; 'S' it stands, 'O' it has stopped it and it
+ * stands; 'U' unleash it, 'V' and leave it.
  */
 void guarded_order(struct guarded *f, char what);
 void guarded_kill_agent(struct guarded *f);
@@ -57,6 +60,11 @@ void guarded_expect_end(int fd);
 /* Waits for the two questions of a round and answers them. */
 void guarded_expect_round(struct guarded_qemu *qemu, const char *round, const char *migration,
 			  const char *status);
+
+/* Waits for a round of two questions with `stop` between them, and answers. */
+void guarded_expect_stop(struct guarded_qemu *qemu, const char *round, const char *before,
+			 const char *after);
+void guarded_say(struct guarded_qemu *qemu, const char *text);
 
 /* The value of a line of /proc/PID/status. */
 void guarded_read_status(pid_t pid, const char *key, char *value, size_t size);

@@ -20,7 +20,7 @@
 #include <cmocka.h>
 
 /* A process of that name which marks this one: to SO_PEERCRED it is the other end. */
-static pid_t start_guardian(const char *name, bool releases)
+static pid_t start_guardian(const char *name, enum guardian_mark shows)
 {
 	int pair[2], mark;
 	char byte = '0';
@@ -33,8 +33,7 @@ static pid_t start_guardian(const char *name, bool releases)
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		(void)prctl(PR_SET_NAME, name, 0, 0, 0);
 		mark = guardian_mark_set(pair[1]);
-		if (releases)
-			guardian_mark_release(mark);
+		guardian_mark_become(mark, shows);
 		if (mark < 0 || write(pair[1], &byte, 1) != 1)
 			_exit(1);
 		for (;;)
@@ -54,7 +53,7 @@ static void end(pid_t pid)
 
 static void one_that_watches_is_found_and_ended(void **state)
 {
-	pid_t guardian = start_guardian(GUARDIAN_PROCESS_NAME, false), found;
+	pid_t guardian = start_guardian(GUARDIAN_PROCESS_NAME, GUARDIAN_MARK_WATCHES), found;
 	int status;
 
 	(void)state;
@@ -70,7 +69,7 @@ static void one_that_watches_is_found_and_ended(void **state)
 
 static void one_that_releases_is_told_and_left_alone(void **state)
 {
-	pid_t guardian = start_guardian(GUARDIAN_PROCESS_NAME, true), found;
+	pid_t guardian = start_guardian(GUARDIAN_PROCESS_NAME, GUARDIAN_MARK_RELEASES), found;
 
 	(void)state;
 	assert_int_equal(guardian_mark_find(getpid(), &found), GUARDIAN_MARK_RELEASES);
@@ -82,12 +81,12 @@ static void one_that_releases_is_told_and_left_alone(void **state)
 
 static void nobody_else_is_ended(void **state)
 {
-	pid_t other = start_guardian("somebody", false), guardian, found;
+	pid_t other = start_guardian("somebody", GUARDIAN_MARK_WATCHES), guardian, found;
 
 	(void)state;
 	assert_int_equal(guardian_mark_find(getpid(), &found), GUARDIAN_MARK_NONE);
 	assert_int_equal(guardian_mark_end(getpid(), other), ESRCH);
-	guardian = start_guardian(GUARDIAN_PROCESS_NAME, false);
+	guardian = start_guardian(GUARDIAN_PROCESS_NAME, GUARDIAN_MARK_WATCHES);
 	assert_int_equal(guardian_mark_end(getpid(), other), ESRCH);
 	assert_int_equal(guardian_mark_end(other, guardian), ESRCH); /* of another QEMU */
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), 0);
@@ -96,9 +95,32 @@ static void nobody_else_is_ended(void **state)
 	assert_int_equal(guardian_mark_end(getpid(), guardian), ESRCH);
 }
 
+static void one_that_has_stopped_it_says_so_and_sees_who_watches(void **state)
+{
+	pid_t guardian = start_guardian(GUARDIAN_PROCESS_NAME, GUARDIAN_MARK_STOPPED), found;
+	int pair[2], mark;
+
+	(void)state;
+	assert_true(guardian_mark_is_stopped(getpid()));
+	assert_false(guardian_mark_is_stopped(guardian));
+	/* It keeps nobody from QEMU. */
+	assert_int_equal(guardian_mark_find(getpid(), &found), GUARDIAN_MARK_NONE);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	mark = guardian_mark_set(pair[0]);
+	assert_false(guardian_mark_has_other(mark));
+	end(guardian);
+	assert_false(guardian_mark_is_stopped(getpid()));
+	guardian = start_guardian(GUARDIAN_PROCESS_NAME, GUARDIAN_MARK_WATCHES);
+	assert_true(guardian_mark_has_other(mark));
+	end(guardian);
+	(void)close(mark);
+	(void)close(pair[0]);
+	(void)close(pair[1]);
+}
+
 static void a_mark_and_a_claim_do_not_exclude_each_other(void **state)
 {
-	pid_t guardian = start_guardian(GUARDIAN_PROCESS_NAME, false), found;
+	pid_t guardian = start_guardian(GUARDIAN_PROCESS_NAME, GUARDIAN_MARK_WATCHES), found;
 	struct err err;
 	int claim;
 
@@ -116,7 +138,9 @@ static void what_is_no_socket_has_no_mark(void **state)
 
 	(void)state;
 	assert_int_equal(guardian_mark_set(fd), -1);
-	guardian_mark_release(-1);
+	guardian_mark_become(-1, GUARDIAN_MARK_RELEASES);
+	assert_false(guardian_mark_has_other(-1));
+	assert_false(guardian_mark_is_stopped(-1));
 	(void)close(fd);
 }
 
@@ -125,6 +149,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_that_watches_is_found_and_ended),
 		cmocka_unit_test(one_that_releases_is_told_and_left_alone),
+		cmocka_unit_test(one_that_has_stopped_it_says_so_and_sees_who_watches),
 		cmocka_unit_test(nobody_else_is_ended),
 		cmocka_unit_test(a_mark_and_a_claim_do_not_exclude_each_other),
 		cmocka_unit_test(what_is_no_socket_has_no_mark),

@@ -29,6 +29,7 @@ static struct told {
 	bool idle_alone;		/* alone by the witness's word, which lets it do nothing */
 	char reason[TENURE_REASON_MAX]; /* of the last silence */
 	bool grant_when_silent;		/* the standby is heard again while the witness is asked */
+	uint64_t until_ns;
 } told;
 
 static void grant(uint64_t for_ns)
@@ -51,6 +52,7 @@ static void on_right(void *owner, bool may_serve, const char *reason)
 {
 	(void)owner;
 	told.serves = may_serve;
+	assert_true(!may_serve || told.until_ns > 0); /* which was told before */
 	told.idle_alone |= !may_serve && lease_keeper_is_alone(keeper);
 	if (may_serve)
 		return;
@@ -60,6 +62,13 @@ static void on_right(void *owner, bool may_serve, const char *reason)
 		grant(LONG_NS);
 }
 
+static void on_lease(void *owner, uint64_t until_ns)
+{
+	(void)owner;
+	assert_int_equal(until_ns, lease_keeper_until_ns(keeper));
+	told.until_ns = until_ns;
+}
+
 static void on_term(void *owner, uint64_t term, bool untold)
 {
 	(void)owner;
@@ -67,7 +76,7 @@ static void on_term(void *owner, uint64_t term, bool untold)
 	told.tell |= untold;
 }
 
-static const struct lease_keeper_ops ops = { on_right, on_term };
+static const struct lease_keeper_ops ops = { on_right, on_lease, on_term };
 
 static void note(void *owner)
 {

@@ -73,6 +73,18 @@ static void replies_to_others_are_ignored(void **state)
 	monitor_expect_no_more(f);
 }
 
+static void what_the_guardian_asked_comes_as_an_event(void **state)
+{
+	struct fixture *f = *state;
+
+	monitor_become_ready(f);
+	monitor_say(f, "{\"return\": {\"status\": \"running\"}, \"id\": 4503599627370496}\r\n"
+		       "{\"event\": \"STOP\"}\r\n"
+		       "{\"error\": {\"desc\": \"no\"}, \"id\": 4503599627370496}\r\n");
+	monitor_expect_story(f, "ready us-guardian STOP");
+	monitor_expect_no_more(f);
+}
+
 static void a_refusal_carries_qemus_words(void **state)
 {
 	struct fixture *f = *state;
@@ -508,6 +520,7 @@ int main(void)
 		CLIENT(it_is_ready_after_negotiation),
 		CLIENT(replies_are_matched_by_id),
 		CLIENT(replies_to_others_are_ignored),
+		CLIENT(what_the_guardian_asked_comes_as_an_event),
 		CLIENT(a_refusal_carries_qemus_words),
 		CLIENT(an_error_without_an_id_answers_nothing),
 		CLIENT(a_lost_connection_answers_everything_and_is_told_once),

@@ -32,7 +32,8 @@ static void resume(struct fixture *f)
 	play.status = "running";
 	monitor_say(f, "{\"event\": \"RESUME\", \"timestamp\": {\"seconds\": 1, "
 		       "\"microseconds\": 0}}\r\n");
-	restraint_event(play.restraint, "RESUME"); /* the fixture's own callback only notes it */
+	restraint_event(play.restraint, "RESUME",
+			NULL); /* the fixture's own callback only notes it */
 }
 
 static void answer(struct fixture *f, const char *command, const char *id)
@@ -113,8 +114,9 @@ static void begin(struct fixture *f, const char *status)
 
 	play = (struct play){ .status = status };
 	monitor_become_ready(f);
-	assert_int_equal(
-		restraint_open(&play.restraint, &f->loop, "protect test", &ops, NULL, &err), RC_OK);
+	assert_int_equal(restraint_open(&play.restraint, &f->loop, "protect test", NULL, "vm1",
+					&ops, NULL, &err),
+			 RC_OK);
 	restraint_attach(play.restraint, f->qmp);
 }
 
@@ -128,7 +130,7 @@ static void one_that_may_run_is_left_alone(void **state)
 {
 	begin(*state, "running");
 	serve(*state, TURNS);
-	restraint_event(play.restraint, "RESUME");
+	restraint_event(play.restraint, "RESUME", NULL);
 	serve(*state, TURNS);
 	assert_int_equal(play.stops + play.conts + play.stood, 0);
 	assert_false(restraint_stands(play.restraint));
@@ -312,6 +314,47 @@ static void a_new_qemu_owes_nothing_to_the_old_one(void **state)
 	end(f);
 }
 
+/* As qmp.c has it: what query-status said before the guardian's `stop`. */
+static void guardian_stops(struct fixture *f)
+{
+	cJSON *data = cJSON_CreateObject();
+
+	assert_non_null(cJSON_AddStringToObject(data, "status", play.status));
+	if (strcmp(play.status, "running") == 0)
+		play.status = "paused";
+	restraint_event(play.restraint, QMP_GUARDIAN_EVENT, data);
+	cJSON_Delete(data);
+	serve(f, TURNS);
+}
+
+static void what_the_guardian_has_paused_is_as_if_this_had(void **state)
+{
+	begin(*state, "running");
+	guardian_stops(*state); /* a lease that came late, but came */
+	assert_string_equal(play.status, "running");
+	restraint_set(play.restraint, RESTRAINT_STAND);
+	guardian_stops(*state);
+	guardian_stops(*state); /* again, when it stands */
+	assert_string_equal(play.status, "paused");
+	restraint_set(play.restraint, RESTRAINT_RUN);
+	serve(*state, TURNS);
+	assert_string_equal(play.status, "running");
+	end(*state);
+}
+
+static void what_stood_before_the_guardian_came_stays_so(void **state)
+{
+	begin(*state, "paused");
+	guardian_stops(*state);
+	restraint_set(play.restraint, RESTRAINT_STAND);
+	guardian_stops(*state);
+	restraint_set(play.restraint, RESTRAINT_RUN);
+	serve(*state, TURNS);
+	assert_string_equal(play.status, "paused");
+	assert_int_equal(play.conts, 0);
+	end(*state);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, monitor_setup, monitor_teardown)
@@ -327,6 +370,8 @@ int main(void)
 		TEST(a_right_that_comes_back_inside_a_checkpoint_waits_for_its_end),
 		TEST(one_that_is_kept_is_its_operator_s_afterwards),
 		TEST(a_new_qemu_owes_nothing_to_the_old_one),
+		TEST(what_the_guardian_has_paused_is_as_if_this_had),
+		TEST(what_stood_before_the_guardian_came_stays_so),
 	};
 
 	log_setup(LOG_LEVEL_COUNT, false); /* what is logged here is wanted */
