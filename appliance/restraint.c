@@ -344,7 +344,8 @@ void restraint_attach(struct restraint *r, struct qmp *qmp)
 	r->answers = 0;
 	r->ours = r->failed = false;
 	(void)uv_timer_stop(&r->again);
-	if (qmp != NULL && r->order != RESTRAINT_KEEP &&
+	/* One that is on no leash is let go on by who has configured that: he sets it running. */
+	if (qmp != NULL && r->guardian != NULL && r->order != RESTRAINT_KEEP &&
 	    guardian_mark_is_stopped(qmp_peer_pid(qmp))) {
 		log_info(r->part,
 			 "the instance stands because it had no lease: it runs when it may");

@@ -5,11 +5,11 @@
  *
  * What it has paused it sets running again when it may run. What stood before, stopped by an
  * operator or by its own end, stays as it was; so does what it found paused in a QEMU that was new
- * to it, and what it was told to keep; unless a guardian has paused it, or an agent that has left that to
- * its guardian (guardian_mark.h): then it is as if this one had.
+ * to it, and what it was told to keep.
  *
  * An instance may be on a leash: then the guardian pauses it when its lease is over, should this one
- * not do that in time.
+ * not do that in time. What a guardian has paused, be it an earlier agent's, or an earlier agent itself, is
+ * then as if this one had (guardian_mark.h).
  */
 #ifndef APPLIANCE_RESTRAINT_H
 #define APPLIANCE_RESTRAINT_H

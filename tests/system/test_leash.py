@@ -92,6 +92,19 @@ def test_what_its_operator_had_stopped_stands_with_the_next_agent_as_well():
         stands(monitor, 1)
 
 
+def test_one_that_is_to_go_on_without_a_standby_from_now_on_is_its_operators():
+    """What it is set running beside, or instead of, only he knows."""
+    with held() as (world, monitor):
+        world.agent.kill()
+        does_not_run(monitor)
+        world.extra_of_instance['primary'] = {'without_standby': 'continue'}
+        world.start_agent()
+        lab.wait_for('the agent says what to do', lambda: 'resume' in world.status('primary').get('reason', ''))
+        does_not_run(monitor)
+        monitor('cont')
+        world.wait_state('primary', 'protected')
+
+
 def test_an_agent_that_was_only_frozen_sets_it_running_again():
     with held() as (world, monitor):
         for _ in range(3):
