@@ -7,9 +7,11 @@ import time
 import pytest
 
 import capture
+import etcd
 import lab
 from strikes import guardian_of
 from test_restraint import held, runs, stands, status_of
+from test_witness import cut_link, witnessed
 
 QUICK = {'link': {'heartbeat_ms': 10, 'detect_ms': 100}}
 
@@ -156,3 +158,25 @@ def test_guardians_that_have_done_their_work_are_gone_when_nobody_needs_them():
         world.start_agent()
         world.wait_state('primary', 'protected')
         lab.wait_for('the guardian has ended', lambda: not lives(guardian))
+
+
+@pytest.mark.skipif(not etcd.PROGRAM, reason='etcd-server is missing')
+def test_one_that_serves_alone_answers_as_long_as_the_witness_lets_it_and_no_longer():
+    with witnessed(instance={'without_standby': 'continue'}) as (world, _, heard):
+        cut_link(world)
+        world.wait_lease('alone')
+        world.wait_state('standby', 'unattended')
+        heard.wait_for_beacons()
+        world.agent.kill()
+        heard.wait_for_beacons()        # there is no reason to pause it yet
+        with contextlib.closing(lab.Qmp(world.path('vm.qmp.lab'))) as monitor:
+            assert status_of(monitor) == 'running'
+
+            def serves():
+                lab.fetch_unix(world.path('standby.http'), '/v1/takeover', '{"instance": "vm1"}')
+                return world.status('standby')['state'] == 'serving'
+
+            lab.wait_for('the replica serves', serves)
+            does_not_run(monitor)
+        heard.wait_for_beacons()
+        assert heard.sites() == ['to-a', 'to-b']
