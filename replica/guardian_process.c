@@ -287,7 +287,7 @@ static void keep_to_lease(struct slot *slot, uint64_t now_ns)
 	(void)send(slot->qmp, stop_command, sizeof(stop_command) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (slot->leash.again_ms == SAID_MS)
 		say(LOG_LEVEL_WARN, slot->name,
-		    "its lease is over, and the agent does nothing: pausing it without the agent");
+		    "it may run no longer, and the agent has not paused it: pausing it instead");
 }
 
 /* ---- an agent that is gone ----------------------------------------------------------------- */
