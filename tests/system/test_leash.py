@@ -120,7 +120,7 @@ def test_an_agent_that_was_only_frozen_sets_it_running_again():
 
 def test_an_agent_killed_after_it_was_frozen_leaves_it_standing():
     """Its lease was over by then, so it was not let go from COLO: QEMU would have set it running."""
-    with held(dirty=4000) as (world, monitor):
+    with held() as (world, monitor):
         for _ in range(3):
             world.agent.signal(signal.SIGSTOP)
             does_not_run(monitor)
