@@ -5,18 +5,17 @@
  * This is the loop's side: QEMU's events, time limits, and the order in which things end. The
  * stream is colo_secondary's thread, QMP is colo_control's and let_go's.
  *
- * One end of a socket pair goes to QEMU; nothing listens anywhere. Migration status "colo" (an
- * event) is passed on to the thread, which tells QEMU that its secondary is ready. From then on
- * QEMU asks for a checkpoint 10 ms (colo_settings.c) after the last one, and runs the guest until
- * we grant it: when that is, is the owner's to say.
+ * One end of a socket pair goes to QEMU; nothing listens anywhere. Migration status "colo" (an event) is passed on to the
+ * thread, which tells QEMU that its secondary is ready. From then on QEMU asks for a checkpoint 10 ms (colo_settings.c)
+ * after the last one, and runs the guest until we grant it: when that is, is the owner's to say.
  *
- * Whatever goes wrong ends in RELEASING: the stream is shut down and its thread joined, the
- * instance is set free, and only then the owner is told (or closing goes on). It runs then, unless an
- * operator had stopped it, by query-status's word, or the owner does not want it to run.
+ * Whatever goes wrong ends in RELEASING: the stream is shut down and its thread joined, the instance is set free, and only
+ * then the owner is told (or closing goes on). It runs then, unless an operator had stopped it, by query-status's word, or
+ * the owner does not want it to run.
  *
- * How long an instance stands for us is bounded by one timer, armed when a checkpoint is granted and
- * when the guest stops at the end of the first copy: it looks at how long the thread has held the
- * instance (after another grant: not yet) and ends the capture beyond the limit.
+ * How long an instance stands for us is bounded by one timer, armed when a checkpoint is granted and when the guest stops
+ * at the end of the first copy: it looks at how long the thread has held it (after another grant: not yet), and ends the
+ * capture beyond the limit.
  */
 #include "replica/capture.h"
 
@@ -493,8 +492,7 @@ void capture_close(struct capture *capture, void (*on_closed)(void *owner))
 
 void capture_go(struct capture *capture)
 {
-	if (alive(capture))
-		colo_secondary_go(capture->secondary);
+	colo_secondary_go(capture->secondary);
 }
 
 /* ---- the beginning ------------------------------------------------------------------------- */
@@ -529,11 +527,10 @@ static int start_secondary(struct capture *capture, struct qmp *qmp, int fd, str
 		rc = guardian_watch(capture->guardian, capture->options.name, qmp_fd(qmp), fd,
 				    capture->options.pause_limit_ms + FREEZE_MARGIN_MS,
 				    &capture->slot, err);
-	if (rc != RC_OK)
-		return rc;
-	capture->guarded = capture->guardian != NULL;
-	rc = colo_secondary_start(&capture->secondary, capture->loop, capture->pool, &options,
-				  &secondary_ops, capture, err);
+	capture->guarded = rc == RC_OK && capture->guardian != NULL;
+	if (rc == RC_OK)
+		rc = colo_secondary_start(&capture->secondary, capture->loop, capture->pool,
+					  &options, &secondary_ops, capture, err);
 	if (rc != RC_OK && capture->guarded)
 		guardian_unwatch(capture->guardian, capture->slot);
 	return rc;
