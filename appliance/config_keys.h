@@ -9,7 +9,8 @@
 
 /* Fills a struct config. Roles are bits: 1 << enum config_role. */
 extern const struct json_table config_keys;
-/* config_disks.c: of instances[].disks */
+/* config_network.c: of instances[].nics and vrrp; config_disks.c: of disks */
+extern const struct json_table config_nic_table, config_vrrp_table;
 extern const struct json_table config_disk_table;
 
 #endif

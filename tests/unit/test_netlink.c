@@ -139,7 +139,7 @@ static void removing_an_address_takes_no_other_of_its_network_with_it(void **sta
 
 	(void)state;
 	need_namespaces();
-	for (char was = '0'; was <= '1'; was++) {
+	for (int was = '0'; was <= '1'; was++) {
 		(void)netns_fixture_run("ip addr add 192.0.2.7/24 dev cable; "
 					"ip addr add 192.0.2.8/24 dev cable; "
 					"ip route add 198.51.100.0/24 via 192.0.2.1");
