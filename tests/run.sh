@@ -158,13 +158,13 @@ run_model() {
 	grep -q 'as they should be' "$log" || { failed=$((failed + 1)) && result 1 'model' "$log"; }
 }
 
-# System tests report in JUnit's form, from which the numbers are taken. One more at a time than there are processors, since
-# much of their time is waiting; then, one fewer, those that a busy machine disturbs, and those that have to be in pytest's
+# System tests report in JUnit's form, from which the numbers are taken. Two and a half at a time for each processor, since
+# most of their time is waiting; then, fewer, those that a busy machine disturbs, and those that have to be in pytest's
 # own process (conftest.py).
 run_system() {
 	rm -rf "$out/guests" # saved ones (saved_guest.py), that may be of a kind that is no more
 	echo 'system tests'
-	system_tests_retried "$out/system" 'not calm and not alone' $(($(nproc) + 1))
+	system_tests_retried "$out/system" 'not calm and not alone' $(($(nproc) * 5 / 2))
 	echo 'system tests that want a calm machine'
 	system_tests_retried "$out/system-calm" calm "$(nproc)"
 	echo 'system tests that are alone'

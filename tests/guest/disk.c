@@ -67,11 +67,13 @@ void disk_write(uint64_t count)
 		write_some();
 }
 
-int disk_write_answer(char *to, size_t size)
+int disk_write_answer(const char *times, char *to, size_t size)
 {
+	const unsigned long count = strtoul(times, NULL, 10);
+
 	if (fd < 0)
 		return snprintf(to, size, "error no disk\n");
-	write_some();
+	disk_write(count > 0 ? count : 1);
 	return snprintf(to, size, "%u\n", writes);
 }
 

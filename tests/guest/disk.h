@@ -12,8 +12,8 @@
 void disk_start(uint64_t mib);
 /* `count` writes of 1 to 16 sectors each, past the page cache, one after the other; each has come back. */
 void disk_write(uint64_t count);
-/* One write: how many there were. */
-int disk_write_answer(char *to, size_t size);
+/* As many writes as `times` says, one without it: how many there were in all. */
+int disk_write_answer(const char *times, char *to, size_t size);
 /* Reads everything: "ok writes=N sectors=S" (S: ever written) or "bad sector=N holds=G wanted=W". */
 int disk_check_answer(char *to, size_t size);
 

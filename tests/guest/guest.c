@@ -22,7 +22,7 @@
  *   sum      "GENERATION CHECKSUM ok" or "GENERATION CHECKSUM bad WANTED"
  *   oracle   "ok edges=K value=V pass=P at=PAGE" or
  *            "torn edges=K bad=N page=FIRST value=V wanted=W"
- *   write, disk   see disk.h (write, check)
+ *   write N, disk  see disk.h (write, check)
  *   append TEXT, entry NUMBER   see ledger.h
  *   stream N  N bytes, see stream.h
  *   GET /N, then lines up to an empty one: the same as an HTTP answer; the connection goes on
@@ -202,8 +202,8 @@ static int answer(const char *command, char *to, size_t size)
 		return snprintf(to, size, "%llu\n", (unsigned long long)counter);
 	if (strcmp(command, "sum") == 0)
 		return memory_sum_answer(to, size);
-	if (strcmp(command, "write") == 0)
-		return disk_write_answer(to, size);
+	if (strncmp(command, "write", 5) == 0)
+		return disk_write_answer(command + 5, to, size);
 	if (strcmp(command, "disk") == 0)
 		return disk_check_answer(to, size);
 	if (strcmp(command, "oracle") == 0)

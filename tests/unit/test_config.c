@@ -291,34 +291,6 @@ static void a_socket_path_that_no_socket_can_have_is_refused(void **state)
 		"f.json: instances[0].qmp: 108 bytes long with the file's directory, at most 107 are taken");
 }
 
-static void addresses_have_a_host_and_a_port(void **state)
-{
-	static const char *const wrong[] = { "0.0.0.0:7400",
-					     "[::]:7400",
-					     "192.0.2.7",
-					     ":7400",
-					     "192.0.2.7:",
-					     "192.0.2.7:0",
-					     "192.0.2.7:65536",
-					     "2001:db8::7:7400",
-					     "[192.0.2.7]:1",
-					     "[::1]",
-					     "a b:1",
-					     "unix:/s",
-					     "" };
-	char text[128];
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-		(void)snprintf(text, sizeof(text), "{\"link\": {\"connect\": \"%s\"}}", wrong[i]);
-		assert_int_equal(parse(CONFIG_PRIMARY, text), RC_INVALID);
-		assert_memory_equal(err.text, "f.json: link.connect: ", 22);
-		config_free(&config);
-	}
-	refuses(CONFIG_PRIMARY, "{\"http\": {\"listen\": \"unix:run\"}}",
-		"f.json: http.listen: a unix socket is written unix:/path, of at most 107 bytes");
-}
-
 static void a_key_that_stands_there_twice_is_refused(void **state)
 {
 	(void)state;
@@ -527,28 +499,6 @@ static void a_file_is_read_and_its_faults_are_named(void **state)
 
 /* ---- no memory ---- */
 
-#define WITNESS_AT(endpoint) \
-	", \"witness\": {\"endpoints\": [\"https://e:1\", \"" endpoint "\"], \"ca\": \"ca.crt\"}"
-#define WITNESSED(link, endpoint)                                     \
-	"{\"site\": \"seoul\", " TLS WITNESS_AT(                      \
-		endpoint) ", \"link\": {\"connect\": \"" link "\"}, " \
-			  "\"instances\": [" PRIMARY_INSTANCE("") "]}"
-
-static void a_witness_on_each_machine_is_refused(void **state)
-{
-	(void)state;
-	refuses(CONFIG_PRIMARY, WITNESSED("192.0.2.7:7400", "https://127.0.0.1:2379"),
-		"f.json: witness.endpoints[1]: https://127.0.0.1:2379 is this machine itself, for the other site "
-		"another one: both sites have to ask the same etcd, at a third place");
-	refuses(CONFIG_PRIMARY, WITNESSED("b.example:7400", "https://localhost:2379"),
-		"f.json: witness.endpoints[1]: https://localhost:2379 is this machine itself, for the other site "
-		"another one: both sites have to ask the same etcd, at a third place");
-	takes(CONFIG_PRIMARY, WITNESSED("127.0.0.1:7400", "https://127.0.0.1:2379"));
-	config_free(&config);
-	takes(CONFIG_PRIMARY, WITNESSED("192.0.2.7:7400", "https://192.0.2.9:2379"));
-	config_free(&config);
-}
-
 static void every_failed_allocation_is_survived(void **state)
 {
 	static const char text[] =
@@ -592,7 +542,6 @@ int main(void)
 		cmocka_unit_test(a_choice_is_refused_with_what_there_is_to_choose),
 		cmocka_unit_test(names_that_could_do_harm_in_paths_and_logs_are_refused),
 		cmocka_unit_test(a_socket_path_that_no_socket_can_have_is_refused),
-		cmocka_unit_test(addresses_have_a_host_and_a_port),
 		cmocka_unit_test(a_key_that_stands_there_twice_is_refused),
 		cmocka_unit_test(a_syntax_error_names_file_line_and_column),
 		cmocka_unit_test(keys_that_contradict_each_other_are_refused),
@@ -603,7 +552,6 @@ int main(void)
 		cmocka_unit_test(check_gives_up_after_a_screenful),
 		cmocka_unit_test(the_role_is_told_from_the_link),
 		cmocka_unit_test(a_file_is_read_and_its_faults_are_named),
-		cmocka_unit_test(a_witness_on_each_machine_is_refused),
 		cmocka_unit_test(every_failed_allocation_is_survived),
 	};
 

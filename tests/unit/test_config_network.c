@@ -1,4 +1,4 @@
-/* The keys of an instance's network: its cards, and the addresses that come and go with it. */
+/* Addresses, and the keys of an instance's network: its cards, and the addresses that come and go with it. */
 #include "tests/unit/config_fixture.h"
 
 #include <setjmp.h>
@@ -144,6 +144,56 @@ static void an_address_that_is_nobodys_or_somebodys_is_refused(void **state)
 		"would take its own address off br0; what is named here is at no machine of itself");
 }
 
+static void addresses_have_a_host_and_a_port(void **state)
+{
+	static const char *const wrong[] = { "0.0.0.0:7400",
+					     "[::]:7400",
+					     "192.0.2.7",
+					     ":7400",
+					     "192.0.2.7:",
+					     "192.0.2.7:0",
+					     "192.0.2.7:65536",
+					     "2001:db8::7:7400",
+					     "[192.0.2.7]:1",
+					     "[::1]",
+					     "a b:1",
+					     "unix:/s",
+					     "" };
+	char text[128];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		(void)snprintf(text, sizeof(text), "{\"link\": {\"connect\": \"%s\"}}", wrong[i]);
+		assert_int_equal(parse(CONFIG_PRIMARY, text), RC_INVALID);
+		assert_memory_equal(err.text, "f.json: link.connect: ", 22);
+		config_free(&config);
+	}
+	refuses(CONFIG_PRIMARY, "{\"http\": {\"listen\": \"unix:run\"}}",
+		"f.json: http.listen: a unix socket is written unix:/path, of at most 107 bytes");
+}
+
+#define WITNESS_AT(endpoint) \
+	", \"witness\": {\"endpoints\": [\"https://e:1\", \"" endpoint "\"], \"ca\": \"ca.crt\"}"
+#define WITNESSED(link, endpoint)                                     \
+	"{\"site\": \"seoul\", " TLS WITNESS_AT(                      \
+		endpoint) ", \"link\": {\"connect\": \"" link "\"}, " \
+			  "\"instances\": [" PRIMARY_INSTANCE("") "]}"
+
+static void a_witness_on_each_machine_is_refused(void **state)
+{
+	(void)state;
+	refuses(CONFIG_PRIMARY, WITNESSED("192.0.2.7:7400", "https://127.0.0.1:2379"),
+		"f.json: witness.endpoints[1]: https://127.0.0.1:2379 is this machine itself, for the other site "
+		"another one: both sites have to ask the same etcd, at a third place");
+	refuses(CONFIG_PRIMARY, WITNESSED("b.example:7400", "https://localhost:2379"),
+		"f.json: witness.endpoints[1]: https://localhost:2379 is this machine itself, for the other site "
+		"another one: both sites have to ask the same etcd, at a third place");
+	takes(CONFIG_PRIMARY, WITNESSED("127.0.0.1:7400", "https://127.0.0.1:2379"));
+	config_free(&config);
+	takes(CONFIG_PRIMARY, WITNESSED("192.0.2.7:7400", "https://192.0.2.9:2379"));
+	config_free(&config);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -151,6 +201,8 @@ int main(void)
 		cmocka_unit_test(a_vrrp_group_has_its_defaults),
 		cmocka_unit_test(a_vrrp_group_that_cannot_be_is_refused),
 		cmocka_unit_test(an_address_that_is_nobodys_or_somebodys_is_refused),
+		cmocka_unit_test(addresses_have_a_host_and_a_port),
+		cmocka_unit_test(a_witness_on_each_machine_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
