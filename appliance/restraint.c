@@ -43,7 +43,8 @@ struct restraint {
 	unsigned life;	  /* of `qmp`, for replies of an earlier one */
 	uint64_t wait_ms;
 	enum restraint_order order;
-	bool ours;   /* it would run but for us */
+	bool ours; /* it would run but for us */
+	bool kept; /* it was to be kept, and has not been seen to stand since: its operator resumes it */
 	bool stands; /* seen, since the order came or it last went on */
 	bool anew;   /* it went on during a round */
 	bool failed; /* and was said to */
@@ -98,6 +99,12 @@ static bool must_stand(const struct restraint *r)
 static bool is_owed(const struct restraint *r)
 {
 	return r->ours && r->order != RESTRAINT_KEEP;
+}
+
+/* It was found running, or on its way there: out of COLO, which is no reason for one that was kept. */
+static void owe(struct restraint *r)
+{
+	r->ours = !r->kept;
 }
 
 static void take_leash(struct restraint *r)
@@ -261,7 +268,7 @@ static void now_stands(struct restraint *r)
 	else if (!r->stands && r->ours)
 		log_warn(r->part, "the instance is paused until it may answer");
 	r->stands = true;
-	r->failed = false;
+	r->failed = r->kept = false;
 	r->wait_ms = AGAIN_MS_MIN;
 	tell_guardian(r);
 	r->ops->on_stands(r->owner);
@@ -314,7 +321,7 @@ static void on_reply(void *owner, const cJSON *reply, const struct err *err)
 	}
 	r->answers--;
 	if (question.kind == BEFORE && runs(status_of(reply))) {
-		r->ours = true;
+		owe(r);
 		tell_guardian(r);
 	}
 	if (question.kind == LOOK)
@@ -342,7 +349,7 @@ void restraint_attach(struct restraint *r, struct qmp *qmp)
 	r->qmp = qmp;
 	r->life++;
 	r->answers = 0;
-	r->ours = r->failed = false;
+	r->ours = r->failed = r->kept = false;
 	(void)uv_timer_stop(&r->again);
 	/* One that is on no leash is let go on by who has configured that: he sets it running. */
 	if (qmp != NULL && r->guardian != NULL && r->order != RESTRAINT_KEEP &&
@@ -363,8 +370,10 @@ void restraint_set(struct restraint *r, enum restraint_order order)
 	r->order = order;
 	if (order == before)
 		return;
-	if (before == RESTRAINT_KEEP)
+	if (before == RESTRAINT_KEEP) {
 		r->ours = false;
+		r->kept = !r->stands;
+	}
 	if (order == RESTRAINT_RUN) {
 		(void)uv_timer_stop(&r->again);
 		tell_guardian(r);
@@ -379,9 +388,11 @@ static void on_guardian(struct restraint *r, const char *status)
 {
 	if (!runs(status) || r->closing)
 		return;
-	log_warn(r->part,
-		 "the guardian has paused the instance: its lease was over, and this agent late");
-	r->ours = true;
+	if (!r->ours && !r->kept)
+		log_warn(
+			r->part,
+			"the guardian has paused the instance: its lease was over, and this agent late");
+	owe(r);
 	tell_guardian(r);
 	if (r->order == RESTRAINT_RUN && r->qmp != NULL)
 		set_running(r);
@@ -391,13 +402,17 @@ void restraint_event(struct restraint *r, const char *name, const cJSON *data)
 {
 	if (strcmp(name, QMP_GUARDIAN_EVENT) == 0)
 		on_guardian(r, status_of(data));
-	if (strcmp(name, "RESUME") != 0 || !must_stand(r))
+	if (strcmp(name, "RESUME") != 0)
 		return;
+	if (!must_stand(r)) {
+		r->kept = false;
+		return;
+	}
 	if (r->stands)
 		log_warn(r->part,
 			 "the instance may not run, and was set running: it is paused again");
 	r->anew = true;
-	r->ours = true; /* the round's `stop` may be what the next round finds */
+	owe(r); /* the round's `stop` may be what the next round finds */
 	r->ended_ns = clock_now_ns();
 	tell_guardian(r);
 	if (r->answers == 0)

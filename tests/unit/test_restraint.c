@@ -292,6 +292,23 @@ static void one_that_is_kept_is_its_operator_s_afterwards(void **state)
 	end(*state);
 }
 
+/* Let go of by its operator inside of a checkpoint: that it runs for a moment behind that is nobody's wish. */
+static void one_that_is_kept_and_never_stood_is_its_operator_s_as_well(void **state)
+{
+	begin(*state, "colo");
+	restraint_set(play.restraint, RESTRAINT_KEEP);
+	restraint_set(play.restraint, RESTRAINT_STAND);
+	play.checkpoint = 4;
+	serve(*state, TURNS);
+	assert_string_equal(play.status, "paused");
+	assert_true(restraint_stands(play.restraint));
+	restraint_set(play.restraint, RESTRAINT_RUN);
+	serve(*state, TURNS);
+	assert_string_equal(play.status, "paused");
+	assert_int_equal(play.conts, 0);
+	end(*state);
+}
+
 static void a_new_qemu_owes_nothing_to_the_old_one(void **state)
 {
 	struct fixture *f = *state;
@@ -369,6 +386,7 @@ int main(void)
 		TEST(a_right_that_comes_back_at_once_finds_it_running),
 		TEST(a_right_that_comes_back_inside_a_checkpoint_waits_for_its_end),
 		TEST(one_that_is_kept_is_its_operator_s_afterwards),
+		TEST(one_that_is_kept_and_never_stood_is_its_operator_s_as_well),
 		TEST(a_new_qemu_owes_nothing_to_the_old_one),
 		TEST(what_the_guardian_has_paused_is_as_if_this_had),
 		TEST(what_stood_before_the_guardian_came_stays_so),
