@@ -1,6 +1,7 @@
 #include "appliance/client.h"
 
 #include "appliance/base/json_text.h"
+#include "appliance/base/json_value.h"
 #include "appliance/base/utf8.h"
 #include "appliance/config.h"
 #include "net/http.h"
@@ -22,6 +23,18 @@ static int ask(const char *address, const char *path, const char *body, uint32_t
 		       err.code == RC_INVALID ? "" : /* that is no address at all */
 						" (is it running, and is this its http.listen?)");
 	return options_failed(text);
+}
+
+bool client_instance_wrong(const struct command *command, const char *instance, int *status)
+{
+	if (instance == NULL)
+		*status = options_wrong(command, "--instance NAME is missing");
+	else if (!json_value_is_name(instance))
+		*status = options_wrong(command, "--instance %s: no instance has such a name: %s",
+					instance, json_value_name_problem(instance));
+	else
+		return false;
+	return true;
 }
 
 bool client_target_wrong(const struct command *command, const struct client_target *target,
@@ -63,6 +76,31 @@ int client_ask(const struct command *command, const struct client_target *target
 		result = ask(found.http, path, body, timeout_ms, status, answer);
 	config_free(&config);
 	return result;
+}
+
+const char *client_string(const cJSON *object, const char *key)
+{
+	const char *value = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, key));
+
+	return value != NULL ? value : "";
+}
+
+double client_number(const cJSON *object, const char *key)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+
+	return cJSON_IsNumber(item) ? item->valuedouble : 0;
+}
+
+const cJSON *client_instance(const cJSON *status, const char *name)
+{
+	const cJSON *instance;
+
+	cJSON_ArrayForEach(instance, cJSON_GetObjectItemCaseSensitive(status, "instances")) {
+		if (strcmp(client_string(instance, "name"), name) == 0)
+			return instance;
+	}
+	return NULL;
 }
 
 void client_text(char *out, size_t size, const char *text)

@@ -33,6 +33,9 @@ struct client_target {
 bool client_target_wrong(const struct command *command, const struct client_target *target,
 			 int *status);
 
+/* Whether --instance is missing, or no instance has such a name; then as above. */
+bool client_instance_wrong(const struct command *command, const char *instance, int *status);
+
 /*
  * One request (`body` NULL: GET), answered within timeout_ms. EXIT_FINE with the answer's status
  * and text (buf_free() it in any case); else what was wrong has been said and the exit status is
@@ -46,6 +49,12 @@ int client_ask(const struct command *command, const struct client_target *target
  * in any case. EXIT_FINE, or what was wrong has been said.
  */
 int client_find(const struct command *command, struct client_target *target, struct config *config);
+
+/* Of an answer's object; "" and 0 where it has no such thing. */
+const char *client_string(const cJSON *object, const char *key);
+double client_number(const cJSON *object, const char *key);
+/* What a /v1/status tells of that instance; NULL: nothing. */
+const cJSON *client_instance(const cJSON *status, const char *name);
 
 /* What a server says, for a terminal: cut to fit, and plain (utf8.h). */
 void client_text(char *out, size_t size, const char *text);

@@ -2,7 +2,6 @@
 
 #include "appliance/base/clock.h"
 #include "appliance/base/json_text.h"
-#include "appliance/base/json_value.h"
 #include "appliance/base/mem.h"
 #include "appliance/client.h"
 #include "appliance/failover.h"
@@ -54,23 +53,9 @@ static char *request_for(const char *instance)
 
 /* ---- what comes of it ---- */
 
-static const char *string_of(const cJSON *object, const char *key)
-{
-	const char *value = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, key));
-
-	return value != NULL ? value : "";
-}
-
 static bool has_state(const cJSON *instance, enum failover_state state)
 {
-	return strcmp(string_of(instance, "state"), failover_state_name(state)) == 0;
-}
-
-static double number_of(const cJSON *object, const char *key)
-{
-	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-
-	return cJSON_IsNumber(item) ? item->valuedouble : 0;
+	return strcmp(client_string(instance, "state"), failover_state_name(state)) == 0;
 }
 
 /* On standard output or, of a failure, on standard error; the exit status. */
@@ -88,26 +73,15 @@ static int report(const struct order *order, const cJSON *instance, bool over)
 		mem_free(json);
 	} else if (serves) {
 		(void)printf("%s serves here from epoch %.0f, %.1f ms after the decision\n",
-			     order->instance, number_of(instance, "resumed_epoch"),
-			     number_of(instance, "activate_ms"));
+			     order->instance, client_number(instance, "resumed_epoch"),
+			     client_number(instance, "activate_ms"));
 	} else {
-		client_text(state, sizeof(state), string_of(instance, "state"));
-		client_text(reason, sizeof(reason), string_of(instance, "reason"));
+		client_text(state, sizeof(state), client_string(instance, "state"));
+		client_text(reason, sizeof(reason), client_string(instance, "reason"));
 		(void)fprintf(stderr, "understudy: %s is not serving%s, it is %s: %s\n",
 			      order->instance, over ? " yet" : "", state, reason);
 	}
 	return serves ? EXIT_FINE : EXIT_FAILED;
-}
-
-static const cJSON *find(const cJSON *status, const char *name)
-{
-	const cJSON *instance;
-
-	cJSON_ArrayForEach(instance, cJSON_GetObjectItemCaseSensitive(status, "instances")) {
-		if (strcmp(string_of(instance, "name"), name) == 0)
-			return instance;
-	}
-	return NULL;
 }
 
 /* One look at how it goes. False: not known yet; else *status is the exit status. */
@@ -126,7 +100,7 @@ static bool look(const struct order *order, bool over, int *status)
 		*status = client_refused("status", http_status, &answer);
 	} else if (*status == EXIT_FINE) {
 		(void)json_text_parse(&root, (const char *)answer.data, answer.len, &err);
-		instance = find(root, order->instance);
+		instance = client_instance(root, order->instance);
 		known = over || (!has_state(instance, FAILOVER_CLAIMING) &&
 				 !has_state(instance, FAILOVER_TAKING_OVER));
 		if (instance == NULL)
@@ -237,11 +211,8 @@ int operator_run(const struct operator_command *what, int argc, char **argv)
 	order.command = &command;
 	if (!options_parse(&command, argc, argv, &status))
 		return status;
-	if (order.instance == NULL)
-		return options_wrong(&command, "--instance NAME is missing");
-	if (!json_value_is_name(order.instance))
-		return options_wrong(&command, "--instance %s: no instance has such a name: %s",
-				     order.instance, json_value_name_problem(order.instance));
+	if (client_instance_wrong(&command, order.instance, &status))
+		return status;
 	if (wait != NULL && !read_wait(&command, wait, &order.wait_s, &status))
 		return status;
 	if (client_target_wrong(&command, &order.target, &status))

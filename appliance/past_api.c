@@ -1,8 +1,7 @@
 #include "appliance/past_api.h"
 
-#include "appliance/base/json_table.h"
-#include "appliance/base/json_text.h"
 #include "appliance/base/mem.h"
+#include "appliance/request_body.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -39,6 +38,8 @@ static int any_text(const char *text, struct err *err)
 		.doc = text                                                               \
 	}
 
+#define SHAPE "{\"instance\": \"NAME\", ...}"
+
 static const struct json_field mark_fields[] = {
 	INSTANCE,
 	TEXT("text", text, "of the mark"),
@@ -55,23 +56,6 @@ static const struct json_table rewind_table = JSON_TABLE(rewind_fields);
 static int refuse_primary(struct err *err)
 {
 	return err_set(err, RC_UNSUPPORTED, "this is a primary; the past is at the standby");
-}
-
-static int read_order(struct order *order, const struct json_table *table,
-		      const struct http_request *request, struct err *err)
-{
-	static const char *const roles[] = { "process" };
-	const struct json_reader reader = {
-		.name = "the body", .dir = "", .role = 1, .role_names = roles
-	};
-	cJSON *root = NULL;
-	int rc = json_text_parse(&root, (const char *)request->body, request->body_len, err);
-
-	if (rc != RC_OK)
-		return err_prefix(err, "the body must be {\"instance\": \"NAME\", ...}: ");
-	rc = json_table_read(table, &reader, root, order, err);
-	cJSON_Delete(root);
-	return rc;
 }
 
 int past_api_history(const struct status_source *source, const struct http_request *request,
@@ -96,7 +80,7 @@ int past_api_mark(const struct status_source *source, const struct http_request 
 
 	if (source->mark == NULL)
 		return refuse_primary(err);
-	rc = read_order(&order, &mark_table, request, err);
+	rc = request_body_read(&order, &mark_table, SHAPE, request, err);
 	if (rc == RC_OK && order.text == NULL)
 		rc = err_set(err, RC_INVALID, "the body: text: missing");
 	if (rc == RC_OK)
@@ -118,7 +102,7 @@ int past_api_rewind(const struct status_source *source, const struct http_reques
 	(void)json;
 	if (source->rewind == NULL)
 		return refuse_primary(err);
-	rc = read_order(&order, &rewind_table, request, err);
+	rc = request_body_read(&order, &rewind_table, SHAPE, request, err);
 	if (rc == RC_OK && (order.to == NULL) != order.end)
 		rc = err_set(err, RC_INVALID, "the body: one of to and end is needed");
 	if (rc == RC_OK && order.serve)

@@ -2,10 +2,10 @@
 
 #include "appliance/base/bytes.h"
 #include "appliance/base/clock.h"
-#include "appliance/base/json_table.h"
 #include "appliance/base/json_text.h"
 #include "appliance/base/mem.h"
 #include "appliance/past_api.h"
+#include "appliance/request_body.h"
 #include "appliance/version.h"
 
 #include <assert.h>
@@ -373,29 +373,14 @@ struct order {
 	char *instance;
 };
 
-static int read_order(struct order *order, const struct http_request *request, struct err *err)
-{
-	static const struct json_field fields[] = {
-		{ .key = "instance",
-		  .doc = "what is ordered is about",
-		  .type = JSON_NAME,
-		  .required = true,
-		  .offset = offsetof(struct order, instance) },
-	};
-	static const struct json_table table = JSON_TABLE(fields);
-	static const char *const roles[] = { "process" };
-	const struct json_reader reader = {
-		.name = "the body", .dir = "", .role = 1, .role_names = roles
-	};
-	cJSON *root = NULL;
-	int rc = json_text_parse(&root, (const char *)request->body, request->body_len, err);
-
-	if (rc != RC_OK)
-		return err_prefix(err, "the body must be {\"instance\": \"NAME\"}: ");
-	rc = json_table_read(&table, &reader, root, order, err);
-	cJSON_Delete(root);
-	return rc;
-}
+static const struct json_field order_fields[] = {
+	{ .key = "instance",
+	  .doc = "what is ordered is about",
+	  .type = JSON_NAME,
+	  .required = true,
+	  .offset = offsetof(struct order, instance) },
+};
+static const struct json_table order_table = JSON_TABLE(order_fields);
 
 static int obey(const struct status_source *source,
 		int (*command)(void *owner, const char *instance, struct err *err),
@@ -407,7 +392,7 @@ static int obey(const struct status_source *source,
 	if (command == NULL)
 		return err_set(err, RC_UNSUPPORTED,
 			       "this is a primary; a takeover is asked of the standby");
-	rc = read_order(&order, request, err);
+	rc = request_body_read(&order, &order_table, "{\"instance\": \"NAME\"}", request, err);
 	if (rc == RC_OK)
 		rc = command(source->owner, order.instance, err);
 	mem_free(order.instance);

@@ -1,5 +1,4 @@
 #include "appliance/base/json_text.h"
-#include "appliance/base/json_value.h"
 #include "appliance/client.h"
 #include "appliance/verb.h"
 
@@ -22,21 +21,14 @@ static const char *string_of(const cJSON *object, const char *key)
 	return value != NULL ? value : "-";
 }
 
-static double number_of(const cJSON *object, const char *key)
-{
-	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-
-	return cJSON_IsNumber(item) ? item->valuedouble : 0;
-}
-
 static void show_span(const cJSON *span)
 {
 	char first[TEXT_BYTES], last[TEXT_BYTES];
 
 	client_text(first, sizeof(first), string_of(span, "first_time"));
 	client_text(last, sizeof(last), string_of(span, "last_time"));
-	(void)printf("epochs %.0f to %.0f   %s to %s\n", number_of(span, "first_epoch"),
-		     number_of(span, "last_epoch"), first, last);
+	(void)printf("epochs %.0f to %.0f   %s to %s\n", client_number(span, "first_epoch"),
+		     client_number(span, "last_epoch"), first, last);
 }
 
 static void show_mark(const cJSON *mark)
@@ -45,7 +37,7 @@ static void show_mark(const cJSON *mark)
 
 	client_text(time, sizeof(time), string_of(mark, "time"));
 	client_text(text, sizeof(text), string_of(mark, "text"));
-	(void)printf("mark   %.0f   %s   %s\n", number_of(mark, "epoch"), time, text);
+	(void)printf("mark   %.0f   %s   %s\n", client_number(mark, "epoch"), time, text);
 }
 
 static int show(const struct buf *answer)
@@ -69,7 +61,7 @@ static int show(const struct buf *answer)
 		show_span(item);
 	cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(root, "marks"))
 		show_mark(item);
-	(void)printf("%.0f MiB on the disk\n", number_of(root, "bytes") / (1 << 20));
+	(void)printf("%.0f MiB on the disk\n", client_number(root, "bytes") / (1 << 20));
 	cJSON_Delete(root);
 	return EXIT_FINE;
 }
@@ -97,12 +89,8 @@ int verb_history(int argc, char **argv)
 
 	if (!options_parse(&command, argc, argv, &status))
 		return status;
-	if (instance == NULL)
-		return options_wrong(&command, "--instance NAME is missing");
-	if (!json_value_is_name(instance))
-		return options_wrong(&command, "--instance %s: no instance has such a name: %s",
-				     instance, json_value_name_problem(instance));
-	if (client_target_wrong(&command, &target, &status))
+	if (client_instance_wrong(&command, instance, &status) ||
+	    client_target_wrong(&command, &target, &status))
 		return status;
 	(void)snprintf(path, sizeof(path), "/v1/history?instance=%s", instance);
 	status = client_ask(&command, &target, path, NULL, TIMEOUT_MS, &http_status, &answer);

@@ -1,6 +1,5 @@
 #include "appliance/base/clock.h"
 #include "appliance/base/json_text.h"
-#include "appliance/base/json_value.h"
 #include "appliance/base/mem.h"
 #include "appliance/client.h"
 #include "appliance/verb.h"
@@ -37,13 +36,11 @@ static char *request_for(const char *instance, const char *text)
 static double epoch_of(const struct buf *answer)
 {
 	cJSON *root = NULL;
-	const cJSON *epoch;
 	struct err err;
 	double value;
 
 	(void)json_text_parse(&root, (const char *)answer->data, answer->len, &err);
-	epoch = cJSON_GetObjectItemCaseSensitive(root, "epoch");
-	value = cJSON_IsNumber(epoch) ? epoch->valuedouble : 0;
+	value = client_number(root, "epoch");
 	cJSON_Delete(root);
 	return value;
 }
@@ -51,19 +48,15 @@ static double epoch_of(const struct buf *answer)
 /* The history tells of a mark when it is on stable storage. */
 static bool is_listed(const struct buf *answer, const char *text, double epoch)
 {
-	const cJSON *mark, *number;
-	const char *its_text;
+	const cJSON *mark;
 	cJSON *root = NULL;
 	bool listed = false;
 	struct err err;
 
 	(void)json_text_parse(&root, (const char *)answer->data, answer->len, &err);
-	cJSON_ArrayForEach(mark, cJSON_GetObjectItemCaseSensitive(root, "marks")) {
-		number = cJSON_GetObjectItemCaseSensitive(mark, "epoch");
-		its_text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(mark, "text"));
-		listed = listed || (its_text != NULL && strcmp(its_text, text) == 0 &&
-				    cJSON_IsNumber(number) && number->valuedouble >= epoch);
-	}
+	cJSON_ArrayForEach(mark, cJSON_GetObjectItemCaseSensitive(root, "marks"))
+		listed = listed || (strcmp(client_string(mark, "text"), text) == 0 &&
+				    client_number(mark, "epoch") >= epoch);
 	cJSON_Delete(root);
 	return listed;
 }
@@ -141,12 +134,8 @@ int verb_mark(int argc, char **argv)
 
 	if (!options_parse(&command, argc, argv, &status))
 		return status;
-	if (instance == NULL)
-		return options_wrong(&command, "--instance NAME is missing");
-	if (!json_value_is_name(instance))
-		return options_wrong(&command, "--instance %s: no instance has such a name: %s",
-				     instance, json_value_name_problem(instance));
-	if (client_target_wrong(&command, &target, &status))
+	if (client_instance_wrong(&command, instance, &status) ||
+	    client_target_wrong(&command, &target, &status))
 		return status;
 	status = client_find(&command, &target, &config);
 	if (status == EXIT_FINE)

@@ -46,43 +46,22 @@ static char *request_for(const struct order *order)
 
 /* ---- what comes of it ---- */
 
-static const char *string_of(const cJSON *object, const char *key)
-{
-	const char *value = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, key));
-
-	return value != NULL ? value : "";
-}
-
-/* NULL: it does not tell of one. */
-static const cJSON *rewound_of(const cJSON *status, const char *name)
-{
-	const cJSON *instance;
-
-	cJSON_ArrayForEach(instance, cJSON_GetObjectItemCaseSensitive(status, "instances")) {
-		if (strcmp(string_of(instance, "name"), name) == 0)
-			return cJSON_GetObjectItemCaseSensitive(instance, "rewound");
-	}
-	return NULL;
-}
-
 static int report_running(const struct order *order, const cJSON *rewound)
 {
-	const cJSON *epoch = cJSON_GetObjectItemCaseSensitive(rewound, "epoch");
 	char time[TEXT_BYTES], dir[TEXT_BYTES], qmp[TEXT_BYTES];
 
-	client_text(time, sizeof(time), string_of(rewound, "time"));
-	client_text(dir, sizeof(dir), string_of(rewound, "directory"));
-	client_text(qmp, sizeof(qmp), string_of(rewound, "qmp"));
+	client_text(time, sizeof(time), client_string(rewound, "time"));
+	client_text(dir, sizeof(dir), client_string(rewound, "directory"));
+	client_text(qmp, sizeof(qmp), client_string(rewound, "qmp"));
 	(void)printf("%s runs isolated from epoch %.0f (%s)\nconsoles: %s\nQMP: %s\n",
-		     order->instance, cJSON_IsNumber(epoch) ? epoch->valuedouble : 0, time, dir,
-		     qmp);
+		     order->instance, client_number(rewound, "epoch"), time, dir, qmp);
 	return EXIT_FINE;
 }
 
 /* On standard output or, of a failure, on standard error; the exit status. */
 static int report(const struct order *order, const cJSON *rewound)
 {
-	const bool runs = strcmp(string_of(rewound, "state"), "running") == 0;
+	const bool runs = strcmp(client_string(rewound, "state"), "running") == 0;
 	char reason[TEXT_BYTES];
 	char *json;
 
@@ -95,7 +74,7 @@ static int report(const struct order *order, const cJSON *rewound)
 	} else if (runs) {
 		return report_running(order, rewound);
 	} else {
-		client_text(reason, sizeof(reason), string_of(rewound, "reason"));
+		client_text(reason, sizeof(reason), client_string(rewound, "reason"));
 		(void)fprintf(stderr, "understudy: %s was not rewound: %s\n", order->instance,
 			      reason);
 	}
@@ -119,8 +98,9 @@ static bool look(const struct order *order, int *status)
 		*status = client_refused("status", http_status, &answer);
 	} else if (*status == EXIT_FINE) {
 		(void)json_text_parse(&root, (const char *)answer.data, answer.len, &err);
-		rewound = rewound_of(root, order->instance);
-		state = string_of(rewound, "state");
+		rewound = cJSON_GetObjectItemCaseSensitive(client_instance(root, order->instance),
+							   "rewound");
+		state = client_string(rewound, "state");
 		known = strcmp(state, "reading") != 0 && strcmp(state, "starting") != 0;
 		if (rewound == NULL)
 			*status = options_failed("it is not there any more: somebody has ended it");
@@ -204,8 +184,8 @@ int verb_rewind(int argc, char **argv)
 	order.command = &command;
 	if (!options_parse(&command, argc, argv, &status))
 		return status;
-	if (order.instance == NULL)
-		return options_wrong(&command, "--instance NAME is missing");
+	if (client_instance_wrong(&command, order.instance, &status))
+		return status;
 	if ((order.to == NULL) != order.end)
 		return options_wrong(&command, "one of --to WHEN and --end is needed");
 	if (client_target_wrong(&command, &order.target, &status))

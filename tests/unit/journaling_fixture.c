@@ -325,3 +325,18 @@ void journaling_use_copy(void)
 	memcpy(journaling_play.dir, journaling_play.copy, sizeof(swap));
 	memcpy(journaling_play.copy, swap, sizeof(swap));
 }
+
+void journaling_damage(uint64_t segment)
+{
+	char name[JOURNAL_NAME_BYTES], path[SCRATCH_MAX + JOURNAL_NAME_BYTES + 1];
+	uint8_t byte;
+	int fd;
+
+	journal_segment_name(name, segment);
+	(void)snprintf(path, sizeof(path), "%s/%s", journaling_play.dir, name);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(pread(fd, &byte, 1, 5000), 1);
+	byte ^= 4;
+	assert_int_equal(pwrite(fd, &byte, 1, 5000), 1);
+	(void)close(fd);
+}

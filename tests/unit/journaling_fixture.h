@@ -70,6 +70,9 @@ void journaling_use_copy(void);
 void journaling_each_file(const char *path, void (*what)(int dir, const char *name));
 void journaling_remove_one(int dir, const char *name);
 
+/* One bit of that segment, by its first sequence number, is another one. */
+void journaling_damage(uint64_t segment);
+
 /* Callbacks that note it. */
 void journaling_on_idle(void *owner);
 void journaling_on_closed(void *owner);

@@ -208,9 +208,6 @@ static void a_takeover_does_not_wait_for_the_disk(void **unused)
 
 static void what_is_damaged_is_told_and_left_alone(void **unused)
 {
-	char name[JOURNAL_NAME_BYTES], path[SCRATCH_MAX + JOURNAL_NAME_BYTES + 1];
-	uint8_t byte;
-	int fd;
 
 	(void)unused;
 	journaling_wait_for_state("bare");
@@ -218,13 +215,7 @@ static void what_is_damaged_is_told_and_left_alone(void **unused)
 	journaling_wait_for_state("based");
 	journaling_send_epochs(5);
 	journaling_fixture_close();
-	journal_segment_name(name, 1);
-	(void)snprintf(path, sizeof(path), "%s/%s", journaling_play.dir, name);
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	assert_int_equal(pread(fd, &byte, 1, 5000), 1);
-	byte ^= 4;
-	assert_int_equal(pwrite(fd, &byte, 1, 5000), 1);
-	(void)close(fd);
+	journaling_damage(1);
 	image_destroy(image_fixture.image, false);
 	image_fixture.image = NULL;
 	image_fixture_make(STAGING);

@@ -278,28 +278,20 @@ static void note_first(int dir, const char *name)
 /* A recovery does not need it; who reads it is told where it is. */
 static void damage_in_the_past_is_found_by_who_goes_there(void **unused)
 {
-	char name[JOURNAL_NAME_BYTES], path[SCRATCH_MAX + JOURNAL_NAME_BYTES + 1];
+	char text[24];
 	struct err err;
-	uint8_t byte;
-	int fd;
 
 	(void)unused;
 	have_bases(3);
 	journaling_fixture_close();
 	first_segment = 0;
 	journaling_each_file(journaling_play.dir, note_first);
-	journal_segment_name(name, first_segment);
-	(void)snprintf(path, sizeof(path), "%s/%s", journaling_play.dir, name);
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	assert_int_equal(pread(fd, &byte, 1, 5000), 1);
-	byte ^= 4;
-	assert_int_equal(pwrite(fd, &byte, 1, 5000), 1);
-	(void)close(fd);
+	journaling_damage(first_segment);
 	journaling_restart(image_fixture.epoch.number);
 	count_bases();
 	assert_true(bases >= 3);
-	(void)snprintf(path, sizeof(path), "%llu", (unsigned long long)oldest);
-	assert_true(find(path, &err));
+	(void)snprintf(text, sizeof(text), "%llu", (unsigned long long)oldest);
+	assert_true(find(text, &err));
 	rewind_to_place();
 	assert_int_equal(journaling_play.why.code, RC_INVALID);
 	assert_non_null(strstr(journaling_play.why.text, "damaged: segment"));
