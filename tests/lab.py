@@ -19,8 +19,8 @@ import sys
 import tempfile
 import time
 
-from parts import (ENDING, MARK, Daemon, Namespace, Qmp, Unusable, copy_sparse, end_descendants_of, end_orderly,  # noqa: F401
-                   fetch_unix, mac_of, undisturbed, wait_for)
+from parts import (ENDING, MARK, Daemon, Namespace, Qmp, Unusable, ask_line, copy_sparse, end_descendants_of,  # noqa: F401
+                   end_orderly, fetch_unix, mac_of, undisturbed, wait_for)
 
 TREE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(TREE, 'build')
@@ -304,15 +304,7 @@ class Lab:
             with contextlib.ExitStack() as stack:
                 if connection is None:
                     connection = stack.enter_context(self.connect(timeout))
-                connection.settimeout(timeout)
-                connection.sendall(line.encode() + b'\n')
-                answer = b''
-                while not answer.endswith(b'\n'):
-                    data = connection.recv(4096)
-                    if not data:
-                        return None
-                    answer += data
-                return answer.decode().strip()
+                return ask_line(connection, line, timeout)
         except OSError:
             return None
 

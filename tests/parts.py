@@ -250,3 +250,16 @@ def fetch_unix(path, target, body=None, timeout=2.0):
         return json.loads(connection.getresponse().read())
     finally:
         sock.close()
+
+
+def ask_line(connection, line, timeout):
+    """A line to the guest's service, and its answer; None when the connection ends. OSError as the socket has it."""
+    connection.settimeout(timeout)
+    connection.sendall(line.encode() + b'\n')
+    answer = b''
+    while not answer.endswith(b'\n'):
+        data = connection.recv(4096)
+        if not data:
+            return None
+        answer += data
+    return answer.decode().strip()

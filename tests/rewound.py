@@ -51,14 +51,7 @@ class Visitor:
             sock.settimeout(timeout)
             try:
                 sock.connect((lab.GUEST_IP, lab.GUEST_PORT))
-                sock.sendall(line.encode() + b'\n')
-                answer = b''
-                while not answer.endswith(b'\n'):
-                    data = sock.recv(4096)
-                    if not data:
-                        return None
-                    answer += data
-                return answer.decode().strip()
+                return lab.ask_line(sock, line, timeout)
             except OSError:
                 return None
 
