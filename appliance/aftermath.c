@@ -17,6 +17,8 @@ struct term_record aftermath_record(const struct term_record *was, const struct 
 	    failover->state == FAILOVER_RETURNING || failover->state == FAILOVER_FAILED) {
 		record.kind =
 			TERM_TOOK_OVER; /* or may have: clients may know more than the primary */
+		if (failover->back_to != 0)
+			record.epoch = failover->back_to;
 	} else if (failover->epoch > 0) {
 		record.kind = TERM_PROTECTS;
 	} else if (!released && was->kind != TERM_STANDS_BY) {

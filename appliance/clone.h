@@ -49,9 +49,9 @@ int clone_mark(struct clone *clone, const char *text, uint64_t *epoch, struct er
 int clone_history(struct clone *clone, cJSON *object, struct err *err);
 /*
  * A copy of an earlier epoch, isolated beside what goes on (rewound.h); one at a time. The status tells how it goes. Its end is
- * under way then.
+ * under way then. `serve`: to go live from there, by a takeover that is ordered when the copy is read.
  */
-int clone_rewind(struct clone *clone, const char *target, struct err *err);
+int clone_rewind(struct clone *clone, const char *target, bool serve, struct err *err);
 int clone_rewind_end(struct clone *clone, struct err *err);
 
 void clone_status(const struct clone *clone, struct status_instance *status);

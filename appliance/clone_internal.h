@@ -1,7 +1,7 @@
 /*
  * What the parts of a clone share: clone.c (its life and connection), clone_takeover.c (who serves:
  * the decision, the term on the disk, activation, the replica of an earlier life), clone_doubt.c (whether
- * another one may serve), clone_epochs.c (what the primary sends), clone_past.c (earlier epochs) and
+ * another one may serve), clone_epochs.c (what the primary sends), clone_past.c (earlier epochs), clone_back.c (going live from one) and
  * clone_status.c (what it says of itself). Private to them.
  */
 #ifndef APPLIANCE_CLONE_INTERNAL_H
@@ -20,9 +20,22 @@
 #include "appliance/seat.h"
 #include "appliance/term_store.h"
 #include "appliance/virtual_addresses.h"
+#include "replica/image_take.h"
 #include "replica/survivor.h"
 
 #define CLONE_FAILED_TEXT "a takeover of this instance is under way or has failed here"
+
+/* clone_back.c's */
+struct clone_back {
+	struct clone *clone;
+	uv_work_t work;
+	struct image *image; /* the replica's, */
+	const struct image *from;
+	struct image_take *take;
+	bool working, copying;
+	bool owed; /* the last epoch was given up, and the earlier one is only in the rewound copy's image */
+	struct err err, unseated;
+};
 
 struct clone {
 	uv_loop_t *loop;
@@ -76,6 +89,7 @@ struct clone {
 	struct rewound *rewound; /* an earlier epoch's copy; NULL: none */
 	void (*on_rewound_closed)(void *owner);
 	bool rewound_closing; /* the former copy */
+	struct clone_back back;
 
 	/* Takeover. */
 	bool drained;	  /* the receiver is idle: the image will not change any more */
@@ -155,6 +169,9 @@ void clone_keep_again(struct clone *c);
 /* The witness's answer: as claimant_ops. */
 void clone_on_answer(void *owner, enum claimant_answer answer, uint64_t term);
 
+/* Goes on with a takeover when everything that it needs is there. */
+void clone_activate(struct clone *c);
+
 void clone_on_warm(void *owner);
 void clone_on_running(void *owner, uint64_t took_ns);
 void clone_on_activation_failed(void *owner, bool spoiled, const struct err *err);
@@ -166,7 +183,24 @@ void clone_on_ended(void *owner, const struct err *err);
 
 /* Ends a rewound copy, if there is one; calls on_past_closed(c), perhaps at once. */
 void clone_past_close(struct clone *c, void (*on_past_closed)(void *owner));
+/* The copy is of no use any more: its end begins. */
+void clone_past_drop(struct clone *c);
 void clone_past_status(const struct clone *c, struct status_instance *status);
+
+/* clone_back.c */
+
+/* RC_STATE: going live would be refused now. */
+int clone_back_check(const struct clone *c, struct err *err);
+/* As rewound_options say. */
+void clone_back_on_ready(void *owner);
+/* The image is what the takeover was ordered from; else that begins, and clone_activate() follows. */
+bool clone_back_is_through(struct clone *c);
+/* A worker has the image: a takeover fails when that is done, and `err` is why. */
+bool clone_back_defers(struct clone *c, const struct err *err);
+/* What the replica spoiled is there once more, for the next takeover. */
+bool clone_back_keeps(struct clone *c);
+/* After a change of the state. */
+void clone_back_follow(struct clone *c, const char *reason);
 
 /* clone_epochs.c */
 

@@ -191,7 +191,7 @@ static bool is_free(const struct clone *c, struct err *err)
 	return false;
 }
 
-int clone_rewind(struct clone *c, const char *target, struct err *err)
+int clone_rewind(struct clone *c, const char *target, bool serve, struct err *err)
 {
 	struct rewound_options options = {
 		.config = c->config,
@@ -200,12 +200,15 @@ int clone_rewind(struct clone *c, const char *target, struct err *err)
 		.dir = c->dir,
 		.memory_dir = c->memory_dir,
 		.journal_dir = seat_journal_dir(c->seat),
+		.on_ready = serve ? clone_back_on_ready : NULL,
 	};
 	int rc;
 
 	if (c->stopping || !is_free(c, err))
 		return c->stopping ? err_set(err, RC_STATE, "the standby ends") : RC_STATE;
-	rc = find(c, target, &options.place, err);
+	rc = serve ? clone_back_check(c, err) : RC_OK;
+	if (rc == RC_OK)
+		rc = find(c, target, &options.place, err);
 	if (rc != RC_OK)
 		return rc;
 	rc = rewound_open(&c->rewound, c->loop, &options, on_read, c, err);
@@ -213,7 +216,8 @@ int clone_rewind(struct clone *c, const char *target, struct err *err)
 		on_read(c);
 		return err_prefix(err, "%s: ", c->instance->name);
 	}
-	log_info(c->part, "rewinding a copy to \"%s\", isolated", target);
+	log_info(c->part, "rewinding a copy to \"%s\", %s", target,
+		 serve ? "to go live from there" : "isolated");
 	return RC_OK;
 }
 
@@ -226,7 +230,7 @@ static void on_closed(void *owner)
 		c->on_rewound_closed(c);
 }
 
-static void close_it(struct clone *c)
+void clone_past_drop(struct clone *c)
 {
 	struct rewound *rewound = c->rewound;
 
@@ -236,11 +240,27 @@ static void close_it(struct clone *c)
 	rewound_close(rewound, on_closed, c);
 }
 
+/* By a takeover that is under way, or could not be brought to its end. */
+static bool is_used(const struct clone *c)
+{
+	struct rewound_status status;
+
+	rewound_status(c->rewound, &status);
+	return status.ready;
+}
+
 int clone_rewind_end(struct clone *c, struct err *err)
 {
 	if (c->rewound == NULL)
 		return err_set(err, RC_STATE, "%s: there is no rewound copy", c->instance->name);
-	close_it(c);
+	if (is_used(c))
+		return err_set(err, RC_STATE,
+			       c->back.owed ?
+				       "%s: the rewound copy is all that is left of the instance "
+				       "here; `understudy takeover` brings it up" :
+				       "%s: it is going live",
+			       c->instance->name);
+	clone_past_drop(c);
 	log_info(c->part, "the rewound copy is ended");
 	return RC_OK;
 }
@@ -249,7 +269,7 @@ void clone_past_close(struct clone *c, void (*on_past_closed)(void *owner))
 {
 	c->on_rewound_closed = on_past_closed;
 	if (c->rewound != NULL)
-		close_it(c);
+		clone_past_drop(c);
 	else if (!c->rewound_closing)
 		on_past_closed(c);
 }

@@ -28,8 +28,6 @@
 
 #define LOOK_NS (3 * CLOCK_NS_PER_S) /* the state directory is looked at, or written to again */
 
-static void activate(struct clone *c);
-
 /* The term on the disk ----------------------------------------------------------------------- */
 
 static void keep(struct clone *c, const struct term_record *record)
@@ -92,7 +90,7 @@ static void on_kept(void *owner, const struct term_record *record, const struct 
 	} else if (of_takeover) {
 		c->kept = true;
 		c->kept_ns = clock_now_ns() - c->failover.decided_ns;
-		activate(c);
+		clone_activate(c);
 	}
 }
 
@@ -104,7 +102,7 @@ static void on_drained(void *owner)
 
 	c->drained = true;
 	c->draining = false; /* on_quiet() will not come: the receiver tells the last who asked */
-	activate(c);
+	clone_activate(c);
 }
 
 /* No more epochs: the one being committed is finished, then the replica is brought to life. */
@@ -150,7 +148,9 @@ static void log_decision(struct clone *c, const struct failover_update *update)
 {
 	const enum failover_state state = c->failover.state;
 	const enum log_level level =
-		update->changed && state >= FAILOVER_SUSPECT ? LOG_LEVEL_WARN : LOG_LEVEL_INFO;
+		(update->changed && state >= FAILOVER_SUSPECT) || state == FAILOVER_TAKING_OVER ?
+			LOG_LEVEL_WARN :
+			LOG_LEVEL_INFO;
 	char text[ERR_TEXT_MAX];
 
 	(void)snprintf(text, sizeof(text), "%s: %.450s", failover_state_name(state),
@@ -193,6 +193,8 @@ void clone_decide_event(struct clone *c, struct failover_event event,
 		c->doubting = false; /* a look that is under way becomes a claim */
 		claimant_claim(c->claimant, c->failover.term, false, update->by_operator);
 	}
+	if (update->changed)
+		clone_back_follow(c, update->reason);
 	if (update->activate)
 		begin_takeover(c);
 	else if (claiming && update->changed)
@@ -287,12 +289,12 @@ int clone_release(struct clone *c, struct err *err)
 /* Activation --------------------------------------------------------------------------------- */
 
 /* Goes ahead when everything it needs is there. */
-static void activate(struct clone *c)
+void clone_activate(struct clone *c)
 {
 	struct err err = { 0 };
 
 	if (c->failover.state != FAILOVER_TAKING_OVER || !c->drained || !c->kept ||
-	    !seat_is_warm(c->seat))
+	    !seat_is_warm(c->seat) || !clone_back_is_through(c))
 		return;
 	c->resumed_epoch = seat_epoch(c->seat);
 	if (seat_activate(c->seat, &err) != RC_OK)
@@ -301,7 +303,7 @@ static void activate(struct clone *c)
 
 void clone_on_warm(void *owner)
 {
-	activate(owner);
+	clone_activate(owner);
 }
 
 void clone_on_running(void *owner, uint64_t took_ns)
@@ -334,14 +336,16 @@ void clone_on_activation_failed(void *owner, bool spoiled, const struct err *err
 	struct failover_update update;
 	char text[ERR_TEXT_MAX];
 
-	if (c->failover.state != FAILOVER_TAKING_OVER)
+	if (c->failover.state != FAILOVER_TAKING_OVER || clone_back_defers(c, err))
 		return;
 	log_error(c->part, "activation: %s", err->text);
 	if (c->gateway != NULL)
 		gateway_turn_back(c->gateway);
 	if (spoiled)
 		c->session = 0; /* a primary must not add to what is in the image now */
-	if (spoiled && !seen) { /* which cannot be tried again, as only the second of them knows */
+	if (spoiled && !seen &&
+	    !clone_back_keeps(
+		    c)) { /* which cannot be tried again, as only the second of them knows */
 		failover_step(&c->failover, &event, &update);
 		event.type = FAILOVER_FORGOTTEN;
 	}

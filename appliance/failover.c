@@ -62,11 +62,13 @@ static void proceed(struct failover *failover, uint64_t now_ns, struct failover_
 		failover->term++;
 	failover->decided_ns = now_ns;
 	move(failover, FAILOVER_TAKING_OVER, update,
-	     "%s%s; taking over from epoch %llu with term %llu", failover->why,
+	     "%s%s; taking over from epoch %llu%s with term %llu", failover->why,
 	     failover->yield_ns == 0 ? "" :
 	     failover->stopped	     ? "; the primary's instance stands" :
 				       "; the primary has not said that its instance stands",
-	     (unsigned long long)failover->epoch, (unsigned long long)failover->term);
+	     (unsigned long long)(failover->back_to != 0 ? failover->back_to : failover->epoch),
+	     failover->back_to != 0 ? ", not the last one," : "",
+	     (unsigned long long)failover->term);
 	update->activate = true;
 }
 
@@ -94,6 +96,7 @@ static void claim(struct failover *failover, const struct failover_event *event,
 			  (cause == CRASH || watching(failover) || failover->claim_ns != 0);
 	failover->claim_ns = 0;
 	failover->ordered = cause == ORDER;
+	failover->back_to = cause == ORDER ? event->epoch : 0;
 	failover->stopped = cause == CRASH;
 	failover->won = false;
 	failover->claimed_from = failover->term;
@@ -236,7 +239,10 @@ static void on_heard(struct failover *failover, uint64_t now_ns, struct failover
 static void on_committed(struct failover *failover, uint64_t epoch, struct failover_update *update)
 {
 	/* A commit that was under way when the decision fell still counts: it is the state that
-	 * will be activated. */
+	 * will be activated; unless that is an earlier one. */
+	if (failover->rewound && failover_is_over(failover))
+		return;
+	failover->rewound = false;
 	failover->epoch = epoch;
 	failover->outdated =
 		epoch <= failover->outdated_epoch || failover->term < failover->beaten_by;
@@ -317,6 +323,7 @@ static void adopt(struct failover *failover, const struct failover_event *event,
 		  struct failover_update *update)
 {
 	failover->ordered = true;
+	failover->back_to = event->epoch;
 	update->claim = failover->witness && !failover->won;
 	update->by_operator = true;
 	(void)snprintf(failover->why, sizeof(failover->why), "%s (silent for %.0f ms)",
@@ -326,29 +333,51 @@ static void adopt(struct failover *failover, const struct failover_event *event,
 	proceed(failover, event->now_ns, update);
 }
 
+const char *failover_refusal(const struct failover *failover)
+{
+	switch (failover->state) {
+	case FAILOVER_CLAIMING:
+		return failover->ordered ? "a takeover is under way" : NULL;
+	case FAILOVER_TAKING_OVER:
+		return "a takeover is under way";
+	case FAILOVER_SERVING:
+		return "the replica is serving already";
+	case FAILOVER_RETURNING:
+		return "it took over before and is looking for its replica";
+	case FAILOVER_LOST:
+		return "it took over before, and its replica has ended";
+	case FAILOVER_FAILED:
+		return "the replica may have run, so its memory is that of no epoch any more";
+	default:
+		return failover->epoch > 0 && failover_may(failover->state, FAILOVER_CLAIMING) ?
+			       NULL :
+			       "there is no committed epoch to take over from";
+	}
+}
+
 static void on_operator(struct failover *failover, const struct failover_event *event,
 			struct failover_update *update)
 {
-	if (failover->epoch > 0 && failover_may(failover->state, FAILOVER_CLAIMING)) {
-		claim(failover, event, ORDER, update);
-		return;
-	}
-	if (failover->state == FAILOVER_CLAIMING && !failover->ordered) {
+	const char *refusal = failover_refusal(failover);
+
+	if (refusal != NULL)
+		refuse(update, refusal);
+	else if (failover->state == FAILOVER_CLAIMING)
 		adopt(failover, event, update);
+	else
+		claim(failover, event, ORDER, update);
+}
+
+static void on_rewound(struct failover *failover, struct failover_update *update)
+{
+	if (failover->state != FAILOVER_TAKING_OVER || failover->back_to == 0)
 		return;
-	}
-	refuse(update,
-	       failover->state == FAILOVER_SERVING ?
-		       "the replica is serving already" :
-	       failover->state == FAILOVER_TAKING_OVER || failover->state == FAILOVER_CLAIMING ?
-		       "a takeover is under way" :
-	       failover->state == FAILOVER_RETURNING ?
-		       "it took over before and is looking for its replica" :
-	       failover->state == FAILOVER_LOST ?
-		       "it took over before, and its replica has ended" :
-	       failover->state == FAILOVER_FAILED ?
-		       "the replica may have run, so its memory is that of no epoch any more" :
-		       "there is no committed epoch to take over from");
+	(void)snprintf(update->reason, sizeof(update->reason),
+		       "epoch %llu is given up, and what clients were told since epoch %llu",
+		       (unsigned long long)failover->epoch, (unsigned long long)failover->back_to);
+	failover->epoch = failover->back_to;
+	failover->back_to = 0;
+	failover->outdated = failover->rewound = true;
 }
 
 static void on_yielded(struct failover *failover, uint64_t now_ns, struct failover_update *update)
@@ -504,6 +533,9 @@ void failover_step(struct failover *failover, const struct failover_event *event
 		break;
 	case FAILOVER_YIELDED:
 		on_yielded(failover, event->now_ns, update);
+		break;
+	case FAILOVER_REWOUND:
+		on_rewound(failover, update);
 		break;
 	case FAILOVER_ACTIVATED:
 		if (failover->state == FAILOVER_TAKING_OVER)

@@ -67,6 +67,10 @@
  *
  * An operator's command while we claim by ourselves makes that an order: it need not be asked for again.
  *
+ * The operator may order an earlier epoch than the last one (`back_to`). That is decided as any order is, and nothing is given up for it
+ * before the replica is about to become that epoch (REWOUND): what fails until then leaves the last one. From then on it is the committed one,
+ * and outdated, as clients know more.
+ *
  * A claim that the witness does not answer is made again by itself only where silence by itself is a
  * reason to take over. An operator's command is not kept: it fails, and may be given again.
  *
@@ -133,6 +137,7 @@ enum failover_event_type {
 	FAILOVER_RECOVERED, /* `epoch` is back from an earlier life; `behind`: clients may know more */
 	FAILOVER_OPERATOR,  /* take over now */
 	FAILOVER_YIELDED,   /* the primary's instance stands, as it was asked for by this claim */
+	FAILOVER_REWOUND,   /* the last epoch is given up for the one that was ordered */
 	FAILOVER_ACTIVATED, /* the replica runs */
 	FAILOVER_ACTIVATION_FAILED, /* it may have answered clients before */
 	FAILOVER_NOT_ACTIVATED,	    /* it cannot have */
@@ -145,7 +150,8 @@ enum failover_event_type {
 struct failover_event {
 	enum failover_event_type type;
 	uint64_t now_ns;
-	uint64_t epoch;	     /* COMMITTED, OUTDATED, UNPROTECTED, RECOVERED */
+	uint64_t
+		epoch; /* COMMITTED, OUTDATED, UNPROTECTED, RECOVERED; OPERATOR: an earlier one, 0: the last */
 	const char *why;     /* UNPROTECTED */
 	bool behind;	     /* RECOVERED */
 	uint64_t term;	     /* OUTDATED, WON, BEATEN */
@@ -164,7 +170,9 @@ struct failover {
 	enum failover_state state;
 	bool outdated;
 	uint64_t term;
-	uint64_t epoch;	     /* committed, or served from; 0: none */
+	uint64_t epoch; /* committed, or served from; 0: none */
+	uint64_t
+		back_to; /* an earlier one, which was ordered and is to be served from; 0: that one */
 	uint64_t decided_ns; /* when nothing kept it from taking over any more */
 	uint64_t silent_ns;  /* silence at the decision, or as of the last tick */
 	/* private */
@@ -174,7 +182,8 @@ struct failover {
 	uint64_t outdated_epoch, beaten_by;
 	uint64_t claimed_from; /* the term that was known when the witness was asked */
 	bool won, stopped, ordered;
-	bool again; /* the claim that is under way, if it is not answered */
+	bool rewound; /* what is committed late does not count */
+	bool again;   /* the claim that is under way, if it is not answered */
 	char why[96];
 };
 
@@ -200,6 +209,9 @@ void failover_restore(struct failover *failover, uint64_t term, uint64_t epoch);
 
 void failover_step(struct failover *failover, const struct failover_event *event,
 		   struct failover_update *update);
+
+/* Why OPERATOR would be refused now; NULL: it would not. */
+const char *failover_refusal(const struct failover *failover);
 
 /* The lease that the primary may be granted now; 0: none. */
 uint64_t failover_lease_ns(const struct failover *failover);

@@ -105,14 +105,12 @@ int past_api_rewind(const struct status_source *source, const struct http_reques
 	rc = request_body_read(&order, &rewind_table, SHAPE, request, err);
 	if (rc == RC_OK && (order.to == NULL) != order.end)
 		rc = err_set(err, RC_INVALID, "the body: one of to and end is needed");
-	if (rc == RC_OK && order.serve)
-		rc = err_set(err, RC_UNSUPPORTED,
-			     "to go live from an earlier epoch is not possible yet: rewind without "
-			     "it, and take what is needed out of the isolated copy");
+	if (rc == RC_OK && order.serve && order.end)
+		rc = err_set(err, RC_INVALID, "the body: serve is for to");
 	if (rc == RC_OK && order.end)
 		rc = source->rewind_end(source->owner, order.instance, err);
 	else if (rc == RC_OK)
-		rc = source->rewind(source->owner, order.instance, order.to, err);
+		rc = source->rewind(source->owner, order.instance, order.to, order.serve, err);
 	json_table_free(&rewind_table, &order);
 	return rc;
 }

@@ -201,13 +201,14 @@ static int mark(void *owner, const char *instance, const char *text, uint64_t *e
 	return process->role->mark(process->owner, instance, text, epoch, err);
 }
 
-static int rewind_to(void *owner, const char *instance, const char *target, struct err *err)
+static int rewind_to(void *owner, const char *instance, const char *target, bool serve,
+		     struct err *err)
 {
 	struct process *process = owner;
 
 	if (process->ending)
 		return refuse_ending(err);
-	return process->role->rewind(process->owner, instance, target, err);
+	return process->role->rewind(process->owner, instance, target, serve, err);
 }
 
 static int rewind_end(void *owner, const char *instance, struct err *err)

@@ -36,11 +36,11 @@
 #define PATH_BYTES 512
 #define NICE 10
 
-enum state { READING, STARTING, RUNNING, ENDED, FAILED };
+enum state { READING, STARTING, RUNNING, READY, ENDED, FAILED };
 
 static const char *const state_names[] = {
 	[READING] = "reading", [STARTING] = "starting", [RUNNING] = "running",
-	[ENDED] = "ended",     [FAILED] = "failed",
+	[READY] = "ready",     [ENDED] = "ended",	[FAILED] = "failed",
 };
 
 struct rewound {
@@ -224,6 +224,13 @@ static int start_hypervisor(struct rewound *r, struct err *err)
 				r, err);
 }
 
+/* Its owner may end it from there. */
+static void be_ready(struct rewound *r)
+{
+	r->state = READY;
+	r->options.on_ready(r->owner);
+}
+
 static void on_read(void *owner, uint64_t epoch, uint64_t ms, const struct err *result)
 {
 	struct rewound *r = owner;
@@ -237,10 +244,21 @@ static void on_read(void *owner, uint64_t epoch, uint64_t ms, const struct err *
 		r->epoch = epoch;
 		r->ms = ms;
 		r->state = STARTING;
-		(void)start_hypervisor(r, &err);
+		if (r->options.on_ready == NULL)
+			(void)start_hypervisor(r, &err);
 	}
 	if (err.code != RC_OK)
 		end(r, FAILED, &err);
+	else if (r->options.on_ready != NULL)
+		be_ready(r);
+}
+
+/* Alone it is what the replica would be; beside it, nobody else is to notice. */
+static int derive(struct rewound *r, struct err *err)
+{
+	int rc = seat_recall(r->options.dir, &r->reservation, err);
+
+	return rc == RC_OK ? cmdline_isolate(&r->spec, &r->reservation.spec, err) : rc;
 }
 
 static int make(struct rewound *r, struct err *err)
@@ -252,9 +270,7 @@ static int make(struct rewound *r, struct err *err)
 	int rc = paths(r->dir, r->memory_dir, o->dir, o->memory_dir, err);
 
 	if (rc == RC_OK)
-		rc = seat_recall(o->dir, &r->reservation, err);
-	if (rc == RC_OK)
-		rc = cmdline_isolate(&r->spec, &r->reservation.spec, err);
+		rc = derive(r, err);
 	for (i = 0; rc == RC_OK && i < r->spec.nbackends; i++)
 		bytes += r->spec.backends[i].bytes;
 	if (rc == RC_OK)
@@ -306,10 +322,22 @@ int rewound_open(struct rewound **out, uv_loop_t *loop, const struct rewound_opt
 	return RC_OK;
 }
 
+const struct image *rewound_image(const struct rewound *r)
+{
+	return r->image;
+}
+
+void rewound_fail(struct rewound *r, const struct err *why)
+{
+	end(r, FAILED, why);
+}
+
 void rewound_status(const struct rewound *r, struct rewound_status *status)
 {
 	*status = (struct rewound_status){
 		.state = state_names[r->state],
+		.serve = r->options.on_ready != NULL,
+		.ready = r->state == READY,
 		.reason = r->why.code != RC_OK ? r->why.text : "",
 		.epoch = r->epoch,
 		.ms = r->ms,

@@ -5,6 +5,11 @@
  *
  *   reading -> starting -> running -> ended
  *      any of these -> failed
+ *
+ * Or an epoch that the instance is to go live from: then it is only read, for its owner to take what is in the image.
+ *
+ *   reading -> ready
+ *      any of these -> failed
  */
 #ifndef APPLIANCE_REWOUND_H
 #define APPLIANCE_REWOUND_H
@@ -23,6 +28,7 @@ struct rewound_options {
 	const char *dir, *memory_dir; /* of the instance's replica: below each is its own */
 	const char *journal_dir;
 	struct history_place place;
+	void (*on_ready)(void *owner); /* it is read; NULL: it is to run, isolated */
 };
 
 /*
@@ -32,8 +38,14 @@ struct rewound_options {
 int rewound_open(struct rewound **rewound, uv_loop_t *loop, const struct rewound_options *options,
 		 void (*on_read)(void *owner), void *owner, struct err *err);
 
+/* What was read, between on_ready and the end. */
+const struct image *rewound_image(const struct rewound *rewound);
+/* Its owner has no use for it after all: what it took is given back, and `why` is told until rewound_close(). */
+void rewound_fail(struct rewound *rewound, const struct err *why);
+
 struct rewound_status {
 	const char *state;
+	bool serve, ready;    /* it is to go live; and is read for that */
 	const char *reason;   /* why it failed or ended; "" */
 	uint64_t epoch, ms;   /* what it runs from, or is to; 0: not known (yet) */
 	uint64_t done, total; /* of reading: bytes */

@@ -65,11 +65,11 @@ static int mark(void *owner, const char *name, const char *text, uint64_t *epoch
 	return clone != NULL ? clone_mark(clone, text, epoch, err) : RC_INVALID;
 }
 
-static int rewind_to(void *owner, const char *name, const char *target, struct err *err)
+static int rewind_to(void *owner, const char *name, const char *target, bool serve, struct err *err)
 {
 	struct clone *clone = need(owner, name, err);
 
-	return clone != NULL ? clone_rewind(clone, target, err) : RC_INVALID;
+	return clone != NULL ? clone_rewind(clone, target, serve, err) : RC_INVALID;
 }
 
 static int rewind_end(void *owner, const char *name, struct err *err)

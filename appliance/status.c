@@ -219,6 +219,7 @@ static void rewound_json(cJSON *json, const struct rewound_status *rewound)
 		return;
 	object = cJSON_AddObjectToObject(json, "rewound");
 	text(object, "state", rewound->state);
+	cJSON_AddBoolToObject(object, "serve", rewound->serve);
 	text(object, "reason", rewound->reason);
 	number(object, "epoch", rewound->epoch != 0 ? (double)rewound->epoch : -1);
 	if (rewound->ms != 0)

@@ -88,7 +88,8 @@ struct status_source {
 	int (*history)(void *owner, const char *instance, cJSON *object, struct err *err);
 	int (*mark)(void *owner, const char *instance, const char *text, uint64_t *epoch,
 		    struct err *err);
-	int (*rewind)(void *owner, const char *instance, const char *target, struct err *err);
+	int (*rewind)(void *owner, const char *instance, const char *target, bool serve,
+		      struct err *err);
 	int (*rewind_end)(void *owner, const char *instance, struct err *err);
 	void *owner;
 };

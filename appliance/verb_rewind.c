@@ -2,6 +2,7 @@
 #include "appliance/base/json_text.h"
 #include "appliance/base/mem.h"
 #include "appliance/client.h"
+#include "appliance/failover.h"
 #include "appliance/verb.h"
 
 #include <stdio.h>
@@ -25,7 +26,7 @@ struct order {
 	const struct command *command;
 	struct client_target target;
 	const char *instance, *to;
-	bool end, serve, json;
+	bool end, serve, yes, json;
 };
 
 static char *request_for(const struct order *order)
@@ -58,19 +59,26 @@ static int report_running(const struct order *order, const cJSON *rewound)
 	return EXIT_FINE;
 }
 
+static int print_json(const cJSON *object)
+{
+	char *json = cJSON_Print(object);
+
+	if (json == NULL)
+		return options_failed("out of memory");
+	(void)printf("%s\n", json);
+	mem_free(json);
+	return EXIT_FINE;
+}
+
 /* On standard output or, of a failure, on standard error; the exit status. */
 static int report(const struct order *order, const cJSON *rewound)
 {
 	const bool runs = strcmp(client_string(rewound, "state"), "running") == 0;
 	char reason[TEXT_BYTES];
-	char *json;
+	int status = EXIT_FINE;
 
 	if (order->json) {
-		json = cJSON_Print(rewound);
-		if (json == NULL)
-			return options_failed("out of memory");
-		(void)printf("%s\n", json);
-		mem_free(json);
+		status = print_json(rewound);
 	} else if (runs) {
 		return report_running(order, rewound);
 	} else {
@@ -78,18 +86,61 @@ static int report(const struct order *order, const cJSON *rewound)
 		(void)fprintf(stderr, "understudy: %s was not rewound: %s\n", order->instance,
 			      reason);
 	}
-	return runs ? EXIT_FINE : EXIT_FAILED;
+	return runs ? status : EXIT_FAILED;
+}
+
+/* Of one that is to go live. False: not known yet. */
+static bool judge_serving(const struct order *order, const cJSON *instance, const cJSON *rewound,
+			  int *status)
+{
+	const char *state = client_string(instance, "state");
+	const bool serves = strcmp(state, failover_state_name(FAILOVER_SERVING)) == 0;
+	const bool failed = strcmp(client_string(rewound, "state"), "failed") == 0;
+	const bool owed = strcmp(client_string(rewound, "state"), "ready") == 0 &&
+			  strcmp(state, failover_state_name(FAILOVER_UNATTENDED)) == 0;
+	char reason[TEXT_BYTES];
+
+	if (!serves && !failed && !owed && rewound != NULL)
+		return false;
+	if (order->json) {
+		*status = print_json(instance);
+	} else if (serves) {
+		(void)printf("%s serves here from epoch %.0f, %.1f ms after the decision\n",
+			     order->instance, client_number(instance, "resumed_epoch"),
+			     client_number(instance, "activate_ms"));
+	} else {
+		client_text(reason, sizeof(reason),
+			    client_string(failed ? rewound : instance, "reason"));
+		(void)fprintf(stderr, "understudy: %s does not serve from there: %s\n",
+			      order->instance, reason);
+	}
+	if (!serves)
+		*status = EXIT_FAILED;
+	return true;
+}
+
+static bool judge(const struct order *order, const cJSON *instance, int *status)
+{
+	const cJSON *rewound = cJSON_GetObjectItemCaseSensitive(instance, "rewound");
+	const char *state = client_string(rewound, "state");
+
+	if (order->serve)
+		return judge_serving(order, instance, rewound, status);
+	if (strcmp(state, "reading") == 0 || strcmp(state, "starting") == 0)
+		return false;
+	*status = rewound != NULL ?
+			  report(order, rewound) :
+			  options_failed("it is not there any more: somebody has ended it");
+	return true;
 }
 
 /* One look at how it goes. False: not known yet; else *status is the exit status. */
 static bool look(const struct order *order, int *status)
 {
 	struct buf answer = { 0 };
-	const cJSON *rewound;
 	cJSON *root = NULL;
 	bool known = true;
 	int http_status;
-	const char *state;
 	struct err err;
 
 	*status = client_ask(order->command, &order->target, "/v1/status", NULL, TIMEOUT_MS,
@@ -98,14 +149,7 @@ static bool look(const struct order *order, int *status)
 		*status = client_refused("status", http_status, &answer);
 	} else if (*status == EXIT_FINE) {
 		(void)json_text_parse(&root, (const char *)answer.data, answer.len, &err);
-		rewound = cJSON_GetObjectItemCaseSensitive(client_instance(root, order->instance),
-							   "rewound");
-		state = client_string(rewound, "state");
-		known = strcmp(state, "reading") != 0 && strcmp(state, "starting") != 0;
-		if (rewound == NULL)
-			*status = options_failed("it is not there any more: somebody has ended it");
-		else if (known)
-			*status = report(order, rewound);
+		known = judge(order, client_instance(root, order->instance), status);
 	}
 	cJSON_Delete(root);
 	buf_free(&answer);
@@ -167,7 +211,10 @@ int verb_rewind(int argc, char **argv)
 		{ .name = "end", .flag = &order.end, .doc = "end the rewound copy" },
 		{ .name = "serve",
 		  .flag = &order.serve,
-		  .doc = "go live from there: not possible yet" },
+		  .doc = "go live from there, and give up what came after it" },
+		{ .name = "yes",
+		  .flag = &order.yes,
+		  .doc = "with --serve: do not ask for confirmation" },
 		{ .name = "json",
 		  .flag = &order.json,
 		  .doc = "print what the status tells of it then" },
@@ -188,6 +235,11 @@ int verb_rewind(int argc, char **argv)
 		return status;
 	if ((order.to == NULL) != order.end)
 		return options_wrong(&command, "one of --to WHEN and --end is needed");
+	if (order.serve && (order.end || !order.yes))
+		return options_wrong(
+			&command,
+			order.end ? "--serve is for --to" :
+				    "--serve gives up what the instance did since: say --yes");
 	if (client_target_wrong(&command, &order.target, &status))
 		return status;
 	status = client_find(&command, &order.target, &config);

@@ -429,6 +429,17 @@ void image_forget(struct image *image)
 	image->device_state_len = 0;
 }
 
+struct image_map *image_map_of(struct image *image)
+{
+	return &image->map;
+}
+
+void image_become(struct image *image, uint64_t epoch, uint32_t device_state_len)
+{
+	image->epoch = epoch;
+	image->device_state_len = device_state_len;
+}
+
 /* ---- copying it out, and back ---------------------------------------------------------------- */
 
 #define DUMP_PAGES (CHUNK_BYTES / LAYOUT_PAGE)

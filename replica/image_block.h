@@ -1,6 +1,6 @@
 /*
  * The pages of one block of the replica: a file that QEMU maps too, private memory, or a disk image
- * (image_disk.c). Private to image.c.
+ * (image_disk.c). Private to image.c and image_take.c.
  *
  * A block knows which of its pages ever held anything. The others are zero, take no memory, and
  * are never touched: reading a hole of a mapped file would fill it.

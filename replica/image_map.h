@@ -1,5 +1,5 @@
 /*
- * Where the pages of a memory image live: from page index to block. Private to image.c.
+ * Where the pages of a memory image live: from page index to block. Private to image.c and image_take.c.
  */
 #ifndef REPLICA_IMAGE_MAP_H
 #define REPLICA_IMAGE_MAP_H
@@ -36,6 +36,11 @@ int image_map_layout(struct image_map *map, const struct layout *layout, struct 
 /* The shared block that is this block of a layout, or NULL. */
 const struct image_shared *image_map_shared(const struct image_map *map,
 					    const struct layout_block *block);
+
+/* image.c's, for image_take.c */
+struct image_map *image_map_of(struct image *image);
+/* It holds that epoch now. */
+void image_become(struct image *image, uint64_t epoch, uint32_t device_state_len);
 
 /* The block of a page, and the page's number in it. There has to be a layout. */
 struct image_block *image_map_block(const struct image_map *map, uint64_t index, uint64_t *page);

@@ -33,10 +33,12 @@ static int mark(void *owner, const char *instance, const char *text, uint64_t *e
 	return result(err);
 }
 
-static int rewind_to(void *owner, const char *instance, const char *target, struct err *err)
+static int rewind_to(void *owner, const char *instance, const char *target, bool serve,
+		     struct err *err)
 {
 	(void)owner;
-	(void)snprintf(called, sizeof(called), "rewind %s %s", instance, target);
+	(void)snprintf(called, sizeof(called), "%s %s %s", serve ? "serve" : "rewind", instance,
+		       target);
 	return result(err);
 }
 
@@ -129,8 +131,11 @@ static void rewinding_has_a_target_or_is_ended(void **state)
 	assert_int_equal(post("/v1/rewind", "{\"instance\": \"vm1\", \"to\": 1}"), 400);
 	assert_string_equal(called, "");
 	assert_int_equal(
-		post("/v1/rewind", "{\"instance\": \"vm1\", \"to\": \"1\", \"serve\": true}"), 409);
-	assert_non_null(strstr(said, "not possible yet"));
+		post("/v1/rewind", "{\"instance\": \"vm1\", \"to\": \"1\", \"serve\": true}"), 202);
+	assert_string_equal(called, "serve vm1 1");
+	assert_int_equal(
+		post("/v1/rewind", "{\"instance\": \"vm1\", \"end\": true, \"serve\": true}"), 400);
+	assert_non_null(strstr(said, "serve is for to"));
 	assert_string_equal(called, "");
 	answer = RC_INVALID;
 	assert_int_equal(post("/v1/rewind", "{\"instance\": \"vm1\", \"to\": \"1\"}"), 400);

@@ -1,0 +1,181 @@
+/*
+ * Going live from an earlier epoch. It is read into an image of its own first, beside whatever goes on (rewound.h); then the takeover is
+ * ordered as `understudy takeover` orders one (failover.h). When that has all else that it needs, the replica's image, which its QEMU, its
+ * disks and the next life of this process know where to find, becomes the other one (image_take.h):
+ *
+ *   look   what differs is found, and gets room. What fails leaves the last epoch, and a takeover from that is possible
+ *   copy   from its beginning the earlier epoch is the committed one: the journal is cut, what clients have sent is not repeated. If it
+ *          fails, the next takeover does it again: the other image is kept for that (`owed`)
+ *
+ * Both are a worker's; until it is done nothing else becomes of the takeover.
+ */
+#include "appliance/clone_internal.h"
+
+#include "appliance/base/log.h"
+
+#include <stdio.h>
+
+static void begin(struct clone *c, bool copying);
+
+/* ---- the order ---------------------------------------------------------------------------------- */
+
+int clone_back_check(const struct clone *c, struct err *err)
+{
+	const char *refusal = failover_refusal(&c->failover);
+
+	if (refusal == NULL)
+		return RC_OK;
+	return err_set(err, RC_STATE,
+		       "%s: to go live from an earlier epoch is a takeover, and %s%s",
+		       c->instance->name, refusal,
+		       c->failover.state == FAILOVER_SERVING ?
+			       ": rewind without --serve, and take what is needed out of the "
+			       "isolated copy" :
+			       "");
+}
+
+void clone_back_on_ready(void *owner)
+{
+	struct clone *c = owner;
+	const struct image *then = rewound_image(c->rewound), *now = seat_image(c->seat);
+	struct failover_update update;
+	struct err err = { 0 };
+
+	if (now != NULL && image_layout(now) != NULL &&
+	    !layout_equal(image_layout(now), image_layout(then))) {
+		(void)err_set(&err, RC_REFUSED,
+			      "the instance had other memory or disks then than it has now");
+	} else {
+		clone_decide_event(c,
+				   (struct failover_event){ .type = FAILOVER_OPERATOR,
+							    .epoch = image_epoch(then) },
+				   &update);
+		if (update.refused)
+			(void)err_set(&err, RC_REFUSED, "%s", update.reason);
+	}
+	if (err.code != RC_OK)
+		rewound_fail(c->rewound, &err);
+}
+
+/* ---- becoming it -------------------------------------------------------------------------------- */
+
+static void work(uv_work_t *request)
+{
+	struct clone_back *back = request->data;
+
+	if (back->copying)
+		(void)image_take_copy(back->take, &back->err);
+	else
+		(void)image_take_open(&back->take, back->image, back->from, &back->err);
+}
+
+/* The last epoch is given up. */
+static void give_up(struct clone *c)
+{
+	struct journaling *journal = seat_journaling(c->seat);
+
+	if (journal != NULL)
+		journaling_cut(journal); /* also tells of what was committed */
+	clone_decide(c, FAILOVER_REWOUND, 0);
+	c->session = 0; /* a primary must not add to what will be in the image */
+	if (c->gateway != NULL)
+		gateway_committed(c->gateway, 0);
+	c->back.owed = true;
+}
+
+static void worked(uv_work_t *request, int status)
+{
+	struct clone_back *back = request->data;
+	struct clone *c = back->clone;
+	struct err err = back->err;
+	const bool looked = !back->copying && err.code == RC_OK;
+
+	(void)status;
+	back->working = false;
+	if (err.code != RC_OK)
+		(void)err_prefix(&err, "making the replica what it was: ");
+	else if (back->unseated.code != RC_OK)
+		err = back->unseated;
+	else if (looked)
+		log_info(c->part, "%llu MiB differ from the replica's",
+			 (unsigned long long)(image_take_pages(back->take) * LAYOUT_PAGE >> 20));
+	if (err.code == RC_OK && looked) {
+		give_up(c);
+		begin(c, true);
+		return;
+	}
+	if (back->copying && back->err.code == RC_OK)
+		back->owed = false;
+	image_take_close(back->take);
+	back->take = NULL;
+	if (err.code != RC_OK)
+		clone_on_activation_failed(c, false, &err);
+	else
+		clone_activate(c);
+}
+
+static void begin(struct clone *c, bool copying)
+{
+	struct clone_back *back = &c->back;
+
+	back->clone = c;
+	back->image = seat_image(c->seat);
+	back->from = rewound_image(c->rewound);
+	back->err = back->unseated = (struct err){ 0 };
+	back->copying = copying;
+	back->working = true;
+	back->work.data = back;
+	(void)uv_queue_work(c->loop, &back->work, work, worked);
+}
+
+bool clone_back_is_through(struct clone *c)
+{
+	if (c->failover.back_to == 0 && !c->back.owed)
+		return true;
+	if (!c->back.working)
+		begin(c, false);
+	return false;
+}
+
+bool clone_back_defers(struct clone *c, const struct err *err)
+{
+	if (c->back.working)
+		c->back.unseated = *err;
+	return c->back.working;
+}
+
+bool clone_back_keeps(struct clone *c)
+{
+	struct rewound_status status;
+
+	if (c->rewound == NULL)
+		return false;
+	rewound_status(c->rewound, &status);
+	c->back.owed = status.ready;
+	return c->back.owed;
+}
+
+/* ---- its end ------------------------------------------------------------------------------------ */
+
+/* It is not wanted any more: a takeover is through, came to nothing, or a later epoch is there. */
+void clone_back_follow(struct clone *c, const char *reason)
+{
+	const enum failover_state state = c->failover.state;
+	const bool waits = state == FAILOVER_UNATTENDED || state == FAILOVER_ENDED;
+	struct rewound_status status;
+	struct err why = { 0 };
+
+	if (c->rewound == NULL || state == FAILOVER_CLAIMING || state == FAILOVER_TAKING_OVER ||
+	    (c->back.owed && waits))
+		return;
+	rewound_status(c->rewound, &status);
+	if (!status.ready)
+		return;
+	c->back.owed = false;
+	if (state == FAILOVER_SERVING) {
+		clone_past_drop(c);
+		return;
+	}
+	(void)err_set(&why, RC_STATE, "%s", *reason != '\0' ? reason : "the takeover is over");
+	rewound_fail(c->rewound, &why);
+}
