@@ -465,7 +465,7 @@ static void check_stopped(struct clone *c)
 
 static void stop_parts(struct clone *c)
 {
-	c->open_parts = 3 + CLONE_TAKEOVER_PARTS + (c->claimant != NULL);
+	c->open_parts = 4 + CLONE_TAKEOVER_PARTS + (c->claimant != NULL);
 	if (c->claimant != NULL)
 		claimant_close(c->claimant, on_part_closed, c);
 	if (c->link != NULL && !c->link_closing) {
@@ -478,6 +478,7 @@ static void stop_parts(struct clone *c)
 	if (c->gateway != NULL)
 		gateway_link(c->gateway, NULL, c->failover.term);
 	clone_past_close(c, on_part_closed);
+	clone_listing_close(c, on_part_closed);
 	clone_takeover_close(c, on_part_closed);
 	seat_close(c->seat, on_part_closed);
 	uv_close((uv_handle_t *)&c->tick, on_timer_closed);

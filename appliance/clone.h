@@ -13,6 +13,7 @@
 
 #include "appliance/config.h"
 #include "net/etcd.h"
+#include "appliance/past_query.h"
 #include "appliance/status.h"
 #include "net/link.h"
 
@@ -43,10 +44,11 @@ int clone_release(struct clone *clone, struct err *err);
 
 /*
  * Earlier epochs (replica/history.h). A mark becomes durable moments later; *epoch is what it stands for. A history
- * is added to a JSON object.
+ * is added to a JSON object; of its epochs, "reading" until the same is asked for when they are read.
  */
 int clone_mark(struct clone *clone, const char *text, uint64_t *epoch, struct err *err);
-int clone_history(struct clone *clone, cJSON *object, struct err *err);
+int clone_history(struct clone *clone, const struct past_query *query, cJSON *object,
+		  struct err *err);
 /*
  * A copy of an earlier epoch, isolated beside what goes on (rewound.h); one at a time. The status tells how it goes. Its end is
  * under way then. `serve`: to go live from there, by a takeover that is ordered when the copy is read.

@@ -1,7 +1,7 @@
 /*
  * What the parts of a clone share: clone.c (its life and connection), clone_takeover.c (who serves:
  * the decision, the term on the disk, activation, the replica of an earlier life), clone_doubt.c (whether
- * another one may serve), clone_epochs.c (what the primary sends), clone_past.c (earlier epochs), clone_back.c (going live from one) and
+ * another one may serve), clone_epochs.c (what the primary sends), clone_past.c (earlier epochs), clone_listing.c (a list of them), clone_back.c (going live from one) and
  * clone_status.c (what it says of itself). Private to them.
  */
 #ifndef APPLIANCE_CLONE_INTERNAL_H
@@ -16,6 +16,7 @@
 #include "appliance/failover.h"
 #include "appliance/gateway.h"
 #include "appliance/hashes.h"
+#include "appliance/listing.h"
 #include "appliance/rewound.h"
 #include "appliance/seat.h"
 #include "appliance/term_store.h"
@@ -90,6 +91,8 @@ struct clone {
 	void (*on_rewound_closed)(void *owner);
 	bool rewound_closing; /* the former copy */
 	struct clone_back back;
+	struct listing *listing; /* of its epochs, for who asked for `listed`; NULL: none */
+	struct past_query listed;
 
 	/* Takeover. */
 	bool drained;	  /* the receiver is idle: the image will not change any more */
@@ -186,6 +189,18 @@ void clone_past_close(struct clone *c, void (*on_past_closed)(void *owner));
 /* The copy is of no use any more: its end begins. */
 void clone_past_drop(struct clone *c);
 void clone_past_status(const struct clone *c, struct status_instance *status);
+
+/* `look` at what of the past there is. */
+int clone_past_look(struct clone *c, void (*look)(void *owner, const struct history *history),
+		    void *owner, struct err *err);
+/* What an operator calls a moment. */
+int clone_past_find(struct clone *c, const char *target, struct history_place *place,
+		    struct err *err);
+
+/* clone_listing.c */
+
+int clone_epochs(struct clone *c, const struct past_query *query, cJSON *object, struct err *err);
+void clone_listing_close(struct clone *c, void (*on_listing_closed)(void *owner));
 
 /* clone_back.c */
 

@@ -106,7 +106,17 @@ static void add_history(void *owner, const struct history *history)
 	}
 }
 
-int clone_history(struct clone *c, cJSON *object, struct err *err)
+/* How far it goes. */
+static void add_end(void *owner, const struct history *history)
+{
+	const struct history_base *last =
+		history->nbases > 0 ? &history->bases[history->nbases - 1] : NULL;
+
+	if (last != NULL)
+		add_moment(owner, "last_epoch", "last_time", last->last, last->last_ms);
+}
+
+int clone_history(struct clone *c, const struct past_query *query, cJSON *object, struct err *err)
 {
 	struct journaling_status status;
 	struct journaling *journal;
@@ -116,6 +126,10 @@ int clone_history(struct clone *c, cJSON *object, struct err *err)
 		return rc;
 	journaling_status(journal, &status);
 	cJSON_AddStringToObject(object, "name", c->instance->name);
+	if (query->epochs) {
+		(void)journaling_history(journal, add_end, object);
+		return clone_epochs(c, query, object, err);
+	}
 	cJSON_AddNumberToObject(object, "bytes", (double)status.bytes);
 	cJSON_AddNumberToObject(object, "limit_mib", c->instance->history_mib);
 	cJSON_AddNumberToObject(object, "limit_minutes", c->instance->history_minutes);
@@ -150,24 +164,41 @@ static void on_read(void *owner)
 		(void)journaling_pin(journal, 0);
 }
 
-static int find(struct clone *c, const char *target, struct history_place *place, struct err *err)
+int clone_past_look(struct clone *c, void (*look)(void *owner, const struct history *history),
+		    void *owner, struct err *err)
 {
-	struct search s = { .target = target };
 	struct journaling *journal;
 	int rc = journal_of(c, &journal, err);
 
-	if (rc == RC_OK && !journaling_history(journal, search, &s))
+	if (rc == RC_OK && !journaling_history(journal, look, owner))
 		rc = err_set(err, RC_STATE, "%s: the journal is not open", c->instance->name);
+	return rc;
+}
+
+int clone_past_find(struct clone *c, const char *target, struct history_place *place,
+		    struct err *err)
+{
+	struct search s = { .target = target };
+	int rc = clone_past_look(c, search, &s, err);
+
 	if (rc != RC_OK)
 		return rc;
-	if (s.rc != RC_OK) {
-		*err = s.err;
-		return err_prefix(err, "%s: ", c->instance->name);
-	}
 	*place = s.place;
-	return journaling_pin(journal, s.place.base) ?
-		       RC_OK :
-		       err_set(err, RC_STATE, "%s: that has just been given up", c->instance->name);
+	if (s.rc == RC_OK)
+		return RC_OK;
+	*err = s.err;
+	return err_prefix(err, "%s: ", c->instance->name);
+}
+
+/* It stays there until it is read. */
+static int find_and_pin(struct clone *c, const char *target, struct history_place *place,
+			struct err *err)
+{
+	int rc = clone_past_find(c, target, place, err);
+
+	if (rc == RC_OK && !journaling_pin(seat_journaling(c->seat), place->base))
+		rc = err_set(err, RC_STATE, "%s: that has just been given up", c->instance->name);
+	return rc;
 }
 
 /* What runs here stays; what is to be looked at is another. */
@@ -208,7 +239,7 @@ int clone_rewind(struct clone *c, const char *target, bool serve, struct err *er
 		return c->stopping ? err_set(err, RC_STATE, "the standby ends") : RC_STATE;
 	rc = serve ? clone_back_check(c, err) : RC_OK;
 	if (rc == RC_OK)
-		rc = find(c, target, &options.place, err);
+		rc = find_and_pin(c, target, &options.place, err);
 	if (rc != RC_OK)
 		return rc;
 	rc = rewound_open(&c->rewound, c->loop, &options, on_read, c, err);

@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define QUERY "instance="
-
 /* An order's body. */
 struct order {
 	char *instance, *text, *to;
@@ -61,13 +59,13 @@ static int refuse_primary(struct err *err)
 int past_api_history(const struct status_source *source, const struct http_request *request,
 		     cJSON *json, struct err *err)
 {
-	const char *name = request->query;
+	struct past_query query;
+	int rc;
 
 	if (source->history == NULL)
 		return refuse_primary(err);
-	if (strncmp(name, QUERY, strlen(QUERY)) != 0 || name[strlen(QUERY)] == '\0')
-		return err_set(err, RC_INVALID, "whose history? /v1/history?instance=NAME");
-	return source->history(source->owner, name + strlen(QUERY), json, err);
+	rc = past_query_read(&query, request->query, err);
+	return rc == RC_OK ? source->history(source->owner, &query, json, err) : rc;
 }
 
 int past_api_mark(const struct status_source *source, const struct http_request *request,

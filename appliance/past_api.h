@@ -1,6 +1,6 @@
 /*
- * What of an instance's past a standby answers: GET /v1/history?instance=NAME; POST /v1/mark {"instance", "text"}; POST
- * /v1/rewind {"instance", "to"}, which is under way when that is answered, or {"instance", "end": true}. For status.c.
+ * What of an instance's past a standby answers: GET /v1/history (past_query.h); POST /v1/mark {"instance", "text"}; POST
+ * /v1/rewind {"instance", "to"[, "serve": true]}, which is under way when that is answered, or {"instance", "end": true}. For status.c.
  */
 #ifndef APPLIANCE_PAST_API_H
 #define APPLIANCE_PAST_API_H

@@ -182,13 +182,13 @@ static int release(void *owner, const char *instance, struct err *err)
 	return process->role->release(process->owner, instance, err);
 }
 
-static int history(void *owner, const char *instance, cJSON *object, struct err *err)
+static int history(void *owner, const struct past_query *query, cJSON *object, struct err *err)
 {
 	struct process *process = owner;
 
 	if (process->ending)
 		return refuse_ending(err);
-	return process->role->history(process->owner, instance, object, err);
+	return process->role->history(process->owner, query, object, err);
 }
 
 static int mark(void *owner, const char *instance, const char *text, uint64_t *epoch,

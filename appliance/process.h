@@ -32,7 +32,7 @@ struct process_role {
 	/* As in struct status_source. */
 	int (*takeover)(void *owner, const char *instance, struct err *err);
 	int (*release)(void *owner, const char *instance, struct err *err);
-	int (*history)(void *owner, const char *instance, cJSON *object, struct err *err);
+	int (*history)(void *owner, const struct past_query *query, cJSON *object, struct err *err);
 	int (*mark)(void *owner, const char *instance, const char *text, uint64_t *epoch,
 		    struct err *err);
 	int (*rewind)(void *owner, const char *instance, const char *target, bool serve,

@@ -51,11 +51,11 @@ static int release(void *owner, const char *name, struct err *err)
 	return clone != NULL ? clone_release(clone, err) : RC_INVALID;
 }
 
-static int history(void *owner, const char *name, cJSON *object, struct err *err)
+static int history(void *owner, const struct past_query *query, cJSON *object, struct err *err)
 {
-	struct clone *clone = need(owner, name, err);
+	struct clone *clone = need(owner, query->instance, err);
 
-	return clone != NULL ? clone_history(clone, object, err) : RC_INVALID;
+	return clone != NULL ? clone_history(clone, query, object, err) : RC_INVALID;
 }
 
 static int mark(void *owner, const char *name, const char *text, uint64_t *epoch, struct err *err)

@@ -10,6 +10,7 @@
 #define APPLIANCE_STATUS_H
 
 #include "appliance/config.h"
+#include "appliance/past_query.h"
 #include "appliance/rewound.h"
 #include "appliance/virtual_addresses.h"
 #include "net/http.h"
@@ -85,7 +86,7 @@ struct status_source {
 	/* Lets go of what a takeover left here: see clone_release(), protection_release(). */
 	int (*release)(void *owner, const char *instance, struct err *err);
 	/* As clone.h says of an instance; NULL on a primary. */
-	int (*history)(void *owner, const char *instance, cJSON *object, struct err *err);
+	int (*history)(void *owner, const struct past_query *query, cJSON *object, struct err *err);
 	int (*mark)(void *owner, const char *instance, const char *text, uint64_t *epoch,
 		    struct err *err);
 	int (*rewind)(void *owner, const char *instance, const char *target, bool serve,

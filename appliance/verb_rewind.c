@@ -1,12 +1,13 @@
 #include "appliance/base/clock.h"
 #include "appliance/base/json_text.h"
 #include "appliance/base/mem.h"
-#include "appliance/client.h"
 #include "appliance/failover.h"
+#include "appliance/past_client.h"
 #include "appliance/verb.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <uv.h>
 
 #define TIMEOUT_MS 10000
@@ -15,10 +16,13 @@
 #define TEXT_BYTES 512
 
 static const char about[] =
-	"Runs an earlier epoch of an instance at its standby, beside whatever goes on: memory, processors and devices as they\n"
+	"Runs an earlier epoch of an instance at its standby, beside whatever goes on: memory, processors, devices and disks as they\n"
 	"were then. It is isolated: its network cards lead nowhere. Nobody else notices, and the instance stays protected.\n\n"
 	"--to says when: an epoch (4711), a time with its zone (2026-11-29T04:30:00Z: the last epoch until then) or back from\n"
 	"now (-30s, -5m, -2h, -1d), or the text of a mark. 'understudy history' shows what there is.\n\n"
+	"With --serve the standby goes live from there: a takeover, as 'understudy takeover' orders it, but from that epoch. It is\n"
+	"read first, beside whatever goes on; if it cannot be, nothing has happened. What came after it is given up, also what\n"
+	"clients were answered; that is said, and has to be confirmed. The journal keeps it, as long as it keeps anything.\n\n"
 	"Waits until it runs, and says where its consoles and its QMP socket are; or why it does not. There is one at a time for\n"
 	"each instance, until --end gives its memory back, or the standby ends.";
 
@@ -170,6 +174,73 @@ static int follow(const struct order *order)
 	return status;
 }
 
+/* ---- going live: what is lost by it ---- */
+
+/* Where that leads, and how far the instance has come since. */
+struct prospect {
+	double epoch, last_epoch;
+	char time[TEXT_BYTES], last_time[TEXT_BYTES];
+};
+
+static int find(const struct order *order, struct prospect *prospect)
+{
+	struct past_query query = { .epochs = true, .limit = 1 };
+	const cJSON *epoch;
+	struct buf answer = { 0 };
+	cJSON *root;
+	int status;
+
+	if (!past_client_take(query.instance, order->instance) ||
+	    !past_client_take(query.to, order->to))
+		return options_wrong(order->command, "--to: too long");
+	status = past_client_epochs(order->command, &order->target, &query, &answer, &root);
+	epoch = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(root, "epochs"), 0);
+	if (status == EXIT_FINE && epoch == NULL)
+		status = options_failed("there is no epoch until then");
+	prospect->epoch = client_number(epoch, "epoch");
+	prospect->last_epoch = client_number(root, "last_epoch");
+	client_text(prospect->time, sizeof(prospect->time), client_string(epoch, "time"));
+	client_text(prospect->last_time, sizeof(prospect->last_time),
+		    client_string(root, "last_time"));
+	cJSON_Delete(root);
+	buf_free(&answer);
+	return status;
+}
+
+static bool confirmed(const struct order *order)
+{
+	char answer[16];
+
+	if (order->yes)
+		return true;
+	(void)fprintf(stderr, "Go on? [y/N] ");
+	return fgets(answer, sizeof(answer), stdin) != NULL &&
+	       (strcmp(answer, "y\n") == 0 || strcmp(answer, "Y\n") == 0 ||
+		strcmp(answer, "yes\n") == 0);
+}
+
+/* Also where nobody is asked. A time back from now is that epoch's from here on. */
+static int confirm(struct order *order, struct prospect *prospect)
+{
+	int status = find(order, prospect);
+
+	if (status != EXIT_FINE)
+		return status;
+	(void)fprintf(
+		stderr,
+		"%s: the standby will run epoch %.0f (%s). What the instance did since, up to epoch %.0f (%s) and until it is "
+		"stopped, is given up, also what clients were answered. If the primary site is cut off from here and it still "
+		"runs there, with a network of its own, without \"hold\" and without a witness, stop it there first: two of it "
+		"would serve.\n",
+		order->instance, prospect->epoch, prospect->time, prospect->last_epoch,
+		prospect->last_time);
+	if (!confirmed(order))
+		return options_failed("not confirmed, nothing was done");
+	if (*order->to == '-' && *prospect->time != '\0')
+		order->to = prospect->time;
+	return EXIT_FINE;
+}
+
 /* ---- the order ---- */
 
 static int give(const struct order *order)
@@ -193,10 +264,23 @@ static int give(const struct order *order)
 	return status;
 }
 
+static int confirm_and_give(struct order *order)
+{
+	struct prospect prospect;
+	struct config config;
+	int status = client_find(order->command, &order->target, &config);
+
+	if (status == EXIT_FINE && order->serve)
+		status = confirm(order, &prospect);
+	if (status == EXIT_FINE)
+		status = give(order);
+	config_free(&config);
+	return status;
+}
+
 int verb_rewind(int argc, char **argv)
 {
 	struct order order = { 0 };
-	struct config config;
 	const struct option options[] = {
 		CLIENT_CONFIG_OPTION(&order.target),
 		CLIENT_HTTP_OPTION(&order.target),
@@ -221,7 +305,7 @@ int verb_rewind(int argc, char **argv)
 	};
 	const struct command command = {
 		.synopsis =
-			"rewind (--config FILE | --http ADDRESS) --instance NAME (--to WHEN | --end) [--json]",
+			"rewind (--config FILE | --http ADDRESS) --instance NAME (--to WHEN [--serve [--yes]] | --end) [--json]",
 		.about = about,
 		.options = options,
 		.count = sizeof(options) / sizeof(options[0]),
@@ -235,16 +319,13 @@ int verb_rewind(int argc, char **argv)
 		return status;
 	if ((order.to == NULL) != order.end)
 		return options_wrong(&command, "one of --to WHEN and --end is needed");
-	if (order.serve && (order.end || !order.yes))
+	if (order.end && order.serve)
+		return options_wrong(&command, "--serve is for --to");
+	if (order.serve && !order.yes && !isatty(STDIN_FILENO))
 		return options_wrong(
 			&command,
-			order.end ? "--serve is for --to" :
-				    "--serve gives up what the instance did since: say --yes");
+			"nobody is there to confirm it (standard input is no terminal); say --yes");
 	if (client_target_wrong(&command, &order.target, &status))
 		return status;
-	status = client_find(&command, &order.target, &config);
-	if (status == EXIT_FINE)
-		status = give(&order);
-	config_free(&config);
-	return status;
+	return confirm_and_give(&order);
 }

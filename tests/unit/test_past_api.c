@@ -16,11 +16,12 @@ static int result(struct err *err)
 	return answer == RC_OK ? RC_OK : err_set(err, (enum rc)answer, "not now");
 }
 
-static int history(void *owner, const char *instance, cJSON *object, struct err *err)
+static int history(void *owner, const struct past_query *query, cJSON *object, struct err *err)
 {
 	(void)owner;
-	(void)snprintf(called, sizeof(called), "history %s", instance);
-	cJSON_AddStringToObject(object, "name", instance);
+	(void)snprintf(called, sizeof(called), "history %s%s%.100s", query->instance,
+		       query->epochs ? " epochs to " : "", query->to);
+	cJSON_AddStringToObject(object, "name", query->instance);
 	return result(err);
 }
 
@@ -90,6 +91,9 @@ static void a_history_is_of_one_instance(void **state)
 	assert_int_equal(ask(&standby, "GET", "/v1/history", "instance=vm1", ""), 200);
 	assert_string_equal(called, "history vm1");
 	assert_non_null(strstr(said, "\"name\":\t\"vm1\""));
+	assert_int_equal(ask(&standby, "GET", "/v1/history", "instance=vm1&epochs&to=a%20b", ""),
+			 200);
+	assert_string_equal(called, "history vm1 epochs to a b");
 	assert_int_equal(ask(&standby, "GET", "/v1/history", "", ""), 400);
 	assert_int_equal(ask(&standby, "GET", "/v1/history", "instance=", ""), 400);
 	assert_int_equal(ask(&standby, "GET", "/v1/history", "name=vm1", ""), 400);
