@@ -2,8 +2,11 @@
  * Theory of operation
  *
  * What comes is read right into its session (uv_read_start() asks where to), and each request is
- * answered before the next one is read. A client whose replies are on their way is not read: so
- * there is one round of replies to send at a time, bounded by what one request may ask for.
+ * answered before the next one is looked at. A reply that the socket does not take at once is sent when it does; until
+ * then nothing of that client is read or looked at: so there is one reply to send at a time, bounded by
+ * what one request may ask for.
+ *
+ * A guest's synced write waits for this: of a request that comes whole it is a read and a write.
  */
 #include "net/nbd_server.h"
 
@@ -16,7 +19,8 @@
 #include <sys/un.h>
 
 #define REPLIES_MAX (NBD_PAYLOAD_MAX + 4096) /* the largest READ, and what was refused before it */
-#define EXTENTS_MAX 256			     /* in one reply; a client asks on from there */
+#define REPLY_KEPT_MAX 4096
+#define EXTENTS_MAX 256 /* in one reply; a client asks on from there */
 #define BACKLOG 16
 
 struct client {
@@ -43,7 +47,7 @@ struct nbd_server {
 	void (*on_closed)(void *owner);
 };
 
-static void send_replies(struct client *client);
+static bool send_replies(struct client *client);
 
 /* ---- ends ----------------------------------------------------------------------------------- */
 
@@ -163,11 +167,25 @@ static void give_space(uv_handle_t *handle, size_t suggested, uv_buf_t *to)
 	to->len = to->base != NULL ? room : 0; /* none: on_read() is told so */
 }
 
+/* Until there is no whole request any more, or a reply has to wait. */
+static void serve(struct client *client)
+{
+	const struct nbd_request *request;
+	struct err err;
+
+	do {
+		if (nbd_session_next(&client->session, &request, &err) != RC_OK)
+			log_warn("nbd", "%s: %s", client->server->path, err.text);
+		else if (request != NULL)
+			answer(client, request);
+		if (client->session.out.failed) /* no memory for what was asked */
+			client->session.state = NBD_ENDED;
+	} while (send_replies(client) && request != NULL);
+}
+
 static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *from)
 {
 	struct client *client = stream->data;
-	const struct nbd_request *request;
-	struct err err;
 
 	(void)from;
 	if (got < 0) {
@@ -176,44 +194,61 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *from)
 	}
 	if (got == 0)
 		return;
-	if (nbd_session_filled(&client->session, (size_t)got, &request, &err) != RC_OK)
-		log_warn("nbd", "%s: %s", client->server->path, err.text);
-	else if (request != NULL)
-		answer(client, request);
-	if (client->session.out.failed) /* no memory for what was asked */
-		client->session.state = NBD_ENDED;
-	send_replies(client);
+	nbd_session_filled(&client->session, (size_t)got);
+	serve(client);
 }
 
 static void on_sent(uv_write_t *write, int status)
 {
 	struct client *client = write->data;
-	const bool goes_on = status == 0 && client->session.state != NBD_ENDED;
 
 	buf_free(&client->sending);
 	if (client->closing)
 		return;
-	if (!goes_on || uv_read_start((uv_stream_t *)&client->pipe, give_space, on_read) != 0)
+	if (status != 0 || client->session.state == NBD_ENDED ||
+	    uv_read_start((uv_stream_t *)&client->pipe, give_space, on_read) != 0)
 		end(client);
+	else
+		serve(client);
 }
 
-static void send_replies(struct client *client)
+/* What is left from `at` on. */
+static void send_rest(struct client *client, size_t at)
 {
-	const size_t limit = client->session.out.limit;
 	uv_buf_t piece;
 
-	if (client->session.out.len == 0) {
-		if (client->session.state == NBD_ENDED)
-			end(client);
-		return;
-	}
 	(void)uv_read_stop((uv_stream_t *)&client->pipe);
 	client->sending = client->session.out;
-	client->session.out = (struct buf){ .limit = limit };
-	piece = uv_buf_init((char *)client->sending.data, (unsigned)client->sending.len);
+	client->session.out = (struct buf){ .limit = REPLIES_MAX };
+	piece = uv_buf_init((char *)client->sending.data + at,
+			    (unsigned)(client->sending.len - at));
 	client->write.data = client;
 	if (uv_write(&client->write, (uv_stream_t *)&client->pipe, &piece, 1, on_sent) != 0)
 		end(client);
+}
+
+/* True: all of it has gone, and the client is served on. */
+static bool send_replies(struct client *client)
+{
+	struct buf *out = &client->session.out;
+	uv_buf_t piece = uv_buf_init((char *)out->data, (unsigned)out->len);
+	int sent = 0;
+
+	if (out->len > 0)
+		sent = uv_try_write((uv_stream_t *)&client->pipe, &piece, 1);
+	if (sent < (int)out->len && (sent > 0 || sent == UV_EAGAIN)) {
+		send_rest(client, sent > 0 ? (size_t)sent : 0);
+		return false;
+	}
+	if (sent < 0 || client->session.state == NBD_ENDED) {
+		end(client);
+		return false;
+	}
+	if (out->capacity > REPLY_KEPT_MAX)
+		buf_free(out);
+	else
+		buf_reset(out);
+	return true;
 }
 
 /* ---- clients -------------------------------------------------------------------------------- */
@@ -249,8 +284,10 @@ static void on_connection(uv_stream_t *listener, int status)
 	if (uv_accept(listener, (uv_stream_t *)&client->pipe) != 0 ||
 	    server->count > NBD_CONNECTIONS_MAX)
 		end(client);
+	else if (uv_read_start((uv_stream_t *)&client->pipe, give_space, on_read) != 0)
+		end(client);
 	else
-		send_replies(client);
+		(void)send_replies(client);
 	client->number = ++server->accepted;
 }
 

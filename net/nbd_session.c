@@ -1,9 +1,11 @@
 /*
  * Theory of operation
  *
- * `in` is as long as what is wanted now: the client's flags, an option's header, an option with its
+ * `in` begins with what is wanted now: the client's flags, an option's header, an option with its
  * data, a request's header, a WRITE with its data. When that many bytes are there, the step for the
- * state is taken, and says how many are wanted next.
+ * state is taken, and says how many are wanted next. Up to NBD_READ_AHEAD bytes are read at once, so
+ * most requests come whole, and what came behind one is moved to the front when it is done with. Of a longer
+ * one just its rest is read: so that is never much.
  *
  * The data of a request that is refused are read all the same, or what follows could not be told
  * from them; so a length is only believed up to NBD_PAYLOAD_MAX.
@@ -18,7 +20,9 @@
 
 #define CLIENT_FLAGS ((size_t)4)
 #define ALLOCATION "base:allocation"
-#define OLD_PADDING 124 /* zeroes after EXPORT_NAME's answer */
+#define KEPT_MAX \
+	(NBD_REQUEST_HEADER + ((size_t)1 << 20)) /* what a mirror of QEMU's writes at once */
+#define OLD_PADDING 124				 /* zeroes after EXPORT_NAME's answer */
 #define TRANSMISSION_FLAGS                                                                       \
 	(NBD_HAS_FLAGS | NBD_SEND_FLUSH | NBD_SEND_FUA | NBD_SEND_TRIM | NBD_SEND_WRITE_ZEROES | \
 	 NBD_SEND_DF | NBD_CAN_MULTI_CONN)
@@ -27,25 +31,38 @@
 
 static int want(struct nbd_session *s, size_t len, struct err *err)
 {
+	const size_t room = len > NBD_READ_AHEAD ? len : NBD_READ_AHEAD;
+
 	s->want = len;
-	return len <= s->in.len || buf_extend(&s->in, len - s->in.len) != NULL ?
+	return room <= s->in.len || buf_extend(&s->in, room - s->in.len) != NULL ?
 		       RC_OK :
 		       err_nomem(err, "an NBD request");
 }
 
-/* What is begun anew holds on to no more memory than an option takes. */
-static int want_anew(struct nbd_session *s, size_t len, struct err *err)
+/* Only for so long as a write of that size is under way. */
+static int give_back(struct nbd_session *s, struct err *err)
 {
-	const size_t limit = s->in.limit;
+	struct buf smaller = { .limit = s->in.limit };
 
-	if (s->in.capacity > NBD_OPTION_HEADER + NBD_OPTION_MAX) {
-		buf_free(&s->in);
-		s->in.limit = limit;
-	}
-	buf_reset(&s->in);
-	s->have = 0;
-	s->in_data = false;
-	return want(s, len, err);
+	if (s->in.capacity <= KEPT_MAX)
+		return RC_OK;
+	if (!buf_append(&smaller, s->in.data, s->have))
+		return err_nomem(err, "an NBD request");
+	buf_free(&s->in);
+	s->in = smaller;
+	return RC_OK;
+}
+
+/* What was wanted is done with; of what follows `len` bytes are wanted first. */
+static int want_next(struct nbd_session *s, size_t len, struct err *err)
+{
+	int rc;
+
+	s->have -= s->want;
+	memmove(s->in.data, s->in.data + s->want, s->have);
+	s->in_data = s->done = false;
+	rc = give_back(s, err);
+	return rc == RC_OK ? want(s, len, err) : rc;
 }
 
 static size_t header_of(const struct nbd_session *s)
@@ -74,13 +91,14 @@ void nbd_session_free(struct nbd_session *s)
 
 uint8_t *nbd_session_space(struct nbd_session *s, size_t *room)
 {
-	struct err err;
-
-	if (s->want == 0 && s->state != NBD_ENDED &&
-	    want_anew(s, NBD_REQUEST_HEADER, &err) != RC_OK)
-		s->state = NBD_ENDED;
-	*room = s->want - s->have;
+	*room = (s->want > NBD_READ_AHEAD ? s->want : NBD_READ_AHEAD) - s->have;
 	return s->state != NBD_ENDED ? s->in.data + s->have : NULL;
+}
+
+void nbd_session_filled(struct nbd_session *s, size_t got)
+{
+	assert(got <= s->in.len - s->have);
+	s->have += got;
 }
 
 /* ---- handshake ------------------------------------------------------------------------------ */
@@ -262,7 +280,7 @@ static int on_greeting(struct nbd_session *s, struct err *err)
 		return err_set(err, RC_INVALID, "NBD: client flags %#x", flags);
 	s->no_zeroes = (flags & NBD_NO_ZEROES) != 0;
 	s->state = NBD_OPTIONS;
-	return want_anew(s, NBD_OPTION_HEADER, err);
+	return want_next(s, NBD_OPTION_HEADER, err);
 }
 
 static int on_option(struct nbd_session *s, struct err *err)
@@ -284,7 +302,7 @@ static int on_option(struct nbd_session *s, struct err *err)
 		return want(s, NBD_OPTION_HEADER + len, err);
 	}
 	rc = take_option(s, option, s->in.data + NBD_OPTION_HEADER, len, err);
-	return rc == RC_OK ? want_anew(s, header_of(s), err) : rc;
+	return rc == RC_OK ? want_next(s, header_of(s), err) : rc;
 }
 
 /* ---- requests ------------------------------------------------------------------------------- */
@@ -370,26 +388,26 @@ static int on_request(struct nbd_session *s, const struct nbd_request **request,
 	else
 		nbd_put_error(&s->out, s->structured && has_chunks(r->command), r->cookie, error);
 	s->request.data = s->in_data ? s->in.data + NBD_REQUEST_HEADER : NULL;
-	s->have = s->want = 0; /* the data stay until room for what follows is asked for */
+	s->done = true; /* the data stay until the next one is asked for */
 	return RC_OK;
 }
 
-int nbd_session_filled(struct nbd_session *s, size_t got, const struct nbd_request **request,
-		       struct err *err)
+static int step(struct nbd_session *s, const struct nbd_request **request, struct err *err)
+{
+	if (s->state == NBD_GREETING)
+		return on_greeting(s, err);
+	if (s->state == NBD_OPTIONS)
+		return on_option(s, err);
+	return s->done ? want_next(s, NBD_REQUEST_HEADER, err) : on_request(s, request, err);
+}
+
+int nbd_session_next(struct nbd_session *s, const struct nbd_request **request, struct err *err)
 {
 	int rc = RC_OK;
 
 	*request = NULL;
-	assert(s->state != NBD_ENDED && got <= s->want - s->have);
-	s->have += got;
-	if (s->have < s->want)
-		return RC_OK;
-	if (s->state == NBD_GREETING)
-		rc = on_greeting(s, err);
-	else if (s->state == NBD_OPTIONS)
-		rc = on_option(s, err);
-	else
-		rc = on_request(s, request, err);
+	while (rc == RC_OK && *request == NULL && s->state != NBD_ENDED && s->have >= s->want)
+		rc = step(s, request, err);
 	if (rc == RC_OK && s->out.failed)
 		rc = err_set(err, RC_LIMIT, "NBD: the client does not read its replies");
 	if (rc != RC_OK)

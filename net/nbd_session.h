@@ -5,7 +5,7 @@
  *
  * What is wrong with a request is answered here and goes no further; what cannot be understood
  * ends the connection. Bounded: one option (NBD_OPTION_MAX bytes, NBD_OPTIONS_MAX of them) and one
- * write (NBD_PAYLOAD_MAX) at a time.
+ * write (NBD_PAYLOAD_MAX) at a time, and NBD_READ_AHEAD bytes of what follows.
  *
  * Spoken: EXPORT_NAME, ABORT, LIST, INFO, GO, structured replies, the context "base:allocation";
  * READ, WRITE, FLUSH, TRIM, WRITE_ZEROES, BLOCK_STATUS, FUA. The rest is answered with "unsupported",
@@ -22,6 +22,7 @@
 #define NBD_OPTION_MAX ((size_t)4096)	   /* a name of 4096 bytes is for other servers */
 #define NBD_OPTIONS_MAX 64		   /* in one handshake; QEMU sends 4 */
 #define NBD_PAYLOAD_MAX ((size_t)32 << 20) /* what clients expect to be taken; QEMU's limit */
+#define NBD_READ_AHEAD ((size_t)16 << 10)  /* a request with the data of most writes */
 #define NBD_CONTEXT_ALLOCATION 1	   /* "base:allocation", once a client has chosen it */
 
 struct nbd_export {
@@ -48,10 +49,11 @@ struct nbd_session {
 	struct buf out;	      /* the caller empties it */
 	/* private */
 	const struct nbd_export *export;
-	struct buf in; /* what was begun: a header, and the data that follow it */
+	struct buf
+		in; /* what was begun: a header, and the data that follow it; then what follows them */
 	size_t have, want;
 	unsigned options;
-	bool no_zeroes, in_data;
+	bool no_zeroes, in_data, done; /* done: the request is the caller's */
 	struct nbd_request request;
 };
 
@@ -62,12 +64,15 @@ void nbd_session_free(struct nbd_session *session);
 
 /* Where the next bytes go, and how many at most: at least 1; NULL when the session has ended. */
 uint8_t *nbd_session_space(struct nbd_session *session, size_t *room);
+/* `got` bytes were put there. */
+void nbd_session_filled(struct nbd_session *session, size_t got);
 
 /*
- * `got` bytes were put there. *request is NULL unless one is complete, to be answered once with a
- * reply of nbd_format.h; it is valid until nbd_session_space() is called again. An error (RC_INVALID, RC_LIMIT, RC_NOMEM) is final.
+ * The next request among what has come; NULL: more has to come first. It is to be answered once with a
+ * reply of nbd_format.h, and is valid until this is called again, which has to be before more is read. An
+ * error (RC_INVALID, RC_LIMIT, RC_NOMEM) is final.
  */
-int nbd_session_filled(struct nbd_session *session, size_t got, const struct nbd_request **request,
-		       struct err *err);
+int nbd_session_next(struct nbd_session *session, const struct nbd_request **request,
+		     struct err *err);
 
 #endif

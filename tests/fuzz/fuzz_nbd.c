@@ -44,12 +44,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		room = room < size - at ? room : size - at;
 		memcpy(space, data + at, room);
 		at += room;
-		if (nbd_session_filled(&session, room, &request, &err) != RC_OK)
-			break;
-		if (request != NULL)
+		nbd_session_filled(&session, room);
+		while (nbd_session_next(&session, &request, &err) == RC_OK && request != NULL) {
 			answer(&session, request);
-		if (session.out.len > 65536)
-			buf_reset(&session.out);
+			if (session.out.len > 65536)
+				buf_reset(&session.out);
+		}
 	}
 	nbd_session_free(&session);
 	return 0;

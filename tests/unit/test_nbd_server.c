@@ -4,6 +4,7 @@
  */
 #include "net/nbd_server.h"
 
+#include "appliance/base/bytes.h"
 #include "appliance/base/clock.h"
 #include "tests/unit/scratch.h"
 #include "tests/unit/unix_socket.h"
@@ -304,6 +305,143 @@ static void an_error_is_the_job_s_and_not_the_guest_s(void **state)
 	quit();
 }
 
+/* ---- clients that are no QEMU --------------------------------------------------------------- */
+
+static void receive(int client, void *to, size_t len)
+{
+	const uint64_t end = clock_now_ns() + PATIENCE_NS;
+	size_t done = 0;
+	ssize_t got;
+
+	while (done < len) {
+		assert_true(clock_now_ns() < end);
+		(void)uv_run(&play.loop, UV_RUN_NOWAIT);
+		got = recv(client, (uint8_t *)to + done, len - done, MSG_DONTWAIT);
+		assert_true(got != 0);
+		done += got > 0 ? (size_t)got : 0;
+	}
+}
+
+/* All of it at once, as far as the socket takes it. */
+static void say(int client, const struct buf *said)
+{
+	size_t done = 0;
+	ssize_t sent;
+
+	while (done < said->len) {
+		sent = send(client, said->data + done, said->len - done, MSG_DONTWAIT);
+		done += sent > 0 ? (size_t)sent : 0;
+		(void)uv_run(&play.loop, UV_RUN_NOWAIT);
+	}
+}
+
+static int client_open(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	uint8_t greeting[18], answer[10];
+	struct buf said = { 0 };
+
+	memcpy(address.sun_path, play.socket, strlen(play.socket) + 1);
+	assert_int_equal(connect(client, (struct sockaddr *)&address, sizeof(address)), 0);
+	(void)buf_append_be32(&said, NBD_FIXED_NEWSTYLE | NBD_NO_ZEROES);
+	(void)buf_append_be64(&said, NBD_OPTION_MAGIC);
+	(void)buf_append_be32(&said, NBD_OPTION_EXPORT_NAME);
+	(void)buf_append_be32(&said, (uint32_t)strlen(export.name));
+	(void)buf_append(&said, export.name, strlen(export.name));
+	say(client, &said);
+	buf_free(&said);
+	receive(client, greeting, sizeof(greeting));
+	receive(client, answer, sizeof(answer));
+	assert_int_equal(bytes_get_be64(answer), BYTES);
+	assert_true((bytes_get_be16(answer + 8) & NBD_CAN_MULTI_CONN) != 0);
+	return client;
+}
+
+static void add_request(struct buf *said, uint16_t command, uint64_t cookie, uint64_t offset,
+			uint32_t len)
+{
+	(void)buf_append_be32(said, NBD_REQUEST_MAGIC);
+	(void)buf_append_be16(said, 0);
+	(void)buf_append_be16(said, command);
+	(void)buf_append_be64(said, cookie);
+	(void)buf_append_be64(said, offset);
+	(void)buf_append_be32(said, len);
+}
+
+static void expect_done(int client, uint64_t cookie)
+{
+	uint8_t reply[16];
+
+	receive(client, reply, sizeof(reply));
+	assert_int_equal(bytes_get_be32(reply), NBD_SIMPLE_MAGIC);
+	assert_int_equal(bytes_get_be32(reply + 4), NBD_OK);
+	assert_int_equal(bytes_get_be64(reply + 8), cookie);
+}
+
+/* `len` bytes of it, all of them `value`. */
+static void expect_data(int client, uint64_t cookie, uint32_t len, uint8_t value)
+{
+	static uint8_t data[BYTES];
+
+	expect_done(client, cookie);
+	receive(client, data, len);
+	assert_int_equal(data[0], value);
+	assert_memory_equal(data, data + 1, len - 1);
+}
+
+static void what_one_connection_was_answered_all_of_them_see(void **state)
+{
+	struct buf said = { 0 };
+	const int one = client_open(), other = client_open();
+
+	(void)state;
+	add_request(&said, NBD_WRITE, 1, 4096, 512);
+	memset(buf_extend(&said, 512), 0x11, 512);
+	say(one, &said);
+	expect_done(one, 1);
+	buf_reset(&said);
+	add_request(&said, NBD_READ, 2, 4096, 512);
+	add_request(&said, NBD_FLUSH, 3, 0, 0);
+	say(other, &said);
+	expect_data(other, 2, 512, 0x11);
+	expect_done(other, 3);
+	assert_int_equal(play.flushes, 1);
+	buf_free(&said);
+	(void)close(one);
+	(void)close(other);
+}
+
+/* More replies than the socket takes, to a client that reads none before it has asked for all. */
+static void requests_that_come_together_are_answered_one_after_the_other(void **state)
+{
+	struct buf said = { 0 };
+	const int client = client_open();
+	uint64_t cookie;
+
+	(void)state;
+	for (cookie = 0; cookie < 4; cookie++) {
+		add_request(&said, NBD_READ, cookie, 0, BYTES);
+		add_request(&said, NBD_TRIM, 100 + cookie, 0, 4096);
+		add_request(&said, NBD_WRITE, 200 + cookie, 0, 4096);
+		memset(buf_extend(&said, 4096), 0xee, 4096);
+	}
+	add_request(&said, NBD_WRITE, 300, 0, 1 << 16);
+	memset(buf_extend(&said, 1 << 16), 0x22, 1 << 16);
+	add_request(&said, NBD_READ, 301, 0, 1 << 16);
+	assert_false(said.failed);
+	say(client, &said);
+	for (cookie = 0; cookie < 4; cookie++) {
+		expect_data(client, cookie, BYTES, 0xee);
+		expect_done(client, 100 + cookie);
+		expect_done(client, 200 + cookie);
+	}
+	expect_done(client, 300);
+	expect_data(client, 301, 1 << 16, 0x22);
+	buf_free(&said);
+	(void)close(client);
+}
+
 static void as_many_clients_as_are_taken_and_no_more(void **state)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -360,6 +498,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_mirror_copies_all_and_then_each_write_before_it_is_answered),
 		TEST(an_error_is_the_job_s_and_not_the_guest_s),
+		TEST(what_one_connection_was_answered_all_of_them_see),
+		TEST(requests_that_come_together_are_answered_one_after_the_other),
 		TEST(as_many_clients_as_are_taken_and_no_more),
 		TEST(the_socket_is_ours_alone_and_a_stale_one_makes_way),
 	};

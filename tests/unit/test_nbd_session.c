@@ -78,8 +78,10 @@ static void feed(struct play *play, size_t piece)
 		room = room < play->said.len - at ? room : play->said.len - at;
 		memcpy(space, play->said.data + at, room);
 		at += room;
-		play->rc = nbd_session_filled(&play->session, room, &request, &play->err);
-		if (request != NULL)
+		nbd_session_filled(&play->session, room);
+		while ((play->rc = nbd_session_next(&play->session, &request, &play->err)) ==
+			       RC_OK &&
+		       request != NULL)
 			note(play, request);
 	}
 	buf_reset(&play->said);
