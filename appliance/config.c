@@ -127,6 +127,17 @@ static void check_nics(struct checking *checking, const struct config_instance *
 	}
 }
 
+static void check_disks(struct checking *checking, const struct config_instance *instance,
+			size_t index)
+{
+	for (size_t i = 0; i < instance->ndisks; i++) {
+		const char *problem = config_disk_problem(&instance->disks[i]);
+
+		if (problem != NULL)
+			conflict(checking, "instances[%zu].disks[%zu]%s", index, i, problem);
+	}
+}
+
 /* found() of config_twice() and the like. */
 static void on_found(void *owner, const char *text)
 {
@@ -189,6 +200,7 @@ static int check_whole(struct checking *checking, const struct config *config)
 			check_nics(checking, &config->instances[i], i);
 		} else {
 			check_state_dir(checking, config, i);
+			check_disks(checking, &config->instances[i], i);
 		}
 		if (checking->found && checking->problems == NULL)
 			break;

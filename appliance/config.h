@@ -43,7 +43,8 @@ struct config_disk {
 	char *name;
 	/* primary: what QEMU knows it by, and where the agent takes its writes; socket may be NULL */
 	char *device, *socket;
-	char *path; /* standby: the raw image */
+	/* standby, one of them: the raw image; what QEMU opens as the disk (-blockdev's JSON) */
+	char *path, *target;
 };
 
 /* standby: a VRRP group whose addresses are at the site that serves the instance */

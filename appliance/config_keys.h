@@ -12,5 +12,8 @@ extern const struct json_table config_keys;
 /* config_network.c: of instances[].nics and vrrp; config_disks.c: of disks */
 extern const struct json_table config_nic_table, config_vrrp_table;
 extern const struct json_table config_disk_table;
+struct config_disk;
+/* What is wrong with a standby's disk, behind its path; NULL: nothing. */
+const char *config_disk_problem(const struct config_disk *disk);
 
 #endif

@@ -137,6 +137,7 @@ void config_twice(const struct config *config, void (*found)(void *owner, const 
 			add_disk(&backends, instance->disks[j].device, i, j, "device");
 			add_disk(&sockets, instance->disks[j].socket, i, j, "socket");
 			add_disk(&images, instance->disks[j].path, i, j, "path");
+			add_disk(&images, instance->disks[j].target, i, j, "target");
 		}
 	}
 	compare_listeners(config, found, owner);

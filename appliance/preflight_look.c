@@ -154,14 +154,18 @@ static void check_disks(struct preflight *preflight, size_t index)
 
 	for (size_t i = 0; i < instance->ndisks; i++) {
 		const char *path = instance->disks[i].path;
-		char *dir = config_directory(path);
+		char *dir = path != NULL ? config_directory(path) : NULL;
 		struct stat st;
 
+		if (path == NULL)
+			continue; /* a target: what QEMU opens, it says itself */
 		if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-			preflight_error(preflight,
-					"instances[%zu].disks[%zu].path: %s: is no file; a disk "
-					"image is one, and made when it is not there",
-					index, i, path);
+			preflight_error(
+				preflight,
+				"instances[%zu].disks[%zu].path: %s: is no file; a disk "
+				"image is one, and made when it is not there; a block device is a target: "
+				"{\"driver\": \"host_device\", \"filename\": ...}",
+				index, i, path);
 		else if (dir != NULL && access(dir, W_OK | X_OK) != 0)
 			preflight_error(preflight,
 					"instances[%zu].disks[%zu].path: %s: %s; name a directory "

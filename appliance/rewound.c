@@ -275,8 +275,8 @@ static int make(struct rewound *r, struct err *err)
 		bytes += r->spec.backends[i].bytes;
 	if (rc == RC_OK)
 		rc = rewound_room_check(o->memory_dir, bytes, err);
-	for (i = 0; rc == RC_OK && i < o->instance->ndisks; i++)
-		rc = rewound_room_check_disk(o->instance->disks[i].path, err);
+	if (rc == RC_OK)
+		rc = seat_disks_check_room(o->instance, &r->spec, o->dir, err);
 	if (rc == RC_OK)
 		rc = files_make_dir(r->dir, err);
 	if (rc == RC_OK)

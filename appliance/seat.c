@@ -263,6 +263,8 @@ static void on_restart_closed(uv_handle_t *handle)
 static void take_down(struct seat *seat)
 {
 	end_hypervisor(seat);
+	if (seat->image != NULL)
+		image_give_up(seat->image);
 	if (seat->receiver != NULL && !seat->receiver_closing) {
 		seat->receiver_closing = true;
 		receiver_close(seat->receiver, on_receiver_closed, seat);
@@ -379,10 +381,21 @@ static void on_ready(void *owner)
 	seat->ops->on_warm(seat->owner);
 }
 
+/* With a QEMU that ended. */
+static bool lost_disks(struct seat *seat)
+{
+	if (seat->image == NULL || !seat_disks_are_lost(seat->image, seat->part))
+		return false;
+	if (!seat->activating)
+		seat->ops->on_forgotten(seat->owner);
+	return true;
+}
+
 static void on_failed(void *owner, const struct err *err)
 {
 	struct seat *seat = owner;
 
+	(void)lost_disks(seat);
 	if (seat->answer_owed)
 		refuse(seat, err);
 	else
@@ -406,6 +419,8 @@ static void on_qemu_exit(void *owner, const struct err *err)
 	bool spoiled = was_activating && hypervisor_may_have_run(seat->hypervisor);
 
 	log_warn(seat->part, "the replica's QEMU: %s", err->text);
+	if (!was_serving && lost_disks(seat))
+		spoiled = was_activating;
 	seat->activating = false;
 	if (spoiled)
 		image_forget(seat->image);
@@ -463,6 +478,8 @@ int seat_activate(struct seat *seat, struct err *err)
 
 	if (!seat->warm)
 		return err_set(err, RC_STATE, "no warm QEMU");
+	if (image_epoch(seat->image) == 0)
+		return err_set(err, RC_STATE, "the image holds no epoch");
 	blocks = hypervisor_blocks(seat->hypervisor, &nblocks);
 	rc = activation_stream(seat->image, blocks, nblocks, &fd, &len, err);
 	if (rc != RC_OK)

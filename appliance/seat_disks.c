@@ -1,11 +1,16 @@
 #include "appliance/seat_disks.h"
 
+#include "appliance/base/log.h"
+#include "replica/hypervisor.h"
+#include "replica/rewound_room.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #define COPY ".rewound" /* behind the path of the replica's own */
@@ -66,43 +71,113 @@ static int make_link(const char *dir, const struct cmdline_disk *disk, const cha
 	return rc;
 }
 
-static int add(struct image *image, const struct cmdline_disk *reserved, const char *path,
-	       const char *suffix, const char *dir, struct err *err)
+static int add_file(struct image *image, const struct cmdline_disk *reserved,
+		    const struct image_disk *disk, const char *dir, struct err *err)
+{
+	const int rc = image_add_disk(image, disk, err);
+
+	return rc == RC_OK ? make_link(dir, reserved, disk->path, err) : rc;
+}
+
+static int add(struct image *image, struct cmdline_disk *reserved, const struct config_disk *own,
+	       const char *dir, struct err *err)
 {
 	struct image_disk disk = { .bytes = reserved->bytes };
 	int rc;
 
-	(void)snprintf(disk.name, sizeof(disk.name), "%s", reserved->name);
-	if (snprintf(disk.path, sizeof(disk.path), "%s%s", path, suffix) >= (int)sizeof(disk.path))
-		return err_set(err, RC_LIMIT, "disk %s: its path is too long", reserved->name);
-	if (*suffix != '\0' && unlink(disk.path) != 0 && errno != ENOENT)
-		return err_system(err, errno, "%.200s", disk.path);
-	rc = image_add_disk(image, &disk, err);
-	return rc == RC_OK ? make_link(dir, reserved, disk.path, err) : rc;
+	memcpy(disk.name, reserved->name, sizeof(disk.name));
+	if (own->target == NULL) {
+		if (snprintf(disk.path, sizeof(disk.path), "%s", own->path) >=
+		    (int)sizeof(disk.path))
+			return err_set(err, RC_LIMIT, "disk %s: its path is too long",
+				       reserved->name);
+		return add_file(image, reserved, &disk, dir, err);
+	}
+	(void)snprintf(disk.path, sizeof(disk.path), "the target of disk %s", reserved->name);
+	memcpy(disk.export, reserved->name, sizeof(disk.export));
+	rc = hypervisor_disks_path(disk.socket, dir, err);
+	if (rc == RC_OK)
+		rc = cmdline_set_target(reserved, own->target, err);
+	return rc == RC_OK ? image_add_disk(image, &disk, err) : rc;
 }
 
-static int add_all(struct image *image, const struct config_instance *instance,
-		   const struct cmdline_spec *spec, const char *suffix, const char *dir,
-		   struct err *err)
+int seat_disks_add(struct image *image, const struct config_instance *instance,
+		   struct cmdline_spec *spec, const char *dir, struct err *err)
 {
 	int rc = check(instance, spec, err);
 
 	for (size_t i = 0; i < spec->ndisks && rc == RC_OK; i++)
-		rc = add(image, &spec->disks[i], find(instance, spec->disks[i].name)->path, suffix,
-			 dir, err);
+		rc = add(image, &spec->disks[i], find(instance, spec->disks[i].name), dir, err);
 	return rc;
 }
 
-int seat_disks_add(struct image *image, const struct config_instance *instance,
-		   const struct cmdline_spec *spec, const char *dir, struct err *err)
+bool seat_disks_are_lost(struct image *image, const char *part)
 {
-	return add_all(image, instance, spec, "", dir, err);
+	const bool lost = image_disks_lost(image);
+
+	if (lost)
+		log_warn(
+			part,
+			"its QEMU ended with writes to a disk's target that were not durable yet: a "
+			"resync is needed");
+	return lost;
+}
+
+/* Beside the replica's own; of a target in `dir`. */
+static int add_copy(struct image *image, const struct cmdline_disk *reserved,
+		    const struct config_disk *own, const char *dir, struct err *err)
+{
+	struct image_disk disk = { .bytes = reserved->bytes };
+	const bool target = own->target != NULL;
+	int n;
+
+	memcpy(disk.name, reserved->name, sizeof(disk.name));
+	n = snprintf(disk.path, sizeof(disk.path), "%s%s%s" COPY, target ? dir : own->path,
+		     target ? "/" : "", target ? reserved->name : "");
+	if (n < 0 || n >= (int)sizeof(disk.path))
+		return err_set(err, RC_LIMIT, "disk %s: its path is too long", reserved->name);
+	if (unlink(disk.path) != 0 && errno != ENOENT)
+		return err_system(err, errno, "%.200s", disk.path);
+	return add_file(image, reserved, &disk, dir, err);
 }
 
 int seat_disks_add_copies(struct image *image, const struct config_instance *instance,
 			  const struct cmdline_spec *spec, const char *dir, struct err *err)
 {
-	return add_all(image, instance, spec, COPY, dir, err);
+	int rc = check(instance, spec, err);
+
+	for (size_t i = 0; i < spec->ndisks && rc == RC_OK; i++)
+		rc = add_copy(image, &spec->disks[i], find(instance, spec->disks[i].name), dir,
+			      err);
+	return rc;
+}
+
+/* What is on a target is not known here: as if it were full. */
+static int check_room_in(const char *dir, uint64_t bytes, struct err *err)
+{
+	struct statfs fs;
+
+	if (statfs(dir, &fs) != 0 || fs.f_blocks == 0)
+		return RC_OK; /* the image will tell */
+	return rewound_room_judge_disk(dir, bytes, (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize,
+				       err);
+}
+
+int seat_disks_check_room(const struct config_instance *instance, const struct cmdline_spec *spec,
+			  const char *dir, struct err *err)
+{
+	uint64_t bytes = 0;
+	int rc = check(instance, spec, err);
+
+	for (size_t i = 0; i < spec->ndisks && rc == RC_OK; i++) {
+		const struct config_disk *own = find(instance, spec->disks[i].name);
+
+		if (own->target == NULL)
+			rc = rewound_room_check_disk(own->path, err);
+		else
+			bytes += spec->disks[i].bytes;
+	}
+	return rc == RC_OK && bytes > 0 ? check_room_in(dir, bytes, err) : rc;
 }
 
 static void remove_copy(int dir, const char *link)

@@ -8,15 +8,24 @@
 #include "replica/reservation.h"
 
 /*
- * Adds each to the image, and makes the link in `dir`, the replica's directory, by which QEMU finds it.
- * RC_REFUSED when the two sites do not name the same disks.
+ * Adds each to the image, and makes the link in `dir`, the replica's directory, by which QEMU finds it; or tells the spec
+ * of its target. RC_REFUSED when the two sites do not name the same disks.
  */
 int seat_disks_add(struct image *image, const struct config_instance *instance,
-		   const struct cmdline_spec *spec, const char *dir, struct err *err);
+		   struct cmdline_spec *spec, const char *dir, struct err *err);
 
-/* The same with images for a copy of the replica, beside its own: nothing is in them yet. */
+/*
+ * The replica's QEMU has ended, and had not made durable what it was given of the disks' targets: the image holds no epoch any
+ * more, and the log says so.
+ */
+bool seat_disks_are_lost(struct image *image, const char *part);
+
+/* The same with images for a copy of the replica, beside its own, or in `dir`: nothing is in them yet. */
 int seat_disks_add_copies(struct image *image, const struct config_instance *instance,
 			  const struct cmdline_spec *spec, const char *dir, struct err *err);
+/* That there is room for them: RC_LIMIT. `dir`: or one above it. */
+int seat_disks_check_room(const struct config_instance *instance, const struct cmdline_spec *spec,
+			  const char *dir, struct err *err);
 /* Removes such images, by the links in `dir`, and these. Nobody has them open any more. */
 void seat_disks_remove_copies(const char *dir);
 

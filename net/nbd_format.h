@@ -67,6 +67,7 @@ enum nbd_info { NBD_INFO_EXPORT = 0, NBD_INFO_BLOCK_SIZE = 3 };
 
 enum nbd_transmission_flags {
 	NBD_HAS_FLAGS = 1,
+	NBD_READ_ONLY = 2,
 	NBD_SEND_FLUSH = 4,
 	NBD_SEND_FUA = 8,
 	NBD_SEND_TRIM = 32,
@@ -95,7 +96,8 @@ enum nbd_chunk_kind {
 	NBD_CHUNK_OFFSET_DATA,
 	NBD_CHUNK_OFFSET_HOLE,
 	NBD_CHUNK_BLOCK_STATUS = 5,
-	NBD_CHUNK_ERROR = 0x8001
+	NBD_CHUNK_ERROR = 0x8001,
+	NBD_CHUNK_ERROR_BIT = 0x8000 /* of every kind that is an error */
 };
 
 /* Of the context "base:allocation". */

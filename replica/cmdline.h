@@ -48,7 +48,8 @@
 /* The standby's own in the replica's directory: its socket, and who served (term_record.h). */
 #define CMDLINE_QMP_NAME "replica.qmp"
 #define CMDLINE_TERM_NAME "term"
-#define CMDLINE_NOTES_MAX 16 /* remarks beyond these say nothing new */
+#define CMDLINE_DISKS_NAME "disks.nbd" /* where QEMU exports the disks' targets */
+#define CMDLINE_NOTES_MAX 16	       /* remarks beyond these say nothing new */
 #define CMDLINE_CARDS_MAX 8
 #define CMDLINE_DEVICE_MAX 255
 #define CMDLINE_NAME_MAX 64 /* of a network back end, and of a file in the replica's directory */
@@ -96,6 +97,7 @@ struct cmdline_disk {
 	char device[CMDLINE_DEVICE_MAX +
 		    1]; /* the id or node-name at the primary, where it stays */
 	uint64_t bytes;
+	char *target; /* at the standby: what QEMU opens instead of the file, as -blockdev's JSON; NULL: the file */
 };
 
 /*
@@ -119,6 +121,13 @@ struct cmdline_spec {
 /* A disk; `device`: the id of its -drive or -device, or the node-name of its -blockdev; NULL at a standby. */
 int cmdline_add_disk(struct cmdline_spec *spec, const char *name, const char *device,
 		     uint64_t bytes, struct err *err);
+
+/*
+ * The standby's: the disk's image is a block target, a JSON object as -blockdev has it, without a node-name. QEMU will have it
+ * by the name of cmdline_target_node(), `disk` being its number in the spec.
+ */
+int cmdline_set_target(struct cmdline_disk *disk, const char *target, struct err *err);
+void cmdline_target_node(char node[CMDLINE_NAME_MAX + 1], size_t disk);
 
 /* A tap with that id; `name`, a file's name, begins those of its sockets at the standby. */
 int cmdline_add_card(struct cmdline_spec *spec, const char *netdev, const char *name,

@@ -44,7 +44,7 @@ struct checked {
 bool cmdline_is_own_file(const char *name)
 {
 	static const char *const own[] = { CMDLINE_QMP_NAME, CMDLINE_TERM_NAME,
-					   CMDLINE_TERM_NAME ".tmp" };
+					   CMDLINE_TERM_NAME ".tmp", CMDLINE_DISKS_NAME };
 
 	return WORDS_ONE_OF(name, own);
 }

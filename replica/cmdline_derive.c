@@ -296,5 +296,9 @@ void cmdline_spec_free(struct cmdline_spec *spec)
 {
 	cmdline_free(&spec->args);
 	cmdline_free(&spec->notes);
+	for (size_t i = 0; i < spec->ndisks; i++) {
+		mem_free(spec->disks[i].target);
+		spec->disks[i].target = NULL;
+	}
 	spec->nbackends = spec->ncards = spec->ndisks = 0;
 }

@@ -167,4 +167,9 @@ int cmdline_find_disks(struct cmdline_derivation *d, struct err *err);
 int cmdline_emit_disk(struct cmdline_derivation *d, const struct cmdline_token *token,
 		      struct err *err);
 
+/* cmdline_targets.c */
+
+/* In arguments that have been checked. */
+int cmdline_put_targets(struct cmdline *cmdline, const struct cmdline_spec *spec, struct err *err);
+
 #endif

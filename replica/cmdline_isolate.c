@@ -224,6 +224,8 @@ int cmdline_isolate(struct cmdline_spec *out, const struct cmdline_spec *spec, s
 
 	*out = (struct cmdline_spec){ .nbackends = spec->nbackends, .ndisks = spec->ndisks };
 	memcpy(out->disks, spec->disks, sizeof(out->disks));
+	for (i = 0; i < out->ndisks; i++)
+		out->disks[i].target = NULL; /* its images are files of its own */
 	memcpy(out->backends, spec->backends, sizeof(out->backends));
 	memcpy(out->accel, spec->accel, sizeof(out->accel));
 	rc = cmdline_tokens(&tokens, &count, spec->args.args, spec->args.count, 0, err);

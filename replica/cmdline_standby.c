@@ -58,6 +58,8 @@ int cmdline_standby(struct cmdline *out, const struct cmdline_spec *spec, const 
 	for (size_t i = 0; i < spec->args.count && rc == RC_OK; i++)
 		rc = cmdline_add(out, spec->args.args[i], err);
 	if (rc == RC_OK)
+		rc = cmdline_put_targets(out, spec, err);
+	if (rc == RC_OK)
 		rc = cmdline_add_backends(out, spec, err);
 	if (rc == RC_OK)
 		rc = add_pair(out, "-accel", accel, err);

@@ -6,8 +6,9 @@
  *                                      KILLED
  *       any of them -> ENDED (reported once; of ACTIVATING only KILLED)
  *
- * STARTING: the process is there, its socket is tried every few milliseconds. CHECKING: it waits for its memory, takes the capability, and tells where its shared
- * blocks lie (the stream must repeat that, see activation.h). ACTIVATING: the descriptor and the
+ * STARTING: the process is there, its socket is tried every few milliseconds. CHECKING: it waits for its memory, takes the capability, tells where its shared
+ * blocks lie (the stream must repeat that, see activation.h), and exports its disks' targets, if there are some, to who fills
+ * them. ACTIVATING: these exports end, the descriptor and the
  * command go out in one go, nothing waits for a reply; the RESUME event is the moment at which the
  * guest runs, QEMU sends it by itself and nothing is polled. If the stream ends in a machine that
  * was stopped, MIGRATION "completed" comes without RESUME, and `cont` makes it run, or says why not
@@ -36,6 +37,7 @@
 #include "appliance/base/mem.h"
 #include "replica/child.h"
 #include "replica/hypervisor_check.h"
+#include "replica/hypervisor_exports.h"
 #include "replica/hypervisor_setup.h"
 #include "replica/image_room.h"
 #include "replica/qmp.h"
@@ -76,6 +78,7 @@ struct hypervisor {
 	struct qmp *qmp;
 	bool qmp_closing;
 	struct hypervisor_check check;
+	struct hypervisor_exports exports;
 	bool asked, silent;  /* a question has no answer yet; none for longer than ASK_MS */
 	uint64_t started_ns; /* of the activation; 0: none */
 	struct err why;	     /* it failed */
@@ -231,7 +234,7 @@ static void on_ask(uv_timer_t *timer)
 		hv->asked = qmp_execute(hv->qmp, "query-status", NULL, on_asked, hv, &err) == RC_OK;
 }
 
-static void on_checked(void *owner, const struct err *result)
+static void on_exported(void *owner, const struct err *result)
 {
 	struct hypervisor *hv = owner;
 
@@ -245,6 +248,20 @@ static void on_checked(void *owner, const struct err *result)
 	(void)uv_timer_stop(&hv->limit);
 	(void)uv_timer_start(&hv->tick, on_ask, ASK_MS, ASK_MS);
 	hv->ops->on_ready(hv->owner);
+}
+
+static void on_checked(void *owner, const struct err *result)
+{
+	struct hypervisor *hv = owner;
+	struct err err;
+
+	if (hv->state != CHECKING)
+		return;
+	if (result->code != RC_OK || hv->setup.nexports == 0)
+		on_exported(hv, result);
+	else if (hypervisor_exports_start(&hv->exports, hv->qmp, &hv->setup, on_exported, hv,
+					  &err) != RC_OK)
+		on_exported(hv, &err);
 }
 
 static void on_qmp_ready(void *owner)
@@ -357,6 +374,8 @@ int hypervisor_activate(struct hypervisor *hv, int fd, struct err *err)
 		rc = err_nomem(err, "an activation");
 	if (rc == RC_OK)
 		rc = qmp_send_fd(hv->qmp, "activation", fd, on_activation_command, hv, err);
+	if (rc == RC_OK)
+		rc = hypervisor_exports_stop(hv->qmp, &hv->setup, on_activation_command, hv, err);
 	if (rc == RC_OK)
 		rc = qmp_execute(hv->qmp, "migrate-incoming", arguments, on_activation_command, hv,
 				 err);

@@ -36,6 +36,11 @@ struct hypervisor_options {
 /* Where QEMU's QMP socket is for a run_dir, which has to exist. */
 #define HYPERVISOR_PATH_MAX 108 /* sun_path's */
 int hypervisor_qmp_path(char path[HYPERVISOR_PATH_MAX], const char *run_dir, struct err *err);
+/*
+ * And where it exports the targets of the spec's disks by NBD, under their names, from on_ready until
+ * hypervisor_activate().
+ */
+int hypervisor_disks_path(char path[HYPERVISOR_PATH_MAX], const char *run_dir, struct err *err);
 
 /* Called from the loop only, never from inside a function of this header. Each may close it. */
 struct hypervisor_ops {

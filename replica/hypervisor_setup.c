@@ -25,22 +25,32 @@ void hypervisor_setup_free(struct hypervisor_setup *setup)
 	*setup = (struct hypervisor_setup){ 0 };
 }
 
-int hypervisor_qmp_path(char path[HYPERVISOR_PATH_MAX], const char *run_dir, struct err *err)
+static int socket_path(char path[HYPERVISOR_PATH_MAX], const char *run_dir, const char *name,
+		       struct err *err)
 {
 	char *absolute = realpath(run_dir, NULL);
 	int n, rc = RC_OK;
 
 	if (absolute == NULL)
 		return err_system(err, errno, "%s", run_dir);
-	n = snprintf(path, HYPERVISOR_PATH_MAX, "%s/" CMDLINE_QMP_NAME, absolute);
+	n = snprintf(path, HYPERVISOR_PATH_MAX, "%s/%s", absolute, name);
 	if (n < 0 || n >= HYPERVISOR_PATH_MAX)
 		rc = err_set(
 			err, RC_LIMIT,
-			"%.200s/" CMDLINE_QMP_NAME
-			": %d bytes, and a unix socket's path has at most %d; choose a shorter directory",
-			absolute, n, HYPERVISOR_PATH_MAX - 1);
+			"%.200s/%s: %d bytes, and a unix socket's path has at most %d; choose a shorter directory",
+			absolute, name, n, HYPERVISOR_PATH_MAX - 1);
 	free(absolute); /* realpath()'s */
 	return rc;
+}
+
+int hypervisor_qmp_path(char path[HYPERVISOR_PATH_MAX], const char *run_dir, struct err *err)
+{
+	return socket_path(path, run_dir, CMDLINE_QMP_NAME, err);
+}
+
+int hypervisor_disks_path(char path[HYPERVISOR_PATH_MAX], const char *run_dir, struct err *err)
+{
+	return socket_path(path, run_dir, CMDLINE_DISKS_NAME, err);
 }
 
 static int set_directory(struct hypervisor_setup *setup, const char *run_dir, struct err *err)
@@ -67,6 +77,23 @@ static int set_blocks(struct hypervisor_setup *setup, const struct cmdline_spec 
 			return err_nomem(err, "a replica's QEMU");
 	}
 	return RC_OK;
+}
+
+static int set_exports(struct hypervisor_setup *setup, const struct cmdline_spec *spec,
+		       struct err *err)
+{
+	for (size_t i = 0; i < spec->ndisks; i++) {
+		struct hypervisor_export *export = &setup->exports[setup->nexports];
+
+		if (spec->disks[i].target == NULL)
+			continue;
+		cmdline_target_node(export->node, i);
+		memcpy(export->disk, spec->disks[i].name, sizeof(export->disk));
+		export->bytes = spec->disks[i].bytes;
+		setup->nexports++;
+	}
+	return setup->nexports > 0 ? hypervisor_disks_path(setup->disks_path, setup->run_dir, err) :
+				     RC_OK;
 }
 
 /*
@@ -136,6 +163,8 @@ int hypervisor_setup(struct hypervisor_setup *setup, const struct hypervisor_opt
 	rc = set_directory(setup, options->run_dir, err);
 	if (rc == RC_OK)
 		rc = set_blocks(setup, spec, err);
+	if (rc == RC_OK)
+		rc = set_exports(setup, spec, err);
 	if (rc == RC_OK)
 		rc = set_arguments(setup, options, spec, err);
 	if (rc == RC_OK && options->operator_socket)

@@ -17,6 +17,14 @@ struct hypervisor_setup {
 	char memory[sizeof(((struct image_shared *)0)->path)]; /* a file of it, or "" */
 	struct activation_block blocks[CMDLINE_BACKENDS_MAX];
 	size_t nblocks;
+	/* The disks' targets, which it exports at disks_path until it is activated. */
+	struct hypervisor_export {
+		char node[CMDLINE_NAME_MAX + 1];
+		char disk[IMAGE_DISK_NAME_MAX + 1]; /* and the export's name */
+		uint64_t bytes;
+	} exports[LAYOUT_DISKS_MAX];
+	size_t nexports;
+	char disks_path[HYPERVISOR_PATH_MAX];
 };
 
 /*

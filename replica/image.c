@@ -21,6 +21,7 @@
 #include "appliance/base/mem.h"
 #include "replica/delta.h"
 #include "replica/image_map.h"
+#include "replica/image_target.h"
 #include "replica/staging.h"
 #include "replica/zero_page.h"
 
@@ -38,8 +39,9 @@ struct image {
 	uint32_t device_state_len;
 	_Atomic uint64_t received, hash; /* of the open epoch */
 	atomic_bool failed;		 /* a batch was lost: the open epoch cannot be committed */
-	uv_mutex_t still; /* its layout does not change while a piece is copied out */
-	bool restoring;	  /* not all pages are there: they are not what an epoch was made against */
+	atomic_bool doubtful; /* a disk's writes may be lost: there is no epoch any more */
+	uv_mutex_t still;     /* its layout does not change while a piece is copied out */
+	bool restoring; /* not all pages are there: they are not what an epoch was made against */
 };
 
 /* ---- making it ----------------------------------------------------------------------------- */
@@ -95,6 +97,8 @@ int image_set_layout(struct image *image, const struct layout *layout, struct er
 {
 	int rc;
 
+	if (atomic_load(&image->doubtful))
+		image_forget(image);
 	if (image->map.layout != NULL && layout_equal(image->map.layout, layout))
 		return RC_OK;
 	if (image->epoch > 0 || image->open > 0)
@@ -116,7 +120,7 @@ const struct layout *image_layout(const struct image *image)
 
 uint64_t image_epoch(const struct image *image)
 {
-	return image->epoch;
+	return atomic_load(&image->doubtful) ? 0 : image->epoch;
 }
 
 bool image_was_reopened(const struct image *image)
@@ -144,7 +148,7 @@ static int content_of(const struct image *image, uint64_t index, uint8_t *room,
 		      const uint8_t **content, struct err *err)
 {
 	uint64_t page;
-	const struct image_block *block = image_map_block(&image->map, index, &page);
+	struct image_block *block = image_map_block(&image->map, index, &page);
 
 	return image_block_read(block, page, room, content, err);
 }
@@ -188,14 +192,14 @@ void image_prefetch(const struct image *image, uint64_t first, uint64_t count)
 {
 	const uint64_t end =
 		first + count < image->map.layout->pages ? first + count : image->map.layout->pages;
-	const struct image_block *block;
+	struct image_block *block;
 	uint64_t page, part;
 
 	for (; first < end; first += part) {
 		block = image_map_block(&image->map, first, &page);
 		part = block->pages - page < end - first ? block->pages - page : end - first;
-		if (block->map == NULL)
-			image_disk_prefetch(block, page, part);
+		if (block->disk != NULL)
+			block->disk->prefetch(block, page, part);
 	}
 }
 
@@ -297,12 +301,28 @@ static const uint8_t *no_page(void *owner, uint64_t index)
 	return NULL;
 }
 
+/* All that was written to disks has happened. */
+static int settle(struct image *image, bool durable, struct err *err)
+{
+	int rc = RC_OK;
+
+	for (uint32_t i = 0; rc == RC_OK && i < image->map.ndisks; i++)
+		rc = image_block_settle(&image->map.disk_blocks[i], durable, err);
+	return rc;
+}
+
 /* ---- an epoch ------------------------------------------------------------------------------ */
 
 static void end_epoch(struct image *image)
 {
 	staging_reset(image->staging);
 	image->open = 0;
+}
+
+static int lost_with_qemu(struct err *err)
+{
+	return err_set(err, RC_IO,
+		       "QEMU ended with writes to a disk's target that were not durable yet");
 }
 
 int image_begin(struct image *image, uint64_t epoch, struct err *err)
@@ -314,6 +334,10 @@ int image_begin(struct image *image, uint64_t epoch, struct err *err)
 		return err_set(err, RC_STATE,
 			       "memory image: epoch %" PRIu64 " while %" PRIu64 " is not complete",
 			       epoch, image->open);
+	if (atomic_load(&image->doubtful)) {
+		image_forget(image);
+		return lost_with_qemu(err);
+	}
 	if (epoch <= image->epoch)
 		return err_set(err, RC_INVALID, "memory image: epoch %" PRIu64 " after %" PRIu64,
 			       epoch, image->epoch);
@@ -339,7 +363,9 @@ static int decode(struct image *image, bool at_once, const uint8_t *batch, size_
 
 	sink->pages = image->map.layout->pages;
 	rc = delta_decode(batch, len, sink, hash, received, err);
-	return rc == RC_OK ? flush_zeroes(&writer, err) : rc;
+	if (rc == RC_OK)
+		rc = flush_zeroes(&writer, err);
+	return rc == RC_OK && at_once ? settle(image, false, err) : rc;
 }
 
 int image_batch(struct image *image, const uint8_t *batch, size_t len, struct err *err)
@@ -389,6 +415,10 @@ static int apply(struct image *image, struct err *err)
 	rc = staging_each(image->staging, write_page, &writer, err);
 	if (rc == RC_OK)
 		rc = flush_zeroes(&writer, err);
+	if (rc == RC_OK)
+		rc = settle(image, true, err);
+	if (rc == RC_OK && atomic_load(&image->doubtful))
+		rc = lost_with_qemu(err);
 	if (rc != RC_OK) {
 		image_forget(image);
 		err_prefix(err, "the image is lost, a resync is needed: ");
@@ -427,6 +457,25 @@ void image_forget(struct image *image)
 	image->restoring = false;
 	image->epoch = 0;
 	image->device_state_len = 0;
+	atomic_store(&image->doubtful, false);
+}
+
+bool image_disks_lost(struct image *image)
+{
+	for (uint32_t i = 0; i < image->map.ndisks; i++) {
+		if (image->map.disk_blocks[i].target != NULL &&
+		    image_target_lost(&image->map.disk_blocks[i]))
+			atomic_store(&image->doubtful, true);
+	}
+	return atomic_load(&image->doubtful);
+}
+
+void image_give_up(struct image *image)
+{
+	for (uint32_t i = 0; i < image->map.ndisks; i++) {
+		if (image->map.disk_blocks[i].target != NULL)
+			image_target_give_up(&image->map.disk_blocks[i]);
+	}
 }
 
 struct image_map *image_map_of(struct image *image)
@@ -490,7 +539,7 @@ int image_restore_begin(struct image *image, uint64_t epoch, uint32_t device_sta
 	if (image->map.layout == NULL || image->open > 0)
 		return err_set(err, RC_STATE, "memory image: brought back inside an epoch");
 	all.zero_count = image->map.layout->pages;
-	if (flush_zeroes(&all, err) != RC_OK)
+	if (flush_zeroes(&all, err) != RC_OK || settle(image, false, err) != RC_OK)
 		return (int)err->code;
 	image->epoch = epoch;
 	image->device_state_len = device_state_len;

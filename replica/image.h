@@ -53,6 +53,11 @@ struct image_disk {
 	char name[IMAGE_DISK_NAME_MAX + 1];
 	uint64_t bytes;
 	char path[512];
+	/*
+	 * Not a file but an NBD export of the QEMU that is to run the replica (image_target.h): its unix socket, and its name
+	 * (empty: a file). `path` is what errors call it. Both may come later than the image.
+	 */
+	char socket[108], export[IMAGE_DISK_NAME_MAX + 1];
 };
 int image_add_disk(struct image *image, const struct image_disk *disk, struct err *err);
 
@@ -138,6 +143,14 @@ uint64_t image_staged(const struct image *image);
  */
 int image_lock(const struct image *image);
 void image_held_by(const struct image *image, pid_t pid);
+
+/*
+ * The QEMU that the image's disks are exported by has ended. True: what was written to one of them may be lost with
+ * it, so the image holds no epoch any more (image_epoch() is 0, the open one fails).
+ */
+bool image_disks_lost(struct image *image);
+/* The image will be destroyed: nobody waits for such a disk any more, it fails. From the loop. */
+void image_give_up(struct image *image);
 
 /* Unmaps; removes the files unless `keep`. NULL is fine. */
 void image_destroy(struct image *image, bool keep);

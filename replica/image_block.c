@@ -13,6 +13,7 @@
 
 #include "appliance/base/mem.h"
 #include "replica/image_room.h"
+#include "replica/image_target.h"
 #include "replica/zero_page.h"
 
 #include <assert.h>
@@ -44,6 +45,11 @@ static void clear_populated(struct image_block *block, uint64_t page)
 {
 	__atomic_fetch_and(&block->populated[page / 64], ~(UINT64_C(1) << (page % 64)),
 			   __ATOMIC_RELEASE);
+}
+
+void image_block_holds(struct image_block *block, uint64_t page)
+{
+	set_populated(block, page);
 }
 
 static off_t offset_of(uint64_t page)
@@ -156,21 +162,26 @@ int image_block_open(struct image_block *block, const char *path, uint64_t pages
 	return rc;
 }
 
-int image_block_disk(struct image_block *block, const char *path, uint64_t bytes, bool *existed,
+int image_block_disk(struct image_block *block, const struct image_disk *disk, bool *existed,
 		     struct err *err)
 {
 	int rc;
 
-	*block = (struct image_block){ .pages = (bytes + LAYOUT_PAGE - 1) / LAYOUT_PAGE,
-				       .bytes = bytes,
+	*block = (struct image_block){ .pages = (disk->bytes + LAYOUT_PAGE - 1) / LAYOUT_PAGE,
+				       .bytes = disk->bytes,
 				       .fd = -1,
-				       .path = mem_strdup(path) };
+				       .path = mem_strdup(disk->path) };
 	block->populated = mem_zalloc(block->pages / 64 + 1, sizeof(*block->populated));
-	rc = block->path == NULL || block->populated == NULL ? err_nomem(err, "disk image") :
-							       image_disk_open(block, existed, err);
+	*existed = true; /* what a target holds is found out later */
+	if (block->path == NULL || block->populated == NULL)
+		rc = err_nomem(err, "disk image");
+	else if (*disk->export != '\0')
+		rc = image_target_open(block, disk->socket, disk->export, err);
+	else
+		rc = image_disk_open(block, existed, err);
 	if (rc != RC_OK)
 		image_block_close(block);
-	else if (*existed)
+	else if (*existed && block->fd >= 0)
 		find_populated(block);
 	return rc;
 }
@@ -192,6 +203,8 @@ void image_block_close(struct image_block *block)
 		munmap(block->map, block->pages * LAYOUT_PAGE);
 	if (block->fd >= 0)
 		close(block->fd);
+	if (block->target != NULL)
+		block->disk->close(block);
 	mem_free(block->populated);
 	mem_free(block->path);
 	*block = (struct image_block){ .fd = -1 };
@@ -220,15 +233,26 @@ const uint8_t *image_block_page(const struct image_block *block, uint64_t page)
 	return is_populated(block, page) ? block->map + page * LAYOUT_PAGE : NULL;
 }
 
-int image_block_read(const struct image_block *block, uint64_t page, uint8_t *room,
+/* Which pages of it hold something is known. */
+static int be_ready(struct image_block *block, struct err *err)
+{
+	return block->disk != NULL && block->disk->ready != NULL ? block->disk->ready(block, err) :
+								   RC_OK;
+}
+
+int image_block_read(struct image_block *block, uint64_t page, uint8_t *room,
 		     const uint8_t **content, struct err *err)
 {
+	int rc = be_ready(block, err);
+
 	*content = NULL;
+	if (rc != RC_OK)
+		return rc;
 	if (block->map != NULL)
 		*content = image_block_page(block, page);
 	else if (is_populated(block, page))
 		*content = room;
-	return *content == room ? image_disk_read(block, page, room, err) : RC_OK;
+	return *content == room ? block->disk->read(block, page, room, err) : RC_OK;
 }
 
 static bool write_file(const struct image_block *block, uint64_t page, const uint8_t *data)
@@ -268,12 +292,12 @@ static bool allocate(const struct image_block *block, uint64_t page)
 
 int image_block_reserve(struct image_block *block, uint64_t page, struct err *err)
 {
-	int rc = RC_OK;
+	int rc = be_ready(block, err);
 
-	if (is_populated(block, page))
-		return RC_OK;
+	if (rc != RC_OK || is_populated(block, page))
+		return rc;
 	if (block->map == NULL) {
-		rc = image_disk_reserve(block, page, err);
+		rc = block->disk->reserve(block, page, err);
 		if (rc == RC_OK)
 			set_populated(block, page);
 		return rc;
@@ -293,7 +317,7 @@ int image_block_write(struct image_block *block, uint64_t page, const uint8_t *d
 
 	assert(page < block->pages);
 	if (block->map == NULL) {
-		rc = image_disk_write(block, page, data, err);
+		rc = block->disk->write(block, page, data, err);
 		if (rc == RC_OK)
 			set_populated(block, page);
 		return rc;
@@ -331,7 +355,7 @@ static int zero_run(struct image_block *block, uint64_t page, uint64_t count, st
 	int rc = RC_OK;
 
 	if (block->map == NULL) {
-		rc = image_disk_zero(block, page, count, &punched, err);
+		rc = block->disk->zero(block, page, count, &punched, err);
 	} else {
 		punched = punch(block, page, count);
 		if (!punched)
@@ -345,7 +369,7 @@ static int zero_run(struct image_block *block, uint64_t page, uint64_t count, st
 int image_block_zero(struct image_block *block, uint64_t page, uint64_t count, struct err *err)
 {
 	uint64_t end = page + count, start;
-	int rc = RC_OK;
+	int rc = be_ready(block, err);
 
 	assert(end <= block->pages);
 	while (rc == RC_OK && page < end) {
@@ -357,4 +381,11 @@ int image_block_zero(struct image_block *block, uint64_t page, uint64_t count, s
 			page++;
 	}
 	return rc;
+}
+
+int image_block_settle(struct image_block *block, bool durable, struct err *err)
+{
+	return block->disk != NULL && block->disk->settle != NULL ?
+		       block->disk->settle(block, durable, err) :
+		       RC_OK;
 }

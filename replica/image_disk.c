@@ -47,6 +47,8 @@ static int failed(const struct image_block *block, int errnum, struct err *err)
 	return err_system(err, errnum, "disk image %s", where);
 }
 
+static const struct image_disk_ops file_ops;
+
 static bool is_locked(int fd)
 {
 	struct flock lock = { .l_type = F_WRLCK,
@@ -66,7 +68,11 @@ static int look_at(const struct image_block *block, bool *existed, struct err *e
 	if (fstat(block->fd, &st) != 0)
 		return failed(block, errno, err);
 	if (!S_ISREG(st.st_mode))
-		return err_set(err, RC_REFUSED, "%s: not a file: a disk image is one", where);
+		return err_set(
+			err, RC_REFUSED,
+			"%s: not a file: a disk image is one; name a block device as target, "
+			"{\"driver\": \"host_device\", \"filename\": ...}",
+			where);
 	if (st.st_size != 0 && (uint64_t)st.st_size != block->bytes)
 		return err_set(err, RC_REFUSED,
 			       "%s: has %" PRIu64 " bytes, the instance's disk %" PRIu64
@@ -82,13 +88,14 @@ static int look_at(const struct image_block *block, bool *existed, struct err *e
 
 int image_disk_open(struct image_block *block, bool *existed, struct err *err)
 {
+	block->disk = &file_ops;
 	block->fd = open(block->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
 	if (block->fd < 0)
 		return failed(block, errno, err);
 	return look_at(block, existed, err);
 }
 
-int image_disk_read(const struct image_block *block, uint64_t page, uint8_t *room, struct err *err)
+static int file_read(struct image_block *block, uint64_t page, uint8_t *room, struct err *err)
 {
 	const size_t len = length_of(block, page);
 	size_t done = 0;
@@ -106,13 +113,13 @@ int image_disk_read(const struct image_block *block, uint64_t page, uint8_t *roo
 	return RC_OK;
 }
 
-void image_disk_prefetch(const struct image_block *block, uint64_t page, uint64_t count)
+static void file_prefetch(struct image_block *block, uint64_t page, uint64_t count)
 {
 	(void)posix_fadvise(block->fd, offset_of(page), offset_of(count), POSIX_FADV_WILLNEED);
 }
 
-int image_disk_write(const struct image_block *block, uint64_t page, const uint8_t *data,
-		     struct err *err)
+static int file_write(struct image_block *block, uint64_t page, const uint8_t *data,
+		      struct err *err)
 {
 	const size_t len = length_of(block, page);
 	size_t done = 0;
@@ -131,7 +138,7 @@ int image_disk_write(const struct image_block *block, uint64_t page, const uint8
 	return RC_OK;
 }
 
-int image_disk_reserve(const struct image_block *block, uint64_t page, struct err *err)
+static int file_reserve(struct image_block *block, uint64_t page, struct err *err)
 {
 	int r;
 
@@ -145,11 +152,11 @@ int image_disk_reserve(const struct image_block *block, uint64_t page, struct er
 		return RC_OK;
 	if (errno != EOPNOTSUPP)
 		return failed(block, errno, err);
-	return image_disk_write(block, page, zero_page, err); /* it is a hole: all zeroes */
+	return file_write(block, page, zero_page, err); /* it is a hole: all zeroes */
 }
 
-int image_disk_zero(const struct image_block *block, uint64_t page, uint64_t count, bool *punched,
-		    struct err *err)
+static int file_zero(struct image_block *block, uint64_t page, uint64_t count, bool *punched,
+		     struct err *err)
 {
 	int rc = RC_OK;
 
@@ -157,6 +164,14 @@ int image_disk_zero(const struct image_block *block, uint64_t page, uint64_t cou
 		   fallocate(block->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset_of(page),
 			     offset_of(count)) == 0;
 	for (; rc == RC_OK && !*punched && count > 0; page++, count--)
-		rc = image_disk_write(block, page, zero_page, err);
+		rc = file_write(block, page, zero_page, err);
 	return rc;
 }
+
+static const struct image_disk_ops file_ops = {
+	.read = file_read,
+	.write = file_write,
+	.zero = file_zero,
+	.reserve = file_reserve,
+	.prefetch = file_prefetch,
+};

@@ -141,8 +141,7 @@ int image_map_disk(struct image_map *map, const struct image_disk *disk, struct 
 	if (disk->bytes == 0 || disk->bytes > LAYOUT_BYTES_MAX)
 		return err_set(err, RC_INVALID, "disk \"%s\" of %" PRIu64 " bytes", disk->name,
 			       disk->bytes);
-	rc = image_block_disk(&map->disk_blocks[map->ndisks], disk->path, disk->bytes, &existed,
-			      err);
+	rc = image_block_disk(&map->disk_blocks[map->ndisks], disk, &existed, err);
 	if (rc != RC_OK)
 		return err_prefix(err, "disk \"%s\": ", disk->name);
 	map->disks[map->ndisks++] = *disk;

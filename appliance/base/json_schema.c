@@ -32,6 +32,7 @@ static const struct {
 	[JSON_BOOL] = { "boolean", "true or false" },
 	[JSON_STRINGS] = { "array", "strings" },
 	[JSON_OBJECT] = { "object", "object" },
+	[JSON_AS_IT_IS] = { "object", "object" },
 	[JSON_OBJECTS] = { "array", "objects" },
 };
 static_assert(sizeof(kinds) / sizeof(kinds[0]) == JSON_TYPE_COUNT, "a name for every type");

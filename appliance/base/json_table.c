@@ -74,7 +74,8 @@ static const value_reader readers[] = {
 	[JSON_SOCKET] = json_value_path,   [JSON_TEXT] = json_value_text,
 	[JSON_U32] = json_value_number,	   [JSON_U64] = json_value_number,
 	[JSON_BOOL] = json_value_bool,	   [JSON_STRINGS] = json_value_strings,
-	[JSON_OBJECT] = read_nested,	   [JSON_OBJECTS] = read_objects,
+	[JSON_OBJECT] = read_nested,	   [JSON_AS_IT_IS] = json_value_as_it_is,
+	[JSON_OBJECTS] = read_objects,
 };
 static_assert(sizeof(readers) / sizeof(readers[0]) == JSON_TYPE_COUNT, "a reader for every type");
 
@@ -299,6 +300,7 @@ void json_table_free(const struct json_table *table, void *base)
 		case JSON_PATH:
 		case JSON_SOCKET:
 		case JSON_TEXT:
+		case JSON_AS_IT_IS:
 			mem_free(*(char **)target);
 			*(char **)target = NULL;
 			break;

@@ -43,6 +43,7 @@ enum json_type {
 	JSON_BOOL,   /* bool */
 	JSON_STRINGS, /* char **: 1 to max strings (0: JSON_STRINGS_MAX), NULL-terminated */
 	JSON_OBJECT,  /* `table`, in the same structure */
+	JSON_AS_IT_IS, /* char *: an object of any members, as its text; of at most JSON_STRING_MAX bytes */
 	JSON_OBJECTS, /* an array of `table`, 1 to max items of item_size bytes each */
 	JSON_TYPE_COUNT
 };
@@ -65,7 +66,7 @@ struct json_field {
 	const char *const *choices; /* NULL-terminated */
 	const struct json_table *table;
 	/*
-	 * JSON_TEXT, and each of JSON_STRINGS where it is given: RC_OK, or why not in err; the same as
+	 * JSON_TEXT, and JSON_AS_IT_IS and each of JSON_STRINGS where it is given: RC_OK, or why not in err; the same as
 	 * a regular expression for the schema, with JSON_PATTERN_END, as nearly as one can say it; and
 	 * as a word for people.
 	 */

@@ -238,6 +238,30 @@ void json_value_strings(struct json_reading *reading, const struct json_field *f
 	}
 }
 
+void json_value_as_it_is(struct json_reading *reading, const struct json_field *field,
+			 const struct json_place *place, const cJSON *value, void *target)
+{
+	char *text;
+	size_t len;
+
+	if (!cJSON_IsObject(value)) {
+		json_problem_type(reading, place, "an object", value);
+		return;
+	}
+	text = cJSON_PrintUnformatted(value);
+	if (text == NULL) {
+		json_problem_memory(reading);
+		return;
+	}
+	len = strlen(text);
+	if (len > JSON_STRING_MAX)
+		json_problem(reading, RC_LIMIT, place, "%zu bytes long, at most %d are taken", len,
+			     JSON_STRING_MAX);
+	else if (takes(reading, field, place, text))
+		json_value_store(reading, target, text);
+	cJSON_free(text);
+}
+
 /* ---- numbers and booleans ---- */
 
 void json_value_number(struct json_reading *reading, const struct json_field *field,

@@ -18,6 +18,7 @@ JSON_VALUE_READER(text);
 JSON_VALUE_READER(number); /* JSON_U32 and JSON_U64 */
 JSON_VALUE_READER(bool);
 JSON_VALUE_READER(strings);
+JSON_VALUE_READER(as_it_is);
 #undef JSON_VALUE_READER
 
 /* A copy of `text`, stored at `target`. */

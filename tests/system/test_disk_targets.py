@@ -1,0 +1,138 @@
+"""The replica's disk is a block target on a server: it is of the epoch that the memory is of, whatever ends."""
+import os
+import shutil
+import signal
+import socket
+
+import pytest
+
+import lab
+from test_disks import checked, protected_again, take_over, writes
+
+NBD = shutil.which('nbdkit')
+MIB = 64
+PORT = 10809
+
+
+class Stored(lab.Lab):
+    """The disk at site B is on an NBD server there."""
+    def __init__(self, **options):
+        super().__init__(memory_mib=128, working_set_mib=24, disk_mib=MIB, **options)
+        target = {'driver': 'nbd', 'export': 'vm1-system', 'server': {'type': 'inet', 'host': '127.0.0.1', 'port': str(PORT)}}
+        self.extra_of_instance['standby'] = self.extra_of_instance['standby'] | {'disks': [{'name': 'system', 'target': target}]}
+        self.server = None
+
+    def start_server(self, mib=MIB):
+        if not os.path.exists(self.path('store.raw')):
+            with open(self.path('store.raw'), 'wb') as store:
+                store.truncate(mib << 20)
+        self.server = self.daemon(self.b, [NBD, '--foreground', '--exit-with-parent', '--ipaddr', '127.0.0.1', '--port', str(PORT),
+                                           'file', self.path('store.raw')], 'nbd.log')
+        lab.wait_for('the NBD server listens', self._answers)
+
+    def _answers(self):
+        with self.b.inside(), socket.socket() as probe:
+            return probe.connect_ex(('127.0.0.1', PORT)) == 0
+
+    def end(self, daemon):
+        os.kill(daemon.pid, signal.SIGKILL)
+        daemon.process.wait()
+
+
+@pytest.fixture(autouse=True)
+def server():
+    if NBD is None:
+        pytest.skip('nbdkit is missing: apt-get install nbdkit')
+
+
+def test_a_replica_serves_from_its_target():
+    with Stored(disk_rate=300, takeover='manual') as world:
+        world.start_server()
+        world.protect()
+        acknowledged = writes(world, 20)
+        epoch = world.status('standby')['epoch']
+        lab.wait_for('more epochs', lambda: world.status('standby')['epoch'] > epoch + 2)
+        world.kill_site_a()
+        take_over(world)
+        assert checked(world) >= acknowledged
+        writes(world, 5)
+        checked(world)
+        assert os.stat(world.path('store.raw')).st_blocks > 0
+        assert not os.path.exists(world.path('disk-b.raw'))
+
+
+def test_a_server_that_ends_costs_protection_which_comes_back_with_it():
+    with Stored(disk_rate=300, takeover='manual') as world:
+        world.start_server()
+        world.protect()
+        for _ in range(2):
+            epoch = world.status('standby')['epoch']
+            world.end(world.server)
+            lab.wait_for('it is told at both sites', lambda: all('the target of disk system' in world.status(role).get('reason', '')
+                                                                 for role in ('primary', 'standby')), 30)
+            assert not world.status('primary')['protected']
+            writes(world, 5)
+            world.start_server()
+            protected_again(world, epoch)
+        world.kill_site_a()
+        take_over(world)
+        checked(world)
+
+
+def test_a_warm_qemu_that_ends_is_replaced_on_the_same_target():
+    with Stored(disk_rate=300, takeover='manual') as world:
+        world.start_server()
+        world.protect()
+        for _ in range(3):
+            epoch = world.status('standby')['epoch']
+            warm = world.replica()
+            os.kill(warm, signal.SIGKILL)
+            lab.wait_for('another one is warm', lambda: world.status('standby').get('hypervisor') == 'warm' and world.replica() != warm)
+            protected_again(world, epoch)
+        world.kill_site_a()
+        take_over(world)
+        checked(world)
+
+
+def test_a_restarted_appliance_finds_the_replica_and_leaves_it_its_target():
+    with Stored(disk_rate=300, takeover='manual') as world:
+        world.start_server()
+        world.protect()
+        world.kill_site_a()
+        take_over(world)
+        checked(world)
+        world.end(world.appliance)
+        writes(world, 5)
+        world.start_appliance()
+        world.wait_state('standby', 'serving')
+        writes(world, 5)
+        checked(world)
+
+
+def test_with_a_journal_the_target_comes_back_with_the_memory():
+    with Stored(disk_rate=300, takeover='manual', standby_instance={'durability': 'journal'}) as world:
+        world.start_server()
+        world.protect()
+        epoch = world.status('standby')['epoch']
+        lab.wait_for('more epochs', lambda: world.status('standby')['epoch'] > epoch + 5)
+        world.kill_site_a()
+        for daemon in (world.appliance, world.server):
+            world.end(daemon)
+        with open(world.path('store.raw'), 'r+b') as store:      # what a power cut may leave of it
+            store.write(bytes(1 << 20))
+        world.start_appliance()                                  # which waits for the server
+        world.start_server()
+        lab.wait_for('it is brought back', lambda: world.status('standby').get('state') == 'unattended', 60)
+        take_over(world)
+        checked(world)
+
+
+def test_a_target_of_another_size_is_refused_with_both():
+    with Stored() as world:
+        world.start_server(mib=MIB // 2)
+        world.start_guest()
+        world.start_appliance()
+        world.start_agent()
+        reason = lab.wait_for('it is refused', lambda: world.status('primary').get('reason', '') if world.status('primary').get('state') == 'refused'
+                              else None, 30)
+        assert f'its target has {MIB // 2 << 20} bytes, the instance\'s disk {MIB << 20}' in reason, reason
