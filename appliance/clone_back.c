@@ -169,13 +169,13 @@ void clone_back_follow(struct clone *c, const char *reason)
 	    (c->back.owed && waits))
 		return;
 	rewound_status(c->rewound, &status);
-	if (!status.ready)
+	if (state == FAILOVER_SERVING && status.serve && (status.ready || *status.reason != '\0')) {
+		c->back.owed = false;
+		clone_past_drop(c);
+	}
+	if (state == FAILOVER_SERVING || !status.ready)
 		return;
 	c->back.owed = false;
-	if (state == FAILOVER_SERVING) {
-		clone_past_drop(c);
-		return;
-	}
 	(void)err_set(&why, RC_STATE, "%s", *reason != '\0' ? reason : "the takeover is over");
 	rewound_fail(c->rewound, &why);
 }

@@ -552,7 +552,8 @@ void failover_step(struct failover *failover, const struct failover_event *event
 		if (failover->state == FAILOVER_TAKING_OVER)
 			move(failover, FAILOVER_UNATTENDED, update,
 			     "the replica could not be brought to life; nothing has run here, and `understudy "
-			     "takeover` tries again");
+			     "takeover` tries again, from epoch %llu",
+			     (unsigned long long)failover->epoch);
 		break;
 	case FAILOVER_FOUND:
 	case FAILOVER_UNUSED:

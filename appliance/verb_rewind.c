@@ -31,6 +31,7 @@ struct order {
 	struct client_target target;
 	const char *instance, *to;
 	bool end, serve, yes, json;
+	double epoch; /* that is to go live */
 };
 
 static char *request_for(const struct order *order)
@@ -98,28 +99,29 @@ static bool judge_serving(const struct order *order, const cJSON *instance, cons
 			  int *status)
 {
 	const char *state = client_string(instance, "state");
-	const bool serves = strcmp(state, failover_state_name(FAILOVER_SERVING)) == 0;
-	const bool failed = strcmp(client_string(rewound, "state"), "failed") == 0;
-	const bool owed = strcmp(client_string(rewound, "state"), "ready") == 0 &&
+	const char *stage = client_string(rewound, "state");
+	const bool there = rewound == NULL &&
+			   strcmp(state, failover_state_name(FAILOVER_SERVING)) == 0 &&
+			   client_number(instance, "resumed_epoch") == order->epoch;
+	const bool failed = strcmp(stage, "failed") == 0;
+	const bool owed = strcmp(stage, "ready") == 0 &&
 			  strcmp(state, failover_state_name(FAILOVER_UNATTENDED)) == 0;
 	char reason[TEXT_BYTES];
 
-	if (!serves && !failed && !owed && rewound != NULL)
+	if (!failed && !owed && rewound != NULL)
 		return false;
+	*status = there ? EXIT_FINE : EXIT_FAILED;
 	if (order->json) {
-		*status = print_json(instance);
-	} else if (serves) {
+		(void)print_json(instance);
+	} else if (there) {
 		(void)printf("%s serves here from epoch %.0f, %.1f ms after the decision\n",
-			     order->instance, client_number(instance, "resumed_epoch"),
-			     client_number(instance, "activate_ms"));
+			     order->instance, order->epoch, client_number(instance, "activate_ms"));
 	} else {
 		client_text(reason, sizeof(reason),
 			    client_string(failed ? rewound : instance, "reason"));
 		(void)fprintf(stderr, "understudy: %s does not serve from there: %s\n",
 			      order->instance, reason);
 	}
-	if (!serves)
-		*status = EXIT_FAILED;
 	return true;
 }
 
@@ -236,6 +238,7 @@ static int confirm(struct order *order, struct prospect *prospect)
 		prospect->last_time);
 	if (!confirmed(order))
 		return options_failed("not confirmed, nothing was done");
+	order->epoch = prospect->epoch;
 	if (*order->to == '-' && *prospect->time != '\0')
 		order->to = prospect->time;
 	return EXIT_FINE;

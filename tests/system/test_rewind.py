@@ -12,6 +12,8 @@ import lab
 import ledger
 from rewound import Visitor
 
+DISK_RATE = 100     # writes a second
+
 
 def historic(**options):
     """A lab in gateway mode whose standby keeps its past; the guest writes at random all the time."""
@@ -58,16 +60,31 @@ def entries(visitor):
     return low
 
 
-def look_at_copy(world, copy, client, least, most):
-    """It has what was acknowledged by then, nothing that came later, and its memory is of one moment."""
+def is_of_then(guest, client, least, most):
+    """It has what was acknowledged by then, nothing that came later, and its memory is of one moment. `guest`: who asks it."""
+    lab.wait_for('it answers', lambda: guest.ask('get', 1), 30, 0.1)
+    count = entries(guest)
+    assert least <= count <= most, f'{count} entries, not {least} to {most}'
+    for number in sorted({1, count // 2, count} - {0}):
+        assert guest.ask(f'entry {number}') == client.acked[number - 1][1]
+    assert guest.ask('sum', 30).split()[2] == 'ok'
+    assert guest.ask('append only here') == str(count + 1)
+
+
+def look_at_copy(copy, client, least, most):
     with Visitor(copy['directory']) as visitor:
-        lab.wait_for('the copy answers', lambda: visitor.ask('get', 1), 30, 0.1)
-        count = entries(visitor)
-        assert least <= count <= most, f'{count} entries, not {least} to {most}'
-        for number in sorted({1, count // 2, count} - {0}):
-            assert visitor.ask(f'entry {number}') == client.acked[number - 1][1]
-        assert visitor.ask('sum', 30).split()[2] == 'ok'
-        assert visitor.ask('append only here') == str(count + 1)
+        is_of_then(visitor, client, least, most)
+
+
+def writes_to_disk(guest):
+    """How many the guest has made, by its memory, which agrees with all that is on its disk."""
+    answer = guest.ask('disk', 60)
+    assert answer is not None and answer.startswith('ok'), answer
+    return int(answer.split()[1].removeprefix('writes='))
+
+
+def serve(world, when, *words):
+    return understudy(world, 'rewind', '--to', when, '--serve', '--yes', *words)
 
 
 def rewind(world, when):
@@ -99,7 +116,7 @@ def test_a_mark_leads_back_while_the_instance_stays_protected():
         before = world.status('standby')['epoch']
         copy = rewind(world, 'before upgrade')
         assert copy['epoch'] == epoch
-        look_at_copy(world, copy, client, least, most)
+        look_at_copy(copy, client, least, most)
         second = understudy(world, 'rewind', '--to', str(epoch))
         assert second.returncode == 1 and '--end' in second.stderr, second
         monitor = lab.Qmp(copy['qmp'])
@@ -111,7 +128,7 @@ def test_a_mark_leads_back_while_the_instance_stays_protected():
         end(world)
         copy = rewind(world, time_of_second)        # seconds later, but before now
         assert epoch < copy['epoch'] < world.status('standby')['epoch'] and copy['time'] <= time_of_second.replace('Z', '.999Z'), copy
-        look_at_copy(world, copy, client, least + 200, len(client.acked) + len(client.sent))
+        look_at_copy(copy, client, least + 200, len(client.acked) + len(client.sent))
         # A takeover meanwhile is as without it: the connection goes on, and the copy knows nothing of that.
         world.kill_site_a()
         world.wait_state('standby', 'unattended')
@@ -124,7 +141,7 @@ def test_a_mark_leads_back_while_the_instance_stays_protected():
             lab.wait_for('the copy answers', lambda: visitor.ask('get', 1), 30, 0.1)
         end(world)
         copy = rewind(world, 'before upgrade')      # beside the replica that serves
-        look_at_copy(world, copy, client, least, most)
+        look_at_copy(copy, client, least, most)
         assert client.failure is None and world.ask('get') is not None
 
 
@@ -158,7 +175,7 @@ def test_what_cannot_be_rewound_to_is_told():
         wait_until_durable(world)
         for words, why in ((('--to', '999999999'), 'is not in the journal'), (('--to', 'nobody said this'), 'a mark "nobody said this"'),
                            (('--to', '2020-01-01T00:00:00Z'), 'begins with epoch'), (('--to', '2020-01-01T00:00:00'), 'with its zone'),
-                           (('--to', '-1s', '--serve'), 'not possible yet'), (('--end',), 'no rewound copy')):
+                           (('--end',), 'no rewound copy'), (('--to', '1999999999', '--serve', '--yes'), 'is not in the journal')):
             result = understudy(world, 'rewind', *words)
             assert result.returncode == 1 and why in result.stderr, result
         result = understudy(world, 'mark', '4711')
@@ -201,7 +218,7 @@ def test_a_restarted_appliance_knows_its_past_and_ends_a_copy_that_was_left():
                                                                   check=False).returncode != 0)
         wait_until_durable(world)
         copy = rewind(world, str(epoch))
-        look_at_copy(world, copy, client, least, most)
+        look_at_copy(copy, client, least, most)
         world.appliance.stop()
         lab.wait_for('its QEMU has ended', lambda: subprocess.run(['pgrep', '-f', copy['qmp']], stdout=subprocess.DEVNULL,
                                                                   check=False).returncode != 0)
@@ -236,29 +253,54 @@ def test_a_full_disk_takes_the_past_before_anything_else():
             subprocess.run(['umount', '-l', path], check=True)
 
 
+class Log:
+    """What the guest had made by the moments of marks: entries at least and at most, and writes to its disk."""
+
+    def __init__(self, world, client):
+        self.world, self.client, self.marks = world, client, []
+
+    def note(self):
+        at = mark(self.world, self.client, f'mark number {len(self.marks)}')
+        self.marks.append((*at, writes_to_disk(self.world)))
+
+    def choose(self, choice):
+        """An epoch, and what it has to have."""
+        at = choice.randrange(1, len(self.marks) - 1)
+        before, since, then = self.marks[at - 1:at + 2]
+        return choice.randint(since[0], then[0]), (since[1], then[2]), (before[3], then[3])
+
+
 def random_epochs(seconds, rounds, seed):
-    """A history of so many seconds with a mark in each; then so many random epochs of it."""
+    """A history of so many seconds with a mark in each; then so many random epochs of it, and the standby goes live from one more."""
     choice = random.Random(seed)
-    with historic(dirty=2000) as world:
+    with historic(dirty=2000, disk_mib=64, disk_rate=DISK_RATE) as world:
         world.protect()
         wait_until_durable(world)
         client = ledger.Ledger(world, seed, window=4, pause_s=0.01)
         client.start()
         client.wait_for(1)
-        marks = []
+        log = Log(world, client)
         ending = time.monotonic() + seconds
         while time.monotonic() < ending:
-            marks.append(mark(world, client, f'mark number {len(marks)}'))
+            log.note()
             time.sleep(1)
         for _ in range(rounds):
-            at = choice.randrange(len(marks) - 1)
-            epoch = choice.randint(marks[at][0], marks[at + 1][0])
+            epoch, (least, most), (first, last) = log.choose(choice)
+            ordered = time.monotonic()
             copy = rewind(world, str(epoch))
             assert copy['epoch'] == epoch, copy
-            look_at_copy(world, copy, client, marks[at][1], marks[at + 1][2])
+            with Visitor(copy['directory']) as visitor:
+                lab.wait_for('it answers', lambda: visitor.ask('get', 1), 30, 0.1)
+                written = writes_to_disk(visitor)
+                is_of_then(visitor, client, least, most)
+            assert first <= written <= last + DISK_RATE * (time.monotonic() - ordered + 1), (first, written, last)
             end(world)
         assert world.status('standby')['protected']
-        client.finish()
+        epoch, (least, most), _ = log.choose(choice)
+        assert serve(world, str(epoch)).returncode == 0, world.logs()
+        assert writes_to_disk(world) > 0
+        is_of_then(world, client, least, most)
+        client.stopping = True
 
 
 def test_random_epochs_of_half_a_minute_are_what_they_were():

@@ -1,25 +1,14 @@
-"""Going live from an epoch of the past: memory, devices and disk are of that moment, and everything after it is gone, by the operator's order alone."""
+"""Going live from an epoch of the past: memory, devices and disk are of that moment, and what came after it is gone, by the operator's order alone."""
 import os
 import signal
+import subprocess
 
+import pytest
+
+import etcd
 import lab
 import ledger
-from test_rewind import entries, historic, history, mark, rewind, told, understudy, wait_until_durable
-
-
-def serve(world, when, *words):
-    return understudy(world, 'rewind', '--to', when, '--serve', '--yes', *words)
-
-
-def is_what_it_was(world, client, least, most):
-    """What clients find has what was acknowledged by then, nothing that came later, and its memory is of one moment."""
-    lab.wait_for('the replica answers', lambda: world.ask('get', 1), 30, 0.1)
-    count = entries(world)
-    assert least <= count <= most, f'{count} entries, not {least} to {most}'
-    for number in sorted({1, count // 2, count} - {0}):
-        assert world.ask(f'entry {number}') == client.acked[number - 1][1]
-    assert world.ask('sum', 30).split()[2] == 'ok'
-    return count
+from test_rewind import historic, is_of_then, mark, serve, told, understudy, wait_until_durable, writes_to_disk
 
 
 def upgraded(world):
@@ -33,15 +22,121 @@ def upgraded(world):
     return client, epoch, least, most
 
 
+def served(world, result, epoch):
+    assert result.returncode == 0 and f'serves here from epoch {epoch}' in result.stdout, f'{result}\n{world.logs()}'
+    status = world.wait_state('standby', 'serving')
+    assert status['epoch'] == status['resumed_epoch'] == epoch and 'rewound' not in status, status
+
+
 def test_a_bad_upgrade_is_undone_while_the_primary_lives():
     with historic(disk_mib=64, disk_rate=100) as world:
         world.protect()
         client, epoch, least, most = upgraded(world)
+        then = lab.wait_for('epochs are listed', lambda: told(world, 'history', '--epochs', '--to', 'before upgrade', '--limit', '2'))
+        assert [e['epoch'] for e in then['epochs']] == [epoch - 1, epoch] and then['earlier'], then
+        since = told(world, 'history', '--epochs', '--from', str(epoch))
+        assert [e['epoch'] for e in since['epochs']][:3] == [epoch, epoch + 1, epoch + 2] and not since['later'], since
+        assert all(e['pages'] > 0 and e['bytes'] > 0 for e in since['epochs']) and since['epochs'][0]['time'] == then['epochs'][1]['time']
+        unasked = understudy(world, 'rewind', '--to', 'before upgrade', '--serve')
+        assert unasked.returncode == 2 and '--yes' in unasked.stderr, unasked
+        assert world.status('standby')['state'] == 'protected'
         result = serve(world, 'before upgrade')
-        assert result.returncode == 0 and f'from epoch {epoch}' in result.stdout, f'{result}\n{world.logs()}'
-        status = world.wait_state('standby', 'serving')
-        assert status['epoch'] == status['resumed_epoch'] == epoch and 'rewound' not in status, status
-        count = is_what_it_was(world, client, least, most)
-        assert world.ask('disk', 30).startswith('ok')
-        assert world.ask('append only here') == str(count + 1)
+        served(world, result, epoch)
+        assert f"the standby will run epoch {epoch} ({then['epochs'][1]['time']})" in result.stderr and 'is given up' in result.stderr, result
+        written = writes_to_disk(world)
+        is_of_then(world, client, least, most)
+        assert int(world.ask('write', 10)) > written
         world.wait_state('primary', 'superseded')
+        # What was given up can still be looked at; to serve from there, what serves has to end first.
+        given_up = serve(world, str(epoch + 1))
+        assert given_up.returncode == 1 and 'rewind without --serve' in given_up.stderr, given_up
+        copy = told(world, 'rewind', '--to', str(epoch + 1))
+        assert copy['state'] == 'running' and copy['epoch'] == epoch + 1, copy
+        # The next life of the appliance finds what serves.
+        world.appliance.kill()
+        world.start_appliance()
+        status = world.wait_state('standby', 'serving')
+        assert status['epoch'] == epoch and status['term'] == 2, status
+        assert any(world.ask(f'entry {number}') == 'only here' for number in range(least + 1, most + 2))
+        world.wait_state('primary', 'superseded')
+        client.stopping = True
+
+
+def test_it_is_undone_when_site_a_is_dead_and_nobody_else_serves():
+    with historic() as world:
+        world.protect()
+        client, epoch, least, most = upgraded(world)
+        world.kill_site_a()
+        world.wait_state('standby', 'unattended')
+        for when, why in (('999999999', 'is not in the journal'), ('nobody said this', 'a mark "nobody said this"')):
+            refused = serve(world, when)
+            assert refused.returncode == 1 and why in refused.stderr, refused
+        assert world.status('standby')['state'] == 'unattended'
+        served(world, serve(world, 'before upgrade'), epoch)
+        is_of_then(world, client, least, most)
+
+
+def test_with_a_witness_it_is_asked_first():
+    if etcd.PROGRAM is None:
+        pytest.skip('etcd is missing')
+    with historic() as world:
+        witness = etcd.Witness(world, 1)
+        witness.open()
+        world.protect()
+        client, epoch, least, most = upgraded(world)
+        witness.kill()
+        failed = serve(world, 'before upgrade')
+        assert failed.returncode == 1 and 'the witness does not answer' in failed.stderr, failed
+        witness.start()
+        # The primary, which had let its instance stand, goes on.
+        world.wait_state('standby', 'protected')
+        client.wait_for(20)
+        assert understudy(world, 'rewind', '--end').returncode == 0
+        served(world, serve(world, 'before upgrade'), epoch)
+        assert (witness.value()['server'], witness.value()['term']) == ('standby', 2)
+        is_of_then(world, client, least, most)
+
+
+def stopped_in_its_activation(world):
+    """The order, when the replica is that epoch already and its QEMU, which is stopped, should come to life."""
+    qemu = world.replica()
+    os.kill(qemu, signal.SIGSTOP)
+    order = subprocess.Popen([lab.UNDERSTUDY, 'rewind', '--to', 'before upgrade', '--serve', '--yes', '--instance', world.name,
+                              '--http', f"unix:{world.path('standby')}.http"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    lab.wait_for('the last epoch is given up', lambda: 'is given up, and what clients' in world.appliance.text())
+    lab.wait_for('its QEMU is asked', lambda: world.status('standby').get('hypervisor') == 'activating')
+    return qemu, order
+
+
+def test_a_failure_after_the_last_epoch_was_given_up_leaves_the_earlier_one():
+    with historic() as world:
+        world.protect()
+        client, epoch, least, most = upgraded(world)
+        qemu, order = stopped_in_its_activation(world)
+        os.kill(qemu, signal.SIGKILL)
+        _, said = order.communicate(timeout=30)
+        assert order.returncode == 1 and f'tries again, from epoch {epoch}' in said, f'{said}\n{world.logs()}'
+        client.stopping = True
+        world.kill_site_a()
+        status = world.wait_state('standby', 'unattended')
+        assert status['epoch'] == epoch, status
+        lab.wait_for('another QEMU is warm', lambda: world.replica() not in (None, qemu))
+        taken = world.operator('takeover', 'standby')
+        assert taken.returncode == 0 and f'from epoch {epoch}' in taken.stdout, f'{taken}\n{world.logs()}'
+        is_of_then(world, client, least, most)
+        assert 'rewound' not in world.status('standby')
+
+
+def test_an_appliance_that_dies_before_the_replica_runs_leaves_the_instance_to_the_primary():
+    with historic() as world:
+        world.protect()
+        client, *_ = upgraded(world)
+        qemu, order = stopped_in_its_activation(world)
+        world.appliance.kill()
+        order.communicate(timeout=30)
+        os.kill(qemu, signal.SIGCONT)
+        world.start_appliance()
+        world.wait_state('standby', 'protected')
+        assert 'was not completed; nothing has run here' in world.appliance.text()
+        client.wait_for(20)
+        client.finish()
