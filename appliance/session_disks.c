@@ -83,7 +83,8 @@ static void on_settle(uv_check_t *settle)
 	(void)uv_check_stop(settle);
 	if (disks->on_closed != NULL)
 		return; /* it is being closed */
-	disk_capture_take(disks->capture, &chunks);
+	if (!disk_capture_take(disks->capture, &chunks))
+		return;
 	while ((chunk = chunk_list_take(&chunks)) != NULL)
 		on_chunk(disks, chunk);
 	disks->capturing = disks->ended.epoch + 1;

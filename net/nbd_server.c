@@ -30,7 +30,7 @@ struct client {
 	uv_write_t write;
 	struct nbd_session session;
 	struct buf sending;
-	unsigned number; /* of all connections */
+	unsigned number; /* of all connections; 0: it was not taken */
 	bool closing;
 };
 
@@ -83,6 +83,8 @@ static void end(struct client *client)
 	if (client->closing)
 		return;
 	client->closing = true;
+	if (client->number > 0 && client->server->ops->connection != NULL)
+		client->server->ops->connection(client->server->owner, client->number, -1);
 	uv_close((uv_handle_t *)&client->pipe, on_client_closed);
 }
 
@@ -274,6 +276,22 @@ static struct client *client_create(struct nbd_server *server)
 	return client;
 }
 
+static void begin(struct client *client)
+{
+	struct nbd_server *server = client->server;
+	int fd;
+
+	if (uv_fileno((const uv_handle_t *)&client->pipe, &fd) != 0 ||
+	    uv_read_start((uv_stream_t *)&client->pipe, give_space, on_read) != 0) {
+		end(client);
+		return;
+	}
+	client->number = ++server->accepted;
+	if (server->ops->connection != NULL)
+		server->ops->connection(server->owner, client->number, fd);
+	(void)send_replies(client);
+}
+
 static void on_connection(uv_stream_t *listener, int status)
 {
 	struct nbd_server *server = listener->data;
@@ -284,11 +302,8 @@ static void on_connection(uv_stream_t *listener, int status)
 	if (uv_accept(listener, (uv_stream_t *)&client->pipe) != 0 ||
 	    server->count > NBD_CONNECTIONS_MAX)
 		end(client);
-	else if (uv_read_start((uv_stream_t *)&client->pipe, give_space, on_read) != 0)
-		end(client);
 	else
-		(void)send_replies(client);
-	client->number = ++server->accepted;
+		begin(client);
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -347,16 +362,6 @@ int nbd_server_open(struct nbd_server **out, uv_loop_t *loop, const char *path,
 unsigned nbd_server_clients(const struct nbd_server *server)
 {
 	return server->count;
-}
-
-unsigned nbd_server_newest(const struct nbd_server *server, int *fd)
-{
-	const struct client *client = server->clients; /* the last one is the first in the list */
-
-	*fd = -1;
-	if (client != NULL && !client->closing && client->number == server->accepted)
-		(void)uv_fileno((const uv_handle_t *)&client->pipe, fd);
-	return server->accepted;
 }
 
 void nbd_server_close(struct nbd_server *server, void (*on_closed)(void *owner))

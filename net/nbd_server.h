@@ -24,6 +24,8 @@ struct nbd_server_ops {
 	enum nbd_error (*flush)(void *owner);
 	/* How many bytes from there, of at most `len` and at least 1, are alike: enum nbd_extent_flags. */
 	uint32_t (*extent)(void *owner, uint64_t offset, uint32_t len, uint32_t *flags);
+	/* There is another connection, by its number from 1 on; `fd` -1: it ends. May be NULL. */
+	void (*connection)(void *owner, unsigned number, int fd);
 };
 
 /* The socket file is made with mode 0600; one that nobody listens on is replaced. */
@@ -31,8 +33,6 @@ int nbd_server_open(struct nbd_server **server, uv_loop_t *loop, const char *pat
 		    const struct nbd_export *export, const struct nbd_server_ops *ops, void *owner,
 		    struct err *err);
 unsigned nbd_server_clients(const struct nbd_server *server);
-/* How many connections there have been, and the descriptor of the last one; -1: it has ended. */
-unsigned nbd_server_newest(const struct nbd_server *server, int *fd);
 
 /* Ends all connections and removes the socket file; frees, then calls on_closed (may be NULL). */
 void nbd_server_close(struct nbd_server *server, void (*on_closed)(void *owner));

@@ -20,8 +20,7 @@
 
 #define CLIENT_FLAGS ((size_t)4)
 #define ALLOCATION "base:allocation"
-#define KEPT_MAX \
-	(NBD_REQUEST_HEADER + ((size_t)1 << 20)) /* what a mirror of QEMU's writes at once */
+#define KEPT_MAX ((size_t)2 << 20) /* a buffer for what QEMU's mirror writes at once, 1 MiB */
 #define OLD_PADDING 124				 /* zeroes after EXPORT_NAME's answer */
 #define TRANSMISSION_FLAGS                                                                       \
 	(NBD_HAS_FLAGS | NBD_SEND_FLUSH | NBD_SEND_FUA | NBD_SEND_TRIM | NBD_SEND_WRITE_ZEROES | \

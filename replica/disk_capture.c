@@ -12,7 +12,7 @@
  * where there is none left, the capture is lost, and what comes is answered and dropped. What fills that
  * memory in the first copy is the mirror's own reading of the disk; it is told to pause, and to go on, by
  * how much of it is in use, while the guest's writes go on. Requests of either kind look the same here, so
- * it cannot be done by answering late.
+ * it cannot be done by answering late. They are taken in by a thread of their own (disk_server.h).
  *
  * A mirror must not end while a write of the guest's is under way. QEMU (looked up in 10.0, block/mirror.c)
  * frees what such a write comes back to when a mirror fails or is cancelled before it is ready: the guest
@@ -29,15 +29,16 @@
 
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
-#include "net/nbd_server.h"
 #include "replica/guardian.h"
 #include "replica/disk_job.h"
+#include "replica/disk_server.h"
 #include "replica/layout.h"
 #include "replica/qmp.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TICK_MS 20
 #define ASK_TICKS 10   /* between two questions of how far the copy is */
@@ -51,9 +52,7 @@
 enum state { CLEARING, COPYING, MIRRORED, ENDING };
 
 struct disk {
-	struct disk_capture *capture;
 	struct disk_capture_disk is;
-	struct nbd_server *server;
 	uint64_t done;
 	bool begun, ready;
 	unsigned guarded; /* the number of the connection that the guardian watches; 0: none */
@@ -70,6 +69,7 @@ struct disk_capture {
 	struct guardian *guardian;
 	uint32_t freeze_limit_ms;
 	struct disk_store *store;
+	struct disk_server *server;
 	struct disk disks[LAYOUT_DISKS_MAX];
 	size_t ndisks;
 	enum state state;
@@ -88,6 +88,7 @@ static void lose(struct disk_capture *capture, const struct err *err)
 	if (capture->lost || capture->state == ENDING)
 		return;
 	capture->lost = true;
+	disk_server_keep(capture->server, false);
 	capture->ops->on_lost(capture->owner, err);
 }
 
@@ -101,79 +102,6 @@ static void hand_on(struct disk_capture *capture)
 	disk_store_take(capture->store, &full);
 	while ((chunk = chunk_list_take(&full)) != NULL)
 		capture->ops->on_chunk(capture->owner, chunk);
-}
-
-static void pace(struct disk_capture *capture);
-
-static enum nbd_error keep(struct disk *disk, uint64_t offset, const uint8_t *data, uint64_t len)
-{
-	struct disk_capture *capture = disk->capture;
-	struct err err;
-
-	if (capture->state == CLEARING || capture->state == ENDING || capture->lost)
-		return NBD_OK; /* into nothing */
-	if (disk_store_write(capture->store, &disk->is.extent, offset, data, len, &err) != RC_OK) {
-		(void)err_prefix(&err, "disk %s: ", disk->is.name);
-		lose(capture, &err);
-		return NBD_OK;
-	}
-	hand_on(capture);
-	pace(capture);
-	return NBD_OK;
-}
-
-static enum nbd_error on_write(void *owner, uint64_t offset, const uint8_t *data, uint32_t len)
-{
-	return keep(owner, offset, data, len);
-}
-
-static enum nbd_error on_zero(void *owner, uint64_t offset, uint32_t len, bool hole)
-{
-	(void)hole;
-	return keep(owner, offset, NULL, len);
-}
-
-/* A mirror does not read its target. */
-static enum nbd_error on_read(void *owner, uint64_t offset, uint8_t *to, uint32_t len)
-{
-	(void)owner;
-	(void)offset;
-	memset(to, 0, len);
-	return NBD_EIO;
-}
-
-/* What is here is the epoch's; the standby makes it durable with that. */
-static enum nbd_error on_flush(void *owner)
-{
-	(void)owner;
-	return NBD_OK;
-}
-
-static uint32_t on_extent(void *owner, uint64_t offset, uint32_t len, uint32_t *flags)
-{
-	(void)owner;
-	(void)offset;
-	*flags = 0;
-	return len;
-}
-
-static const struct nbd_server_ops server_callbacks = {
-	.read = on_read,
-	.write = on_write,
-	.zero = on_zero,
-	.flush = on_flush,
-	.extent = on_extent,
-};
-
-static int open_server(struct disk *disk, uv_loop_t *loop, struct err *err)
-{
-	struct nbd_export export = { .bytes = disk->is.extent.bytes, .block = LAYOUT_PAGE };
-
-	(void)snprintf(export.name, sizeof(export.name), "%s", DISK_JOB_EXPORT);
-	if (nbd_server_open(&disk->server, loop, disk->is.socket, &export, &server_callbacks, disk,
-			    err) != RC_OK)
-		return err_prefix(err, "disk %s: ", disk->is.name);
-	return RC_OK;
 }
 
 /* ---- commands ------------------------------------------------------------------------------- */
@@ -225,7 +153,7 @@ static void tell(struct disk_capture *capture, const char *command, cJSON *argum
 }
 
 /* The mirror's own reading pauses and goes on by what is in use. */
-static void pace(struct disk_capture *capture)
+static void pause_or_resume(struct disk_capture *capture)
 {
 	const size_t used = chunk_pool_in_use(capture->pool);
 	const size_t limit = chunk_pool_limit(capture->pool);
@@ -241,6 +169,31 @@ static void pace(struct disk_capture *capture)
 			     disk_job_named(i), on_any);
 }
 
+static void pace(struct disk_capture *capture)
+{
+	pause_or_resume(capture);
+	disk_server_paced(capture->server, capture->state == COPYING);
+}
+
+static void lose_if_failed(struct disk_capture *capture)
+{
+	struct err err;
+
+	if (disk_server_failed(capture->server, &err))
+		lose(capture, &err);
+}
+
+static void on_news(void *owner)
+{
+	struct disk_capture *capture = owner;
+
+	lose_if_failed(capture);
+	if (capture->lost || capture->state == ENDING)
+		return;
+	hand_on(capture);
+	pace(capture);
+}
+
 /* ---- if this process freezes ------------------------------------------------------------------ */
 
 static void unguard(struct disk_capture *capture, struct disk *disk)
@@ -251,19 +204,21 @@ static void unguard(struct disk_capture *capture, struct disk *disk)
 }
 
 /* With each tick: that we live. In vain without a guardian; there is another one soon. */
-static void guard(struct disk_capture *capture, struct disk *disk)
+static void guard(struct disk_capture *capture, size_t i)
 {
+	struct disk *disk = &capture->disks[i];
 	struct err err;
 	unsigned newest;
 	int fd;
 
-	newest = nbd_server_newest(disk->server, &fd);
-	if (disk->guarded > 0 && (fd < 0 || disk->guarded != newest))
+	newest = disk_server_connection(capture->server, i, disk->guarded, &fd);
+	if (disk->guarded > 0 && disk->guarded != newest)
 		unguard(capture, disk);
-	if (disk->guarded == 0 && fd >= 0 &&
-	    guardian_watch_socket(capture->guardian, capture->part, fd, capture->freeze_limit_ms,
-				  &disk->slot, &err) == RC_OK)
+	if (fd >= 0 && guardian_watch_socket(capture->guardian, capture->part, fd,
+					     capture->freeze_limit_ms, &disk->slot, &err) == RC_OK)
 		disk->guarded = newest;
+	if (fd >= 0)
+		(void)close(fd);
 	if (disk->guarded > 0)
 		guardian_hold(capture->guardian, disk->slot, true);
 }
@@ -346,6 +301,8 @@ static void begin_copy(struct disk_capture *capture)
 	size_t i;
 
 	capture->state = COPYING;
+	disk_server_keep(capture->server, true);
+	disk_server_paced(capture->server, true);
 	remove_nodes(capture, LAYOUT_DISKS_MAX); /* in vain, mostly */
 	for (i = 0; i < capture->ndisks; i++) {
 		struct disk *disk = &capture->disks[i];
@@ -376,9 +333,7 @@ static void handle_closed(struct disk_capture *capture)
 
 static void on_server_closed(void *owner)
 {
-	struct disk *disk = owner;
-
-	handle_closed(disk->capture);
+	handle_closed(owner);
 }
 
 static void on_tick_closed(uv_handle_t *handle)
@@ -391,12 +346,11 @@ static void close_handles(struct disk_capture *capture)
 	size_t i;
 
 	capture->handles = 1;
-	for (i = 0; i < capture->ndisks; i++) {
-		if (capture->disks[i].server == NULL)
-			continue;
-		capture->handles++;
+	for (i = 0; i < capture->ndisks; i++)
 		unguard(capture, &capture->disks[i]);
-		nbd_server_close(capture->disks[i].server, on_server_closed);
+	if (capture->server != NULL) {
+		capture->handles++;
+		disk_server_close(capture->server, on_server_closed);
 	}
 	uv_close((uv_handle_t *)&capture->tick, on_tick_closed);
 }
@@ -428,7 +382,7 @@ static void on_tick(uv_timer_t *timer)
 
 	capture->ticks++;
 	for (i = 0; capture->guardian != NULL && i < capture->ndisks; i++)
-		guard(capture, &capture->disks[i]);
+		guard(capture, i);
 	pace(capture);
 	if (capture->state == CLEARING || (capture->state == ENDING && capture->busy) ||
 	    (capture->state == COPYING && capture->ticks % ASK_TICKS == 0))
@@ -485,9 +439,13 @@ void disk_capture_cut(struct disk_capture *capture)
 	disk_store_cut(capture->store);
 }
 
-void disk_capture_take(struct disk_capture *capture, struct chunk_list *chunks)
+bool disk_capture_take(struct disk_capture *capture, struct chunk_list *chunks)
 {
+	lose_if_failed(capture);
+	if (capture->lost || capture->state == ENDING)
+		return false;
 	disk_store_take(capture->store, chunks);
+	return true;
 }
 
 void disk_capture_query(const struct disk_capture *capture, size_t disk,
@@ -508,16 +466,17 @@ static int open_all(struct disk_capture *capture, uv_loop_t *loop,
 {
 	int rc = disk_store_create(&capture->store, options->pool, err);
 
+	if (rc == RC_OK)
+		rc = disk_server_create(&capture->server, loop, capture->store, options->pool,
+					on_news, capture, err);
 	for (; rc == RC_OK && capture->ndisks < options->ndisks; capture->ndisks++) {
 		struct disk *disk = &capture->disks[capture->ndisks];
 
-		disk->capture = capture;
 		disk->is = options->disks[capture->ndisks];
-		rc = open_server(disk, loop, err);
-		if (rc != RC_OK)
-			break;
+		rc = disk_server_add(capture->server, disk->is.name, disk->is.socket,
+				     &disk->is.extent, err);
 	}
-	return rc;
+	return rc == RC_OK ? disk_server_start(capture->server, err) : rc;
 }
 
 int disk_capture_open(struct disk_capture **out, uv_loop_t *loop, struct qmp *qmp,

@@ -55,9 +55,12 @@ int disk_capture_open(struct disk_capture **capture, uv_loop_t *loop, struct qmp
 /* Every event of `qmp`. */
 void disk_capture_event(struct disk_capture *capture, const char *name, const cJSON *data);
 
-/* The epoch ends here; by any thread, while the instance stands. Then its chunks, by the loop's. */
+/*
+ * The epoch ends here; by any thread, while the instance stands. Then its chunks, by the loop's; false: there
+ * are none, because the capture is lost, which on_lost has told by then.
+ */
 void disk_capture_cut(struct disk_capture *capture);
-void disk_capture_take(struct disk_capture *capture, struct chunk_list *chunks);
+bool disk_capture_take(struct disk_capture *capture, struct chunk_list *chunks);
 
 struct disk_capture_state {
 	const char *name;

@@ -290,6 +290,16 @@ void disk_store_cut(struct disk_store *store)
 	pthread_mutex_unlock(&store->lock);
 }
 
+bool disk_store_has_full(struct disk_store *store)
+{
+	bool full;
+
+	pthread_mutex_lock(&store->lock);
+	full = store->done.first != NULL;
+	pthread_mutex_unlock(&store->lock);
+	return full;
+}
+
 void disk_store_take(struct disk_store *store, struct chunk_list *chunks)
 {
 	struct place *old;

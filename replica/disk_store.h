@@ -12,6 +12,8 @@
 
 #include "replica/chunk_list.h"
 
+#include <stdbool.h>
+
 struct disk_store;
 
 /* `pool` stays the caller's and outlives the chunks. */
@@ -33,6 +35,8 @@ int disk_store_write(struct disk_store *store, const struct disk_extent *disk, u
 
 /* The epoch that was open ends here: disk_store_take() gives its chunks, then the next one's. */
 void disk_store_cut(struct disk_store *store);
+/* There is something to be taken. */
+bool disk_store_has_full(struct disk_store *store);
 /* The chunks of the epoch that was cut; before the first cut, those that are full. */
 void disk_store_take(struct disk_store *store, struct chunk_list *chunks);
 
