@@ -415,6 +415,8 @@ void session_status(const struct session *session, struct status_instance *statu
 	status->pages = (double)state.stats.pages;
 	status->unchanged_pages = (double)state.stats.unchanged;
 	status->wire_bytes = (double)state.stats.bytes_out;
+	if (session->options.instance->ndisks > 0)
+		status->disk_wire_bytes = (double)state.stats.disk_out;
 	if (state.stats.bytes_in > 0)
 		status->wire_ratio = (double)state.stats.bytes_out / (double)state.stats.bytes_in;
 	if (session->pauses.count > 0) {

@@ -58,6 +58,7 @@ void status_clear(struct status_instance *instance, const char *name)
 		.pause_p99_ms = -1,
 		.wire_ratio = -1,
 		.wire_bytes = -1,
+		.disk_wire_bytes = -1,
 		.pages = -1,
 		.unchanged_pages = -1,
 		.copy_done_bytes = -1,
@@ -254,6 +255,7 @@ static cJSON *instance_json(const struct status_instance *instance)
 	}
 	number(json, "wire_ratio", instance->wire_ratio);
 	number(json, "wire_bytes", instance->wire_bytes);
+	number(json, "disk_wire_bytes", instance->disk_wire_bytes);
 	number(json, "pages", instance->pages);
 	number(json, "unchanged_pages", instance->unchanged_pages);
 	if (instance->copy_total_bytes > 0) {

@@ -45,6 +45,7 @@ struct status_instance {
 	double term, epoch, epochs;
 	double lag_ms, lag_bytes, interval_ms, pause_last_ms, pause_median_ms, pause_p99_ms;
 	double wire_ratio, wire_bytes, pages, unchanged_pages;
+	double disk_wire_bytes; /* of wire_bytes: of disks; at the primary */
 	double copy_done_bytes, copy_total_bytes, copy_mib_s;
 	const char *lease; /* of the primary's right to serve: tenure.h */
 	double lease_ms;

@@ -21,7 +21,7 @@
 #define CLIENT_FLAGS ((size_t)4)
 #define ALLOCATION "base:allocation"
 #define KEPT_MAX ((size_t)2 << 20) /* a buffer for what QEMU's mirror writes at once, 1 MiB */
-#define OLD_PADDING 124				 /* zeroes after EXPORT_NAME's answer */
+#define OLD_PADDING 124		   /* zeroes after EXPORT_NAME's answer */
 #define TRANSMISSION_FLAGS                                                                       \
 	(NBD_HAS_FLAGS | NBD_SEND_FLUSH | NBD_SEND_FUA | NBD_SEND_TRIM | NBD_SEND_WRITE_ZEROES | \
 	 NBD_SEND_DF | NBD_CAN_MULTI_CONN)

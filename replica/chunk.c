@@ -92,6 +92,7 @@ static struct chunk *get(struct chunk_pool *pool, bool wait)
 		chunk->pool = pool;
 		chunk->next = NULL;
 		chunk->epoch = 0;
+		chunk->disk = false;
 		chunk->npages = 0;
 		chunk->used = 0;
 	}

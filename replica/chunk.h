@@ -33,6 +33,7 @@ struct chunk {
 	struct chunk *next; /* for whoever holds it */
 	struct chunk_pool *pool;
 	bool first_copy; /* the encoder's, while it holds it */
+	bool disk;	 /* pages of disks: disk_store.h's */
 	uint64_t epoch;
 	uint32_t npages;
 	size_t used;

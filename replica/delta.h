@@ -28,6 +28,7 @@ struct delta_stats {
 	uint64_t pages, zero, unchanged, changed, plain; /* `changed`: the difference travelled */
 	uint64_t bytes_in;				 /* of all pages */
 	uint64_t bytes_out;				 /* of the batches */
+	uint64_t disk_out; /* of those that are of disks (encoder.h) */
 };
 
 /* Adds what `s` counted. */

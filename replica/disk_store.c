@@ -107,6 +107,7 @@ static int make_room(struct disk_store *store, bool data, struct err *err)
 		return err_set(err, RC_LIMIT,
 			       "more was written to the disks than there is room for "
 			       "(budget.disk_mib)");
+	store->current->disk = true;
 	if (store->used * 2 >= store->size && !grow(store))
 		return err_nomem(err, "disk writes");
 	return RC_OK;

@@ -21,7 +21,7 @@ struct job {
 	struct encoder *encoder;
 	struct chunk *chunk; /* returned once it is encoded */
 	uint64_t epoch;
-	bool first_copy, done;
+	bool first_copy, disk, done;
 	/* result */
 	struct buf out;
 	uint64_t hash, sent;
@@ -151,6 +151,7 @@ static bool start(struct encoder *encoder)
 			     .chunk = take_waiting(encoder),
 			     .epoch = chunk->epoch,
 			     .first_copy = chunk->first_copy,
+			     .disk = chunk->disk,
 			     .out = { .limit = DELTA_BATCH_MAX } };
 	job->work.data = job;
 	encoder->alone = job->first_copy;
@@ -188,6 +189,7 @@ static void deliver_batch(struct encoder *encoder, struct job *job)
 	encoder->sums.hash += job->hash;
 	encoder->sums.bytes += job->out.len;
 	delta_stats_add(&encoder->stats, &job->stats);
+	encoder->stats.disk_out += job->disk ? job->stats.bytes_out : 0;
 	if (job->out.len == 0)
 		return;
 	encoder->sums.batches++;

@@ -22,6 +22,7 @@ sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
 import activation  # noqa: E402
 import agent_death  # noqa: E402
+import disk_bytes  # noqa: E402
 import disks  # noqa: E402
 import gateway  # noqa: E402
 import lab  # noqa: E402
@@ -44,6 +45,7 @@ ROWS = {
     'recovery': recovery.recovery,
     'disk': disks.from_memory,
     'disk-journal': disks.with_journal,
+    'disk-bytes': disk_bytes.row,
     'memory': memory.row,
     'outage': outage.with_defaults,
     'outage-fast': outage.with_fast_detection,

@@ -225,6 +225,33 @@ static void chunks_of_a_first_copy_are_not_encoded_side_by_side(void **state)
 	close_encoder();
 }
 
+static void what_chunks_of_disks_cost_is_told_beside_the_rest(void **state)
+{
+	uint64_t memory, at = 0;
+	struct chunk *chunk;
+
+	(void)state;
+	pages_change(&guest, 1000);
+	(void)add_dirty(1, true);
+	end_epoch(1);
+	assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
+	memory = encoder_stats(encoder)->bytes_out;
+	assert_true(memory > 0);
+	assert_int_equal(encoder_stats(encoder)->disk_out, 0);
+	pages_change(&guest, 100);
+	chunk = chunk_get(pool);
+	assert_true(pages_fill(&guest, &at, chunk));
+	chunk->epoch = 2;
+	chunk->disk = true;
+	encoder_add(encoder, chunk, false);
+	end_epoch(2);
+	assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
+	assert_true(encoder_stats(encoder)->disk_out > 0);
+	assert_int_equal(encoder_stats(encoder)->bytes_out,
+			 memory + encoder_stats(encoder)->disk_out);
+	close_encoder();
+}
+
 static void an_epoch_without_chunks_or_without_changes_still_ends(void **state)
 {
 	char *mark = mem_strdup("mark");
@@ -374,6 +401,7 @@ int main(void)
 		TEST(batches_come_in_order_and_epochs_with_their_sums),
 		TEST(a_page_that_comes_twice_in_a_first_copy_ends_as_it_was_last),
 		TEST(chunks_of_a_first_copy_are_not_encoded_side_by_side),
+		TEST(what_chunks_of_disks_cost_is_told_beside_the_rest),
 		TEST(an_epoch_without_chunks_or_without_changes_still_ends),
 		TEST(no_chunk_is_encoded_before_the_epoch_before_is_out),
 		TEST(closing_drops_what_is_queued_and_returns_every_chunk_and_mark),
