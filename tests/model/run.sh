@@ -7,7 +7,8 @@
 # A search is exhaustive within the bounds of its variant (with a witness: one crash or none, one epoch, and where it says so one
 # change of who serves), or it counts as failed. As many at a time as there are processors: the first group takes a minute of each
 # and 1 GiB for each, the rest a quarter of an hour and 4 GiB. Everything of a search is in build/model/NAME. Exit status 0: all as
-# it should be; the last line says how many were.
+# it should be; the last line says how many were. What was searched before by this spin, to its end, is not searched again: the
+# result is in ~/.cache/understudy/model, by the hash of all that it depends on.
 #
 # usage: tests/model/run.sh [all]        all: also the large searches and those with a rule left out
 #        tests/model/run.sh NAME         one search; of a violation, what happened (spin -t -p there tells more)
@@ -15,6 +16,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 out=build/model
+found=${XDG_CACHE_HOME:-$HOME/.cache}/understudy/model
+remember=1 # one that is asked for by its name is searched
 memory=3900 # MiB, of one search
 depth=1000000
 
@@ -86,11 +89,29 @@ compile() {
 		gcc -Og -w $kind -DMEMLIM=$memory -o pan pan.c >gcc.log 2>&1) || true
 }
 
+# hash_of DEFINES...: of what decides a search's result.
+hash_of() {
+	{
+		spin -V
+		gcc -dumpfullversion
+		echo "$memory $depth $*"
+		declare -f compile search
+		cat tests/model/*.pml
+	} | sha256sum | cut -c 1-32
+}
+
 # search NAME DEFINES...: builds and runs it; its result (build/model/NAME/result) is its verdict (holds, violated, or what else
 # went wrong), how many states, and how many seconds.
 search() {
-	local dir started=$SECONDS accept= states=0 verdict='it could not be built'
+	local dir known started=$SECONDS accept= states=0 verdict='it could not be built'
 	dir=$(dir_of "$1")
+	known=$found/$(hash_of "${@:2}")
+	if [[ -n $remember && -s $known ]]; then
+		mkdir -p "$dir"
+		cp "$known" "$dir/result"
+		touch "$known"
+		return
+	fi
 	[[ " $* " != *' -DLIVE '* ]] || accept='-a -f' # weakly fair: what can go on all the time does, time among it
 	compile "$@"
 	printf '%s,0,0\n' "$verdict" >"$dir/result"
@@ -104,6 +125,7 @@ search() {
 		verdict=holds
 	fi
 	printf '%s,%s,%s\n' "$verdict" "$states" $((SECONDS - started)) >"$dir/result"
+	[[ $verdict != violated && $verdict != holds ]] || cp "$dir/result" "$known"
 }
 
 good=0 bad=0
@@ -140,6 +162,9 @@ tell() {
 	(cd "$dir" && spin -t -p "${@:2}" takeover.pml) | sed -n 's/^ *[0-9]*:\tproc *[0-9]* (\([A-Za-z]*\):1) [^ ]*:\([0-9]*\) (state [0-9]*)\t/\1 \2 /p'
 }
 
+[[ -z ${1:-} || $1 == all ]] || remember=
+mkdir -p "$found"
+find "$found" -type f -mtime +30 -delete
 case ${1:-} in
 '' | all)
 	each holds '' "${quick[@]}"
