@@ -214,7 +214,8 @@ static void on_up(void *owner, const struct wire_hello *peer)
 	if (c->gateway != NULL)
 		gateway_link(c->gateway, c->link, c->failover.term);
 	virtual_addresses_announce(c->addresses); /* a partition has healed */
-	c->laid_out = c->fenced = c->hashes.wanted = false;
+	c->laid_out = c->fenced = false;
+	hashes_end(&c->hashes);
 	c->terms = (peer->features & WIRE_FEATURE_TERMS) != 0;
 	log_info(c->part, "site %s connected from %s", peer->site, link_peer(c->link));
 	link_grant(c->link, window > LINK_WINDOW_MIN ? window : LINK_WINDOW_MIN);
@@ -459,6 +460,7 @@ static void check_stopped(struct clone *c)
 	if (c->gateway != NULL)
 		gateway_close(c->gateway);
 	virtual_addresses_close(c->addresses);
+	hashes_end(&c->hashes);
 	mem_free(c);
 	on_stopped(owner);
 }

@@ -21,7 +21,7 @@ void clone_on_forgotten(void *owner)
 
 	c->session = 0;
 	epoch_figures_forget(&c->figures);
-	c->hashes.wanted = false;
+	hashes_end(&c->hashes);
 	c->newest = 0;
 	if (c->gateway != NULL)
 		gateway_committed(c->gateway, 0);
@@ -189,14 +189,15 @@ void clone_tell_hashes(void *owner)
 	const struct image *image = seat_image(c->seat);
 
 	if (c->hashes.wanted && c->link_up && image != NULL && image_layout(image) != NULL)
-		hashes_tell(&c->hashes, image, c->link, c->failover.term);
+		hashes_tell(&c->hashes, seat_receiver(c->seat), image, c->link, c->failover.term,
+			    clone_tell_hashes, c);
 }
 
 static int on_want_hashes(struct clone *c, struct err *err)
 {
 	if (!c->laid_out || c->hashes.wanted || !receiver_is_idle(seat_receiver(c->seat)))
 		return err_set(err, RC_STATE, "hashes are wanted once, right after the layout");
-	c->hashes = (struct hashes){ .wanted = true };
+	hashes_want(&c->hashes);
 	clone_tell_hashes(c);
 	return RC_OK;
 }

@@ -280,7 +280,7 @@ int clone_release(struct clone *c, struct err *err)
 		gateway_turn_back(c->gateway);
 	}
 	c->session = c->activate_ns = c->resumed_epoch = 0;
-	c->hashes.wanted = false;
+	hashes_end(&c->hashes);
 	seat_vacate(c->seat);
 	resume(c, "released by the operator"); /* what this connection was told is true no more */
 	return RC_OK;

@@ -2,52 +2,114 @@
 
 #include "appliance/base/bytes.h"
 #include "appliance/base/clock.h"
+#include "appliance/base/mem.h"
 
 #define HEAD ((size_t)16)
+#define AHEAD 4	    /* frames that a disk is read ahead of them */
 #define PORTION 512 /* hashes on the stack at a time */
 
-/* As many of `count` as there is time for, some at least. */
-static uint32_t put_hashes(uint8_t *to, const struct image *image, uint64_t first, uint32_t count,
-			   uint64_t until_ns)
+struct hashes_job {
+	struct hashes *hashes; /* NULL: nobody wants it any more */
+	void (*again)(void *owner);
+	void *owner;
+	bool read;
+	uint64_t first;
+	uint32_t count;
+	uint8_t payload[HEAD + 8 * HASHES_PER_FRAME];
+};
+
+/* As many as there is time for, some at least. In a worker thread. */
+static void read_hashes(void *owner, const struct image *image)
 {
+	const uint64_t until_ns = clock_now_ns() + HASHES_MS * CLOCK_NS_PER_MS;
+	struct hashes_job *job = owner;
 	uint64_t hashes[PORTION];
 	uint32_t done, n, i;
 
-	for (done = 0; done < count && (done == 0 || clock_now_ns() < until_ns); done += n) {
-		n = count - done < PORTION ? count - done : PORTION;
-		image_hashes(image, first + done, n, hashes);
+	for (done = 0; done < job->count && (done == 0 || clock_now_ns() < until_ns); done += n) {
+		n = job->count - done < PORTION ? job->count - done : PORTION;
+		image_hashes(image, job->first + done, n, hashes);
 		for (i = 0; i < n; i++)
-			bytes_put_le64(to + 8 * (size_t)(done + i), hashes[i]);
+			bytes_put_le64(job->payload + HEAD + 8 * (size_t)(done + i), hashes[i]);
 	}
-	return done;
+	job->count = done;
 }
 
-void hashes_tell(struct hashes *hashes, const struct image *image, struct link *link, uint64_t term)
+static void on_read(void *owner)
 {
-	static uint8_t payload[HEAD + 8 * HASHES_PER_FRAME];
-	const uint64_t pages = image_layout(image)->pages;
-	const uint64_t until_ns = clock_now_ns() + HASHES_MS * CLOCK_NS_PER_MS;
-	struct err err = { 0 };
-	unsigned frames;
-	uint32_t count;
+	struct hashes_job *job = owner;
 
-	if (hashes->wanted)
-		image_prefetch(image, hashes->next, HASHES_PER_FRAME * HASHES_FRAMES_AT_ONCE);
-	for (frames = 0; hashes->wanted && frames < HASHES_FRAMES_AT_ONCE &&
-			 (frames == 0 || clock_now_ns() < until_ns);
-	     frames++) {
-		count = pages - hashes->next < HASHES_PER_FRAME ? (uint32_t)(pages - hashes->next) :
-								  HASHES_PER_FRAME;
-		count = put_hashes(payload + HEAD, image, hashes->next, count, until_ns);
-		bytes_put_le64(payload, hashes->next);
-		bytes_put_le32(payload + 8, count);
-		bytes_put_le32(payload + 12, hashes->next + count == pages);
-		if (link_send(link, WIRE_HASHES, term, 0, payload, HEAD + 8 * (size_t)count,
-			      &err) != RC_OK)
-			return;
-		hashes->next += count;
-		hashes->wanted = hashes->next < pages;
-	}
+	job->read = true;
+	if (job->hashes == NULL)
+		mem_free(job);
+	else
+		job->again(job->owner);
+}
+
+void hashes_end(struct hashes *hashes)
+{
+	if (hashes->job != NULL && hashes->job->read)
+		mem_free(hashes->job);
+	else if (hashes->job != NULL)
+		hashes->job->hashes = NULL;
+	*hashes = (struct hashes){ 0 };
+}
+
+void hashes_want(struct hashes *hashes)
+{
+	hashes_end(hashes);
+	hashes->wanted = true;
+}
+
+static bool send_job(struct hashes *hashes, uint64_t pages, struct link *link, uint64_t term)
+{
+	struct hashes_job *job = hashes->job;
+	struct err err = { 0 };
+
+	bytes_put_le64(job->payload, job->first);
+	bytes_put_le32(job->payload + 8, job->count);
+	bytes_put_le32(job->payload + 12, job->first + job->count == pages);
+	if (link_send(link, WIRE_HASHES, term, 0, job->payload, HEAD + 8 * (size_t)job->count,
+		      &err) != RC_OK)
+		return false;
+	hashes->next += job->count;
+	hashes->wanted = hashes->next < pages;
+	hashes->job = NULL;
+	mem_free(job);
+	return true;
+}
+
+static void start_job(struct hashes *hashes, uint64_t pages, struct receiver *receiver,
+		      void (*again)(void *owner), void *owner)
+{
+	const uint64_t left = pages - hashes->next;
+	struct hashes_job *job = mem_zalloc(1, sizeof(*job));
+	const struct receiver_aside aside = { read_hashes, on_read, job };
+	struct err err;
+
+	if (job == NULL)
+		return; /* the next tick tries again */
+	job->hashes = hashes;
+	job->again = again;
+	job->owner = owner;
+	job->first = hashes->next;
+	job->count = left < HASHES_PER_FRAME ? (uint32_t)left : HASHES_PER_FRAME;
+	if (receiver_aside(receiver, &aside, &err) == RC_OK)
+		hashes->job = job;
+	else
+		mem_free(job);
+}
+
+void hashes_tell(struct hashes *hashes, struct receiver *receiver, const struct image *image,
+		 struct link *link, uint64_t term, void (*again)(void *owner), void *owner)
+{
+	const uint64_t pages = image_layout(image)->pages;
+
+	if (hashes->job != NULL &&
+	    (!hashes->job->read || !send_job(hashes, pages, link, term) || !hashes->wanted))
+		return;
+	image_prefetch(image, hashes->next, (uint64_t)HASHES_PER_FRAME * AHEAD);
+	start_job(hashes, pages, receiver, again, owner);
 }
 
 int hashes_take(struct sender *sender, uint64_t pages, const uint8_t *payload, size_t len,

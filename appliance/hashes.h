@@ -9,22 +9,32 @@
 #define APPLIANCE_HASHES_H
 
 #include "net/link.h"
-#include "replica/image.h"
+#include "replica/receiver.h"
 #include "replica/sender.h"
 
 #define HASHES_PER_FRAME 8192 /* 64 KiB on the wire, 32 MiB of memory read */
-#define HASHES_FRAMES_AT_ONCE 4
-#define HASHES_MS 20 /* of the loop's time at once: a disk is read; heartbeats go out in between */
+#define HASHES_MS 20 /* of reading for a frame: a disk is slower, and a takeover waits for that */
+
+struct hashes_job;
 
 /* What is still to be told. */
 struct hashes {
-	bool wanted;
+	bool wanted; /* false: whatever is being read is not told */
 	uint64_t next;
+	struct hashes_job *job; /* being read, or waiting for the link to have room */
 };
 
-/* Tells some of it; call it again, on every tick and when the link has room, until not wanted. */
-void hashes_tell(struct hashes *hashes, const struct image *image, struct link *link,
-		 uint64_t term);
+/* From the first page on. */
+void hashes_want(struct hashes *hashes);
+/* What is being read goes nowhere. */
+void hashes_end(struct hashes *hashes);
+
+/*
+ * Tells some of it, of an idle receiver's image; call it again, when the link has room, and on every tick, until not wanted. It is
+ * read in a worker thread: `again` is called when there is more to tell.
+ */
+void hashes_tell(struct hashes *hashes, struct receiver *receiver, const struct image *image,
+		 struct link *link, uint64_t term, void (*again)(void *owner), void *owner);
 
 /* At the primary: one payload, for an instance of that many pages. */
 int hashes_take(struct sender *sender, uint64_t pages, const uint8_t *payload, size_t len,

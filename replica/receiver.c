@@ -6,7 +6,8 @@
  *   end       waits until nothing runs, then commits in a job of its own; with a journal it may have
  *             to wait after that until it is on the disk
  *
- * Between two epochs, when the journal wants it, a job copies a piece of the image.
+ * Between two epochs, when the journal wants it, a job copies a piece of the image. A job that reads it for the owner runs
+ * beside what there is; nothing begins or ends before it is over.
  *
  * A fault drops the epoch and turns the receiver deaf until receiver_drop() is through: what is in
  * the pipe behind a fault cannot be applied, and the primary is told to resynchronise.
@@ -22,7 +23,7 @@
 #define MESSAGES_MAX 65536 /* a window of small batches; messages cost memory beyond their bytes */
 #define EPOCH_MAX (UINT64_C(1) << 62) /* later ones can still be counted */
 
-enum kind { BEGIN, BATCH, END, COPY };
+enum kind { BEGIN, BATCH, END, COPY, ASIDE };
 
 struct message {
 	struct message *next;
@@ -34,6 +35,7 @@ struct message {
 	bool first_copy;
 	struct wire_commit commit;
 	uint64_t arrived_ns;
+	struct receiver_aside aside;
 	struct err err;
 	size_t len;
 	uint8_t batch[];
@@ -59,6 +61,7 @@ struct receiver {
 	struct journaling *journal;		     /* NULL: none */
 	struct message *unsettled, **last_unsettled; /* ends whose epochs are in the image only */
 	bool copying;				     /* a job is */
+	bool is_aside;				     /* and one of receiver_aside() */
 	/* What arrives: the open epoch as the peer sees it (0: none), and how many batches it had.
 	 */
 	uint64_t open_epoch, open_batches;
@@ -136,6 +139,8 @@ static void run(uv_work_t *work)
 
 	if (message->kind == COPY)
 		journaling_copy(message->receiver->journal);
+	else if (message->kind == ASIDE)
+		message->aside.work(message->aside.owner, message->receiver->image);
 	else if (message->kind == BATCH)
 		(void)image_batch(message->receiver->image, message->batch, message->len,
 				  &message->err);
@@ -199,6 +204,10 @@ static void ran(uv_work_t *work, int status)
 	if (message->kind == COPY) {
 		receiver->copying = false;
 		journaling_copied(receiver->journal);
+		message_done(message);
+	} else if (message->kind == ASIDE) {
+		receiver->is_aside = false;
+		message->aside.done(message->aside.owner);
 		message_done(message);
 	} else if (message->kind == END && well) {
 		committed(receiver, message);
@@ -411,6 +420,21 @@ int receiver_end(struct receiver *receiver, uint64_t epoch, const struct wire_co
 	return RC_OK;
 }
 
+int receiver_aside(struct receiver *receiver, const struct receiver_aside *aside, struct err *err)
+{
+	struct message *message;
+
+	if (receiver->closing || receiver->dropping || receiver->is_aside)
+		return err_set(err, RC_STATE, "the image cannot be read now");
+	message = message_new(receiver, ASIDE, 0, 0);
+	if (message == NULL)
+		return err_nomem(err, "a job");
+	message->aside = *aside;
+	receiver->is_aside = true;
+	start(receiver, message);
+	return RC_OK;
+}
+
 /* Removes the messages of the epoch whose end did not arrive: they are the last ones of the queue.
  */
 static void cut_open_epoch(struct receiver *receiver)
@@ -446,7 +470,7 @@ void receiver_drop(struct receiver *receiver, bool hurry, void (*on_idle)(void *
 bool receiver_is_idle(const struct receiver *receiver)
 {
 	return receiver->head == NULL && receiver->open_epoch == 0 &&
-	       receiver->running == (unsigned)receiver->copying;
+	       receiver->running == (unsigned)receiver->copying + (unsigned)receiver->is_aside;
 }
 
 size_t receiver_queued(const struct receiver *receiver)

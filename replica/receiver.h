@@ -57,6 +57,17 @@ void receiver_drop(struct receiver *receiver, bool hurry, void (*on_idle)(void *
 /* Nothing is open, queued or being worked on. */
 bool receiver_is_idle(const struct receiver *receiver);
 
+/*
+ * Reads the image in a worker thread, for the owner: `work`, then, from the loop, `done`, always and also when it has been
+ * dropped or closed meanwhile. Between epochs; one at a time. RC_STATE: not now.
+ */
+struct receiver_aside {
+	void (*work)(void *owner, const struct image *image);
+	void (*done)(void *owner);
+	void *owner;
+};
+int receiver_aside(struct receiver *receiver, const struct receiver_aside *aside, struct err *err);
+
 /* Encoded bytes waiting. */
 size_t receiver_queued(const struct receiver *receiver);
 
