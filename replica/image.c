@@ -209,6 +209,7 @@ void image_prefetch(const struct image *image, uint64_t first, uint64_t count)
 struct writer {
 	struct image *image;
 	uint64_t zero_first, zero_count;
+	struct err unread; /* a page that was to be read, and why it could not be */
 };
 
 static int flush_zeroes(struct writer *w, struct err *err)
@@ -261,37 +262,29 @@ static int reserve_page(void *owner, uint64_t index, const uint8_t *data, struct
 
 static int stage_page(void *owner, uint64_t index, const uint8_t *data, struct err *err)
 {
-	struct image *image = owner;
+	const struct writer *w = owner;
 
-	return staging_put(image->staging, index, data, err);
+	return staging_put(w->image->staging, index, data, err);
 }
 
 static const uint8_t *committed_page(void *owner, uint64_t index)
 {
 	static _Thread_local uint8_t room[LAYOUT_PAGE];
 	const uint8_t *content;
-	struct err unread;
+	struct writer *w = owner;
 
-	return image_read(owner, index, room, &content, &unread) == RC_OK ? content : NULL;
+	return image_read(w->image, index, room, &content, &w->unread) == RC_OK ? content : NULL;
 }
 
 /* In an epoch that brings all anew a page may have come before. */
 static const uint8_t *staged_page(void *owner, uint64_t index)
 {
 	static _Thread_local uint8_t room[LAYOUT_PAGE];
-	const struct image *image = owner;
+	const struct writer *w = owner;
 	const uint8_t *content;
 
-	return staging_get(image->staging, index, room, &content) ? content :
-								    committed_page(owner, index);
-}
-
-/* What a first copy has brought so far, or was there and right. */
-static const uint8_t *written_page(void *owner, uint64_t index)
-{
-	const struct writer *w = owner;
-
-	return committed_page(w->image, index);
+	return staging_get(w->image->staging, index, room, &content) ? content :
+								       committed_page(owner, index);
 }
 
 static const uint8_t *no_page(void *owner, uint64_t index)
@@ -353,16 +346,20 @@ static int decode(struct image *image, bool at_once, const uint8_t *batch, size_
 {
 	struct writer writer = { .image = image };
 	struct delta_sink direct = {
-		.base = no_page, .held = written_page, .put = write_page, .owner = &writer
+		.base = no_page, .held = committed_page, .put = write_page, .owner = &writer
 	};
 	struct delta_sink staged = {
-		.base = committed_page, .held = staged_page, .put = stage_page, .owner = image
+		.base = committed_page, .held = staged_page, .put = stage_page, .owner = &writer
 	};
 	struct delta_sink *sink = at_once ? &direct : &staged;
 	int rc;
 
 	sink->pages = image->map.layout->pages;
 	rc = delta_decode(batch, len, sink, hash, received, err);
+	if (rc != RC_OK && writer.unread.code != RC_OK) { /* that is why */
+		*err = writer.unread;
+		return (int)err->code;
+	}
 	if (rc == RC_OK)
 		rc = flush_zeroes(&writer, err);
 	return rc == RC_OK && at_once ? settle(image, false, err) : rc;

@@ -26,10 +26,11 @@
 #include <time.h>
 #include <uv.h>
 
-#define CONNECT_MS 30000  /* for QEMU to be there: it is started again after a second */
-#define ANSWER_MS 30000	  /* a target that is slower than that is as good as gone */
-#define AGAIN_NS 20000000 /* between two tries to connect */
-#define RUN_PAGES 64	  /* neighbours that are written, or read ahead, as one */
+#define CONNECT_MS 30000	 /* for QEMU to be there: it is started again after a second */
+#define ANSWER_MS 30000		 /* a target that is slower than that is as good as gone */
+#define AGAIN_NS 20000000	 /* between two tries to connect */
+#define FAILED_NS CLOCK_NS_PER_S /* nothing is tried for so long after a failure */
+#define RUN_PAGES 64		 /* neighbours that are written, or read ahead, as one */
 #define ZERO_PAGES ((uint64_t)8192)
 
 struct image_target {
@@ -42,6 +43,8 @@ struct image_target {
 	bool flushing;
 	uint64_t run, run_pages; /* not sent yet */
 	uint8_t *run_data;
+	struct err why; /* it failed, at */
+	uint64_t failed_ns;
 	uint64_t window, window_pages, next; /* read ahead; the page that would follow */
 	uint8_t *window_data;
 };
@@ -66,10 +69,15 @@ static void disconnect(struct image_target *target)
 /* The connection is of no use any more: what is in doubt is found out anew with the next one. */
 static int failed(const struct image_block *block, struct err *err)
 {
-	disconnect(block->target);
+	struct image_target *target = block->target;
+
+	disconnect(target);
 	if (err->code != RC_CANCELLED)
 		err->code = RC_IO;
-	return err_prefix(err, "%s: ", block->path);
+	(void)err_prefix(err, "%s: ", block->path);
+	target->why = *err;
+	target->failed_ns = clock_now_ns();
+	return (int)err->code;
 }
 
 static void on_data(void *owner, uint64_t offset, uint64_t len)
@@ -107,6 +115,10 @@ static int connect_to(struct image_block *block, struct err *err)
 
 	if (target->client != NULL)
 		return RC_OK;
+	if (target->failed_ns != 0 && clock_now_ns() - target->failed_ns < FAILED_NS) {
+		*err = target->why; /* thousands of pages may be asked for */
+		return (int)err->code;
+	}
 	for (;;) {
 		rc = try_to_connect(block, err);
 		if (rc == RC_OK)
@@ -329,6 +341,7 @@ bool image_target_lost(struct image_block *block)
 	if (target->client != NULL)
 		look_at_flush(target);
 	disconnect(target);
+	target->failed_ns = 0; /* that was of the former one */
 	lost = atomic_load(&target->flushed) != atomic_load(&target->written);
 	atomic_store(&target->flushed, atomic_load(&target->written));
 	uv_mutex_unlock(&target->lock);
