@@ -1,0 +1,512 @@
+/*
+ * The NBD client, against this project's server, and against servers that break the protocol.
+ */
+#include "net/nbd_client.h"
+
+#include "appliance/base/buf.h"
+#include "appliance/base/clock.h"
+#include "net/nbd_server.h"
+#include "tests/unit/scratch.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define BYTES (4U << 20)
+#define TIMEOUT_MS 20000
+#define SHORT_MS 200
+
+static struct play {
+	uv_loop_t loop;
+	uv_thread_t thread;
+	uv_async_t stop;
+	struct nbd_server *server;
+	char dir[SCRATCH_MAX], socket[SCRATCH_MAX + 8];
+	uint8_t disk[BYTES];
+	unsigned flushes;
+	enum nbd_error error; /* of what changes the disk */
+	struct nbd_client *client;
+	struct err err;
+} play;
+
+/* ---- our server, in a thread ----------------------------------------------------------------- */
+
+static enum nbd_error on_read(void *owner, uint64_t offset, uint8_t *to, uint32_t len)
+{
+	(void)owner;
+	memcpy(to, play.disk + offset, len);
+	return NBD_OK;
+}
+
+static enum nbd_error on_write(void *owner, uint64_t offset, const uint8_t *data, uint32_t len)
+{
+	(void)owner;
+	if (play.error == NBD_OK)
+		memcpy(play.disk + offset, data, len);
+	return play.error;
+}
+
+static enum nbd_error on_zero(void *owner, uint64_t offset, uint32_t len, bool hole)
+{
+	(void)owner;
+	(void)hole;
+	if (play.error == NBD_OK)
+		memset(play.disk + offset, 0, len);
+	return play.error;
+}
+
+static enum nbd_error on_flush(void *owner)
+{
+	(void)owner;
+	play.flushes++;
+	return NBD_OK;
+}
+
+/* By mebibytes: one that begins with a zero is a hole. */
+static uint32_t on_extent(void *owner, uint64_t offset, uint32_t len, uint32_t *flags)
+{
+	const uint32_t left = (1U << 20) - (uint32_t)(offset % (1U << 20));
+
+	(void)owner;
+	*flags = play.disk[offset - offset % (1U << 20)] == 0 ? NBD_HOLE | NBD_ZERO : 0;
+	return left < len ? left : len;
+}
+
+static const struct nbd_server_ops ops = { on_read, on_write, on_zero, on_flush, on_extent };
+static const struct nbd_export export = { .name = "disk0", .bytes = BYTES, .block = 65536 };
+
+static void on_stop(uv_async_t *async)
+{
+	nbd_server_close(play.server, NULL);
+	uv_close((uv_handle_t *)async, NULL);
+}
+
+static void serve(void *owner)
+{
+	(void)owner;
+	(void)uv_run(&play.loop, UV_RUN_DEFAULT);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&play, 0, sizeof(play));
+	assert_int_equal(scratch_make(play.dir, "nbd-client"), 0);
+	(void)snprintf(play.socket, sizeof(play.socket), "%s/nbd", play.dir);
+	assert_int_equal(uv_loop_init(&play.loop), 0);
+	assert_int_equal(uv_async_init(&play.loop, &play.stop, on_stop), 0);
+	assert_int_equal(nbd_server_open(&play.server, &play.loop, play.socket, &export, &ops, NULL,
+					 &play.err),
+			 RC_OK);
+	assert_int_equal(uv_thread_create(&play.thread, serve, NULL), 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	nbd_client_close(play.client);
+	assert_int_equal(uv_async_send(&play.stop), 0);
+	assert_int_equal(uv_thread_join(&play.thread), 0);
+	assert_int_equal(uv_loop_close(&play.loop), 0);
+	(void)rmdir(play.dir);
+	return 0;
+}
+
+static int open_named(const char *name, uint32_t timeout_ms)
+{
+	const struct nbd_client_options options = { .socket = play.socket,
+						    .name = name,
+						    .timeout_ms = timeout_ms };
+
+	return nbd_client_open(&play.client, &options, &play.err);
+}
+
+static void open_it(void)
+{
+	assert_int_equal(open_named("disk0", TIMEOUT_MS), RC_OK);
+	assert_int_equal(nbd_client_bytes(play.client), BYTES);
+}
+
+static void what_is_written_is_read(void **state)
+{
+	static uint8_t data[BYTES / 4], read[BYTES / 4];
+	size_t at;
+
+	(void)state;
+	open_it();
+	for (at = 0; at < sizeof(data); at++)
+		data[at] = (uint8_t)(at * 7 + at / 251);
+	for (at = 0; at < sizeof(data); at += 512) /* many more than may be open at once */
+		assert_int_equal(nbd_client_write(play.client, 512 + at, data + at, 512, &play.err),
+				 RC_OK);
+	assert_int_equal(nbd_client_read(play.client, 512, read, sizeof(read), &play.err), RC_OK);
+	assert_memory_equal(read, data, sizeof(data));
+	assert_int_equal(nbd_client_zero(play.client, 1024, 4096, &play.err), RC_OK);
+	assert_int_equal(nbd_client_settle(play.client, &play.err), RC_OK);
+	memset(data + 512, 0, 4096);
+	assert_memory_equal(play.disk + 512, data, sizeof(data));
+	assert_int_equal(nbd_client_read(play.client, BYTES - 1, read, 1, &play.err), RC_OK);
+	assert_int_equal(read[0], 0);
+}
+
+static void a_flush_is_not_waited_for_and_its_end_is_seen(void **state)
+{
+	const uint64_t until_ns = clock_now_ns() + 20 * CLOCK_NS_PER_S;
+
+	(void)state;
+	open_it();
+	assert_int_equal(nbd_client_write(play.client, 0, play.disk, 512, &play.err), RC_OK);
+	assert_int_equal(nbd_client_settle(play.client, &play.err), RC_OK);
+	assert_int_equal(nbd_client_flush(play.client, &play.err), RC_OK);
+	while (nbd_client_is_flushing(play.client))
+		assert_true(clock_now_ns() < until_ns);
+	assert_int_equal(play.flushes, 1);
+	assert_int_equal(nbd_client_flush(play.client, &play.err), RC_OK);
+	assert_int_equal(nbd_client_settle(play.client, &play.err), RC_OK);
+}
+
+static void an_error_of_the_server_is_told_at_the_latest_when_settled(void **state)
+{
+	int rc;
+
+	(void)state;
+	open_it();
+	play.error = NBD_ENOSPC;
+	rc = nbd_client_write(play.client, 0, play.disk + 4096, 4096, &play.err);
+	if (rc == RC_OK)
+		rc = nbd_client_settle(play.client, &play.err);
+	assert_int_equal(rc, RC_IO);
+	assert_string_equal(play.err.text, "writing: no space left (28)");
+	assert_int_equal(nbd_client_write(play.client, 0, play.disk, 512, &play.err), RC_CLOSED);
+}
+
+static void an_unknown_export_is_refused_and_nobody_at_a_socket_is_told_apart(void **state)
+{
+	(void)state;
+	assert_int_equal(open_named("disk1", TIMEOUT_MS), RC_REFUSED);
+	assert_non_null(strstr(play.err.text, "disk1: refused"));
+	assert_null(play.client);
+	(void)snprintf(play.socket, sizeof(play.socket), "%s/none", play.dir);
+	assert_int_equal(open_named("disk0", TIMEOUT_MS), RC_CLOSED);
+}
+
+static uint64_t told[16][2];
+static size_t ntold;
+
+static void on_data(void *owner, uint64_t offset, uint64_t len)
+{
+	(void)owner;
+	assert_true(ntold < 16);
+	told[ntold][0] = offset;
+	told[ntold++][1] = len;
+}
+
+static void what_is_zero_is_told(void **state)
+{
+	uint64_t bytes = 0;
+
+	(void)state;
+	play.disk[1U << 20] = 1;
+	play.disk[3U << 20] = 1;
+	open_it();
+	ntold = 0;
+	assert_int_equal(nbd_client_extents(play.client, 0, BYTES, on_data, NULL, &play.err),
+			 RC_OK);
+	for (size_t i = 0; i < ntold; i++) {
+		assert_true(told[i][0] / (1U << 20) == 1 || told[i][0] / (1U << 20) == 3);
+		bytes += told[i][1];
+	}
+	assert_int_equal(bytes, 2U << 20);
+}
+
+/* ---- servers that are none ------------------------------------------------------------------- */
+
+static struct buf script; /* what such a server says, whatever it is asked */
+
+static void greet(void)
+{
+	(void)buf_append_be64(&script, NBD_MAGIC);
+	(void)buf_append_be64(&script, NBD_OPTION_MAGIC);
+	(void)buf_append_be16(&script, NBD_FIXED_NEWSTYLE);
+}
+
+static void reply(enum nbd_option option, uint32_t kind, uint32_t len)
+{
+	(void)buf_append_be64(&script, NBD_REPLY_MAGIC);
+	(void)buf_append_be32(&script, option);
+	(void)buf_append_be32(&script, kind);
+	(void)buf_append_be32(&script, len);
+}
+
+static void export_it(uint16_t flags, uint64_t bytes)
+{
+	reply(NBD_OPTION_GO, NBD_REPLY_INFO, 12);
+	(void)buf_append_be16(&script, NBD_INFO_EXPORT);
+	(void)buf_append_be64(&script, bytes);
+	(void)buf_append_be16(&script, flags);
+	reply(NBD_OPTION_GO, NBD_REPLY_ACK, 0);
+}
+
+#define FLAGS (NBD_HAS_FLAGS | NBD_SEND_FLUSH | NBD_SEND_WRITE_ZEROES)
+
+/* `structured`: with extents as well. */
+static void open_well(bool structured)
+{
+	greet();
+	reply(NBD_OPTION_STRUCTURED_REPLY,
+	      structured ? NBD_REPLY_ACK : NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
+	if (structured) {
+		reply(NBD_OPTION_SET_META_CONTEXT, NBD_REPLY_META_CONTEXT, 19);
+		(void)buf_append_be32(&script, 7);
+		(void)buf_append(&script, "base:allocation", 15);
+		reply(NBD_OPTION_SET_META_CONTEXT, NBD_REPLY_ACK, 0);
+	}
+	export_it(FLAGS, BYTES);
+}
+
+static void chunk(uint16_t flags, uint16_t kind, uint64_t cookie, uint32_t len)
+{
+	(void)buf_append_be32(&script, NBD_CHUNK_MAGIC);
+	(void)buf_append_be16(&script, flags);
+	(void)buf_append_be16(&script, kind);
+	(void)buf_append_be64(&script, cookie);
+	(void)buf_append_be32(&script, len);
+}
+
+static void simple(uint32_t error, uint64_t cookie)
+{
+	(void)buf_append_be32(&script, NBD_SIMPLE_MAGIC);
+	(void)buf_append_be32(&script, error);
+	(void)buf_append_be64(&script, cookie);
+}
+
+/* `ends`: and closes, else it falls silent. The server's end, to be closed. */
+static int hear(bool ends, int *other)
+{
+	const struct nbd_client_options options = { .name = "d", .timeout_ms = SHORT_MS };
+	int fds[2];
+
+	assert_false(script.failed);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(write(fds[1], script.data, script.len), script.len);
+	if (ends)
+		assert_int_equal(shutdown(fds[1], SHUT_WR), 0);
+	buf_free(&script);
+	*other = fds[1];
+	return nbd_client_open_on(&play.client, fds[0], &options, &play.err);
+}
+
+static void refuses_to_open(enum rc rc, const char *text)
+{
+	int other;
+
+	assert_int_equal(hear(true, &other), rc);
+	assert_non_null(strstr(play.err.text, text));
+	(void)close(other);
+}
+
+static void what_is_no_such_server_is_not_opened(void **state)
+{
+	(void)state;
+	(void)buf_append(&script, "HTTP/1.1 400 Bad Request\r\n\r\n", 28);
+	refuses_to_open(RC_INVALID, "no NBD server");
+	greet();
+	refuses_to_open(RC_CLOSED, "closed");
+	greet();
+	reply(NBD_OPTION_GO, NBD_REPLY_ACK, 0); /* to what was not asked */
+	refuses_to_open(RC_INVALID, "no NBD server");
+	greet();
+	reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_INFO, 0xffffffff);
+	refuses_to_open(RC_LIMIT, "4294967295 bytes");
+	greet();
+	reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_INFO, 0);
+	refuses_to_open(RC_INVALID, "an answer of kind");
+	greet();
+	reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
+	reply(NBD_OPTION_GO, NBD_REPLY_ERROR | NBD_REPLY_UNKNOWN, 9);
+	(void)buf_append(&script, "no\033[2Jway", 9);
+	refuses_to_open(RC_REFUSED, "d: refused (error 6): no?[2Jway");
+}
+
+static void an_export_that_cannot_be_written_to_is_not_opened(void **state)
+{
+	(void)state;
+	greet();
+	reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
+	export_it(FLAGS | NBD_READ_ONLY, BYTES);
+	refuses_to_open(RC_UNSUPPORTED, "cannot be written");
+	greet();
+	reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
+	export_it(NBD_HAS_FLAGS | NBD_SEND_FLUSH, BYTES);
+	refuses_to_open(RC_UNSUPPORTED, "zeroed");
+	greet();
+	reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
+	export_it(FLAGS, UINT64_MAX);
+	refuses_to_open(RC_INVALID, "no size");
+	greet();
+	reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
+	for (int i = 0; i < 100; i++) {
+		reply(NBD_OPTION_GO, NBD_REPLY_INFO, 2);
+		(void)buf_append_be16(&script, 77);
+	}
+	refuses_to_open(RC_LIMIT, "without an end");
+}
+
+/* A read of 16 bytes at 32 fails so. */
+static void read_fails(bool ends, enum rc rc, const char *text)
+{
+	uint8_t room[16];
+	int other;
+
+	assert_int_equal(hear(ends, &other), RC_OK);
+	assert_int_equal(nbd_client_read(play.client, 32, room, sizeof(room), &play.err), rc);
+	assert_non_null(strstr(play.err.text, text));
+	nbd_client_close(play.client);
+	play.client = NULL;
+	(void)close(other);
+}
+
+static void answers_that_do_not_fit_the_question_end_it(void **state)
+{
+	(void)state;
+	open_well(false);
+	simple(0, 99);
+	read_fails(true, RC_INVALID, "not asked");
+	open_well(false);
+	chunk(1, NBD_CHUNK_NONE, 1, 0);
+	read_fails(true, RC_INVALID, "not asked");
+	open_well(true);
+	simple(0, 1);
+	read_fails(true, RC_INVALID, "not asked");
+	open_well(true);
+	chunk(1, NBD_CHUNK_NONE, 1, 0);
+	read_fails(true, RC_INVALID, "0 bytes of 16 came");
+	open_well(true);
+	chunk(0, NBD_CHUNK_OFFSET_DATA, 1, 0xffffffff);
+	(void)buf_append_be64(&script, 32);
+	read_fails(true, RC_INVALID, "not asked");
+	open_well(true);
+	chunk(0, NBD_CHUNK_OFFSET_DATA, 1, 16);
+	(void)buf_append_be64(&script, 41); /* one byte beyond */
+	read_fails(true, RC_INVALID, "not asked");
+	open_well(true);
+	chunk(0, NBD_CHUNK_OFFSET_DATA, 1, 16);
+	(void)buf_append_be64(&script, 31); /* before */
+	read_fails(true, RC_INVALID, "not asked");
+	open_well(true);
+	chunk(0, NBD_CHUNK_OFFSET_HOLE, 1, 12);
+	(void)buf_append_be64(&script, 32);
+	(void)buf_append_be32(&script, 17);
+	read_fails(true, RC_INVALID, "not asked");
+	open_well(true);
+	chunk(0, NBD_CHUNK_BLOCK_STATUS, 1, 12);
+	read_fails(true, RC_INVALID, "extents");
+	open_well(true);
+	chunk(1, 0x9999, 1, 5);
+	read_fails(true, RC_INVALID, "an error of 5 bytes");
+	open_well(true);
+	chunk(1, NBD_CHUNK_ERROR, 1, 6);
+	(void)buf_append_be32(&script, NBD_EIO);
+	(void)buf_append_be16(&script, 0);
+	read_fails(true, RC_IO, "reading: input/output error (5)");
+	open_well(true);
+	read_fails(false, RC_TIMEOUT, "no answer for 200 ms");
+	open_well(true);
+	chunk(1, NBD_CHUNK_OFFSET_DATA, 1, 24);
+	(void)buf_append_be64(&script, 32);
+	read_fails(true, RC_CLOSED, "closed");
+}
+
+static void data_in_pieces_are_put_together(void **state)
+{
+	uint8_t room[16];
+	int other;
+
+	(void)state;
+	open_well(true);
+	chunk(0, NBD_CHUNK_OFFSET_DATA, 1, 8 + 4);
+	(void)buf_append_be64(&script, 44);
+	(void)buf_append(&script, "tail", 4);
+	chunk(1, NBD_CHUNK_OFFSET_HOLE, 1, 12);
+	(void)buf_append_be64(&script, 32);
+	(void)buf_append_be32(&script, 12);
+	assert_int_equal(hear(true, &other), RC_OK);
+	memset(room, 0xff, sizeof(room));
+	assert_int_equal(nbd_client_read(play.client, 32, room, 16, &play.err), RC_OK);
+	assert_memory_equal(room, "\0\0\0\0\0\0\0\0\0\0\0\0tail", 16);
+	(void)close(other);
+}
+
+/* `payload` extents follow. */
+static void extents_fail(uint32_t context, uint32_t len, uint32_t first, const char *text)
+{
+	int other;
+
+	open_well(true);
+	chunk(1, NBD_CHUNK_BLOCK_STATUS, 1, len);
+	(void)buf_append_be32(&script, context);
+	(void)buf_append_be32(&script, first);
+	(void)buf_append_be32(&script, 0);
+	assert_int_equal(hear(true, &other), RC_OK);
+	ntold = 0;
+	assert_int_equal(nbd_client_extents(play.client, 0, BYTES, on_data, NULL, &play.err),
+			 RC_INVALID);
+	assert_non_null(strstr(play.err.text, text));
+	nbd_client_close(play.client);
+	play.client = NULL;
+	(void)close(other);
+}
+
+static void extents_that_make_no_sense_end_it(void **state)
+{
+	(void)state;
+	extents_fail(8, 12, 4096, "another context");
+	extents_fail(7, 12, 0, "no bytes");
+	extents_fail(7, 4, 4096, "extents of 4 bytes");
+	extents_fail(7, 13, 4096, "extents of 13 bytes");
+	extents_fail(7, 0xfffffffc, 4096, "extents of 4294967292 bytes");
+}
+
+static void it_gives_up_when_it_is_told_to(void **state)
+{
+	atomic_bool cancel = true;
+	const struct nbd_client_options options = {
+		.socket = play.socket, .name = "disk0", .timeout_ms = TIMEOUT_MS, .cancel = &cancel
+	};
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(nbd_client_open_on(&play.client, fds[0], &options, &play.err),
+			 RC_CANCELLED);
+	(void)close(fds[1]);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+		TEST(what_is_written_is_read),
+		TEST(a_flush_is_not_waited_for_and_its_end_is_seen),
+		TEST(an_error_of_the_server_is_told_at_the_latest_when_settled),
+		TEST(an_unknown_export_is_refused_and_nobody_at_a_socket_is_told_apart),
+		TEST(what_is_zero_is_told),
+		TEST(what_is_no_such_server_is_not_opened),
+		TEST(an_export_that_cannot_be_written_to_is_not_opened),
+		TEST(answers_that_do_not_fit_the_question_end_it),
+		TEST(data_in_pieces_are_put_together),
+		TEST(extents_that_make_no_sense_end_it),
+		TEST(it_gives_up_when_it_is_told_to),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
