@@ -89,10 +89,10 @@ struct clone {
 
 	struct rewound *rewound; /* an earlier epoch's copy; NULL: none */
 	void (*on_rewound_closed)(void *owner);
-	bool rewound_closing; /* the former copy */
-	struct clone_back back;
 	struct listing *listing; /* of its epochs, for who asked for `listed`; NULL: none */
+	struct clone_back back;
 	struct past_query listed;
+	bool rewound_closing; /* the former copy */
 
 	/* Takeover. */
 	bool drained;	  /* the receiver is idle: the image will not change any more */

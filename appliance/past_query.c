@@ -25,9 +25,12 @@ static bool decode(char out[PAST_QUERY_TEXT_MAX + 1], const char *text, const ch
 		char c = *text;
 
 		if (c == '%') {
-			if (end - text < 3 || hex(text[1]) < 0 || hex(text[2]) < 0)
+			const int high = end - text < 3 ? -1 : hex(text[1]);
+			const int low = high < 0 ? -1 : hex(text[2]);
+
+			if (high < 0 || low < 0)
 				return false;
-			c = (char)(hex(text[1]) << 4 | hex(text[2]));
+			c = (char)(high * 16 + low);
 			text += 2;
 		}
 		if (c == '\0' || len == PAST_QUERY_TEXT_MAX)

@@ -18,10 +18,10 @@
 #define PAST_QUERY_PRINTED_MAX 2560 /* three for each byte */
 
 struct past_query {
+	uint32_t limit;
 	char instance[PAST_QUERY_TEXT_MAX + 1];
 	bool epochs;
 	char from[PAST_QUERY_TEXT_MAX + 1], to[PAST_QUERY_TEXT_MAX + 1]; /* "": not given */
-	uint32_t limit;
 };
 
 /* RC_INVALID: it is none, and why. */

@@ -26,12 +26,18 @@ static const char about[] =
 	"Waits until it runs, and says where its consoles and its QMP socket are; or why it does not. There is one at a time for\n"
 	"each instance, until --end gives its memory back, or the standby ends.";
 
+/* Where that leads, and how far the instance has come since. */
+struct prospect {
+	double epoch, last_epoch;
+	char time[TEXT_BYTES], last_time[TEXT_BYTES];
+};
+
 struct order {
 	const struct command *command;
 	struct client_target target;
 	const char *instance, *to;
 	bool end, serve, yes, json;
-	double epoch; /* that is to go live */
+	struct prospect prospect; /* of --serve */
 };
 
 static char *request_for(const struct order *order)
@@ -102,7 +108,7 @@ static bool judge_serving(const struct order *order, const cJSON *instance, cons
 	const char *stage = client_string(rewound, "state");
 	const bool there = rewound == NULL &&
 			   strcmp(state, failover_state_name(FAILOVER_SERVING)) == 0 &&
-			   client_number(instance, "resumed_epoch") == order->epoch;
+			   client_number(instance, "resumed_epoch") == order->prospect.epoch;
 	const bool failed = strcmp(stage, "failed") == 0;
 	const bool owed = strcmp(stage, "ready") == 0 &&
 			  strcmp(state, failover_state_name(FAILOVER_UNATTENDED)) == 0;
@@ -115,7 +121,8 @@ static bool judge_serving(const struct order *order, const cJSON *instance, cons
 		(void)print_json(instance);
 	} else if (there) {
 		(void)printf("%s serves here from epoch %.0f, %.1f ms after the decision\n",
-			     order->instance, order->epoch, client_number(instance, "activate_ms"));
+			     order->instance, order->prospect.epoch,
+			     client_number(instance, "activate_ms"));
 	} else {
 		client_text(reason, sizeof(reason),
 			    client_string(failed ? rewound : instance, "reason"));
@@ -178,20 +185,15 @@ static int follow(const struct order *order)
 
 /* ---- going live: what is lost by it ---- */
 
-/* Where that leads, and how far the instance has come since. */
-struct prospect {
-	double epoch, last_epoch;
-	char time[TEXT_BYTES], last_time[TEXT_BYTES];
-};
-
 static int find(const struct order *order, struct prospect *prospect)
 {
 	struct past_query query = { .epochs = true, .limit = 1 };
 	const cJSON *epoch;
 	struct buf answer = { 0 };
-	cJSON *root;
+	cJSON *root = NULL;
 	int status;
 
+	*prospect = (struct prospect){ 0 };
 	if (!past_client_take(query.instance, order->instance) ||
 	    !past_client_take(query.to, order->to))
 		return options_wrong(order->command, "--to: too long");
@@ -222,8 +224,9 @@ static bool confirmed(const struct order *order)
 }
 
 /* Also where nobody is asked. A time back from now is that epoch's from here on. */
-static int confirm(struct order *order, struct prospect *prospect)
+static int confirm(struct order *order)
 {
+	struct prospect *prospect = &order->prospect;
 	int status = find(order, prospect);
 
 	if (status != EXIT_FINE)
@@ -238,7 +241,6 @@ static int confirm(struct order *order, struct prospect *prospect)
 		prospect->last_time);
 	if (!confirmed(order))
 		return options_failed("not confirmed, nothing was done");
-	order->epoch = prospect->epoch;
 	if (*order->to == '-' && *prospect->time != '\0')
 		order->to = prospect->time;
 	return EXIT_FINE;
@@ -269,12 +271,11 @@ static int give(const struct order *order)
 
 static int confirm_and_give(struct order *order)
 {
-	struct prospect prospect;
 	struct config config;
 	int status = client_find(order->command, &order->target, &config);
 
 	if (status == EXIT_FINE && order->serve)
-		status = confirm(order, &prospect);
+		status = confirm(order);
 	if (status == EXIT_FINE)
 		status = give(order);
 	config_free(&config);
