@@ -5,7 +5,7 @@
  *
  *   look   what differs is found, and gets room. What fails leaves the last epoch, and a takeover from that is possible
  *   copy   from its beginning the earlier epoch is the committed one: the journal is cut, what clients have sent is not repeated. If it
- *          fails, the next takeover does it again: the other image is kept for that (`owed`)
+ *          fails, the next takeover does it again: the other image is kept for that
  *
  * Both are a worker's; until it is done nothing else becomes of the takeover.
  */
@@ -59,6 +59,14 @@ void clone_back_on_ready(void *owner)
 
 /* ---- becoming it -------------------------------------------------------------------------------- */
 
+/* Until the replica's image is what the other one has. */
+bool clone_back_is_owed(const struct clone *c)
+{
+	const struct image *then = c->rewound != NULL ? rewound_image(c->rewound) : NULL;
+
+	return c->back.given_up && then != NULL && seat_epoch(c->seat) != image_epoch(then);
+}
+
 static void work(uv_work_t *request)
 {
 	struct clone_back *back = request->data;
@@ -80,7 +88,7 @@ static void give_up(struct clone *c)
 	c->session = 0; /* a primary must not add to what will be in the image */
 	if (c->gateway != NULL)
 		gateway_committed(c->gateway, 0);
-	c->back.owed = true;
+	c->back.given_up = true;
 }
 
 static void worked(uv_work_t *request, int status)
@@ -104,8 +112,6 @@ static void worked(uv_work_t *request, int status)
 		begin(c, true);
 		return;
 	}
-	if (back->copying && back->err.code == RC_OK)
-		back->owed = false;
 	image_take_close(back->take);
 	back->take = NULL;
 	if (err.code != RC_OK)
@@ -130,7 +136,7 @@ static void begin(struct clone *c, bool copying)
 
 bool clone_back_is_through(struct clone *c)
 {
-	if (c->failover.back_to == 0 && !c->back.owed)
+	if (c->failover.back_to == 0 && !clone_back_is_owed(c))
 		return true;
 	if (!c->back.working)
 		begin(c, false);
@@ -144,17 +150,6 @@ bool clone_back_defers(struct clone *c, const struct err *err)
 	return c->back.working;
 }
 
-bool clone_back_keeps(struct clone *c)
-{
-	struct rewound_status status;
-
-	if (c->rewound == NULL)
-		return false;
-	rewound_status(c->rewound, &status);
-	c->back.owed = status.ready;
-	return c->back.owed;
-}
-
 /* ---- its end ------------------------------------------------------------------------------------ */
 
 /* It is not wanted any more: a takeover is through, came to nothing, or a later epoch is there. */
@@ -166,16 +161,16 @@ void clone_back_follow(struct clone *c, const char *reason)
 	struct err why = { 0 };
 
 	if (c->rewound == NULL || state == FAILOVER_CLAIMING || state == FAILOVER_TAKING_OVER ||
-	    (c->back.owed && waits))
+	    (waits && clone_back_is_owed(c)))
 		return;
 	rewound_status(c->rewound, &status);
 	if (state == FAILOVER_SERVING && status.serve && (status.ready || *status.reason != '\0')) {
-		c->back.owed = false;
+		c->back.given_up = false;
 		clone_past_drop(c);
 	}
 	if (state == FAILOVER_SERVING || !status.ready)
 		return;
-	c->back.owed = false;
+	c->back.given_up = false;
 	(void)err_set(&why, RC_STATE, "%s", *reason != '\0' ? reason : "the takeover is over");
 	rewound_fail(c->rewound, &why);
 }

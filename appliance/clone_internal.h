@@ -34,7 +34,7 @@ struct clone_back {
 	const struct image *from;
 	struct image_take *take;
 	bool working, copying;
-	bool owed; /* the last epoch was given up, and the earlier one is only in the rewound copy's image */
+	bool given_up; /* the last epoch is, for the rewound copy's */
 	struct err err, unseated;
 };
 
@@ -212,8 +212,8 @@ void clone_back_on_ready(void *owner);
 bool clone_back_is_through(struct clone *c);
 /* A worker has the image: a takeover fails when that is done, and `err` is why. */
 bool clone_back_defers(struct clone *c, const struct err *err);
-/* What the replica spoiled is there once more, for the next takeover. */
-bool clone_back_keeps(struct clone *c);
+/* The epoch that is to be served is only in the rewound copy's image: the next takeover takes it from there. */
+bool clone_back_is_owed(const struct clone *c);
 /* After a change of the state. */
 void clone_back_follow(struct clone *c, const char *reason);
 

@@ -286,7 +286,7 @@ int clone_rewind_end(struct clone *c, struct err *err)
 		return err_set(err, RC_STATE, "%s: there is no rewound copy", c->instance->name);
 	if (is_used(c))
 		return err_set(err, RC_STATE,
-			       c->back.owed ?
+			       clone_back_is_owed(c) ?
 				       "%s: the rewound copy is all that is left of the instance "
 				       "here; `understudy takeover` brings it up" :
 				       "%s: it is going live",

@@ -343,9 +343,8 @@ void clone_on_activation_failed(void *owner, bool spoiled, const struct err *err
 		gateway_turn_back(c->gateway);
 	if (spoiled)
 		c->session = 0; /* a primary must not add to what is in the image now */
-	if (spoiled && !seen &&
-	    !clone_back_keeps(
-		    c)) { /* which cannot be tried again, as only the second of them knows */
+	/* What cannot be tried again, as only the second of them knows. */
+	if (spoiled && !seen && !clone_back_is_owed(c)) {
 		failover_step(&c->failover, &event, &update);
 		event.type = FAILOVER_FORGOTTEN;
 	}

@@ -480,10 +480,17 @@ struct image_map *image_map_of(struct image *image)
 	return &image->map;
 }
 
-void image_become(struct image *image, uint64_t epoch, uint32_t device_state_len)
+int image_become(struct image *image, uint64_t epoch, uint32_t device_state_len, struct err *err)
 {
+	int rc = settle(image, true, err);
+
+	if (rc == RC_OK && atomic_load(&image->doubtful))
+		rc = lost_with_qemu(err);
+	if (rc != RC_OK)
+		return rc;
 	image->epoch = epoch;
 	image->device_state_len = device_state_len;
+	return RC_OK;
 }
 
 /* ---- copying it out, and back ---------------------------------------------------------------- */

@@ -39,8 +39,8 @@ const struct image_shared *image_map_shared(const struct image_map *map,
 
 /* image.c's, for image_take.c */
 struct image_map *image_map_of(struct image *image);
-/* It holds that epoch now. */
-void image_become(struct image *image, uint64_t epoch, uint32_t device_state_len);
+/* It holds that epoch now, when all that was written has happened. */
+int image_become(struct image *image, uint64_t epoch, uint32_t device_state_len, struct err *err);
 
 /* The block of a page, and the page's number in it. There has to be a layout. */
 struct image_block *image_map_block(const struct image_map *map, uint64_t index, uint64_t *page);

@@ -86,8 +86,8 @@ static void fill(void)
 	}
 	for (index = 50; index < 100; index++) /* longer runs of zeroes give memory back */
 		set(&t.then, index, 0);
-	image_become(t.now.image, EPOCH_NOW, 1);
-	image_become(t.then.image, EPOCH_THEN, STATE_LEN);
+	assert_int_equal(image_become(t.now.image, EPOCH_NOW, 1, &t.err), RC_OK);
+	assert_int_equal(image_become(t.then.image, EPOCH_THEN, STATE_LEN, &t.err), RC_OK);
 }
 
 static int setup(void **state)
@@ -226,7 +226,7 @@ static void of_other_memory_or_of_no_epoch_it_is_refused(void **state)
 	assert_int_equal(layout_finish(&t.layout, &t.err), RC_OK);
 	assert_int_equal(layout_add_disk(&t.layout, "system", 6, DISK_BYTES, &t.err), RC_OK);
 	assert_int_equal(image_set_layout(t.then.image, &t.layout, &t.err), RC_OK);
-	image_become(t.then.image, EPOCH_THEN, STATE_LEN);
+	assert_int_equal(image_become(t.then.image, EPOCH_THEN, STATE_LEN, &t.err), RC_OK);
 	assert_int_equal(image_take_open(&t.take, t.now.image, t.then.image, &t.err), RC_REFUSED);
 	assert_non_null(strstr(t.err.text, "other memory or disks"));
 }
