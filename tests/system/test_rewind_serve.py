@@ -65,7 +65,11 @@ def test_a_bad_upgrade_is_undone_while_the_primary_lives():
 def test_it_is_undone_when_site_a_is_dead_and_nobody_else_serves():
     with historic() as world:
         world.protect()
+        quiet = world.connect()     # nothing passes on it after the mark
+        assert world.ask('get', connection=quiet) is not None
         client, epoch, least, most = upgraded(world)
+        later = world.connect()
+        assert world.ask('get', connection=later) is not None
         world.kill_site_a()
         world.wait_state('standby', 'unattended')
         for when, why in (('999999999', 'is not in the journal'), ('nobody said this', 'a mark "nobody said this"')):
@@ -74,6 +78,9 @@ def test_it_is_undone_when_site_a_is_dead_and_nobody_else_serves():
         assert world.status('standby')['state'] == 'unattended'
         served(world, serve(world, 'before upgrade'), epoch)
         is_of_then(world, client, least, most)
+        assert world.ask('get', connection=quiet) is not None
+        with pytest.raises(ConnectionResetError):
+            lab.ask_line(later, 'get', 20)
 
 
 def test_with_a_witness_it_is_asked_first():
