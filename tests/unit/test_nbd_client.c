@@ -5,8 +5,7 @@
 
 #include "appliance/base/buf.h"
 #include "appliance/base/clock.h"
-#include "net/nbd_server.h"
-#include "tests/unit/scratch.h"
+#include "tests/unit/nbd_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,110 +19,29 @@
 
 #include <cmocka.h>
 
-#define BYTES (4U << 20)
 #define TIMEOUT_MS 20000
 #define SHORT_MS 200
 
 static struct play {
-	uv_loop_t loop;
-	uv_thread_t thread;
-	uv_async_t stop;
-	struct nbd_server *server;
-	char dir[SCRATCH_MAX], socket[SCRATCH_MAX + 8];
-	uint8_t disk[BYTES];
-	unsigned flushes;
-	enum nbd_error error; /* of what changes the disk */
 	struct nbd_client *client;
 	struct err err;
 } play;
 
-/* ---- our server, in a thread ----------------------------------------------------------------- */
-
-static enum nbd_error on_read(void *owner, uint64_t offset, uint8_t *to, uint32_t len)
-{
-	(void)owner;
-	memcpy(to, play.disk + offset, len);
-	return NBD_OK;
-}
-
-static enum nbd_error on_write(void *owner, uint64_t offset, const uint8_t *data, uint32_t len)
-{
-	(void)owner;
-	if (play.error == NBD_OK)
-		memcpy(play.disk + offset, data, len);
-	return play.error;
-}
-
-static enum nbd_error on_zero(void *owner, uint64_t offset, uint32_t len, bool hole)
-{
-	(void)owner;
-	(void)hole;
-	if (play.error == NBD_OK)
-		memset(play.disk + offset, 0, len);
-	return play.error;
-}
-
-static enum nbd_error on_flush(void *owner)
-{
-	(void)owner;
-	play.flushes++;
-	return NBD_OK;
-}
-
-/* By mebibytes: one that begins with a zero is a hole. */
-static uint32_t on_extent(void *owner, uint64_t offset, uint32_t len, uint32_t *flags)
-{
-	const uint32_t left = (1U << 20) - (uint32_t)(offset % (1U << 20));
-
-	(void)owner;
-	*flags = play.disk[offset - offset % (1U << 20)] == 0 ? NBD_HOLE | NBD_ZERO : 0;
-	return left < len ? left : len;
-}
-
-static const struct nbd_server_ops ops = { on_read, on_write, on_zero, on_flush, on_extent };
-static const struct nbd_export export = { .name = "disk0", .bytes = BYTES, .block = 65536 };
-
-static void on_stop(uv_async_t *async)
-{
-	nbd_server_close(play.server, NULL);
-	uv_close((uv_handle_t *)async, NULL);
-}
-
-static void serve(void *owner)
-{
-	(void)owner;
-	(void)uv_run(&play.loop, UV_RUN_DEFAULT);
-}
-
 static int setup(void **state)
 {
-	(void)state;
 	memset(&play, 0, sizeof(play));
-	assert_int_equal(scratch_make(play.dir, "nbd-client"), 0);
-	(void)snprintf(play.socket, sizeof(play.socket), "%s/nbd", play.dir);
-	assert_int_equal(uv_loop_init(&play.loop), 0);
-	assert_int_equal(uv_async_init(&play.loop, &play.stop, on_stop), 0);
-	assert_int_equal(nbd_server_open(&play.server, &play.loop, play.socket, &export, &ops, NULL,
-					 &play.err),
-			 RC_OK);
-	assert_int_equal(uv_thread_create(&play.thread, serve, NULL), 0);
-	return 0;
+	return nbd_fixture_setup(state);
 }
 
 static int teardown(void **state)
 {
-	(void)state;
 	nbd_client_close(play.client);
-	assert_int_equal(uv_async_send(&play.stop), 0);
-	assert_int_equal(uv_thread_join(&play.thread), 0);
-	assert_int_equal(uv_loop_close(&play.loop), 0);
-	(void)rmdir(play.dir);
-	return 0;
+	return nbd_fixture_teardown(state);
 }
 
 static int open_named(const char *name, uint32_t timeout_ms)
 {
-	const struct nbd_client_options options = { .socket = play.socket,
+	const struct nbd_client_options options = { .socket = nbd_fixture.socket,
 						    .name = name,
 						    .timeout_ms = timeout_ms };
 
@@ -133,12 +51,12 @@ static int open_named(const char *name, uint32_t timeout_ms)
 static void open_it(void)
 {
 	assert_int_equal(open_named("disk0", TIMEOUT_MS), RC_OK);
-	assert_int_equal(nbd_client_bytes(play.client), BYTES);
+	assert_int_equal(nbd_client_bytes(play.client), NBD_BYTES);
 }
 
 static void what_is_written_is_read(void **state)
 {
-	static uint8_t data[BYTES / 4], read[BYTES / 4];
+	static uint8_t data[NBD_BYTES / 4], read[NBD_BYTES / 4];
 	size_t at;
 
 	(void)state;
@@ -153,8 +71,8 @@ static void what_is_written_is_read(void **state)
 	assert_int_equal(nbd_client_zero(play.client, 1024, 4096, &play.err), RC_OK);
 	assert_int_equal(nbd_client_settle(play.client, &play.err), RC_OK);
 	memset(data + 512, 0, 4096);
-	assert_memory_equal(play.disk + 512, data, sizeof(data));
-	assert_int_equal(nbd_client_read(play.client, BYTES - 1, read, 1, &play.err), RC_OK);
+	assert_memory_equal(nbd_fixture.disk + 512, data, sizeof(data));
+	assert_int_equal(nbd_client_read(play.client, NBD_BYTES - 1, read, 1, &play.err), RC_OK);
 	assert_int_equal(read[0], 0);
 }
 
@@ -164,12 +82,12 @@ static void a_flush_is_not_waited_for_and_its_end_is_seen(void **state)
 
 	(void)state;
 	open_it();
-	assert_int_equal(nbd_client_write(play.client, 0, play.disk, 512, &play.err), RC_OK);
+	assert_int_equal(nbd_client_write(play.client, 0, nbd_fixture.disk, 512, &play.err), RC_OK);
 	assert_int_equal(nbd_client_settle(play.client, &play.err), RC_OK);
 	assert_int_equal(nbd_client_flush(play.client, &play.err), RC_OK);
 	while (nbd_client_is_flushing(play.client))
 		assert_true(clock_now_ns() < until_ns);
-	assert_int_equal(play.flushes, 1);
+	assert_int_equal(nbd_fixture.flushes, 1);
 	assert_int_equal(nbd_client_flush(play.client, &play.err), RC_OK);
 	assert_int_equal(nbd_client_settle(play.client, &play.err), RC_OK);
 }
@@ -180,13 +98,14 @@ static void an_error_of_the_server_is_told_at_the_latest_when_settled(void **sta
 
 	(void)state;
 	open_it();
-	play.error = NBD_ENOSPC;
-	rc = nbd_client_write(play.client, 0, play.disk + 4096, 4096, &play.err);
+	nbd_fixture.error = NBD_ENOSPC;
+	rc = nbd_client_write(play.client, 0, nbd_fixture.disk + 4096, 4096, &play.err);
 	if (rc == RC_OK)
 		rc = nbd_client_settle(play.client, &play.err);
 	assert_int_equal(rc, RC_IO);
 	assert_string_equal(play.err.text, "writing: no space left (28)");
-	assert_int_equal(nbd_client_write(play.client, 0, play.disk, 512, &play.err), RC_CLOSED);
+	assert_int_equal(nbd_client_write(play.client, 0, nbd_fixture.disk, 512, &play.err),
+			 RC_CLOSED);
 }
 
 static void an_unknown_export_is_refused_and_nobody_at_a_socket_is_told_apart(void **state)
@@ -195,7 +114,7 @@ static void an_unknown_export_is_refused_and_nobody_at_a_socket_is_told_apart(vo
 	assert_int_equal(open_named("disk1", TIMEOUT_MS), RC_REFUSED);
 	assert_non_null(strstr(play.err.text, "disk1: refused"));
 	assert_null(play.client);
-	(void)snprintf(play.socket, sizeof(play.socket), "%s/none", play.dir);
+	(void)snprintf(nbd_fixture.socket, sizeof(nbd_fixture.socket), "%s/none", nbd_fixture.dir);
 	assert_int_equal(open_named("disk0", TIMEOUT_MS), RC_CLOSED);
 }
 
@@ -215,11 +134,11 @@ static void what_is_zero_is_told(void **state)
 	uint64_t bytes = 0;
 
 	(void)state;
-	play.disk[1U << 20] = 1;
-	play.disk[3U << 20] = 1;
+	nbd_fixture.disk[1U << 20] = 1;
+	nbd_fixture.disk[3U << 20] = 1;
 	open_it();
 	ntold = 0;
-	assert_int_equal(nbd_client_extents(play.client, 0, BYTES, on_data, NULL, &play.err),
+	assert_int_equal(nbd_client_extents(play.client, 0, NBD_BYTES, on_data, NULL, &play.err),
 			 RC_OK);
 	for (size_t i = 0; i < ntold; i++) {
 		assert_true(told[i][0] / (1U << 20) == 1 || told[i][0] / (1U << 20) == 3);
@@ -270,7 +189,7 @@ static void open_well(bool structured)
 		(void)buf_append(&script, "base:allocation", 15);
 		reply(NBD_OPTION_SET_META_CONTEXT, NBD_REPLY_ACK, 0);
 	}
-	export_it(FLAGS, BYTES);
+	export_it(FLAGS, NBD_BYTES);
 }
 
 static void chunk(uint16_t flags, uint16_t kind, uint64_t cookie, uint32_t len)
@@ -342,11 +261,11 @@ static void an_export_that_cannot_be_written_to_is_not_opened(void **state)
 	(void)state;
 	greet();
 	reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
-	export_it(FLAGS | NBD_READ_ONLY, BYTES);
+	export_it(FLAGS | NBD_READ_ONLY, NBD_BYTES);
 	refuses_to_open(RC_UNSUPPORTED, "cannot be written");
 	greet();
 	reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
-	export_it(NBD_HAS_FLAGS | NBD_SEND_FLUSH, BYTES);
+	export_it(NBD_HAS_FLAGS | NBD_SEND_FLUSH, NBD_BYTES);
 	refuses_to_open(RC_UNSUPPORTED, "zeroed");
 	greet();
 	reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
@@ -458,7 +377,7 @@ static void extents_fail(uint32_t context, uint32_t len, uint32_t first, const c
 	(void)buf_append_be32(&script, 0);
 	assert_int_equal(hear(true, &other), RC_OK);
 	ntold = 0;
-	assert_int_equal(nbd_client_extents(play.client, 0, BYTES, on_data, NULL, &play.err),
+	assert_int_equal(nbd_client_extents(play.client, 0, NBD_BYTES, on_data, NULL, &play.err),
 			 RC_INVALID);
 	assert_non_null(strstr(play.err.text, text));
 	nbd_client_close(play.client);
@@ -479,9 +398,10 @@ static void extents_that_make_no_sense_end_it(void **state)
 static void it_gives_up_when_it_is_told_to(void **state)
 {
 	atomic_bool cancel = true;
-	const struct nbd_client_options options = {
-		.socket = play.socket, .name = "disk0", .timeout_ms = TIMEOUT_MS, .cancel = &cancel
-	};
+	const struct nbd_client_options options = { .socket = nbd_fixture.socket,
+						    .name = "disk0",
+						    .timeout_ms = TIMEOUT_MS,
+						    .cancel = &cancel };
 	int fds[2];
 
 	(void)state;
