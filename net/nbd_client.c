@@ -282,12 +282,13 @@ int nbd_client_settle(struct nbd_client *client, struct err *err)
 int nbd_client_read(struct nbd_client *client, uint64_t offset, uint8_t *to, size_t len,
 		    struct err *err)
 {
-	const struct nbd_open wanted = {
-		.command = NBD_READ, .offset = offset, .length = (uint32_t)len, .to = to
-	};
+	struct nbd_open wanted = { .command = NBD_READ,
+				   .offset = offset,
+				   .length = (uint32_t)len };
 	uint64_t cookie;
 	int rc = nbd_client_settle(client, err);
 
+	wanted.to = to;
 	if (rc == RC_OK)
 		rc = request(client, &wanted, NULL, &cookie, err);
 	return rc == RC_OK ? await(client, cookie, err) : rc;

@@ -3,11 +3,13 @@ import os
 import shutil
 import signal
 import socket
+import time
 
 import pytest
 
 import lab
 from test_disks import checked, protected_again, take_over, writes
+from test_rewind import end, told
 
 NBD = shutil.which('nbdkit')
 MIB = 64
@@ -45,7 +47,7 @@ def server():
         pytest.skip('nbdkit is missing: apt-get install nbdkit')
 
 
-def test_a_replica_serves_from_its_target():
+def test_a_replica_serves_from_its_target_whoever_watches_it():
     with Stored(disk_rate=300, takeover='manual') as world:
         world.start_server()
         world.protect()
@@ -55,6 +57,10 @@ def test_a_replica_serves_from_its_target():
         world.kill_site_a()
         take_over(world)
         assert checked(world) >= acknowledged
+        world.end(world.appliance)
+        writes(world, 5)
+        world.start_appliance()
+        world.wait_state('standby', 'serving')
         writes(world, 5)
         checked(world)
         assert os.stat(world.path('store.raw')).st_blocks > 0
@@ -94,27 +100,33 @@ def test_a_warm_qemu_that_ends_is_replaced_on_the_same_target():
         checked(world)
 
 
-def test_a_restarted_appliance_finds_the_replica_and_leaves_it_its_target():
-    with Stored(disk_rate=300, takeover='manual') as world:
+def test_a_server_that_answers_nothing_for_a_while_holds_up_epochs_and_nothing_else():
+    with Stored(disk_rate=300, takeover='manual', instance={'checkpoint': {'pause_limit_ms': 500}}) as world:
         world.start_server()
         world.protect()
+        os.kill(world.server.pid, signal.SIGSTOP)
+        stopped = time.monotonic()
+        lab.wait_for('epochs wait', lambda: world.status('primary').get('lag_ms', 0) > 1500, 30)
+        os.kill(world.server.pid, signal.SIGCONT)
+        assert time.monotonic() - stopped < 20
+        protected_again(world, world.status('standby')['epoch'])
+        assert 'link lost' not in world.agent.text() and 'unprotected' not in world.agent.text(), world.logs()
         world.kill_site_a()
         take_over(world)
         checked(world)
-        world.end(world.appliance)
-        writes(world, 5)
-        world.start_appliance()
-        world.wait_state('standby', 'serving')
-        writes(world, 5)
-        checked(world)
 
 
-def test_with_a_journal_the_target_comes_back_with_the_memory():
-    with Stored(disk_rate=300, takeover='manual', standby_instance={'durability': 'journal'}) as world:
+def test_with_a_journal_the_target_comes_back_and_its_past_is_a_file():
+    with Stored(disk_rate=300, takeover='manual', standby_instance={'durability': 'journal', 'journal': {'history': {'mib': 512}}}) as world:
         world.start_server()
         world.protect()
         epoch = world.status('standby')['epoch']
-        lab.wait_for('more epochs', lambda: world.status('standby')['epoch'] > epoch + 5)
+        lab.wait_for('more epochs are durable', lambda: world.status('standby').get('journal', {}).get('epoch', 0) > epoch + 5)
+        copy = told(world, 'rewind', '--to', str(epoch + 5))
+        past = os.path.join(copy['directory'], 'system.rewound')
+        assert copy['state'] == 'running' and os.stat(past).st_size == MIB << 20, copy
+        end(world)
+        assert not os.path.exists(past) and world.status('standby')['protected']
         world.kill_site_a()
         for daemon in (world.appliance, world.server):
             world.end(daemon)
