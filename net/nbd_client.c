@@ -282,9 +282,7 @@ int nbd_client_settle(struct nbd_client *client, struct err *err)
 int nbd_client_read(struct nbd_client *client, uint64_t offset, uint8_t *to, size_t len,
 		    struct err *err)
 {
-	struct nbd_open wanted = { .command = NBD_READ,
-				   .offset = offset,
-				   .length = (uint32_t)len };
+	struct nbd_open wanted = { .command = NBD_READ, .offset = offset, .length = (uint32_t)len };
 	uint64_t cookie;
 	int rc = nbd_client_settle(client, err);
 

@@ -52,7 +52,7 @@ static uint32_t on_extent(void *owner, uint64_t offset, uint32_t len, uint32_t *
 	return left < len ? left : len;
 }
 
-static const struct nbd_server_ops ops = { on_read, on_write, on_zero, on_flush, on_extent };
+static const struct nbd_server_ops ops = { on_read, on_write, on_zero, on_flush, on_extent, NULL };
 static struct nbd_export export = { .name = "disk0", .block = 65536 };
 
 static void on_stop(uv_async_t *async)
