@@ -41,6 +41,7 @@ void clone_back_on_ready(void *owner)
 	struct failover_update update;
 	struct err err = { 0 };
 
+	c->back.why = err;
 	if (now != NULL && image_layout(now) != NULL &&
 	    !layout_equal(image_layout(now), image_layout(then))) {
 		(void)err_set(&err, RC_REFUSED,
@@ -102,8 +103,8 @@ static void worked(uv_work_t *request, int status)
 	back->working = false;
 	if (err.code != RC_OK)
 		(void)err_prefix(&err, "making the replica what it was: ");
-	else if (back->unseated.code != RC_OK)
-		err = back->unseated;
+	else if (back->why.code != RC_OK)
+		err = back->why;
 	else if (looked)
 		log_info(c->part, "%llu MiB differ from the replica's",
 			 (unsigned long long)(image_take_pages(back->take) * LAYOUT_PAGE >> 20));
@@ -127,7 +128,7 @@ static void begin(struct clone *c, bool copying)
 	back->clone = c;
 	back->image = seat_image(c->seat);
 	back->from = rewound_image(c->rewound);
-	back->err = back->unseated = (struct err){ 0 };
+	back->err = back->why = (struct err){ 0 };
 	back->copying = copying;
 	back->working = true;
 	back->work.data = back;
@@ -145,8 +146,7 @@ bool clone_back_is_through(struct clone *c)
 
 bool clone_back_defers(struct clone *c, const struct err *err)
 {
-	if (c->back.working)
-		c->back.unseated = *err;
+	c->back.why = *err;
 	return c->back.working;
 }
 
@@ -171,6 +171,8 @@ void clone_back_follow(struct clone *c, const char *reason)
 	if (state == FAILOVER_SERVING || !status.ready)
 		return;
 	c->back.given_up = false;
-	(void)err_set(&why, RC_STATE, "%s", *reason != '\0' ? reason : "the takeover is over");
+	(void)err_set(&why, RC_STATE, "%.250s%s%.250s", reason,
+		      c->back.why.code != RC_OK ? ": " : "",
+		      c->back.why.code != RC_OK ? c->back.why.text : "");
 	rewound_fail(c->rewound, &why);
 }

@@ -35,7 +35,8 @@ struct clone_back {
 	struct image_take *take;
 	bool working, copying;
 	bool given_up; /* the last epoch is, for the rewound copy's */
-	struct err err, unseated;
+	struct err err;
+	struct err why; /* the takeover fails */
 };
 
 struct clone {
@@ -210,7 +211,7 @@ int clone_back_check(const struct clone *c, struct err *err);
 void clone_back_on_ready(void *owner);
 /* The image is what the takeover was ordered from; else that begins, and clone_activate() follows. */
 bool clone_back_is_through(struct clone *c);
-/* A worker has the image: a takeover fails when that is done, and `err` is why. */
+/* A takeover fails, and `err` is why. True: when a worker, which has the image, is done. */
 bool clone_back_defers(struct clone *c, const struct err *err);
 /* The epoch that is to be served is only in the rewound copy's image: the next takeover takes it from there. */
 bool clone_back_is_owed(const struct clone *c);

@@ -1,9 +1,10 @@
 /*
- * A journal's segment, as a disk may give it back: read as for a recovery, and its past noted. With a first byte that is
+ * A journal's segment, as a disk may give it back: read as for a recovery, its past noted, and its epochs listed. With a first byte that is
  * odd its checksums are made right, as far as its records are where their lengths say, so that what they hold is looked at.
  */
 #include "appliance/base/bytes.h"
 #include "replica/history_target.h"
+#include "replica/journal_epochs.h"
 #include "replica/journal_scan.h"
 #include "replica/journal_start.h"
 #include "tests/fuzz/fuzz.h"
@@ -69,6 +70,28 @@ static int visit(void *owner, const struct journal_record *record, const uint8_t
 	return RC_OK;
 }
 
+static char path[] = "/dev/shm/us-fuzz-journal-XXXXXX";
+
+/* Heads that were read for a recovery are those that a list is made of. */
+static void list_epochs(uint64_t records)
+{
+	const struct journal_epochs_options options = {
+		.dir = path,
+		.from = { 1, 0, UINT64_MAX },
+		.to = { 1, UINT64_MAX, UINT64_MAX },
+		.newest = (records & 1) != 0,
+		.limit = 3,
+	};
+	const atomic_bool cancelled = false;
+	struct journal_epochs epochs;
+	struct err err;
+
+	if (journal_epochs_read(&epochs, &options, &cancelled, &err) != RC_OK)
+		return;
+	CHECK(epochs.count <= options.limit);
+	journal_epochs_free(&epochs);
+}
+
 static void make_right(uint8_t *bytes, size_t len)
 {
 	static const uint8_t begin[16] = "USTDJRNL\1";
@@ -96,8 +119,6 @@ static void make_right(uint8_t *bytes, size_t len)
 		at += whole;
 	}
 }
-
-static char path[] = "/dev/shm/us-fuzz-journal-XXXXXX";
 
 static void remove_directory(void)
 {
@@ -137,6 +158,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		CHECK(found.segment == 0 || found.end + found.torn == size - 1);
 	}
 	look_at_history(found.next_sequence);
+	list_epochs(found.records);
 	CHECK(journal_start(directory()) <= 1);
 	return 0;
 }

@@ -9,6 +9,7 @@ import etcd
 import lab
 import ledger
 from test_rewind import historic, is_of_then, mark, serve, told, understudy, wait_until_durable, writes_to_disk
+from test_state_dir import fill, small_state_dir
 
 
 def upgraded(world):
@@ -102,6 +103,23 @@ def test_with_a_witness_it_is_asked_first():
         served(world, serve(world, 'before upgrade'), epoch)
         assert (witness.value()['server'], witness.value()['term']) == ('standby', 2)
         is_of_then(world, client, least, most)
+
+
+def test_a_term_that_cannot_be_kept_leaves_the_last_epoch():
+    with historic() as world, small_state_dir(world) as path:
+        world.extra_of_instance['standby']['journal']['dir'] = world.path('journal')
+        world.protect()
+        client, epoch, *_ = upgraded(world)
+        client.stopping = True
+        ballast = fill(path)
+        failed = serve(world, 'before upgrade')
+        assert failed.returncode == 1 and path in failed.stderr and 'No space left on device' in failed.stderr, failed
+        world.kill_site_a()
+        status = world.wait_state('standby', 'unattended')
+        assert status['epoch'] > epoch, status
+        os.unlink(ballast)
+        assert world.operator('takeover', 'standby').returncode == 0
+        assert world.status('standby')['resumed_epoch'] == status['epoch'] and world.ask(f'entry {len(client.acked)}') == client.acked[-1][1]
 
 
 def stopped_in_its_activation(world):
