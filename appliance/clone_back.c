@@ -42,8 +42,9 @@ void clone_back_on_ready(void *owner)
 	struct err err = { 0 };
 
 	c->back.why = err;
-	if (now != NULL && image_layout(now) != NULL &&
-	    !layout_equal(image_layout(now), image_layout(then))) {
+	if (now == NULL || image_layout(now) == NULL) {
+		(void)err_set(&err, RC_STATE, "there is no replica here that could become it");
+	} else if (!layout_equal(image_layout(now), image_layout(then))) {
 		(void)err_set(&err, RC_REFUSED,
 			      "the instance had other memory or disks then than it has now");
 	} else {
@@ -137,10 +138,16 @@ static void begin(struct clone *c, bool copying)
 
 bool clone_back_is_through(struct clone *c)
 {
+	struct err err;
+
 	if (c->failover.back_to == 0 && !clone_back_is_owed(c))
 		return true;
-	if (!c->back.working)
+	if (seat_image(c->seat) == NULL || c->rewound == NULL) {
+		(void)err_set(&err, RC_STATE, "what it was ordered from is not there any more");
+		clone_on_activation_failed(c, false, &err);
+	} else if (!c->back.working) {
 		begin(c, false);
+	}
 	return false;
 }
 

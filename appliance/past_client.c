@@ -14,7 +14,7 @@
 
 /* One question; *reading: the list is not there yet. */
 static int ask(const struct command *command, const struct client_target *target, const char *path,
-	       struct buf *answer, cJSON **root, bool *reading)
+	       const char *refused, struct buf *answer, cJSON **root, bool *reading)
 {
 	int status, http_status;
 	struct err err;
@@ -23,7 +23,7 @@ static int ask(const struct command *command, const struct client_target *target
 	if (status != EXIT_FINE)
 		return status;
 	if (http_status != 200)
-		return client_refused("no list of epochs", http_status, answer);
+		return client_refused(refused, http_status, answer);
 	(void)json_text_parse(root, (const char *)answer->data, answer->len, &err);
 	*reading = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(*root, "reading"));
 	if (!*reading && !cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(*root, "epochs")))
@@ -33,7 +33,8 @@ static int ask(const struct command *command, const struct client_target *target
 }
 
 int past_client_epochs(const struct command *command, const struct client_target *target,
-		       const struct past_query *query, struct buf *answer, cJSON **root)
+		       const struct past_query *query, const char *refused, struct buf *answer,
+		       cJSON **root)
 {
 	const uint64_t end_ns = clock_now_ns() + WAIT_S * CLOCK_NS_PER_S;
 	char path[sizeof(PATH) + PAST_QUERY_PRINTED_MAX] = PATH;
@@ -42,7 +43,8 @@ int past_client_epochs(const struct command *command, const struct client_target
 
 	past_query_print(path + strlen(PATH), query);
 	*root = NULL;
-	while ((status = ask(command, target, path, answer, root, &reading)) == EXIT_FINE &&
+	while ((status = ask(command, target, path, refused, answer, root, &reading)) ==
+		       EXIT_FINE &&
 	       reading && clock_now_ns() < end_ns) {
 		cJSON_Delete(*root);
 		*root = NULL;

@@ -105,7 +105,8 @@ static int list_epochs(const struct command *command, const struct client_target
 {
 	struct buf answer = { 0 };
 	cJSON *root;
-	int status = past_client_epochs(command, target, query, &answer, &root);
+	int status =
+		past_client_epochs(command, target, query, "no list of epochs", &answer, &root);
 
 	if (status == EXIT_FINE && json)
 		(void)fwrite(answer.data, 1, answer.len, stdout);

@@ -197,7 +197,8 @@ static int find(const struct order *order, struct prospect *prospect)
 	if (!past_client_take(query.instance, order->instance) ||
 	    !past_client_take(query.to, order->to))
 		return options_wrong(order->command, "--to: too long");
-	status = past_client_epochs(order->command, &order->target, &query, &answer, &root);
+	status = past_client_epochs(order->command, &order->target, &query, "not rewound", &answer,
+				    &root);
 	epoch = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(root, "epochs"), 0);
 	if (status == EXIT_FINE && epoch == NULL)
 		status = options_failed("there is no epoch until then");
