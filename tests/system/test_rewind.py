@@ -303,5 +303,5 @@ def random_epochs(seconds, rounds, seed):
         client.stopping = True
 
 
-def test_random_epochs_of_half_a_minute_are_what_they_were():
-    random_epochs(30, 4, int(os.environ.get('UNDERSTUDY_SEED', '7')))
+def test_random_epochs_of_20_seconds_are_what_they_were():
+    random_epochs(20, 3, int(os.environ.get('UNDERSTUDY_SEED', '7')))
