@@ -190,6 +190,7 @@ static void on_tick(uv_timer_t *timer)
 	clone_doubt_tick(c);
 	clone_keep_again(c);
 	look_at_room(c);
+	clone_disks_tick(c);
 	clone_tell_hashes(c);
 	clone_tell_superseded(c);
 	if (c->stopping && !is_under_way(c))
@@ -467,7 +468,7 @@ static void check_stopped(struct clone *c)
 
 static void stop_parts(struct clone *c)
 {
-	c->open_parts = 4 + CLONE_TAKEOVER_PARTS + (c->claimant != NULL);
+	c->open_parts = 5 + CLONE_TAKEOVER_PARTS + (c->claimant != NULL);
 	if (c->claimant != NULL)
 		claimant_close(c->claimant, on_part_closed, c);
 	if (c->link != NULL && !c->link_closing) {
@@ -481,6 +482,7 @@ static void stop_parts(struct clone *c)
 		gateway_link(c->gateway, NULL, c->failover.term);
 	clone_past_close(c, on_part_closed);
 	clone_listing_close(c, on_part_closed);
+	clone_disks_close(c, on_part_closed);
 	clone_takeover_close(c, on_part_closed);
 	seat_close(c->seat, on_part_closed);
 	uv_close((uv_handle_t *)&c->tick, on_timer_closed);

@@ -24,7 +24,7 @@ int clone_back_check(const struct clone *c, struct err *err)
 	const char *refusal = failover_refusal(&c->failover);
 
 	if (refusal == NULL)
-		return RC_OK;
+		return clone_disks_check(c, err);
 	return err_set(err, RC_STATE,
 		       "%s: to go live from an earlier epoch is a takeover, and %s%s",
 		       c->instance->name, refusal,

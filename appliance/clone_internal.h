@@ -1,7 +1,7 @@
 /*
  * What the parts of a clone share: clone.c (its life and connection), clone_takeover.c (who serves:
  * the decision, the term on the disk, activation, the replica of an earlier life), clone_doubt.c (whether
- * another one may serve), clone_epochs.c (what the primary sends), clone_past.c (earlier epochs), clone_listing.c (a list of them), clone_back.c (going live from one) and
+ * another one may serve), clone_epochs.c (what the primary sends), clone_past.c (earlier epochs), clone_listing.c (a list of them), clone_back.c (going live from one), clone_disks.c (whether its disks are where they should be) and
  * clone_status.c (what it says of itself). Private to them.
  */
 #ifndef APPLIANCE_CLONE_INTERNAL_H
@@ -37,6 +37,21 @@ struct clone_back {
 	bool given_up; /* the last epoch is, for the rewound copy's */
 	struct err err;
 	struct err why; /* the takeover fails */
+};
+
+/* clone_disks.c's */
+struct clone_disks {
+	struct clone *clone;
+	uv_work_t work;
+	struct disk_place places[LAYOUT_DISKS_MAX];
+	size_t count;
+	bool busy, again;
+	bool looked; /* since a takeover was decided */
+	uint64_t look_ns;
+	struct err err;
+	struct repeat repeat;
+	char problem[ERR_TEXT_MAX]; /* "": QEMU would find them */
+	void (*on_closed)(void *owner);
 };
 
 struct clone {
@@ -90,6 +105,7 @@ struct clone {
 
 	struct rewound *rewound; /* an earlier epoch's copy; NULL: none */
 	void (*on_rewound_closed)(void *owner);
+	struct clone_disks disks;
 	struct listing *listing; /* of its epochs, for who asked for `listed`; NULL: none */
 	struct clone_back back;
 	struct past_query listed;
@@ -217,6 +233,15 @@ bool clone_back_defers(struct clone *c, const struct err *err);
 bool clone_back_is_owed(const struct clone *c);
 /* After a change of the state. */
 void clone_back_follow(struct clone *c, const char *reason);
+
+/* clone_disks.c */
+
+void clone_disks_tick(struct clone *c);
+/* For a takeover: `looked`, and clone_activate(). */
+void clone_disks_look(struct clone *c);
+/* RC_STATE: QEMU would not find the disks of the replica. */
+int clone_disks_check(const struct clone *c, struct err *err);
+void clone_disks_close(struct clone *c, void (*on_disks_closed)(void *owner));
 
 /* clone_epochs.c */
 

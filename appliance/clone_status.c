@@ -36,6 +36,12 @@ static bool is_cramped(const struct clone *c)
 	       (c->failover.state <= FAILOVER_SUSPECT || c->failover.state == FAILOVER_SERVING);
 }
 
+/* A takeover would fail, or what runs is in files that nobody will find. */
+static bool is_misplaced(const struct clone *c)
+{
+	return *c->disks.problem != '\0';
+}
+
 /* The primary is heard, and what clients know is not here: were it silent, only the operator would act. */
 static bool is_outdated(const struct clone *c)
 {
@@ -56,7 +62,7 @@ static bool needs_nobody(const struct clone *c)
 	if (is_outdated(c) && clock_now_ns() - c->outdated_ns > OUTDATED_MOMENT_NS)
 		return false;
 	if (clone_in_doubt(c) || has_trouble(c) || c->silent || c->store_broken || is_stuck(c) ||
-	    is_cramped(c) || *fault_of(c) != '\0' || *journal_problem(c) != '\0')
+	    is_cramped(c) || is_misplaced(c) || *fault_of(c) != '\0' || *journal_problem(c) != '\0')
 		return false;
 	switch (c->failover.state) {
 	case FAILOVER_UNATTENDED:
@@ -116,6 +122,8 @@ static const char *reason_of(const struct clone *c)
 		return survivor_silence(c->survivor);
 	if (c->store_broken)
 		return c->store_error;
+	if (is_misplaced(c))
+		return c->disks.problem;
 	if (has_trouble(c))
 		return c->trouble;
 	if (*fault != '\0')
@@ -141,7 +149,7 @@ void clone_status(const struct clone *c, struct status_instance *status)
 	status->reason = reason_of(c);
 	status->protected_now = (state == FAILOVER_PROTECTED || state == FAILOVER_SUSPECT) &&
 				!c->failover.outdated && seat_is_warm(c->seat) && !has_trouble(c) &&
-				!c->store_broken && *fault == '\0';
+				!c->store_broken && !is_misplaced(c) && *fault == '\0';
 	status->term = (double)c->failover.term;
 	status->epoch = (double)c->failover.epoch;
 	status->suspicion = failover_suspicion(&c->failover, clock_now_ns());

@@ -2,6 +2,7 @@
  * Who serves. A takeover, from the decision on:
  *
  *   decision ─┬─► the new term goes to the disk (term_store.h, a worker thread) ─┐
+ *             ├─► the replica's disks are looked for (clone_disks.c) ────────────────────────┤
  *             ├─► the receiver finishes the epoch that it is committing ─────────┼─► activation
  *             └─► (a warm QEMU is there, or will be) ────────────────────────────┘
  *
@@ -109,6 +110,7 @@ static void on_drained(void *owner)
 static void begin_takeover(struct clone *c)
 {
 	c->drained = c->kept = false;
+	clone_disks_look(c);
 	if (c->gateway != NULL)
 		gateway_turn(c->gateway);
 	if (seat_receiver(c->seat) != NULL)
@@ -240,6 +242,8 @@ static int command(struct clone *c, enum failover_event_type type, struct err *e
 
 int clone_takeover(struct clone *c, struct err *err)
 {
+	if (failover_refusal(&c->failover) == NULL && clone_disks_check(c, err) != RC_OK)
+		return RC_STATE;
 	return command(c, FAILOVER_OPERATOR, err);
 }
 
@@ -294,7 +298,13 @@ void clone_activate(struct clone *c)
 	struct err err = { 0 };
 
 	if (c->failover.state != FAILOVER_TAKING_OVER || !c->drained || !c->kept ||
-	    !seat_is_warm(c->seat) || !clone_back_is_through(c))
+	    !c->disks.looked || !seat_is_warm(c->seat))
+		return;
+	if (clone_disks_check(c, &err) != RC_OK) {
+		clone_on_activation_failed(c, false, &err);
+		return;
+	}
+	if (!clone_back_is_through(c))
 		return;
 	c->resumed_epoch = seat_epoch(c->seat);
 	if (seat_activate(c->seat, &err) != RC_OK)

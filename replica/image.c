@@ -4,7 +4,7 @@
  * With a committed epoch, batches are decoded into staging. image_commit() then goes through
  * these steps, the first three of which can fail and change nothing that can be seen:
  *   1. every batch was decoded; count and hash of the pages are what the primary states; the
- *      device state fits its block
+ *      device state fits its block; QEMU would find the disks where they are written to
  *   2. what was spilled to a file comes back as it was
  *   3. every page that will hold something has storage (a tmpfs can be full)
  *   4. the pages are copied; the epoch is committed.
@@ -91,6 +91,11 @@ void image_held_by(const struct image *image, pid_t pid)
 int image_add_disk(struct image *image, const struct image_disk *disk, struct err *err)
 {
 	return image_map_disk(&image->map, disk, err);
+}
+
+size_t image_disk_places(const struct image *image, struct disk_place places[LAYOUT_DISKS_MAX])
+{
+	return image_map_places(&image->map, places);
 }
 
 int image_set_layout(struct image *image, const struct layout *layout, struct err *err)
@@ -423,6 +428,15 @@ static int apply(struct image *image, struct err *err)
 	return rc;
 }
 
+static int check_places(struct image *image, struct err *err)
+{
+	const int rc = image_map_check_places(&image->map, err);
+
+	if (rc == RC_INVALID)
+		image_forget(image);
+	return rc;
+}
+
 int image_commit(struct image *image, uint64_t pages, uint64_t hash, uint32_t device_state_len,
 		 struct err *err)
 {
@@ -432,6 +446,8 @@ int image_commit(struct image *image, uint64_t pages, uint64_t hash, uint32_t de
 	if (epoch == 0)
 		return err_set(err, RC_STATE, "memory image: a commit outside of an epoch");
 	rc = check_sums(image, pages, hash, device_state_len, err);
+	if (rc == RC_OK)
+		rc = check_places(image, err);
 	if (rc == RC_OK)
 		rc = apply(image, err);
 	if (rc == RC_OK) {

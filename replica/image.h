@@ -14,6 +14,7 @@
 
 #include "appliance/base/buf.h"
 #include "appliance/base/err.h"
+#include "replica/disk_place.h"
 #include "replica/layout.h"
 
 #include <stdbool.h>
@@ -21,7 +22,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define IMAGE_DISK_NAME_MAX 64
+#define IMAGE_DISK_NAME_MAX DISK_PLACE_NAME_MAX
 
 struct image;
 
@@ -52,7 +53,7 @@ int image_create(struct image **image, const char *dir, const char *spill_dir,
 struct image_disk {
 	char name[IMAGE_DISK_NAME_MAX + 1];
 	uint64_t bytes;
-	char path[512];
+	char path[DISK_PLACE_PATH_MAX];
 	/*
 	 * Not a file but an NBD export of the QEMU that is to run the replica (image_target.h): its unix socket, and its name
 	 * (empty: a file). `path` is what errors call it. Both may come later than the image.
@@ -60,6 +61,8 @@ struct image_disk {
 	char socket[108], export[IMAGE_DISK_NAME_MAX + 1];
 };
 int image_add_disk(struct image *image, const struct image_disk *disk, struct err *err);
+/* Where its disks are that are files: how many. disk_place_look() needs no image. */
+size_t image_disk_places(const struct image *image, struct disk_place places[LAYOUT_DISKS_MAX]);
 
 /*
  * The instance's layout: checks the shared blocks against it (RC_REFUSED) and makes the private
@@ -89,8 +92,8 @@ int image_begin(struct image *image, uint64_t epoch, struct err *err);
 int image_batch(struct image *image, const uint8_t *batch, size_t len, struct err *err);
 /*
  * Verifies the sums as the primary stated them, then applies. On an error nothing was applied and
- * the epoch is dropped; with two exceptions (RC_IO), a spill file that could be read once and not again
- * and a disk that has room and cannot be written: then image_epoch() is 0, the image holds a mixture and counts as having no epoch.
+ * the epoch is dropped; with three exceptions, a spill file that could be read once and not again, a disk that has room and
+ * cannot be written (RC_IO), and a disk's file that has another size (RC_INVALID): then image_epoch() is 0, the image holds a mixture and counts as having no epoch.
  */
 int image_commit(struct image *image, uint64_t pages, uint64_t hash, uint32_t device_state_len,
 		 struct err *err);

@@ -383,6 +383,13 @@ int image_block_zero(struct image_block *block, uint64_t page, uint64_t count, s
 	return rc;
 }
 
+void image_block_resize(struct image_block *block)
+{
+	if (block->fd >= 0)
+		(void)ftruncate(block->fd,
+				(off_t)block->bytes); /* if it fails, the next look tells */
+}
+
 int image_block_settle(struct image_block *block, bool durable, struct err *err)
 {
 	return block->disk != NULL && block->disk->settle != NULL ?

@@ -44,6 +44,8 @@ struct image_block {
 	uint64_t bytes;	     /* of a disk, whose end need not be a page's */
 	uint64_t *populated; /* a bit each page; accessed atomically */
 	int fd;		     /* -1: private */
+	dev_t device;	     /* of a disk's file, */
+	ino_t inode;	     /* which its path led to */
 	char *path;	     /* of the file, or what a target is called; NULL: private */
 	bool huge;	     /* on hugetlbfs */
 	const struct image_disk_ops *disk; /* NULL: memory */
@@ -90,6 +92,8 @@ int image_block_write(struct image_block *block, uint64_t page, const uint8_t *d
 /* `count` pages become zero; longer runs give their memory back. RC_IO of a disk only. */
 int image_block_zero(struct image_block *block, uint64_t page, uint64_t count, struct err *err);
 
+/* Of a disk's file: to its own size; what was beyond it is zeroes or gone. */
+void image_block_resize(struct image_block *block);
 /* Of a disk: all that was written has happened. */
 int image_block_settle(struct image_block *block, bool durable, struct err *err);
 /* That page may hold something. */

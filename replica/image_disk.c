@@ -59,7 +59,7 @@ static bool is_locked(int fd)
 	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
-static int look_at(const struct image_block *block, bool *existed, struct err *err)
+static int look_at(struct image_block *block, bool *existed, struct err *err)
 {
 	char where[FILES_CLIP + 1];
 	struct stat st = { 0 };
@@ -80,6 +80,8 @@ static int look_at(const struct image_block *block, bool *existed, struct err *e
 			       where, (uint64_t)st.st_size, block->bytes);
 	if (is_locked(block->fd))
 		return err_set(err, RC_REFUSED, "%s: in use by another program", where);
+	block->device = st.st_dev;
+	block->inode = st.st_ino;
 	*existed = st.st_size != 0;
 	if (!*existed && ftruncate(block->fd, (off_t)block->bytes) != 0)
 		return failed(block, errno, err);

@@ -149,6 +149,41 @@ int image_map_disk(struct image_map *map, const struct image_disk *disk, struct 
 	return RC_OK;
 }
 
+size_t image_map_places(const struct image_map *map, struct disk_place places[LAYOUT_DISKS_MAX])
+{
+	size_t count = 0;
+
+	for (uint32_t i = 0; i < map->ndisks; i++) {
+		const struct image_block *block = &map->disk_blocks[i];
+		struct disk_place *place = &places[count];
+
+		if (block->fd < 0)
+			continue;
+		*place = (struct disk_place){ .bytes = block->bytes,
+					      .device = block->device,
+					      .inode = block->inode };
+		memcpy(place->name, map->disks[i].name, sizeof(place->name));
+		memcpy(place->path, map->disks[i].path, sizeof(place->path));
+		count++;
+	}
+	return count;
+}
+
+int image_map_check_places(struct image_map *map, struct err *err)
+{
+	struct disk_place places[LAYOUT_DISKS_MAX];
+	const size_t count = image_map_places(map, places);
+	int rc = RC_OK;
+
+	for (size_t i = 0; i < count && rc == RC_OK; i++)
+		rc = disk_place_look(&places[i], err);
+	if (rc != RC_INVALID)
+		return rc;
+	for (uint32_t i = 0; i < map->ndisks; i++)
+		image_block_resize(&map->disk_blocks[i]);
+	return err_prefix(err, "the image is lost: ");
+}
+
 static void drop_layout(struct image_map *map)
 {
 	uint32_t i;

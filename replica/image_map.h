@@ -29,6 +29,9 @@ int image_map_open(struct image_map *map, const char *dir, struct image_shared *
 void image_map_close(struct image_map *map, bool keep);
 
 int image_map_disk(struct image_map *map, const struct image_disk *disk, struct err *err);
+size_t image_map_places(const struct image_map *map, struct disk_place places[LAYOUT_DISKS_MAX]);
+/* As disk_place_look() says. After RC_INVALID the disks have their size again, but not what was in them. */
+int image_map_check_places(struct image_map *map, struct err *err);
 
 /* Takes a layout (in place of the one that it had: private blocks are then empty). */
 int image_map_layout(struct image_map *map, const struct layout *layout, struct err *err);

@@ -137,6 +137,41 @@ def test_writes_beyond_the_budget_cost_protection_and_the_guest_does_not_wait():
         checked(world)
 
 
+def refused(world, *words):
+    """A takeover is, and both sites have said why before it is asked for."""
+    lab.wait_for('not protected', lambda: not world.status('primary')['protected'], 30)
+    lab.wait_for('both say why', lambda: all(word in world.status(role)['reason'] for role in ('primary', 'standby') for word in words), 30)
+    assert not world.status('standby')['protected'] and not world.status('standby')['healthy']
+    order = world.operator('takeover', 'standby')
+    told = order.stdout + order.stderr
+    assert order.returncode != 0 and all(word in told for word in words), order
+
+
+def test_a_disks_file_that_is_replaced_or_cut_is_told_and_never_taken_over_from():
+    with lab.Lab(memory_mib=128, working_set_mib=24, disk_mib=64, disk_rate=100, takeover='manual') as world:
+        world.protect()
+        path, kept = world.path('disk-b.raw'), world.path('kept.raw')
+        os.rename(path, kept)
+        refused(world, path, 'is not there any more')
+        with open(path, 'wb') as other:
+            other.truncate(64 << 20)
+        refused(world, path, 'is not the file that has')
+        os.rename(kept, path)
+        protected_again(world, world.status('standby')['epoch'])
+        os.truncate(path, 4096)
+        lab.wait_for('the cut is told', lambda: 'something else has written to it' in world.appliance.text() + world.agent.text(), 30)
+        protected_again(world, world.status('standby')['epoch'])
+        checked(world)
+        os.rename(path, kept)
+        world.kill_site_a()
+        world.wait_state('standby', 'unattended')
+        refused_here = world.operator('takeover', 'standby')
+        assert refused_here.returncode != 0 and 'is not there any more' in refused_here.stderr + refused_here.stdout, refused_here
+        os.rename(kept, path)
+        lab.wait_for('it is seen', lambda: world.operator('takeover', 'standby').returncode == 0)
+        checked(world)
+
+
 def test_a_full_disk_at_the_standby_costs_protection_and_nothing_else():
     with lab.Lab(memory_mib=128, working_set_mib=24, disk_mib=64, disk_rate=300) as world:
         path = world.path('images')

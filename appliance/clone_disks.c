@@ -1,0 +1,104 @@
+/*
+ * Whether QEMU would find the files of the replica's disks where they are written to: each second, so that it is told in time, and
+ * once more for a takeover, which fails otherwise. A worker asks: a file system may take its time.
+ */
+#include "appliance/clone_internal.h"
+
+#include "appliance/base/clock.h"
+#include "appliance/base/log.h"
+
+#include <stdio.h>
+
+#define LOOK_NS CLOCK_NS_PER_S
+
+static void begin(struct clone *c);
+
+static void work(uv_work_t *request)
+{
+	struct clone_disks *disks = request->data;
+
+	disks->err = (struct err){ 0 };
+	for (size_t i = 0; i < disks->count; i++) {
+		if (disk_place_look(&disks->places[i], &disks->err) != RC_OK)
+			return;
+	}
+}
+
+static void say(struct clone *c, const struct err *err)
+{
+	struct clone_disks *disks = &c->disks;
+
+	if (err->code != RC_OK) {
+		repeat_log(&disks->repeat, LOG_LEVEL_ERROR, c->part, err->text);
+		(void)snprintf(disks->problem, sizeof(disks->problem), "%s", err->text);
+	} else if (*disks->problem != '\0') {
+		log_info(c->part, "the replica's disks are where they should be again");
+		disks->problem[0] = '\0';
+		disks->repeat = (struct repeat){ 0 };
+	}
+}
+
+static void worked(uv_work_t *request, int status)
+{
+	struct clone_disks *disks = request->data;
+	struct clone *c = disks->clone;
+	const struct err err = disks->err;
+
+	(void)status; /* never cancelled */
+	disks->busy = false;
+	if (disks->on_closed != NULL) {
+		disks->on_closed(c);
+		return;
+	}
+	say(c, &err);
+	if (!disks->again) {
+		disks->looked = true;
+		clone_activate(c);
+	} else {
+		begin(c);
+	}
+}
+
+static void begin(struct clone *c)
+{
+	struct clone_disks *disks = &c->disks;
+	const struct image *image = seat_image(c->seat);
+
+	disks->clone = c;
+	disks->count = image != NULL ? image_disk_places(image, disks->places) : 0;
+	disks->busy = true;
+	disks->again = false;
+	disks->look_ns = clock_now_ns() + LOOK_NS;
+	disks->work.data = disks;
+	(void)uv_queue_work(c->loop, &disks->work, work, worked);
+}
+
+void clone_disks_tick(struct clone *c)
+{
+	if (!c->disks.busy && clock_now_ns() >= c->disks.look_ns)
+		begin(c);
+}
+
+void clone_disks_look(struct clone *c)
+{
+	c->disks.looked = false;
+	if (c->disks.busy)
+		c->disks.again = true;
+	else
+		begin(c);
+}
+
+int clone_disks_check(const struct clone *c, struct err *err)
+{
+	return *c->disks.problem == '\0' ?
+		       RC_OK :
+		       err_set(err, RC_STATE, "%s: %.400s", c->instance->name, c->disks.problem);
+}
+
+void clone_disks_close(struct clone *c, void (*on_disks_closed)(void *owner))
+{
+	if (c->disks.busy)
+		c->disks.on_closed = on_disks_closed;
+	else
+		on_disks_closed(c);
+}
