@@ -23,4 +23,7 @@ const char *preflight_remedy(char out[PREFLIGHT_REMEDY_MAX], int error, const ch
 /* ---- preflight_network.c: where we listen, and the devices and sockets of network cards ---- */
 void preflight_network(struct preflight *preflight);
 
+/* ---- preflight_disks.c: the images of one instance's disks ---- */
+void preflight_check_disks(struct preflight *preflight, size_t index);
+
 #endif

@@ -147,34 +147,6 @@ static void check_journal(struct preflight *preflight, size_t index)
 	}
 }
 
-/* There, or to be made where it is said to be. */
-static void check_disks(struct preflight *preflight, size_t index)
-{
-	const struct config_instance *instance = &preflight->config.instances[index];
-
-	for (size_t i = 0; i < instance->ndisks; i++) {
-		const char *path = instance->disks[i].path;
-		char *dir = path != NULL ? config_directory(path) : NULL;
-		struct stat st;
-
-		if (path == NULL)
-			continue; /* a target: what QEMU opens, it says itself */
-		if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-			preflight_error(
-				preflight,
-				"instances[%zu].disks[%zu].path: %s: is no file; a disk "
-				"image is one, and made when it is not there; a block device is a target: "
-				"{\"driver\": \"host_device\", \"filename\": ...}",
-				index, i, path);
-		else if (dir != NULL && access(dir, W_OK | X_OK) != 0)
-			preflight_error(preflight,
-					"instances[%zu].disks[%zu].path: %s: %s; name a directory "
-					"of ours",
-					index, i, dir, strerror(errno));
-		mem_free(dir);
-	}
-}
-
 static bool is_virtual(const struct config *config, const char *device,
 		       const struct netlink_prefix *address)
 {
@@ -256,7 +228,7 @@ int preflight_look(struct preflight *preflight, struct err *err)
 			continue;
 		}
 		check_journal(preflight, i);
-		check_disks(preflight, i);
+		preflight_check_disks(preflight, i);
 		for (size_t j = 0; j < preflight->config.instances[i].nvrrp; j++)
 			check_group(preflight, i, j);
 	}

@@ -13,8 +13,6 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
-#define COPY ".rewound" /* behind the path of the replica's own */
-
 static const struct config_disk *find(const struct config_instance *instance, const char *name)
 {
 	for (size_t i = 0; i < instance->ndisks; i++) {
@@ -132,8 +130,8 @@ static int add_copy(struct image *image, const struct cmdline_disk *reserved,
 	int n;
 
 	memcpy(disk.name, reserved->name, sizeof(disk.name));
-	n = snprintf(disk.path, sizeof(disk.path), "%s%s%s" COPY, target ? dir : own->path,
-		     target ? "/" : "", target ? reserved->name : "");
+	n = snprintf(disk.path, sizeof(disk.path), "%s%s%s" SEAT_DISKS_COPY,
+		     target ? dir : own->path, target ? "/" : "", target ? reserved->name : "");
 	if (n < 0 || n >= (int)sizeof(disk.path))
 		return err_set(err, RC_LIMIT, "disk %s: its path is too long", reserved->name);
 	if (unlink(disk.path) != 0 && errno != ENOENT)
@@ -184,12 +182,12 @@ static void remove_copy(int dir, const char *link)
 {
 	char path[PATH_MAX];
 	ssize_t len = readlinkat(dir, link, path, sizeof(path) - 1);
-	const ssize_t tail = (ssize_t)strlen(COPY);
+	const ssize_t tail = (ssize_t)strlen(SEAT_DISKS_COPY);
 
 	if (len <= tail)
 		return; /* no link, or none of ours */
 	path[len] = '\0';
-	if (strcmp(path + len - tail, COPY) != 0)
+	if (strcmp(path + len - tail, SEAT_DISKS_COPY) != 0)
 		return;
 	(void)unlink(path);
 	(void)unlinkat(dir, link, 0);

@@ -7,6 +7,8 @@
 #include "appliance/config.h"
 #include "replica/reservation.h"
 
+#define SEAT_DISKS_COPY ".rewound" /* behind the path of the replica's own: the image of a copy */
+
 /*
  * Adds each to the image, and makes the link in `dir`, the replica's directory, by which QEMU finds it; or tells the spec
  * of its target. RC_REFUSED when the two sites do not name the same disks.

@@ -5,7 +5,8 @@
  *
  * QEMU has the file open as well, but before its activation it neither reads it (a replica has no
  * firmware run) nor locks it; both sides go through the same page cache, so nothing has to be told to it.
- * Whoever else has the file as a QEMU's disk holds locks on it, which are looked for.
+ * Whoever else has the file as a QEMU's disk holds locks on it, which are looked for; and this image takes one
+ * of its own, so that one file, by whatever names, is no two disks.
  */
 #include "replica/image_block.h"
 
@@ -23,6 +24,8 @@
 /* Where QEMU's locks on its images lie (block/file-posix.c): permissions taken, and not shared. */
 #define QEMU_LOCKS 100
 #define QEMU_LOCKS_LEN 200
+/* Ours, of the image: another byte. Two opens of one file are two owners of such a lock, also in one process. */
+#define OUR_LOCK 64
 /* Shorter runs of zeroes are written: a hole tears the file apart. */
 #define PUNCH_PAGES 16
 
@@ -59,6 +62,16 @@ static bool is_locked(int fd)
 	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
+/* False: it is the image of another disk. Where there are no locks nothing is known. */
+static bool lock_it(int fd)
+{
+	struct flock lock = {
+		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = OUR_LOCK, .l_len = 1
+	};
+
+	return fcntl(fd, F_OFD_SETLK, &lock) == 0 || (errno != EAGAIN && errno != EACCES);
+}
+
 static int look_at(struct image_block *block, bool *existed, struct err *err)
 {
 	char where[FILES_CLIP + 1];
@@ -73,13 +86,18 @@ static int look_at(struct image_block *block, bool *existed, struct err *err)
 			"%s: not a file: a disk image is one; name a block device as target, "
 			"{\"driver\": \"host_device\", \"filename\": ...}",
 			where);
+	if (is_locked(block->fd))
+		return err_set(err, RC_REFUSED, "%s: in use by another program", where);
+	if (!lock_it(block->fd))
+		return err_set(err, RC_REFUSED,
+			       "%s: is the image of another disk, maybe by another name: each disk "
+			       "needs a file of its own",
+			       where);
 	if (st.st_size != 0 && (uint64_t)st.st_size != block->bytes)
 		return err_set(err, RC_REFUSED,
 			       "%s: has %" PRIu64 " bytes, the instance's disk %" PRIu64
 			       ": remove it, or name another file",
 			       where, (uint64_t)st.st_size, block->bytes);
-	if (is_locked(block->fd))
-		return err_set(err, RC_REFUSED, "%s: in use by another program", where);
 	block->device = st.st_dev;
 	block->inode = st.st_ino;
 	*existed = st.st_size != 0;

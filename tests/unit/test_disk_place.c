@@ -138,12 +138,35 @@ static void one_that_was_cut_holds_no_epoch_until_there_is_another(void **state)
 	assert_int_equal(held_by(t.disk.path), 'b');
 }
 
+static void one_file_is_no_two_disks(void **state)
+{
+	struct image_disk other = t.disk;
+	char *name = strrchr(other.path, '/');
+
+	(void)state;
+	memcpy(other.name, "log", sizeof("log"));
+	assert_int_equal(link(t.disk.path, t.kept), 0);
+	memcpy(other.path, t.kept, strlen(t.kept) + 1);
+	assert_int_equal(image_add_disk(t.image, &other, &t.err), RC_REFUSED);
+	assert_non_null(strstr(t.err.text, "is the image of another disk"));
+	assert_int_equal(unlink(t.kept), 0);
+	assert_int_equal(symlink(t.disk.path, t.kept), 0);
+	assert_int_equal(image_add_disk(t.image, &other, &t.err), RC_REFUSED);
+	assert_int_equal(unlink(t.kept), 0);
+	memcpy(name, "/./disk.raw", sizeof("/./disk.raw"));
+	other.bytes *= 2; /* nothing is said of removing it */
+	assert_int_equal(image_add_disk(t.image, &other, &t.err), RC_REFUSED);
+	assert_non_null(strstr(t.err.text, "is the image of another disk"));
+	assert_int_equal(commit(1, 'a'), RC_OK);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		TEST(another_file_or_none_in_its_place_costs_the_epoch),
 		TEST(one_that_was_cut_holds_no_epoch_until_there_is_another),
+		TEST(one_file_is_no_two_disks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

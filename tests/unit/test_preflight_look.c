@@ -125,6 +125,49 @@ static void a_disks_image_is_a_file_or_can_be_made(void **state)
 	}
 }
 
+static void expect_disks(const char *one, const char *other, const char *expected)
+{
+	char text[1024];
+
+	(void)snprintf(
+		text, sizeof(text),
+		"{\"site\": \"b\", \"tls\": {\"ca\": \"c\", \"cert\": \"c\", \"key\": \"c\"}, "
+		"\"link\": {\"listen\": \"0.0.0.0:1\"}, \"state_dir\": \"s\", "
+		"\"hypervisor\": {\"program\": \"/nonexistent\"}, \"instances\": ["
+		"{\"name\": \"v\", \"disks\": [{\"name\": \"d\", \"path\": \"%s/%s\"}]}, "
+		"{\"name\": \"w\", \"disks\": [{\"name\": \"d\", \"path\": \"%s/%s\"}]}]}",
+		dir, one, dir, other);
+	preflight_fixture_read(CONFIG_STANDBY, text);
+	assert_int_equal(preflight_look(&preflight, &err), expected == NULL ? RC_OK : RC_INVALID);
+	preflight_fixture_expect(&preflight.errors, expected);
+}
+
+static void one_file_is_no_two_disks_whatever_it_is_called(void **state)
+{
+	char at[600], link_at[600];
+	FILE *file;
+
+	(void)state;
+	(void)snprintf(at, sizeof(at), "%s/one.raw", dir);
+	(void)snprintf(link_at, sizeof(link_at), "%s/link.raw", dir);
+	expect_disks("one.raw", "other.raw", NULL);
+	expect_disks("one.raw", "./one.raw", "the same file as instances[0].disks[0].path");
+	expect_disks("one.raw", "./one.raw.rewound", "instances[1].disks[0].path: ");
+	expect_disks("one.raw", "one.raw.rewound", "makes its copy of instances[0].disks[0]");
+	expect_disks("one.raw.rewound", "one.raw", "makes its copy of instances[1].disks[0]");
+	file = fopen(at, "w");
+	assert_non_null(file);
+	assert_int_equal(fclose(file), 0);
+	assert_int_equal(symlink("one.raw", link_at), 0);
+	expect_disks("one.raw", "link.raw", "the same file as instances[0].disks[0].path");
+	expect_disks("one.raw", "other.raw", NULL);
+	assert_int_equal(unlink(link_at), 0);
+	assert_int_equal(link(at, link_at), 0);
+	expect_disks("one.raw", "link.raw", "the same file as instances[0].disks[0].path");
+	assert_int_equal(unlink(link_at), 0);
+	assert_int_equal(unlink(at), 0);
+}
+
 static void nobody_at_the_qmp_socket_is_a_warning(void **state)
 {
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
@@ -173,6 +216,7 @@ int main(void)
 		cmocka_unit_test(one_that_hangs_is_given_some_seconds),
 		cmocka_unit_test(a_journals_directory_has_to_be_one_that_lasts),
 		cmocka_unit_test(a_disks_image_is_a_file_or_can_be_made),
+		cmocka_unit_test(one_file_is_no_two_disks_whatever_it_is_called),
 		cmocka_unit_test(nobody_at_the_qmp_socket_is_a_warning),
 	};
 
