@@ -1,6 +1,7 @@
 #include "appliance/seat_disks.h"
 
 #include "appliance/base/log.h"
+#include "appliance/base/mem.h"
 #include "replica/hypervisor.h"
 #include "replica/rewound_room.h"
 
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
@@ -51,30 +53,40 @@ static int check(const struct config_instance *instance, const struct cmdline_sp
 	return RC_OK;
 }
 
-/* QEMU's working directory is `dir`; the path in the configuration may be relative to ours. */
-static int make_link(const char *dir, const struct cmdline_disk *disk, const char *path,
+static int link_path(char link[PATH_MAX], const char *dir, const struct cmdline_disk *disk,
 		     struct err *err)
 {
-	char link[PATH_MAX], *whole = realpath(path, NULL);
-	int n, rc = RC_OK;
+	const int n = snprintf(link, PATH_MAX, "%s/%s", dir, disk->file);
 
-	if (whole == NULL)
-		return err_system(err, errno, "%.200s", path);
-	n = snprintf(link, sizeof(link), "%s/%s", dir, disk->file);
-	if (n < 0 || (size_t)n >= sizeof(link))
-		rc = err_set(err, RC_LIMIT, "%.200s: the path is too long", dir);
+	return n > 0 && n < PATH_MAX ? RC_OK :
+				       err_set(err, RC_LIMIT, "%.200s: the path is too long", dir);
+}
+
+/* QEMU's working directory is `dir`. */
+static int make_link(const char *dir, const struct cmdline_disk *disk, const char *whole,
+		     struct err *err)
+{
+	char link[PATH_MAX];
+	int rc = link_path(link, dir, disk, err);
+
 	if (rc == RC_OK && ((unlink(link) != 0 && errno != ENOENT) || symlink(whole, link) != 0))
 		rc = err_system(err, errno, "%.200s", link);
-	free(whole); /* realpath()'s */
 	return rc;
 }
 
 static int add_file(struct image *image, const struct cmdline_disk *reserved,
 		    const struct image_disk *disk, const char *dir, struct err *err)
 {
-	const int rc = image_add_disk(image, disk, err);
+	int rc = image_add_disk(image, disk, err);
+	char *whole;
 
-	return rc == RC_OK ? make_link(dir, reserved, disk->path, err) : rc;
+	if (rc != RC_OK)
+		return rc;
+	whole = realpath(disk->path, NULL); /* it may be relative to our directory */
+	rc = whole != NULL ? make_link(dir, reserved, whole, err) :
+			     err_system(err, errno, "%.200s", disk->path);
+	free(whole); /* realpath()'s */
+	return rc;
 }
 
 static int add(struct image *image, struct cmdline_disk *reserved, const struct config_disk *own,
@@ -121,6 +133,58 @@ bool seat_disks_are_lost(struct image *image, const char *part)
 	return lost;
 }
 
+/* `path` with its directory as it is from anywhere; the file need not be there. */
+static int make_whole(char whole[PATH_MAX], const char *path, struct err *err)
+{
+	const char *slash = strrchr(path, '/');
+	char *dir = config_directory(path), *at = dir != NULL ? realpath(dir, NULL) : NULL;
+	int rc = RC_OK;
+
+	if (at == NULL)
+		rc = err_system(err, dir != NULL ? errno : ENOMEM, "%.200s", path);
+	else if (snprintf(whole, PATH_MAX, "%s/%s", at, slash != NULL ? slash + 1 : path) >=
+		 PATH_MAX)
+		rc = err_set(err, RC_LIMIT, "%.200s: the path is too long", path);
+	mem_free(dir);
+	free(at); /* realpath()'s */
+	return rc;
+}
+
+static bool is_linked(const char *link, const char *whole)
+{
+	char path[PATH_MAX];
+	const ssize_t len = readlink(link, path, sizeof(path));
+
+	return len > 0 && (size_t)len == strlen(whole) && memcmp(path, whole, (size_t)len) == 0;
+}
+
+/*
+ * The link is made first: whatever ends us, a copy is known by its link to be one. What is there without one is somebody's, and
+ * stays.
+ */
+static int add_new(struct image *image, const struct cmdline_disk *reserved,
+		   const struct image_disk *disk, const char *dir, struct err *err)
+{
+	char whole[PATH_MAX], link[PATH_MAX];
+	struct stat st;
+	int rc = make_whole(whole, disk->path, err);
+
+	if (rc == RC_OK)
+		rc = link_path(link, dir, reserved, err);
+	if (rc != RC_OK)
+		return rc;
+	if (lstat(whole, &st) == 0 && !is_linked(link, whole))
+		return err_set(
+			err, RC_REFUSED,
+			"%.200s: is there, and no copy that `understudy rewind` has made: "
+			"move it away; if it is another disk's image, give that another name",
+			whole);
+	if (unlink(whole) != 0 && errno != ENOENT)
+		return err_system(err, errno, "%.200s", whole);
+	rc = make_link(dir, reserved, whole, err);
+	return rc == RC_OK ? image_add_disk(image, disk, err) : rc;
+}
+
 /* Beside the replica's own; of a target in `dir`. */
 static int add_copy(struct image *image, const struct cmdline_disk *reserved,
 		    const struct config_disk *own, const char *dir, struct err *err)
@@ -134,9 +198,7 @@ static int add_copy(struct image *image, const struct cmdline_disk *reserved,
 		     target ? dir : own->path, target ? "/" : "", target ? reserved->name : "");
 	if (n < 0 || n >= (int)sizeof(disk.path))
 		return err_set(err, RC_LIMIT, "disk %s: its path is too long", reserved->name);
-	if (unlink(disk.path) != 0 && errno != ENOENT)
-		return err_system(err, errno, "%.200s", disk.path);
-	return add_file(image, reserved, &disk, dir, err);
+	return add_new(image, reserved, &disk, dir, err);
 }
 
 int seat_disks_add_copies(struct image *image, const struct config_instance *instance,

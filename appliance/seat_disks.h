@@ -22,7 +22,10 @@ int seat_disks_add(struct image *image, const struct config_instance *instance,
  */
 bool seat_disks_are_lost(struct image *image, const char *part);
 
-/* The same with images for a copy of the replica, beside its own, or in `dir`: nothing is in them yet. */
+/*
+ * The same with images for a copy of the replica, beside its own, or in `dir`: nothing is in them yet. RC_REFUSED: something that
+ * no link in `dir` names is where one would be.
+ */
 int seat_disks_add_copies(struct image *image, const struct config_instance *instance,
 			  const struct cmdline_spec *spec, const char *dir, struct err *err);
 /* That there is room for them: RC_LIMIT. `dir`: or one above it. */
