@@ -422,7 +422,9 @@ void rewound_clear(const char *part, const char *in, const char *memory_in)
 	char *value = NULL;
 	struct err err;
 
-	if (paths(dir, memory_dir, in, memory_in, &err) != RC_OK || access(memory_dir, F_OK) != 0)
+	/* Memory is gone when the machine has started anew; links to images of disks are not. */
+	if (paths(dir, memory_dir, in, memory_in, &err) != RC_OK ||
+	    (access(memory_dir, F_OK) != 0 && access(dir, F_OK) != 0))
 		return;
 	if (hypervisor_qmp_path(path, dir, &err) == RC_OK)
 		value = cmdline_qmp_value(path, &err);

@@ -1,4 +1,5 @@
-/* Images for a copy of the replica: nothing that is not one is written over or removed. */
+/* Images for a copy of the replica: nothing that is not one is written over or removed, and none is left behind. */
+#include "appliance/rewound.h"
 #include "appliance/seat_disks.h"
 #include "tests/unit/scratch.h"
 
@@ -113,12 +114,23 @@ static void a_copy_that_was_left_makes_way(void **state)
 	assert_int_not_equal(access(t.link, F_OK), 0);
 }
 
+static void after_a_reboot_it_goes_although_its_memory_is_gone(void **state)
+{
+	(void)state;
+	assert_int_equal(add_copies(), RC_OK);
+	image_destroy(t.image, false);
+	rewound_clear("test", t.dir, "/dev/shm/nothing-is-there");
+	assert_int_equal(size_of(t.copy), -1);
+	make_image();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		TEST(what_no_link_names_is_somebodys),
 		TEST(a_copy_that_was_left_makes_way),
+		TEST(after_a_reboot_it_goes_although_its_memory_is_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
