@@ -230,8 +230,8 @@ int clone_rewind(struct clone *c, const char *target, bool serve, struct err *er
 		.part = c->part,
 		.dir = c->dir,
 		.memory_dir = c->memory_dir,
-		.journal_dir = seat_journal_dir(c->seat),
 		.on_ready = serve ? clone_back_on_ready : NULL,
+		.journal = seat_journal_place(c->seat),
 	};
 	int rc;
 

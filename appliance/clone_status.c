@@ -102,6 +102,7 @@ static void journal_status(const struct clone *c, struct status_instance *status
 	status->journal = journal.state;
 	status->journal_problem = journal.problem;
 	status->journal_durable = journal.durable;
+	status->journal_health = journal.health;
 	status->journal_epoch = (double)journal.epoch;
 	status->journal_bytes = (double)journal.bytes;
 	status->journal_backlog = (double)journal.backlog;

@@ -160,6 +160,35 @@ static void check_state_dir(struct checking *checking, const struct config *conf
 }
 
 /* Each site would have one of its own, which lets it serve. Where both sites are one machine it is one. */
+/* Without a quorum it is the majority. */
+static void check_copies(struct checking *checking, struct config_instance *instance, size_t index)
+{
+	uint32_t count = 0;
+
+	while (instance->journal_copies != NULL && instance->journal_copies[count] != NULL)
+		count++;
+	if (count > 0 && instance->journal_dir != NULL)
+		conflict(
+			checking,
+			"instances[%zu].journal: dir and copies exclude each other; name the directory "
+			"among the copies",
+			index);
+	if (count == 0 && instance->journal_quorum > 0)
+		conflict(
+			checking,
+			"instances[%zu].journal.quorum: of what is not there; name the copies' directories "
+			"in journal.copies",
+			index);
+	else if (instance->journal_quorum > count)
+		conflict(
+			checking,
+			"instances[%zu].journal.quorum: %u of %u copies cannot be; at most as many as there "
+			"are",
+			index, instance->journal_quorum, count);
+	if (instance->journal_quorum == 0)
+		instance->journal_quorum = count > 0 ? count / 2 + 1 : 1;
+}
+
 static void check_endpoints(struct checking *checking, const struct config *config)
 {
 	const char *link = config->role == CONFIG_PRIMARY ? config->connect : config->listen;
@@ -190,7 +219,7 @@ static void check_witness(struct checking *checking, const struct config *config
 			 config->witness_cert == NULL ? "cert" : "key");
 }
 
-static int check_whole(struct checking *checking, const struct config *config)
+static int check_whole(struct checking *checking, struct config *config)
 {
 	check_link(checking, config);
 	check_witness(checking, config);
@@ -201,6 +230,7 @@ static int check_whole(struct checking *checking, const struct config *config)
 		} else {
 			check_state_dir(checking, config, i);
 			check_disks(checking, &config->instances[i], i);
+			check_copies(checking, &config->instances[i], i);
 		}
 		if (checking->found && checking->problems == NULL)
 			break;

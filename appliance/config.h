@@ -18,10 +18,11 @@
 #include <stdint.h>
 
 #define CONFIG_FILE_MAX ((size_t)1 << 20)
-#define CONFIG_NICS_MAX 8	/* per instance; WIRE_NICS_MAX */
-#define CONFIG_DISKS_MAX 16	/* per instance; LAYOUT_DISKS_MAX */
-#define CONFIG_VRRP_MAX 16	/* per instance: a group for each of its networks, and some */
-#define CONFIG_VRRP_STEP_MS 10	/* what VRRP counts in */
+#define CONFIG_COPIES_MAX 5    /* of a journal: more would be written to, and none of them needed */
+#define CONFIG_NICS_MAX 8      /* per instance; WIRE_NICS_MAX */
+#define CONFIG_DISKS_MAX 16    /* per instance; LAYOUT_DISKS_MAX */
+#define CONFIG_VRRP_MAX 16     /* per instance: a group for each of its networks, and some */
+#define CONFIG_VRRP_STEP_MS 10 /* what VRRP counts in */
 #define CONFIG_INSTANCES_MAX 64 /* per process; GUARDIAN_INSTANCES_MAX */
 
 enum config_role { CONFIG_PRIMARY, CONFIG_STANDBY, CONFIG_ROLES };
@@ -81,6 +82,9 @@ struct config_instance {
 	enum config_takeover takeover; /* "manual" (default) or "automatic" */
 	enum config_durability durability; /* "memory" (default) or "journal" */
 	char *journal_dir; /* journal.dir: NULL: below state_dir, and none without that durability */
+	char **journal_copies; /* journal.copies: NULL: one; else NULL-terminated, CONFIG_COPIES_MAX at most */
+	uint32_t
+		journal_quorum; /* journal.quorum: of them; 0 in the file: the majority; 1 without copies */
 	uint32_t journal_backlog_mib; /* journal.backlog_mib: 64; what may wait for its disk */
 	uint32_t history_mib;	      /* journal.history.mib: 0: nothing of the past is kept */
 	uint32_t history_minutes; /* journal.history.minutes: 0: as much as history_mib allows */

@@ -10,6 +10,7 @@
 #include "net/address.h"
 #include "net/etcd.h"
 #include "net/wire.h"
+#include "replica/journal_list.h"
 
 #include <assert.h>
 #include <string.h>
@@ -30,6 +31,7 @@
 #define HISTORY_MAX_MINUTES 525600  /* a year */
 #define COPY_MAX_MIB_S 1048576	    /* 1 TiB a second */
 
+static_assert(CONFIG_COPIES_MAX == JOURNAL_COPIES_MAX, "what can be configured can be written");
 static_assert(CONFIG_NICS_MAX == WIRE_NICS_MAX, "what can be configured can be sent");
 
 static const char *const takeovers[] = {
@@ -74,6 +76,13 @@ static int check_http(const char *text, struct err *err)
 			       "a unix socket is written unix:/path, of at most %d bytes",
 			       JSON_SOCKET_MAX);
 	return RC_OK;
+}
+
+static int check_copy(const char *text, struct err *err)
+{
+	return *text == '/' ? RC_OK :
+			      err_set(err, RC_INVALID,
+				      "\"%.100s\": a path that begins with / is expected", text);
 }
 
 #define NUMBER(name, member, least, most, usual, of, text)                                 \
@@ -138,6 +147,18 @@ static const struct json_field journal_fields[] = {
 	  .offset = offsetof(struct config_instance, journal_dir),
 	  .doc = "directory of the journal, with room for three times the instance's memory; absent: "
 		 "STATE_DIR/NAME/journal" },
+	{ .key = "copies",
+	  .type = JSON_STRINGS,
+	  .roles = STANDBY,
+	  .offset = offsetof(struct config_instance, journal_copies),
+	  .max = CONFIG_COPIES_MAX,
+	  .check = check_copy,
+	  .pattern = "^/[^" JSON_PATTERN_CONTROL "]*" JSON_PATTERN_END,
+	  .kind = "path",
+	  .doc = "instead of dir: a directory for each copy of the journal, on disks of their own" },
+	{ NUMBER("quorum", journal_quorum, 0, CONFIG_COPIES_MAX, 0, NULL,
+		 "copies that have to have an epoch before it is acknowledged; 0: the majority"),
+	  .roles = STANDBY },
 	{ NUMBER("backlog_mib", journal_backlog_mib, 4, BUDGET_MAX_MIB, 64, "MiB",
 		 "memory for what waits for the journal's disk; when full, the primary has to wait"),
 	  .roles = STANDBY },

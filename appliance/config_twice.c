@@ -11,7 +11,10 @@
 
 #define KEY_MAX 64
 #define PER_NIC 2 /* devices, sockets */
-#define NAMED_MAX (CONFIG_INSTANCES_MAX * (CONFIG_NICS_MAX * PER_NIC + CONFIG_DISKS_MAX + 1) + 1)
+#define NAMED_MAX                                                                         \
+	(CONFIG_INSTANCES_MAX *                                                           \
+		 (CONFIG_NICS_MAX * PER_NIC + CONFIG_DISKS_MAX + CONFIG_COPIES_MAX + 1) + \
+	 1)
 
 struct named {
 	const char *value;
@@ -120,6 +123,9 @@ void config_twice(const struct config *config, void (*found)(void *owner, const 
 		add(&names, instance->name, i, SIZE_MAX, "name");
 		add(&sockets, instance->qmp, i, SIZE_MAX, "qmp");
 		add(&journals, instance->journal_dir, i, SIZE_MAX, "journal.dir");
+		for (size_t j = 0;
+		     instance->journal_copies != NULL && instance->journal_copies[j] != NULL; j++)
+			add(&journals, instance->journal_copies[j], i, SIZE_MAX, "journal.copies");
 		add_nics(&sockets, &devices, instance, i);
 		cards = (struct list){ .what = names.what, .found = found, .owner = owner };
 		backends = (struct list){ .what = "the same back end as",

@@ -120,31 +120,75 @@ static void check_program(struct preflight *preflight)
 }
 
 /* A standby whose journal's disk is away starts: the replica that serves needs its gateway. */
-static void check_journal(struct preflight *preflight, size_t index)
+static void check_journal_dir(struct preflight *preflight, size_t index, const char *key,
+			      const char *path)
 {
-	const char *path = preflight->config.instances[index].journal_dir;
 	bool lasting, full;
 	struct err err;
 
-	if (path == NULL) /* below state_dir, which has been looked at, or there is none */
-		return;
 	if (state_dir_try(path, &lasting, &full, &err) == RC_OK) {
 		if (!lasting)
 			preflight_warning(
 				preflight,
-				"instances[%zu].journal.dir: %s: is on a tmpfs; the journal would be gone when the "
+				"instances[%zu].journal.%s: %s: is on a tmpfs; the journal would be gone when the "
 				"machine restarts, which is what it is for",
-				index, path);
+				index, key, path);
 	} else if (full) {
-		preflight_warning(preflight, "instances[%zu].journal.dir: %s; make room", index,
+		preflight_warning(preflight, "instances[%zu].journal.%s: %s; make room", index, key,
 				  err.text);
 	} else {
 		preflight_error(
 			preflight,
-			"instances[%zu].journal.dir: %s; name a directory of ours on a disk, or make the one "
+			"instances[%zu].journal.%s: %s; name a directory of ours on a disk, or make the one "
 			"above it",
-			index, err.text);
+			index, key, err.text);
 	}
+}
+
+/* The device of a directory, or of the one above it where it is not there yet. */
+static bool device_of(const char *path, dev_t *device)
+{
+	char *above = config_directory(path);
+	struct stat st = { 0 };
+	const bool known = stat(path, &st) == 0 || (above != NULL && stat(above, &st) == 0);
+
+	mem_free(above);
+	*device = st.st_dev;
+	return known;
+}
+
+/* Copies on one disk are lost with it. */
+static void check_devices(struct preflight *preflight, size_t index, char *const *copies)
+{
+	dev_t one, other;
+	size_t i, j;
+
+	for (i = 0; copies[i] != NULL; i++) {
+		for (j = 0; j < i && device_of(copies[i], &one); j++) {
+			if (!device_of(copies[j], &other) || one != other)
+				continue;
+			preflight_warning(
+				preflight,
+				"instances[%zu].journal.copies: %.150s is on the same file system as %.150s: what "
+				"that loses, both lose; give each copy a disk of its own",
+				index, copies[i], copies[j]);
+			break;
+		}
+	}
+}
+
+static void check_journal(struct preflight *preflight, size_t index)
+{
+	const struct config_instance *instance = &preflight->config.instances[index];
+	char *const *copies = instance->journal_copies;
+
+	/* Without a word of it, it is below state_dir, which has been looked at, or there is none. */
+	if (instance->journal_dir != NULL)
+		check_journal_dir(preflight, index, "dir", instance->journal_dir);
+	for (size_t i = 0; copies != NULL && copies[i] != NULL; i++)
+		check_journal_dir(preflight, index, "copies", copies[i]);
+	if (copies != NULL)
+		check_devices(preflight, index, copies);
 }
 
 static bool is_virtual(const struct config *config, const char *device,

@@ -264,7 +264,9 @@ static int derive(struct rewound *r, struct err *err)
 static int make(struct rewound *r, struct err *err)
 {
 	const struct rewound_options *o = &r->options;
-	struct rewind_options reading = { .dir = o->journal_dir, .place = o->place };
+	struct rewind_options reading = { .dirs = o->journal->dirs,
+					  .ndirs = o->journal->count,
+					  .place = o->place };
 	uint64_t bytes = 0;
 	size_t i;
 	int rc = paths(r->dir, r->memory_dir, o->dir, o->memory_dir, err);

@@ -26,7 +26,7 @@ struct rewound_options {
 	const struct config_instance *instance;
 	const char *part;	      /* for the log */
 	const char *dir, *memory_dir; /* of the instance's replica: below each is its own */
-	const char *journal_dir;
+	const struct journal_place *journal;
 	struct history_place place;
 	void (*on_ready)(void *owner); /* it is read; NULL: it is to run, isolated */
 };

@@ -5,6 +5,7 @@
 #include "appliance/base/mem.h"
 #include "appliance/base/repeat.h"
 #include "appliance/seat_disks.h"
+#include "appliance/seat_journal.h"
 #include "replica/activation.h"
 #include "replica/hypervisor.h"
 #include "replica/predecessor.h"
@@ -15,8 +16,6 @@
 #include <unistd.h>
 
 #define RECALLED "reservation.json"
-#define HISTORY_STEPS 8
-#define HISTORY_STEP_MIN (UINT64_C(16) << 20) /* smaller ones say little more and are much work */
 #define RESTART_MS 1000 /* a warm QEMU that ended is started again after this */
 
 struct seat {
@@ -26,6 +25,7 @@ struct seat {
 	char part[80];
 	const char *dir, *memory_dir;
 	char journal_dir[512];
+	struct journal_place journal;
 	const struct seat_ops *ops;
 	void *owner;
 	char *wanted; /* the reservation's JSON as it came */
@@ -115,30 +115,14 @@ static int keep_wanted(const struct seat *seat, struct err *err)
 	return same ? RC_OK : files_replace(seat->dir, RECALLED, seat->wanted, len, err);
 }
 
-static bool has_journal(const struct seat *seat)
-{
-	return seat->instance->durability == CONFIG_DURABLE_JOURNAL ||
-	       seat->instance->journal_dir != NULL || seat->instance->history_mib > 0;
-}
-
-/* A history goes copy by copy: in eighths of it, if that is less than a recovery asks for. */
-static uint64_t copy_bytes(uint32_t history_mib)
-{
-	const uint64_t step = ((uint64_t)history_mib << 20) / HISTORY_STEPS;
-
-	if (step == 0 || step > JOURNALING_COPY_BYTES)
-		return JOURNALING_COPY_BYTES;
-	return step > HISTORY_STEP_MIN ? step : HISTORY_STEP_MIN;
-}
-
 static int make_receiver(struct seat *seat, struct err *err)
 {
 	const struct journaling_options journal = {
 		.part = seat->part,
-		.dir = seat->journal_dir,
+		.place = seat->journal,
 		.segment_bytes = JOURNAL_SEGMENT_BYTES,
 		.backlog_bytes = (size_t)seat->instance->journal_backlog_mib << 20,
-		.copy_bytes = copy_bytes(seat->instance->history_mib),
+		.copy_bytes = seat_journal_copy_bytes(seat->instance),
 		.copy_backlog = JOURNALING_COPY_BACKLOG,
 		.retry_ms = JOURNALING_RETRY_MS,
 		.history = { (uint64_t)seat->instance->history_mib << 20,
@@ -148,8 +132,8 @@ static int make_receiver(struct seat *seat, struct err *err)
 	};
 
 	return receiver_create(&seat->receiver, seat->loop, seat->image,
-			       has_journal(seat) ? &journal : NULL, &seat->ops->receiver,
-			       seat->owner, err);
+			       seat_journal_wanted(seat->instance) ? &journal : NULL,
+			       &seat->ops->receiver, seat->owner, err);
 }
 
 static void make(struct seat *seat)
@@ -304,7 +288,7 @@ bool seat_restore(struct seat *seat)
 	struct buf kept = { .limit = RESERVATION_JSON_MAX };
 	struct err err;
 
-	if (!has_journal(seat) || access(seat->journal_dir, F_OK) != 0 ||
+	if (!seat_journal_wanted(seat->instance) || !seat_journal_exists(&seat->journal) ||
 	    read_kept(&kept, seat->dir, &err) != RC_OK) {
 		buf_free(&kept);
 		return false;
@@ -522,6 +506,7 @@ int seat_create(struct seat **out, uv_loop_t *loop, const struct config *config,
 	(void)snprintf(seat->journal_dir, sizeof(seat->journal_dir), "%s%s",
 		       instance->journal_dir != NULL ? instance->journal_dir : dir,
 		       instance->journal_dir != NULL ? "" : "/journal");
+	seat_journal_place_of(&seat->journal, instance, seat->journal_dir);
 	seat->ops = ops;
 	seat->owner = owner;
 	(void)uv_timer_init(loop, &seat->restart);
@@ -568,7 +553,15 @@ struct journaling *seat_journaling(const struct seat *seat)
 
 const char *seat_journal_dir(const struct seat *seat)
 {
-	return seat->journal_dir;
+	struct journaling_status status;
+
+	return seat_journal(seat, &status) ? seat_journal_good(&seat->journal, status.health) :
+					     seat->journal.dirs[0];
+}
+
+const struct journal_place *seat_journal_place(const struct seat *seat)
+{
+	return &seat->journal;
 }
 
 bool seat_is_warm(const struct seat *seat)

@@ -194,6 +194,28 @@ static void disks_json(cJSON *json, const struct disk_capture *disks, size_t cou
 	}
 }
 
+static void copies_json(cJSON *json, const struct journal_health *health)
+{
+	static const char *const states[] = { [JOURNAL_COPY_FAILED] = "failed",
+					      [JOURNAL_COPY_REPAIRING] = "repairing",
+					      [JOURNAL_COPY_GOOD] = "good" };
+	cJSON *list, *object;
+	unsigned i;
+
+	if (health == NULL || health->count < 2)
+		return;
+	number(json, "quorum", health->quorum);
+	number(json, "repaired", (double)health->repaired);
+	list = cJSON_AddArrayToObject(json, "copies");
+	for (i = 0; i < health->count; i++) {
+		object = cJSON_CreateObject();
+		cJSON_AddItemToArray(list, object);
+		text(object, "directory", health->copy[i].path);
+		text(object, "state", states[health->copy[i].state]);
+		text(object, "reason", health->copy[i].why);
+	}
+}
+
 static void journal_json(cJSON *json, const struct status_instance *instance)
 {
 	cJSON *object;
@@ -209,6 +231,7 @@ static void journal_json(cJSON *json, const struct status_instance *instance)
 	number(object, "backlog_bytes", instance->journal_backlog);
 	number(object, "read_bytes", instance->journal_read);
 	number(object, "total_bytes", instance->journal_total);
+	copies_json(object, instance->journal_health);
 }
 
 static void rewound_json(cJSON *json, const struct rewound_status *rewound)

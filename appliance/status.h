@@ -16,6 +16,7 @@
 #include "net/http.h"
 #include "net/link.h"
 #include "replica/disk_capture.h"
+#include "replica/journal_copies.h"
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>
@@ -60,6 +61,7 @@ struct status_instance {
 	 * is on stable storage; bytes there, on the way, and while it is read: read so far, in all. */
 	const char *journal, *journal_problem;
 	bool journal_durable;
+	const struct journal_health *journal_health; /* NULL: not known */
 	double journal_epoch, journal_bytes, journal_backlog, journal_read, journal_total;
 	struct rewound_status
 		rewound; /* of the standby's copy of an earlier epoch; state NULL: none */

@@ -2,44 +2,32 @@
  * Theory of operation
  *
  * Records are gathered and written in large pieces, always behind what was written before. The order in
- * which things become durable is journal_format.h's; each step here that can fail ends the writing.
+ * which things become durable is journal_format.h's; each step here that can fail ends the writing. How it is done in
+ * several directories is journal_copies.h's.
  */
 #include "replica/journal.h"
 
 #include "appliance/base/buf.h"
 #include "appliance/base/files.h"
-#include "appliance/base/lock_file.h"
 #include "appliance/base/mem.h"
 #include "replica/journal_start.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+#include <time.h>
 
 #define GATHERED ((size_t)1 << 20)		    /* that much is written at once */
 #define GATHERED_MAX (GATHERED + ((size_t)2 << 20)) /* and the longest record */
-#define LOCK_NAME "lock"
-#define LOCK_PATH_MAX 4096
-
-struct segment {
-	uint64_t sequence, bytes; /* of its first record; that it has */
-};
 
 struct journal {
-	int dir, lock, fd;
-	uint64_t number, segment_bytes;
-	struct segment *segments; /* in their order; the last one is written to */
-	size_t nsegments;
+	struct journal_copies *copies;
+	uint64_t segment_bytes, opening;
+	uint64_t number;
 	uint64_t next; /* sequence number to come */
 	struct buf gathered;
 	struct err broken;
-	bool (*make_room)(void *owner); /* NULL: nobody can */
-	void *room_owner;
 };
 
-/* ---- the disk --------------------------------------------------------------------------------- */
+/* ---- the disks -------------------------------------------------------------------------------- */
 
 static int fails(struct journal *j, const struct err *err)
 {
@@ -54,227 +42,179 @@ static int refuse(const struct journal *j, struct err *err)
 		       j->broken.text);
 }
 
-static uint64_t present(const struct journal *j)
+static uint64_t present_bytes(const struct journal *j)
 {
-	return j->segments[j->nsegments - 1].sequence;
+	size_t count;
+	const struct journal_file *files = journal_copies_files(j->copies, &count);
+
+	return files[count - 1].bytes;
 }
 
-static int sync_file(struct journal *j, int fd, const char *what, struct err *err)
+static int sync_all(struct journal *j, struct err *err)
 {
-	errno = EIO;
-	if (!fault_here(FAULT_FSYNC) && fdatasync(fd) == 0)
-		return RC_OK;
-	(void)err_system(err, errno, "journal: %s: fdatasync", what);
-	return fails(j, err);
-}
-
-/* What failed for want of room, as errno says, may be tried again. */
-static bool has_made_room(const struct journal *j)
-{
-	const int reason = errno;
-	const bool made = reason == ENOSPC && j->make_room != NULL && j->make_room(j->room_owner);
-
-	errno = reason;
-	return made;
-}
-
-static int write_all(struct journal *j, const uint8_t *data, size_t len, struct err *err)
-{
-	size_t done = 0;
-	ssize_t r;
-
-	while (done < len) {
-		r = -1;
-		errno = ENOSPC;
-		if (!fault_here(FAULT_WRITE))
-			r = write(j->fd, data + done, len - done);
-		if (r < 0 && (errno == EINTR || has_made_room(j)))
-			continue;
-		if (r < 0) {
-			(void)err_system(err, errno, "journal: segment %016llx: writing",
-					 (unsigned long long)present(j));
-			return fails(j, err);
-		}
-		done += (size_t)r;
-	}
-	j->segments[j->nsegments - 1].bytes += len;
-	return RC_OK;
+	return journal_copies_sync(j->copies, err) == RC_OK ? RC_OK : fails(j, err);
 }
 
 static int flush(struct journal *j, struct err *err)
 {
-	int rc = write_all(j, j->gathered.data, j->gathered.len, err);
-
-	buf_reset(&j->gathered);
-	return rc;
+	return journal_copies_write(j->copies, &j->gathered, err) == RC_OK ? RC_OK : fails(j, err);
 }
 
-static int note_segment(struct journal *j, uint64_t sequence, uint64_t bytes, struct err *err)
-{
-	struct segment *grown = mem_realloc(j->segments, (j->nsegments + 1) * sizeof(*grown));
-
-	if (grown == NULL)
-		return err_nomem(err, "a journal's segments");
-	j->segments = grown;
-	j->segments[j->nsegments++] = (struct segment){ sequence, bytes };
-	return RC_OK;
-}
-
-static int open_file(struct journal *j, const char *name, int flags, struct err *err)
-{
-	if (j->fd >= 0)
-		(void)close(j->fd);
-	do {
-		errno = EACCES;
-		j->fd = fault_here(FAULT_OPEN) ?
-				-1 :
-				openat(j->dir, name, flags | O_WRONLY | O_CLOEXEC | O_NOFOLLOW,
-				       0600);
-	} while (j->fd < 0 && has_made_room(j));
-	return j->fd >= 0 ? RC_OK : err_system(err, errno, "journal: %s", name);
-}
-
-/* What it holds counts only from its second sync on, that of the directory. */
 static int begin_segment(struct journal *j, struct err *err)
 {
-	uint8_t head[JOURNAL_SEGMENT_HEAD];
-	char name[JOURNAL_NAME_BYTES];
-	int rc;
-
-	journal_segment_name(name, j->next);
-	journal_put_segment(head,
-			    &(struct journal_segment){ .journal = j->number, .sequence = j->next });
-	rc = open_file(j, name, O_APPEND | O_CREAT | O_EXCL, err);
-	if (rc == RC_OK)
-		rc = note_segment(j, j->next, 0, err);
-	if (rc == RC_OK)
-		rc = write_all(j, head, sizeof(head), err);
-	if (rc == RC_OK)
-		rc = sync_file(j, j->fd, name, err);
-	if (rc == RC_OK)
-		rc = sync_file(j, j->dir, "its directory", err);
-	return rc == RC_OK ? RC_OK : fails(j, err);
+	return journal_copies_begin(j->copies, j->next, j->opening, err) == RC_OK ? RC_OK :
+										    fails(j, err);
 }
 
 /* ---- opening ---------------------------------------------------------------------------------- */
 
-static int remove_segment(struct journal *j, uint64_t sequence, struct err *err)
+/*
+ * A number that no opening had. Where as many copies are missing as could have acknowledged something, later is higher
+ * by the clock.
+ */
+static uint64_t next_opening(const struct journal_list *list)
 {
-	char name[JOURNAL_NAME_BYTES];
+	struct timespec now;
+	uint64_t ms;
 
-	journal_segment_name(name, sequence);
-	return unlinkat(j->dir, name, 0) == 0 ? RC_OK : err_system(err, errno, "journal: %s", name);
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	return list->opening >= ms && list->opening < UINT64_MAX ? list->opening + 1 : ms;
 }
 
-/* Behind the end: from the last segment backwards, so that at no moment something is missing between. */
-static int cut_tail(struct journal *j, const struct journal_found *found, struct err *err)
+/* What counts of what was found: up to the end. A head that nothing follows gives way to the next opening's. */
+static int join(struct journal *j, const struct journal_list *list,
+		const struct journal_found *found, struct err *err)
 {
-	char name[JOURNAL_NAME_BYTES];
-	int rc = RC_OK;
-
-	while (rc == RC_OK && j->nsegments > 0 && present(j) > found->segment) {
-		rc = remove_segment(j, present(j), err);
-		j->nsegments -= rc == RC_OK;
-	}
-	if (rc != RC_OK || j->nsegments == 0)
-		return rc;
-	journal_segment_name(name, present(j));
-	rc = open_file(j, name, O_APPEND, err);
-	if (rc == RC_OK && j->segments[j->nsegments - 1].bytes > found->end &&
-	    ftruncate(j->fd, (off_t)found->end) != 0)
-		rc = err_system(err, errno, "journal: %s: cutting off what is torn", name);
-	if (rc == RC_OK)
-		rc = sync_file(j, j->fd, name, err);
-	j->segments[j->nsegments - 1].bytes = found->end;
-	return rc == RC_OK ? sync_file(j, j->dir, "its directory", err) : rc;
-}
-
-static int note_found(void *owner, uint64_t sequence, uint64_t bytes, struct err *err)
-{
-	return note_segment(owner, sequence, bytes, err);
-}
-
-static int take_lock(struct journal *j, const char *dir, struct err *err)
-{
-	char path[LOCK_PATH_MAX];
-	pid_t holder;
+	struct journal_file *files = mem_zalloc(list->count + 1, sizeof(*files));
+	size_t count = 0;
 	int rc;
 
-	if (snprintf(path, sizeof(path), "%s/" LOCK_NAME, dir) >= (int)sizeof(path))
-		return err_set(err, RC_LIMIT, "the path is too long");
-	rc = lock_file_take(path, &j->lock, &holder, err);
-	return rc == RC_STATE ?
-		       err_set(err, RC_REFUSED, "process %d has this journal open", (int)holder) :
-		       rc;
+	if (files == NULL)
+		return err_nomem(err, "a journal's segments");
+	for (; count < list->count && list->entries[count].sequence <= found->segment; count++)
+		files[count] = (struct journal_file){
+			.sequence = list->entries[count].sequence,
+			.opening = list->entries[count].opening,
+			.bytes = list->entries[count].sequence == found->segment ?
+					 found->end :
+					 list->entries[count].bytes,
+		};
+	if (count > 0 && files[count - 1].bytes <= JOURNAL_SEGMENT_HEAD)
+		count--;
+	rc = journal_copies_join(j->copies, j->number, files, count, j->next, found->complete, err);
+	mem_free(files);
+	return rc;
 }
 
-static int open_journal(struct journal *j, journal_visit visit, void *owner,
-			struct journal_found *found, struct err *err)
+/* Reading begins in a copy that ends where the journal does. */
+static uint64_t start_of(const struct journal_dirs *dirs, const struct journal_list *list)
 {
-	int rc = journal_scan(j->dir, journal_start(j->dir), visit, owner, found, err);
+	unsigned i;
+
+	for (i = 0; i < dirs->count; i++) {
+		if ((list->tips >> i & 1) != 0)
+			return journal_start(dirs->fd[i]);
+	}
+	return 0;
+}
+
+static int read_it(struct journal *j, struct journal_list *list, uint64_t number,
+		   journal_visit visit, void *owner, struct journal_found *found,
+		   const struct journal_place *place, struct err *err)
+{
+	struct journal_dirs dirs;
+	unsigned missing;
+	int rc = journal_copies_look(j->copies, &dirs, &j->number, &missing, err);
 
 	if (rc == RC_OK)
-		rc = journal_segments(j->dir, note_found, j, err);
+		rc = journal_list_read(list, &dirs, j->number, err);
 	if (rc == RC_OK)
-		rc = cut_tail(j, found, err);
+		rc = journal_scan_list(&dirs, list, start_of(&dirs, list), visit, owner, found,
+				       err);
 	if (rc != RC_OK)
 		return rc;
-	if (j->nsegments == 0) {
+	found->missing = missing;
+	found->complete = found->complete && missing < place->quorum;
+	if (list->count == 0 || found->segment == 0) {
 		*found = (struct journal_found){ .torn = found->torn, .complete = found->complete };
-		found->journal = j->number;
+		found->journal = number;
 		found->next_sequence = 1;
 	}
 	j->number = found->journal;
 	j->next = found->next_sequence;
-	return j->nsegments == 0 ? begin_segment(j, err) : RC_OK;
+	j->opening = next_opening(list);
+	return RC_OK;
 }
 
-int journal_open(struct journal **out, const char *dir, uint64_t number, uint64_t segment_bytes,
-		 journal_visit visit, void *owner, struct journal_found *found, struct err *err)
+static int open_journal(struct journal *j, const struct journal_place *place, uint64_t number,
+			journal_visit visit, void *owner, struct journal_found *found,
+			struct err *err)
 {
-	struct journal *j;
-	int rc = files_make_dir(dir, err);
+	struct journal_list list = { 0 };
+	int rc = journal_copies_open(&j->copies, place, err);
 
-	if (rc != RC_OK)
+	if (rc == RC_OK)
+		rc = read_it(j, &list, number, visit, owner, found, place, err);
+	if (rc != RC_OK) {
+		journal_list_free(&list);
 		return rc;
-	j = mem_zalloc(1, sizeof(*j));
+	}
+	rc = join(j, &list, found, err);
+	if (rc == RC_OK)
+		rc = begin_segment(j, err);
+	journal_list_free(&list);
+	if (rc == RC_OK || place->count == 1)
+		return rc;
+	(void)fails(j, err); /* what was read may be used; nothing can be written */
+	return RC_OK;
+}
+
+int journal_open(struct journal **out, const struct journal_place *place, uint64_t number,
+		 uint64_t segment_bytes, journal_visit visit, void *owner,
+		 struct journal_found *found, struct err *err)
+{
+	struct journal *j = mem_zalloc(1, sizeof(*j));
+	char name[FILES_CLIP + 1];
+	int rc;
+
 	if (j == NULL)
 		return err_nomem(err, "a journal");
-	*j = (struct journal){ .dir = -1,
-			       .lock = LOCK_FILE_NONE,
-			       .fd = -1,
-			       .number = number,
-			       .segment_bytes = segment_bytes };
+	j->segment_bytes = segment_bytes;
 	j->gathered.limit = GATHERED_MAX;
-	j->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	rc = j->dir >= 0 ? take_lock(j, dir, err) : err_system(err, errno, "opening it");
-	if (rc == RC_OK)
-		rc = open_journal(j, visit, owner, found, err);
+	rc = open_journal(j, place, number, visit, owner, found, err);
 	if (rc != RC_OK) {
 		journal_close(j);
-		return err_prefix(err, "%s: ", dir);
+		files_clip(name, place->dirs[0]);
+		return strstr(err->text, name) != NULL ? rc : err_prefix(err, "%s: ", name);
 	}
 	*out = j;
 	return RC_OK;
 }
 
+bool journal_is_broken(const struct journal *j, struct err *err)
+{
+	if (j->broken.code != RC_OK)
+		*err = j->broken;
+	return j->broken.code != RC_OK;
+}
+
 void journal_set_room(struct journal *j, bool (*make_room)(void *owner), void *owner)
 {
-	j->make_room = make_room;
-	j->room_owner = owner;
+	journal_copies_set_room(j->copies, make_room, owner);
+}
+
+void journal_health(struct journal *j, struct journal_health *health)
+{
+	journal_copies_health(j->copies, health);
 }
 
 void journal_close(struct journal *j)
 {
 	if (j == NULL)
 		return;
-	if (j->fd >= 0)
-		(void)close(j->fd);
-	if (j->dir >= 0)
-		(void)close(j->dir);
-	lock_file_let_go(j->lock);
+	journal_copies_close(j->copies);
 	buf_free(&j->gathered);
-	mem_free(j->segments);
 	mem_free(j);
 }
 
@@ -289,7 +229,7 @@ static bool begins(enum journal_kind kind)
 /* Where reading may begin there is a segment's beginning. */
 static bool needs_segment(const struct journal *j, enum journal_kind kind)
 {
-	const uint64_t bytes = j->segments[j->nsegments - 1].bytes + j->gathered.len;
+	const uint64_t bytes = present_bytes(j) + j->gathered.len;
 
 	return (begins(kind) && bytes >= j->segment_bytes) ||
 	       (kind == JOURNAL_BASE && bytes > JOURNAL_SEGMENT_HEAD);
@@ -325,7 +265,7 @@ int journal_append(struct journal *j, enum journal_kind kind, uint64_t epoch,
 	if (needs_segment(j, kind)) {
 		rc = flush(j, err);
 		if (rc == RC_OK)
-			rc = sync_file(j, j->fd, "a full segment", err);
+			rc = sync_all(j, err);
 		if (rc == RC_OK)
 			rc = begin_segment(j, err);
 	}
@@ -349,7 +289,7 @@ int journal_commit(struct journal *j, uint64_t epoch, const struct journal_commi
 	rc = gather(j, &record, payload, err);
 	if (rc == RC_OK)
 		rc = flush(j, err);
-	return rc == RC_OK && durable ? sync_file(j, j->fd, "an epoch", err) : rc;
+	return rc == RC_OK && durable ? sync_all(j, err) : rc;
 }
 
 int journal_sync(struct journal *j, struct err *err)
@@ -359,45 +299,25 @@ int journal_sync(struct journal *j, struct err *err)
 	if (j->broken.code != RC_OK)
 		return refuse(j, err);
 	rc = flush(j, err);
-	return rc == RC_OK ? sync_file(j, j->fd, "its end", err) : rc;
+	return rc == RC_OK ? sync_all(j, err) : rc;
 }
 
 int journal_set_complete(struct journal *j, bool complete, struct err *err)
 {
-	int fd = -1;
+	int rc = journal_copies_complete(j->copies, complete, err);
 
-	errno = EACCES;
-	if (!complete) {
-		if (unlinkat(j->dir, JOURNAL_COMPLETE, 0) != 0)
-			return errno == ENOENT ? RC_OK : err_system(err, errno, JOURNAL_COMPLETE);
-	} else if (!fault_here(FAULT_OPEN)) {
-		fd = openat(j->dir, JOURNAL_COMPLETE, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	}
-	if (complete && fd < 0) {
-		(void)err_system(err, errno, "journal: " JOURNAL_COMPLETE);
-		return fails(j, err);
-	}
-	if (fd >= 0)
-		(void)close(fd);
-	return sync_file(j, j->dir, "its directory", err);
+	return rc == RC_OK || !complete ? rc : fails(j, err);
 }
 
 int journal_trim(struct journal *j, uint64_t sequence, unsigned *removed, struct err *err)
 {
-	size_t gone = 0;
-	int rc = RC_OK;
+	size_t count, gone = 0;
+	const struct journal_file *files = journal_copies_files(j->copies, &count);
 
-	/* From the oldest on: what is left is whole at every moment. */
-	while (rc == RC_OK && gone + 1 < j->nsegments &&
-	       j->segments[gone + 1].sequence <= sequence) {
-		rc = remove_segment(j, j->segments[gone].sequence, err);
-		gone += rc == RC_OK;
-	}
-	j->nsegments -= gone;
-	memmove(j->segments, j->segments + gone, j->nsegments * sizeof(*j->segments));
+	while (gone + 1 < count && files[gone + 1].sequence <= sequence)
+		gone++;
 	*removed = (unsigned)gone;
-	/* Only then is there room, with some file systems. */
-	return rc == RC_OK && gone > 0 ? sync_file(j, j->dir, "its directory", err) : rc;
+	return journal_copies_remove(j->copies, gone, err);
 }
 
 uint64_t journal_next_sequence(const struct journal *j)
@@ -407,17 +327,21 @@ uint64_t journal_next_sequence(const struct journal *j)
 
 uint64_t journal_first_sequence(const struct journal *j)
 {
-	return j->segments[0].sequence;
+	size_t count;
+	const struct journal_file *files = journal_copies_files(j->copies, &count);
+
+	return count > 0 ? files[0].sequence : j->next;
 }
 
 uint64_t journal_bytes_from(const struct journal *j, uint64_t sequence)
 {
 	uint64_t bytes = 0;
 	size_t i;
+	const struct journal_file *files = journal_copies_files(j->copies, &i);
 
-	for (i = j->nsegments; i > 0; i--) {
-		bytes += j->segments[i - 1].bytes;
-		if (j->segments[i - 1].sequence <= sequence)
+	for (; i > 0; i--) {
+		bytes += files[i - 1].bytes;
+		if (files[i - 1].sequence <= sequence)
 			break;
 	}
 	return bytes;

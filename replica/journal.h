@@ -9,6 +9,7 @@
 #ifndef REPLICA_JOURNAL_H
 #define REPLICA_JOURNAL_H
 
+#include "replica/journal_copies.h"
 #include "replica/journal_scan.h"
 
 #include <stdbool.h>
@@ -19,13 +20,17 @@
 struct journal;
 
 /*
- * Opens the journal in `dir`, which is made if it is not there, and begins one with that random number
- * where there is none. What a crash has torn is cut off (found->torn says how much). It is read from
+ * Opens the journal of that place, whose directories are made if they are not there, and begins one with that random
+ * number where there is none. What a crash has torn is cut off (found->torn says how much). It is read from
  * journal_start() on: `visit` sees each record there that counts, and those of epochs that were given up.
- * RC_REFUSED: somebody else has it open. RC_INVALID: it is damaged; nothing was changed.
+ * RC_REFUSED: somebody else has it open, or the directories are of several journals. RC_INVALID: it is damaged; nothing
+ * was changed. Of several copies what is there is read also when they are fewer than the quorum; then nothing can be written:
+ * journal_is_broken().
  */
-int journal_open(struct journal **journal, const char *dir, uint64_t number, uint64_t segment_bytes,
-		 journal_visit visit, void *owner, struct journal_found *found, struct err *err);
+int journal_open(struct journal **journal, const struct journal_place *place, uint64_t number,
+		 uint64_t segment_bytes, journal_visit visit, void *owner,
+		 struct journal_found *found, struct err *err);
+bool journal_is_broken(const struct journal *journal, struct err *err);
 void journal_close(struct journal *journal);
 
 /*
@@ -56,6 +61,9 @@ int journal_trim(struct journal *journal, uint64_t sequence, unsigned *removed, 
 /* Of the record to come, and of the first one that there is. */
 uint64_t journal_next_sequence(const struct journal *journal);
 uint64_t journal_first_sequence(const struct journal *journal);
+/* How its copies are. Now and then, for it answers a copy whose disk is full. */
+void journal_health(struct journal *journal, struct journal_health *health);
+
 uint64_t journal_bytes(const struct journal *journal);
 /* Of the segments from that record's on. */
 uint64_t journal_bytes_from(const struct journal *journal, uint64_t sequence);

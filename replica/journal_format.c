@@ -12,8 +12,7 @@
 #include <xxhash.h>
 
 #define MAGIC "USTDJRNL"
-#define VERSION 2
-#define VERSION_LEAST 1
+#define VERSION 3
 #define ALIGNMENT 8U
 #define SUFFIX ".journal"
 #define DIGITS 16
@@ -41,6 +40,7 @@ void journal_put_segment(uint8_t out[JOURNAL_SEGMENT_HEAD], const struct journal
 	bytes_put_le16(out + 8, VERSION);
 	bytes_put_le64(out + 16, segment->journal);
 	bytes_put_le64(out + 24, segment->sequence);
+	bytes_put_le64(out + 32, segment->opening);
 	bytes_put_le64(out + 56, XXH64(out, 56, 0));
 }
 
@@ -60,14 +60,16 @@ int journal_get_segment(struct journal_segment *segment, const uint8_t in[JOURNA
 		return err_set(err, RC_INVALID, "is not a segment of a journal");
 	if (bytes_get_le64(in + 56) != XXH64(in, 56, 0))
 		return err_set(err, RC_INVALID, "the checksum of its head is wrong");
-	if (version < VERSION_LEAST || version > VERSION)
+	if (version != VERSION)
 		return err_set(err, RC_UNSUPPORTED, "is of version %u, this program knows %d",
 			       version, VERSION);
 	*segment = (struct journal_segment){
 		.journal = bytes_get_le64(in + 16),
 		.sequence = bytes_get_le64(in + 24),
+		.opening = bytes_get_le64(in + 32),
 	};
-	if (segment->sequence == 0 || !all_zero(in + 10, 6) || !all_zero(in + 32, 24))
+	if (segment->sequence == 0 || segment->opening == 0 || !all_zero(in + 10, 6) ||
+	    !all_zero(in + 40, 16))
 		return err_set(err, RC_INVALID, "its head holds values that cannot be");
 	return RC_OK;
 }

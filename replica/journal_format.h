@@ -6,11 +6,12 @@
  * A segment's name is the sequence number of its first record, 16 hexadecimal digits, and
  * ".journal". It begins with 64 bytes:
  *    0  8 bytes "USTDJRNL"
- *    8  u16  version of this format, 2 (1 had no HISTORY)
+ *    8  u16  version of this format, 3
  *   10  6 bytes 0
  *   16  u64  journal: a random number, the same in all segments
  *   24  u64  sequence number of the first record
- *   32  24 bytes 0
+ *   32  u64  opening: grows each time the journal is opened for writing
+ *   40  16 bytes 0
  *   56  u64  XXH64 (seed 0) of bytes 0 to 55
  *
  * Records follow, each 40 bytes, its payload, and 0 to 7 zeroes up to a multiple of 8:
@@ -90,7 +91,7 @@ enum journal_kind {
 };
 
 struct journal_segment {
-	uint64_t journal, sequence;
+	uint64_t journal, sequence, opening;
 };
 
 struct journal_record {

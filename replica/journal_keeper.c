@@ -16,13 +16,11 @@
 #include "replica/journal_past.h"
 #include "replica/journal_start.h"
 
-#include <errno.h>
-#include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
-#include <unistd.h>
+#include <string.h>
 
 #define SYNC_NS CLOCK_NS_PER_S /* how old what is not durable may become without `sync` */
-#define PATH_BYTES 512
 
 struct item {
 	struct item *next;
@@ -38,13 +36,13 @@ struct item {
 };
 
 struct news {
-	bool open, room, broken, ended;
+	bool open, room, health, broken, ended;
 	uint64_t durable, whole; /* epochs; 0: nothing new */
 	struct err error;
 };
 
 struct journal_keeper {
-	char dir[PATH_BYTES];
+	char dir[JOURNAL_COPIES_MAX][JOURNAL_PATH_MAX];
 	struct journal_keeper_options options;
 	const struct journal_keeper_ops *ops;
 	void *owner;
@@ -60,6 +58,7 @@ struct journal_keeper {
 	struct journal_replay replay;
 	struct err why;
 	_Atomic uint64_t total, bytes, backlog, base_bytes;
+	atomic_bool unwanted; /* it is being closed */
 
 	uv_mutex_t mutex;
 	uv_cond_t wake;
@@ -67,6 +66,7 @@ struct journal_keeper {
 	bool lost; /* an item could not be made */
 	bool stop;
 	struct news news;
+	struct journal_health health; /* as of the last look */
 	struct journal_past past;
 
 	/* the keeper's thread */
@@ -85,6 +85,7 @@ static void say(struct journal_keeper *k, const struct news *news)
 	uv_mutex_lock(&k->mutex);
 	k->news.open |= news->open;
 	k->news.room |= news->room;
+	k->news.health |= news->health;
 	k->news.ended |= news->ended;
 	if (news->durable != 0)
 		k->news.durable = news->durable;
@@ -118,18 +119,61 @@ static int on_record(void *owner, const struct journal_record *record, const uin
 					 RC_OK;
 }
 
+/* Epochs are acknowledged without it from now on. */
+static void give_up(struct journal_keeper *k, const struct err *why)
+{
+	struct err err;
+
+	if (journal_set_complete(k->journal, false, &err) != RC_OK)
+		log_error("journal", "%s: it looks complete, and is not any more: %s", k->dir[0],
+			  err.text);
+	journal_past_join(&k->past, NULL, 0);
+	journal_close(k->journal);
+	k->journal = NULL;
+	say(k, &(struct news){ .broken = true, .error = *why });
+}
+
+/* For the progress: any copy will do. */
+static void measure(struct journal_keeper *k, const struct journal_dirs *dirs)
+{
+	struct err err;
+	unsigned i;
+
+	for (i = 0; i < dirs->count && atomic_load(&k->total) == 0; i++) {
+		if (dirs->fd[i] < 0)
+			continue;
+		k->base = journal_start(dirs->fd[i]);
+		(void)journal_segments(dirs->fd[i], note_bytes, k, &err);
+	}
+}
+
+static void look_at_health(struct journal_keeper *k)
+{
+	struct journal_health health;
+
+	if (k->journal == NULL)
+		return;
+	journal_health(k->journal, &health);
+	if (memcmp(&health, &k->health, sizeof(health)) == 0)
+		return;
+	uv_mutex_lock(&k->mutex);
+	k->health = health;
+	uv_mutex_unlock(&k->mutex);
+	say(k, &(struct news){ .health = true });
+}
+
 /* The image is brought to what the journal holds: `why` tells where that did not do. */
-static int open_and_replay(struct journal_keeper *k, int dir, struct err *err)
+static int open_and_replay(struct journal_keeper *k, const struct journal_dirs *dirs,
+			   struct err *err)
 {
 	int rc;
 
 	k->replay.image = k->options.image;
-	k->base = journal_start(dir);
-	(void)journal_segments(dir, note_bytes, k, err); /* for the progress */
-	rc = journal_open(&k->journal, k->dir, k->number, k->options.segment_bytes, on_record, k,
-			  &k->found, err);
+	measure(k, dirs);
+	rc = journal_open(&k->journal, &k->options.place, k->number, k->options.segment_bytes,
+			  on_record, k, &k->found, err);
 	if (rc == RC_OK)
-		(void)journal_replay_end(&k->replay, dir, &k->found, &k->why);
+		(void)journal_replay_end(&k->replay, dirs, &k->found, &k->why);
 	else
 		journal_replay_drop(&k->replay);
 	return rc;
@@ -137,26 +181,29 @@ static int open_and_replay(struct journal_keeper *k, int dir, struct err *err)
 
 static int open_it(struct journal_keeper *k, struct err *err)
 {
-	const int dir =
-		k->options.image != NULL ? open(k->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	const struct journal_place *place = &k->options.place;
+	struct journal_dirs dirs = { 0 };
 	int rc;
 
-	if (dir >= 0) {
-		rc = open_and_replay(k, dir, err);
-		(void)close(dir);
-	} else { /* there is nothing to be brought back */
-		rc = journal_open(&k->journal, k->dir, k->number, k->options.segment_bytes,
+	if (k->options.image != NULL &&
+	    journal_dirs_open(&dirs, place->dirs, place->count, err) == RC_OK)
+		rc = open_and_replay(k, &dirs, err);
+	else /* there is nothing to be brought back */
+		rc = journal_open(&k->journal, place, k->number, k->options.segment_bytes,
 				  on_record, k, &k->found, err);
-	}
+	journal_dirs_close(&dirs);
 	if (rc != RC_OK)
 		return rc;
 	journal_past_join(&k->past, k->journal, k->found.next_sequence);
 	k->complete = k->found.complete && k->options.sync && k->replay.epoch != 0;
-	rc = journal_set_complete(k->journal, k->complete, err);
-	if (rc != RC_OK)
-		return rc;
+	rc = journal_is_broken(k->journal, err) ?
+		     (int)err->code :
+		     journal_set_complete(k->journal, k->complete, err);
 	atomic_store(&k->bytes, journal_bytes(k->journal));
-	say(k, &(struct news){ .open = true });
+	if (rc == RC_OK || k->replay.epoch != 0)
+		say(k, &(struct news){ .open = true });
+	if (rc != RC_OK)
+		give_up(k, err);
 	return RC_OK;
 }
 
@@ -233,20 +280,6 @@ static void free_item(struct journal_keeper *k, struct item *item)
 	mem_free(item);
 }
 
-/* Epochs are acknowledged without it from now on. */
-static void give_up(struct journal_keeper *k, const struct err *why)
-{
-	struct err err;
-
-	if (journal_set_complete(k->journal, false, &err) != RC_OK)
-		log_error("journal", "%s: it looks complete, and is not any more: %s", k->dir,
-			  err.text);
-	journal_past_join(&k->past, NULL, 0);
-	journal_close(k->journal);
-	k->journal = NULL;
-	say(k, &(struct news){ .broken = true, .error = *why });
-}
-
 static void write_items(struct journal_keeper *k, struct item *items)
 {
 	struct err err = { 0 };
@@ -267,6 +300,7 @@ static void write_items(struct journal_keeper *k, struct item *items)
 		rc = journal_past_trim(&k->past, &err);
 	if (k->journal != NULL)
 		atomic_store(&k->bytes, journal_bytes(k->journal));
+	look_at_health(k);
 	if (rc != RC_OK)
 		give_up(k, &err);
 }
@@ -319,10 +353,13 @@ static void on_async_closed(uv_handle_t *handle)
 		on_closed(owner);
 }
 
-static void tell(struct journal_keeper *k, const struct news *news)
+static void tell(struct journal_keeper *k, const struct news *news,
+		 const struct journal_health *health)
 {
 	if (news->open)
 		k->ops->on_open(k->owner, &k->found, &k->replay, &k->why);
+	if (news->health)
+		k->ops->on_health(k->owner, health);
 	if (news->durable != 0 && !k->closing)
 		k->ops->on_durable(k->owner, news->durable);
 	if (news->whole != 0 && !k->closing)
@@ -338,9 +375,11 @@ static void tell(struct journal_keeper *k, const struct news *news)
 static void deliver(uv_async_t *async)
 {
 	struct journal_keeper *k = async->data;
+	struct journal_health health;
 	struct news news;
 
 	uv_mutex_lock(&k->mutex);
+	health = k->health;
 	news = k->news;
 	k->news = (struct news){ 0 };
 	if (k->lost && !news.broken) {
@@ -349,7 +388,7 @@ static void deliver(uv_async_t *async)
 	}
 	uv_mutex_unlock(&k->mutex);
 	if (!k->closing)
-		tell(k, &news);
+		tell(k, &news, &health);
 	if (!news.ended)
 		return;
 	(void)uv_thread_join(&k->thread);
@@ -376,6 +415,20 @@ static int start(struct journal_keeper *k, uv_loop_t *loop, struct err *err)
 	return err_nomem(err, "a journal's keeper");
 }
 
+static bool take_place(struct journal_keeper *k, const struct journal_place *place)
+{
+	bool fit = place->count > 0 && place->count <= JOURNAL_COPIES_MAX;
+	unsigned i;
+
+	for (i = 0; fit && i < place->count; i++) {
+		fit = snprintf(k->dir[i], JOURNAL_PATH_MAX, "%s", place->dirs[i]) <
+		      JOURNAL_PATH_MAX;
+		k->options.place.dirs[i] = k->dir[i];
+	}
+	k->options.place.stop = &k->unwanted;
+	return fit;
+}
+
 int journal_keeper_open(struct journal_keeper **out, uv_loop_t *loop,
 			const struct journal_keeper_options *options,
 			const struct journal_keeper_ops *ops, void *owner, struct err *err)
@@ -389,12 +442,12 @@ int journal_keeper_open(struct journal_keeper **out, uv_loop_t *loop,
 	k->ops = ops;
 	k->owner = owner;
 	k->tail = &k->head;
-	if (snprintf(k->dir, sizeof(k->dir), "%s", options->dir) >= (int)sizeof(k->dir) ||
+	if (!take_place(k, &options->place) ||
 	    uv_random(NULL, NULL, &k->number, sizeof(k->number), 0, NULL) != 0) {
 		mem_free(k);
 		return err_set(err, RC_LIMIT, "the journal's path is too long");
 	}
-	k->past.dir = k->dir;
+	k->past.dir = k->dir[0];
 	k->past.limits = options->history;
 	rc = journal_past_open(&k->past, err);
 	if (rc != RC_OK) {
@@ -501,6 +554,7 @@ void journal_keeper_close(struct journal_keeper *k, void (*on_closed)(void *owne
 	k->closing = true;
 	k->on_closed = on_closed;
 	k->closed_owner = owner;
+	atomic_store(&k->unwanted, true);
 	uv_mutex_lock(&k->mutex);
 	k->stop = true;
 	uv_cond_signal(&k->wake);

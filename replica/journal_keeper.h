@@ -30,6 +30,8 @@ struct journal_keeper_ops {
 	/* The base that ended at that epoch is on stable storage, with what epochs came between: so many
 	 * bytes. What was before it is history, of which as much is kept as the limits allow. */
 	void (*on_whole)(void *owner, uint64_t epoch, uint64_t bytes);
+	/* How its copies are, when that has changed. */
+	void (*on_health)(void *owner, const struct journal_health *health);
 	/* The backlog is below the limit again. */
 	void (*on_room)(void *owner);
 	/*
@@ -40,11 +42,11 @@ struct journal_keeper_ops {
 };
 
 struct journal_keeper_options {
-	const char *dir;	/* made if it is not there */
-	struct image *image;	/* to be brought to what the journal holds; NULL: none */
-	uint64_t segment_bytes; /* JOURNAL_SEGMENT_BYTES */
-	size_t backlog_bytes;	/* what may wait for the disk */
-	bool sync;		/* each commit; else now and then, and on_durable follows then */
+	struct journal_place place; /* `stop` is the keeper's */
+	struct image *image;	    /* to be brought to what the journal holds; NULL: none */
+	uint64_t segment_bytes;	    /* JOURNAL_SEGMENT_BYTES */
+	size_t backlog_bytes;	    /* what may wait for the disk */
+	bool sync; /* each commit; else now and then, and on_durable follows then */
 	struct history_limits history;
 };
 

@@ -194,8 +194,8 @@ int journal_replay_visit(void *owner, const struct journal_record *record, const
 	return RC_OK;
 }
 
-static int again(struct journal_replay *r, int dir, const struct journal_found *found,
-		 struct err *err)
+static int again(struct journal_replay *r, const struct journal_dirs *dirs,
+		 const struct journal_found *found, struct err *err)
 {
 	struct journal_found same;
 
@@ -205,7 +205,7 @@ static int again(struct journal_replay *r, int dir, const struct journal_found *
 	r->copying = r->inside = false;
 	r->err = (struct err){ 0 };
 	r->over = false;
-	return journal_scan(dir, found->base, journal_replay_visit, r, &same, err);
+	return journal_scan(dirs, found->base, journal_replay_visit, r, &same, err);
 }
 
 static int judge(const struct journal_replay *r, const struct journal_found *found, struct err *err)
@@ -222,14 +222,14 @@ static int judge(const struct journal_replay *r, const struct journal_found *fou
 	return RC_OK;
 }
 
-int journal_replay_end(struct journal_replay *r, int dir, const struct journal_found *found,
-		       struct err *err)
+int journal_replay_end(struct journal_replay *r, const struct journal_dirs *dirs,
+		       const struct journal_found *found, struct err *err)
 {
 	int rc = RC_OK;
 
 	wait_for_crew(r);
 	if (r->copying && found->base != 0)
-		rc = again(r, dir, found, err);
+		rc = again(r, dirs, found, err);
 	wait_for_crew(r);
 	image_abort(r->image);
 	if (rc == RC_OK)

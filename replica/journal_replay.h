@@ -41,12 +41,12 @@ int journal_replay_visit(void *owner, const struct journal_record *record, const
 			 struct err *err);
 
 /*
- * `dir`: the journal's directory, which is read once more if the last BASE has turned out not to be whole;
+ * `dirs`: the journal's, which is read once more if the last BASE has turned out not to be whole;
  * `found`: what was said at the end. After an error the image has no epoch. RC_REFUSED: it was made for
  * other memory. RC_INVALID: the journal cannot be what a standby wrote.
  */
-int journal_replay_end(struct journal_replay *replay, int dir, const struct journal_found *found,
-		       struct err *err);
+int journal_replay_end(struct journal_replay *replay, const struct journal_dirs *dirs,
+		       const struct journal_found *found, struct err *err);
 
 /* Instead, in the midst of it: the image is of the epoch that was committed last. */
 int journal_replay_stop(struct journal_replay *replay, struct err *err);

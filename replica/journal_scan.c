@@ -2,7 +2,7 @@
  * Theory of operation
  *
  * Segments are read in the order of their numbers, each in pieces: a window of the file is held that
- * has room for the longest record. Where a record is not valid, the rest of the journal is searched,
+ * has room for the longest record. Where a record is not valid in any copy, the rest of the journal is searched,
  * at each place where a record could begin, for one that is valid and later. A crash cannot leave such
  * a one behind: what is behind the last fdatasync() was written in the same order, by one writer, and
  * may be there in parts only; but then none of it was synced, and no segment was begun after it.
@@ -13,27 +13,23 @@
 #include "appliance/base/mem.h"
 #include "net/wire.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define WINDOW ((size_t)4 << 20) /* several of the longest records */
-#define SEGMENTS_MAX 65536	 /* 4 TiB of them */
 
 struct scan {
-	int dir;
+	const struct journal_dirs *dirs;
 	journal_visit visit;
 	void *owner;
 	struct journal_found *found;
-	uint64_t *segments;	 /* sorted */
-	size_t nsegments, first; /* the first that is read */
-	/* the one that is read */
-	uint64_t segment;
+	struct journal_list list;
+	size_t first; /* the first that is read */
+	/* the one that is read, and where */
+	const struct journal_entry *entry;
+	unsigned dir,
+		left; /* in that directory; others that have it, and were not tried at this place */
 	int fd;
 	uint8_t *window;
 	uint64_t at;		/* offset of the window's first byte */
@@ -44,70 +40,43 @@ struct scan {
 	uint64_t last;		/* committed, whatever follows from it */
 	uint64_t base;		/* of the BASE that has no WHOLE yet; 0: none */
 	bool cut;		/* and what was before it has ended there */
+	bool unread;		/* a copy could not be read */
 };
 
 /* ---- segments ------------------------------------------------------------------------------- */
 
-static int by_number(const void *a, const void *b)
-{
-	const uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
-
-	return left < right ? -1 : left > right;
-}
-
-static int note_segment(struct scan *s, uint64_t sequence, struct err *err)
-{
-	uint64_t *grown;
-
-	if (s->nsegments == SEGMENTS_MAX)
-		return err_set(err, RC_LIMIT, "more than %d segments", SEGMENTS_MAX);
-	grown = mem_realloc(s->segments, (s->nsegments + 1) * sizeof(*grown));
-	if (grown == NULL)
-		return err_nomem(err, "a journal's segments");
-	s->segments = grown;
-	s->segments[s->nsegments++] = sequence;
-	return RC_OK;
-}
-
-static int list_segments(struct scan *s, struct err *err)
-{
-	int fd = openat(s->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = RC_OK;
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-	struct dirent *entry;
-	uint64_t sequence;
-
-	if (dir == NULL) {
-		rc = err_system(err, errno, "reading the journal's directory");
-		if (fd >= 0)
-			(void)close(fd);
-		return rc;
-	}
-	errno = 0;
-	while (rc == RC_OK && (entry = readdir(dir)) != NULL) {
-		sequence = journal_segment_sequence(entry->d_name);
-		if (sequence != 0)
-			rc = note_segment(s, sequence, err);
-	}
-	if (rc == RC_OK && errno != 0)
-		rc = err_system(err, errno, "reading the journal's directory");
-	(void)closedir(dir);
-	if (s->nsegments > 0)
-		qsort(s->segments, s->nsegments, sizeof(*s->segments), by_number);
-	return rc;
-}
-
-static int open_segment(struct scan *s, uint64_t sequence, struct err *err)
+/* In another directory than before; false: there is none, `err` says why if one cannot be opened. */
+static bool open_elsewhere(struct scan *s, struct err *err)
 {
 	char name[JOURNAL_NAME_BYTES];
+	unsigned i;
 
-	if (s->fd >= 0)
-		(void)close(s->fd);
-	journal_segment_name(name, sequence);
-	s->segment = sequence;
-	s->at = s->have = 0;
-	s->fd = fault_here(FAULT_OPEN) ? -1 :
-					 openat(s->dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	return s->fd >= 0 ? RC_OK : err_system(err, errno, "%s", name);
+	journal_segment_name(name, s->entry->sequence);
+	for (i = 0; i < s->dirs->count; i++) {
+		if ((s->left >> i & 1) == 0)
+			continue;
+		s->left &= ~(1U << i);
+		s->dir = i;
+		if (s->fd >= 0)
+			(void)close(s->fd);
+		s->at = s->have = 0;
+		s->fd = fault_here(FAULT_OPEN) ?
+				-1 :
+				openat(s->dirs->fd[i], name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		if (s->fd >= 0)
+			return true;
+		(void)err_system(err, errno, "%s", name);
+		s->unread = true;
+	}
+	return false;
+}
+
+static int open_segment(struct scan *s, const struct journal_entry *entry, struct err *err)
+{
+	s->entry = entry;
+	s->left = entry->where;
+	err->code = RC_OK;
+	return open_elsewhere(s, err) ? RC_OK : (int)err->code;
 }
 
 /* The bytes of the segment from `offset` on; *len: at most `wanted`, fewer at its end. */
@@ -128,7 +97,7 @@ static int look(struct scan *s, uint64_t offset, size_t wanted, const uint8_t **
 		} while ((got > 0 && s->have < WINDOW) || (got < 0 && errno == EINTR));
 		if (got < 0)
 			return err_system(err, errno, "segment %016llx, at %llu",
-					  (unsigned long long)s->segment,
+					  (unsigned long long)s->entry->sequence,
 					  (unsigned long long)s->at);
 	}
 	*bytes = s->window + (offset - s->at);
@@ -278,23 +247,34 @@ static int damaged(const struct scan *s, uint64_t offset, const struct err *why,
 	return err_set(err, RC_INVALID,
 		       "the journal is damaged: segment %016llx, at %llu: %.300s, and there are "
 		       "records behind it",
-		       (unsigned long long)s->segment, (unsigned long long)offset, why->text);
+		       (unsigned long long)s->entry->sequence, (unsigned long long)offset,
+		       why->text);
 }
 
-/* The journal ends at `offset` of the present segment, number `i` of the list, because of `why`. */
-static int end_here(struct scan *s, size_t i, uint64_t offset, const struct err *why,
-		    struct err *err)
+/* In each copy that has the segment. One that cannot be read has to be the only one to matter. */
+static int search_copies(struct scan *s, uint64_t offset, bool *later, struct err *err)
 {
-	const uint64_t segment = s->segment;
-	bool later;
-	int rc = search(s, offset, &later, err);
+	int rc = open_segment(s, s->entry, err);
 
-	while (rc == RC_OK && !later && ++i < s->nsegments) {
-		rc = open_segment(s, s->segments[i], err);
-		if (rc == RC_OK)
-			rc = search(s, 0, &later, err);
-	}
-	s->segment = segment;
+	*later = false;
+	if (rc == RC_OK)
+		rc = search(s, offset, later, err);
+	while (!*later && open_elsewhere(s, err))
+		rc = search(s, offset, later, err);
+	return s->dirs->count > 1 ? RC_OK : rc;
+}
+
+/* The journal ends at `offset` of the present segment because of `why`. */
+static int end_here(struct scan *s, uint64_t offset, const struct err *why, struct err *err)
+{
+	const struct journal_entry *here = s->entry;
+	const struct journal_entry *behind = s->list.entries + s->list.count;
+	bool later = false;
+	int rc = RC_OK;
+
+	for (; rc == RC_OK && !later && s->entry < behind; s->entry++)
+		rc = search_copies(s, s->entry == here ? offset : 0, &later, err);
+	s->entry = here;
 	return rc == RC_OK && later ? damaged(s, offset, why, err) : rc;
 }
 
@@ -323,8 +303,8 @@ static int read_head(struct scan *s, bool *valid, struct err *why, struct err *e
 		s->next = head.sequence;
 		s->reading = true;
 	}
-	*valid = head.journal == s->found->journal && head.sequence == s->segment &&
-		 head.sequence == s->next;
+	*valid = head.journal == s->found->journal && head.sequence == s->entry->sequence &&
+		 head.opening == s->entry->opening && head.sequence == s->next;
 	if (!*valid)
 		(void)err_set(why, RC_INVALID, "its head does not follow what is before it");
 	return RC_OK;
@@ -335,136 +315,201 @@ static void note_end(struct scan *s, uint64_t offset)
 {
 	if (s->open != 0)
 		return;
-	s->found->segment = s->segment;
+	s->found->segment = s->entry->sequence;
 	s->found->end = offset;
 	s->found->next_sequence = s->next;
 }
 
-static int read_records(struct scan *s, uint64_t *offset, struct err *why, struct err *err)
+/* The record at *offset; *end: there is none, which is where this segment may end, or `why`. */
+static int read_one(struct scan *s, uint64_t *offset, bool *end, struct err *why, struct err *err)
 {
 	struct journal_record record;
 	const uint8_t *payload;
 	size_t len;
 	bool valid;
-	int rc;
+	int rc = look(s, *offset, 1, &payload, &len, err);
 
 	why->code = RC_OK;
-	while ((rc = look(s, *offset, 1, &payload, &len, err)) == RC_OK && len > 0) {
-		rc = read_record(s, *offset, &record, &payload, &valid, why, err);
-		if (rc == RC_OK && valid && record.sequence != s->next) {
-			(void)wrong(&record, "is out of sequence", why);
-			valid = false;
-		}
-		if (rc != RC_OK || !valid)
-			return rc;
-		rc = understand(s, &record, payload, err);
-		if (rc == RC_OK && s->visit != NULL)
-			rc = s->visit(s->owner, &record, payload, err);
-		s->next++;
-		s->found->records++;
-		*offset += journal_record_bytes(record.length);
-		if (rc != RC_OK)
-			return rc;
-		note_end(s, *offset);
+	*end = rc != RC_OK || len == 0;
+	if (*end)
+		return rc;
+	rc = read_record(s, *offset, &record, &payload, &valid, why, err);
+	if (rc == RC_OK && valid && record.sequence != s->next) {
+		(void)wrong(&record, "is out of sequence", why);
+		valid = false;
 	}
+	*end = rc != RC_OK || !valid;
+	if (*end)
+		return rc;
+	rc = understand(s, &record, payload, err);
+	if (rc == RC_OK && s->visit != NULL)
+		rc = s->visit(s->owner, &record, payload, err);
+	s->next++;
+	s->found->records++;
+	*offset += journal_record_bytes(record.length);
+	if (rc == RC_OK)
+		note_end(s, *offset);
 	return rc;
+}
+
+/* As far as any copy has it: where one ends earlier, is rotten or cannot be read, another one is read on. */
+static int read_records(struct scan *s, uint64_t *offset, struct err *why, struct err *err)
+{
+	struct err first = { 0 }, none;
+	uint64_t failed = 0; /* where `first` is of */
+	bool end = false;
+	int rc = RC_OK;
+
+	while (s->next < s->entry->bound) {
+		rc = read_one(s, offset, &end, why, err);
+		if (!end && rc != RC_OK) /* what it means, or its visitor */
+			return rc;
+		if (!end)
+			continue;
+		s->unread = s->unread || rc != RC_OK;
+		if (failed != *offset) { /* all the others may do here */
+			first = (struct err){ 0 };
+			s->left = s->entry->where & ~(1U << s->dir);
+		}
+		failed = *offset;
+		if (first.code == RC_OK)
+			first = rc != RC_OK ? *err : *why;
+		if (!open_elsewhere(s, &none))
+			break;
+	}
+	if (end)
+		*why = first;
+	return rc;
+}
+
+static int read_segment(struct scan *s, const struct journal_entry *entry, bool *ended,
+			struct err *err)
+{
+	struct err why = { 0 }, none;
+	uint64_t offset = 0;
+	bool valid = false;
+	int rc = open_segment(s, entry, err);
+
+	if (rc == RC_OK)
+		rc = read_head(s, &valid, &why, err);
+	while ((rc != RC_OK || !valid) && open_elsewhere(s, &none))
+		rc = read_head(s, &valid, &why, err);
+	if (rc == RC_OK && valid) {
+		offset = JOURNAL_SEGMENT_HEAD;
+		note_end(s, offset);
+		rc = read_records(s, &offset, &why, err);
+		if (rc == RC_OK && why.code == RC_OK)
+			return RC_OK;
+	}
+	*ended = true;
+	return rc == RC_OK ? end_here(s, offset, &why, err) : rc;
 }
 
 static int read_segments(struct scan *s, struct err *err)
 {
-	struct err why = { 0 };
-	uint64_t offset;
-	bool valid;
+	bool ended = false;
 	int rc = RC_OK;
 	size_t i;
 
-	for (i = s->first; rc == RC_OK && i < s->nsegments; i++) {
-		rc = open_segment(s, s->segments[i], err);
-		if (rc == RC_OK)
-			rc = read_head(s, &valid, &why, err);
-		if (rc != RC_OK)
-			return rc;
-		if (!valid)
-			return end_here(s, i, 0, &why, err);
-		offset = JOURNAL_SEGMENT_HEAD;
-		note_end(s, offset);
-		rc = read_records(s, &offset, &why, err);
-		if (rc == RC_OK && why.code != RC_OK)
-			return end_here(s, i, offset, &why, err);
+	for (i = s->first; rc == RC_OK && !ended && i < s->list.count; i++) {
+		/* The last one, of an opening that came to nothing, before the end of an earlier one. */
+		if (!s->list.entries[i].records && s->reading &&
+		    s->list.entries[i].sequence != s->next)
+			break;
+		rc = read_segment(s, &s->list.entries[i], &ended, err);
 	}
 	return rc;
 }
 
 /* How much there is, how much of it was read, and how much is behind the end. */
-static int measure(void *owner, uint64_t sequence, uint64_t bytes, struct err *err)
+static void measure(const struct scan *s)
 {
-	const struct scan *s = owner;
 	struct journal_found *found = s->found;
+	size_t i;
 
-	(void)err;
-	found->segments++;
-	found->bytes += bytes;
-	if (s->nsegments > 0 && sequence >= s->segments[s->first])
-		found->read += bytes;
-	if (sequence > found->segment)
-		found->torn += bytes;
-	else if (sequence == found->segment)
-		found->torn += bytes - found->end;
-	return RC_OK;
+	for (i = 0; i < s->list.count; i++) {
+		const struct journal_entry *entry = &s->list.entries[i];
+
+		found->segments++;
+		found->bytes += entry->bytes;
+		if (i >= s->first)
+			found->read += entry->bytes;
+		if (entry->sequence > found->segment)
+			found->torn += entry->bytes;
+		else if (entry->sequence == found->segment)
+			found->torn += entry->bytes - found->end;
+	}
 }
 
-static int size_of(int dir, uint64_t sequence, uint64_t *bytes, struct err *err)
+static bool is_complete(const struct journal_dirs *dirs, const struct journal_list *list)
 {
-	char name[JOURNAL_NAME_BYTES];
-	struct stat info;
+	bool complete = dirs->count > 0;
+	unsigned i;
 
-	*bytes = 0;
-	journal_segment_name(name, sequence);
-	if (fstatat(dir, name, &info, AT_SYMLINK_NOFOLLOW) != 0)
-		return err_system(err, errno, "%s", name);
-	*bytes = (uint64_t)info.st_size;
-	return RC_OK;
+	for (i = 0; i < dirs->count; i++) {
+		if (dirs->fd[i] >= 0 && (list->count == 0 || (list->tips >> i & 1) != 0))
+			complete =
+				complete && faccessat(dirs->fd[i], JOURNAL_COMPLETE, F_OK, 0) == 0;
+	}
+	return complete;
 }
 
 int journal_segments(int dir,
 		     int (*note)(void *owner, uint64_t sequence, uint64_t bytes, struct err *err),
 		     void *owner, struct err *err)
 {
-	struct scan s = { .dir = dir };
-	uint64_t bytes;
-	int rc = list_segments(&s, err);
+	struct journal_list list;
+	int rc = journal_list_files(&list, dir, err);
 	size_t i;
 
-	for (i = 0; rc == RC_OK && i < s.nsegments; i++) {
-		rc = size_of(dir, s.segments[i], &bytes, err);
-		if (rc == RC_OK)
-			rc = note(owner, s.segments[i], bytes, err);
-	}
-	mem_free(s.segments);
+	if (rc != RC_OK)
+		return rc;
+	for (i = 0; rc == RC_OK && i < list.count; i++)
+		rc = note(owner, list.entries[i].sequence, list.entries[i].bytes, err);
+	journal_list_free(&list);
 	return rc;
 }
 
-int journal_scan(int dir, uint64_t from, journal_visit visit, void *owner,
-		 struct journal_found *found, struct err *err)
+int journal_scan_list(const struct journal_dirs *dirs, const struct journal_list *list,
+		      uint64_t from, journal_visit visit, void *owner, struct journal_found *found,
+		      struct err *err)
 {
-	struct scan s = { .dir = dir, .visit = visit, .owner = owner, .found = found, .fd = -1 };
+	struct scan s = { .dirs = dirs,
+			  .list = *list,
+			  .visit = visit,
+			  .owner = owner,
+			  .found = found,
+			  .fd = -1 };
 	int rc;
 
 	*found = (struct journal_found){ 0 };
 	s.window = mem_alloc(WINDOW);
 	if (s.window == NULL)
 		return err_nomem(err, "reading a journal");
-	rc = list_segments(&s, err);
-	while (s.first + 1 < s.nsegments && s.segments[s.first + 1] <= from)
+	while (s.first + 1 < s.list.count && s.list.entries[s.first + 1].sequence <= from)
 		s.first++;
-	if (rc == RC_OK)
-		rc = read_segments(&s, err);
-	if (rc == RC_OK)
-		rc = journal_segments(dir, measure, &s, err);
-	found->complete = faccessat(dir, JOURNAL_COMPLETE, F_OK, 0) == 0;
+	rc = read_segments(&s, err);
+	measure(&s);
+	found->complete = is_complete(dirs, list) && !s.unread && list->unread == 0;
 	if (s.fd >= 0)
 		(void)close(s.fd);
-	mem_free(s.segments);
 	mem_free(s.window);
+	return rc;
+}
+
+int journal_scan(const struct journal_dirs *dirs, uint64_t from, journal_visit visit, void *owner,
+		 struct journal_found *found, struct err *err)
+{
+	uint64_t numbers[JOURNAL_COPIES_MAX], number = 0;
+	struct journal_list list;
+	int rc;
+
+	*found = (struct journal_found){ 0 };
+	if (dirs->count > 1 && !journal_list_elect(dirs, numbers, &number))
+		return err_set(err, RC_REFUSED, "the copies are of different journals");
+	rc = journal_list_read(&list, dirs, number, err);
+	if (rc == RC_OK)
+		rc = journal_scan_list(dirs, &list, from, visit, owner, found, err);
+	journal_list_free(&list);
 	return rc;
 }

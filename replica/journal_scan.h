@@ -1,21 +1,25 @@
 /*
  * Reads a journal (journal_format.h) from a segment to its end, checks every byte of that, and
- * tells what it holds. Blocking; changes nothing.
+ * tells what it holds. Of several copies each record is read from one where it is good. Blocking; changes
+ * nothing.
  */
 #ifndef REPLICA_JOURNAL_SCAN_H
 #define REPLICA_JOURNAL_SCAN_H
 
 #include "replica/journal_format.h"
+#include "replica/journal_list.h"
 
 #include <stdbool.h>
 
 /* What was found. All zero: there is no journal. */
 struct journal_found {
 	uint64_t journal;
-	uint64_t epoch;		  /* the last that can be brought back, if there is a base */
-	uint64_t base;		  /* sequence number of the last BASE that has its WHOLE; 0: none */
-	bool partial;		  /* a later one has not, or there is only that */
-	bool complete;		  /* no epoch behind that one was acknowledged */
+	uint64_t epoch; /* the last that can be brought back, if there is a base */
+	uint64_t base;	/* sequence number of the last BASE that has its WHOLE; 0: none */
+	bool partial;	/* a later one has not, or there is only that */
+	bool complete;	/* no epoch behind that one was acknowledged */
+	unsigned
+		missing; /* copies that were away, or do not hold what they held (journal_open()) */
 	uint64_t next_sequence;	  /* of the record that is to be written next */
 	uint64_t segment;	  /* in which the end is, by its first sequence number; 0: none */
 	uint64_t end;		  /* offset there behind what counts */
@@ -32,11 +36,15 @@ typedef int (*journal_visit)(void *owner, const struct journal_record *record,
 			     const uint8_t *payload, struct err *err);
 
 /*
- * `dir`: an open directory; `from`: from the segment on that this record is in, or would be (0: the first). RC_INVALID:
+ * `from`: from the segment on that this record is in, or would be (0: the first). RC_INVALID:
  * damaged, and where; what `found` says then is what was read before. RC_IO: a file cannot be read.
  */
-int journal_scan(int dir, uint64_t from, journal_visit visit, void *owner,
+int journal_scan(const struct journal_dirs *dirs, uint64_t from, journal_visit visit, void *owner,
 		 struct journal_found *found, struct err *err);
+/* The same with what journal_list_read() has said. */
+int journal_scan_list(const struct journal_dirs *dirs, const struct journal_list *list,
+		      uint64_t from, journal_visit visit, void *owner, struct journal_found *found,
+		      struct err *err);
 
 /* The segments in the order of their numbers, with their sizes; an error of `note` ends it. */
 int journal_segments(int dir,

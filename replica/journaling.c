@@ -31,6 +31,8 @@ struct journaling {
 	uv_timer_t retry;
 	struct repeat said;
 	struct err problem;
+	struct journal_health health;
+	char lacking[ERR_TEXT_MAX]; /* what a copy is; "" */
 	enum state state;
 	unsigned failures;
 	uint64_t epoch, durable;      /* committed, on stable storage */
@@ -148,7 +150,7 @@ bool journaling_commit(struct journaling *j, uint64_t epoch, const struct journa
 		journaling_cut(j); /* an epoch is missing */
 	}
 	if (j->state == OPENING)
-		waits = true;
+		waits = j->failures == 0; /* else it is known not to be complete */
 	else if (j->state != BASED && j->state != BROKEN && !j->doubted)
 		waits = j->doubted = journal_keeper_doubt(j->keeper, epoch);
 	j->open = 0;
@@ -258,6 +260,24 @@ static void on_whole(void *owner, uint64_t epoch, uint64_t bytes)
 		 (unsigned long long)(bytes >> 20));
 }
 
+static void on_health(void *owner, const struct journal_health *health)
+{
+	struct journaling *j = owner;
+	unsigned i = 0;
+
+	j->health = *health;
+	j->lacking[0] = '\0';
+	while (i < health->count && health->copy[i].state == JOURNAL_COPY_GOOD)
+		i++;
+	if (i < health->count && health->count > 1)
+		(void)snprintf(
+			j->lacking, sizeof(j->lacking),
+			"a copy of the journal is %s: %.250s; %u of %u are good, %u have to be",
+			health->copy[i].state == JOURNAL_COPY_FAILED ? "lost" : "being repaired",
+			*health->copy[i].why != '\0' ? health->copy[i].why : health->copy[i].path,
+			health->good, health->count, health->quorum);
+}
+
 static void on_room(void *owner)
 {
 	struct journaling *j = owner;
@@ -315,6 +335,7 @@ static const struct journal_keeper_ops keeper_callbacks = {
 	.on_open = on_open,
 	.on_durable = on_durable,
 	.on_whole = on_whole,
+	.on_health = on_health,
 	.on_room = on_room,
 	.on_broken = on_broken,
 };
@@ -323,8 +344,8 @@ static const struct journal_keeper_ops keeper_callbacks = {
 
 static int open_keeper(struct journaling *j, struct err *err)
 {
-	const struct journal_keeper_options options = {
-		.dir = j->options.dir,
+	struct journal_keeper_options options = {
+		.place = j->options.place,
 		.image = j->restoring ? j->image : NULL,
 		.segment_bytes = j->options.segment_bytes,
 		.backlog_bytes = j->options.backlog_bytes,
@@ -332,6 +353,7 @@ static int open_keeper(struct journaling *j, struct err *err)
 		.history = j->options.history,
 	};
 
+	options.place.patient = j->failures > 0; /* nobody waits for it then */
 	j->state = OPENING;
 	return journal_keeper_open(&j->keeper, j->loop, &options, &keeper_callbacks, j, err);
 }
@@ -417,7 +439,8 @@ void journaling_status(const struct journaling *j, struct journaling_status *sta
 {
 	*status = (struct journaling_status){
 		.state = state_names[j->state],
-		.problem = j->problem.code != RC_OK ? j->problem.text : "",
+		.problem = j->problem.code != RC_OK ? j->problem.text : j->lacking,
+		.health = &j->health,
 		.durable = j->state == BASED && j->options.durable,
 		.epoch = j->durable,
 	};

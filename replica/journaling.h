@@ -27,7 +27,8 @@
 
 #define JOURNALING_COPY_BYTES (UINT64_C(256) << 20)
 #define JOURNALING_COPY_BACKLOG ((size_t)4 << 20)
-#define JOURNALING_RETRY_MS 10000 /* an operator makes room in minutes */
+#define JOURNALING_COPY_RETRY_MS 2000 /* a copy that is away: nobody waits for it */
+#define JOURNALING_RETRY_MS 10000     /* an operator makes room in minutes */
 
 struct journaling;
 
@@ -43,8 +44,8 @@ struct journaling_ops {
 };
 
 struct journaling_options {
-	const char *part; /* for the log; the caller's */
-	const char *dir;
+	const char *part;	    /* for the log; the caller's */
+	struct journal_place place; /* patient, stop: not set */
 	uint64_t segment_bytes;
 	size_t backlog_bytes;
 	/* Another copy of the image is begun after so many bytes of epochs, and not before the epochs are
@@ -101,10 +102,11 @@ bool journaling_pin(struct journaling *journaling, uint64_t sequence);
 
 struct journaling_status {
 	const char *state;
-	const char *problem;		/* why it is broken; "" */
-	bool durable;			/* epochs wait for it, and get there */
-	uint64_t bytes, backlog, epoch; /* epoch: the last durable one, 0: none in this life */
-	uint64_t done, total;		/* of reading it: bytes; total 0: not being read */
+	const char *problem;		     /* why it is broken, or what a copy lacks; "" */
+	bool durable;			     /* epochs wait for it, and get there */
+	uint64_t bytes, backlog, epoch;	     /* epoch: the last durable one, 0: none in this life */
+	uint64_t done, total;		     /* of reading it: bytes; total 0: not being read */
+	const struct journal_health *health; /* of its copies; count 0: not known yet */
 };
 void journaling_status(const struct journaling *journaling, struct journaling_status *status);
 

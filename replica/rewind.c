@@ -10,18 +10,16 @@
 #include "appliance/base/mem.h"
 #include "replica/journal_replay.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #define NICE 10
 #define PATH_BYTES 512
 
 struct rewind {
-	char dir[PATH_BYTES];
+	char dir[JOURNAL_COPIES_MAX][PATH_BYTES];
+	unsigned ndirs;
 	struct history_place place;
 	void (*done)(void *owner, uint64_t epoch, uint64_t ms, const struct err *result);
 	void *owner;
@@ -86,14 +84,26 @@ static int visit(void *owner, const struct journal_record *record, const uint8_t
 	return r->reached || r->replay.over ? err_set(err, RC_CANCELLED, "it is there") : RC_OK;
 }
 
-static int read_it(struct rewind *r, int dir, struct err *err)
+/* Any copy will do to say how much there is. */
+static void measure(struct rewind *r, const struct journal_dirs *dirs)
+{
+	struct err err;
+	unsigned i;
+
+	for (i = 0; i < dirs->count && atomic_load(&r->total) == 0; i++) {
+		if (dirs->fd[i] >= 0)
+			(void)journal_segments(dirs->fd[i], note_bytes, r, &err);
+	}
+}
+
+static int read_it(struct rewind *r, const struct journal_dirs *dirs, struct err *err)
 {
 	struct journal_found found;
 	int rc;
 
 	r->replay.only = r->place.base;
-	(void)journal_segments(dir, note_bytes, r, err);
-	rc = journal_scan(dir, r->place.base, visit, r, &found, err);
+	measure(r, dirs);
+	rc = journal_scan(dirs, r->place.base, visit, r, &found, err);
 	if (r->reached || r->replay.over)
 		return journal_replay_stop(&r->replay, err);
 	journal_replay_drop(&r->replay);
@@ -104,18 +114,25 @@ static int read_it(struct rewind *r, int dir, struct err *err)
 
 static void run(void *arg)
 {
+	const char *paths[JOURNAL_COPIES_MAX];
 	struct rewind *r = arg;
+	struct journal_dirs dirs;
 	struct err err;
-	int dir = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
+	unsigned i;
+	int rc;
 
 	(void)setpriority(PRIO_PROCESS, 0, NICE); /* of this thread, in Linux */
-	rc = dir < 0 ? err_system(&err, errno, "opening it") : read_it(r, dir, &err);
-	if (dir >= 0)
-		(void)close(dir);
-	if (rc != RC_OK) {
-		(void)err_prefix(&err, "%s: ", r->dir);
-		r->result = err;
+	for (i = 0; i < r->ndirs; i++)
+		paths[i] = r->dir[i];
+	rc = journal_dirs_open(&dirs, paths, r->ndirs, &err);
+	if (rc == RC_OK) {
+		rc = read_it(r, &dirs, &err);
+		if (rc != RC_OK)
+			(void)err_prefix(&err, "%s: ", r->dir[0]);
 	}
+	journal_dirs_close(&dirs);
+	if (rc != RC_OK)
+		r->result = err;
 	(void)uv_async_send(&r->async);
 }
 
@@ -146,6 +163,16 @@ static void deliver(uv_async_t *async)
 		r->done(r->owner, r->result.code == RC_OK ? r->replay.epoch : 0, r->ms, &r->result);
 }
 
+static bool take_dirs(struct rewind *r, const struct rewind_options *options)
+{
+	bool fit = options->ndirs <= JOURNAL_COPIES_MAX;
+
+	for (; fit && r->ndirs < options->ndirs; r->ndirs++)
+		fit = snprintf(r->dir[r->ndirs], PATH_BYTES, "%s", options->dirs[r->ndirs]) <
+		      PATH_BYTES;
+	return fit;
+}
+
 int rewind_open(struct rewind **out, uv_loop_t *loop, const struct rewind_options *options,
 		void (*done)(void *owner, uint64_t epoch, uint64_t ms, const struct err *result),
 		void *owner, struct err *err)
@@ -159,8 +186,7 @@ int rewind_open(struct rewind **out, uv_loop_t *loop, const struct rewind_option
 	r->done = done;
 	r->owner = owner;
 	r->async.data = r;
-	if (snprintf(r->dir, sizeof(r->dir), "%s", options->dir) >= (int)sizeof(r->dir) ||
-	    uv_async_init(loop, &r->async, deliver) != 0) {
+	if (!take_dirs(r, options) || uv_async_init(loop, &r->async, deliver) != 0) {
 		mem_free(r);
 		return err_nomem(err, "reading a journal");
 	}

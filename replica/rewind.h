@@ -13,7 +13,8 @@
 struct rewind;
 
 struct rewind_options {
-	const char *dir;     /* the journal's */
+	const char *const *dirs; /* the journal's, where its copies are */
+	unsigned ndirs;
 	struct image *image; /* nobody else's until `done` */
 	struct history_place place;
 };

@@ -2,12 +2,15 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifdef UNDERSTUDY_FAULTS
 #include <stdatomic.h>
 
-static atomic_ulong countdown[FAULT_KINDS];
-static atomic_bool fired[FAULT_KINDS];
+static atomic_ulong countdown[FAULT_KINDS], countdown_at[FAULT_KINDS][FAULT_PLACES];
+static atomic_bool fired[FAULT_KINDS], goes_on[FAULT_KINDS][FAULT_PLACES];
+static atomic_bool holds[FAULT_PLACES];
+static _Thread_local unsigned here;
 
 void fault_arm(enum fault_kind kind, unsigned long nth)
 {
@@ -15,15 +18,45 @@ void fault_arm(enum fault_kind kind, unsigned long nth)
 	atomic_store(&countdown[kind], nth);
 }
 
+void fault_arm_at(enum fault_kind kind, unsigned place, unsigned long nth, bool on)
+{
+	atomic_store(&fired[kind], false);
+	atomic_store(&goes_on[kind][place], on);
+	atomic_store(&countdown_at[kind][place], nth);
+}
+
+void fault_place(unsigned place)
+{
+	here = place;
+}
+
+void fault_hold(unsigned place, bool held)
+{
+	atomic_store(&holds[place], held);
+}
+
+static bool count_down(atomic_ulong *count, const atomic_bool *on)
+{
+	unsigned long left = atomic_load(count);
+
+	if (left == 1 && on != NULL && atomic_load(on))
+		return true;
+	while (left > 0 && !atomic_compare_exchange_weak(count, &left, left - 1))
+		;
+	return left == 1;
+}
+
 bool fault_here(enum fault_kind kind)
 {
-	unsigned long left = atomic_load(&countdown[kind]);
+	const bool fails =
+		count_down(&countdown[kind], NULL) ||
+		(here > 0 && count_down(&countdown_at[kind][here], &goes_on[kind][here]));
 
-	while (left > 0 && !atomic_compare_exchange_weak(&countdown[kind], &left, left - 1))
-		;
-	if (left == 1)
+	while (atomic_load(&holds[here]))
+		(void)usleep(1000);
+	if (fails)
 		atomic_store(&fired[kind], true);
-	return left == 1;
+	return fails;
 }
 
 bool fault_fired(enum fault_kind kind)

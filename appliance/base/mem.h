@@ -28,15 +28,25 @@ void mem_free(void *memory);
  * Faults (test builds only; no code in others). fault_arm(kind, n) makes the nth call from now on
  * of that kind fail once (n = 1: the next), 0 disarms; fault_here(kind) is asked at each such call;
  * fault_fired() tells whether it came to that, so that a test can raise n until nothing fails any
- * more.
+ * more. A thread may say which place its calls are of (0: none): fault_arm_at() counts those of one place only,
+ * each such place for itself, and with `on` each call after the nth fails, too. A place that is held does not come out
+ * of such a call until it is let go of.
  */
 enum fault_kind { FAULT_ALLOC, FAULT_OPEN, FAULT_WRITE, FAULT_FSYNC, FAULT_RENAME, FAULT_KINDS };
 
 #ifdef UNDERSTUDY_FAULTS
+#define FAULT_PLACES 8
 void fault_arm(enum fault_kind kind, unsigned long nth);
+void fault_arm_at(enum fault_kind kind, unsigned place, unsigned long nth, bool on);
+void fault_place(unsigned place);
+void fault_hold(unsigned place, bool held);
 bool fault_here(enum fault_kind kind);
 bool fault_fired(enum fault_kind kind);
 #else
+static inline void fault_place(unsigned place)
+{
+	(void)place;
+}
 static inline bool fault_here(enum fault_kind kind)
 {
 	(void)kind;

@@ -105,6 +105,7 @@ int main(int argc, char **argv)
 {
 	static const uint32_t sizes[] = { 16384, 131072, 1048576 };
 	const size_t epochs = argc > 2 ? strtoul(argv[2], NULL, 10) : 200;
+	struct journal_place place = { .count = 1, .quorum = 1 };
 	struct journal_found found;
 	struct journal *journal;
 	struct err err = { 0 };
@@ -119,7 +120,8 @@ int main(int argc, char **argv)
 	}
 	for (i = 0; i < sizeof(batch); i++)
 		batch[i] = (uint8_t)(i * 31 + i / 256);
-	rc = journal_open(&journal, argv[1], 1, JOURNAL_SEGMENT_BYTES, NULL, NULL, &found, &err);
+	place.dirs[0] = argv[1];
+	rc = journal_open(&journal, &place, 1, JOURNAL_SEGMENT_BYTES, NULL, NULL, &found, &err);
 	(void)snprintf(path, sizeof(path), "%.200s/bare", argv[1]);
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
 	if (rc == RC_OK && fd < 0)

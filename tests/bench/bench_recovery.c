@@ -139,15 +139,16 @@ static int recover(struct bench *b, const char *memory, uint64_t *took, struct e
 	struct journal_replay replay = { 0 };
 	struct image_shared shared = b->shared;
 	struct journal_found found;
+	const struct journal_dirs dirs = { .fd = { b->dir }, .count = 1 };
 	struct image *image;
 	int rc = image_create(&image, memory, memory, &shared, 1, (size_t)64 << 20, err);
 
 	if (rc != RC_OK)
 		return rc;
 	replay.image = image;
-	rc = journal_scan(b->dir, 0, journal_replay_visit, &replay, &found, err);
+	rc = journal_scan(&dirs, 0, journal_replay_visit, &replay, &found, err);
 	if (rc == RC_OK)
-		rc = journal_replay_end(&replay, b->dir, &found, err);
+		rc = journal_replay_end(&replay, &dirs, &found, err);
 	if (rc == RC_OK && replay.epoch == 0)
 		rc = err_set(err, RC_INVALID, "the journal holds nothing");
 	*took = clock_now_ns() - start;
@@ -164,7 +165,8 @@ static int by_size(const void *a, const void *b)
 
 static int measure(struct bench *b, const char *memory, size_t rounds, struct err *err)
 {
-	int rc = journal_scan(b->dir, 0, find_shared, b, &(struct journal_found){ 0 }, err);
+	const struct journal_dirs dirs = { .fd = { b->dir }, .count = 1 };
+	int rc = journal_scan(&dirs, 0, find_shared, b, &(struct journal_found){ 0 }, err);
 	uint64_t start;
 	size_t i;
 

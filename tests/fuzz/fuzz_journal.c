@@ -94,7 +94,7 @@ static void list_epochs(uint64_t records)
 
 static void make_right(uint8_t *bytes, size_t len)
 {
-	static const uint8_t begin[16] = "USTDJRNL\1";
+	static const uint8_t begin[16] = "USTDJRNL\3";
 	size_t at = JOURNAL_SEGMENT_HEAD, whole;
 	uint64_t journal, sequence = 1;
 	uint32_t payload;
@@ -103,6 +103,7 @@ static void make_right(uint8_t *bytes, size_t len)
 		return;
 	memcpy(bytes, begin, sizeof(begin));
 	memset(bytes + 32, 0, 24);
+	bytes_put_le64(bytes + 32, 1);
 	bytes_put_le64(bytes + 24, 1);
 	bytes_put_le64(bytes + 56, XXH64(bytes, 56, 0));
 	journal = bytes_get_le64(bytes + 16);
@@ -142,6 +143,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static uint8_t bytes[SIZE_MAX_HERE];
 	struct journal_found found;
+	struct journal_dirs dirs = { .fd = { directory() }, .count = 1 };
 	uint64_t sequence = 0;
 	struct err err;
 	int file;
@@ -153,7 +155,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		make_right(bytes, size - 1);
 	file = openat(directory(), SEGMENT, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	CHECK(file >= 0 && write(file, bytes, size - 1) == (ssize_t)(size - 1) && close(file) == 0);
-	if (journal_scan(directory(), 0, visit, &sequence, &found, &err) == RC_OK) {
+	if (journal_scan(&dirs, 0, visit, &sequence, &found, &err) == RC_OK) {
 		CHECK(found.segments == 1 && found.bytes == size - 1 && found.torn <= size - 1);
 		CHECK(found.segment == 0 || found.end + found.torn == size - 1);
 	}

@@ -271,15 +271,16 @@ int journaling_fixture_begin(void **unused)
 	    scratch_make(journaling_play.copy, "journaling") != 0 ||
 	    uv_loop_init(&journaling_play.loop) != 0)
 		return -1;
-	journaling_play.options =
-		(struct journaling_options){ .part = "test",
-					     .dir = journaling_play.dir,
-					     .segment_bytes = SEGMENT,
-					     .backlog_bytes = (size_t)4 << 20,
-					     .copy_bytes = (uint64_t)1 << 40,
-					     .copy_backlog = JOURNALING_COPY_BACKLOG,
-					     .retry_ms = 1,
-					     .durable = true };
+	journaling_play.options = (struct journaling_options){
+		.part = "test",
+		.place = { .dirs = { journaling_play.dir }, .count = 1, .quorum = 1 },
+		.segment_bytes = SEGMENT,
+		.backlog_bytes = (size_t)4 << 20,
+		.copy_bytes = (uint64_t)1 << 40,
+		.copy_backlog = JOURNALING_COPY_BACKLOG,
+		.retry_ms = 1,
+		.durable = true
+	};
 	image_fixture_make(STAGING);
 	journaling_fixture_open(false);
 	return 0;

@@ -79,7 +79,8 @@ static uint64_t sum_of(const struct image *image)
 static void rewind_to_place(void)
 {
 	struct image_shared shared = image_fixture.shared;
-	struct rewind_options options = { .dir = journaling_play.dir, .place = place };
+	const char *dirs[] = { journaling_play.dir };
+	struct rewind_options options = { .dirs = dirs, .ndirs = 1, .place = place };
 	char dir[SCRATCH_MAX];
 	struct err err;
 

@@ -1,0 +1,511 @@
+#include "replica/journal_copies_internal.h"
+
+#include "appliance/base/clock.h"
+#include "appliance/base/mem.h"
+#include "replica/journal_repair.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CLOSE_NS (2 * CLOCK_NS_PER_S) /* for what waits to be written at the end */
+#define LOOK_NS (CLOCK_NS_PER_S / 10) /* how often an opening looks whether it is wanted */
+
+unsigned copies_good(const struct journal_copies *c)
+{
+	unsigned good = 0, i;
+
+	for (i = 0; i < c->place.count; i++)
+		good += c->copy[i].state == JOURNAL_COPY_GOOD;
+	return good;
+}
+
+static bool is_alone(const struct journal_copies *c)
+{
+	return c->place.count == 1;
+}
+
+/* Why those that are not good are not. */
+static int below(const struct journal_copies *c, struct err *err)
+{
+	char text[ERR_TEXT_MAX] = "";
+	size_t used = 0;
+	unsigned i;
+
+	for (i = 0; i < c->place.count; i++) {
+		const struct copy *copy = &c->copy[i];
+
+		if (copy->state != JOURNAL_COPY_GOOD && used < sizeof(text))
+			used += (size_t)snprintf(
+				text + used, sizeof(text) - used, "%s%.120s", used > 0 ? "; " : "",
+				copy->why.code != RC_OK ? copy->why.text : copy->dir.path);
+	}
+	return err_set(
+		err, RC_IO,
+		"the journal is below its quorum: %u of %u copies are good, %u have to be: %.250s",
+		copies_good(c), c->place.count, c->place.quorum, text);
+}
+
+/* ---- life ------------------------------------------------------------------------------------- */
+
+static void destroy(struct journal_copies *c)
+{
+	uv_cond_destroy(&c->changed);
+	uv_mutex_destroy(&c->mutex);
+	mem_free(c->files);
+	mem_free(c);
+}
+
+void copies_leave(struct journal_copies *c)
+{
+	const bool last = --c->users == 0;
+
+	uv_cond_broadcast(&c->changed);
+	uv_mutex_unlock(&c->mutex);
+	if (last)
+		destroy(c);
+}
+
+static int init(struct journal_copies *c, const struct journal_place *place, struct err *err)
+{
+	unsigned i;
+	int rc = RC_OK;
+
+	c->place = *place;
+	c->users = 1;
+	for (i = 0; i < place->count; i++) {
+		c->copy[i] = (struct copy){ .owner = c, .index = i, .readable = -1 };
+		if (rc == RC_OK)
+			rc = journal_dir_init(&c->copy[i].dir, place->dirs[i], err);
+	}
+	return rc;
+}
+
+int journal_copies_open(struct journal_copies **out, const struct journal_place *place,
+			struct err *err)
+{
+	struct journal_copies *c = mem_zalloc(1, sizeof(*c));
+	unsigned i, there = 0;
+	int rc;
+
+	if (c == NULL)
+		return err_nomem(err, "a journal");
+	rc = init(c, place, err);
+	if (rc == RC_OK && uv_mutex_init(&c->mutex) != 0)
+		rc = err_nomem(err, "a journal");
+	if (rc == RC_OK && uv_cond_init(&c->changed) != 0) {
+		uv_mutex_destroy(&c->mutex);
+		rc = err_nomem(err, "a journal");
+	}
+	if (rc != RC_OK) {
+		mem_free(c);
+		return rc;
+	}
+	for (i = 0; i < place->count; i++) {
+		rc = journal_dir_open(&c->copy[i].dir, &c->copy[i].why);
+		there += rc == RC_OK;
+	}
+	if (there > 0) {
+		*out = c;
+		return RC_OK;
+	}
+	*err = c->copy[0].why;
+	journal_copies_close(c);
+	return (int)err->code;
+}
+
+void journal_copies_close(struct journal_copies *c)
+{
+	uint64_t end;
+	unsigned i;
+
+	if (c == NULL)
+		return;
+	uv_mutex_lock(&c->mutex);
+	c->stop = true;
+	uv_cond_broadcast(&c->changed);
+	for (end = clock_now_ns() + CLOSE_NS; c->users > 1 && clock_now_ns() < end;)
+		(void)uv_cond_timedwait(&c->changed, &c->mutex, CLOSE_NS);
+	c->abandoned = true;
+	for (i = 0; i < c->place.count; i++) {
+		if (!c->copy[i].threaded)
+			journal_dir_close(&c->copy[i].dir);
+	}
+	copies_leave(c);
+}
+
+void journal_copies_set_room(struct journal_copies *c, bool (*make_room)(void *owner), void *owner)
+{
+	c->make_room = make_room;
+	c->room_owner = owner;
+	if (!is_alone(c))
+		return;
+	c->copy[0].dir.make_room = make_room;
+	c->copy[0].dir.owner = owner;
+}
+
+/* ---- opening ---------------------------------------------------------------------------------- */
+
+static int differ(const struct journal_copies *c, const uint64_t *numbers, uint64_t number,
+		  struct err *err)
+{
+	unsigned one = 0, other = 0;
+
+	while (numbers[one] != number)
+		one++;
+	while (numbers[other] == 0 || numbers[other] == number)
+		other++;
+	return err_set(
+		err, RC_REFUSED,
+		"%.180s and %.180s hold different journals; move the one away that is not this "
+		"instance's",
+		c->copy[one].dir.path, c->copy[other].dir.path);
+}
+
+static bool is_being_repaired(const struct copy *copy)
+{
+	return faccessat(copy->dir.fd, JOURNAL_REPAIRING, F_OK, 0) == 0;
+}
+
+int journal_copies_look(struct journal_copies *c, struct journal_dirs *dirs, uint64_t *number,
+			unsigned *missing, struct err *err)
+{
+	uint64_t numbers[JOURNAL_COPIES_MAX] = { 0 };
+	unsigned i;
+
+	dirs->count = c->place.count;
+	*missing = 0;
+	for (i = 0; i < c->place.count; i++)
+		dirs->fd[i] = c->copy[i].dir.fd;
+	*number = 0;
+	if (is_alone(c)) /* then it is whatever it is */
+		return RC_OK;
+	if (!journal_list_elect(dirs, numbers, number))
+		return differ(c, numbers, *number, err);
+	for (i = 0; i < c->place.count; i++) {
+		struct copy *copy = &c->copy[i];
+
+		copy->foreign = numbers[i] != 0 && numbers[i] != *number;
+		if (copy->foreign)
+			(void)err_set(&copy->why, RC_REFUSED,
+				      "%s: holds another journal; move that away, or name another "
+				      "directory",
+				      copy->dir.path);
+		dirs->fd[i] = copy->foreign ? -1 : copy->dir.fd;
+		*missing += dirs->fd[i] < 0 || numbers[i] == 0 || is_being_repaired(copy);
+	}
+	*missing = *number != 0 ? *missing : 0;
+	return RC_OK;
+}
+
+/* The only one: by the caller's thread. */
+static int join_alone(struct journal_copies *c, struct err *err)
+{
+	const struct journal_plan plan = { .journal = c->journal,
+					   .files = c->files,
+					   .count = c->nfiles,
+					   .next = c->next,
+					   .alone = true };
+	const struct journal_verify how = { .journal = c->journal };
+	const struct journal_dirs none = { .count = 0 };
+	unsigned copied;
+	int rc = journal_repair(&plan, &c->copy[0].dir, &none, &how, &copied, err);
+
+	c->copy[0].state = rc == RC_OK ? JOURNAL_COPY_GOOD : JOURNAL_COPY_FAILED;
+	return rc;
+}
+
+static int start_threads(struct journal_copies *c, struct err *err)
+{
+	uv_thread_t thread;
+	unsigned i;
+
+	for (i = 0; i < c->place.count; i++) {
+		struct copy *copy = &c->copy[i];
+
+		copy->state = copy->dir.fd >= 0 && !copy->foreign ? JOURNAL_COPY_REPAIRING :
+								    JOURNAL_COPY_FAILED;
+		if (copy->foreign)
+			journal_dir_close(&copy->dir);
+		copy->failures = copy->state == JOURNAL_COPY_FAILED;
+		copy->retry_ns = clock_now_ns() + c->place.retry_ms * CLOCK_NS_PER_MS;
+		copy->readable = copy->dir.fd >= 0 ? fcntl(copy->dir.fd, F_DUPFD_CLOEXEC, 0) : -1;
+	}
+	for (i = 0; i < c->place.count; i++) {
+		if (uv_thread_create(&thread, copies_run, &c->copy[i]) != 0)
+			return err_nomem(err, "a thread for a copy of the journal");
+		(void)pthread_detach(thread);
+		c->copy[i].threaded = true;
+		c->users++;
+	}
+	return RC_OK;
+}
+
+static bool has_to_go(const struct journal_copies *c, uint64_t deadline)
+{
+	unsigned hope = 0, i;
+
+	for (i = 0; i < c->place.count; i++)
+		hope += c->copy[i].state != JOURNAL_COPY_FAILED;
+	return hope < c->place.quorum || (!c->place.patient && clock_now_ns() > deadline) ||
+	       (c->place.stop != NULL && atomic_load(c->place.stop));
+}
+
+int journal_copies_join(struct journal_copies *c, uint64_t journal,
+			const struct journal_file *files, size_t count, uint64_t next,
+			bool complete, struct err *err)
+{
+	const uint64_t deadline = clock_now_ns() + JOURNAL_JOIN_MS * CLOCK_NS_PER_MS;
+	int rc;
+
+	c->journal = journal;
+	c->next = next;
+	c->complete = complete;
+	c->files = mem_zalloc(count + 1, sizeof(*files));
+	if (c->files == NULL)
+		return err_nomem(err, "a journal's segments");
+	if (count > 0)
+		memcpy(c->files, files, count * sizeof(*files));
+	c->nfiles = count;
+	atomic_store(&c->first, count > 0 ? files[0].sequence : next);
+	if (is_alone(c))
+		return join_alone(c, err);
+	uv_mutex_lock(&c->mutex);
+	rc = start_threads(c, err);
+	while (rc == RC_OK && copies_good(c) < c->place.quorum) {
+		if (has_to_go(c, deadline))
+			rc = below(c, err);
+		else
+			(void)uv_cond_timedwait(&c->changed, &c->mutex, LOOK_NS);
+	}
+	uv_mutex_unlock(&c->mutex);
+	return rc;
+}
+
+/* ---- steps ------------------------------------------------------------------------------------ */
+
+/* Copies whose disks are full are told whether there is room now. The mutex is held, and let go of meanwhile. */
+static void serve(struct journal_copies *c)
+{
+	bool made;
+	unsigned i;
+
+	for (i = 0; i < c->place.count && !c->serving; i++) {
+		if (!c->copy[i].full)
+			continue;
+		c->serving = true;
+		uv_mutex_unlock(&c->mutex);
+		made = c->make_room != NULL && c->make_room(c->room_owner);
+		uv_mutex_lock(&c->mutex);
+		c->serving = false;
+		c->copy[i].granted = made;
+		c->copy[i].full = false;
+		uv_cond_broadcast(&c->changed);
+	}
+}
+
+static struct copy *find_slow(struct journal_copies *c, size_t len)
+{
+	unsigned i;
+
+	for (i = 0; i < c->place.count; i++) {
+		if (c->copy[i].attached && c->copy[i].lag > 0 &&
+		    c->copy[i].lag + len > JOURNAL_LAG_BYTES)
+			return &c->copy[i];
+	}
+	return NULL;
+}
+
+/* Those that the quorum can do without are dropped. */
+static void wait_for_slow(struct journal_copies *c, size_t len)
+{
+	struct copy *slow;
+
+	while ((slow = find_slow(c, len)) != NULL) {
+		serve(c);
+		if (slow->state == JOURNAL_COPY_GOOD && copies_good(c) <= c->place.quorum) {
+			uv_cond_wait(&c->changed, &c->mutex);
+			continue;
+		}
+		copies_detach(slow);
+		if (slow->state == JOURNAL_COPY_GOOD)
+			(void)err_set(&slow->why, RC_TIMEOUT, "%s: it is too slow, and fell behind",
+				      slow->dir.path);
+		if (slow->state == JOURNAL_COPY_GOOD)
+			slow->state = JOURNAL_COPY_REPAIRING;
+	}
+}
+
+static void append(struct journal_copies *c, struct step *step)
+{
+	unsigned i;
+
+	step->ticket = ++c->ticket;
+	if (c->last != NULL)
+		c->last->next = step;
+	c->last = step;
+	step->refs = 1; /* ours, for now */
+	for (i = 0; i < c->place.count; i++) {
+		struct copy *copy = &c->copy[i];
+
+		if (!copy->attached)
+			continue;
+		step->refs++;
+		copy->lag += step->data.len;
+		if (copy->next == NULL)
+			copy->next = step;
+	}
+	copies_unref(c, step);
+	uv_cond_broadcast(&c->changed);
+}
+
+static int await(struct journal_copies *c, struct err *err)
+{
+	const uint64_t ticket = c->ticket;
+	unsigned done, i;
+
+	for (;;) {
+		serve(c);
+		for (done = 0, i = 0; i < c->place.count; i++)
+			done += c->copy[i].state == JOURNAL_COPY_GOOD && c->copy[i].done >= ticket;
+		if (done >= c->place.quorum)
+			return RC_OK;
+		if (copies_good(c) < c->place.quorum)
+			return below(c, err);
+		uv_cond_wait(&c->changed, &c->mutex);
+	}
+}
+
+/* What the files are changes with the step that makes them so. */
+static void note(struct journal_copies *c, const struct step *step)
+{
+	if (step->kind == STEP_BEGIN)
+		c->files[c->nfiles++] = (struct journal_file){ step->sequence, step->opening,
+							       JOURNAL_SEGMENT_HEAD };
+	else if (step->kind == STEP_WRITE)
+		c->files[c->nfiles - 1].bytes += step->data.len;
+	else if (step->kind == STEP_COMPLETE)
+		c->complete = step->complete;
+	if (step->kind != STEP_REMOVE)
+		return;
+	memmove(c->files, c->files + 1, --c->nfiles * sizeof(*c->files));
+	atomic_store(&c->first, c->files[0].sequence);
+}
+
+/* `step->data` is taken, also after an error. */
+static int give(struct journal_copies *c, const struct step *what, bool waits, struct err *err)
+{
+	struct step *step = mem_alloc(sizeof(*step));
+	struct buf data = what->data;
+	int rc = RC_OK;
+
+	if (step == NULL) {
+		buf_free(&data);
+		return err_nomem(err, "a step of the journal");
+	}
+	*step = *what;
+	uv_mutex_lock(&c->mutex);
+	wait_for_slow(c, step->data.len);
+	note(c, step);
+	append(c, step);
+	if (waits)
+		rc = await(c, err);
+	else if (copies_good(c) < c->place.quorum)
+		rc = below(c, err);
+	uv_mutex_unlock(&c->mutex);
+	return rc;
+}
+
+static int do_step(struct journal_copies *c, const struct step *step, bool waits, struct err *err)
+{
+	int rc;
+
+	if (!is_alone(c))
+		return give(c, step, waits, err);
+	rc = copies_do(c, &c->copy[0].dir, step, err);
+	if (rc == RC_OK)
+		note(c, step);
+	return rc;
+}
+
+int journal_copies_begin(struct journal_copies *c, uint64_t sequence, uint64_t opening,
+			 struct err *err)
+{
+	const struct step step = { .kind = STEP_BEGIN, .sequence = sequence, .opening = opening };
+	struct journal_file *grown;
+
+	uv_mutex_lock(&c->mutex);
+	grown = mem_realloc(c->files, (c->nfiles + 1) * sizeof(*grown));
+	c->files = grown != NULL ? grown : c->files;
+	uv_mutex_unlock(&c->mutex);
+	return grown != NULL ? do_step(c, &step, true, err) :
+			       err_nomem(err, "a journal's segments");
+}
+
+int journal_copies_write(struct journal_copies *c, struct buf *data, struct err *err)
+{
+	const struct step step = { .kind = STEP_WRITE, .data = *data };
+	int rc = data->len > 0 ? do_step(c, &step, false, err) : RC_OK;
+
+	if (data->len > 0 && !is_alone(c))
+		*data = (struct buf){ .limit = data->limit };
+	else
+		buf_reset(data);
+	return rc;
+}
+
+int journal_copies_sync(struct journal_copies *c, struct err *err)
+{
+	return do_step(c, &(struct step){ .kind = STEP_SYNC }, true, err);
+}
+
+int journal_copies_remove(struct journal_copies *c, size_t count, struct err *err)
+{
+	const bool any = count > 0;
+	int rc = RC_OK;
+
+	/* From the oldest on: what is left is whole at every moment. */
+	for (; rc == RC_OK && count > 0; count--)
+		rc = do_step(
+			c, &(struct step){ .kind = STEP_REMOVE, .sequence = c->files[0].sequence },
+			false, err);
+	/* Only then is there room, with some file systems. */
+	return rc == RC_OK && any ? do_step(c, &(struct step){ .kind = STEP_NAMES }, false, err) :
+				    rc;
+}
+
+int journal_copies_complete(struct journal_copies *c, bool complete, struct err *err)
+{
+	return do_step(c, &(struct step){ .kind = STEP_COMPLETE, .complete = complete }, true, err);
+}
+
+/* ---- looking ---------------------------------------------------------------------------------- */
+
+const struct journal_file *journal_copies_files(const struct journal_copies *c, size_t *count)
+{
+	*count = c->nfiles;
+	return c->files;
+}
+
+void journal_copies_health(struct journal_copies *c, struct journal_health *health)
+{
+	unsigned i;
+
+	*health = (struct journal_health){ .count = c->place.count, .quorum = c->place.quorum };
+	uv_mutex_lock(&c->mutex);
+	serve(c);
+	health->good = copies_good(c);
+	health->repaired = c->repaired;
+	for (i = 0; i < c->place.count; i++) {
+		const struct copy *copy = &c->copy[i];
+
+		(void)snprintf(health->copy[i].path, sizeof(health->copy[i].path), "%s",
+			       copy->dir.path);
+		(void)snprintf(health->copy[i].why, sizeof(health->copy[i].why), "%s",
+			       copy->why.code != RC_OK ? copy->why.text : "");
+		health->copy[i].state = copy->state;
+	}
+	uv_mutex_unlock(&c->mutex);
+}

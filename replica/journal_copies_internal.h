@@ -1,0 +1,79 @@
+/*
+ * What the two halves of the copies share: the caller's (journal_copies.c), and the thread of each copy
+ * (journal_copy.c). All is under the mutex, but for a copy's directory, which is its thread's.
+ */
+#ifndef REPLICA_JOURNAL_COPIES_INTERNAL_H
+#define REPLICA_JOURNAL_COPIES_INTERNAL_H
+
+#include "appliance/base/repeat.h"
+#include "replica/journal_copies.h"
+
+#include <uv.h>
+
+enum step_kind { STEP_BEGIN, STEP_WRITE, STEP_SYNC, STEP_REMOVE, STEP_NAMES, STEP_COMPLETE };
+
+struct step {
+	struct step *next;
+	enum step_kind kind;
+	uint64_t ticket;	    /* 1 for the first */
+	uint64_t sequence, opening; /* of a segment: BEGIN, REMOVE */
+	bool complete;
+	struct buf data; /* WRITE */
+	unsigned refs;	 /* copies that it waits for */
+};
+
+struct copy {
+	struct journal_copies *owner;
+	unsigned index;
+	struct journal_dir dir; /* its thread's, once there is one */
+	int readable;		/* the directory, for others; -1: it is away */
+	bool foreign;		/* it holds another journal */
+	bool threaded;
+	enum journal_copy_state state;
+	struct err why;
+	struct repeat said;
+	/* what it is given: from `next` on, if it is attached; else up to `until` */
+	bool attached;
+	struct step *next;
+	uint64_t done, until; /* tickets */
+	uint64_t lag;	      /* bytes that wait */
+	bool full, granted; /* its disk is, and waits for an answer; which is, that there is room */
+	uint64_t writing, suspect; /* sequence of the segment; that could not be written; 0: none */
+	uint64_t retry_ns;
+	unsigned failures;
+};
+
+struct journal_copies {
+	struct journal_place place;
+	struct copy copy[JOURNAL_COPIES_MAX];
+	uv_mutex_t mutex;
+	uv_cond_t changed;
+	unsigned users; /* threads, and the caller */
+	bool stop, abandoned, serving;
+	uint64_t journal;
+	struct journal_file *files;
+	size_t nfiles;
+	uint64_t next; /* before the first step: number of the segment to come */
+	_Atomic uint64_t first;
+	uint64_t ticket;
+	struct step *last; /* NULL: nobody waits for it any more */
+	bool complete;
+	bool (*make_room)(void *owner);
+	void *room_owner;
+	uint64_t repaired;
+};
+
+/* One step in one directory. */
+int copies_do(const struct journal_copies *copies, struct journal_dir *dir, const struct step *step,
+	      struct err *err);
+void copies_unref(struct journal_copies *copies, struct step *step);
+/* No further step waits for it. */
+void copies_detach(struct copy *copy);
+unsigned copies_good(const struct journal_copies *copies);
+/* The mutex is held; the last one who leaves frees all. */
+void copies_leave(struct journal_copies *copies);
+
+/* A copy's thread: a uv_thread_cb. */
+void copies_run(void *copy);
+
+#endif

@@ -1,0 +1,62 @@
+/*
+ * Which segments a journal has: in one directory, or in several that hold copies of it, some of which may have
+ * been away for a time. Blocking; changes nothing.
+ *
+ * A copy that was away may hold records of an earlier opening that were never acknowledged, with numbers that a
+ * later opening has given to others (journal_format.h, "Openings"). So what counts is: of the segments with
+ * one number those of the latest opening; and none of an earlier opening behind the first segment of a later one in
+ * which something was written.
+ */
+#ifndef REPLICA_JOURNAL_LIST_H
+#define REPLICA_JOURNAL_LIST_H
+
+#include "replica/journal_format.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define JOURNAL_COPIES_MAX 5
+
+struct journal_dirs {
+	int fd[JOURNAL_COPIES_MAX]; /* open directories; -1: that copy is away */
+	unsigned count;
+};
+
+/* Those of a journal that are there, for reading. RC_IO: none. */
+int journal_dirs_open(struct journal_dirs *dirs, const char *const *paths, unsigned count,
+		      struct err *err);
+void journal_dirs_close(struct journal_dirs *dirs);
+
+struct journal_entry {
+	uint64_t sequence, opening;
+	uint64_t bytes; /* of the longest file */
+	uint64_t
+		bound; /* of the next segment of a later opening: records from there on are not this one's; UINT64_MAX */
+	unsigned where; /* bit i: directory i has a file with this head */
+	bool records;	/* something was written behind its head, in one of them */
+	bool headless;	/* of the only directory: its head cannot be read */
+};
+
+struct journal_list {
+	struct journal_entry *entries; /* in the order of their numbers */
+	size_t count;
+	uint64_t opening; /* the latest that any head tells of */
+	unsigned unread;  /* bit i: directory i could not be read */
+	unsigned tips;	  /* bit i: no directory has more of the last segment than directory i */
+};
+
+/* Of the newest head in a directory; 0: there is none. */
+uint64_t journal_number_of(int dir);
+/* What most directories hold: *number, and what each does. False: as many hold another one. */
+bool journal_list_elect(const struct journal_dirs *dirs, uint64_t numbers[JOURNAL_COPIES_MAX],
+			uint64_t *number);
+
+/* `journal`: only that one's segments; 0: of whatever is there. */
+int journal_list_read(struct journal_list *list, const struct journal_dirs *dirs, uint64_t journal,
+		      struct err *err);
+/* All that one directory has, whether it counts or not. */
+int journal_list_files(struct journal_list *list, int dir, struct err *err);
+void journal_list_free(struct journal_list *list);
+
+#endif

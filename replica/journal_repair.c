@@ -1,0 +1,168 @@
+/*
+ * Theory of operation
+ *
+ * First everything goes that is not in the plan, the last segment first. Then, from the first segment on, each that is
+ * not there as it should be is copied, whole, from a copy in which it is good, and takes the place of what was there at
+ * once (rename). So at every moment the copy holds what it held that counts, and a beginning of the rest.
+ *
+ * A segment that was closed was synced before the next one was begun: its head and its length are looked at; what rots
+ * later is the scrub's to find. The last one may be torn, and after a failed fdatasync() even what can be read of it
+ * may not be on the disk: it is checked record for record, and copied if it has failed before.
+ *
+ * While something is copied, JOURNAL_REPAIRING says that the copy is not one of those that held what was
+ * acknowledged.
+ */
+#include "replica/journal_repair.h"
+
+#include "appliance/base/log.h"
+#include "appliance/base/mem.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const struct journal_file *find(const struct journal_plan *plan, uint64_t sequence)
+{
+	size_t low = 0, high = plan->count, middle;
+
+	while (low < high) {
+		middle = low + (high - low) / 2;
+		if (plan->files[middle].sequence < sequence)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < plan->count && plan->files[low].sequence == sequence ? &plan->files[low] :
+									    NULL;
+}
+
+static int read_head(int dir, uint64_t sequence, struct journal_segment *head, uint64_t *bytes)
+{
+	uint8_t in[JOURNAL_SEGMENT_HEAD];
+	char name[JOURNAL_NAME_BYTES];
+	struct stat st = { 0 };
+	struct err err;
+	int fd, rc;
+
+	journal_segment_name(name, sequence);
+	fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	rc = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+			     pread(fd, in, sizeof(in), 0) == (ssize_t)sizeof(in) ?
+		     journal_get_segment(head, in, &err) :
+		     RC_IO;
+	*bytes = (uint64_t)st.st_size;
+	if (fd >= 0)
+		(void)close(fd);
+	return rc;
+}
+
+/* What is in the directory, in the order of the numbers, whatever it is. */
+static int remove_others(const struct journal_plan *plan, struct journal_dir *dir, bool *removed,
+			 struct err *err)
+{
+	struct journal_list list;
+	int rc = journal_list_files(&list, dir->fd, err);
+	size_t i;
+
+	for (i = rc == RC_OK ? list.count : 0; rc == RC_OK && i > 0; i--) {
+		const struct journal_entry *entry = &list.entries[i - 1];
+
+		if (find(plan, entry->sequence) != NULL || entry->sequence == plan->next)
+			continue;
+		rc = journal_dir_remove(dir, entry->sequence, err);
+		*removed = true;
+	}
+	journal_list_free(&list);
+	return rc;
+}
+
+static bool is_good(const struct journal_plan *plan, const struct journal_dir *dir,
+		    const struct journal_file *file, const struct journal_verify *how)
+{
+	const bool last = file + 1 == plan->files + plan->count;
+	struct journal_segment head;
+	uint64_t bytes;
+	struct err err;
+
+	if (plan->alone)
+		return true;
+	if (file->sequence == plan->suspect)
+		return false;
+	if (read_head(dir->fd, file->sequence, &head, &bytes) != RC_OK ||
+	    head.journal != plan->journal || head.sequence != file->sequence ||
+	    head.opening != file->opening)
+		return false;
+	if (last)
+		return bytes >= file->bytes && journal_verify(how, dir->fd, file, 0, &err) == RC_OK;
+	return bytes == file->bytes;
+}
+
+/* *copied: it was; if not, and without an error, no copy has it whole. */
+static int fetch(struct journal_dir *dir, const struct journal_file *file,
+		 const struct journal_dirs *others, const struct journal_verify *how, bool *copied,
+		 struct err *err)
+{
+	bool wrote;
+	unsigned i;
+	int rc;
+
+	*copied = false;
+	for (i = 0; i < others->count && !*copied; i++) {
+		if (others->fd[i] < 0)
+			continue;
+		rc = journal_copy_segment(how, others->fd[i], dir->fd, file, JOURNAL_COPIED, &wrote,
+					  err);
+		if (rc != RC_OK && (wrote || rc == RC_CANCELLED || rc == RC_NOMEM))
+			return err_prefix(err, "%s: ", dir->path);
+		*copied = rc == RC_OK;
+	}
+	return RC_OK;
+}
+
+static int repair_one(const struct journal_plan *plan, struct journal_dir *dir,
+		      const struct journal_file *file, const struct journal_dirs *others,
+		      const struct journal_verify *how, unsigned *copied, struct err *err)
+{
+	const bool last = file + 1 == plan->files + plan->count;
+	bool fetched = false;
+	int rc = RC_OK;
+
+	if (plan->first != NULL && file->sequence < atomic_load(plan->first))
+		return RC_OK;
+	if (!is_good(plan, dir, file, how)) {
+		if (*copied == 0)
+			rc = journal_dir_mark(dir, JOURNAL_REPAIRING, true, err);
+		if (rc == RC_OK)
+			rc = fetch(dir, file, others, how, &fetched, err);
+		*copied += fetched;
+		if (rc == RC_OK && !fetched && last)
+			return err_set(err, RC_STATE, "%s: no copy has the last segment whole",
+				       dir->path);
+		if (rc == RC_OK && !fetched)
+			log_warn("journal",
+				 "%s: segment %016llx is not whole in any copy; what it leads to "
+				 "cannot be rewound to",
+				 dir->path, (unsigned long long)file->sequence);
+	}
+	return rc == RC_OK && last ? journal_dir_cut(dir, file->sequence, file->bytes, err) : rc;
+}
+
+int journal_repair(const struct journal_plan *plan, struct journal_dir *dir,
+		   const struct journal_dirs *others, const struct journal_verify *how,
+		   unsigned *copied, struct err *err)
+{
+	bool removed = false;
+	size_t i;
+	int rc = remove_others(plan, dir, &removed, err);
+
+	*copied = 0;
+	for (i = 0; rc == RC_OK && i < plan->count; i++)
+		rc = repair_one(plan, dir, &plan->files[i], others, how, copied, err);
+	if (rc == RC_OK && (removed || *copied > 0))
+		rc = journal_dir_sync_names(dir, err);
+	if (rc == RC_OK && !plan->alone)
+		rc = journal_dir_mark(dir, JOURNAL_COMPLETE, plan->complete, err);
+	if (rc == RC_OK)
+		rc = journal_dir_mark(dir, JOURNAL_REPAIRING, false, err);
+	return rc;
+}
