@@ -202,7 +202,14 @@ static void copies_json(cJSON *json, const struct journal_health *health)
 	cJSON *list, *object;
 	unsigned i;
 
-	if (health == NULL || health->count < 2)
+	if (health == NULL || health->count == 0)
+		return;
+	object = cJSON_AddObjectToObject(json, "scrub");
+	number(object, "rounds", (double)health->rounds);
+	number(object, "read_bytes", (double)health->done);
+	number(object, "repaired", (double)health->mended);
+	text(object, "rotten", health->rot);
+	if (health->count < 2)
 		return;
 	number(json, "quorum", health->quorum);
 	number(json, "repaired", (double)health->repaired);

@@ -52,6 +52,7 @@ static int below(const struct journal_copies *c, struct err *err)
 
 static void destroy(struct journal_copies *c)
 {
+	uv_cond_destroy(&c->ends);
 	uv_cond_destroy(&c->changed);
 	uv_mutex_destroy(&c->mutex);
 	mem_free(c->files);
@@ -93,12 +94,9 @@ int journal_copies_open(struct journal_copies **out, const struct journal_place 
 	if (c == NULL)
 		return err_nomem(err, "a journal");
 	rc = init(c, place, err);
-	if (rc == RC_OK && uv_mutex_init(&c->mutex) != 0)
-		rc = err_nomem(err, "a journal");
-	if (rc == RC_OK && uv_cond_init(&c->changed) != 0) {
-		uv_mutex_destroy(&c->mutex);
-		rc = err_nomem(err, "a journal");
-	}
+	if (rc == RC_OK && (uv_mutex_init(&c->mutex) != 0 || uv_cond_init(&c->changed) != 0 ||
+			    uv_cond_init(&c->ends) != 0))
+		rc = err_nomem(err, "a journal"); /* Linux never refuses them */
 	if (rc != RC_OK) {
 		mem_free(c);
 		return rc;
@@ -126,12 +124,17 @@ void journal_copies_close(struct journal_copies *c)
 	uv_mutex_lock(&c->mutex);
 	c->stop = true;
 	uv_cond_broadcast(&c->changed);
+	uv_cond_broadcast(&c->ends);
 	for (end = clock_now_ns() + CLOSE_NS; c->users > 1 && clock_now_ns() < end;)
 		(void)uv_cond_timedwait(&c->changed, &c->mutex, CLOSE_NS);
 	c->abandoned = true;
 	for (i = 0; i < c->place.count; i++) {
-		if (!c->copy[i].threaded)
-			journal_dir_close(&c->copy[i].dir);
+		if (c->copy[i].threaded)
+			continue;
+		journal_dir_close(&c->copy[i].dir);
+		if (c->copy[i].readable >= 0)
+			(void)close(c->copy[i].readable);
+		c->copy[i].readable = -1;
 	}
 	copies_leave(c);
 }
@@ -200,6 +203,22 @@ int journal_copies_look(struct journal_copies *c, struct journal_dirs *dirs, uin
 	return RC_OK;
 }
 
+static int start_thread(struct journal_copies *c, void (*run)(void *), void *arg, struct err *err)
+{
+	uv_thread_t thread;
+
+	if (uv_thread_create(&thread, run, arg) != 0)
+		return err_nomem(err, "a thread of the journal");
+	(void)pthread_detach(thread);
+	c->users++;
+	return RC_OK;
+}
+
+static int start_scrub(struct journal_copies *c, struct err *err)
+{
+	return c->place.scrub_ms > 0 ? start_thread(c, copies_scrub, c, err) : RC_OK;
+}
+
 /* The only one: by the caller's thread. */
 static int join_alone(struct journal_copies *c, struct err *err)
 {
@@ -214,13 +233,14 @@ static int join_alone(struct journal_copies *c, struct err *err)
 	int rc = journal_repair(&plan, &c->copy[0].dir, &none, &how, &copied, err);
 
 	c->copy[0].state = rc == RC_OK ? JOURNAL_COPY_GOOD : JOURNAL_COPY_FAILED;
-	return rc;
+	c->copy[0].readable = fcntl(c->copy[0].dir.fd, F_DUPFD_CLOEXEC, 0);
+	return rc == RC_OK ? start_scrub(c, err) : rc;
 }
 
 static int start_threads(struct journal_copies *c, struct err *err)
 {
-	uv_thread_t thread;
 	unsigned i;
+	int rc = start_scrub(c, err);
 
 	for (i = 0; i < c->place.count; i++) {
 		struct copy *copy = &c->copy[i];
@@ -233,14 +253,11 @@ static int start_threads(struct journal_copies *c, struct err *err)
 		copy->retry_ns = clock_now_ns() + c->place.retry_ms * CLOCK_NS_PER_MS;
 		copy->readable = copy->dir.fd >= 0 ? fcntl(copy->dir.fd, F_DUPFD_CLOEXEC, 0) : -1;
 	}
-	for (i = 0; i < c->place.count; i++) {
-		if (uv_thread_create(&thread, copies_run, &c->copy[i]) != 0)
-			return err_nomem(err, "a thread for a copy of the journal");
-		(void)pthread_detach(thread);
-		c->copy[i].threaded = true;
-		c->users++;
+	for (i = 0; rc == RC_OK && i < c->place.count; i++) {
+		rc = start_thread(c, copies_run, &c->copy[i], err);
+		c->copy[i].threaded = rc == RC_OK;
 	}
-	return RC_OK;
+	return rc;
 }
 
 static bool has_to_go(const struct journal_copies *c, uint64_t deadline)
@@ -425,9 +442,12 @@ static int do_step(struct journal_copies *c, const struct step *step, bool waits
 	if (!is_alone(c))
 		return give(c, step, waits, err);
 	rc = copies_do(c, &c->copy[0].dir, step, err);
-	if (rc == RC_OK)
-		note(c, step);
-	return rc;
+	if (rc != RC_OK)
+		return rc;
+	uv_mutex_lock(&c->mutex);
+	note(c, step);
+	uv_mutex_unlock(&c->mutex);
+	return RC_OK;
 }
 
 int journal_copies_begin(struct journal_copies *c, uint64_t sequence, uint64_t opening,
@@ -498,6 +518,13 @@ void journal_copies_health(struct journal_copies *c, struct journal_health *heal
 	serve(c);
 	health->good = copies_good(c);
 	health->repaired = c->repaired;
+	health->mended = c->scrub.mended;
+	health->rounds = c->scrub.rounds;
+	health->done = c->scrub.done;
+	if (c->nfiles > 0 && c->scrub.rotten >= c->files[0].sequence) {
+		health->rotten = c->scrub.rotten;
+		(void)snprintf(health->rot, sizeof(health->rot), "%s", c->scrub.why);
+	}
 	for (i = 0; i < c->place.count; i++) {
 		const struct copy *copy = &c->copy[i];
 

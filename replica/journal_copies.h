@@ -44,8 +44,10 @@
 struct journal_place {
 	const char *dirs[JOURNAL_COPIES_MAX];
 	unsigned count, quorum;
-	uint64_t
-		retry_ms; /* a copy that failed is tried again after that; doubled while it fails */
+	/* A copy that failed is tried again after that; doubled while it fails. */
+	uint64_t retry_ms;
+	/* Between two rounds of the scrub, and before the first; 0: there is none. */
+	uint64_t scrub_ms;
 	/* The opening waits for a repair that the quorum needs, as long as it takes; else JOURNAL_JOIN_MS. */
 	bool patient;
 	const atomic_bool *stop; /* it is not wanted any more; NULL: always */
@@ -60,7 +62,13 @@ struct journal_health {
 		enum journal_copy_state state;
 		char why[ERR_TEXT_MAX];
 	} copy[JOURNAL_COPIES_MAX];
-	uint64_t repaired; /* segments that were copied, since the opening */
+	/* Segments that were copied, since the opening; of them by the scrub: */
+	uint64_t repaired, mended;
+	/* The scrub's whole rounds, and the bytes that it has read in the present one. */
+	uint64_t rounds, done;
+	/* Number of a segment that no copy has whole, 0: none; where, and what is wrong. */
+	uint64_t rotten;
+	char rot[ERR_TEXT_MAX];
 };
 
 struct journal_copies;

@@ -47,8 +47,8 @@ struct journal_copies {
 	struct journal_place place;
 	struct copy copy[JOURNAL_COPIES_MAX];
 	uv_mutex_t mutex;
-	uv_cond_t changed;
-	unsigned users; /* threads, and the caller */
+	uv_cond_t changed, ends; /* anything; that it is to stop */
+	unsigned users;		 /* threads, and the caller */
 	bool stop, abandoned, serving;
 	uint64_t journal;
 	struct journal_file *files;
@@ -61,6 +61,12 @@ struct journal_copies {
 	bool (*make_room)(void *owner);
 	void *room_owner;
 	uint64_t repaired;
+	struct {
+		uint64_t rounds, done, mended;
+		uint64_t rotten; /* sequence of a segment; 0: none */
+		bool seen;	 /* in this round */
+		char why[ERR_TEXT_MAX];
+	} scrub;
 };
 
 /* One step in one directory. */
@@ -73,7 +79,12 @@ unsigned copies_good(const struct journal_copies *copies);
 /* The mutex is held; the last one who leaves frees all. */
 void copies_leave(struct journal_copies *copies);
 
-/* A copy's thread: a uv_thread_cb. */
+/* Directories of the others, which stay open for a while. The mutex is held. */
+void copies_lend(const struct copy *copy, struct journal_dirs *others);
+void copies_give_back(struct journal_dirs *others);
+
+/* A copy's thread, and the scrub's. */
 void copies_run(void *copy);
+void copies_scrub(void *copies);
 
 #endif

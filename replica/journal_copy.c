@@ -181,8 +181,7 @@ static bool goes_on(void *owner, uint64_t bytes)
 	return !stop;
 }
 
-/* Directories of others, which stay open for a while. */
-static void lend(const struct copy *copy, struct journal_dirs *others)
+void copies_lend(const struct copy *copy, struct journal_dirs *others)
 {
 	const struct journal_copies *c = copy->owner;
 	unsigned i;
@@ -195,7 +194,7 @@ static void lend(const struct copy *copy, struct journal_dirs *others)
 					-1;
 }
 
-static void give_back(struct journal_dirs *others)
+void copies_give_back(struct journal_dirs *others)
 {
 	unsigned i;
 
@@ -283,11 +282,11 @@ static int repair_it(struct copy *copy, uint64_t ticket, const struct journal_pl
 	if (!wait_for_source(copy, ticket))
 		return err_set(err, RC_STATE, "%s: there is no good copy to repair it from",
 			       copy->dir.path);
-	lend(copy, &others);
+	copies_lend(copy, &others);
 	uv_mutex_unlock(&c->mutex);
 	rc = journal_repair(plan, &copy->dir, &others, &how, copied, err);
 	uv_mutex_lock(&c->mutex);
-	give_back(&others);
+	copies_give_back(&others);
 	return rc;
 }
 

@@ -359,7 +359,9 @@ static void tell(struct journal_keeper *k, const struct news *news,
 	if (news->open)
 		k->ops->on_open(k->owner, &k->found, &k->replay, &k->why);
 	if (news->health)
-		k->ops->on_health(k->owner, health);
+		k->ops->on_health(k->owner, health,
+				  health->rotten != 0 &&
+					  health->rotten >= journal_past_needed(&k->past));
 	if (news->durable != 0 && !k->closing)
 		k->ops->on_durable(k->owner, news->durable);
 	if (news->whole != 0 && !k->closing)

@@ -30,8 +30,8 @@ struct journal_keeper_ops {
 	/* The base that ended at that epoch is on stable storage, with what epochs came between: so many
 	 * bytes. What was before it is history, of which as much is kept as the limits allow. */
 	void (*on_whole)(void *owner, uint64_t epoch, uint64_t bytes);
-	/* How its copies are, when that has changed. */
-	void (*on_health)(void *owner, const struct journal_health *health);
+	/* How its copies are, when that has changed. `needed`: a recovery would come upon rot in them. */
+	void (*on_health)(void *owner, const struct journal_health *health, bool needed);
 	/* The backlog is below the limit again. */
 	void (*on_room)(void *owner);
 	/*

@@ -177,6 +177,17 @@ void journal_past_look(struct journal_past *past,
 	uv_mutex_unlock(&past->lock);
 }
 
+uint64_t journal_past_needed(struct journal_past *past)
+{
+	const struct history *history = &past->history;
+	uint64_t sequence;
+
+	uv_mutex_lock(&past->lock);
+	sequence = history->nbases > 0 ? history->bases[history->nbases - 1].sequence : 0;
+	uv_mutex_unlock(&past->lock);
+	return sequence;
+}
+
 bool journal_past_pin(struct journal_past *past, uint64_t sequence)
 {
 	const struct history *history = &past->history;

@@ -49,6 +49,8 @@ int journal_past_trim(struct journal_past *past, struct err *err);
 
 void journal_past_look(struct journal_past *past,
 		       void (*look)(void *owner, const struct history *history), void *owner);
+/* Number of the BASE that a recovery begins with; 0: there is none. */
+uint64_t journal_past_needed(struct journal_past *past);
 /* As journal_keeper_pin(). */
 bool journal_past_pin(struct journal_past *past, uint64_t sequence);
 

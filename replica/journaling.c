@@ -47,6 +47,7 @@ struct journaling {
 	struct buf piece;
 	uint64_t base_bytes, since_base; /* its size, and that of the epochs since its beginning */
 	bool copying, short_of_memory;
+	bool anew;    /* what a recovery needs is rotten: a copy is due at once */
 	bool doubted; /* the journal does not lead to the image, and is known not to be complete */
 	bool restoring, keeper_closing, closing;
 	unsigned open_parts;
@@ -89,13 +90,15 @@ static void begin_copy(struct journaling *j)
 				     COPY_FACTOR * j->base_bytes :
 				     j->options.copy_bytes;
 
-	if (j->copying || (j->state != BARE && !(j->state == BASED && j->since_base >= due)))
+	if (j->copying ||
+	    (j->state != BARE && !(j->state == BASED && (j->since_base >= due || j->anew))))
 		return;
 	if (!put_base(j, j->state == BARE))
 		return;
 	if (j->state == BARE)
 		j->state = COPYING;
 	j->copying = true;
+	j->anew = false;
 	j->next = j->since_base = 0;
 }
 
@@ -260,16 +263,22 @@ static void on_whole(void *owner, uint64_t epoch, uint64_t bytes)
 		 (unsigned long long)(bytes >> 20));
 }
 
-static void on_health(void *owner, const struct journal_health *health)
+static void on_health(void *owner, const struct journal_health *health, bool needed)
 {
 	struct journaling *j = owner;
 	unsigned i = 0;
 
 	j->health = *health;
 	j->lacking[0] = '\0';
+	j->anew = needed && !j->copying;
+	if (health->rotten != 0)
+		(void)snprintf(j->lacking, sizeof(j->lacking), "the journal is damaged: %.300s; %s",
+			       health->rot,
+			       needed ? "another copy of the image is being written" :
+					"what it leads to cannot be rewound to");
 	while (i < health->count && health->copy[i].state == JOURNAL_COPY_GOOD)
 		i++;
-	if (i < health->count && health->count > 1)
+	if (i < health->count && health->count > 1 && health->rotten == 0)
 		(void)snprintf(
 			j->lacking, sizeof(j->lacking),
 			"a copy of the journal is %s: %.250s; %u of %u are good, %u have to be",

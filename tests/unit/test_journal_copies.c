@@ -514,6 +514,64 @@ static void a_copy_that_hangs_is_left_behind(void **state)
 	all_become_the_same();
 }
 
+/* Each bit of a closed segment, in one copy or the other; and the whole of it. */
+static void the_scrub_finds_and_repairs_what_rots(void **state)
+{
+	uint64_t mended = 0;
+	uint8_t *first = NULL;
+	char path[SCRATCH_MAX + 64];
+	size_t len, at;
+
+	(void)state;
+	journal_play.segment_bytes = 600;
+	journal_play.place.scrub_ms = 1;
+	open_it();
+	wait_for_good(3);
+	journal_fixture_write_all(1, 4);
+	len = get_file(0, 1, &first);
+	for (at = 0; at < len; at += 11) {
+		flip(at % 3, 1, (off_t)at);
+		while (health_now().mended == mended)
+			(void)usleep(1000);
+		mended++;
+		assert_true(health_now().good == 3 && health_now().rotten == 0);
+	}
+	print_path(1, 1, path);
+	assert_int_equal(unlink(path), 0);
+	while (health_now().mended == mended)
+		(void)usleep(1000);
+	all_become_the_same();
+	free(first);
+}
+
+static void what_no_copy_has_whole_is_told(void **state)
+{
+	unsigned removed;
+	uint64_t epoch;
+	struct err err;
+
+	(void)state;
+	journal_play.place.count = journal_play.place.quorum = 1;
+	journal_play.segment_bytes = 600;
+	journal_play.place.scrub_ms = 1;
+	open_it();
+	journal_fixture_write_all(1, 4);
+	while (health_now().rounds < 2)
+		(void)usleep(1000);
+	assert_true(health_now().rotten == 0);
+	flip(0, 1, 100);
+	while (health_now().rotten != 1)
+		(void)usleep(1000);
+	assert_non_null(strstr(health_now().rot, "segment 0000000000000001, at 64: "));
+	assert_non_null(strstr(health_now().rot, journal_play.path[0]));
+	for (epoch = 5; epoch < 20; epoch++)
+		journal_fixture_write_all(epoch, epoch);
+	assert_int_equal(journal_trim(journal_play.j, journal_next_sequence(journal_play.j) - 1,
+				      &removed, &err),
+			 RC_OK);
+	assert_true(health_now().rotten == 0);
+}
+
 static unsigned asked;
 
 static bool make_room(void *owner)
@@ -569,6 +627,8 @@ int main(void)
 		TEST(as_many_missing_as_acknowledge_are_told),
 		TEST(another_journal_is_left_alone),
 		TEST(a_copy_that_hangs_is_left_behind),
+		TEST(the_scrub_finds_and_repairs_what_rots),
+		TEST(what_no_copy_has_whole_is_told),
 		TEST(a_full_disk_of_one_takes_the_past_of_all),
 	};
 
