@@ -201,11 +201,34 @@ static int find_and_pin(struct clone *c, const char *target, struct history_plac
 	return rc;
 }
 
-/* What runs here stays; what is to be looked at is another. */
-static bool is_free(const struct clone *c, struct err *err)
+static void on_closed(void *owner)
 {
-	struct rewound_status status;
+	struct clone *c = owner;
 
+	c->rewound_closing = false;
+	if (c->on_rewound_closed != NULL)
+		c->on_rewound_closed(c);
+}
+
+void clone_past_drop(struct clone *c)
+{
+	struct rewound *rewound = c->rewound;
+
+	c->rewound = NULL;
+	c->rewound_closing = true;
+	on_read(c);
+	rewound_close(rewound, on_closed, c);
+}
+
+/* What runs here stays; what is to be looked at is another. */
+static bool is_free(struct clone *c, struct err *err)
+{
+	struct rewound_status status = { .reason = "" };
+
+	if (c->rewound != NULL)
+		rewound_status(c->rewound, &status);
+	if (*status.reason != '\0') /* of one that is over, which is only told of */
+		clone_past_drop(c);
 	if (c->rewound == NULL && !c->rewound_closing)
 		return true;
 	if (c->rewound_closing) {
@@ -214,7 +237,6 @@ static bool is_free(const struct clone *c, struct err *err)
 			      c->instance->name);
 		return false;
 	}
-	rewound_status(c->rewound, &status);
 	(void)err_set(err, RC_STATE,
 		      "%s: there is a rewound copy already (epoch %llu, %s): end it first, "
 		      "'understudy rewind --end'",
@@ -250,25 +272,6 @@ int clone_rewind(struct clone *c, const char *target, bool serve, struct err *er
 	log_info(c->part, "rewinding a copy to \"%s\", %s", target,
 		 serve ? "to go live from there" : "isolated");
 	return RC_OK;
-}
-
-static void on_closed(void *owner)
-{
-	struct clone *c = owner;
-
-	c->rewound_closing = false;
-	if (c->on_rewound_closed != NULL)
-		c->on_rewound_closed(c);
-}
-
-void clone_past_drop(struct clone *c)
-{
-	struct rewound *rewound = c->rewound;
-
-	c->rewound = NULL;
-	c->rewound_closing = true;
-	on_read(c);
-	rewound_close(rewound, on_closed, c);
 }
 
 /* By a takeover that is under way, or could not be brought to its end. */

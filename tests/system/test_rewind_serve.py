@@ -101,7 +101,6 @@ def test_with_a_witness_it_is_asked_first():
         # The primary, which had let its instance stand, goes on.
         world.wait_state('standby', 'protected')
         client.wait_for(20)
-        assert understudy(world, 'rewind', '--end').returncode == 0
         served(world, serve(world, 'before upgrade'), epoch)
         assert (witness.value()['server'], witness.value()['term']) == ('standby', 2)
         is_of_then(world, client, least, most)
