@@ -2,9 +2,9 @@
  * Theory of operation
  *
  * What comes is read right into its session (uv_read_start() asks where to), and each request is
- * answered before the next one is looked at. A reply that the socket does not take at once is sent when it does; until
- * then nothing of that client is read or looked at: so there is one reply to send at a time, bounded by
- * what one request may ask for.
+ * answered before the next one is looked at. A reply that the socket does not take at once is sent when
+ * it does; until then nothing of that client is read or looked at: so there is one reply to send at a
+ * time, bounded by what one request may ask for.
  *
  * A guest's synced write waits for this: of a request that comes whole it is a read and a write.
  */

@@ -18,12 +18,14 @@
  * frees what such a write comes back to when a mirror fails or is cancelled before it is ready: the guest
  * dies of that. When it is ready, a cancellation lets writes finish first. So an error of the target's only
  * stops it (on-target-error=stop), which is what it sees when this process dies: the guest's writes go
- * on without the target; one that freezes is cut off by the guardian. And a mirror is wound up by letting it become ready, into nothing, and then
- * cancelling it. An agent that cannot wait for that leaves it to the next one, at the same socket: QEMU
- * connects there by itself.
+ * on without the target; one that freezes is cut off by the guardian. And a mirror is wound up by letting
+ * it become ready, into nothing, and then cancelling it. An agent that cannot wait for that leaves it to the
+ * next one, at the same socket: QEMU connects there by itself.
  *
  * The target's node does not take discards (discard=ignore): with them QEMU would begin the copy by
- * zeroing the whole target, and every page would travel.
+ * zeroing the whole target, and every page would travel. The guest's would not come here anyway: they end in
+ * the mirror's own filter above the disk, which is never open with "unmap" (test_nbd_server.c shows it).
+ * Nor do its flushes, which go to the disk alone: of a synced write there is one request here.
  */
 #include "replica/disk_capture.h"
 

@@ -2,8 +2,8 @@
  * Theory of operation
  *
  * The thread runs a loop with the NBD servers and nothing else. What it has to say (chunks are full, a write
- * could not be kept) wakes the owner's loop (`news`), which asks. A failure is there to be asked for before the write
- * is answered: so whoever asks after the instance has been stopped knows of all that came before.
+ * could not be kept) wakes the owner's loop (`news`), which asks. A failure is there to be asked for before
+ * the write is answered: so whoever asks after the instance has been stopped knows of all that came before.
  *
  * Nothing here waits for the owner's loop but a write of the first copy that finds the pool nearly full: the
  * loop has not had its turn since it was half full, in which it would have told the mirror to pause.
