@@ -31,6 +31,7 @@ struct client {
 	struct nbd_session session;
 	struct buf sending;
 	unsigned number; /* of all connections; 0: it was not taken */
+	bool writes;	 /* it has changed the export */
 	bool closing;
 };
 
@@ -41,7 +42,8 @@ struct nbd_server {
 	const struct nbd_server_ops *ops;
 	void *owner;
 	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
-	struct client *clients;
+	struct client *clients; /* the newest first */
+	struct client *main;	/* told by ops->connection; NULL: none */
 	unsigned count, accepted;
 	bool closing, listener_closed;
 	void (*on_closed)(void *owner);
@@ -78,13 +80,33 @@ static void on_client_closed(uv_handle_t *handle)
 	free_if_done(server);
 }
 
+/* Whoever connects and asks for nothing, or goes again, is not taken for the one whose requests matter. */
+static void choose(struct nbd_server *server)
+{
+	const unsigned before = server->main != NULL ? server->main->number : 0;
+	struct client *client, *best = NULL;
+	int fd = -1;
+
+	for (client = server->clients; client != NULL; client = client->next) {
+		if (!client->closing && client->session.state == NBD_SERVING &&
+		    (best == NULL || client->writes || !best->writes))
+			best = client;
+	}
+	if (best == server->main)
+		return;
+	server->main = best;
+	if (best != NULL)
+		(void)uv_fileno((const uv_handle_t *)&best->pipe, &fd);
+	if (server->ops->connection != NULL)
+		server->ops->connection(server->owner, best != NULL ? best->number : before, fd);
+}
+
 static void end(struct client *client)
 {
 	if (client->closing)
 		return;
 	client->closing = true;
-	if (client->number > 0 && client->server->ops->connection != NULL)
-		client->server->ops->connection(client->server->owner, client->number, -1);
+	choose(client->server); /* while its number may still be told */
 	uv_close((uv_handle_t *)&client->pipe, on_client_closed);
 }
 
@@ -149,6 +171,10 @@ static void answer(struct client *client, const struct nbd_request *request)
 	} else if (request->command == NBD_BLOCK_STATUS) {
 		answer_extents(client, request);
 	} else {
+		if (!client->writes) {
+			client->writes = true;
+			choose(client->server);
+		}
 		error = change(client->server, request);
 		if (error == NBD_OK)
 			nbd_put_done(&client->session.out, request->cookie);
@@ -180,6 +206,8 @@ static void serve(struct client *client)
 			log_warn("nbd", "%s: %s", client->server->path, err.text);
 		else if (request != NULL)
 			answer(client, request);
+		if (client->server->main == NULL)
+			choose(client->server);
 		if (client->session.out.failed) /* no memory for what was asked */
 			client->session.state = NBD_ENDED;
 	} while (send_replies(client) && request != NULL);
@@ -278,17 +306,11 @@ static struct client *client_create(struct nbd_server *server)
 
 static void begin(struct client *client)
 {
-	struct nbd_server *server = client->server;
-	int fd;
-
-	if (uv_fileno((const uv_handle_t *)&client->pipe, &fd) != 0 ||
-	    uv_read_start((uv_stream_t *)&client->pipe, give_space, on_read) != 0) {
+	if (uv_read_start((uv_stream_t *)&client->pipe, give_space, on_read) != 0) {
 		end(client);
 		return;
 	}
-	client->number = ++server->accepted;
-	if (server->ops->connection != NULL)
-		server->ops->connection(server->owner, client->number, fd);
+	client->number = ++client->server->accepted;
 	(void)send_replies(client);
 }
 

@@ -24,7 +24,10 @@ struct nbd_server_ops {
 	enum nbd_error (*flush)(void *owner);
 	/* How many bytes from there, of at most `len` and at least 1, are alike: enum nbd_extent_flags. */
 	uint32_t (*extent)(void *owner, uint64_t offset, uint32_t len, uint32_t *flags);
-	/* There is another connection, by its number from 1 on; `fd` -1: it ends. May be NULL. */
+	/*
+	 * The client that matters, by its connection's number from 1 on: the oldest that has changed the export, until
+	 * then the oldest that came to its requests. `fd` -1: it has ended, and there is no other. May be NULL.
+	 */
 	void (*connection)(void *owner, unsigned number, int fd);
 };
 

@@ -33,7 +33,7 @@ struct disk {
 	struct disk_extent extent;
 	struct nbd_server *nbd;
 	/* Under the lock. */
-	unsigned connection; /* the last one's number; 0: it has ended */
+	unsigned connection; /* the mirror's number; 0: it has ended */
 	int fd;		     /* its */
 };
 
@@ -147,10 +147,8 @@ static void on_connection(void *owner, unsigned number, int fd)
 	struct disk *disk = owner;
 
 	uv_mutex_lock(&disk->server->lock);
-	if (fd >= 0 || number == disk->connection) {
-		disk->connection = fd >= 0 ? number : 0;
-		disk->fd = fd;
-	}
+	disk->connection = fd >= 0 ? number : 0;
+	disk->fd = fd;
 	uv_mutex_unlock(&disk->server->lock);
 }
 

@@ -40,7 +40,7 @@ bool disk_server_failed(struct disk_server *server, struct err *err);
 void disk_server_paced(struct disk_server *server, bool copying);
 
 /*
- * The number of a disk's last connection, 0 if that has ended or there was none; *fd: if it is another one
+ * The number of the connection that a disk's mirror writes by (nbd_server.h), 0 if there is none; *fd: if it is another one
  * than `known`, a duplicate of its descriptor for the caller to close, else -1.
  */
 unsigned disk_server_connection(struct disk_server *server, size_t disk, unsigned known, int *fd);

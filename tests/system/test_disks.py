@@ -3,6 +3,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import time
 
@@ -267,6 +268,10 @@ def test_a_frozen_agent_holds_up_writes_for_no_longer_than_a_checkpoint_may_take
     with lab.Lab(memory_mib=128, working_set_mib=24, disk_mib=64, takeover='manual', instance={'checkpoint': {'pause_limit_ms': 500}}) as world:
         world.protect()
         counted = writes(world, 5)
+        with socket.socket(socket.AF_UNIX) as stray:   # which is not the mirror
+            stray.connect(world.path('vm.qmp.system'))
+            assert stray.recv(18)
+        time.sleep(0.5)
         os.kill(world.agent.pid, signal.SIGSTOP)
         try:
             assert int(world.ask('write', 20)) == counted + 1, 'it waits for the guardian at most'

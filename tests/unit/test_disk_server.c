@@ -253,28 +253,74 @@ static void the_end_does_not_wait_for_a_write_that_waits(void **state)
 	assert_false(is_answered());
 }
 
-static void the_last_connection_can_be_had_while_it_lives(void **state)
+/* The number that is told, once it is `number`; with a descriptor, which is closed. */
+static void expect_connection(unsigned known, unsigned number)
 {
-	unsigned number;
-	int fd, i;
+	unsigned told = 0;
+	int fd = -1, i;
 
-	(void)state;
-	number = disk_server_connection(play.server, 0, 0, &fd);
-	assert_int_equal(number, 1);
-	assert_true(fd >= 0);
-	(void)close(fd);
-	assert_int_equal(disk_server_connection(play.server, 0, 1, &fd), 1);
-	assert_int_equal(fd, -1);
-	(void)close(play.client);
-	for (i = 0; i < PATIENCE_MS && number != 0; i++) {
-		number = disk_server_connection(play.server, 0, 1, &fd);
+	for (i = 0; i < PATIENCE_MS; i++) {
+		told = disk_server_connection(play.server, 0, known, &fd);
+		if (told == number)
+			break;
+		if (fd >= 0)
+			(void)close(fd);
 		(void)usleep(1000);
 	}
-	assert_int_equal(number, 0);
+	assert_int_equal(told, number);
+	assert_true((fd >= 0) == (number != 0 && number != known));
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+static int connect_stray(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int stray = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char greeting[18];
+
+	memcpy(address.sun_path, play.socket, strlen(play.socket) + 1);
+	assert_int_equal(connect(stray, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(recv(stray, greeting, sizeof(greeting), MSG_WAITALL), sizeof(greeting));
+	return stray;
+}
+
+static void the_mirrors_connection_can_be_had_while_it_lives(void **state)
+{
+	(void)state;
+	expect_connection(0, 1);
+	expect_connection(1, 1);
+	(void)close(play.client);
+	expect_connection(1, 0);
 	open_client();
-	assert_int_equal(disk_server_connection(play.server, 0, 1, &fd), 2);
-	assert_true(fd >= 0);
-	(void)close(fd);
+	expect_connection(1, 2);
+}
+
+static void who_connects_and_goes_is_not_the_mirror(void **state)
+{
+	int mirror = play.client, stray;
+
+	(void)state;
+	expect_connection(0, 1);
+	stray = connect_stray();
+	expect_connection(1, 1);
+	(void)close(stray);
+	(void)usleep(10000);
+	expect_connection(0, 1);
+	open_client(); /* the second that writes, if it does */
+	expect_connection(1, 1);
+	do_write(0, 4096);
+	expect_connection(1, 3);
+	stray = play.client;
+	play.client = mirror;
+	do_write(4096, 4096);
+	expect_connection(1, 1);
+	(void)close(stray);
+	(void)usleep(10000);
+	expect_connection(1, 1);
+	open_client();
+	(void)close(mirror);
+	expect_connection(1, 4);
 }
 
 int main(void)
@@ -285,7 +331,8 @@ int main(void)
 		TEST(a_write_that_finds_no_room_is_answered_and_its_failure_known_by_then),
 		TEST(a_first_copy_waits_for_the_loop_when_the_pool_is_nearly_full),
 		TEST(the_end_does_not_wait_for_a_write_that_waits),
-		TEST(the_last_connection_can_be_had_while_it_lives),
+		TEST(the_mirrors_connection_can_be_had_while_it_lives),
+		TEST(who_connects_and_goes_is_not_the_mirror),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
