@@ -64,6 +64,8 @@ struct clone {
 	char reason[ERR_TEXT_MAX];
 	/* Why an attempt to protect failed, until there is a commit; or "". */
 	char trouble[ERR_TEXT_MAX];
+	/* Why there was no warm QEMU when one was started last, until there is; or "". */
+	char unseated[ERR_TEXT_MAX];
 	struct repeat faults; /* epochs that failed, since one was committed */
 	uv_timer_t tick;
 

@@ -21,6 +21,13 @@ static bool is_stuck(const struct clone *c)
 	       seat_is_silent(c->seat);
 }
 
+/* There is an epoch, and nothing that it could be brought to life in. Later states say more. */
+static bool is_cold(const struct clone *c)
+{
+	return c->failover.epoch > 0 && c->failover.state <= FAILOVER_SUSPECT &&
+	       !seat_is_warm(c->seat);
+}
+
 /* Why clients would not reach the replica; "": they would. */
 static const char *fault_of(const struct clone *c)
 {
@@ -129,6 +136,10 @@ static const char *reason_of(const struct clone *c)
 		return c->trouble;
 	if (*fault != '\0')
 		return fault;
+	if (is_cold(c))
+		return *c->unseated != '\0' ?
+			       c->unseated :
+			       "no warm QEMU, so there can be no takeover: one is being started";
 	if (is_stuck(c))
 		return "the warm QEMU does not answer";
 	if (is_cramped(c))

@@ -313,7 +313,10 @@ void clone_activate(struct clone *c)
 
 void clone_on_warm(void *owner)
 {
-	clone_activate(owner);
+	struct clone *c = owner;
+
+	c->unseated[0] = '\0';
+	clone_activate(c);
 }
 
 void clone_on_running(void *owner, uint64_t took_ns)
@@ -369,7 +372,11 @@ void clone_on_activation_failed(void *owner, bool spoiled, const struct err *err
 
 void clone_on_unseated(void *owner, const struct err *err)
 {
-	clone_on_activation_failed(owner, false, err);
+	struct clone *c = owner;
+
+	(void)snprintf(c->unseated, sizeof(c->unseated),
+		       "no warm QEMU, so there can be no takeover: %.440s", err->text);
+	clone_on_activation_failed(c, false, err);
 }
 
 /* What follows for the operator comes first, then why, as far as that is known. */

@@ -3,6 +3,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -244,6 +245,20 @@ def test_after_an_attempt_that_failed_neither_site_is_healthy_while_it_tries_aga
         world.start_agent()
         assert world.wait_state('primary', 'protected')['healthy']
         assert world.wait_state('standby', 'protected')['healthy']
+
+
+def test_a_warm_qemu_that_cannot_be_started_again_is_told_with_its_words():
+    with lab.Lab(memory_mib=128, working_set_mib=16, takeover='manual') as world:
+        world.extra['standby']['hypervisor'] = {'program': hypervisor_that(world, f'exec {lab.QEMU} "$@"')}
+        world.protect()
+        hypervisor_that(world, 'echo not today >&2; exit 1')
+        os.kill(world.replica(), signal.SIGKILL)
+        lab.wait_for('why', lambda: 'not today' in world.status('standby')['reason'])
+        status = world.status('standby')
+        assert not status['protected'] and not status['healthy'] and 'no warm QEMU' in status['reason'], status
+        hypervisor_that(world, f'exec {lab.QEMU} "$@"')
+        lab.wait_for('it is warm again', lambda: world.status('standby')['healthy'])
+        assert 'not today' not in world.status('standby')['reason']
 
 
 @pytest.mark.parametrize('options', [{}, {'announce': True}], ids=['own', 'announce'])
