@@ -35,11 +35,30 @@ static int journal_of(const struct clone *c, struct journaling **journal, struct
 
 /* ---- marks -------------------------------------------------------------------------------------- */
 
+/* What the journal has last is what the instance was before the takeover. */
+static int check_epochs_come(const struct clone *c, struct err *err)
+{
+	const enum failover_state state = c->failover.state;
+
+	if (!failover_is_over(&c->failover))
+		return RC_OK;
+	return err_set(
+		err, RC_STATE,
+		"%s: %s, so there is no present epoch to be marked; 'understudy history' lists those from "
+		"before",
+		c->instance->name,
+		state == FAILOVER_CLAIMING || state == FAILOVER_TAKING_OVER ?
+			"a takeover is under way" :
+			"it was taken over here");
+}
+
 int clone_mark(struct clone *c, const char *text, uint64_t *epoch, struct err *err)
 {
 	struct journaling *journal;
 	int rc = history_check_mark(text, err);
 
+	if (rc == RC_OK)
+		rc = check_epochs_come(c, err);
 	if (rc == RC_OK)
 		rc = journal_of(c, &journal, err);
 	if (rc == RC_OK)

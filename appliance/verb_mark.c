@@ -16,7 +16,8 @@
 static const char about[] =
 	"Marks the present epoch of an instance with a text, in its standby's journal: 'understudy rewind --to TEXT' leads\n"
 	"back to it, and 'understudy history' lists it, as long as the journal goes back that far. Says which epoch that is,\n"
-	"the last one that was committed, when the mark is on stable storage.";
+	"the last one that was committed, when the mark is on stable storage. Refused once the standby has taken over: what\n"
+	"runs there has no epochs.";
 
 static char *request_for(const char *instance, const char *text)
 {

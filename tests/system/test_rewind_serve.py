@@ -80,6 +80,8 @@ def test_it_is_undone_when_site_a_is_dead_and_nobody_else_serves():
             assert refused.returncode == 1 and why in refused.stderr, refused
         assert world.status('standby')['state'] == 'unattended'
         served(world, serve(world, 'before upgrade'), epoch)
+        unmarked = understudy(world, 'mark', 'after it')
+        assert unmarked.returncode == 1 and 'no present epoch' in unmarked.stderr, unmarked
         is_of_then(world, client, least, most)
         assert world.ask('get', connection=quiet) is not None
         with pytest.raises(ConnectionResetError):
