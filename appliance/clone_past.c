@@ -329,7 +329,10 @@ void clone_past_close(struct clone *c, void (*on_past_closed)(void *owner))
 
 void clone_past_status(const struct clone *c, struct status_instance *status)
 {
-	if (c->rewound == NULL)
-		return;
-	rewound_status(c->rewound, &status->rewound);
+	if (c->rewound != NULL)
+		rewound_status(c->rewound, &status->rewound);
+	else if (c->rewound_closing) /* what it had is not free yet */
+		status->rewound = (struct rewound_status){
+			.state = REWOUND_ENDING, .reason = "", .dir = "", .qmp = ""
+		};
 }

@@ -43,6 +43,8 @@ const struct image *rewound_image(const struct rewound *rewound);
 /* Its owner has no use for it after all: what it took is given back, and `why` is told until rewound_close(). */
 void rewound_fail(struct rewound *rewound, const struct err *why);
 
+#define REWOUND_ENDING "ending" /* the state of one between rewound_close() and on_closed */
+
 struct rewound_status {
 	const char *state;
 	bool serve, ready;    /* it is to go live; and is read for that */

@@ -3,6 +3,7 @@
 #include "appliance/base/mem.h"
 #include "appliance/failover.h"
 #include "appliance/past_client.h"
+#include "appliance/rewound.h"
 #include "appliance/verb.h"
 
 #include <stdio.h>
@@ -24,7 +25,7 @@ static const char about[] =
 	"read first, beside whatever goes on; if it cannot be, nothing has happened. What came after it is given up, also what\n"
 	"clients were answered; that is said, and has to be confirmed. The journal keeps it, as long as it keeps anything.\n\n"
 	"Waits until it runs, and says where its consoles and its QMP socket are; or why it does not. There is one at a time for\n"
-	"each instance, until --end gives its memory back, or the standby ends.";
+	"each instance, until --end gives its memory back, which it waits for, or the standby ends.";
 
 /* Where that leads, and how far the instance has come since. */
 struct prospect {
@@ -132,16 +133,28 @@ static bool judge_serving(const struct order *order, const cJSON *instance, cons
 	return true;
 }
 
+/* Of one that is to end. */
+static bool judge_end(const struct order *order, const cJSON *rewound, int *status)
+{
+	if (strcmp(client_string(rewound, "state"), REWOUND_ENDING) == 0)
+		return false;
+	(void)printf("%s: the rewound copy is ended\n", order->instance);
+	*status = EXIT_FINE; /* whatever is there now, it is another one */
+	return true;
+}
+
 static bool judge(const struct order *order, const cJSON *instance, int *status)
 {
 	const cJSON *rewound = cJSON_GetObjectItemCaseSensitive(instance, "rewound");
 	const char *state = client_string(rewound, "state");
 
+	if (order->end)
+		return judge_end(order, rewound, status);
 	if (order->serve)
 		return judge_serving(order, instance, rewound, status);
 	if (strcmp(state, "reading") == 0 || strcmp(state, "starting") == 0)
 		return false;
-	*status = rewound != NULL ?
+	*status = rewound != NULL && strcmp(state, REWOUND_ENDING) != 0 ?
 			  report(order, rewound) :
 			  options_failed("it is not there any more: somebody has ended it");
 	return true;
@@ -177,7 +190,9 @@ static int follow(const struct order *order)
 	while (!look(order, &status)) {
 		if (clock_now_ns() >= end_ns)
 			return options_failed(
-				"it is still being read; 'understudy status' shows how it goes");
+				order->end ?
+					"it is still being ended; 'understudy status' shows how it goes" :
+					"it is still being read; 'understudy status' shows how it goes");
 		uv_sleep(LOOK_MS);
 	}
 	return status;
@@ -261,10 +276,8 @@ static int give(const struct order *order)
 			    &http_status, &answer);
 	if (status == EXIT_FINE && http_status != 202)
 		status = client_refused("not rewound", http_status, &answer);
-	else if (status == EXIT_FINE && !order->end)
-		status = follow(order);
 	else if (status == EXIT_FINE)
-		(void)printf("%s: the rewound copy is ended\n", order->instance);
+		status = follow(order);
 	buf_free(&answer);
 	mem_free(request);
 	return status;
