@@ -52,7 +52,14 @@
  *
  * A file "complete" beside the segments says that no epoch behind the last one here was ever acknowledged.
  * It is made, and its directory synced, behind the sync of a COMMIT that a whole BASE leads to, and
- * removed, synced, before an epoch is acknowledged that is not on the disk.
+ * removed, synced, before an epoch is acknowledged that is not on the disk. Of several copies those that end furthest
+ * have to have it. A file "repairing" says that this copy is being filled from another one, and may lack what it had.
+ *
+ * Openings. Whoever opens a journal for writing begins a segment, with an opening number that is higher than any it
+ * has seen. Where there are several copies of the journal (journal_copies.h), a copy that was away may have segments, and
+ * ends of segments, of an earlier opening that never counted. So: of segments with one sequence number those of the highest opening
+ * count; and none of an earlier opening, nor records of it, from the first segment of a later one on in which something was
+ * written behind the head. A segment is begun under a temporary name, and its rename replaces what there is of that number.
  *
  * What a journal holds after a crash: of each epoch, that its records from BEGIN to COMMIT are valid,
  * complete, and in sequence. The first record that is not valid ends it. Bytes behind are a torn

@@ -31,9 +31,9 @@
 #define JOURNALING_SCRUB_MS 5000
 /* A copy that is away: nobody waits for it. */
 #define JOURNALING_COPY_RETRY_MS 2000
-#define JOURNALING_RETRY_MS 10000     /* an operator makes room in minutes */
+#define JOURNALING_RETRY_MS 10000 /* an operator makes room in minutes */
 
-	struct journaling;
+struct journaling;
 
 struct journaling_ops {
 	/* Asked for with `restore`, once: the image is at that epoch (0: none, and why, unless there is

@@ -1,8 +1,9 @@
 /*
  * What the journal costs beside the disk: epochs of some size, each committed durably, in turns with a
- * bare write() and fdatasync() of as many bytes at the end of a file in the same directory.
+ * bare write() and fdatasync() of as many bytes at the end of a file in the same directory. With COPIES (2 to 5) the journal has
+ * so many, in directories DIR.1 and so on beside DIR, of which the majority acknowledges.
  *
- * usage: bench_journal DIR [EPOCHS]       DIR is made, and is the caller's. One line of JSON for each size.
+ * usage: bench_journal DIR [EPOCHS [COPIES]]       DIR is made, and is the caller's. One line of JSON for each size.
  */
 #include "appliance/base/clock.h"
 #include "replica/journal.h"
@@ -101,11 +102,25 @@ static int measure(struct journal *journal, int fd, uint32_t bytes, size_t epoch
 	return RC_OK;
 }
 
+static void set_place(struct journal_place *place, const char *dir, unsigned long copies)
+{
+	static char beside[JOURNAL_COPIES_MAX][256];
+
+	*place = (struct journal_place){ .dirs = { dir }, .patient = true, .retry_ms = 1000 };
+	for (place->count = 1; place->count < copies; place->count++) {
+		(void)snprintf(beside[place->count], sizeof(beside[0]), "%.200s.%u", dir,
+			       place->count);
+		place->dirs[place->count] = beside[place->count];
+	}
+	place->quorum = place->count / 2 + 1;
+}
+
 int main(int argc, char **argv)
 {
 	static const uint32_t sizes[] = { 16384, 131072, 1048576 };
 	const size_t epochs = argc > 2 ? strtoul(argv[2], NULL, 10) : 200;
-	struct journal_place place = { .count = 1, .quorum = 1 };
+	const size_t copies = argc > 3 ? strtoul(argv[3], NULL, 10) : 1;
+	struct journal_place place;
 	struct journal_found found;
 	struct journal *journal;
 	struct err err = { 0 };
@@ -114,13 +129,15 @@ int main(int argc, char **argv)
 	size_t i;
 	int fd, rc;
 
-	if (argc < 2 || epochs == 0 || epochs > EPOCHS_MAX) {
-		(void)fprintf(stderr, "usage: bench_journal DIR [EPOCHS (1 to %d)]\n", EPOCHS_MAX);
+	if (argc < 2 || epochs == 0 || epochs > EPOCHS_MAX || copies < 1 ||
+	    copies > JOURNAL_COPIES_MAX) {
+		(void)fprintf(stderr, "usage: bench_journal DIR [EPOCHS (1 to %d) [COPIES]]\n",
+			      EPOCHS_MAX);
 		return 2;
 	}
 	for (i = 0; i < sizeof(batch); i++)
 		batch[i] = (uint8_t)(i * 31 + i / 256);
-	place.dirs[0] = argv[1];
+	set_place(&place, argv[1], copies);
 	rc = journal_open(&journal, &place, 1, JOURNAL_SEGMENT_BYTES, NULL, NULL, &found, &err);
 	(void)snprintf(path, sizeof(path), "%.200s/bare", argv[1]);
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);

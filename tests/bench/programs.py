@@ -60,7 +60,10 @@ def journal():
     with tempfile.TemporaryDirectory(prefix='journal-', dir=os.path.join(lab.BUILD, 'bench')) as place:
         say(f'journal: {JOURNAL_EPOCHS} epochs of three sizes')
         lines = run_json([program('bench_journal'), os.path.join(place, 'journal'), str(JOURNAL_EPOCHS)])
+        copies = run_json([program('bench_journal'), os.path.join(place, 'copies'), str(JOURNAL_EPOCHS), '3'])
     worst = max(lines, key=lambda line: line['ratio'])
+    three = next(line for line in copies if line['bytes'] == worst['bytes'])
     return {'what': f"journal, durable commit of {worst['bytes'] // 1024} KiB", 'target': '<= 1.15 x the bare file',
-            'ours': f"{worst['journal_ms']:.2f} ms", 'beside': f"write + fdatasync {worst['bare_ms']:.2f} ms",
-            'ratio': worst['ratio'], 'passed': worst['ratio'] <= 1.15, 'numbers': lines}
+            'ours': f"{worst['journal_ms']:.2f} ms (3 copies on one disk, 2 of them awaited: {three['ratio']:.1f} x)",
+            'beside': f"write + fdatasync {worst['bare_ms']:.2f} ms",
+            'ratio': worst['ratio'], 'passed': worst['ratio'] <= 1.15, 'numbers': lines + copies}

@@ -58,3 +58,31 @@ def test_a_copy_that_is_lost_is_repaired_while_epochs_go_on_and_one_may_be_missi
         world.wait_state('standby', 'serving')
         client.wait_for(50)
         client.finish()
+
+
+def flip_a_bit(path):
+    with open(path, 'r+b') as file:
+        file.seek(os.path.getsize(path) // 2)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 8]))
+
+
+def test_rot_in_one_copy_is_found_by_the_scrub_and_repaired():
+    with journaled() as world:
+        copies = with_copies(world, quorum=2)
+        world.protect()
+        wait_until_durable(world)
+        world.appliance.kill()
+        world.start_appliance()     # begins another segment: those before it are closed
+        wait_until_durable(world)
+        wait_until_all_good(world)
+        name = min(segments(copies[2]))
+        with open(os.path.join(copies[0], name), 'rb') as file:
+            good = file.read()
+        flip_a_bit(os.path.join(copies[2], name))
+        lab.wait_for('it is repaired', lambda: world.status('standby')['journal']['scrub']['repaired'] > 0, 60)
+        with open(os.path.join(copies[2], name), 'rb') as file:
+            assert file.read() == good
+        assert f'segment {name[:16]}' in world.appliance.text() and 'copied from another copy' in world.appliance.text()
+        assert world.status('standby')['healthy'], world.status('standby')

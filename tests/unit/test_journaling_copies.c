@@ -77,7 +77,8 @@ static void the_image_takes_the_place_of_what_has_rotted(void **unused)
 	journaling_play.options.place.scrub_ms = 1;
 	open_again();
 	journaling_send_epochs(3);
-	journaling_restart(journaling_play.committed); /* the first segment is not written to any more */
+	journaling_restart(
+		journaling_play.committed); /* the first segment is not written to any more */
 	journaling_damage(1);
 	while (strstr(problem(), "another copy of the image is being written") == NULL)
 		(void)uv_run(&journaling_play.loop, UV_RUN_ONCE);
