@@ -26,7 +26,9 @@
 #include <time.h>
 #include <uv.h>
 
-#define CONNECT_MS 30000	 /* for QEMU to be there: it is started again after a second */
+#define CONNECT_MS 30000 /* for QEMU to be there: it is started again after a second */
+/* The same if it has not been there yet: after a power cut, say, the store comes late. */
+#define FIRST_MS 600000
 #define ANSWER_MS 30000		 /* a target that is slower than that is as good as gone */
 #define AGAIN_NS 20000000	 /* between two tries to connect */
 #define FAILED_NS CLOCK_NS_PER_S /* nothing is tried for so long after a failure */
@@ -38,6 +40,7 @@ struct image_target {
 	struct nbd_client *client;
 	char *socket, *export;
 	atomic_bool give_up;
+	bool was_there;
 	_Atomic uint64_t written, flushed; /* counts of writes: made; known to be durable */
 	uint64_t flush_at;		   /* what the open flush covers */
 	bool flushing;
@@ -109,8 +112,9 @@ static int try_to_connect(struct image_block *block, struct err *err)
 static int connect_to(struct image_block *block, struct err *err)
 {
 	const struct timespec pause = { .tv_nsec = AGAIN_NS };
-	const uint64_t until_ns = clock_now_ns() + CONNECT_MS * CLOCK_NS_PER_MS;
 	struct image_target *target = block->target;
+	const uint64_t until_ns =
+		clock_now_ns() + (target->was_there ? CONNECT_MS : FIRST_MS) * CLOCK_NS_PER_MS;
 	int rc;
 
 	if (target->client != NULL)
@@ -121,6 +125,7 @@ static int connect_to(struct image_block *block, struct err *err)
 	}
 	for (;;) {
 		rc = try_to_connect(block, err);
+		target->was_there = target->was_there || rc != RC_CLOSED;
 		if (rc == RC_OK)
 			return RC_OK;
 		disconnect(target);
