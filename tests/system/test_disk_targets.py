@@ -100,6 +100,7 @@ def test_a_warm_qemu_that_ends_is_replaced_on_the_same_target():
         checked(world)
 
 
+@pytest.mark.calm
 def test_a_server_that_answers_nothing_for_a_while_holds_up_epochs_and_nothing_else():
     with Stored(disk_rate=300, takeover='manual', instance={'checkpoint': {'pause_limit_ms': 500}}) as world:
         world.start_server()
