@@ -8,6 +8,8 @@ import pytest
 import etcd
 import lab
 import ledger
+from test_disk_targets import NBD, PORT, Stored
+from test_disks import checked
 from test_rewind import historic, is_of_then, mark, serve, told, understudy, wait_until_durable, writes_to_disk
 from test_state_dir import fill, small_state_dir
 
@@ -153,6 +155,45 @@ def test_a_failure_after_the_last_epoch_was_given_up_leaves_the_earlier_one():
         assert taken.returncode == 0 and f'from epoch {epoch}' in taken.stdout, f'{taken}\n{world.logs()}'
         is_of_then(world, client, least, most)
         assert 'rewound' not in world.status('standby')
+
+
+class Failing(Stored):
+    """Its store takes no writes while there is a file "broken"."""
+
+    def start_failing_server(self):
+        with open(self.path('store.raw'), 'wb') as store:
+            store.truncate(self.disk_mib << 20)
+        errors = [f'error-{what}{key}' for what in ('pwrite', 'zero', 'trim')
+                  for key in ('=EIO', '-rate=100%', f"-file={self.path('broken')}")]
+        self.server = self.daemon(self.b, [NBD, '--foreground', '--exit-with-parent', '--ipaddr', '127.0.0.1', '--port', str(PORT),
+                                           '--filter=error', 'file', self.path('store.raw'), *errors], 'nbd.log')
+        lab.wait_for('the NBD server listens', self._answers)
+
+
+def test_a_replica_that_became_it_by_half_becomes_it_all_with_the_next_takeover():
+    if NBD is None:
+        pytest.skip('nbdkit is missing: apt-get install nbdkit')
+    with Failing(disk_rate=300, takeover='manual', standby_instance={'durability': 'journal', 'journal': {'history': {'mib': 512}}}) as world:
+        world.start_failing_server()
+        world.protect()
+        wait_until_durable(world)
+        epoch = world.status('standby')['epoch']
+        lab.wait_for('more epochs', lambda: world.status('standby')['epoch'] > epoch + 5)
+        world.kill_site_a()
+        world.wait_state('standby', 'unattended')
+        with open(world.path('broken'), 'wb'):
+            pass
+        failed = serve(world, str(epoch))
+        assert failed.returncode == 1 and 'the target of disk system' in failed.stderr and f'tries again, from epoch {epoch}' in failed.stderr, failed
+        status = world.status('standby')
+        assert (status['state'], status['epoch'], status['rewound']['state']) == ('unattended', epoch, 'ready'), status
+        ended = understudy(world, 'rewind', '--end')
+        assert ended.returncode == 1 and 'all that is left' in ended.stderr, ended
+        os.unlink(world.path('broken'))
+        lab.wait_for('it is taken over', lambda: world.operator('takeover', 'standby').returncode == 0, 30, 0.5)
+        status = world.status('standby')
+        assert status['resumed_epoch'] == epoch and 'rewound' not in status, status
+        checked(world)
 
 
 def test_an_appliance_that_dies_before_the_replica_runs_leaves_the_instance_to_the_primary():
