@@ -88,6 +88,7 @@ void clone_on_fault(void *owner, uint64_t epoch, const struct err *err)
 	(void)snprintf(c->trouble, sizeof(c->trouble), "epoch %llu cannot be committed: %.440s",
 		       (unsigned long long)epoch, err->text);
 	repeat_log(&c->faults, LOG_LEVEL_WARN, c->part, c->trouble);
+	clone_past_yield(c, err);
 	if (wire_put_reason(&payload, (uint16_t)err->code, err->text))
 		clone_tell(c, WIRE_FAULT, epoch, payload.data, payload.len);
 	buf_free(&payload);

@@ -207,6 +207,8 @@ void clone_on_ended(void *owner, const struct err *err);
 void clone_past_close(struct clone *c, void (*on_past_closed)(void *owner));
 /* The copy is of no use any more: its end begins. */
 void clone_past_drop(struct clone *c);
+/* The replica cannot be written to, and why: an isolated copy may have taken what it wants for. */
+void clone_past_yield(struct clone *c, const struct err *err);
 void clone_past_status(const struct clone *c, struct status_instance *status);
 
 /* `look` at what of the past there is. */

@@ -302,6 +302,22 @@ static bool is_used(const struct clone *c)
 	return status.ready;
 }
 
+void clone_past_yield(struct clone *c, const struct err *err)
+{
+	struct rewound_status status;
+	struct err why;
+
+	if (c->rewound == NULL || (err->code != RC_IO && err->code != RC_LIMIT))
+		return;
+	rewound_status(c->rewound, &status);
+	if (status.serve || *status.reason != '\0')
+		return;
+	(void)err_set(&why, RC_LIMIT,
+		      "it makes way for the replica, which may want for what it has taken: %.400s",
+		      err->text);
+	rewound_fail(c->rewound, &why);
+}
+
 int clone_rewind_end(struct clone *c, struct err *err)
 {
 	if (c->rewound == NULL)

@@ -11,6 +11,7 @@ import capture
 import lab
 import ledger
 from rewound import Visitor
+from test_state_dir import fill
 
 DISK_RATE = 100     # writes a second
 
@@ -168,6 +169,34 @@ def test_a_disk_is_rewound_with_the_memory():
         assert not os.path.exists(world.path('disk-b.raw.rewound'))
         assert world.status('standby')['protected']
         client.finish()
+
+
+def test_a_copy_makes_way_when_the_replicas_disk_is_full():
+    with historic(disk_mib=64, disk_rate=1000) as world:
+        path = world.path('images')
+        os.mkdir(path)
+        if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=200m', 'none', path], check=False).returncode != 0:
+            pytest.skip('a tmpfs cannot be mounted here')
+        try:
+            image = path + '/disk.raw'
+            world.extra_of_instance['standby'] |= {'disks': [{'name': 'system', 'path': image}]}
+            world.protect()
+            wait_until_durable(world)
+            lab.wait_for('half of it is written', lambda: os.stat(image).st_blocks * 512 > 9 << 20)
+            epoch = told(world, 'mark', 'then')['epoch']
+            rewind(world, 'then')
+            fill(path)
+            lab.wait_for('it makes way', lambda: world.status('standby')['rewound']['state'] == 'failed')
+            status = world.status('standby')['rewound']
+            assert 'makes way for the replica' in status['reason'] and 'No space left on device' in status['reason'], status
+            lab.wait_for('its room is free', lambda: not os.path.exists(image + '.rewound'))
+            lab.wait_for('protected again', lambda: world.status('primary')['protected'] and world.status('standby')['epoch'] > epoch + 3)
+            assert world.status('standby')['protected'], world.status('standby')
+        finally:
+            for daemon in world.daemons:
+                daemon.kill()
+            lab.end_descendants_of(world.path(''))
+            subprocess.run(['umount', '-l', path], check=True)
 
 
 def test_what_cannot_be_rewound_to_is_told():
