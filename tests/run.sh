@@ -60,7 +60,7 @@ run_unit() {
 			unit_result "$program" "[$count/${#programs[@]}]"
 		else
 			printf '  again   [%d/%d] %s: failed beside others\n' "$count" "${#programs[@]}" "$program"
-			grep -vE '^ok ' "$out/$program.log" | head -n "$shown_lines" | sed 's/^/    | /'
+			grep -vE '^ok ' "$out/$program.log" | sed -n "1,${shown_lines}s/^/    | /p"
 			again+=("$program")
 		fi
 	done
