@@ -52,7 +52,7 @@ static bool is_same(const uint8_t *a, const uint8_t *b)
 static int look_at(struct image_take *take, uint64_t index, struct err *err)
 {
 	uint8_t rooms[2][LAYOUT_PAGE];
-	const uint8_t *now, *then;
+	const uint8_t *now = NULL, *then = NULL;
 	struct image_block *block;
 	uint64_t page;
 	int rc = image_read(take->image, index, rooms[0], &now, err);
