@@ -439,6 +439,13 @@ static void what_one_connection_was_answered_all_of_them_see(void **state)
 	expect_data(other, 2, 512, 0x11);
 	expect_done(other, 3);
 	assert_int_equal(play.flushes, 1);
+	buf_reset(&said);
+	add_request(&said, NBD_WRITE, 4, 4096, 512);
+	bytes_put_be16(said.data + 4, NBD_FUA);
+	memset(buf_extend(&said, 512), 0x33, 512);
+	say(one, &said);
+	expect_done(one, 4);
+	assert_int_equal(play.flushes, 2); /* before it is answered */
 	buf_free(&said);
 	(void)close(one);
 	(void)close(other);

@@ -402,6 +402,23 @@ static void a_request_that_does_not_fit_is_answered_and_the_next_one_is_taken(vo
 	assert_int_equal(c.left, 0);
 }
 
+static void no_read_is_longer_than_a_write_may_be(void **state)
+{
+	static const struct nbd_export large = { .bytes = (uint64_t)1 << 40, .block = 65536 };
+	struct play *play = *state;
+	struct cursor c;
+
+	serve(play, false);
+	play->session.export = &large;
+	say_request(play, NBD_READ, 0, 0, NBD_PAYLOAD_MAX + 1);
+	feed(play, SIZE_MAX);
+	assert_int_equal(play->rc, RC_OK);
+	assert_int_equal(play->count, 0);
+	c = cursor_of(play->session.out.data, play->session.out.len);
+	assert_int_equal(cursor_be32(&c), NBD_SIMPLE_MAGIC);
+	assert_int_equal(cursor_be32(&c), NBD_EINVAL);
+}
+
 static void replies_are_the_bytes_of_the_protocol(void **state)
 {
 	static const struct nbd_extent extents[] = { { 4096, 0 }, { 8192, NBD_HOLE | NBD_ZERO } };
@@ -474,6 +491,7 @@ int main(void)
 		TEST(sizes_and_numbers_are_limited),
 		TEST(requests_come_out_as_they_were_made),
 		TEST(a_request_that_does_not_fit_is_answered_and_the_next_one_is_taken),
+		TEST(no_read_is_longer_than_a_write_may_be),
 		TEST(replies_are_the_bytes_of_the_protocol),
 		TEST(without_memory_the_session_ends),
 	};
