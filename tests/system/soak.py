@@ -17,8 +17,11 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import test_agent_death  # noqa: E402
 import test_database  # noqa: E402
+import test_disk_targets  # noqa: E402
+import test_disks  # noqa: E402
 import test_gateway  # noqa: E402
 import test_gateway_frames  # noqa: E402
+import test_journal  # noqa: E402
 import test_link  # noqa: E402
 import test_partition  # noqa: E402
 import test_rewind  # noqa: E402
@@ -29,8 +32,8 @@ import test_witness  # noqa: E402
 
 LEDGER_KILLS = 100
 DATABASE_TAKEOVERS = 10
-MODULES = (test_agent_death, test_database, test_gateway, test_gateway_frames, test_link, test_partition, test_rewind, test_rewind_serve,
-           test_takeover, test_witness)
+MODULES = (test_agent_death, test_database, test_disk_targets, test_disks, test_gateway, test_gateway_frames, test_journal, test_link,
+           test_partition, test_rewind, test_rewind_serve, test_takeover, test_witness)
 
 
 def ledger_kills(kills, seed):

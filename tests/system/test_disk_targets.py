@@ -12,6 +12,7 @@ from test_disks import checked, protected_again, take_over, writes
 from test_rewind import end, told
 
 NBD = shutil.which('nbdkit')
+MISSING = NBD is None
 MIB = 64
 PORT = 10809
 
