@@ -378,8 +378,10 @@ static bool lost_disks(struct seat *seat)
 static void on_failed(void *owner, const struct err *err)
 {
 	struct seat *seat = owner;
+	struct err own;
 
 	(void)lost_disks(seat);
+	err = seat_disks_explain(seat->image, err, &own);
 	if (seat->answer_owed)
 		refuse(seat, err);
 	else

@@ -53,6 +53,19 @@ static int check(const struct config_instance *instance, const struct cmdline_sp
 	return RC_OK;
 }
 
+const struct err *seat_disks_explain(const struct image *image, const struct err *err,
+				     struct err *own)
+{
+	struct disk_place places[LAYOUT_DISKS_MAX];
+	const size_t count = image != NULL ? image_disk_places(image, places) : 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (disk_place_look(&places[i], own) != RC_OK)
+			return own;
+	}
+	return err;
+}
+
 static int link_path(char link[PATH_MAX], const char *dir, const struct cmdline_disk *disk,
 		     struct err *err)
 {
