@@ -558,6 +558,9 @@ int image_restore_begin(struct image *image, uint64_t epoch, uint32_t device_sta
 
 	if (image->map.layout == NULL || image->open > 0)
 		return err_set(err, RC_STATE, "memory image: brought back inside an epoch");
+	if (device_state_len > LAYOUT_DEVICE_STATE_MAX)
+		return err_set(err, RC_INVALID, "memory image: a device state of %" PRIu32 " bytes",
+			       device_state_len);
 	all.zero_count = image->map.layout->pages;
 	if (flush_zeroes(&all, err) != RC_OK || settle(image, false, err) != RC_OK)
 		return (int)err->code;

@@ -118,7 +118,7 @@ int image_dump(struct image *image, uint64_t *next, struct buf *out, struct err 
  * The way back, from batches that image_dump() made and epochs that were committed between them. First the
  * image becomes all zeroes, as of `epoch` (0: nothing); then image_restore_pages() takes effect at
  * once, and epochs do as they always do, but for their hash, which cannot be right before
- * image_restore_end(). There is a layout, and no epoch is open.
+ * image_restore_end(). There is a layout, and no epoch is open. RC_INVALID: the device state would not fit.
  */
 int image_restore_begin(struct image *image, uint64_t epoch, uint32_t device_state_len,
 			struct err *err);

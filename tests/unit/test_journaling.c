@@ -225,6 +225,50 @@ static void what_is_damaged_is_told_and_left_alone(void **unused)
 	assert_non_null(strstr(journaling_play.why.text, "damaged"));
 }
 
+/* One BASE with nothing behind it that is not zero, whose checksums are right. */
+static void write_base(const struct journal_base *base)
+{
+	struct buf payload = { 0 };
+	struct journal_found found;
+	struct journal *journal;
+	struct err err;
+
+	assert_non_null(buf_extend(&payload, JOURNAL_BASE_BYTES));
+	journal_put_base(payload.data, base);
+	payload.len = JOURNAL_BASE_BYTES;
+	layout_encode(&image_fixture.layout, &payload);
+	assert_int_equal(journal_open(&journal, &journaling_play.options.place, 9, SEGMENT, NULL,
+				      NULL, &found, &err),
+			 RC_OK);
+	assert_int_equal(journal_append(journal, JOURNAL_BASE, 4, payload.data,
+					(uint32_t)payload.len, &err),
+			 RC_OK);
+	assert_int_equal(journal_append(journal, JOURNAL_WHOLE, 4, NULL, 0, &err), RC_OK);
+	assert_int_equal(journal_sync(journal, &err), RC_OK);
+	journal_close(journal);
+	buf_free(&payload);
+}
+
+static void a_base_whose_device_state_does_not_fit_is_refused(void **unused)
+{
+	struct journal_base base = { .origin = { SESSION, TERM },
+				     .device_state_len = LAYOUT_DEVICE_STATE_MAX };
+
+	(void)unused;
+	journaling_wait_for_state("bare");
+	journaling_fixture_close();
+	write_base(&base);
+	journaling_fixture_open(true);
+	assert_int_equal(journaling_play.epoch, 4);
+	journaling_fixture_close();
+	base.device_state_len++;
+	write_base(&base);
+	journaling_fixture_open(true);
+	assert_int_equal(journaling_play.epoch, 0);
+	assert_int_equal(journaling_play.why.code, RC_INVALID);
+	assert_non_null(strstr(journaling_play.why.text, "a device state of 67108865 bytes"));
+}
+
 int main(void)
 {
 #define TEST(name) \
@@ -240,6 +284,7 @@ int main(void)
 		TEST(a_copy_that_was_cut_short_leaves_what_was_there_before),
 		TEST(a_takeover_does_not_wait_for_the_disk),
 		TEST(what_is_damaged_is_told_and_left_alone),
+		TEST(a_base_whose_device_state_does_not_fit_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
