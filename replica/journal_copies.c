@@ -172,6 +172,24 @@ static bool is_being_repaired(const struct copy *copy)
 	return faccessat(copy->dir.fd, JOURNAL_REPAIRING, F_OK, 0) == 0;
 }
 
+/* A directory that holds segments of several journals is none of ours, whatever they are. */
+static void set_mixed_aside(struct journal_copies *c, struct journal_dirs *dirs)
+{
+	uint64_t number;
+	unsigned i;
+
+	for (i = 0; i < c->place.count; i++) {
+		struct copy *copy = &c->copy[i];
+
+		if (copy->dir.fd < 0 ||
+		    journal_number_of(copy->dir.fd, &number, &copy->why) != RC_REFUSED)
+			continue;
+		(void)err_prefix(&copy->why, "%s: ", copy->dir.path);
+		copy->foreign = true;
+		dirs->fd[i] = -1;
+	}
+}
+
 int journal_copies_look(struct journal_copies *c, struct journal_dirs *dirs, uint64_t *number,
 			unsigned *missing, struct err *err)
 {
@@ -184,18 +202,19 @@ int journal_copies_look(struct journal_copies *c, struct journal_dirs *dirs, uin
 		dirs->fd[i] = c->copy[i].dir.fd;
 	*number = 0;
 	if (is_alone(c)) /* then it is whatever it is */
-		return RC_OK;
+		return journal_number_of(dirs->fd[0], number, err);
+	set_mixed_aside(c, dirs);
 	if (!journal_list_elect(dirs, numbers, number))
 		return differ(c, numbers, *number, err);
 	for (i = 0; i < c->place.count; i++) {
 		struct copy *copy = &c->copy[i];
 
-		copy->foreign = numbers[i] != 0 && numbers[i] != *number;
-		if (copy->foreign)
+		if (!copy->foreign && numbers[i] != 0 && numbers[i] != *number)
 			(void)err_set(&copy->why, RC_REFUSED,
 				      "%s: holds another journal; move that away, or name another "
 				      "directory",
 				      copy->dir.path);
+		copy->foreign = copy->foreign || (numbers[i] != 0 && numbers[i] != *number);
 		dirs->fd[i] = copy->foreign ? -1 : copy->dir.fd;
 		*missing += dirs->fd[i] < 0 || numbers[i] == 0 || is_being_repaired(copy);
 	}

@@ -227,15 +227,16 @@ static bool wait_for_source(const struct copy *copy, uint64_t ticket)
 
 static int open_dir(struct copy *copy, struct err *err)
 {
-	uint64_t journal;
+	uint64_t journal = 0;
 	int rc;
 
 	if (copy->dir.fd >= 0 && copy->failures == 0)
 		return RC_OK;
 	journal_dir_close(&copy->dir);
 	rc = journal_dir_open(&copy->dir, err);
-	journal = rc == RC_OK ? journal_number_of(copy->dir.fd) : 0;
-	if (journal != 0 && journal != copy->owner->journal)
+	if (rc == RC_OK && journal_number_of(copy->dir.fd, &journal, err) != RC_OK)
+		return err_prefix(err, "%s: ", copy->dir.path);
+	if (rc == RC_OK && journal != 0 && journal != copy->owner->journal)
 		rc = err_set(err, RC_REFUSED,
 			     "%s: holds another journal; move that away, or name another directory",
 			     copy->dir.path);

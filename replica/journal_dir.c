@@ -132,15 +132,32 @@ static int sync_file(const struct journal_dir *d, int fd, const char *what, stru
 	return prefixed(d, err);
 }
 
+static bool is_same(const struct stat *one, const struct stat *other)
+{
+	return one->st_dev == other->st_dev && one->st_ino == other->st_ino;
+}
+
+/* A file system that was unmounted or a directory that was moved would take all that is written, and nobody would find it. */
+static int is_in_place(const struct journal_dir *d, struct err *err)
+{
+	struct stat ours, there;
+
+	if (fstat(d->fd, &ours) != 0 || stat(d->path, &there) != 0 || !is_same(&ours, &there))
+		(void)err_set(err, RC_IO, "the directory has been removed, or another one is there");
+	else if (fstat(d->segment, &ours) != 0 ||
+		 fstatat(d->fd, d->name, &there, AT_SYMLINK_NOFOLLOW) != 0 ||
+		 !is_same(&ours, &there))
+		(void)err_set(err, RC_IO, "%s has been removed, or another one is there", d->name);
+	else
+		return RC_OK;
+	return prefixed(d, err);
+}
+
 int journal_dir_sync(struct journal_dir *d, struct err *err)
 {
-	struct stat st;
-	int rc = sync_file(d, d->segment, "a segment", err);
+	int rc = sync_file(d, d->segment, d->name, err);
 
-	if (rc != RC_OK || (fstat(d->segment, &st) == 0 && st.st_nlink > 0))
-		return rc;
-	(void)err_set(err, RC_IO, "the segment that is written to has been removed");
-	return prefixed(d, err);
+	return rc == RC_OK ? is_in_place(d, err) : rc;
 }
 
 int journal_dir_sync_names(struct journal_dir *d, struct err *err)
@@ -155,6 +172,7 @@ int journal_dir_begin(struct journal_dir *d, uint64_t sequence,
 	int rc;
 
 	journal_segment_name(name, sequence);
+	journal_segment_name(d->name, sequence);
 	rc = open_file(d, JOURNAL_BEGUN, O_APPEND | O_CREAT | O_TRUNC, err);
 	if (rc == RC_OK)
 		rc = journal_dir_write(d, head, JOURNAL_SEGMENT_HEAD, err);
@@ -169,10 +187,8 @@ int journal_dir_begin(struct journal_dir *d, uint64_t sequence,
 
 int journal_dir_resume(struct journal_dir *d, uint64_t sequence, struct err *err)
 {
-	char name[JOURNAL_NAME_BYTES];
-
-	journal_segment_name(name, sequence);
-	return open_file(d, name, O_APPEND, err);
+	journal_segment_name(d->name, sequence);
+	return open_file(d, d->name, O_APPEND, err);
 }
 
 int journal_dir_cut(struct journal_dir *d, uint64_t sequence, uint64_t bytes, struct err *err)

@@ -22,6 +22,7 @@ struct journal_dir {
 	char path[JOURNAL_PATH_MAX];
 	int fd, lock;
 	int segment; /* what is written to; -1: none */
+	char name[JOURNAL_NAME_BYTES];
 	/* The disk is full: whether something has been removed, so that the same may be tried again. NULL: nobody can. */
 	bool (*make_room)(void *owner);
 	void *owner;

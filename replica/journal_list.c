@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -127,7 +128,7 @@ static int list_one(struct files *files, const struct journal_dirs *dirs, unsign
 		read_head(dirs->fd[i], entry->d_name, journal, &file.entry, &ours);
 		if (++count > SEGMENTS_MAX)
 			rc = err_set(err, RC_LIMIT, "more than %d segments", SEGMENTS_MAX);
-		else if (ours && (!file.entry.headless || dirs->count == 1))
+		else if (ours)
 			rc = note(files, &file, err);
 		errno = 0;
 	}
@@ -137,29 +138,38 @@ static int list_one(struct files *files, const struct journal_dirs *dirs, unsign
 	return rc;
 }
 
-uint64_t journal_number_of(int dir)
+int journal_number_of(int dir, uint64_t *number, struct err *err)
 {
+	char first[JOURNAL_NAME_BYTES] = "";
 	uint8_t bytes[JOURNAL_SEGMENT_HEAD];
-	struct journal_segment head, newest = { 0 };
+	struct journal_segment head;
 	struct dirent *entry;
-	struct err err;
+	struct err why;
 	DIR *list;
-	int fd;
+	int fd, rc = open_list(dir, &list, err);
 
-	if (open_list(dir, &list, &err) != RC_OK)
-		return 0;
-	while ((entry = readdir(list)) != NULL) {
-		if (journal_segment_sequence(entry->d_name) <= newest.sequence)
+	*number = 0;
+	while (rc == RC_OK && (entry = readdir(list)) != NULL) {
+		if (journal_segment_sequence(entry->d_name) == 0)
 			continue;
 		fd = openat(dir, entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-		if (fd >= 0 && pread(fd, bytes, sizeof(bytes), 0) == (ssize_t)sizeof(bytes) &&
-		    journal_get_segment(&head, bytes, &err) == RC_OK)
-			newest = head;
-		if (fd >= 0)
-			(void)close(fd);
+		if (fd < 0)
+			continue;
+		if (pread(fd, bytes, sizeof(bytes), 0) == (ssize_t)sizeof(bytes) &&
+		    journal_get_segment(&head, bytes, &why) == RC_OK) {
+			if (*number != 0 && head.journal != *number)
+				rc = err_set(err, RC_REFUSED,
+					     "%s and %s are of different journals; move those away "
+					     "that are not this instance's",
+					     first, entry->d_name);
+			*number = head.journal;
+			(void)snprintf(first, sizeof(first), "%s", entry->d_name);
+		}
+		(void)close(fd);
 	}
-	(void)closedir(list);
-	return newest.journal;
+	if (list != NULL)
+		(void)closedir(list);
+	return rc;
 }
 
 bool journal_list_elect(const struct journal_dirs *dirs, uint64_t numbers[JOURNAL_COPIES_MAX],
@@ -167,10 +177,15 @@ bool journal_list_elect(const struct journal_dirs *dirs, uint64_t numbers[JOURNA
 {
 	unsigned i, j, votes, most = 0;
 	bool sure = true;
+	struct err err;
 
 	*number = 0;
-	for (i = 0; i < dirs->count; i++)
-		numbers[i] = dirs->fd[i] >= 0 ? journal_number_of(dirs->fd[i]) : 0;
+	for (i = 0; i < dirs->count; i++) {
+		numbers[i] = 0;
+		if (dirs->fd[i] >= 0 &&
+		    journal_number_of(dirs->fd[i], &numbers[i], &err) != RC_OK)
+			numbers[i] = 0;
+	}
 	for (i = 0; i < dirs->count; i++) {
 		for (j = 0, votes = 0; j < dirs->count; j++)
 			votes += numbers[j] == numbers[i];
@@ -205,6 +220,9 @@ static size_t join(struct file *file, size_t count)
 		const struct journal_entry *entry = &file[i].entry;
 		struct journal_entry *last = kept > 0 ? &file[kept - 1].entry : NULL;
 
+		if (last != NULL && entry->headless && last->sequence == entry->sequence &&
+		    !last->headless)
+			continue; /* another copy's is good */
 		if (last == NULL || last->sequence != entry->sequence ||
 		    last->opening != entry->opening) {
 			file[kept++] = file[i];

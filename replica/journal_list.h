@@ -35,7 +35,7 @@ struct journal_entry {
 		bound; /* of the next segment of a later opening: records from there on are not this one's; UINT64_MAX */
 	unsigned where; /* bit i: directory i has a file with this head */
 	bool records;	/* something was written behind its head, in one of them */
-	bool headless;	/* of the only directory: its head cannot be read */
+	bool headless;	/* no directory has it with a head that can be */
 };
 
 struct journal_list {
@@ -46,8 +46,8 @@ struct journal_list {
 	unsigned tips;	  /* bit i: no directory has more of the last segment than directory i */
 };
 
-/* Of the newest head in a directory; 0: there is none. */
-uint64_t journal_number_of(int dir);
+/* Of the heads in a directory; 0: there is none. RC_REFUSED: they are of several journals, and which. */
+int journal_number_of(int dir, uint64_t *number, struct err *err);
 /* What most directories hold: *number, and what each does. False: as many hold another one. */
 bool journal_list_elect(const struct journal_dirs *dirs, uint64_t numbers[JOURNAL_COPIES_MAX],
 			uint64_t *number);

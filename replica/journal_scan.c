@@ -242,6 +242,13 @@ static int search(struct scan *s, uint64_t offset, bool *later, struct err *err)
 	return RC_OK;
 }
 
+/* A segment gets its name with its head on stable storage: no crash leaves another one. */
+static int beheaded(const struct scan *s, const struct err *why, struct err *err)
+{
+	return err_set(err, RC_INVALID, "the journal is damaged: segment %016llx: %.300s",
+		       (unsigned long long)s->entry->sequence, why->text);
+}
+
 static int damaged(const struct scan *s, uint64_t offset, const struct err *why, struct err *err)
 {
 	return err_set(err, RC_INVALID,
@@ -402,7 +409,9 @@ static int read_segment(struct scan *s, const struct journal_entry *entry, bool 
 			return RC_OK;
 	}
 	*ended = true;
-	return rc == RC_OK ? end_here(s, offset, &why, err) : rc;
+	if (rc != RC_OK)
+		return rc;
+	return offset > 0 ? end_here(s, offset, &why, err) : beheaded(s, &why, err);
 }
 
 static int read_segments(struct scan *s, struct err *err)
@@ -413,9 +422,12 @@ static int read_segments(struct scan *s, struct err *err)
 
 	for (i = s->first; rc == RC_OK && !ended && i < s->list.count; i++) {
 		/* The last one, of an opening that came to nothing, before the end of an earlier one. */
-		if (!s->list.entries[i].records && s->reading &&
+		if (!s->list.entries[i].records && !s->list.entries[i].headless && s->reading &&
 		    s->list.entries[i].sequence != s->next)
 			break;
+		if (s->list.entries[i].headless && s->reading && s->dirs->count > 1 &&
+		    s->list.entries[i].sequence < s->next)
+			continue; /* of a copy that was away: it would not count anyway */
 		rc = read_segment(s, &s->list.entries[i], &ended, err);
 	}
 	return rc;
