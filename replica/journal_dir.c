@@ -143,7 +143,8 @@ static int is_in_place(const struct journal_dir *d, struct err *err)
 	struct stat ours, there;
 
 	if (fstat(d->fd, &ours) != 0 || stat(d->path, &there) != 0 || !is_same(&ours, &there))
-		(void)err_set(err, RC_IO, "the directory has been removed, or another one is there");
+		(void)err_set(err, RC_IO,
+			      "the directory has been removed, or another one is there");
 	else if (fstat(d->segment, &ours) != 0 ||
 		 fstatat(d->fd, d->name, &there, AT_SYMLINK_NOFOLLOW) != 0 ||
 		 !is_same(&ours, &there))

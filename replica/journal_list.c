@@ -182,8 +182,7 @@ bool journal_list_elect(const struct journal_dirs *dirs, uint64_t numbers[JOURNA
 	*number = 0;
 	for (i = 0; i < dirs->count; i++) {
 		numbers[i] = 0;
-		if (dirs->fd[i] >= 0 &&
-		    journal_number_of(dirs->fd[i], &numbers[i], &err) != RC_OK)
+		if (dirs->fd[i] >= 0 && journal_number_of(dirs->fd[i], &numbers[i], &err) != RC_OK)
 			numbers[i] = 0;
 	}
 	for (i = 0; i < dirs->count; i++) {
