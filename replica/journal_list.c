@@ -163,8 +163,7 @@ int journal_number_of(int dir, uint64_t *number, struct err *err)
 					     "that are not this instance's",
 					     first, entry->d_name);
 			*number = head.journal;
-			(void)snprintf(first, sizeof(first), "%.*s", JOURNAL_NAME_BYTES - 1,
-				       entry->d_name);
+			journal_segment_name(first, head.sequence);
 		}
 		(void)close(fd);
 	}

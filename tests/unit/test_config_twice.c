@@ -19,6 +19,8 @@
 #define VM(name, nics) "{\"name\": \"" name "\", \"qmp\": \"/" name "\", \"nics\": [" nics "]}"
 #define CLONE(name, nics) "{\"name\": \"" name "\", \"nics\": [" nics "]}"
 #define JOURNAL(name, dir) "{\"name\": \"" name "\", \"journal\": {\"dir\": \"" dir "\"}}"
+#define COPIES(name, dirs, quorum) \
+	"{\"name\": \"" name "\", \"journal\": {\"copies\": [" dirs "], \"quorum\": " quorum "}}"
 #define NIC(name, a, b) \
 	"{\"name\": \"" name "\", \"socket\": \"" a "\", \"qemu_socket\": \"" b "\"}"
 #define CARD(name, netdev, tap)                          \
@@ -72,6 +74,29 @@ static void journals(void **state)
 		NULL);
 	read_as(CONFIG_STANDBY, STANDBY("a:2", JOURNAL("u", "/j/u") "," JOURNAL("v", "/j/u")),
 		"instances[1].journal.dir: /j/u: the same directory as instances[0].journal.dir");
+	read_as(CONFIG_STANDBY,
+		STANDBY("a:2", JOURNAL("u", "/j/u") "," COPIES("v", "\"/j/v\", \"/j/u\"", "2")),
+		"instances[1].journal.copies: /j/u: the same directory as instances[0].journal.dir");
+	read_as(CONFIG_STANDBY, STANDBY("a:2", COPIES("u", "\"/a\", \"/b\", \"/a\"", "2")),
+		"instances[0].journal.copies: /a: the same directory as instances[0].journal.copies");
+}
+
+static void copies_and_their_quorum(void **state)
+{
+	(void)state;
+	read_as(CONFIG_STANDBY, STANDBY("a:2", COPIES("u", "\"/a\", \"/b\", \"/c\"", "2")), NULL);
+	read_as(CONFIG_STANDBY, STANDBY("a:2", COPIES("u", "\"/a\", \"/b\", \"/c\"", "0")), NULL);
+	read_as(CONFIG_STANDBY, STANDBY("a:2", COPIES("u", "\"/a\", \"/b\"", "3")),
+		"instances[0].journal.quorum: 3 of 2 copies cannot be; at most as many as there are");
+	read_as(CONFIG_STANDBY, STANDBY("a:2", COPIES("u", "\"a\", \"/b\"", "1")),
+		"a path that begins with / is expected");
+	read_as(CONFIG_STANDBY,
+		STANDBY("a:2",
+			"{\"name\": \"u\", \"journal\": {\"dir\": \"/j\", \"copies\": [\"/k\"]}}"),
+		"instances[0].journal: dir and copies exclude each other");
+	read_as(CONFIG_STANDBY,
+		STANDBY("a:2", "{\"name\": \"u\", \"journal\": {\"dir\": \"/j\", \"quorum\": 1}}"),
+		"instances[0].journal.quorum: of what is not there");
 }
 
 static void back_ends_of_one_qemu(void **state)
@@ -108,6 +133,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sockets),
 		cmocka_unit_test(devices_and_names),
+		cmocka_unit_test(copies_and_their_quorum),
 		cmocka_unit_test(journals),
 		cmocka_unit_test(back_ends_of_one_qemu),
 		cmocka_unit_test(the_port_to_listen_on),

@@ -98,6 +98,23 @@ static void a_journals_directory_has_to_be_one_that_lasts(void **state)
 	assert_int_not_equal(stat("/dev/shm/test-preflight-look", &st), 0);
 }
 
+static void two_copies_on_one_file_system_are_told(void **state)
+{
+	char text[1024];
+
+	(void)state;
+	(void)snprintf(
+		text, sizeof(text),
+		"{\"site\": \"b\", \"tls\": {\"ca\": \"c\", \"cert\": \"c\", \"key\": \"c\"}, "
+		"\"link\": {\"listen\": \"0.0.0.0:1\"}, \"state_dir\": \"s\", "
+		"\"hypervisor\": {\"program\": \"/nowhere\"}, \"instances\": "
+		"[{\"name\": \"v\", \"journal\": {\"copies\": [\"%s/one\", \"%s/two\"]}}]}",
+		dir, dir);
+	preflight_fixture_read(CONFIG_STANDBY, text);
+	(void)preflight_look(&preflight, &err);
+	preflight_fixture_expect(&preflight.warnings, "two is on the same file system as");
+}
+
 static void a_disks_image_is_a_file_or_can_be_made(void **state)
 {
 	static const struct {
@@ -215,6 +232,7 @@ int main(void)
 		cmocka_unit_test(the_program_has_to_be_a_qemu_that_will_do),
 		cmocka_unit_test(one_that_hangs_is_given_some_seconds),
 		cmocka_unit_test(a_journals_directory_has_to_be_one_that_lasts),
+		cmocka_unit_test(two_copies_on_one_file_system_are_told),
 		cmocka_unit_test(a_disks_image_is_a_file_or_can_be_made),
 		cmocka_unit_test(one_file_is_no_two_disks_whatever_it_is_called),
 		cmocka_unit_test(nobody_at_the_qmp_socket_is_a_warning),
