@@ -124,6 +124,21 @@ static void after_a_reboot_it_goes_although_its_memory_is_gone(void **state)
 	make_image();
 }
 
+static void a_file_that_is_gone_says_more_than_qemu(void **state)
+{
+	const struct err qemus = { .code = RC_CLOSED, .text = "Could not open 'system.disk'" };
+	struct err own;
+
+	(void)state;
+	assert_int_equal(seat_disks_add(t.image, &t.instance, &t.spec, t.dir, &t.err), RC_OK);
+	assert_ptr_equal(seat_disks_explain(t.image, &qemus, &own), &qemus);
+	assert_ptr_equal(seat_disks_explain(NULL, &qemus, &own), &qemus);
+	assert_int_equal(unlink(path), 0);
+	assert_ptr_equal(seat_disks_explain(t.image, &qemus, &own), &own);
+	assert_non_null(strstr(own.text, path));
+	(void)snprintf(t.link, sizeof(t.link), "%s/system.disk", t.dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -131,6 +146,7 @@ int main(void)
 		TEST(what_no_link_names_is_somebodys),
 		TEST(a_copy_that_was_left_makes_way),
 		TEST(after_a_reboot_it_goes_although_its_memory_is_gone),
+		TEST(a_file_that_is_gone_says_more_than_qemu),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
