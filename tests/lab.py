@@ -291,6 +291,14 @@ class Lab:
         except AssertionError as e:
             raise AssertionError(f'{e}; it is {self.status(role)}\n{self.logs()}') from None
 
+    def wait_caught_up(self):
+        """Until an epoch is acknowledged that was captured after now: after a cut, older ones are still on their way."""
+        since = time.monotonic()
+        wait_for('none waits from before', lambda: (lambda now, lag_ms: lag_ms < (now - since) * 1000)(
+            time.monotonic(), self.status('primary').get('lag_ms', float('inf'))))
+        epoch = self.status('primary')['epoch']
+        wait_for('one more epoch', lambda: self.status('primary')['epoch'] > epoch)
+
     def wait_lease(self, *states):
         """Until the primary has such a lease."""
         try:

@@ -114,6 +114,7 @@ def test_a_write_is_not_waited_for_while_the_link_is_lost():
         assert [job['device'] for job in qmp('query-block-jobs')] == ['us-mirror-0']
         world.lose()
         protected_again(world, epoch)
+        world.wait_caught_up()
         assert world.agent.text().count('copying:') == 1, world.agent.text()
         world.kill_site_a()
         take_over(world)
