@@ -274,7 +274,7 @@ int journal_append(struct journal *j, enum journal_kind kind, uint64_t epoch,
 }
 
 int journal_commit(struct journal *j, uint64_t epoch, const struct journal_commit *commit,
-		   bool durable, struct err *err)
+		   struct err *err)
 {
 	struct journal_record record = { .kind = JOURNAL_COMMIT,
 					 .length = JOURNAL_COMMIT_BYTES,
@@ -287,9 +287,7 @@ int journal_commit(struct journal *j, uint64_t epoch, const struct journal_commi
 	journal_put_commit(payload, commit);
 	record.sequence = j->next;
 	rc = gather(j, &record, payload, err);
-	if (rc == RC_OK)
-		rc = flush(j, err);
-	return rc == RC_OK && durable ? sync_all(j, err) : rc;
+	return rc == RC_OK ? flush(j, err) : rc;
 }
 
 int journal_sync(struct journal *j, struct err *err)

@@ -45,11 +45,11 @@ void journal_set_room(struct journal *journal, bool (*make_room)(void *owner), v
  */
 int journal_append(struct journal *journal, enum journal_kind kind, uint64_t epoch,
 		   const uint8_t *payload, uint32_t len, struct err *err);
-/* RC_OK and `durable`: the epoch is on stable storage. */
+/* Its COMMIT is written, and what of it was gathered. */
 int journal_commit(struct journal *journal, uint64_t epoch, const struct journal_commit *commit,
-		   bool durable, struct err *err);
+		   struct err *err);
 
-/* RC_OK: everything so far is on stable storage. */
+/* RC_OK: everything so far is on stable storage, as many epochs as were committed. */
 int journal_sync(struct journal *journal, struct err *err);
 
 /* As journal_format.h says of "complete". Taking it away is tried also after an error of another call. */

@@ -113,7 +113,7 @@ int journal_dir_write(struct journal_dir *d, const uint8_t *data, size_t len, st
 		r = -1;
 		errno = ENOSPC;
 		if (!fault_here(FAULT_WRITE))
-			r = write(d->segment, data + done, len - done);
+			r = write(d->segment, data + done, fault_clip(len - done));
 		if (r < 0 && (errno == EINTR || has_made_room(d)))
 			continue;
 		if (r < 0)

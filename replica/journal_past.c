@@ -96,7 +96,7 @@ int journal_past_commit(struct journal_past *past, uint64_t epoch,
 {
 	const uint64_t sequence = journal_next_sequence(past->journal);
 	uint8_t payload[JOURNAL_COMMIT_BYTES];
-	int rc = journal_commit(past->journal, epoch, commit, false, err);
+	int rc = journal_commit(past->journal, epoch, commit, err);
 
 	journal_put_commit(payload, commit);
 	return rc == RC_OK ?

@@ -39,7 +39,7 @@ static int put(struct reading *r, size_t len, struct err *err)
 			n = -1;
 			errno = ENOSPC;
 			if (!fault_here(FAULT_WRITE))
-				n = write(r->to, r->window + done, len - done);
+				n = write(r->to, r->window + done, fault_clip(len - done));
 		} while (n < 0 && errno == EINTR);
 		if (n < 0) {
 			r->wrote = true;

@@ -35,6 +35,20 @@ void fault_hold(unsigned place, bool held)
 	atomic_store(&holds[place], held);
 }
 
+static atomic_size_t most_written;
+
+void fault_short(size_t most)
+{
+	atomic_store(&most_written, most);
+}
+
+size_t fault_clip(size_t wanted)
+{
+	const size_t most = atomic_load(&most_written);
+
+	return most > 0 && most < wanted ? most : wanted;
+}
+
 static bool count_down(atomic_ulong *count, const atomic_bool *on)
 {
 	unsigned long left = atomic_load(count);

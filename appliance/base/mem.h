@@ -40,9 +40,16 @@ void fault_arm(enum fault_kind kind, unsigned long nth);
 void fault_arm_at(enum fault_kind kind, unsigned place, unsigned long nth, bool on);
 void fault_place(unsigned place);
 void fault_hold(unsigned place, bool held);
+/* What may be asked of one write: as much as is wanted, or what a test allows. */
+void fault_short(size_t most); /* 0: all */
+size_t fault_clip(size_t wanted);
 bool fault_here(enum fault_kind kind);
 bool fault_fired(enum fault_kind kind);
 #else
+static inline size_t fault_clip(size_t wanted)
+{
+	return wanted;
+}
 static inline void fault_place(unsigned place)
 {
 	(void)place;

@@ -45,7 +45,9 @@ static int put_epoch(struct journal *journal, uint64_t epoch, uint32_t bytes, st
 		piece = bytes < BATCH_BYTES ? bytes : BATCH_BYTES;
 		rc = journal_append(journal, JOURNAL_BATCH, epoch, batch, piece, err);
 	}
-	return rc == RC_OK ? journal_commit(journal, epoch, &commit, true, err) : rc;
+	if (rc == RC_OK)
+		rc = journal_commit(journal, epoch, &commit, err);
+	return rc == RC_OK ? journal_sync(journal, err) : rc;
 }
 
 static int put_bare(int fd, const uint8_t *bytes, size_t len, struct err *err)

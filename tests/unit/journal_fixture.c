@@ -114,7 +114,9 @@ int journal_fixture_write(uint64_t epoch, bool durable, struct err *err)
 		rc = journal_append(journal_play.j, JOURNAL_BATCH, epoch, bytes,
 				    batch_of(epoch, n, bytes), err);
 	if (rc == RC_OK)
-		rc = journal_commit(journal_play.j, epoch, &commit, durable, err);
+		rc = journal_commit(journal_play.j, epoch, &commit, err);
+	if (rc == RC_OK && durable)
+		rc = journal_sync(journal_play.j, err);
 	if (rc == RC_OK && durable)
 		journal_play.acknowledged = epoch;
 	return rc;

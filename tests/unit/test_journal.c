@@ -74,6 +74,14 @@ static void what_was_written_is_read_again_and_written_on(void **state)
 	assert_true(journal_play.seen == 30 && !journal_play.wrong);
 }
 
+static void what_a_disk_takes_piece_by_piece_is_whole(void **state)
+{
+	(void)state;
+	fault_short(7);
+	what_was_written_is_read_again_and_written_on(state);
+	fault_short(0);
+}
+
 static void an_epoch_that_was_given_up_is_followed_by_another(void **state)
 {
 	struct err err;
@@ -327,6 +335,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, journal_fixture_begin, journal_fixture_end)
 	const struct CMUnitTest tests[] = {
 		TEST(what_was_written_is_read_again_and_written_on),
+		TEST(what_a_disk_takes_piece_by_piece_is_whole),
 		TEST(an_epoch_that_was_given_up_is_followed_by_another),
 		TEST(killed_at_each_step_it_holds_what_was_acknowledged),
 		TEST(a_power_cut_at_each_byte_leaves_what_was_acknowledged),
