@@ -293,6 +293,99 @@ static void segments_of_another_journal_are_left_alone(void **state)
 	assert_true(journal_play.seen == 2);
 }
 
+struct crafted {
+	enum journal_kind kind;
+	uint64_t sequence, epoch, batches;
+};
+
+/* A segment of such records, each with its right checksums. */
+static void craft(uint64_t first, const struct crafted *records, size_t count)
+{
+	static uint8_t bytes[4096], payload[JOURNAL_BASE_BYTES + 64];
+	char path[SCRATCH_MAX + 64], name[JOURNAL_NAME_BYTES];
+	size_t used = JOURNAL_SEGMENT_HEAD, i;
+	int fd;
+
+	memset(bytes, 0, sizeof(bytes));
+	journal_put_segment(bytes, &(struct journal_segment){ JOURNAL_NUMBER, first, 1 });
+	for (i = 0; i < count; i++) {
+		struct journal_record record = { .kind = records[i].kind,
+						 .sequence = records[i].sequence,
+						 .epoch = records[i].epoch,
+						 .length = 24 };
+
+		memset(payload, 0, sizeof(payload));
+		if (record.kind == JOURNAL_COMMIT) {
+			record.length = JOURNAL_COMMIT_BYTES;
+			journal_put_commit(
+				payload, &(struct journal_commit){ .batches = records[i].batches });
+		}
+		journal_put_record(bytes + used, JOURNAL_NUMBER, &record, payload);
+		memcpy(bytes + used + JOURNAL_RECORD_HEAD, payload, record.length);
+		used += journal_record_bytes(record.length);
+	}
+	(void)mkdir(journal_play.path[0], 0700);
+	journal_segment_name(name, first);
+	(void)snprintf(path, sizeof(path), "%s/%s", journal_play.path[0], name);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	assert_int_equal(write(fd, bytes, used), (ssize_t)used);
+	(void)close(fd);
+}
+
+static int scan_it(struct journal_found *found, struct err *err)
+{
+	const struct journal_dirs dirs = {
+		.fd = { open(journal_play.path[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC) }, .count = 1
+	};
+	const int rc = journal_scan(&dirs, 0, NULL, NULL, found, err);
+
+	(void)close(dirs.fd[0]);
+	return rc;
+}
+
+static void refuses(const struct crafted *records, size_t count, const char *why)
+{
+	struct journal_found found;
+	struct err err = { 0 };
+
+	journal_fixture_remove(0);
+	craft(1, records, count);
+	assert_int_equal(scan_it(&found, &err), RC_INVALID);
+	if (strstr(err.text, why) == NULL)
+		fail_msg("expected \"%s\": %s", why, err.text);
+}
+
+static void what_no_writer_writes_is_refused(void **state)
+{
+	const struct crafted begin = { JOURNAL_BEGIN, 1, 5, 0 };
+	const struct crafted good[] = { begin,
+					{ JOURNAL_BATCH, 2, 5, 0 },
+					{ JOURNAL_COMMIT, 3, 5, 1 },
+					{ JOURNAL_BEGIN, 4, 6, 0 },
+					{ JOURNAL_BATCH, 5, 6, 0 } };
+	struct journal_found found;
+	struct err err;
+
+	(void)state;
+	craft(1, good, 5);
+	assert_int_equal(scan_it(&found, &err), RC_OK);
+	assert_true(found.next_sequence == 4 &&
+		    found.records == 5); /* the open epoch does not count */
+	assert_true(found.torn == 2 * journal_record_bytes(24));
+	craft(9, &(struct crafted){ JOURNAL_BEGIN, 9, 7, 0 }, 1);
+	assert_int_equal(scan_it(&found, &err), RC_INVALID);
+	assert_non_null(strstr(err.text, "does not follow"));
+	refuses((struct crafted[]){ begin, { JOURNAL_COMMIT, 3, 5, 0 } }, 2, "out of sequence");
+	refuses((struct crafted[]){ begin, { JOURNAL_COMMIT, 2, 5, 1 } }, 2, "other batches");
+	refuses((struct crafted[]){ begin, { JOURNAL_COMMIT, 2, 6, 0 } }, 2, "not open");
+	refuses((struct crafted[]){ begin, { JOURNAL_BATCH, 2, 6, 0 } }, 2, "outside of its epoch");
+	refuses((struct crafted[]){ begin,
+				    { JOURNAL_COMMIT, 2, 5, 0 },
+				    { JOURNAL_BEGIN, 3, 4, 0 },
+				    { JOURNAL_COMMIT, 4, 4, 0 } },
+		4, "not open");
+}
+
 static void segments_before_a_whole_base_can_go(void **state)
 {
 	unsigned removed;
@@ -343,6 +436,7 @@ int main(void)
 		TEST(a_damaged_journal_is_left_as_it_is),
 		TEST(what_is_written_to_has_to_be_in_place),
 		TEST(segments_of_another_journal_are_left_alone),
+		TEST(what_no_writer_writes_is_refused),
 		TEST(segments_before_a_whole_base_can_go),
 		TEST(one_at_a_time_has_it_open),
 	};
