@@ -83,7 +83,7 @@ static void has_all_of(unsigned copy, unsigned other)
 		if (len == SIZE_MAX)
 			fail_msg("copy %u has no %s", copy, entry->d_name);
 		assert_true(len == read_file(dirfd(dir), entry->d_name, &theirs));
-		if (memcmp(ours, theirs, len) != 0)
+		if (ours == NULL || theirs == NULL || memcmp(ours, theirs, len) != 0)
 			fail_msg("%s differs in copies %u and %u", entry->d_name, copy, other);
 		free(ours);
 		free(theirs);
