@@ -119,6 +119,7 @@ static int make_receiver(struct seat *seat, struct err *err)
 {
 	const struct journaling_options journal = {
 		.part = seat->part,
+		.claim_dir = seat->dir,
 		.place = seat->journal,
 		.segment_bytes = JOURNAL_SEGMENT_BYTES,
 		.backlog_bytes = (size_t)seat->instance->journal_backlog_mib << 20,
@@ -136,6 +137,12 @@ static int make_receiver(struct seat *seat, struct err *err)
 			       &seat->ops->receiver, seat->owner, err);
 }
 
+/* What is acknowledged now is not in a journal, or not yet: no claim of an earlier life may be left. */
+static int drop_claim(const struct seat *seat, struct err *err)
+{
+	return seat->restoring ? RC_OK : journal_claim_drop(seat->dir, err);
+}
+
 static void make(struct seat *seat)
 {
 	struct cmdline_spec *spec = &seat->reservation.spec;
@@ -149,6 +156,8 @@ static void make(struct seat *seat)
 		rc = seat->ops->on_making(seat->owner, &seat->reservation, &err);
 	if (rc == RC_OK)
 		rc = keep_wanted(seat, &err);
+	if (rc == RC_OK)
+		rc = drop_claim(seat, &err);
 	if (rc == RC_OK)
 		rc = image_create(&seat->image, seat->memory_dir, seat->dir, spec->backends,
 				  spec->nbackends,

@@ -102,7 +102,7 @@ static int join(struct journal *j, const struct journal_list *list,
 		};
 	if (count > 0 && files[count - 1].bytes <= JOURNAL_SEGMENT_HEAD)
 		count--;
-	rc = journal_copies_join(j->copies, j->number, files, count, j->next, found->complete, err);
+	rc = journal_copies_join(j->copies, j->number, files, count, j->next, err);
 	mem_free(files);
 	return rc;
 }
@@ -135,9 +135,9 @@ static int read_it(struct journal *j, struct journal_list *list, uint64_t number
 	if (rc != RC_OK)
 		return rc;
 	found->missing = missing;
-	found->complete = found->complete && missing < place->quorum;
+	found->whole = found->whole && missing < place->quorum;
 	if (list->count == 0 || found->segment == 0) {
-		*found = (struct journal_found){ .torn = found->torn, .complete = found->complete };
+		*found = (struct journal_found){ .torn = found->torn, .whole = found->whole };
 		found->journal = number;
 		found->next_sequence = 1;
 	}
@@ -300,13 +300,6 @@ int journal_sync(struct journal *j, struct err *err)
 	return rc == RC_OK ? sync_all(j, err) : rc;
 }
 
-int journal_set_complete(struct journal *j, bool complete, struct err *err)
-{
-	int rc = journal_copies_complete(j->copies, complete, err);
-
-	return rc == RC_OK || !complete ? rc : fails(j, err);
-}
-
 int journal_trim(struct journal *j, uint64_t sequence, unsigned *removed, struct err *err)
 {
 	size_t count, gone = 0;
@@ -329,6 +322,14 @@ uint64_t journal_first_sequence(const struct journal *j)
 	const struct journal_file *files = journal_copies_files(j->copies, &count);
 
 	return count > 0 ? files[0].sequence : j->next;
+}
+
+uint64_t journal_present_segment(const struct journal *j)
+{
+	size_t count;
+	const struct journal_file *files = journal_copies_files(j->copies, &count);
+
+	return count > 0 ? files[count - 1].sequence : j->next;
 }
 
 uint64_t journal_bytes_from(const struct journal *j, uint64_t sequence)

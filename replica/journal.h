@@ -52,15 +52,14 @@ int journal_commit(struct journal *journal, uint64_t epoch, const struct journal
 /* RC_OK: everything so far is on stable storage, as many epochs as were committed. */
 int journal_sync(struct journal *journal, struct err *err);
 
-/* As journal_format.h says of "complete". Taking it away is tried also after an error of another call. */
-int journal_set_complete(struct journal *journal, bool complete, struct err *err);
-
 /* Removes the segments that end before that record. *removed: how many. */
 int journal_trim(struct journal *journal, uint64_t sequence, unsigned *removed, struct err *err);
 
 /* Of the record to come, and of the first one that there is. */
 uint64_t journal_next_sequence(const struct journal *journal);
 uint64_t journal_first_sequence(const struct journal *journal);
+/* Number of the segment that is written to. */
+uint64_t journal_present_segment(const struct journal *journal);
 /* How its copies are. Now and then, for it answers a copy whose disk is full. */
 void journal_health(struct journal *journal, struct journal_health *health);
 

@@ -291,14 +291,13 @@ static bool has_to_go(const struct journal_copies *c, uint64_t deadline)
 
 int journal_copies_join(struct journal_copies *c, uint64_t journal,
 			const struct journal_file *files, size_t count, uint64_t next,
-			bool complete, struct err *err)
+			struct err *err)
 {
 	const uint64_t deadline = clock_now_ns() + JOURNAL_JOIN_MS * CLOCK_NS_PER_MS;
 	int rc;
 
 	c->journal = journal;
 	c->next = next;
-	c->complete = complete;
 	c->files = mem_zalloc(count + 1, sizeof(*files));
 	if (c->files == NULL)
 		return err_nomem(err, "a journal's segments");
@@ -422,8 +421,6 @@ static void note(struct journal_copies *c, const struct step *step)
 							       JOURNAL_SEGMENT_HEAD };
 	else if (step->kind == STEP_WRITE)
 		c->files[c->nfiles - 1].bytes += step->data.len;
-	else if (step->kind == STEP_COMPLETE)
-		c->complete = step->complete;
 	if (step->kind != STEP_REMOVE)
 		return;
 	memmove(c->files, c->files + 1, --c->nfiles * sizeof(*c->files));
@@ -513,11 +510,6 @@ int journal_copies_remove(struct journal_copies *c, size_t count, struct err *er
 	/* Only then is there room, with some file systems. */
 	return rc == RC_OK && any ? do_step(c, &(struct step){ .kind = STEP_NAMES }, false, err) :
 				    rc;
-}
-
-int journal_copies_complete(struct journal_copies *c, bool complete, struct err *err)
-{
-	return do_step(c, &(struct step){ .kind = STEP_COMPLETE, .complete = complete }, true, err);
 }
 
 /* ---- looking ---------------------------------------------------------------------------------- */

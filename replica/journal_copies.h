@@ -86,7 +86,7 @@ int journal_copies_look(struct journal_copies *copies, struct journal_dirs *dirs
  */
 int journal_copies_join(struct journal_copies *copies, uint64_t journal,
 			const struct journal_file *files, size_t count, uint64_t next,
-			bool complete, struct err *err);
+			struct err *err);
 
 /* Waits for nobody. The threads end when their disks let them. */
 void journal_copies_close(struct journal_copies *copies);
@@ -102,7 +102,6 @@ int journal_copies_write(struct journal_copies *copies, struct buf *data, struct
 int journal_copies_sync(struct journal_copies *copies, struct err *err);
 /* The first so many segments are removed. */
 int journal_copies_remove(struct journal_copies *copies, size_t count, struct err *err);
-int journal_copies_complete(struct journal_copies *copies, bool complete, struct err *err);
 
 /* The segments, for the thread that writes; and for any thread how it is. */
 const struct journal_file *journal_copies_files(const struct journal_copies *copies, size_t *count);

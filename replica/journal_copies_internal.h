@@ -10,16 +10,15 @@
 
 #include <uv.h>
 
-enum step_kind { STEP_BEGIN, STEP_WRITE, STEP_SYNC, STEP_REMOVE, STEP_NAMES, STEP_COMPLETE };
+enum step_kind { STEP_BEGIN, STEP_WRITE, STEP_SYNC, STEP_REMOVE, STEP_NAMES };
 
 struct step {
 	struct step *next;
 	enum step_kind kind;
 	uint64_t ticket;	    /* 1 for the first */
 	uint64_t sequence, opening; /* of a segment: BEGIN, REMOVE */
-	bool complete;
-	struct buf data; /* WRITE */
-	unsigned refs;	 /* copies that it waits for */
+	struct buf data;	    /* WRITE */
+	unsigned refs;		    /* copies that it waits for */
 };
 
 struct copy {
@@ -57,7 +56,6 @@ struct journal_copies {
 	_Atomic uint64_t first;
 	uint64_t ticket;
 	struct step *last; /* NULL: nobody waits for it any more */
-	bool complete;
 	bool (*make_room)(void *owner);
 	void *room_owner;
 	uint64_t repaired;

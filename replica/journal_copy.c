@@ -38,8 +38,6 @@ int copies_do(const struct journal_copies *c, struct journal_dir *dir, const str
 		return journal_dir_remove(dir, step->sequence, err);
 	case STEP_NAMES:
 		return journal_dir_sync_names(dir, err);
-	case STEP_COMPLETE:
-		return journal_dir_mark(dir, JOURNAL_COMPLETE, step->complete, err);
 	}
 	return RC_OK;
 }
@@ -259,8 +257,7 @@ static int make_plan(struct copy *copy, struct journal_plan *plan, struct journa
 				       .count = c->nfiles,
 				       .next = c->ticket == 0 ? c->next : 0,
 				       .suspect = copy->suspect,
-				       .first = &c->first,
-				       .complete = c->complete };
+				       .first = &c->first };
 	copy->attached = true;
 	copy->done = c->ticket;
 	return RC_OK;

@@ -50,10 +50,8 @@
  * then its directory is synced, and only then is a record written to it that counts. A segment is
  * removed only when a BASE behind it has its WHOLE on stable storage, the oldest one first.
  *
- * A file "complete" beside the segments says that no epoch behind the last one here was ever acknowledged.
- * It is made, and its directory synced, behind the sync of a COMMIT that a whole BASE leads to, and
- * removed, synced, before an epoch is acknowledged that is not on the disk. Of several copies those that end furthest
- * have to have it. A file "repairing" says that this copy is being filled from another one, and may lack what it had.
+ * Whether epochs behind the last one here were acknowledged is not the journal's to say: journal_claim.h. A file
+ * "repairing" beside the segments says that this copy is being filled from another one, and may lack what it had.
  *
  * Openings. Whoever opens a journal for writing begins a segment, with an opening number that is higher than any it
  * has seen. Where there are several copies of the journal (journal_copies.h), a copy that was away may have segments, and
@@ -82,7 +80,6 @@
 #define JOURNAL_BEGIN_BYTES ((size_t)24)
 #define JOURNAL_MARK_MAX 200 /* a sentence */
 #define JOURNAL_HISTORY_MAX ((size_t)256 << 10)
-#define JOURNAL_COMPLETE "complete"
 #define JOURNAL_NAME_BYTES 25 /* of a segment's name, with its NUL */
 
 enum journal_kind {

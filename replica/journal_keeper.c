@@ -20,7 +20,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SYNC_NS CLOCK_NS_PER_S /* how old what is not durable may become without `sync` */
+#define SYNC_NS CLOCK_NS_PER_S	/* how old what is not durable may become without `sync` */
+#define CLAIM_NS CLOCK_NS_PER_S /* a claim that could not be made is tried again */
 
 struct item {
 	struct item *next;
@@ -36,7 +37,7 @@ struct item {
 };
 
 struct news {
-	bool open, room, health, broken, ended;
+	bool open, room, health, broken, bound, ended;
 	uint64_t durable, whole; /* epochs; 0: nothing new */
 	struct err error;
 };
@@ -57,13 +58,14 @@ struct journal_keeper {
 	struct journal_found found;
 	struct journal_replay replay;
 	struct err why;
+	bool complete; /* no later epoch was acknowledged */
 	_Atomic uint64_t total, bytes, backlog, base_bytes;
 	atomic_bool unwanted; /* it is being closed */
 
 	uv_mutex_t mutex;
 	uv_cond_t wake;
 	struct item *head, **tail;
-	bool lost; /* an item could not be made */
+	bool lost; /* an item could not be made; what follows is thrown away */
 	bool stop;
 	struct news news;
 	struct journal_health health; /* as of the last look */
@@ -73,8 +75,11 @@ struct journal_keeper {
 	struct journal *journal;
 	uint64_t base; /* sequence number of the BASE that has no WHOLE yet, or reading begins at */
 	uint64_t last_sync_ns, unsynced; /* epoch of a commit since */
-	bool leads;			 /* and a whole base leads to it */
-	bool complete;			 /* the journal says so */
+	/* behind that commit: sequence number to come; and that of its segment */
+	uint64_t reached, segment;
+	uint64_t claim_ns; /* when a claim that cannot be made is tried again */
+	bool leads;	   /* a whole base leads to that commit */
+	bool told;	   /* that the claim cannot be made */
 };
 
 /* ---- the keeper's thread ---------------------------------------------------------------------- */
@@ -93,6 +98,7 @@ static void say(struct journal_keeper *k, const struct news *news)
 		k->news.whole = news->whole;
 	if (news->broken && !k->news.broken) {
 		k->news.broken = true;
+		k->news.bound = news->bound;
 		k->news.error = news->error;
 	}
 	uv_mutex_unlock(&k->mutex);
@@ -119,18 +125,20 @@ static int on_record(void *owner, const struct journal_record *record, const uin
 					 RC_OK;
 }
 
-/* Epochs are acknowledged without it from now on. */
+/* Epochs are acknowledged without it from now on; or not at all. */
 static void give_up(struct journal_keeper *k, const struct err *why)
 {
+	struct news news = { .broken = true, .error = *why };
 	struct err err;
 
-	if (journal_set_complete(k->journal, false, &err) != RC_OK)
-		log_error("journal", "%s: it looks complete, and is not any more: %s", k->dir[0],
-			  err.text);
+	news.bound = journal_claim_withdraw(k->options.claim, &err) != RC_OK;
+	if (news.bound)
+		(void)snprintf(news.error.text, sizeof(news.error.text), "%.240s; and %.240s",
+			       why->text, err.text);
 	journal_past_join(&k->past, NULL, 0);
 	journal_close(k->journal);
 	k->journal = NULL;
-	say(k, &(struct news){ .broken = true, .error = *why });
+	say(k, &news);
 }
 
 /* For the progress: any copy will do. */
@@ -179,7 +187,7 @@ static int open_and_replay(struct journal_keeper *k, const struct journal_dirs *
 	return rc;
 }
 
-static int open_it(struct journal_keeper *k, struct err *err)
+static int read_it(struct journal_keeper *k, struct err *err)
 {
 	const struct journal_place *place = &k->options.place;
 	struct journal_dirs dirs = { 0 };
@@ -192,19 +200,60 @@ static int open_it(struct journal_keeper *k, struct err *err)
 		rc = journal_open(&k->journal, place, k->number, k->options.segment_bytes,
 				  on_record, k, &k->found, err);
 	journal_dirs_close(&dirs);
+	return rc;
+}
+
+/* Whether the claim goes on; if not, it is withdrawn before any epoch comes. */
+static int judge_claim(struct journal_keeper *k, struct err *err)
+{
+	k->complete =
+		k->found.whole && k->replay.epoch != 0 &&
+		journal_claim_holds(k->options.claim, k->found.journal, k->found.next_sequence);
+	if (journal_is_broken(k->journal, err))
+		return (int)err->code;
+	return k->complete && k->options.sync ? RC_OK :
+						journal_claim_withdraw(k->options.claim, err);
+}
+
+static void open_it(struct journal_keeper *k)
+{
+	struct err err = { 0 };
+	int rc = RC_OK;
+
+	if (k->options.image == NULL) /* epochs may wait for that, and not for what is read */
+		rc = journal_claim_withdraw(k->options.claim, &err);
+	if (rc == RC_OK)
+		rc = read_it(k, &err);
+	if (rc == RC_OK) {
+		journal_past_join(&k->past, k->journal, k->found.next_sequence);
+		rc = judge_claim(k, &err);
+		atomic_store(&k->bytes, journal_bytes(k->journal));
+		if (rc == RC_OK || k->replay.epoch != 0)
+			say(k, &(struct news){ .open = true });
+	}
 	if (rc != RC_OK)
-		return rc;
-	journal_past_join(&k->past, k->journal, k->found.next_sequence);
-	k->complete = k->found.complete && k->options.sync && k->replay.epoch != 0;
-	rc = journal_is_broken(k->journal, err) ?
-		     (int)err->code :
-		     journal_set_complete(k->journal, k->complete, err);
-	atomic_store(&k->bytes, journal_bytes(k->journal));
-	if (rc == RC_OK || k->replay.epoch != 0)
-		say(k, &(struct news){ .open = true });
-	if (rc != RC_OK)
-		give_up(k, err);
-	return RC_OK;
+		give_up(k, &err);
+}
+
+/* Without it what is acknowledged is as durable; only a restart will not know that it is all. */
+static void claim(struct journal_keeper *k)
+{
+	const uint64_t now_ns = clock_now_ns();
+	struct err err;
+
+	if (now_ns < k->claim_ns)
+		return;
+	if (journal_claim_make(k->options.claim, k->found.journal, k->segment, k->reached, &err) ==
+	    RC_OK) {
+		k->told = false;
+		return;
+	}
+	k->claim_ns = now_ns + CLAIM_NS;
+	if (!k->told)
+		log_error("journal",
+			  "%s; if the standby is restarted, it will say that clients may know more",
+			  err.text);
+	k->told = true;
 }
 
 static int sync_commits(struct journal_keeper *k, struct err *err)
@@ -217,10 +266,8 @@ static int sync_commits(struct journal_keeper *k, struct err *err)
 		return RC_OK;
 	rc = journal_sync(k->journal, err);
 	k->unsynced = 0;
-	if (rc == RC_OK && k->options.sync && k->leads && !k->complete) {
-		rc = journal_set_complete(k->journal, true, err);
-		k->complete = rc == RC_OK;
-	}
+	if (rc == RC_OK && k->options.sync && k->leads)
+		claim(k);
 	if (rc == RC_OK)
 		say(k, &(struct news){ .durable = epoch });
 	return rc;
@@ -243,8 +290,8 @@ static int write_item(struct journal_keeper *k, const struct item *item, struct 
 	int rc;
 
 	if (item->doubt) {
-		k->complete = k->leads = false;
-		rc = journal_set_complete(k->journal, false, err);
+		k->leads = false;
+		rc = journal_claim_withdraw(k->options.claim, err);
 		if (rc == RC_OK)
 			say(k, &(struct news){ .durable = item->epoch });
 		return rc;
@@ -257,7 +304,10 @@ static int write_item(struct journal_keeper *k, const struct item *item, struct 
 	if (item->kind == JOURNAL_COMMIT) {
 		k->unsynced = item->epoch;
 		k->leads = item->leads;
-		return journal_past_commit(&k->past, item->epoch, &item->commit, err);
+		rc = journal_past_commit(&k->past, item->epoch, &item->commit, err);
+		k->reached = journal_next_sequence(k->journal);
+		k->segment = journal_present_segment(k->journal);
+		return rc;
 	}
 	if (item->kind == JOURNAL_WHOLE)
 		return end_base(k, item->epoch, err);
@@ -305,17 +355,18 @@ static void write_items(struct journal_keeper *k, struct item *items)
 		give_up(k, &err);
 }
 
-/* What there is to be written, or NULL after a while; false: nothing more will come. */
-static bool next_items(struct journal_keeper *k, struct item **items)
+/* What there is to be written, or NULL after a while; *lost: and something is missing behind it. False: nothing more will come. */
+static bool next_items(struct journal_keeper *k, struct item **items, bool *lost)
 {
 	bool goes_on;
 
 	uv_mutex_lock(&k->mutex);
-	if (k->head == NULL && !k->stop)
+	if (k->head == NULL && !k->stop && !(k->lost && k->journal != NULL))
 		(void)uv_cond_timedwait(&k->wake, &k->mutex, SYNC_NS);
 	*items = k->head;
 	k->head = NULL;
 	k->tail = &k->head;
+	*lost = k->lost;
 	goes_on = *items != NULL || !k->stop;
 	uv_mutex_unlock(&k->mutex);
 	return goes_on;
@@ -326,11 +377,16 @@ static void run(void *arg)
 	struct journal_keeper *k = arg;
 	struct item *items;
 	struct err err = { 0 };
+	bool lost;
 
-	if (open_it(k, &err) != RC_OK)
-		say(k, &(struct news){ .broken = true, .error = err });
-	while (next_items(k, &items))
+	open_it(k);
+	while (next_items(k, &items, &lost)) {
 		write_items(k, items);
+		if (!lost || k->journal == NULL)
+			continue;
+		(void)err_nomem(&err, "a record of the journal");
+		give_up(k, &err);
+	}
 	if (k->journal != NULL && sync_commits(k, &err) != RC_OK)
 		say(k, &(struct news){ .broken = true, .error = err });
 	journal_close(k->journal);
@@ -357,7 +413,7 @@ static void tell(struct journal_keeper *k, const struct news *news,
 		 const struct journal_health *health)
 {
 	if (news->open)
-		k->ops->on_open(k->owner, &k->found, &k->replay, &k->why);
+		k->ops->on_open(k->owner, &k->found, &k->replay, k->complete, &k->why);
 	if (news->health)
 		k->ops->on_health(k->owner, health,
 				  health->rotten != 0 &&
@@ -368,7 +424,7 @@ static void tell(struct journal_keeper *k, const struct news *news,
 		k->ops->on_whole(k->owner, news->whole, atomic_load(&k->base_bytes));
 	if (news->broken && !k->broken && !k->closing) {
 		k->broken = true;
-		k->ops->on_broken(k->owner, &news->error);
+		k->ops->on_broken(k->owner, news->bound, &news->error);
 	}
 	if (news->room && !k->closing)
 		k->ops->on_room(k->owner);
@@ -384,10 +440,6 @@ static void deliver(uv_async_t *async)
 	health = k->health;
 	news = k->news;
 	k->news = (struct news){ 0 };
-	if (k->lost && !news.broken) {
-		news.broken = true;
-		(void)err_nomem(&news.error, "a record of the journal");
-	}
 	uv_mutex_unlock(&k->mutex);
 	if (!k->closing)
 		tell(k, &news, &health);
@@ -484,8 +536,6 @@ static bool put(struct journal_keeper *k, const struct item *what)
 	uv_mutex_unlock(&k->mutex);
 	if (item != NULL) /* something before it is missing */
 		free_item(k, item);
-	if (k->lost)
-		(void)uv_async_send(&k->async);
 	return !k->lost;
 }
 

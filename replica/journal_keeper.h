@@ -11,6 +11,7 @@
 #include "replica/history.h"
 #include "replica/image.h"
 #include "replica/journal.h"
+#include "replica/journal_claim.h"
 #include "replica/journal_replay.h"
 
 #include <uv.h>
@@ -21,10 +22,11 @@ struct journal_keeper_ops {
 	/*
 	 * Once, after journal_keeper_open(): the journal is open for writing. `found`: what is in it;
 	 * `replay`: what the image is now, if one was given, and `why` not if it is not what the journal
-	 * holds.
+	 * holds. `complete`: no later epoch was acknowledged (journal_claim.h); if it is not, or no image was given, the
+	 * claim has been withdrawn.
 	 */
 	void (*on_open)(void *owner, const struct journal_found *found,
-			const struct journal_replay *replay, const struct err *why);
+			const struct journal_replay *replay, bool complete, const struct err *why);
 	/* Every commit up to and with that epoch's is on stable storage. */
 	void (*on_durable)(void *owner, uint64_t epoch);
 	/* The base that ended at that epoch is on stable storage, with what epochs came between: so many
@@ -36,16 +38,18 @@ struct journal_keeper_ops {
 	void (*on_room)(void *owner);
 	/*
 	 * It cannot be opened, or not be written to any more: the last call of all. What was given and
-	 * is not durable may be lost; what is given is thrown away.
+	 * is not durable may be lost; what is given is thrown away. `bound`: the claim could not be withdrawn, and nothing
+	 * may be acknowledged.
 	 */
-	void (*on_broken)(void *owner, const struct err *err);
+	void (*on_broken)(void *owner, bool bound, const struct err *err);
 };
 
 struct journal_keeper_options {
-	struct journal_place place; /* `stop` is the keeper's */
-	struct image *image;	    /* to be brought to what the journal holds; NULL: none */
-	uint64_t segment_bytes;	    /* JOURNAL_SEGMENT_BYTES */
-	size_t backlog_bytes;	    /* what may wait for the disk */
+	struct journal_place place;  /* `stop` is the keeper's */
+	struct journal_claim *claim; /* the keeper's while it is open */
+	struct image *image;	     /* to be brought to what the journal holds; NULL: none */
+	uint64_t segment_bytes;	     /* JOURNAL_SEGMENT_BYTES */
+	size_t backlog_bytes;	     /* what may wait for the disk */
 	bool sync; /* each commit; else now and then, and on_durable follows then */
 	struct history_limits history;
 };
@@ -57,7 +61,7 @@ int journal_keeper_open(struct journal_keeper **keeper, uv_loop_t *loop,
 
 /*
  * A record, but BEGIN and COMMIT. `memory`, in which `payload` lies, is the keeper's from now on, also after false (no memory:
- * the journal is broken, and on_broken follows).
+ * on_broken follows).
  */
 bool journal_keeper_put(struct journal_keeper *keeper, enum journal_kind kind, uint64_t epoch,
 			const uint8_t *payload, size_t len, void *memory);
@@ -78,7 +82,7 @@ void journal_keeper_history(struct journal_keeper *keeper,
  */
 bool journal_keeper_pin(struct journal_keeper *keeper, uint64_t sequence);
 
-/* The journal is not complete any more when on_durable says so of that epoch, which is not in it. */
+/* The claim has been withdrawn when on_durable says so of that epoch, which is not in the journal. */
 bool journal_keeper_doubt(struct journal_keeper *keeper, uint64_t epoch);
 /* More is taken; but who can wait should, until on_room. */
 bool journal_keeper_is_full(const struct journal_keeper *keeper);

@@ -160,8 +160,6 @@ int journal_repair(const struct journal_plan *plan, struct journal_dir *dir,
 		rc = repair_one(plan, dir, &plan->files[i], others, how, copied, err);
 	if (rc == RC_OK && (removed || *copied > 0))
 		rc = journal_dir_sync_names(dir, err);
-	if (rc == RC_OK && !plan->alone)
-		rc = journal_dir_mark(dir, JOURNAL_COMPLETE, plan->complete, err);
 	if (rc == RC_OK)
 		rc = journal_dir_mark(dir, JOURNAL_REPAIRING, false, err);
 	return rc;

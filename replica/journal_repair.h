@@ -22,7 +22,6 @@ struct journal_plan {
 		next; /* number of a segment to come: what there is of it stays until it gives way */
 	uint64_t suspect;	       /* a segment that could not be written there; 0: none */
 	const _Atomic uint64_t *first; /* what is before is gone meanwhile; NULL: nothing is */
-	bool complete;		       /* as journal_format.h says of that file */
 	bool alone; /* there is no other copy: what was just read is as it should be */
 };
 

@@ -453,19 +453,6 @@ static void measure(const struct scan *s)
 	}
 }
 
-static bool is_complete(const struct journal_dirs *dirs, const struct journal_list *list)
-{
-	bool complete = dirs->count > 0;
-	unsigned i;
-
-	for (i = 0; i < dirs->count; i++) {
-		if (dirs->fd[i] >= 0 && (list->count == 0 || (list->tips >> i & 1) != 0))
-			complete =
-				complete && faccessat(dirs->fd[i], JOURNAL_COMPLETE, F_OK, 0) == 0;
-	}
-	return complete;
-}
-
 int journal_segments(int dir,
 		     int (*note)(void *owner, uint64_t sequence, uint64_t bytes, struct err *err),
 		     void *owner, struct err *err)
@@ -502,7 +489,7 @@ int journal_scan_list(const struct journal_dirs *dirs, const struct journal_list
 		s.first++;
 	rc = read_segments(&s, err);
 	measure(&s);
-	found->complete = is_complete(dirs, list) && !s.unread && list->unread == 0;
+	found->whole = !s.unread && list->unread == 0;
 	if (s.fd >= 0)
 		(void)close(s.fd);
 	mem_free(s.window);

@@ -17,7 +17,7 @@ struct journal_found {
 	uint64_t epoch; /* the last that can be brought back, if there is a base */
 	uint64_t base;	/* sequence number of the last BASE that has its WHOLE; 0: none */
 	bool partial;	/* a later one has not, or there is only that */
-	bool complete;	/* no epoch behind that one was acknowledged */
+	bool whole; /* all there was could be read, and fewer copies than the quorum are missing */
 	unsigned
 		missing; /* copies that were away, or do not hold what they held (journal_open()) */
 	uint64_t next_sequence;	  /* of the record that is to be written next */

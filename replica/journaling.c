@@ -28,6 +28,7 @@ struct journaling {
 	const struct journaling_ops *ops;
 	void *owner;
 	struct journal_keeper *keeper;
+	struct journal_claim claim; /* the keeper's, if there is one */
 	uv_timer_t retry;
 	struct repeat said;
 	struct err problem;
@@ -48,7 +49,9 @@ struct journaling {
 	uint64_t base_bytes, since_base; /* its size, and that of the epochs since its beginning */
 	bool copying, short_of_memory;
 	bool anew;    /* what a recovery needs is rotten: a copy is due at once */
-	bool doubted; /* the journal does not lead to the image, and is known not to be complete */
+	bool doubted; /* the journal does not lead to the image, and the claim has been withdrawn */
+	bool bound;   /* the claim could not be withdrawn */
+	bool first;   /* nothing was opened before */
 	bool restoring, keeper_closing, closing;
 	unsigned open_parts;
 	void (*on_closed)(void *owner);
@@ -134,7 +137,15 @@ void journaling_batch(struct journaling *j, uint64_t epoch, const uint8_t *batch
 	(void)journal_keeper_put(j->keeper, JOURNAL_BATCH, epoch, batch, len, memory);
 }
 
-bool journaling_commit(struct journaling *j, uint64_t epoch, const struct journal_commit *commit)
+/* From that epoch on they are not in the journal. Should that be lost, it waits for the end of the journal. */
+static bool doubt(struct journaling *j, uint64_t epoch)
+{
+	j->doubted = journal_keeper_doubt(j->keeper, epoch);
+	return true;
+}
+
+enum journaling_counts journaling_commit(struct journaling *j, uint64_t epoch,
+					 const struct journal_commit *commit, struct err *err)
 {
 	struct journal_commit record = *commit;
 	const bool leads = j->state == BASED;
@@ -148,17 +159,21 @@ bool journaling_commit(struct journaling *j, uint64_t epoch, const struct journa
 	if (writes(j) && j->open == epoch) {
 		(void)clock_gettime(CLOCK_REALTIME, &now);
 		record.time_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-		waits = journal_keeper_commit(j->keeper, epoch, &record, leads) && leads;
+		/* If it is lost, it waits for the end of the journal. */
+		waits = !journal_keeper_commit(j->keeper, epoch, &record, leads) || leads;
 	} else {
 		journaling_cut(j); /* an epoch is missing */
 	}
 	if (j->state == OPENING)
-		waits = j->failures == 0; /* else it is known not to be complete */
+		waits = j->first; /* later ones go on without a claim */
 	else if (j->state != BASED && j->state != BROKEN && !j->doubted)
-		waits = j->doubted = journal_keeper_doubt(j->keeper, epoch);
+		waits = doubt(j, epoch);
 	j->open = 0;
 	begin_copy(j);
-	return waits && j->options.durable;
+	if (!j->bound)
+		return waits && j->options.durable ? JOURNALING_LATER : JOURNALING_NOW;
+	*err = j->problem;
+	return JOURNALING_NEVER;
 }
 
 /* ---- a copy of the image ---------------------------------------------------------------------- */
@@ -214,7 +229,7 @@ void journaling_copied(struct journaling *j)
 /* ---- what the keeper says --------------------------------------------------------------------- */
 
 static void on_open(void *owner, const struct journal_found *found,
-		    const struct journal_replay *replay, const struct err *why)
+		    const struct journal_replay *replay, bool complete, const struct err *why)
 {
 	const bool restored = replay->epoch != 0;
 	struct journaling *j = owner;
@@ -231,10 +246,10 @@ static void on_open(void *owner, const struct journal_found *found,
 		j->origin = replay->origin;
 		j->epoch = replay->epoch;
 	}
+	j->bound = j->first = false;
 	j->ops->on_settled(j->owner, UINT64_MAX);
 	if (j->restoring)
-		j->ops->on_restored(j->owner, replay->epoch, &replay->origin, !found->complete,
-				    why);
+		j->ops->on_restored(j->owner, replay->epoch, &replay->origin, !complete, why);
 	j->restoring = false;
 }
 
@@ -307,7 +322,9 @@ static void on_keeper_closed(void *owner)
 		check_closed(j);
 		return;
 	}
-	(void)uv_timer_start(&j->retry, on_retry, j->options.retry_ms << j->failures, 0);
+	/* Where nothing is protected meanwhile it is not put off. */
+	(void)uv_timer_start(&j->retry, on_retry,
+			     j->options.retry_ms << (j->bound ? 0 : j->failures), 0);
 	j->failures += j->failures < RETRY_DOUBLINGS;
 }
 
@@ -316,25 +333,29 @@ static void broken(struct journaling *j, const struct err *err)
 	char text[ERR_TEXT_MAX];
 
 	j->problem = *err;
-	(void)snprintf(
-		text, sizeof(text),
-		"%.300s; until the journal can be written, epochs are acknowledged from memory",
-		err->text);
+	(void)snprintf(text, sizeof(text), "%.300s; until %s", err->text,
+		       j->bound ?
+			       "that can be removed, no epoch is acknowledged" :
+			       "the journal can be written, epochs are acknowledged from memory");
 	repeat_log(&j->said, LOG_LEVEL_ERROR, j->options.part, text);
 	j->state = BROKEN;
 	j->doubted = j->copying = false;
 	j->open = 0;
 	if (j->restoring)
 		j->ops->on_restored(j->owner, 0, &j->origin, true, err);
-	j->restoring = false;
-	j->ops->on_settled(j->owner, UINT64_MAX);
+	j->restoring = j->first = false;
+	if (j->bound)
+		j->ops->on_refused(j->owner, err);
+	else
+		j->ops->on_settled(j->owner, UINT64_MAX);
 	j->ops->on_room(j->owner);
 }
 
-static void on_broken(void *owner, const struct err *err)
+static void on_broken(void *owner, bool bound, const struct err *err)
 {
 	struct journaling *j = owner;
 
+	j->bound = bound;
 	j->keeper_closing = true;
 	journal_keeper_close(j->keeper, on_keeper_closed, j);
 	broken(j, err);
@@ -355,6 +376,7 @@ static int open_keeper(struct journaling *j, struct err *err)
 {
 	struct journal_keeper_options options = {
 		.place = j->options.place,
+		.claim = &j->claim,
 		.image = j->restoring ? j->image : NULL,
 		.segment_bytes = j->options.segment_bytes,
 		.backlog_bytes = j->options.backlog_bytes,
@@ -394,8 +416,12 @@ int journaling_open(struct journaling **out, uv_loop_t *loop, struct image *imag
 	j->ops = ops;
 	j->owner = owner;
 	j->restoring = options->restore;
-	rc = open_keeper(j, err);
+	j->first = true;
+	rc = journal_claim_open(&j->claim, options->claim_dir, err);
+	if (rc == RC_OK)
+		rc = open_keeper(j, err);
 	if (rc != RC_OK) {
+		journal_claim_close(&j->claim);
 		mem_free(j);
 		return rc;
 	}
@@ -468,6 +494,7 @@ static void check_closed(struct journaling *j)
 
 	if (--j->open_parts > 0)
 		return;
+	journal_claim_close(&j->claim);
 	buf_free(&j->piece);
 	mem_free(j);
 	on_closed(owner);

@@ -12,8 +12,13 @@
  *   broken    cannot be written to; it is tried anew            opening
  *
  * Epochs wait for the disk in "based" only: before that nothing could be brought back, and a standby whose
- * disk is full or gone protects from memory, as one without a journal does, and says so. Before that, what the
+ * disk is full or gone protects from memory, as one without a journal does, and says so. (The first opening they wait
+ * for, too, so that none is acknowledged while the claim stands.) Before that, what the
  * journal holds of the past is given up: journal_past.h.
+ *
+ * That all acknowledged epochs are in the journal is claimed beside the term (journal_claim.h), and the claim withdrawn before
+ * one is acknowledged that is not. As long as that fails, epochs are refused: the standby does not protect then, the
+ * instance goes on, and nothing false is claimed later.
  *
  * The functions are the loop thread's, but for journaling_copy().
  */
@@ -42,12 +47,15 @@ struct journaling_ops {
 			    bool behind, const struct err *why);
 	/* No epoch up to and with that one waits any more: it is durable, or cannot become so. */
 	void (*on_settled)(void *owner, uint64_t epoch);
+	/* Those that wait, and none that comes, may be acknowledged. */
+	void (*on_refused)(void *owner, const struct err *err);
 	/* There is room again, or a piece of the image can be copied. */
 	void (*on_room)(void *owner);
 };
 
 struct journaling_options {
 	const char *part;	    /* for the log; the caller's */
+	const char *claim_dir;	    /* where the claim is: beside the term */
 	struct journal_place place; /* patient, stop: not set */
 	uint64_t segment_bytes;
 	size_t backlog_bytes;
@@ -77,9 +85,11 @@ void journaling_begin(struct journaling *journaling, uint64_t epoch,
 /* `memory`, in which the batch lies, is taken. */
 void journaling_batch(struct journaling *journaling, uint64_t epoch, const uint8_t *batch,
 		      size_t len, void *memory);
-/* It is in the image. True: it counts when on_settled says so; false: now. */
-bool journaling_commit(struct journaling *journaling, uint64_t epoch,
-		       const struct journal_commit *commit);
+enum journaling_counts { JOURNALING_NOW, JOURNALING_LATER, JOURNALING_NEVER };
+
+/* It is in the image, and counts now, or when on_settled says so; or `err` says why not. */
+enum journaling_counts journaling_commit(struct journaling *journaling, uint64_t epoch,
+					 const struct journal_commit *commit, struct err *err);
 
 /* Batches should wait until on_room. */
 bool journaling_is_full(const struct journaling *journaling);

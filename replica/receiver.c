@@ -166,9 +166,18 @@ static void committed(struct receiver *receiver, struct message *end)
 		.device_state_len = end->commit.device_state_len,
 	};
 
-	if (receiver->journal == NULL ||
-	    !journaling_commit(receiver->journal, end->epoch, &record) || receiver->hurry) {
+	const enum journaling_counts counts =
+		receiver->journal == NULL ?
+			JOURNALING_NOW :
+			journaling_commit(receiver->journal, end->epoch, &record, &end->err);
+
+	if (counts == JOURNALING_NOW || receiver->hurry) {
 		tell_committed(receiver, end);
+		return;
+	}
+	if (counts == JOURNALING_NEVER) {
+		fault(receiver, end->epoch, &end->err);
+		message_done(end);
 		return;
 	}
 	end->next = NULL;
@@ -188,6 +197,23 @@ static void on_settled(void *owner, uint64_t epoch)
 			receiver->last_unsettled = &receiver->unsettled;
 		tell_committed(receiver, end);
 	}
+	pump(receiver);
+}
+
+/* They are in the image, and nobody is told. */
+static void on_refused(void *owner, const struct err *err)
+{
+	struct receiver *receiver = owner;
+	struct message *end;
+
+	if (receiver->unsettled != NULL)
+		fault(receiver, receiver->unsettled->epoch, err);
+	while (receiver->unsettled != NULL) {
+		end = receiver->unsettled;
+		receiver->unsettled = end->next;
+		message_done(end);
+	}
+	receiver->last_unsettled = &receiver->unsettled;
 	pump(receiver);
 }
 
@@ -510,7 +536,8 @@ static void on_room(void *owner)
 	pump(owner);
 }
 
-static const struct journaling_ops journal_callbacks = { on_restored, on_settled, on_room };
+static const struct journaling_ops journal_callbacks = { on_restored, on_settled, on_refused,
+							 on_room };
 
 int receiver_create(struct receiver **out, uv_loop_t *loop, struct image *image,
 		    const struct journaling_options *journal, const struct receiver_ops *ops,

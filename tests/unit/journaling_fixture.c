@@ -269,10 +269,12 @@ int journaling_fixture_begin(void **unused)
 	if (image_fixture_setup(unused) != 0 ||
 	    scratch_make(journaling_play.dir, "journaling") != 0 ||
 	    scratch_make(journaling_play.copy, "journaling") != 0 ||
+	    scratch_make(journaling_play.claim, "claim") != 0 ||
 	    uv_loop_init(&journaling_play.loop) != 0)
 		return -1;
 	journaling_play.options = (struct journaling_options){
 		.part = "test",
+		.claim_dir = journaling_play.claim,
 		.place = { .dirs = { journaling_play.dir }, .count = 1, .quorum = 1 },
 		.segment_bytes = SEGMENT,
 		.backlog_bytes = (size_t)4 << 20,
@@ -298,10 +300,12 @@ int journaling_fixture_end(void **unused)
 	assert_int_equal(uv_loop_close(&journaling_play.loop), 0);
 	journaling_each_file(journaling_play.dir, journaling_remove_one);
 	journaling_each_file(journaling_play.copy, journaling_remove_one);
+	journaling_each_file(journaling_play.claim, journaling_remove_one);
 	for (i = 0; i < KEPT; i++)
 		free(journaling_play.then[i]);
 	assert_true(journaling_play.never_early);
-	return rmdir(journaling_play.dir) != 0 || rmdir(journaling_play.copy) != 0 ?
+	return rmdir(journaling_play.dir) != 0 || rmdir(journaling_play.copy) != 0 ||
+			       rmdir(journaling_play.claim) != 0 ?
 		       -1 :
 		       image_fixture_teardown(unused);
 }

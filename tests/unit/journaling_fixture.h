@@ -23,7 +23,7 @@
 
 extern struct journaling_play {
 	uv_loop_t loop;
-	char dir[SCRATCH_MAX], copy[SCRATCH_MAX];
+	char dir[SCRATCH_MAX], copy[SCRATCH_MAX], claim[SCRATCH_MAX];
 	struct receiver *receiver;
 	struct rewind *rewind;
 	struct journaling_options options;

@@ -1,0 +1,199 @@
+#include "replica/journal_claim.h"
+
+#include "appliance/base/bytes.h"
+#include "appliance/base/files.h"
+#include "appliance/base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <xxhash.h>
+
+#define MAGIC "USTDACKD"
+#define VERSION 1
+#define BYTES ((size_t)48)
+#define HASH ((size_t)8)
+
+static int failed(const struct journal_claim *c, const char *what, struct err *err)
+{
+	char name[FILES_CLIP + 1];
+
+	files_clip(name, c->path);
+	return err_system(err, errno, "%s: %s", name, what);
+}
+
+/* ---- bytes ------------------------------------------------------------------------------------ */
+
+static void encode(uint8_t out[BYTES], uint64_t journal, uint64_t sequence)
+{
+	memset(out, 0, BYTES);
+	memcpy(out, MAGIC, sizeof(MAGIC) - 1);
+	bytes_put_le16(out + 8, VERSION);
+	bytes_put_le64(out + 16, journal);
+	bytes_put_le64(out + 24, sequence);
+	bytes_put_le64(out + BYTES - HASH, XXH64(out, BYTES - HASH, 0));
+}
+
+static bool decode(struct journal_claim *c, const uint8_t *in, size_t len)
+{
+	uint8_t same[BYTES];
+
+	if (len != BYTES)
+		return false;
+	c->journal = bytes_get_le64(in + 16);
+	c->sequence = bytes_get_le64(in + 24);
+	encode(same, c->journal, c->sequence);
+	return memcmp(in, same, BYTES) == 0;
+}
+
+/* ---- reading ---------------------------------------------------------------------------------- */
+
+static void look(struct journal_claim *c)
+{
+	struct buf in = { .limit = BYTES };
+	struct stat st;
+	struct err err;
+
+	c->stands = fstatat(c->dir, JOURNAL_CLAIM_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 ||
+		    errno != ENOENT;
+	if (c->stands && files_read(&in, c->dir, JOURNAL_CLAIM_NAME, FILES_NO_LINK, &err) == RC_OK)
+		c->known = decode(c, in.data, in.len);
+	buf_free(&in);
+}
+
+int journal_claim_open(struct journal_claim *c, const char *dir, struct err *err)
+{
+	*c = (struct journal_claim){ .fd = -1 };
+	(void)snprintf(c->path, sizeof(c->path), "%s/" JOURNAL_CLAIM_NAME, dir);
+	c->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (c->dir < 0)
+		return failed(c, "its directory", err);
+	look(c);
+	return RC_OK;
+}
+
+void journal_claim_close(struct journal_claim *c)
+{
+	if (c->fd >= 0)
+		(void)close(c->fd);
+	if (c->dir >= 0)
+		(void)close(c->dir);
+	c->fd = c->dir = -1;
+}
+
+bool journal_claim_holds(const struct journal_claim *c, uint64_t journal, uint64_t next_sequence)
+{
+	return c->known && c->journal == journal && next_sequence >= c->sequence;
+}
+
+/* ---- writing ---------------------------------------------------------------------------------- */
+
+static int sync_it(const struct journal_claim *c, int fd, struct err *err)
+{
+	errno = EIO;
+	return !fault_here(FAULT_FSYNC) && fsync(fd) == 0 ? RC_OK : failed(c, "fsync", err);
+}
+
+static int write_it(const struct journal_claim *c, uint64_t journal, uint64_t sequence,
+		    struct err *err)
+{
+	uint8_t out[BYTES];
+	ssize_t r = -1;
+
+	encode(out, journal, sequence);
+	errno = ENOSPC;
+	if (!fault_here(FAULT_WRITE))
+		r = pwrite(c->fd, out, sizeof(out), 0);
+	if (r == (ssize_t)sizeof(out))
+		return RC_OK;
+	errno = r >= 0 ? ENOSPC : errno;
+	return failed(c, "writing", err);
+}
+
+static int open_it(struct journal_claim *c, struct err *err)
+{
+	errno = EACCES;
+	if (!fault_here(FAULT_OPEN))
+		c->fd = openat(c->dir, JOURNAL_CLAIM_NAME,
+			       O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	return c->fd >= 0 ? RC_OK : failed(c, "making it", err);
+}
+
+/* For good, in the directory, too. */
+static int make(struct journal_claim *c, uint64_t journal, uint64_t sequence, struct err *err)
+{
+	int rc = RC_OK;
+
+	c->stands = true;
+	c->known = false;
+	if (c->fd < 0)
+		rc = open_it(c, err);
+	if (rc == RC_OK)
+		rc = write_it(c, journal, sequence, err);
+	if (rc == RC_OK &&
+	    ftruncate(c->fd, (off_t)BYTES) != 0) /* of something that was none of ours */
+		rc = failed(c, "its length", err);
+	if (rc == RC_OK)
+		rc = sync_it(c, c->fd, err);
+	return rc == RC_OK ? sync_it(c, c->dir, err) : rc;
+}
+
+/* As `make` has done it before: the name is there for good. */
+static int raise_it(const struct journal_claim *c, uint64_t journal, uint64_t segment,
+		    uint64_t sequence, struct err *err)
+{
+	int rc = write_it(c, journal, sequence, err);
+
+	return rc == RC_OK && segment != c->segment ? sync_it(c, c->fd, err) : rc;
+}
+
+int journal_claim_make(struct journal_claim *c, uint64_t journal, uint64_t segment,
+		       uint64_t next_sequence, struct err *err)
+{
+	const bool there = c->known && c->fd >= 0 && c->journal == journal;
+	int rc = there ? raise_it(c, journal, segment, next_sequence, err) :
+			 make(c, journal, next_sequence, err);
+
+	c->known = rc == RC_OK;
+	if (rc != RC_OK)
+		return rc;
+	c->journal = journal;
+	c->segment = segment;
+	c->sequence = next_sequence;
+	return RC_OK;
+}
+
+int journal_claim_withdraw(struct journal_claim *c, struct err *err)
+{
+	int rc;
+
+	if (!c->stands)
+		return RC_OK;
+	c->known = false;
+	if (c->fd >= 0)
+		(void)close(c->fd);
+	c->fd = -1;
+	errno = EROFS;
+	if (fault_here(FAULT_RENAME) ||
+	    (unlinkat(c->dir, JOURNAL_CLAIM_NAME, 0) != 0 && errno != ENOENT))
+		return failed(c, "removing it", err);
+	rc = sync_it(c, c->dir,
+		     err); /* also where an earlier attempt has removed it, and was not synced */
+	c->stands = rc != RC_OK;
+	return rc;
+}
+
+int journal_claim_drop(const char *dir, struct err *err)
+{
+	struct journal_claim claim;
+	int rc = journal_claim_open(&claim, dir, err);
+
+	if (rc == RC_OK)
+		rc = journal_claim_withdraw(&claim, err);
+	journal_claim_close(&claim);
+	return rc;
+}
