@@ -56,6 +56,28 @@ static void below_the_quorum_epochs_go_on_from_memory(void **unused)
 	assert_false(journaling_play.behind);
 }
 
+/* A copy that is being repaired holds up the second opening for as long as that takes. */
+static void while_it_is_opened_again_epochs_go_on_from_memory(void **unused)
+{
+	(void)unused;
+	use_two_copies(2);
+	journaling_send_epochs(2);
+	fault_arm_at(FAULT_FSYNC, 2, 1, true);
+	while (strcmp(journaling_state(), "broken") != 0)
+		journaling_send_epochs(1);
+	fault_hold(2, true);
+	fault_arm_at(FAULT_FSYNC, 2, 0, false);
+	journaling_wait_for_state("opening");
+	journaling_send_epochs(3);
+	assert_string_equal(journaling_state(), "opening");
+	fault_hold(2, false);
+	while (strcmp(journaling_state(), "based") != 0)
+		journaling_send_epochs(1);
+	journaling_send_epochs(1);
+	journaling_restart(journaling_play.committed);
+	assert_false(journaling_play.behind);
+}
+
 static void one_copy_that_is_away_is_another_problem(void **unused)
 {
 	(void)unused;
@@ -92,6 +114,7 @@ static void the_image_takes_the_place_of_what_has_rotted(void **unused)
 
 static int end(void **unused)
 {
+	fault_hold(2, false);
 	fault_arm_at(FAULT_FSYNC, 2, 0, false);
 	return journaling_fixture_end(unused);
 }
@@ -101,6 +124,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, journaling_fixture_begin, end)
 	const struct CMUnitTest tests[] = {
 		TEST(below_the_quorum_epochs_go_on_from_memory),
+		TEST(while_it_is_opened_again_epochs_go_on_from_memory),
 		TEST(one_copy_that_is_away_is_another_problem),
 		TEST(the_image_takes_the_place_of_what_has_rotted),
 	};
