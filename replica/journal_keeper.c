@@ -218,12 +218,8 @@ static int judge_claim(struct journal_keeper *k, struct err *err)
 static void open_it(struct journal_keeper *k)
 {
 	struct err err = { 0 };
-	int rc = RC_OK;
+	int rc = read_it(k, &err);
 
-	if (k->options.image == NULL) /* epochs may wait for that, and not for what is read */
-		rc = journal_claim_withdraw(k->options.claim, &err);
-	if (rc == RC_OK)
-		rc = read_it(k, &err);
 	if (rc == RC_OK) {
 		journal_past_join(&k->past, k->journal, k->found.next_sequence);
 		rc = judge_claim(k, &err);

@@ -91,3 +91,47 @@ def test_a_full_disk_costs_the_journal_and_nothing_else_until_there_is_room():
             world.appliance.stop()
         finally:
             subprocess.run(['umount', '-l', path], check=True)
+
+
+def test_what_was_acknowledged_while_the_journal_was_switched_off_is_told():
+    with journaled() as world:
+        world.protect()
+        wait_until_durable(world)
+        world.appliance.kill()
+        wanted, world.extra_of_instance['standby'] = world.extra_of_instance['standby'], {}
+        world.start_appliance()
+        epoch = world.wait_state('standby', 'protected')['epoch']
+        world.appliance.kill()
+        world.kill_site_a()
+        world.extra_of_instance['standby'] = wanted
+        world.start_appliance()
+        back = world.wait_state('standby', 'unattended')
+        assert back['epoch'] < epoch and 'clients may have had answers' in back['reason'], back
+
+
+def test_while_the_journal_fails_and_its_claim_cannot_be_removed_the_guest_runs_unprotected():
+    with journaled() as world:
+        path, claim = world.path('disk'), world.path('state-b') + '/vm1/acknowledged'
+        os.mkdir(path)
+        if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=512m,mode=700', 'none', path], check=False).returncode != 0:
+            pytest.skip('a tmpfs cannot be mounted here')
+        try:
+            world.extra_of_instance['standby']['journal'] = {'dir': f'{path}/journal'}
+            world.protect()
+            wait_until_durable(world)
+            os.rename(claim, claim + '.away')
+            os.mkdir(claim)
+            with open(f'{path}/ballast', 'wb') as ballast:
+                while ballast.write(bytes(1 << 20)) and shutil.disk_usage(path).free > 1 << 20:
+                    ballast.flush()
+            refused = lab.wait_for('no epoch is acknowledged', lambda: (lambda s: s if not s['protected'] else None)(world.status('standby')))
+            assert 'acknowledged: removing it' in refused['reason'], refused
+            epoch = world.status('standby')['epoch']
+            for _ in range(3):
+                assert world.ask('get', 20) is not None
+            os.rmdir(claim)
+            os.unlink(f'{path}/ballast')
+            lab.wait_for('it is protected again', lambda: world.status('standby')['protected'] and world.status('standby')['epoch'] > epoch)
+            wait_until_durable(world)
+        finally:
+            subprocess.run(['umount', '-l', path], check=True)

@@ -234,6 +234,36 @@ struct left {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct left left[STATES];
 
+/* Of the segment that was synced last. */
+static ino_t segment;
+static off_t bytes;
+static bool early;
+
+/* Where the claim is synced, the journal has been. */
+static void judge_order(void)
+{
+	char path[SCRATCH_MAX + sizeof(newest) + 1];
+	struct stat st;
+
+	*newest = '\0';
+	journaling_each_file(journaling_play.options.place.dirs[0], note_newest);
+	(void)snprintf(path, sizeof(path), "%s/%s", journaling_play.options.place.dirs[0], newest);
+	early = early || stat(path, &st) != 0 || st.st_ino != segment || st.st_size != bytes;
+}
+
+int fdatasync(int fd)
+{
+	struct stat st;
+
+	(void)pthread_mutex_lock(&lock);
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+		segment = st.st_ino;
+		bytes = st.st_size;
+	}
+	(void)pthread_mutex_unlock(&lock);
+	return (int)syscall(SYS_fdatasync, fd);
+}
+
 static void read_claim(struct left *into)
 {
 	struct err err;
@@ -250,8 +280,10 @@ int fsync(int fd)
 
 	(void)snprintf(path, sizeof(path), "%s/" JOURNAL_CLAIM_NAME, journaling_play.claim);
 	(void)pthread_mutex_lock(&lock);
-	if (fstat(fd, &st) == 0 && stat(path, &file) == 0 && st.st_ino == file.st_ino)
+	if (fstat(fd, &st) == 0 && stat(path, &file) == 0 && st.st_ino == file.st_ino) {
 		read_claim(&left[SYNCED]);
+		judge_order();
+	}
 	if (stat(journaling_play.claim, &dir) == 0 && st.st_ino == dir.st_ino) {
 		left[REMOVED].may = false;
 		left[SYNCED].may = left[SYNCED].may && access(path, F_OK) == 0;
@@ -384,6 +416,7 @@ static void nor_when_memory_is_short(void **unused)
 static int begin(void **unused)
 {
 	memset(left, 0, sizeof(left));
+	early = false;
 	return journaling_fixture_begin(unused);
 }
 
@@ -393,6 +426,7 @@ static int end(void **unused)
 
 	(void)snprintf(away, sizeof(away), "%s/" JOURNAL_CLAIM_NAME, journaling_play.claim);
 	(void)rmdir(away);
+	assert_false(early);
 	return journaling_fixture_end(unused);
 }
 
