@@ -17,7 +17,7 @@ def test_the_configurations_of_the_readme_are_valid(tmp_path):
     objects = [text for text in re.findall(r'```json\n(.*?)```', readme, re.S) if text.lstrip().startswith('{')]       # VRRP's: test_vrrp.py
     examples = [text for text in objects if '"site"' in text]
     of_instance = [text for text in objects if '"site"' not in text]
-    assert len(examples) == 2 and len(of_instance) == 1
+    assert len(examples) == 2 and len(of_instance) == 2
     assert run('pki', str(tmp_path / 'certs')).returncode == 0
     site = lab.Namespace('b')
     site.run('ip', 'link', 'add', 'br0', 'type', 'bridge')
@@ -27,12 +27,17 @@ def test_the_configurations_of_the_readme_are_valid(tmp_path):
     for path, other in (paths, reversed(paths)):
         result = run('check', '--config', str(path), '--peer', str(other), preexec_fn=site.enter, pass_fds=[site.fd])
         assert result.returncode == 0, result.stdout
-    with_journal = json.loads(paths[0].read_text())
-    os.mkdir(tmp_path / 'journal')
-    with_journal['instances'][0] |= json.loads(of_instance[0].replace('/srv/journal', str(tmp_path / 'journal')))
-    paths[0].write_text(json.dumps(with_journal))
-    result = run('check', '--config', str(paths[0]), preexec_fn=site.enter, pass_fds=[site.fd])
-    assert result.returncode == 0, result.stdout
+    standby = paths[0].read_text()
+    for text in of_instance:                                  # a journal in one directory, and in several
+        with_journal = json.loads(standby)
+        for place in re.findall(r'"/(?:srv|disk)[^"]*"', text):
+            own = str(tmp_path) + place.strip('"')
+            os.makedirs(os.path.dirname(own), exist_ok=True)
+            text = text.replace(place, json.dumps(own))
+        with_journal['instances'][0] |= json.loads(text)
+        paths[0].write_text(json.dumps(with_journal))
+        result = run('check', '--config', str(paths[0]), preexec_fn=site.enter, pass_fds=[site.fd])
+        assert result.returncode == 0, result.stdout
     site.close()
 
 
