@@ -31,7 +31,7 @@ say = $(if $(V),:,printf '  %-6s %s\n' $(1) $(2))
 
 PYTHON := /usr/bin/python3
 CLANG := clang
-SECONDS := 3
+SECONDS := 2
 
 # ---- what there is -----------------------------------------------------------------------------------------------
 
@@ -221,7 +221,7 @@ test-unit: unit  ## the unit tests, with AddressSanitizer and UBSan
 test-system: system stock-qemu database  ## the system tests against the real hypervisor
 	@tests/run.sh system
 
-fuzz-run: fuzz  ## run each fuzz target; SECONDS=3 says for how long
+fuzz-run: fuzz  ## run each fuzz target; SECONDS=2 says for how long
 	@SECONDS_PER_FUZZ=$(SECONDS) tests/run.sh fuzz
 
 lint:  ## clang-tidy, cppcheck, clang-format

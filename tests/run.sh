@@ -8,7 +8,7 @@
 #
 # usage: tests/run.sh [unit] [fuzz] [sim] [model] [system] [lint]
 #
-# environment: SECONDS_PER_FUZZ (3), SCHEDULES (20000), MODEL (what tests/model/run.sh is to search: "all")
+# environment: SECONDS_PER_FUZZ (2), SCHEDULES (20000), MODEL (what tests/model/run.sh is to search: "all")
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -97,7 +97,7 @@ unit_result() {
 # as there are processors.
 run_fuzz() {
 	local target log seeds
-	echo "fuzz targets: $(ls tests/fuzz/fuzz_*.c 2>/dev/null | wc -l), ${SECONDS_PER_FUZZ:=3} s each"
+	echo "fuzz targets: $(ls tests/fuzz/fuzz_*.c 2>/dev/null | wc -l), ${SECONDS_PER_FUZZ:=2} s each"
 	for target in tests/fuzz/fuzz_*.c; do
 		[[ -f $target ]] || continue
 		target=$(basename "$target" .c)
@@ -158,13 +158,13 @@ run_model() {
 	grep -q 'as they should be' "$log" || { failed=$((failed + 1)) && result 1 'model' "$log"; }
 }
 
-# System tests report in JUnit's form, from which the numbers are taken. Two and a half at a time for each processor, since
+# System tests report in JUnit's form, from which the numbers are taken. Three at a time for each processor, since
 # most of their time is waiting; then, fewer, those that a busy machine disturbs, and those that have to be in pytest's
 # own process (conftest.py).
 run_system() {
 	rm -rf "$out/guests" # saved ones (saved_guest.py), that may be of a kind that is no more
 	echo 'system tests'
-	system_tests_retried "$out/system" 'not calm and not alone' $(($(nproc) * 5 / 2))
+	system_tests_retried "$out/system" 'not calm and not alone' $((3 * $(nproc)))
 	echo 'system tests that want a calm machine'
 	system_tests_retried "$out/system-calm" calm "$(nproc)"
 	echo 'system tests that are alone'
