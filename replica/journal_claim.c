@@ -1,7 +1,9 @@
 #include "replica/journal_claim.h"
 
 #include "appliance/base/bytes.h"
+#include "appliance/base/clock.h"
 #include "appliance/base/files.h"
+#include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 
 #include <errno.h>
@@ -17,6 +19,7 @@
 #define VERSION 1
 #define BYTES ((size_t)48)
 #define HASH ((size_t)8)
+#define AGAIN_NS CLOCK_NS_PER_S
 
 static int failed(const struct journal_claim *c, const char *what, struct err *err)
 {
@@ -165,6 +168,26 @@ int journal_claim_make(struct journal_claim *c, uint64_t journal, uint64_t segme
 	c->segment = segment;
 	c->sequence = next_sequence;
 	return RC_OK;
+}
+
+void journal_claim_keep(struct journal_claim *c, uint64_t journal, uint64_t segment,
+			uint64_t next_sequence)
+{
+	const uint64_t now_ns = clock_now_ns();
+	struct err err;
+
+	if (now_ns < c->again_ns)
+		return;
+	if (journal_claim_make(c, journal, segment, next_sequence, &err) == RC_OK) {
+		c->told = false;
+		return;
+	}
+	c->again_ns = now_ns + AGAIN_NS;
+	if (!c->told)
+		log_error("journal",
+			  "%s; if the standby is restarted, it will say that clients may know more",
+			  err.text);
+	c->told = true;
 }
 
 int journal_claim_withdraw(struct journal_claim *c, struct err *err)

@@ -45,6 +45,8 @@ struct journal_claim {
 	/* There may be one on the disk; and what it says, if `known`. */
 	bool stands, known;
 	uint64_t journal, sequence, segment;
+	uint64_t again_ns; /* one that could not be made is tried again then; and */
+	bool told;	   /* that was logged */
 };
 
 /*
@@ -64,6 +66,12 @@ bool journal_claim_holds(const struct journal_claim *claim, uint64_t journal,
  */
 int journal_claim_make(struct journal_claim *claim, uint64_t journal, uint64_t segment,
 		       uint64_t next_sequence, struct err *err);
+/*
+ * The same for who acknowledges whether it works or not: without it all is as durable, only a restart will not know that it is
+ * all. That is logged, and tried again after a second.
+ */
+void journal_claim_keep(struct journal_claim *claim, uint64_t journal, uint64_t segment,
+			uint64_t next_sequence);
 /* RC_OK: there is none, also after a power cut. Else it stands; trying again may help. */
 int journal_claim_withdraw(struct journal_claim *claim, struct err *err);
 

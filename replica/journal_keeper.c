@@ -20,8 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SYNC_NS CLOCK_NS_PER_S	/* how old what is not durable may become without `sync` */
-#define CLAIM_NS CLOCK_NS_PER_S /* a claim that could not be made is tried again */
+#define SYNC_NS CLOCK_NS_PER_S /* how old what is not durable may become without `sync` */
 
 struct item {
 	struct item *next;
@@ -77,9 +76,7 @@ struct journal_keeper {
 	uint64_t last_sync_ns, unsynced; /* epoch of a commit since */
 	/* behind that commit: sequence number to come; and that of its segment */
 	uint64_t reached, segment;
-	uint64_t claim_ns; /* when a claim that cannot be made is tried again */
-	bool leads;	   /* a whole base leads to that commit */
-	bool told;	   /* that the claim cannot be made */
+	bool leads; /* a whole base leads to that commit */
 };
 
 /* ---- the keeper's thread ---------------------------------------------------------------------- */
@@ -231,27 +228,6 @@ static void open_it(struct journal_keeper *k)
 		give_up(k, &err);
 }
 
-/* Without it what is acknowledged is as durable; only a restart will not know that it is all. */
-static void claim(struct journal_keeper *k)
-{
-	const uint64_t now_ns = clock_now_ns();
-	struct err err;
-
-	if (now_ns < k->claim_ns)
-		return;
-	if (journal_claim_make(k->options.claim, k->found.journal, k->segment, k->reached, &err) ==
-	    RC_OK) {
-		k->told = false;
-		return;
-	}
-	k->claim_ns = now_ns + CLAIM_NS;
-	if (!k->told)
-		log_error("journal",
-			  "%s; if the standby is restarted, it will say that clients may know more",
-			  err.text);
-	k->told = true;
-}
-
 static int sync_commits(struct journal_keeper *k, struct err *err)
 {
 	const uint64_t epoch = k->unsynced;
@@ -263,7 +239,7 @@ static int sync_commits(struct journal_keeper *k, struct err *err)
 	rc = journal_sync(k->journal, err);
 	k->unsynced = 0;
 	if (rc == RC_OK && k->options.sync && k->leads)
-		claim(k);
+		journal_claim_keep(k->options.claim, k->found.journal, k->segment, k->reached);
 	if (rc == RC_OK)
 		say(k, &(struct news){ .durable = epoch });
 	return rc;
