@@ -106,11 +106,10 @@ static int start_hypervisor(struct seat *seat, struct err *err)
 static int keep_wanted(const struct seat *seat, struct err *err)
 {
 	struct buf kept = { .limit = RESERVATION_JSON_MAX };
-	size_t len = strlen(seat->wanted);
-	bool same;
+	const size_t len = strlen(seat->wanted);
+	const bool same = read_kept(&kept, seat->dir, err) == RC_OK && kept.len == len &&
+			  memcmp(kept.data, seat->wanted, len) == 0;
 
-	same = read_kept(&kept, seat->dir, err) == RC_OK && kept.len == len &&
-	       memcmp(kept.data, seat->wanted, len) == 0;
 	buf_free(&kept);
 	return same ? RC_OK : files_replace(seat->dir, RECALLED, seat->wanted, len, err);
 }
@@ -119,6 +118,7 @@ static int make_receiver(struct seat *seat, struct err *err)
 {
 	const struct journaling_options journal = {
 		.part = seat->part,
+		.instance = seat->instance->name,
 		.claim_dir = seat->dir,
 		.place = seat->journal,
 		.segment_bytes = JOURNAL_SEGMENT_BYTES,

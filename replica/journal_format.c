@@ -175,11 +175,17 @@ static void get_origin(struct journal_origin *origin, const uint8_t in[16])
 	};
 }
 
+uint64_t journal_instance(const char *name)
+{
+	return XXH64(name, strlen(name), 0);
+}
+
 void journal_put_base(uint8_t out[JOURNAL_BASE_BYTES], const struct journal_base *base)
 {
 	put_origin(out, &base->origin);
 	bytes_put_le32(out + 16, base->device_state_len);
 	bytes_put_le32(out + 20, base->cut ? 1 : 0);
+	bytes_put_le64(out + 24, base->instance);
 }
 
 void journal_get_base(struct journal_base *base, const uint8_t in[JOURNAL_BASE_BYTES])
@@ -187,6 +193,7 @@ void journal_get_base(struct journal_base *base, const uint8_t in[JOURNAL_BASE_B
 	get_origin(&base->origin, in);
 	base->device_state_len = bytes_get_le32(in + 16);
 	base->cut = (bytes_get_le32(in + 20) & 1) != 0;
+	base->instance = bytes_get_le64(in + 24);
 }
 
 void journal_put_begin(uint8_t out[JOURNAL_BEGIN_BYTES], const struct journal_begin *begin)

@@ -27,7 +27,8 @@
  *   BASE    u64 session, u64 term (of the epoch that was committed last), u32 device state length, u32
  *           flags, then the layout (layout.h): a copy of the whole image begins, which is all zeroes but for what follows up to WHOLE. Flag bit 0: what
  *           is before it ends there, because the image was replaced or nothing was written for a time;
- *           else the epochs that follow continue that, too. The other bits are 0
+ *           else the epochs that follow continue that, too. The other bits are 0. u64 XXH64 (seed 0) of the
+ *           instance's name is between them and the layout
  *   PAGES   one delta batch (delta_format.h) without differences: pages as they are in the record's
  *           epoch, the one that was committed last. Not inside of an epoch
  *   WHOLE   nothing; every page that is not zero was in PAGES since BASE, or in an epoch
@@ -76,7 +77,7 @@
 #define JOURNAL_SEGMENT_HEAD ((size_t)64)
 #define JOURNAL_RECORD_HEAD ((size_t)40)
 #define JOURNAL_COMMIT_BYTES ((size_t)40)
-#define JOURNAL_BASE_BYTES ((size_t)24) /* before the layout */
+#define JOURNAL_BASE_BYTES ((size_t)32) /* before the layout */
 #define JOURNAL_BEGIN_BYTES ((size_t)24)
 #define JOURNAL_MARK_MAX 200 /* a sentence */
 #define JOURNAL_HISTORY_MAX ((size_t)256 << 10)
@@ -118,7 +119,8 @@ struct journal_begin {
 struct journal_base {
 	struct journal_origin origin;
 	uint32_t device_state_len;
-	bool cut; /* flag bit 0 */
+	bool cut;	   /* flag bit 0 */
+	uint64_t instance; /* journal_instance() */
 };
 
 struct journal_commit {
@@ -145,6 +147,8 @@ int journal_check_payload(const struct journal_record *record, const uint8_t *pa
 /* Bytes that a record takes with its head and its padding. */
 size_t journal_record_bytes(uint32_t length);
 
+/* What stands for an instance's name. */
+uint64_t journal_instance(const char *name);
 void journal_put_base(uint8_t out[JOURNAL_BASE_BYTES], const struct journal_base *base);
 void journal_get_base(struct journal_base *base, const uint8_t in[JOURNAL_BASE_BYTES]);
 void journal_put_begin(uint8_t out[JOURNAL_BEGIN_BYTES], const struct journal_begin *begin);

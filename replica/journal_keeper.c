@@ -116,7 +116,14 @@ static int on_record(void *owner, const struct journal_record *record, const uin
 		     struct err *err)
 {
 	struct journal_keeper *k = owner;
+	struct journal_base base;
 
+	if (record->kind == JOURNAL_BASE) {
+		journal_get_base(&base, payload);
+		if (base.instance != k->options.instance)
+			return err_set(err, RC_REFUSED,
+				       "this is another instance's journal; move it away");
+	}
 	(void)journal_past_visit(&k->past, record, payload, err);
 	return k->replay.image != NULL ? journal_replay_visit(&k->replay, record, payload, err) :
 					 RC_OK;

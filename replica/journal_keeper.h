@@ -47,6 +47,7 @@ struct journal_keeper_ops {
 struct journal_keeper_options {
 	struct journal_place place;  /* `stop` is the keeper's */
 	struct journal_claim *claim; /* the keeper's while it is open */
+	uint64_t instance;	     /* journal_instance() of whose it is */
 	struct image *image;	     /* to be brought to what the journal holds; NULL: none */
 	uint64_t segment_bytes;	     /* JOURNAL_SEGMENT_BYTES */
 	size_t backlog_bytes;	     /* what may wait for the disk */

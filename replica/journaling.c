@@ -74,6 +74,7 @@ static bool put_base(struct journaling *j, bool cut)
 				       .origin = j->origin,
 				       .device_state_len = image_device_state_len(j->image),
 				       .cut = cut,
+				       .instance = journal_instance(j->options.instance),
 			       });
 	(void)buf_append(&payload, head, sizeof(head));
 	layout_encode(image_layout(j->image), &payload);
@@ -378,6 +379,7 @@ static int open_keeper(struct journaling *j, struct err *err)
 		.place = j->options.place,
 		.claim = &j->claim,
 		.image = j->restoring ? j->image : NULL,
+		.instance = journal_instance(j->options.instance),
 		.segment_bytes = j->options.segment_bytes,
 		.backlog_bytes = j->options.backlog_bytes,
 		.sync = j->options.durable,

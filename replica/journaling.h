@@ -55,6 +55,7 @@ struct journaling_ops {
 
 struct journaling_options {
 	const char *part;	    /* for the log; the caller's */
+	const char *instance;	    /* its name; the caller's */
 	const char *claim_dir;	    /* where the claim is: beside the term */
 	struct journal_place place; /* patient, stop: not set */
 	uint64_t segment_bytes;

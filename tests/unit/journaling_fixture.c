@@ -274,6 +274,7 @@ int journaling_fixture_begin(void **unused)
 		return -1;
 	journaling_play.options = (struct journaling_options){
 		.part = "test",
+		.instance = "vm1",
 		.claim_dir = journaling_play.claim,
 		.place = { .dirs = { journaling_play.dir }, .count = 1, .quorum = 1 },
 		.segment_bytes = SEGMENT,

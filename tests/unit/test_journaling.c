@@ -225,6 +225,25 @@ static void what_is_damaged_is_told_and_left_alone(void **unused)
 	assert_non_null(strstr(journaling_play.why.text, "damaged"));
 }
 
+static void another_instances_journal_is_left_alone(void **unused)
+{
+	(void)unused;
+	journaling_send_epochs(3);
+	journaling_wait_for_state("based");
+	journaling_fixture_close();
+	journaling_play.options.instance = "vm2";
+	image_destroy(image_fixture.image, false);
+	image_fixture.image = NULL;
+	image_fixture_make(STAGING);
+	journaling_fixture_open(true);
+	assert_int_equal(journaling_play.epoch, 0);
+	assert_int_equal(journaling_play.why.code, RC_REFUSED);
+	assert_non_null(strstr(journaling_play.why.text, "another instance"));
+	journaling_fixture_close();
+	journaling_play.options.instance = "vm1";
+	journaling_restart(3);
+}
+
 /* One BASE with nothing behind it that is not zero, whose checksums are right. */
 static void write_base(const struct journal_base *base)
 {
@@ -252,6 +271,7 @@ static void write_base(const struct journal_base *base)
 static void a_base_whose_device_state_does_not_fit_is_refused(void **unused)
 {
 	struct journal_base base = { .origin = { SESSION, TERM },
+				     .instance = journal_instance("vm1"),
 				     .device_state_len = LAYOUT_DEVICE_STATE_MAX };
 
 	(void)unused;
@@ -284,6 +304,7 @@ int main(void)
 		TEST(a_copy_that_was_cut_short_leaves_what_was_there_before),
 		TEST(a_takeover_does_not_wait_for_the_disk),
 		TEST(what_is_damaged_is_told_and_left_alone),
+		TEST(another_instances_journal_is_left_alone),
 		TEST(a_base_whose_device_state_does_not_fit_is_refused),
 	};
 
