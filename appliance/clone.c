@@ -75,6 +75,8 @@ void clone_on_reserved(void *owner, const char *error, const char *image)
 		say_refused(c, error);
 	else
 		clone_keep(c);
+	if (error == NULL && seat_receiver(c->seat) != NULL)
+		clone_tell_received(c);
 	if (reservation_answer(&json, error, image, &err) == RC_OK)
 		clone_tell(c, WIRE_RESERVED, 0, json.data, json.len);
 	buf_free(&json);
@@ -218,6 +220,7 @@ static void on_up(void *owner, const struct wire_hello *peer)
 	c->laid_out = c->fenced = false;
 	hashes_end(&c->hashes);
 	c->terms = (peer->features & WIRE_FEATURE_TERMS) != 0;
+	c->receipts = (peer->features & WIRE_FEATURE_RECEIPTS) != 0;
 	log_info(c->part, "site %s connected from %s", peer->site, link_peer(c->link));
 	link_grant(c->link, window > LINK_WINDOW_MIN ? window : LINK_WINDOW_MIN);
 	clone_tell_superseded(c);
@@ -238,7 +241,7 @@ static void on_quiet(void *owner)
 	((struct clone *)owner)->draining = false;
 }
 
-/* A first copy does not go on with another connection. */
+/* It is told as ended; should it go on with another connection, it begins again, to who looks at it. */
 static void lose_copy(struct clone *c, bool returns, const struct err *err)
 {
 	struct failover_update update;
@@ -270,11 +273,11 @@ static void on_down(void *owner, const struct err *err)
 		c->link_closing = true;
 		link_close(c->link, on_link_closed);
 	}
-	/* Also of a claim: should it come to nothing, the next connection begins with a layout. */
+	/* Also of a claim: should it come to nothing, the next connection begins with a layout, or goes on. */
 	if (seat_receiver(c->seat) != NULL &&
 	    (!failover_is_over(&c->failover) || c->failover.state == FAILOVER_CLAIMING)) {
 		c->draining = true;
-		receiver_drop(seat_receiver(c->seat), false, on_quiet);
+		receiver_keep(seat_receiver(c->seat), on_quiet);
 	}
 }
 

@@ -163,6 +163,8 @@ static int on_layout(struct clone *c, const uint8_t *payload, size_t len, struct
 
 	if (len < 8)
 		return err_set(err, RC_INVALID, "a layout without a session");
+	if (receiver_has_kept(seat_receiver(c->seat))) /* another session's, or it would go on */
+		receiver_drop(seat_receiver(c->seat), false, NULL);
 	if (c->laid_out || !receiver_is_idle(seat_receiver(c->seat)))
 		return err_set(err, RC_STATE, "a second layout on one connection");
 	c->laid_out = true;
@@ -203,23 +205,64 @@ static int on_want_hashes(struct clone *c, struct err *err)
 	return RC_OK;
 }
 
+void clone_tell_received(struct clone *c)
+{
+	struct wire_received received = { .session = c->pending_session };
+	struct buf payload = { 0 };
+
+	c->untold = 0;
+	received.epoch = receiver_first_copy(seat_receiver(c->seat), &received.batches);
+	if (received.epoch == 0 || !c->receipts ||
+	    (receiver_has_kept(seat_receiver(c->seat)) && c->copy_term != c->failover.term))
+		return;
+	if (wire_put_received(&payload, &received))
+		clone_tell(c, WIRE_RECEIVED, received.epoch, payload.data, payload.len);
+	buf_free(&payload);
+}
+
+static int on_rest(struct clone *c, uint64_t epoch, struct err *err)
+{
+	if (c->copy_term != c->failover.term)
+		return err_set(err, RC_STATE, "the rest of an epoch of a former term");
+	if (receiver_resume(seat_receiver(c->seat), epoch, err) != RC_OK)
+		return (int)err->code;
+	log_info(c->part, "the first copy, epoch %llu, goes on", (unsigned long long)epoch);
+	if (image_epoch(seat_image(c->seat)) == 0)
+		clone_decide(c, FAILOVER_COPYING, 0);
+	return RC_OK;
+}
+
 static int on_epoch(struct clone *c, const struct wire_header *header, const uint8_t *payload,
 		    struct err *err)
 {
 	const struct journal_origin origin = { c->pending_session, c->failover.term };
 	int rc;
 
-	if (header->length != 1 || payload[0] < WIRE_EPOCH_COPY ||
-	    payload[0] > WIRE_EPOCH_CHECKPOINT)
+	if (header->length != 1 || payload[0] < WIRE_EPOCH_COPY || payload[0] > WIRE_EPOCH_REST)
 		return err_set(err, RC_INVALID, "an epoch of unknown kind");
 	if (image_layout(seat_image(c->seat)) == NULL)
 		return err_set(err, RC_STATE, "an epoch before a layout was given");
 	if (c->hashes.wanted) /* of an image that it would change meanwhile, from other threads */
 		return err_set(err, RC_STATE, "an epoch before the hashes that were wanted");
+	if (payload[0] == WIRE_EPOCH_REST)
+		return on_rest(c, header->epoch, err);
+	c->copy_term = c->failover.term;
 	rc = receiver_begin(seat_receiver(c->seat), header->epoch, &origin,
 			    payload[0] == WIRE_EPOCH_COPY, err);
 	if (rc == RC_OK)
 		c->newest = header->epoch;
+	return rc;
+}
+
+static int on_batch(struct clone *c, const uint8_t *payload, size_t len, struct err *err)
+{
+	int rc;
+
+	epoch_figures_batch(&c->figures, len);
+	rc = receiver_batch(seat_receiver(c->seat), payload, len, err);
+	c->untold += len;
+	if (rc == RC_OK && c->untold >= WIRE_RECEIPT_BYTES)
+		clone_tell_received(c);
 	return rc;
 }
 
@@ -359,8 +402,7 @@ int clone_on_frame(void *owner, const struct wire_header *header, const uint8_t 
 	case WIRE_EPOCH:
 		return on_epoch(c, header, payload, err);
 	case WIRE_BATCH:
-		epoch_figures_batch(&c->figures, header->length);
-		return receiver_batch(seat_receiver(c->seat), payload, header->length, err);
+		return on_batch(c, payload, header->length, err);
 	case WIRE_COMMIT:
 		return on_commit(c, header, payload, err);
 	case WIRE_INPUT:

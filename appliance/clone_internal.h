@@ -92,7 +92,8 @@ struct clone {
 	bool laid_out;	     /* this connection has told its layout: one session per connection */
 	bool layout_refused; /* with laid_out: what follows on this connection is of no use */
 	bool fenced;	     /* this connection was told that it is superseded */
-	bool terms;	     /* its primary has WIRE_FEATURE_TERMS */
+	bool terms;	     /* its primary has WIRE_FEATURE_TERMS, */
+	bool receipts;	     /* and WIRE_FEATURE_RECEIPTS */
 	bool restoring;	     /* the journal is being read: nobody connects before that is done */
 	enum failover_event_type said; /* on it, of the instance; FAILOVER_TICK: nothing */
 	char said_why[ERR_TEXT_MAX];   /* in its words, */
@@ -101,6 +102,8 @@ struct clone {
 	uint64_t back_ns;	  /* it ended to be made anew at once: until then silence is none */
 	uint64_t session;	  /* the committed epoch's */
 	uint64_t pending_session; /* the one that is coming in */
+	uint64_t copy_term;	  /* in which its first copy began */
+	size_t untold;		  /* bytes of it that came since RECEIVED told of it */
 	struct hashes hashes;	  /* wanted by a primary that resynchronises */
 	uint64_t newest;	  /* epoch of this session that has begun to come in */
 	struct epoch_figures figures;
@@ -252,6 +255,8 @@ void clone_disks_close(struct clone *c, void (*on_disks_closed)(void *owner));
 int clone_on_frame(void *owner, const struct wire_header *header, const uint8_t *payload,
 		   struct err *err);
 void clone_tell_hashes(void *owner);
+/* How much of a first copy has come, if one is coming in, or kept of an earlier connection. */
+void clone_tell_received(struct clone *c);
 
 void clone_on_forgotten(void *owner);
 void clone_on_committed(void *owner, uint64_t epoch, uint64_t took_ns);

@@ -80,6 +80,7 @@ static void on_up(void *owner, const struct wire_hello *peer)
 	outlet_up(p->outlet, p->term, protection_newest(p));
 	p->spent = p->outdated = false;
 	p->peer = *peer;
+	p->received = (struct wire_received){ 0 };
 	p->down_ns = 0;
 	protection_tell_instance(p); /* it may not have got through before */
 	protection_advance(p);
@@ -131,13 +132,14 @@ static void on_down(void *owner, const struct err *err)
 	if (!was_up)
 		return;
 	session_query(p->session, &state);
-	if (state.first_copy) {
+	if (state.first_copy && !state.resumable) {
 		protection_enter(p, PROTECTION_UNPROTECTED, "link lost during the first copy: %s",
 				 err->text);
 		protection_end_session(p);
 		return;
 	}
-	say_down(p, PROTECTION_CATCHING_UP, "link lost: ", err);
+	say_down(p, state.first_copy ? PROTECTION_COPYING : PROTECTION_CATCHING_UP,
+		 "link lost: ", err);
 	protection_retry_in(p, link_patience_ms(p));
 }
 
@@ -195,27 +197,6 @@ static void superseded(struct protection *p, uint64_t term, const char *why)
 		protection_end_session(p);
 }
 
-/*
- * The session is of no use any more. The connection is: it carries the standby's lease, so it stays
- * until the next session is due.
- */
-static int on_fault(struct protection *p, uint64_t epoch, const uint8_t *payload, size_t len,
-		    struct err *err)
-{
-	char text[WIRE_TEXT_MAX + 1];
-	uint16_t code;
-	int rc = wire_get_reason(&code, text, payload, len, err);
-
-	if (rc != RC_OK || p->session == NULL || p->session_closing)
-		return rc;
-	protection_failed(p, PROTECTION_UNPROTECTED, protection_backoff_ms(p),
-			  "the standby could not take epoch %llu: %s", (unsigned long long)epoch,
-			  text);
-	session_down(p->session); /* it takes nothing more of this one */
-	protection_end_session(p);
-	return RC_OK;
-}
-
 static int on_frame(void *owner, const struct wire_header *header, const uint8_t *payload,
 		    struct err *err)
 {
@@ -242,11 +223,13 @@ static int on_frame(void *owner, const struct wire_header *header, const uint8_t
 		if (p->session == NULL || p->session_closing)
 			return RC_OK; /* of a session that has just ended */
 		return session_frame(p->session, header, payload, err);
+	case WIRE_RECEIVED:
+		return protection_received(p, header->epoch, payload, header->length, err);
 	case WIRE_UNCOMMITTED:
 	case WIRE_FRAMES:
 		return outlet_frame(p->outlet, header, payload, err);
 	case WIRE_FAULT:
-		return on_fault(p, header->epoch, payload, header->length, err);
+		return protection_fault(p, header->epoch, payload, header->length, err);
 	default:
 		return err_set(err, RC_INVALID, "a %s frame is not for a primary",
 			       wire_type_name(header->type));

@@ -30,6 +30,7 @@ struct protection {
 	struct outlet *outlet;
 	struct link *link;
 	struct wire_hello peer;
+	struct wire_received received; /* of a first copy, as this connection's standby told last */
 	bool up, reserving, reserved;
 	bool outdated; /* the reservation that was sent is not the one that is wanted now */
 	bool spent; /* this connection has carried a session: another one needs another connection */
@@ -111,6 +112,11 @@ void protection_look_again(struct protection *p);
 /* The standby is ready and says what it has. */
 void protection_plan(struct protection *p, bool has_image, bool committed);
 void protection_end_session(struct protection *p);
+/* RECEIVED and FAULT. */
+int protection_received(struct protection *p, uint64_t epoch, const uint8_t *payload, size_t len,
+			struct err *err);
+int protection_fault(struct protection *p, uint64_t epoch, const uint8_t *payload, size_t len,
+		     struct err *err);
 /*
  * By the witness's word this site serves without its standby, and its clients would wait for commits:
  * there is no session. protection_let_out(): ends the one there is, so that what waits leaves.

@@ -171,6 +171,37 @@ static void begin_session(struct protection *p, bool resync)
 			 (unsigned long long)options.first_epoch);
 }
 
+/*
+ * The session is of no use any more. The connection is: it carries the standby's lease, so it stays
+ * until the next session is due.
+ */
+int protection_fault(struct protection *p, uint64_t epoch, const uint8_t *payload, size_t len,
+		     struct err *err)
+{
+	char text[WIRE_TEXT_MAX + 1];
+	uint16_t code;
+	int rc = wire_get_reason(&code, text, payload, len, err);
+
+	if (rc != RC_OK || p->session == NULL || p->session_closing)
+		return rc;
+	protection_failed(p, PROTECTION_UNPROTECTED, protection_backoff_ms(p),
+			  "the standby could not take epoch %llu: %s", (unsigned long long)epoch,
+			  text);
+	session_down(p->session); /* it takes nothing more of this one */
+	protection_end_session(p);
+	return RC_OK;
+}
+
+int protection_received(struct protection *p, uint64_t epoch, const uint8_t *payload, size_t len,
+			struct err *err)
+{
+	int rc = wire_get_received(&p->received, epoch, payload, len, err);
+
+	if (rc != RC_OK || p->session == NULL || p->session_closing)
+		return rc;
+	return session_received(p->session, &p->received, err);
+}
+
 /* The standby is ready and says what it has. */
 void protection_plan(struct protection *p, bool has_image, bool committed)
 {
@@ -193,6 +224,11 @@ void protection_plan(struct protection *p, bool has_image, bool committed)
 		return;
 	}
 	p->spent = true;
+	if (p->session != NULL && session_resume(p->session, &p->received)) {
+		protection_enter(p, PROTECTION_COPYING, "the link is back, epoch %llu goes on",
+				 (unsigned long long)p->received.epoch);
+		return;
+	}
 	if (p->session != NULL)
 		session_query(p->session, &state);
 	plan = epoch_plan(p->session != NULL ? session_id(p->session) : 0, state.oldest_kept,

@@ -103,11 +103,11 @@ static bool control(struct session *session, uint16_t type, uint64_t epoch, cons
 	       link_send(session->link, type, session->term, epoch, payload, len, &err) == RC_OK;
 }
 
-static bool send_begin(void *owner, uint64_t epoch, bool first_copy)
+static bool send_begin(void *owner, uint64_t epoch, enum wire_epoch kind)
 {
-	uint8_t kind = first_copy ? WIRE_EPOCH_COPY : WIRE_EPOCH_CHECKPOINT;
+	const uint8_t payload = (uint8_t)kind;
 
-	return control(owner, WIRE_EPOCH, epoch, &kind, sizeof(kind));
+	return control(owner, WIRE_EPOCH, epoch, &payload, sizeof(payload));
 }
 
 static void drained(struct session *session);
@@ -192,6 +192,8 @@ static void on_layout(void *owner, const struct layout *layout)
 				   (size_t)options->instance->inflight_mib << 20,
 				   options->first_epoch, options->resync, &sender_callbacks,
 				   session, &err);
+	if (rc == RC_OK && (link_features(session->link) & WIRE_FEATURE_RECEIPTS) != 0)
+		sender_expect_receipts(session->sender);
 	if (rc == RC_OK)
 		rc = announce_layout(session, &whole, &err);
 	if (rc == RC_OK && !sender_up(session->sender, options->first_epoch - 1))
@@ -313,6 +315,28 @@ bool session_up(struct session *session, uint64_t peer_epoch)
 	}
 	arm(session);
 	return true;
+}
+
+bool session_resume(struct session *session, const struct wire_received *received)
+{
+	if (session->sender == NULL || session->up || received->session != session->id)
+		return false;
+	session->up = true;
+	session->handed = 0;
+	session->up = sender_resume(session->sender, received->epoch, received->batches);
+	if (session->up)
+		arm(session);
+	return session->up;
+}
+
+/* That of another session, or of this one before it goes on, is for session_resume(). */
+int session_received(struct session *session, const struct wire_received *received, struct err *err)
+{
+	if (session->sender == NULL || !session->up || received->session != session->id ||
+	    sender_received(session->sender, received->epoch, received->batches))
+		return RC_OK;
+	return err_set(err, RC_INVALID, "%llu batches of epoch %llu, which were not sent",
+		       (unsigned long long)received->batches, (unsigned long long)received->epoch);
 }
 
 static void end_draining(struct session *session);

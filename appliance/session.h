@@ -4,8 +4,8 @@
  *
  * Epochs count on from what the standby has, so they only grow. While the connection is down no
  * checkpoint is taken: the instance runs without any pause and its changes merge in QEMU's dirty
- * log; on reconnection the session goes on where the standby stands, or says that it cannot
- * (session_up() false) and the owner opens another one.
+ * log; on reconnection the session goes on where the standby stands, also inside its first copy
+ * (session_resume()), or says that it cannot (false) and the owner opens another one.
  *
  * When the capture has ended, epochs that are whole may still wait here for room on the link. What
  * the standby can commit is worth a moment: session_close() gives them out first, for a limited
@@ -62,8 +62,12 @@ void session_event(struct session *session, const char *name, const cJSON *data,
 /* From the link. session_up(): a new connection, whose standby has this session up to peer_epoch.
  */
 bool session_up(struct session *session, uint64_t peer_epoch);
+/* The same inside the first copy, of which the standby has kept what it told. */
+bool session_resume(struct session *session, const struct wire_received *received);
 void session_down(struct session *session);
 void session_room(struct session *session);
+int session_received(struct session *session, const struct wire_received *received,
+		     struct err *err);
 /* A frame for the session: ACK, HASHES. */
 int session_frame(struct session *session, const struct wire_header *header, const uint8_t *payload,
 		  struct err *err);

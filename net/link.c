@@ -392,6 +392,11 @@ const char *link_peer(const struct link *link)
 	return link->peer;
 }
 
+uint64_t link_features(const struct link *link)
+{
+	return link->features;
+}
+
 uint16_t link_refusal(const struct link *link)
 {
 	return link->refusal;

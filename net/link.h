@@ -159,6 +159,7 @@ bool link_send_bulk(struct link *link, uint64_t term, uint64_t epoch, const uint
 void link_grant(struct link *link, uint64_t bytes);
 
 bool link_is_up(const struct link *link);
+uint64_t link_features(const struct link *link); /* what both ends want; of the last connection */
 /* clock_now_ns() of the last bytes or datagram from the authenticated peer; 0: never. */
 uint64_t link_heard_ns(const struct link *link);
 uint64_t link_round_trip_ns(const struct link *link); /* smoothed, from heartbeats; 0: unknown */

@@ -44,6 +44,7 @@ static const struct {
 	[WIRE_BEACON] = { "beacon", BEACON_KEYS_SIZE, BEACON_KEYS_SIZE, STANDBY },
 	[WIRE_YIELD] = { "yield", 0, 0, STANDBY },
 	[WIRE_YIELDED] = { "yielded", 0, 0, PRIMARY },
+	[WIRE_RECEIVED] = { "received", 16, 16, STANDBY },
 	[WIRE_INPUT] = { "input", 8, WIRE_NICS_MAX * sizeof(uint64_t), PRIMARY },
 };
 static_assert(sizeof(types) / sizeof(types[0]) == WIRE_TYPE_END, "every type has its line");
@@ -335,6 +336,24 @@ int wire_get_commit(struct wire_commit *commit, const uint8_t *payload, size_t l
 	}
 	if (c.short_read || c.left > 0 || reserved != 0)
 		return err_set(err, RC_INVALID, "not a commit record");
+	return RC_OK;
+}
+
+bool wire_put_received(struct buf *payload, const struct wire_received *received)
+{
+	return buf_append_le64(payload, received->session) &&
+	       buf_append_le64(payload, received->batches);
+}
+
+int wire_get_received(struct wire_received *received, uint64_t epoch, const uint8_t *payload,
+		      size_t len, struct err *err)
+{
+	struct cursor c = cursor_of(payload, len);
+
+	*received = (struct wire_received){ .epoch = epoch, .session = cursor_le64(&c) };
+	received->batches = cursor_le64(&c);
+	if (c.short_read || c.left > 0)
+		return err_set(err, RC_INVALID, "not what was received");
 	return RC_OK;
 }
 

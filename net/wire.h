@@ -53,8 +53,11 @@
 /* YIELD is known; the frames of a session carry the term in force, and the standby refuses a lower one */
 #define WIRE_FEATURE_TERMS UINT64_C(4)
 #define WIRE_FEATURE_IDENTITY UINT64_C(8) /* the standby's HELLO tells which one it is */
-#define WIRE_FEATURES \
-	(WIRE_FEATURE_BEACON | WIRE_FEATURE_TIMES | WIRE_FEATURE_TERMS | WIRE_FEATURE_IDENTITY)
+/* The standby says RECEIVED, and a copy that was cut short goes on (WIRE_EPOCH_REST). */
+#define WIRE_FEATURE_RECEIPTS UINT64_C(16)
+#define WIRE_FEATURES                                                                            \
+	(WIRE_FEATURE_BEACON | WIRE_FEATURE_TIMES | WIRE_FEATURE_TERMS | WIRE_FEATURE_IDENTITY | \
+	 WIRE_FEATURE_RECEIPTS)
 #define WIRE_HEADER ((size_t)24)
 #define WIRE_NAME_MAX 64
 #define WIRE_TEXT_MAX 1000		     /* of a reason: two or three log lines */
@@ -62,7 +65,8 @@
 #define WIRE_LAYOUT_MAX ((size_t)64 << 10)   /* 128 RAM blocks with the longest names: 35 KiB */
 #define WIRE_HASHES_MAX 8192		     /* in one frame: 64 KiB, the hashes of 32 MiB */
 #define WIRE_FRAGMENT_MAX ((size_t)64 << 10) /* of a batch: what a heartbeat may have to wait for */
-#define WIRE_NICS_MAX 8			     /* network cards of one instance */
+#define WIRE_RECEIPT_BYTES ((size_t)256 << 10) /* less than a primary keeps at least: 1 MiB */
+#define WIRE_NICS_MAX 8			       /* network cards of one instance */
 #define WIRE_BATCH_MAX ((size_t)1280 << 10) /* put together: 1 MiB of pages that did not compress */
 
 enum wire_role { WIRE_ROLE_PRIMARY = 1, WIRE_ROLE_STANDBY = 2 };
@@ -81,7 +85,8 @@ enum wire_type {
 	WIRE_WANT_HASHES, /* primary: empty; answered with HASHES */
 	WIRE_HASHES,	  /* standby: u64 first page, u32 count, u32 1 if last, u64 hashes[count] */
 	WIRE_EPOCH,	  /* primary: begins epoch of the header; u8 kind: 1 full copy (or resync),
-			     2 checkpoint */
+			     2 checkpoint, 3 the rest of the full copy of which RECEIVED told on this
+			     connection: what it has received counts, and its batches go on from there */
 	WIRE_BATCH,  /* primary: one delta batch, or a fragment of it; the only bulk type, counted
 			     against credit */
 	WIRE_COMMIT, /* primary: ends the epoch: u64 batches, u64 pages, u64 hash, u32 device state
@@ -108,6 +113,11 @@ enum wire_type {
 			lease counts that was asked for before this came; only to who wants
 			WIRE_FEATURE_TERMS, as the answer to it */
 	WIRE_YIELDED, /* primary: the instance stands, or is no more; on the connection that YIELD came by */
+	WIRE_RECEIVED, /* standby: u64 session, u64 batches that it has of the header's epoch, a full
+			copy, in all: none of them is needed again while this process lives. At each
+			WIRE_RECEIPT_BYTES of them, and ahead of RESERVED where an earlier connection
+			was lost inside of it. Nothing is committed by that. Only to who wants
+			WIRE_FEATURE_RECEIPTS */
 	WIRE_TYPE_END
 };
 
@@ -128,7 +138,11 @@ enum wire_reason {
 	WIRE_REASON_END
 };
 
-enum wire_epoch { WIRE_EPOCH_COPY = 1, WIRE_EPOCH_CHECKPOINT = 2 }; /* kinds, in EPOCH */
+enum wire_epoch {
+	WIRE_EPOCH_COPY = 1,
+	WIRE_EPOCH_CHECKPOINT,
+	WIRE_EPOCH_REST
+}; /* kinds, in EPOCH */
 
 enum wire_instance {
 	WIRE_INSTANCE_RUNNING =
@@ -211,6 +225,14 @@ struct wire_commit {
 bool wire_put_commit(struct buf *payload, const struct wire_commit *commit);
 int wire_get_commit(struct wire_commit *commit, const uint8_t *payload, size_t len,
 		    struct err *err);
+
+struct wire_received {
+	uint64_t epoch; /* of the frame's header */
+	uint64_t session, batches;
+};
+bool wire_put_received(struct buf *payload, const struct wire_received *received);
+int wire_get_received(struct wire_received *received, uint64_t epoch, const uint8_t *payload,
+		      size_t len, struct err *err);
 
 struct wire_heartbeat {
 	uint64_t sequence, clock_ns, echo_ns, held_ns, lease_ns;

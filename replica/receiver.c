@@ -9,6 +9,9 @@
  * Between two epochs, when the journal wants it, a job copies a piece of the image. A job that reads it for the owner runs
  * beside what there is; nothing begins or ends before it is over.
  *
+ * Half a first copy may be kept between two connections. Its batches came in order, each once, and that is how the rest comes:
+ * to image and journal it is an epoch that takes long.
+ *
  * A fault drops the epoch and turns the receiver deaf until receiver_drop() is through: what is in
  * the pipe behind a fault cannot be applied, and the primary is told to resynchronise.
  */
@@ -65,6 +68,8 @@ struct receiver {
 	/* What arrives: the open epoch as the peer sees it (0: none), and how many batches it had.
 	 */
 	uint64_t open_epoch, open_batches;
+	bool first_copy; /* that is what the open one is */
+	bool kept;	 /* it waits for receiver_resume() */
 	/* The image has an epoch open. */
 	bool image_open;
 };
@@ -335,6 +340,10 @@ static void idle(struct receiver *receiver)
 {
 	void (*on_idle)(void *) = receiver->on_idle;
 
+	if (receiver->kept && receiver->deaf) { /* nothing that could go on */
+		receiver->kept = false;
+		receiver->open_epoch = 0;
+	}
 	if (receiver->image_open && receiver->open_epoch == 0) {
 		/* Dropped half-way, or a fault: nothing more of this epoch will come. */
 		image_abort(receiver->image);
@@ -401,7 +410,17 @@ int receiver_begin(struct receiver *receiver, uint64_t epoch, const struct journ
 	message->origin = *origin;
 	receiver->open_epoch = epoch;
 	receiver->open_batches = 0;
+	receiver->first_copy = first_copy;
 	push(receiver, message);
+	return RC_OK;
+}
+
+int receiver_resume(struct receiver *receiver, uint64_t epoch, struct err *err)
+{
+	if (!receiver->kept || receiver->open_epoch != epoch || receiver->dropping)
+		return err_set(err, RC_INVALID, "the rest of epoch %llu, which was not kept",
+			       (unsigned long long)epoch);
+	receiver->kept = false;
 	return RC_OK;
 }
 
@@ -409,7 +428,7 @@ int receiver_batch(struct receiver *receiver, const uint8_t *batch, size_t len, 
 {
 	struct message *message;
 
-	if (receiver->open_epoch == 0)
+	if (receiver->open_epoch == 0 || receiver->kept)
 		return err_set(err, RC_INVALID, "a batch outside of an epoch");
 	if (receiver->messages >= MESSAGES_MAX)
 		return err_set(err, RC_LIMIT, "more than %d messages are waiting", MESSAGES_MAX);
@@ -428,7 +447,7 @@ int receiver_end(struct receiver *receiver, uint64_t epoch, const struct wire_co
 {
 	struct message *message;
 
-	if (epoch == 0 || epoch != receiver->open_epoch)
+	if (epoch == 0 || epoch != receiver->open_epoch || receiver->kept)
 		return err_set(err, RC_INVALID, "commit of epoch %llu inside epoch %llu",
 			       (unsigned long long)epoch, (unsigned long long)receiver->open_epoch);
 	if (commit->batches != receiver->open_batches)
@@ -483,6 +502,7 @@ static void cut_open_epoch(struct receiver *receiver)
 
 void receiver_drop(struct receiver *receiver, bool hurry, void (*on_idle)(void *owner))
 {
+	receiver->kept = false;
 	if (receiver->open_epoch != 0)
 		cut_open_epoch(receiver);
 	receiver->on_idle = on_idle;
@@ -491,6 +511,30 @@ void receiver_drop(struct receiver *receiver, bool hurry, void (*on_idle)(void *
 	if (hurry)
 		on_settled(receiver, UINT64_MAX);
 	pump(receiver);
+}
+
+void receiver_keep(struct receiver *receiver, void (*on_idle)(void *owner))
+{
+	if (receiver->open_epoch == 0 || !receiver->first_copy || receiver->deaf) {
+		receiver_drop(receiver, false, on_idle);
+		return;
+	}
+	receiver->kept = true;
+	receiver->on_idle = on_idle;
+	receiver->dropping = true;
+	receiver->hurry = false;
+	pump(receiver);
+}
+
+bool receiver_has_kept(const struct receiver *receiver)
+{
+	return receiver->kept;
+}
+
+uint64_t receiver_first_copy(const struct receiver *receiver, uint64_t *batches)
+{
+	*batches = receiver->open_batches;
+	return receiver->first_copy ? receiver->open_epoch : 0;
 }
 
 bool receiver_is_idle(const struct receiver *receiver)

@@ -43,6 +43,8 @@ int receiver_create(struct receiver **receiver, uv_loop_t *loop, struct image *i
 /* Messages; an error is the peer's breach of the protocol. `batch` is copied. */
 int receiver_begin(struct receiver *receiver, uint64_t epoch, const struct journal_origin *origin,
 		   bool first_copy, struct err *err);
+/* The rest of the one that receiver_keep() has kept. */
+int receiver_resume(struct receiver *receiver, uint64_t epoch, struct err *err);
 int receiver_batch(struct receiver *receiver, const uint8_t *batch, size_t len, struct err *err);
 int receiver_end(struct receiver *receiver, uint64_t epoch, const struct wire_commit *commit,
 		 struct err *err);
@@ -53,6 +55,14 @@ int receiver_end(struct receiver *receiver, uint64_t epoch, const struct wire_co
  * already. `hurry`: without waiting for the journal.
  */
 void receiver_drop(struct receiver *receiver, bool hurry, void (*on_idle)(void *owner));
+/*
+ * The connection is lost: as receiver_drop(), but half a first copy is kept, as far as it came, for
+ * receiver_resume(); until then it is open, and takes no message. receiver_drop() drops it.
+ */
+void receiver_keep(struct receiver *receiver, void (*on_idle)(void *owner));
+bool receiver_has_kept(const struct receiver *receiver);
+/* The first copy that is coming in or kept (0: none), and how many batches of it have come. */
+uint64_t receiver_first_copy(const struct receiver *receiver, uint64_t *batches);
 
 /* Nothing is open, queued or being worked on. */
 bool receiver_is_idle(const struct receiver *receiver);

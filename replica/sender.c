@@ -7,7 +7,8 @@
  *            ▲ acknowledged here               ▲ cursor: the next thing to send
  *
  * The pump sends from the cursor as long as the transport takes it. An acknowledgement frees epochs
- * from the front; a lost connection moves the cursor back to the front. A batch that the transport
+ * from the front, and of a first copy, which is the front one, the standby's word that it has received
+ * batches frees these; a lost connection moves the cursor back to the front. A batch that the transport
  * still holds when its epoch is freed is marked dead and freed by its release. The budget counts
  * encoded bytes, plus what chunks in the encoder may yet become, so that it cannot be overrun by
  * what is already on its way through it.
@@ -30,7 +31,9 @@ struct batch {
 struct epoch {
 	struct epoch *next;
 	uint64_t number;
-	bool first_copy;
+	bool first_copy, rest; /* rest: of the first copy; the standby has the beginning */
+	uint64_t received,
+		given; /* of a first copy: batches that the standby has, that the transport was given */
 	bool unkept;	       /* its sent batches are gone: it cannot be sent again */
 	bool ended;	       /* `commit` is complete */
 	bool begun, committed; /* sent on this connection */
@@ -60,6 +63,7 @@ struct sender {
 	size_t budget, bytes, encoding; /* encoding: chunk bytes now in the encoder */
 	uint32_t unacknowledged;
 	bool held, up, closing, pumping;
+	bool receipts; /* of the first copy */
 	struct chunk *waiting, **waiting_end;
 	struct epoch *epochs, **epochs_end;
 	struct mark *ends, **ends_end; /* of epochs that have chunks waiting */
@@ -294,8 +298,7 @@ static const struct encoder_ops encoder_callbacks = {
 
 /* Onto the wire ------------------------------------------------------------------------------ */
 
-/* A sent batch of a first copy is not kept: it would be the whole memory in the end. It is the
- * front one. */
+/* A batch that is not needed again: the front one. */
 static void forget_sent(struct sender *sender, struct epoch *epoch, struct batch *batch)
 {
 	assert(epoch->first == batch);
@@ -322,17 +325,26 @@ static bool pump_batches(struct sender *sender, struct epoch *epoch)
 		}
 		epoch->cursor = batch->next;
 		epoch->cursor_at_end = batch->next == NULL;
-		if (epoch->first_copy)
+		if (epoch->first_copy && sender->receipts)
+			epoch->given++;
+		else if (epoch->first_copy) /* it would be the whole memory in the end */
 			forget_sent(sender, epoch, batch);
 	}
 	return true;
+}
+
+static enum wire_epoch kind_of(const struct epoch *epoch)
+{
+	if (!epoch->first_copy)
+		return WIRE_EPOCH_CHECKPOINT;
+	return epoch->rest ? WIRE_EPOCH_REST : WIRE_EPOCH_COPY;
 }
 
 /* True: everything of this epoch that exists has been sent. */
 static bool pump_epoch(struct sender *sender, struct epoch *epoch)
 {
 	if (!epoch->begun) {
-		if (!sender->ops->begin(sender->owner, epoch->number, epoch->first_copy))
+		if (!sender->ops->begin(sender->owner, epoch->number, kind_of(epoch)))
 			return false;
 		epoch->begun = true;
 	}
@@ -355,7 +367,8 @@ static void shed(struct sender *sender)
 {
 	struct epoch *epoch = sender->epochs;
 
-	if (epoch == NULL || epoch->ended || has_room(sender))
+	if (epoch == NULL || epoch->ended || has_room(sender) ||
+	    (epoch->first_copy && sender->receipts))
 		return;
 	epoch->unkept = true;
 	while (epoch->first != NULL && (epoch->cursor_at_end || epoch->first != epoch->cursor))
@@ -380,9 +393,23 @@ static void pump(struct sender *sender)
 	feed(sender);
 }
 
-bool sender_up(struct sender *sender, uint64_t peer_epoch)
+/* Nothing of what is kept has been sent on the new connection. */
+static void send_again(struct sender *sender)
 {
 	struct epoch *epoch;
+
+	for (epoch = sender->epochs; epoch != NULL; epoch = epoch->next) {
+		epoch->begun = epoch->committed = false;
+		epoch->cursor = epoch->first;
+		epoch->cursor_at_end = epoch->first == NULL;
+	}
+	sender->up = true;
+	pump(sender);
+}
+
+bool sender_up(struct sender *sender, uint64_t peer_epoch)
+{
+	const struct epoch *epoch;
 	uint64_t ignored;
 
 	if (peer_epoch + 1 < sender->first_epoch || peer_epoch > sender->newest)
@@ -392,18 +419,53 @@ bool sender_up(struct sender *sender, uint64_t peer_epoch)
 	for (epoch = sender->epochs; epoch != NULL; epoch = epoch->next) {
 		if (epoch->unkept || (epoch->first_copy && epoch->begun))
 			return false; /* its batches are gone */
-		epoch->begun = epoch->committed = false;
-		epoch->cursor = epoch->first;
-		epoch->cursor_at_end = epoch->first == NULL;
 	}
-	sender->up = true;
-	pump(sender);
+	send_again(sender);
 	return true;
 }
 
 void sender_down(struct sender *sender)
 {
 	sender->up = false;
+}
+
+/* The first copy, if it is under way and the standby may have that much of it. */
+static struct epoch *received(struct sender *sender, uint64_t number, uint64_t batches)
+{
+	struct epoch *epoch = sender->epochs;
+
+	if (!sender->receipts || epoch == NULL || !epoch->first_copy || epoch->number != number ||
+	    batches < epoch->received || batches > epoch->given)
+		return NULL;
+	for (; epoch->received < batches; epoch->received++)
+		forget_sent(sender, epoch, epoch->first);
+	return epoch;
+}
+
+bool sender_received(struct sender *sender, uint64_t number, uint64_t batches)
+{
+	if (!sender->up || received(sender, number, batches) == NULL)
+		return false;
+	pump(sender);
+	return true;
+}
+
+static bool is_resumable(const struct sender *sender)
+{
+	return sender->receipts && !sender->held;
+}
+
+bool sender_resume(struct sender *sender, uint64_t number, uint64_t batches)
+{
+	struct epoch *epoch =
+		sender->up || !is_resumable(sender) ? NULL : received(sender, number, batches);
+
+	if (epoch == NULL)
+		return false;
+	epoch->given = batches;
+	epoch->rest = true;
+	send_again(sender);
+	return true;
 }
 
 void sender_room(struct sender *sender)
@@ -480,6 +542,11 @@ bool sender_is_held(const struct sender *sender)
 	return sender->held;
 }
 
+void sender_expect_receipts(struct sender *sender)
+{
+	sender->receipts = true;
+}
+
 void sender_learned(struct sender *sender)
 {
 	sender->held = false;
@@ -497,6 +564,7 @@ void sender_query(const struct sender *sender, uint64_t now_ns, struct sender_st
 		.bytes = sender->bytes,
 		.full = !has_room(sender),
 		.first_copy = sender->acknowledged < sender->first_epoch,
+		.resumable = is_resumable(sender),
 		.stats = *encoder_stats(sender->encoder),
 	};
 	if (epoch != NULL && !epoch->unkept && !(epoch->first_copy && epoch->begun))

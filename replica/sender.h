@@ -5,8 +5,9 @@
  * Chunks go through the encoder; batches wait here for credit. What is encoded and not acknowledged
  * is bounded by the in-flight budget: beyond it chunks stay unencoded, the pool runs dry and the
  * capture waits. After a lost connection everything unacknowledged is sent again from the epoch
- * after the standby's last one; only the batches of a first copy are not kept (they would be the
- * whole memory), so a connection lost during a first copy ends the session.
+ * after the standby's last one. The batches of a first copy are kept until the standby says that it
+ * has received them, so it goes on from there; with a standby that does not say so they are not kept
+ * (they would be the whole memory), and a connection lost during a first copy ends the session.
  *
  * The transport is two functions; nothing here knows about the network. All functions are the loop
  * thread's.
@@ -21,9 +22,8 @@
 struct sender;
 
 struct sender_ops {
-	/* False: no room now; sender_room() will be called. `first_copy`: the epoch's pages may
-	 * come several times. */
-	bool (*begin)(void *owner, uint64_t epoch, bool first_copy);
+	/* False: no room now; sender_room() will be called. */
+	bool (*begin)(void *owner, uint64_t epoch, enum wire_epoch kind);
 	bool (*commit)(void *owner, uint64_t epoch, const struct wire_commit *commit);
 	/* True: `data` stays valid until release(context), which comes when it is sent or the
 	 * connection is gone. */
@@ -44,6 +44,8 @@ int sender_create(struct sender **sender, uv_loop_t *loop, uint64_t pages, size_
 void sender_learn(struct sender *sender, uint64_t first, const uint64_t *hashes, size_t count);
 void sender_learned(struct sender *sender);
 bool sender_is_held(const struct sender *sender);
+/* The standby tells what it has received of the first copy (RECEIVED). Before anything is sent. */
+void sender_expect_receipts(struct sender *sender);
 
 /* From the capture. */
 void sender_chunk(struct sender *sender, struct chunk *chunk);
@@ -53,6 +55,12 @@ void sender_epoch(struct sender *sender, const struct capture_epoch *epoch);
  * go on from there. */
 bool sender_up(struct sender *sender, uint64_t peer_epoch);
 void sender_down(struct sender *sender);
+/*
+ * Of the first copy. sender_received(): the standby has so many batches in all; false: it is mistaken.
+ * sender_resume(): instead of sender_up(), for a standby that has so many of it; false: not from there.
+ */
+bool sender_received(struct sender *sender, uint64_t epoch, uint64_t batches);
+bool sender_resume(struct sender *sender, uint64_t epoch, uint64_t batches);
 void sender_room(struct sender *sender);
 /* False: nothing of that number is on its way (the standby is mistaken). *took_ns: since the end of
  * its capture. */
@@ -68,6 +76,7 @@ struct sender_state {
 		lag_ns; /* age of the oldest captured and unacknowledged epoch at now_ns, 0: none */
 	bool full;	/* the in-flight budget is used up */
 	bool first_copy; /* the first copy is not yet acknowledged */
+	bool resumable;	 /* and it can go on with another connection */
 	struct delta_stats stats;
 };
 void sender_query(const struct sender *sender, uint64_t now_ns, struct sender_state *state);

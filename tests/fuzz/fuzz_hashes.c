@@ -11,11 +11,11 @@
 
 #define PAGES 4096
 
-static bool on_begin(void *owner, uint64_t epoch, bool first_copy)
+static bool on_begin(void *owner, uint64_t epoch, enum wire_epoch kind)
 {
 	(void)owner;
 	(void)epoch;
-	(void)first_copy;
+	(void)kind;
 	return false;
 }
 

@@ -215,34 +215,6 @@ def sent_by_site_a(world):
         return next(int(line.split()[9]) for line in devices if line.split()[0] == 'wan:')
 
 
-def test_of_a_first_copy_that_the_link_interrupts_only_what_is_missing_travels_again():
-    """The guest uses the first 16 MiB; behind them is what cannot be compressed."""
-    filled, memory = 64, 48         # MiB
-    with lab.Lab(memory_mib=128, working_set_mib=24, disk_mib=16 + filled, disk_rate=100, takeover='manual',
-                 instance={'checkpoint': {'first_copy_mib_s': 40}}) as world:
-        world._make_disk()
-        with open(world.path('disk-a.raw'), 'r+b') as disk:
-            disk.seek(16 << 20)
-            disk.write(os.urandom(filled << 20))
-        world.start_guest()
-        world.start_appliance()
-        world.start_agent()
-        lab.wait_for('half of it has been copied', lambda: sent_by_site_a(world) > filled << 19, 60)
-        world.cut_link()
-        lab.wait_for('it is told', lambda: 'link lost during the first copy' in world.agent.text())
-        world.mend_link()
-        world.wait_state('standby', 'protected')
-        assert sent_by_site_a(world) < (filled + memory) << 20, 'half of it would have travelled twice'
-        checked(world)
-        world.kill_site_a()
-        take_over(world)
-        checked(world)
-        with open(world.path('disk-a.raw'), 'rb') as a, open(world.path('disk-b.raw'), 'rb') as b:
-            a.seek(16 << 20)
-            b.seek(16 << 20)
-            assert a.read() == b.read()
-
-
 @pytest.mark.parametrize('role', ('primary', 'standby'))
 def test_a_disk_that_only_one_site_names_is_refused_with_what_to_change(role):
     with lab.Lab(memory_mib=128, working_set_mib=24, disk_mib=64) as world:

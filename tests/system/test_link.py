@@ -95,13 +95,31 @@ def test_a_killed_standby_is_filled_again():
 
 
 def test_a_first_copy_that_the_link_interrupts_goes_on_where_it_was():
+    with lab.Lab(takeover='manual', instance={'checkpoint': {'first_copy_mib_s': 16}, 'budget': {'staging_mib': 48, 'inflight_mib': 8},
+                                              'resync_after_ms': 60000}) as world:
+        world.start_guest()
+        world.start_appliance()
+        world.start_agent()
+        lab.wait_for('much of the first copy', lambda: world.status('primary').get('initial_sync', {}).get('done_bytes', 0) > 96 << 20, 60)
+        world.cut_link()
+        world.wait_state('standby', 'empty', timeout=20)
+        assert world.status('primary')['state'] == 'copying' and not world.status('primary')['protected']
+        world.mend_link()
+        world.wait_state('primary', 'protected')
+        world.wait_state('standby', 'protected')
+        assert 'the link is back' in world.agent.text() and 'what differs' not in world.agent.text(), world.logs()
+        assert world.ask('inc') is not None
+
+
+def test_a_first_copy_whose_instance_is_paused_because_the_link_is_lost_finds_what_had_come():
+    """With "hold", and a network of its own: its lease has run out."""
     with lab.Lab(instance={'checkpoint': {'first_copy_mib_s': 16}}) as world:
         world.start_guest()
         world.start_appliance()
         world.start_agent()
         lab.wait_for('much of the first copy', lambda: world.status('primary').get('initial_sync', {}).get('done_bytes', 0) > 96 << 20, 60)
         world.cut_link()
-        world.wait_state('primary', 'unprotected', 'waiting', timeout=20)
+        lab.wait_for('it is told', lambda: 'stopped during the first copy' in world.agent.text())
         world.mend_link()
         world.wait_state('primary', 'protected')
         assert 'what differs from the standby' in world.agent.text(), world.logs()

@@ -27,7 +27,7 @@ struct frame {
 	struct frame *next;
 	enum frame_kind kind;
 	uint64_t epoch;
-	bool first_copy;
+	enum wire_epoch copy;
 	struct wire_commit commit;
 	size_t len;
 	uint8_t data[];
@@ -45,7 +45,8 @@ struct world {
 	uint8_t (*then)[PAGES + 2][4096]; /* it, per epoch */
 	uint64_t captured;		  /* last epoch */
 	uint64_t first_epoch;		  /* of the session */
-	uint64_t commits;
+	uint64_t commits, sessions, resumed;
+	bool receipts; /* the standby tells what it has received of a first copy */
 	bool up, quiet, sender_closed, receiver_closed;
 	struct frame *frames, **frames_end; /* on the wire */
 	char dir[SCRATCH_MAX];
@@ -78,13 +79,13 @@ static bool post(struct world *w, enum frame_kind kind, uint64_t epoch, const vo
 	return true;
 }
 
-static bool on_begin(void *owner, uint64_t epoch, bool first_copy)
+static bool on_begin(void *owner, uint64_t epoch, enum wire_epoch kind)
 {
 	struct frame *frame;
 	bool sent = post(owner, FRAME_BEGIN, epoch, NULL, 0, &frame);
 
 	if (sent)
-		frame->first_copy = first_copy;
+		frame->copy = kind;
 	return sent;
 }
 
@@ -123,16 +124,23 @@ static void deliver_one(struct world *w)
 {
 	struct frame *frame = w->frames;
 	struct err err = { 0 };
+	uint64_t batches;
 	int rc = RC_OK;
 
 	w->frames = frame->next;
 	if (w->frames == NULL)
 		w->frames_end = &w->frames;
-	if (frame->kind == FRAME_BEGIN) {
+	if (frame->kind == FRAME_BEGIN && frame->copy == WIRE_EPOCH_REST) {
+		rc = receiver_resume(w->receiver, frame->epoch, &err);
+		w->resumed++;
+	} else if (frame->kind == FRAME_BEGIN) {
 		rc = receiver_begin(w->receiver, frame->epoch, &(struct journal_origin){ 1, 1 },
-				    frame->first_copy, &err);
+				    frame->copy == WIRE_EPOCH_COPY, &err);
 	} else if (frame->kind == FRAME_BATCH) {
 		rc = receiver_batch(w->receiver, frame->data, frame->len, &err);
+		if (receiver_first_copy(w->receiver, &batches) != 0 && w->receipts &&
+		    dice(w, 3) > 0)
+			assert_true(sender_received(w->sender, frame->epoch, batches));
 	} else {
 		rc = receiver_end(w->receiver, frame->epoch, &frame->commit, &err);
 	}
@@ -197,7 +205,7 @@ static void disconnect(struct world *w)
 	lose_frames(w);
 	sender_down(w->sender);
 	w->quiet = false;
-	receiver_drop(w->receiver, false, on_quiet);
+	receiver_keep(w->receiver, on_quiet);
 }
 
 /* Primary ------------------------------------------------------------------------------------ */
@@ -252,9 +260,12 @@ static void open_session(struct world *w)
 	struct err err = { 0 };
 
 	w->first_epoch = w->captured + 1;
+	w->sessions++;
 	assert_int_equal(sender_create(&w->sender, &w->loop, w->layout.pages, 1 << 20, 1 << 20,
 				       w->first_epoch, false, &sender_callbacks, w, &err),
 			 RC_OK);
+	if (w->receipts)
+		sender_expect_receipts(w->sender);
 }
 
 static void on_sender_closed(void *owner)
@@ -273,11 +284,16 @@ static void close_sender(struct world *w)
 
 static void connect_again(struct world *w)
 {
+	uint64_t kept, batches;
+
 	if (w->up)
 		return;
 	while (!w->quiet)
 		(void)uv_run(&w->loop, UV_RUN_ONCE);
 	w->up = true;
+	kept = receiver_has_kept(w->receiver) ? receiver_first_copy(w->receiver, &batches) : 0;
+	if (kept != 0 && sender_resume(w->sender, kept, batches))
+		return;
 	if (sender_up(w->sender, image_epoch(w->image) >= w->first_epoch ? image_epoch(w->image) :
 									   w->first_epoch - 1))
 		return;
@@ -285,6 +301,7 @@ static void connect_again(struct world *w)
 	w->up = false;
 	close_sender(w);
 	open_session(w);
+	receiver_drop(w->receiver, false, NULL);
 	w->up = true;
 	assert_true(sender_up(w->sender, w->first_epoch - 1));
 }
@@ -345,13 +362,14 @@ static void on_receiver_closed(void *owner)
 	((struct world *)owner)->receiver_closed = true;
 }
 
-static void run_seed(unsigned seed)
+static void run_seed(unsigned seed, bool receipts, uint64_t *sessions, uint64_t *resumed)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	struct err err = { 0 };
 
 	assert_non_null(w);
 	w->random = seed;
+	w->receipts = receipts;
 	w->then = calloc(EPOCHS * 2 + 2, sizeof(*w->then));
 	assert_non_null(w->then);
 	w->frames_end = &w->frames;
@@ -368,6 +386,8 @@ static void run_seed(unsigned seed)
 
 	play(w);
 	assert_true(w->commits > 0);
+	*sessions += w->sessions;
+	*resumed += w->resumed;
 
 	close_sender(w);
 	lose_frames(w);
@@ -385,12 +405,16 @@ static void run_seed(unsigned seed)
 
 static void every_commit_is_the_instance_at_that_epoch_whatever_the_connection_does(void **unused)
 {
+	uint64_t sessions = 0, resumed = 0, sessions_kept = 0;
 	unsigned seed;
 
 	(void)unused;
-	for (seed = 1; seed <= 40; seed++) {
-		run_seed(seed);
-	}
+	for (seed = 1; seed <= 40; seed++)
+		run_seed(seed, false, &sessions, &resumed);
+	assert_int_equal(resumed, 0);
+	for (seed = 1; seed <= 40; seed++)
+		run_seed(seed, true, &sessions_kept, &resumed);
+	assert_true(resumed > 0 && sessions_kept < sessions);
 }
 
 /* A sender alone ----------------------------------------------------------------------------- */
@@ -403,10 +427,10 @@ struct alone {
 	bool no_room, closed;
 };
 
-static bool alone_begin(void *owner, uint64_t epoch, bool first_copy)
+static bool alone_begin(void *owner, uint64_t epoch, enum wire_epoch kind)
 {
 	(void)epoch;
-	(void)first_copy;
+	(void)kind;
 	return !((struct alone *)owner)->no_room;
 }
 

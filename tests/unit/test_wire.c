@@ -286,6 +286,26 @@ static void a_peer_without_a_feature_gets_what_it_knows(void **state)
 	assert_int_equal(wire_payload_for(WIRE_TYPE_END, 0, 7), 7);
 }
 
+static void what_was_received_survives_the_wire(void **state)
+{
+	const struct wire_received received = { 7, UINT64_MAX, UINT64_MAX - 1 };
+	struct wire_received back;
+	struct buf out = { 0 };
+
+	(void)state;
+	assert_true(wire_allowed(WIRE_ROLE_STANDBY, WIRE_RECEIVED));
+	assert_false(wire_allowed(WIRE_ROLE_PRIMARY, WIRE_RECEIVED));
+	assert_false(wire_is_ordered(WIRE_RECEIVED));
+	assert_true(wire_put_received(&out, &received));
+	assert_int_equal(out.len, wire_payload_max(WIRE_RECEIVED));
+	assert_int_equal(wire_get_received(&back, 7, out.data, out.len, &err), RC_OK);
+	assert_memory_equal(&back, &received, sizeof(back));
+	assert_int_equal(wire_get_received(&back, 7, out.data, out.len - 1, &err), RC_INVALID);
+	assert_true(buf_append_u8(&out, 0));
+	assert_int_equal(wire_get_received(&back, 7, out.data, out.len, &err), RC_INVALID);
+	buf_free(&out);
+}
+
 static void commit_heartbeat_and_numbers_survive_the_wire(void **state)
 {
 	struct wire_commit commit = {
@@ -547,6 +567,7 @@ int main(void)
 		cmocka_unit_test(every_type_with_a_code_has_room_for_the_longest_text),
 		cmocka_unit_test(every_reason_and_type_has_a_text),
 		cmocka_unit_test(a_peer_without_a_feature_gets_what_it_knows),
+		cmocka_unit_test(what_was_received_survives_the_wire),
 		cmocka_unit_test(commit_heartbeat_and_numbers_survive_the_wire),
 		cmocka_unit_test(frames_are_found_however_the_stream_is_cut),
 		cmocka_unit_test(nothing_but_refuse_comes_before_hello),
