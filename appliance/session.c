@@ -1,38 +1,12 @@
-#include "appliance/session.h"
+#include "appliance/session_internal.h"
 
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
-#include "appliance/session_disks.h"
 #include "appliance/hashes.h"
 
 #include <assert.h>
 #include <string.h>
-
-struct session {
-	struct session_options options;
-	const struct session_ops *ops;
-	void *owner;
-	void (*on_closed)(void *owner);
-	struct link *link;
-	uint64_t term, id;
-	struct capture *capture;
-	struct sender *sender;	    /* from on_layout on */
-	struct session_disks disks; /* the same, if there are any */
-	struct epoch_pacer pacer;
-	uv_timer_t due;
-	uint64_t pages;		       /* of the layout */
-	uint64_t opened_ns, copied_ns; /* first copy: begun, acknowledged */
-	uint64_t copy_done,
-		copy_total;  /* bytes; QEMU is asked only now and then, the layout knows */
-	uint64_t stopped_us; /* QEMU's clock at its last STOP event */
-	struct status_pauses pauses;
-	uint64_t last_pause_ns;
-	bool up, ready, lost, closing;
-	bool draining;	       /* closing, but whole epochs are still given to the link */
-	uint64_t handed;       /* the last one whose commit it took, of this connection */
-	unsigned open_handles; /* what session_close() waits for */
-};
 
 static void lost(void *owner, const struct err *err)
 {
@@ -410,53 +384,6 @@ void session_query(const struct session *session, struct sender_state *state)
 bool session_is_capturing(const struct session *session)
 {
 	return !session->ready;
-}
-
-/* The replica stays at the last epoch before the stop, which is worth as much as it was. */
-static void standing_status(const struct session *session, struct status_instance *status)
-{
-	const char *why = session->capture != NULL ? capture_standing(session->capture) : NULL;
-
-	if (why == NULL || !status->healthy)
-		return;
-	status->healthy = false;
-	status->reason = why;
-}
-
-void session_status(const struct session *session, struct status_instance *status)
-{
-	uint64_t end_ns = session->copied_ns != 0 ? session->copied_ns : clock_now_ns();
-	struct sender_state state;
-
-	session_query(session, &state);
-	status->epoch = (double)state.acknowledged;
-	status->epochs = (double)(state.newest >= session->options.first_epoch ?
-					  state.newest - session->options.first_epoch + 1 :
-					  0);
-	status->lag_ms = clock_ms(state.lag_ns);
-	status->lag_bytes = (double)state.bytes;
-	status->interval_ms = clock_ms(epoch_interval_ns(&session->pacer));
-	status->pages = (double)state.stats.pages;
-	status->unchanged_pages = (double)state.stats.unchanged;
-	status->wire_bytes = (double)state.stats.bytes_out;
-	if (session->options.instance->ndisks > 0)
-		status->disk_wire_bytes = (double)state.stats.disk_out;
-	if (state.stats.bytes_in > 0)
-		status->wire_ratio = (double)state.stats.bytes_out / (double)state.stats.bytes_in;
-	if (session->pauses.count > 0) {
-		status->pause_last_ms = clock_ms(session->last_pause_ns);
-		status->pause_median_ms = status_percentile(&session->pauses, 0.5);
-		status->pause_p99_ms = status_percentile(&session->pauses, 0.99);
-	}
-	status->copy_total_bytes = (double)session->copy_total;
-	status->copy_done_bytes =
-		(double)(session->copied_ns != 0 ? session->copy_total : session->copy_done);
-	if (end_ns > session->opened_ns && session->copy_total > 0)
-		status->copy_mib_s = status->copy_done_bytes / 1048576.0 /
-				     (clock_ms(end_ns - session->opened_ns) / 1000.0);
-	status->disks = session->disks.capture;
-	status->ndisks = session->options.instance->ndisks;
-	standing_status(session, status);
 }
 
 /* Life --------------------------------------------------------------------------------------- */

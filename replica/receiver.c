@@ -65,11 +65,9 @@ struct receiver {
 	struct message *unsettled, **last_unsettled; /* ends whose epochs are in the image only */
 	bool copying;				     /* a job is */
 	bool is_aside;				     /* and one of receiver_aside() */
-	/* What arrives: the open epoch as the peer sees it (0: none), and how many batches it had.
-	 */
+	/* What arrives: the open epoch as the peer sees it (0: none), its batches so far. */
 	uint64_t open_epoch, open_batches;
-	bool first_copy; /* that is what the open one is */
-	bool kept;	 /* it waits for receiver_resume() */
+	bool first_copy, kept; /* it is a first copy's; it waits for receiver_resume() */
 	/* The image has an epoch open. */
 	bool image_open;
 };
@@ -335,15 +333,33 @@ static void on_journal_closed(void *owner)
 	finish_close(receiver);
 }
 
+/* Removes the messages of the epoch whose end did not arrive: the last ones of the queue. */
+static void cut_open_epoch(struct receiver *receiver)
+{
+	struct message **at = &receiver->head, *message;
+
+	while (*at != NULL && (*at)->epoch != receiver->open_epoch)
+		at = &(*at)->next;
+	message = *at;
+	*at = NULL;
+	receiver->tail = at;
+	while (message != NULL) {
+		struct message *next = message->next;
+
+		message_done(message);
+		message = next;
+	}
+	receiver->open_epoch = 0;
+	receiver->kept = false;
+}
+
 /* Nothing is queued and nothing runs. */
 static void idle(struct receiver *receiver)
 {
 	void (*on_idle)(void *) = receiver->on_idle;
 
-	if (receiver->kept && receiver->deaf) { /* nothing that could go on */
-		receiver->kept = false;
-		receiver->open_epoch = 0;
-	}
+	if (receiver->kept && receiver->deaf)
+		cut_open_epoch(receiver); /* it cannot go on */
 	if (receiver->image_open && receiver->open_epoch == 0) {
 		/* Dropped half-way, or a fault: nothing more of this epoch will come. */
 		image_abort(receiver->image);
@@ -418,8 +434,7 @@ int receiver_begin(struct receiver *receiver, uint64_t epoch, const struct journ
 int receiver_resume(struct receiver *receiver, uint64_t epoch, struct err *err)
 {
 	if (!receiver->kept || receiver->open_epoch != epoch || receiver->dropping)
-		return err_set(err, RC_INVALID, "the rest of epoch %llu, which was not kept",
-			       (unsigned long long)epoch);
+		return err_set(err, RC_INVALID, "the rest of an epoch that was not kept");
 	receiver->kept = false;
 	return RC_OK;
 }
@@ -480,30 +495,10 @@ int receiver_aside(struct receiver *receiver, const struct receiver_aside *aside
 	return RC_OK;
 }
 
-/* Removes the messages of the epoch whose end did not arrive: they are the last ones of the queue.
- */
-static void cut_open_epoch(struct receiver *receiver)
+static void let_go(struct receiver *receiver, bool keep, bool hurry, void (*on_idle)(void *owner))
 {
-	struct message **at = &receiver->head, *message;
-
-	while (*at != NULL && (*at)->epoch != receiver->open_epoch)
-		at = &(*at)->next;
-	message = *at;
-	*at = NULL;
-	receiver->tail = at;
-	while (message != NULL) {
-		struct message *next = message->next;
-
-		message_done(message);
-		message = next;
-	}
-	receiver->open_epoch = 0;
-}
-
-void receiver_drop(struct receiver *receiver, bool hurry, void (*on_idle)(void *owner))
-{
-	receiver->kept = false;
-	if (receiver->open_epoch != 0)
+	receiver->kept = keep;
+	if (receiver->open_epoch != 0 && !keep)
 		cut_open_epoch(receiver);
 	receiver->on_idle = on_idle;
 	receiver->dropping = true;
@@ -513,17 +508,15 @@ void receiver_drop(struct receiver *receiver, bool hurry, void (*on_idle)(void *
 	pump(receiver);
 }
 
+void receiver_drop(struct receiver *receiver, bool hurry, void (*on_idle)(void *owner))
+{
+	let_go(receiver, false, hurry, on_idle);
+}
+
 void receiver_keep(struct receiver *receiver, void (*on_idle)(void *owner))
 {
-	if (receiver->open_epoch == 0 || !receiver->first_copy || receiver->deaf) {
-		receiver_drop(receiver, false, on_idle);
-		return;
-	}
-	receiver->kept = true;
-	receiver->on_idle = on_idle;
-	receiver->dropping = true;
-	receiver->hurry = false;
-	pump(receiver);
+	let_go(receiver, receiver->open_epoch != 0 && receiver->first_copy && !receiver->deaf,
+	       false, on_idle);
 }
 
 bool receiver_has_kept(const struct receiver *receiver)

@@ -31,7 +31,8 @@ struct batch {
 struct epoch {
 	struct epoch *next;
 	uint64_t number;
-	bool first_copy, rest; /* rest: of the first copy; the standby has the beginning */
+	enum wire_epoch kind; /* REST: the standby has the beginning of the first copy */
+	bool first_copy;
 	uint64_t received,
 		given; /* of a first copy: batches that the standby has, that the transport was given */
 	bool unkept;	       /* its sent batches are gone: it cannot be sent again */
@@ -90,6 +91,7 @@ static struct epoch *epoch_find(struct sender *sender, uint64_t number)
 		return NULL;
 	epoch->number = number;
 	epoch->first_copy = number == sender->first_epoch;
+	epoch->kind = epoch->first_copy ? WIRE_EPOCH_COPY : WIRE_EPOCH_CHECKPOINT;
 	epoch->cursor_at_end = true;
 	*sender->epochs_end = epoch;
 	sender->epochs_end = &epoch->next;
@@ -333,18 +335,11 @@ static bool pump_batches(struct sender *sender, struct epoch *epoch)
 	return true;
 }
 
-static enum wire_epoch kind_of(const struct epoch *epoch)
-{
-	if (!epoch->first_copy)
-		return WIRE_EPOCH_CHECKPOINT;
-	return epoch->rest ? WIRE_EPOCH_REST : WIRE_EPOCH_COPY;
-}
-
 /* True: everything of this epoch that exists has been sent. */
 static bool pump_epoch(struct sender *sender, struct epoch *epoch)
 {
 	if (!epoch->begun) {
-		if (!sender->ops->begin(sender->owner, epoch->number, kind_of(epoch)))
+		if (!sender->ops->begin(sender->owner, epoch->number, epoch->kind))
 			return false;
 		epoch->begun = true;
 	}
@@ -450,20 +445,14 @@ bool sender_received(struct sender *sender, uint64_t number, uint64_t batches)
 	return true;
 }
 
-static bool is_resumable(const struct sender *sender)
-{
-	return sender->receipts && !sender->held;
-}
-
 bool sender_resume(struct sender *sender, uint64_t number, uint64_t batches)
 {
-	struct epoch *epoch =
-		sender->up || !is_resumable(sender) ? NULL : received(sender, number, batches);
+	struct epoch *epoch = sender->up || sender->held ? NULL : received(sender, number, batches);
 
 	if (epoch == NULL)
 		return false;
 	epoch->given = batches;
-	epoch->rest = true;
+	epoch->kind = WIRE_EPOCH_REST;
 	send_again(sender);
 	return true;
 }
@@ -564,7 +553,7 @@ void sender_query(const struct sender *sender, uint64_t now_ns, struct sender_st
 		.bytes = sender->bytes,
 		.full = !has_room(sender),
 		.first_copy = sender->acknowledged < sender->first_epoch,
-		.resumable = is_resumable(sender),
+		.resumable = sender->receipts && !sender->held,
 		.stats = *encoder_stats(sender->encoder),
 	};
 	if (epoch != NULL && !epoch->unkept && !(epoch->first_copy && epoch->begun))
