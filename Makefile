@@ -136,8 +136,14 @@ build/kernel/ready: image/kernel.sh $(fetching)
 
 guest: build/guest/initramfs.gz  ## the kernel and initramfs of the test guest
 	@:
-build/guest/initramfs.gz: image/guest.sh $(wildcard tests/guest/*) build/kernel/ready build/musl/libs
+build/guest/initramfs.gz: image/guest.sh image/modules.sh $(wildcard tests/guest/*) build/kernel/ready build/musl/libs
 	@image/guest.sh
+
+image: build/image/understudy.raw  ## the appliance: a bootable disk image (build/image); CONFIG=DIR bakes a configuration in
+	@:
+build/image/understudy.raw: $(if $(CONFIG),FORCE) image/image.sh image/modules.sh build/understudy build/qemu/ready build/kernel/ready
+	@image/prerequisites.sh image
+	@image/image.sh $(CONFIG)
 
 database: build/guest/database.ready
 build/guest/database.ready: image/database.sh build/guest/initramfs.gz
@@ -212,13 +218,13 @@ test: prerequisites  ## everything: unit tests, each fuzz target for a few secon
 	@$(MAKE) deps
 	@$(MAKE) unit fuzz sim
 	@$(MAKE) system
-	@$(MAKE) stock-qemu database
+	@$(MAKE) stock-qemu database image
 	@SECONDS_PER_FUZZ=$(SECONDS) tests/run.sh unit fuzz sim model system lint
 
 test-unit: unit  ## the unit tests, with AddressSanitizer and UBSan
 	@tests/run.sh unit
 
-test-system: system stock-qemu database  ## the system tests against the real hypervisor
+test-system: system stock-qemu database image  ## the system tests against the real hypervisor
 	@tests/run.sh system
 
 fuzz-run: fuzz  ## run each fuzz target; SECONDS=2 says for how long
@@ -290,7 +296,7 @@ help:  ## this list
 	@awk -F '##' '/^[a-z-]+:.*##/ { split($$1, t, ":"); printf "  %-14s%s\n", t[1], $$2 }' Makefile
 
 FORCE:
-.PHONY: all deps relock qemu kernel guest unit fuzz sim sim-run model system stock-qemu database prerequisites test test-unit test-system fuzz-run lint lint-clang-tidy \
+.PHONY: all deps relock qemu image kernel guest unit fuzz sim sim-run model system stock-qemu database prerequisites test test-unit test-system fuzz-run lint lint-clang-tidy \
 	lint-cppcheck lint-clang-format format \
 	demo bench bench-programs soak clean help FORCE
 

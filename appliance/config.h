@@ -23,6 +23,8 @@
 #define CONFIG_DISKS_MAX 16    /* per instance; LAYOUT_DISKS_MAX */
 #define CONFIG_VRRP_MAX 16     /* per instance: a group for each of its networks, and some */
 #define CONFIG_VRRP_STEP_MS 10 /* what VRRP counts in */
+#define CONFIG_DEVICES_MAX 64  /* of the machine: cards, bridges, VLANs */
+#define CONFIG_DNS_MAX 3       /* as many as a resolver asks */
 #define CONFIG_INSTANCES_MAX 64 /* per process; GUARDIAN_INSTANCES_MAX */
 
 enum config_role { CONFIG_PRIMARY, CONFIG_STANDBY, CONFIG_ROLES };
@@ -56,6 +58,17 @@ struct config_vrrp {
 	bool preempt;	      /* true */
 	/* As netlink_prefix_parse() and netlink_route_parse() take them, NULL-terminated; routes: NULL: none */
 	char **addresses, **routes;
+};
+
+/* standby, in the appliance's image: a network device of the machine, in the order in which they are set up */
+struct config_device {
+	char *name; /* what everything else calls it */
+	char *mac; /* of the card that gets that name; NULL: the kernel calls it so, or it is made here: */
+	char **ports; /* it is a bridge of these; NULL: none */
+	char *on;     /* or a VLAN on that device */
+	uint32_t vlan;
+	uint32_t mtu;		    /* 0: as it is */
+	char **addresses, **routes; /* as in config_vrrp; NULL: none */
 };
 
 struct config_instance {
@@ -112,6 +125,11 @@ struct config {
 	char *accel;	  /* standby: hypervisor.accel: "auto" */
 	bool log_json;	  /* log.json */
 	bool log_debug;	  /* log.debug */
+	/* machine.*: what process 1 sets up; init.h */
+	char *hostname;		       /* "understudy" */
+	char **dns;		       /* addresses of name servers; NULL: none */
+	struct config_device *devices; /* machine.network */
+	size_t ndevices;
 	struct config_instance *instances;
 	size_t ninstances;
 };

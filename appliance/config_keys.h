@@ -15,5 +15,7 @@ extern const struct json_table config_disk_table;
 struct config_disk;
 /* What is wrong with a standby's disk, behind its path; NULL: nothing. */
 const char *config_disk_problem(const struct config_disk *disk);
+/* config_machine.c: of machine */
+extern const struct json_table config_machine_table;
 
 #endif

@@ -10,7 +10,7 @@
 #define PRIMARY (1U << CONFIG_PRIMARY)
 #define STANDBY (1U << CONFIG_STANDBY)
 
-static int check_device(const char *text, struct err *err)
+int config_check_device(const char *text, struct err *err)
 {
 	if (strlen(text) == 0 || strlen(text) > PORT_NAME_MAX || strpbrk(text, "/ :%") != NULL ||
 	    strcmp(text, ".") == 0 || strcmp(text, "..") == 0)
@@ -20,9 +20,6 @@ static int check_device(const char *text, struct err *err)
 			PORT_NAME_MAX);
 	return RC_OK;
 }
-
-#define DEVICE_PATTERN \
-	"^(?!\\.{1,2}" JSON_PATTERN_END ")[^/ :%" JSON_PATTERN_CONTROL "]{1,15}" JSON_PATTERN_END
 
 static const struct json_field nic_fields[] = {
 	{ .key = "name",
@@ -48,7 +45,7 @@ static const struct json_field nic_fields[] = {
 	{ .key = "guest_bridge",
 	  .type = JSON_TEXT,
 	  .kind = "device",
-	  .check = check_device,
+	  .check = config_check_device,
 	  .pattern = DEVICE_PATTERN,
 	  .roles = PRIMARY,
 	  .offset = offsetof(struct config_nic, guest_bridge),
@@ -56,7 +53,7 @@ static const struct json_field nic_fields[] = {
 	{ .key = "guest_tap",
 	  .type = JSON_TEXT,
 	  .kind = "device",
-	  .check = check_device,
+	  .check = config_check_device,
 	  .pattern = DEVICE_PATTERN,
 	  .roles = PRIMARY,
 	  .offset = offsetof(struct config_nic, guest_tap),
@@ -71,7 +68,7 @@ static const struct json_field nic_fields[] = {
 	{ .key = "tap",
 	  .type = JSON_TEXT,
 	  .kind = "device",
-	  .check = check_device,
+	  .check = config_check_device,
 	  .pattern = DEVICE_PATTERN,
 	  .required = true,
 	  .roles = STANDBY,
@@ -80,7 +77,7 @@ static const struct json_field nic_fields[] = {
 	{ .key = "tap",
 	  .type = JSON_TEXT,
 	  .kind = "device",
-	  .check = check_device,
+	  .check = config_check_device,
 	  .pattern = DEVICE_PATTERN,
 	  .roles = PRIMARY,
 	  .offset = offsetof(struct config_nic, tap),
@@ -89,14 +86,14 @@ static const struct json_field nic_fields[] = {
 	{ .key = "bridge",
 	  .type = JSON_TEXT,
 	  .kind = "device",
-	  .check = check_device,
+	  .check = config_check_device,
 	  .pattern = DEVICE_PATTERN,
 	  .offset = offsetof(struct config_nic, bridge),
 	  .doc = "bridge to add it to; absent: none" },
 };
 const struct json_table config_nic_table = JSON_TABLE(nic_fields);
 
-static int check_prefix(const char *text, struct err *err)
+int config_check_prefix(const char *text, struct err *err)
 {
 	struct netlink_prefix prefix;
 	const int rc = netlink_prefix_parse(&prefix, text, err);
@@ -107,7 +104,7 @@ static int check_prefix(const char *text, struct err *err)
 	return err_set(err, RC_INVALID, "%s: is no address that a device can have", text);
 }
 
-static int check_route(const char *text, struct err *err)
+int config_check_route(const char *text, struct err *err)
 {
 	struct netlink_route route;
 
@@ -118,7 +115,7 @@ static const struct json_field vrrp_fields[] = {
 	{ .key = "device",
 	  .type = JSON_TEXT,
 	  .kind = "device",
-	  .check = check_device,
+	  .check = config_check_device,
 	  .pattern = DEVICE_PATTERN,
 	  .required = true,
 	  .offset = offsetof(struct config_vrrp, device),
@@ -155,7 +152,7 @@ static const struct json_field vrrp_fields[] = {
 	  .type = JSON_STRINGS,
 	  .required = true,
 	  .max = VRRP_ADDRESSES_MAX,
-	  .check = check_prefix,
+	  .check = config_check_prefix,
 	  .pattern = "^" PREFIX_PATTERN JSON_PATTERN_END,
 	  .offset = offsetof(struct config_vrrp, addresses),
 	  .doc = "addresses with their prefix (\"192.0.2.7/24\", \"2001:db8::7/64\"); those of IPv4 as the other "
@@ -163,7 +160,7 @@ static const struct json_field vrrp_fields[] = {
 	{ .key = "routes",
 	  .type = JSON_STRINGS,
 	  .max = VRRP_ROUTES_MAX,
-	  .check = check_route,
+	  .check = config_check_route,
 	  .pattern = "^" ROUTE_PATTERN JSON_PATTERN_END,
 	  .offset = offsetof(struct config_vrrp, routes),
 	  .doc = "routes by that device that come and go with the addresses (\"198.51.100.0/24 via 192.0.2.1\"; "

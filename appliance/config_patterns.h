@@ -1,5 +1,6 @@
 /*
- * Regular expressions (ECMA-262, as JSON Schema has them) of what a configuration calls an address.
+ * What a configuration calls an address, a device or a route: as functions, and as regular expressions (ECMA-262, as JSON
+ * Schema has them).
  */
 #ifndef APPLIANCE_CONFIG_PATTERNS_H
 #define APPLIANCE_CONFIG_PATTERNS_H
@@ -31,5 +32,14 @@
 #define ROUTE_PATTERN                                                                   \
 	"((default|" PREFIX4_PATTERN ") via " IPV4_PATTERN "|(default|" PREFIX6_PATTERN \
 	") via " IPV6_PATTERN ")"
+
+/* The name of a network device. */
+#define DEVICE_PATTERN \
+	"^(?!\\.{1,2}" JSON_PATTERN_END ")[^/ :%" JSON_PATTERN_CONTROL "]{1,15}" JSON_PATTERN_END
+
+/* config_network.c: as json_field's check(). The prefix is of an address that a device can have. */
+int config_check_device(const char *text, struct err *err);
+int config_check_prefix(const char *text, struct err *err);
+int config_check_route(const char *text, struct err *err);
 
 #endif

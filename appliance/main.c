@@ -1,4 +1,5 @@
 #include "appliance/base/near_miss.h"
+#include "appliance/init.h"
 #include "appliance/options.h"
 #include "appliance/verb.h"
 #include "replica/guardian_process.h"
@@ -26,6 +27,7 @@ static const struct {
 	{ "mark", "mark the present epoch of an instance", verb_mark },
 	{ "rewind", "run an earlier epoch of an instance, isolated", verb_rewind },
 	{ "pki", "make the certificates with which the two sites know each other", verb_pki },
+	{ "trouble", "serve a health endpoint that says what is wrong", verb_trouble },
 	{ "version", "print versions", verb_version },
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
@@ -95,6 +97,8 @@ int main(int argc, char **argv)
 
 	if (guardian_process_is_one(argc, argv))
 		guardian_process_run();
+	if (init_is_one(argc, argv))
+		init_run();
 	if (!occupy_standard_descriptors())
 		return EXIT_FAILED;
 	/*

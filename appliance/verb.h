@@ -15,6 +15,7 @@ int verb_rewind(int argc, char **argv);
 int verb_standby(int argc, char **argv);
 int verb_status(int argc, char **argv);
 int verb_takeover(int argc, char **argv);
+int verb_trouble(int argc, char **argv);
 int verb_version(int argc, char **argv);
 
 #endif

@@ -13,33 +13,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . image/apt.sh
 . image/sources.sh
+. image/modules.sh
 
 modules=(virtio_net virtio_blk 8021q)
 root=build/guest/root
 kernel=build/kernel/modules
 step_count=0
 step_total=1
-
-# add_module NAME: the module after those it depends on, unpacked, in the order in which init loads them.
-add_module() {
-	local file dependency
-	file=$(find "$kernel" -name "$1.ko*" -print -quit)
-	[[ -n $file ]] || die "the kernel in build/kernel has no module $1"
-	[[ ! -f $root/modules/$1.ko ]] || return 0
-	case $file in
-	*.xz) xz -dc "$file" ;;
-	*.zst) zstd -qdc "$file" ;;
-	*) cat "$file" ;;
-	esac >"$root/modules/$1.ko"
-	objcopy --strip-debug "$root/modules/$1.ko"
-	for dependency in $(modinfo_depends "$root/modules/$1.ko"); do add_module "$dependency"; done
-	echo "$1.ko" >>"$root/modules/order"
-}
-
-# The "depends=a,b" of the module's .modinfo section.
-modinfo_depends() {
-	objcopy -O binary --only-section=.modinfo "$1" /dev/stdout | tr '\0' '\n' | sed -n 's/^depends=//p' | tr ',' ' '
-}
 
 # number FILE OFFSET BYTES: an unsigned little-endian number in a file.
 number() {
@@ -91,7 +71,8 @@ cp "$(find build/guest/busybox -name busybox -type f -perm -u+x -print -quit)" "
 build/musl/bin/musl-cc -std=gnu11 -I. -D_GNU_SOURCE -Wall -Wextra -Wconversion -Wshadow -Werror -O2 -s \
 	-o "$root/bin/guest" tests/guest/*.c
 cp tests/guest/init "$root/init"
-for module in "${modules[@]}"; do add_module "$module"; done
+modules_copy "$kernel" "$root/modules" "${modules[@]}"
+for module in "$root"/modules/*.ko; do objcopy --strip-debug "$module"; done
 unpack_kernel build/kernel/vmlinuz build/guest/vmlinux
 pack "$root" build/guest/initramfs.gz.new
 rm -rf build/guest/redis.gz build/guest/redis

@@ -2,7 +2,7 @@
 # The Debian packages that building and testing need: finds what is missing and, as root, installs it; otherwise prints
 # the one command that does. Takes no noticeable time when nothing is missing.
 #
-# usage: image/prerequisites.sh PURPOSE...        purposes: build qemu demo test
+# usage: image/prerequisites.sh PURPOSE...        purposes: build qemu image demo test
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,12 +14,14 @@ declare -A packages=(
 	# The hypervisor.
 	[qemu]='gcc libc6-dev make patch ninja-build python3 python3-venv pkg-config|pkgconf flex bison libglib2.0-dev
 		zlib1g-dev libfdt-dev xz-utils'
+	# The appliance's disk image.
+	[image]='grub-common grub-pc-bin grub-efi-amd64-bin squashfs-tools mtools dosfstools fdisk faketime cpio zstd xz-utils binutils'
 	# The demo, beside what it is built with.
 	[demo]='python3 iproute2 util-linux'
 	# Unit tests, fuzzing, lint, system tests, benchmarks.
 	[test]='clang lld libclang-rt-dev|libclang-rt-14-dev llvm libcmocka-dev clang-tidy clang-format cppcheck python3
 		python3-pytest python3-pytest-xdist iproute2 openssl procps redis-tools util-linux etcd-server keepalived spin curl
-		postgresql-15|postgresql-17 e2fsprogs nbdkit'
+		postgresql-15|postgresql-17 e2fsprogs ovmf nbdkit'
 )
 
 wanted=()

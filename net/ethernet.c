@@ -65,3 +65,23 @@ size_t ethernet_write_header(uint8_t *out, const uint8_t destination[ETHERNET_MA
 	bytes_put_be16(at, type);
 	return (size_t)(at + 2 - out);
 }
+
+static int digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool ethernet_parse_mac(uint8_t mac[ETHERNET_MAC], const char *text)
+{
+	for (size_t i = 0; i < ETHERNET_MAC; i++, text += 3) {
+		const int high = digit(text[0]), low = high < 0 ? -1 : digit(text[1]);
+
+		if (low < 0 || text[2] != (i + 1 < ETHERNET_MAC ? ':' : '\0'))
+			return false;
+		mac[i] = (uint8_t)(high * 16 + low);
+	}
+	return true;
+}

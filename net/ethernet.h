@@ -52,6 +52,9 @@ bool ethernet_is_tag(uint16_t type);
 /* One station's own address: neither a group's nor zero. */
 bool ethernet_is_station(const uint8_t mac[ETHERNET_MAC]);
 
+/* "52:54:00:12:34:56", in letters of either case. False: it is nothing else. */
+bool ethernet_parse_mac(uint8_t mac[ETHERNET_MAC], const char *text);
+
 /* The same VLAN, whatever the priority. */
 bool ethernet_same_vlan(const struct ethernet_tags *a, const struct ethernet_tags *b);
 

@@ -57,7 +57,7 @@ struct netlink_device {
 
 int netlink_get(struct netlink_device *device, const char *name, struct err *err);
 
-/* The first `max` ports of the bridge with that index; *count: of all. */
+/* The first `max` ports of the bridge with that index (0: devices that are no ports); *count: of all. */
 int netlink_ports(struct netlink_device *ports, size_t max, size_t *count, unsigned bridge,
 		  struct err *err);
 

@@ -105,9 +105,29 @@ static void the_checksum_is_that_of_rfc_1071(void **state)
 	assert_int_equal(inet_checksum_end(inet_checksum_add(0, packet, 10)), 0);
 }
 
+static void addresses_are_read(void **state)
+{
+	static const char *const wrong[] = { "",
+					     "52:54:00:12:34",
+					     "52:54:00:12:34:56:78",
+					     "52:54:00:12:34:5",
+					     "52-54-00-12-34-56",
+					     "52:54:00:12:34:5g",
+					     "52:54:00:12:34:56 " };
+	static const uint8_t right[ETHERNET_MAC] = { 0x52, 0x54, 0, 0xab, 0xcd, 0xef };
+	uint8_t found[ETHERNET_MAC];
+
+	(void)state;
+	assert_true(ethernet_parse_mac(found, "52:54:00:ab:CD:eF"));
+	assert_memory_equal(found, right, ETHERNET_MAC);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		assert_false(ethernet_parse_mac(found, wrong[i]));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(addresses_are_read),
 		cmocka_unit_test(tags_are_read_from_the_outside_in),
 		cmocka_unit_test(a_third_tag_is_the_type),
 		cmocka_unit_test(a_frame_cut_anywhere_in_its_head_is_none),

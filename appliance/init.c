@@ -1,0 +1,104 @@
+#include "appliance/init.h"
+
+#include "appliance/base/log.h"
+#include "appliance/init_internal.h"
+#include "appliance/init_supervise.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#define SQUASHFS 0x73717368 /* magic numbers of file systems, from Linux's uapi/linux/magic.h */
+
+bool init_is_one(int argc, char **argv)
+{
+	const char *name = argc > 0 ? strrchr(argv[0], '/') : NULL;
+
+	return argc > 0 && getpid() == 1 && strcmp(name != NULL ? name + 1 : argv[0], "init") == 0;
+}
+
+void init_give_up(const struct err *why)
+{
+	log_error(INIT_PART, "%s; the machine stops", why->text);
+	(void)sleep(1); /* for a slow console */
+	(void)reboot(RB_POWER_OFF);
+	for (;;)
+		(void)pause();
+}
+
+int init_mount(const char *type, const char *dir, unsigned long flags, const char *data,
+	       struct err *err)
+{
+	(void)mkdir(dir, 0755);
+	if (mount(type, dir, type, flags, data) != 0 && errno != EBUSY)
+		return err_system(err, errno, "mounting %s at %s", type, dir);
+	return RC_OK;
+}
+
+static bool is_system(void)
+{
+	struct statfs fs;
+
+	return statfs("/", &fs) == 0 && fs.f_type == SQUASHFS;
+}
+
+static int mount_all(struct err *err)
+{
+	int rc = init_mount("tmpfs", "/run", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755", err);
+
+	if (rc == RC_OK) /* replicas' memory: as much as there is */
+		rc = init_mount("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+				"mode=0700,size=100%", err);
+	if (rc == RC_OK)
+		rc = init_mount("tmpfs", "/data", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700",
+				err);
+	return rc == RC_OK ? init_modules_load("/modules", err) : rc;
+}
+
+/*
+ * What of the configuration the machine needs; the standby reads it itself. With one that is wrong the machine gets what can be
+ * read, so that the reason can be asked for.
+ */
+static int configure(struct config *config, struct err *err)
+{
+	struct buf text = { .limit = CONFIG_FILE_MAX }, problems = { 0 };
+	int rc = init_config_find(err);
+
+	if (rc == RC_OK)
+		rc = config_read(&text, INIT_CONFIG_DIR "/" INIT_CONFIG_NAME, err);
+	if (rc == RC_OK) {
+		rc = config_check(config, CONFIG_STANDBY, INIT_CONFIG_NAME, INIT_CONFIG_DIR,
+				  (const char *)text.data, text.len, &problems, err);
+		if (problems.len > 0)
+			log_error(INIT_PART, "%.*s", (int)problems.len - 1,
+				  (const char *)problems.data);
+	}
+	buf_free(&text);
+	buf_free(&problems);
+	if (config->hostname != NULL)
+		(void)sethostname(config->hostname, strlen(config->hostname));
+	init_network(config);
+	return rc;
+}
+
+void init_run(void)
+{
+	struct init_service service = { .config = INIT_CONFIG_DIR "/" INIT_CONFIG_NAME };
+	struct config config = { 0 };
+	struct err err;
+
+	if (!is_system()) {
+		(void)init_boot(&err);
+		init_give_up(&err);
+	}
+	if (mount_all(&err) != RC_OK)
+		init_give_up(&err);
+	if (configure(&config, &err) != RC_OK)
+		service.trouble = err.text;
+	service.http = config.http != NULL ? config.http : "[::]:7480";
+	init_supervise(&service);
+}

@@ -1,0 +1,34 @@
+/* What the files of process 1 share. */
+#ifndef APPLIANCE_INIT_INTERNAL_H
+#define APPLIANCE_INIT_INTERNAL_H
+
+#include "appliance/base/err.h"
+#include "appliance/config.h"
+
+#define INIT_PART "init" /* of the log */
+#define INIT_PROGRAM "/bin/understudy"
+#define INIT_SYSTEM "understudy-system" /* GPT name of the partition with the root file system */
+
+/* Says why and stops the machine: nothing else can be done. */
+void init_give_up(const struct err *why) __attribute__((noreturn));
+
+/* In the initramfs: makes the system's file system the root and becomes process 1 there. */
+int init_boot(struct err *err);
+
+/* Loads the modules that `dir`/order lists, in that order. One without its device is no error. */
+int init_modules_load(const char *dir, struct err *err);
+
+/* A file system of the kernel's own at a directory, which is made where that is possible. */
+int init_mount(const char *type, const char *dir, unsigned long flags, const char *data,
+	       struct err *err);
+
+/* Where the configuration is from init_config_find() on, with what it names. */
+#define INIT_CONFIG_DIR "/run/config"
+#define INIT_CONFIG_NAME "config.json"
+/* RC_STATE: no place has one. */
+int init_config_find(struct err *err);
+
+/* What fails is logged. */
+void init_network(const struct config *config);
+
+#endif

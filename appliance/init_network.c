@@ -1,0 +1,108 @@
+/*
+ * Theory of operation
+ *
+ * Devices are set up in the order of the configuration: a card that is found by its address gets its name, bridges and VLANs
+ * are made, then ports, addresses, and all are set up; routes come last, since one may lead through a device that is set up
+ * later. What fails is said and left out: a machine that can be reached by its other card can be mended.
+ */
+#include "appliance/init_internal.h"
+
+#include "appliance/base/log.h"
+#include "net/netlink_link.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define CARDS_MAX 64
+
+static void tell(int rc, const struct err *err)
+{
+	if (rc != RC_OK)
+		log_error(INIT_PART, "network: %s", err->text);
+}
+
+static int find_card(struct netlink_device *card, const char *mac, struct err *err)
+{
+	struct netlink_device cards[CARDS_MAX];
+	uint8_t wanted[ETHERNET_MAC];
+	size_t count, i;
+	int rc = netlink_ports(cards, CARDS_MAX, &count, 0, err);
+
+	if (rc != RC_OK)
+		return rc;
+	(void)ethernet_parse_mac(wanted, mac); /* config_machine.c has looked at it */
+	for (i = 0; i < count && i < CARDS_MAX; i++) {
+		if (memcmp(cards[i].mac, wanted, ETHERNET_MAC) == 0) {
+			*card = cards[i];
+			return RC_OK;
+		}
+	}
+	return err_set(err, RC_STATE, "no card has the address %s", mac);
+}
+
+static int make(const struct config_device *device, struct err *err)
+{
+	struct netlink_device card;
+	int rc;
+
+	if (device->ports != NULL)
+		return netlink_make_bridge(device->name, err);
+	if (device->on != NULL)
+		return netlink_make_vlan(device->name, device->on, device->vlan, err);
+	if (device->mac == NULL)
+		return netlink_get(&card, device->name, err);
+	rc = find_card(&card, device->mac, err);
+	return rc == RC_OK && strcmp(card.name, device->name) != 0 ?
+		       netlink_rename(card.name, device->name, err) :
+		       rc;
+}
+
+static void set_up(const struct config_device *device)
+{
+	struct netlink_prefix prefix;
+	struct err err;
+	size_t i;
+	int rc = make(device, &err);
+
+	if (rc == RC_OK && device->mtu != 0)
+		rc = netlink_set_mtu(device->name, device->mtu, &err);
+	if (rc == RC_OK)
+		rc = netlink_set_up(device->name, &err);
+	if (rc != RC_OK) {
+		tell(rc, &err);
+		return;
+	}
+	for (i = 0; device->ports != NULL && device->ports[i] != NULL; i++)
+		tell(netlink_add_port(device->ports[i], device->name, &err), &err);
+	for (i = 0; device->addresses != NULL && device->addresses[i] != NULL; i++) {
+		rc = netlink_prefix_parse(&prefix, device->addresses[i], &err);
+		if (rc == RC_OK)
+			rc = netlink_add_address(device->name, &prefix, &err);
+		tell(rc, &err);
+	}
+}
+
+static void add_routes(const struct config_device *device)
+{
+	struct netlink_route route;
+	struct err err;
+
+	for (size_t i = 0; device->routes != NULL && device->routes[i] != NULL; i++) {
+		int rc = netlink_route_parse(&route, device->routes[i], &err);
+
+		if (rc == RC_OK)
+			rc = netlink_add_route(device->name, &route, &err);
+		tell(rc, &err);
+	}
+}
+
+void init_network(const struct config *config)
+{
+	struct err err;
+
+	tell(netlink_set_up("lo", &err), &err);
+	for (size_t i = 0; i < config->ndevices; i++)
+		set_up(&config->devices[i]);
+	for (size_t i = 0; i < config->ndevices; i++)
+		add_routes(&config->devices[i]);
+}

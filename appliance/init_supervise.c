@@ -1,0 +1,267 @@
+/*
+ * Theory of operation
+ *
+ * One loop, which waits for a signal (a child has ended, the machine is told to end), for the power button, or for the time at
+ * which the standby is started again. While the standby does not run for more than a moment, because it ends over and over or
+ * because there is no configuration that it could have, a process in its place serves the health endpoint and says why
+ * (verb_trouble.c): a machine that is up and says what it lacks is of more use than one that reboots for ever.
+ *
+ * The end: the standby is told first, so that what it has acknowledged is on the disk; then all others, the hypervisors among
+ * them. After that nothing is written any more.
+ */
+#include "appliance/init_supervise.h"
+
+#include "appliance/base/clock.h"
+#include "appliance/base/log.h"
+#include "appliance/init_internal.h"
+#include "appliance/restart.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/input.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define STANDBY_ENDS_WITHIN_MS 60000 /* a takeover under way is finished first: 35 s */
+#define OTHERS_END_WITHIN_MS 5000
+#define BUTTONS_MAX 8 /* input devices that are looked at */
+#define NEVER UINT64_MAX
+
+struct supervisor {
+	const struct init_service *service;
+	struct pollfd from[1 + BUTTONS_MAX]; /* signals, then buttons */
+	nfds_t count;
+	pid_t standby, trouble; /* 0: none */
+	uint64_t start_ms;	/* the standby is due; NEVER: it runs, or is not to */
+	struct restart restart;
+	char why[ERR_TEXT_MAX];
+};
+
+static uint64_t now_ms(void)
+{
+	return clock_now_ns() / CLOCK_NS_PER_MS;
+}
+
+/* ---- children ------------------------------------------------------------------------------------ */
+
+/* As fork(): what the child then becomes is the caller's. */
+static pid_t begin_child(const char *what)
+{
+	const pid_t pid = fork();
+	sigset_t none;
+
+	if (pid == 0) {
+		(void)setsid();
+		(void)sigemptyset(&none);
+		(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	} else if (pid < 0) {
+		log_error(INIT_PART, "starting %s: %s", what, strerror(errno));
+	}
+	return pid;
+}
+
+static void begin_standby(struct supervisor *s)
+{
+	pid_t pid;
+
+	s->start_ms = now_ms() + RESTART_MS;
+	if (s->trouble != 0) { /* it has the address */
+		(void)kill(s->trouble, SIGTERM);
+		return;
+	}
+	pid = begin_child("the standby");
+	if (pid == 0) {
+		(void)execl(INIT_PROGRAM, "understudy", "standby", "--config", s->service->config,
+			    (char *)NULL);
+		_exit(127);
+	}
+	if (pid > 0) {
+		s->standby = pid;
+		s->start_ms = NEVER;
+	}
+}
+
+static void begin_trouble(struct supervisor *s)
+{
+	pid_t pid;
+
+	log_error(INIT_PART, "%s", s->why);
+	if (s->service->http == NULL || s->trouble != 0)
+		return;
+	pid = begin_child("a health endpoint");
+	if (pid == 0) {
+		(void)execl(INIT_PROGRAM, "understudy", "trouble", "--http", s->service->http,
+			    "--reason", s->why, (char *)NULL);
+		_exit(127);
+	}
+	s->trouble = pid > 0 ? pid : 0;
+}
+
+static void tell_end(char *out, size_t size, int status)
+{
+	if (WIFSIGNALED(status))
+		(void)snprintf(out, size, "the standby was ended by signal %d (%s)",
+			       WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else
+		(void)snprintf(out, size, "the standby ended with status %d", WEXITSTATUS(status));
+}
+
+static void on_standby_end(struct supervisor *s, int status)
+{
+	uint64_t wait_ms;
+	bool trouble;
+	char how[128];
+
+	s->standby = 0;
+	tell_end(how, sizeof(how), status);
+	wait_ms = restart_after(&s->restart, now_ms(), &trouble);
+	s->start_ms = now_ms() + wait_ms;
+	if (!trouble) {
+		log_error(INIT_PART, "%s; it is started again", how);
+		return;
+	}
+	(void)snprintf(
+		s->why, sizeof(s->why),
+		"%s, over and over; it is started again in %u s; its last words are on the console",
+		how, (unsigned)(wait_ms / 1000));
+	begin_trouble(s);
+}
+
+static void reap(struct supervisor *s)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == s->standby)
+			on_standby_end(s, status);
+		else if (pid == s->trouble)
+			s->trouble = 0;
+	}
+}
+
+/* ---- the end --------------------------------------------------------------------------------------- */
+
+/* Until that child (-1: any) has ended, there is none, or the time is over. */
+static void wait_for(pid_t pid, uint64_t within_ms)
+{
+	const uint64_t end_ms = now_ms() + within_ms;
+
+	while (now_ms() < end_ms) {
+		const pid_t ended = waitpid(pid, NULL, WNOHANG);
+
+		if (ended < 0 || (ended > 0 && pid > 0))
+			return;
+		if (ended == 0)
+			(void)usleep(10000);
+	}
+}
+
+static void end(struct supervisor *s, int how, const char *why) __attribute__((noreturn));
+
+static void end(struct supervisor *s, int how, const char *why)
+{
+	log_info(INIT_PART, "%s: the machine ends", why);
+	if (s->standby != 0) {
+		(void)kill(s->standby, SIGTERM);
+		wait_for(s->standby, STANDBY_ENDS_WITHIN_MS);
+	}
+	(void)kill(-1, SIGTERM);
+	wait_for(-1, OTHERS_END_WITHIN_MS);
+	(void)kill(-1, SIGKILL);
+	wait_for(-1, OTHERS_END_WITHIN_MS);
+	sync();
+	(void)umount2("/data", MNT_DETACH);
+	(void)reboot(how);
+	for (;;)
+		(void)pause();
+}
+
+static void on_signal(struct supervisor *s)
+{
+	struct signalfd_siginfo info;
+
+	while (read(s->from[0].fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			reap(s);
+		else if (info.ssi_signo == SIGINT)
+			end(s, RB_AUTOBOOT, "Ctrl-Alt-Del");
+		else
+			end(s, RB_POWER_OFF, "signal");
+	}
+}
+
+static void on_button(struct supervisor *s, int fd)
+{
+	struct input_event event;
+
+	while (read(fd, &event, sizeof(event)) == (ssize_t)sizeof(event)) {
+		if (event.type == EV_KEY && event.code == KEY_POWER && event.value != 0)
+			end(s, RB_POWER_OFF, "power button");
+	}
+}
+
+/* ---- life ------------------------------------------------------------------------------------------- */
+
+static void watch(struct supervisor *s, int fd)
+{
+	if (fd >= 0)
+		s->from[s->count++] = (struct pollfd){ .fd = fd, .events = POLLIN };
+}
+
+static void watch_all(struct supervisor *s)
+{
+	char path[32];
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGCHLD);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	(void)reboot(RB_DISABLE_CAD); /* SIGINT instead */
+	watch(s, signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+	for (unsigned i = 0; i < BUTTONS_MAX; i++) {
+		(void)snprintf(path, sizeof(path), "/dev/input/event%u", i);
+		watch(s, open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+	}
+}
+
+static int timeout(const struct supervisor *s)
+{
+	const uint64_t now = now_ms();
+
+	if (s->start_ms == NEVER)
+		return -1;
+	return s->start_ms > now ? (int)(s->start_ms - now) : 0;
+}
+
+void init_supervise(const struct init_service *service)
+{
+	struct supervisor s = { .service = service, .start_ms = NEVER };
+
+	watch_all(&s);
+	if (service->trouble == NULL) {
+		begin_standby(&s);
+	} else {
+		(void)snprintf(s.why, sizeof(s.why), "%s", service->trouble);
+		begin_trouble(&s);
+	}
+	for (;;) {
+		(void)poll(s.from, s.count, timeout(&s));
+		for (nfds_t i = 1; i < s.count; i++) {
+			if (s.from[i].revents != 0)
+				on_button(&s, s.from[i].fd);
+		}
+		on_signal(&s);
+		if (s.start_ms != NEVER && now_ms() >= s.start_ms)
+			begin_standby(&s);
+	}
+}

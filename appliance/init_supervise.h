@@ -1,0 +1,16 @@
+/*
+ * The rest of process 1's life: the standby runs, and is started again when it ends (restart.h), and whoever has no parent
+ * any more is reaped, until the machine is told to end, by its power button or by a signal.
+ */
+#ifndef APPLIANCE_INIT_SUPERVISE_H
+#define APPLIANCE_INIT_SUPERVISE_H
+
+struct init_service {
+	const char *config;  /* the standby's */
+	const char *http;    /* where health is told while the standby cannot; NULL: nowhere */
+	const char *trouble; /* what keeps it from being started at all; NULL: nothing */
+};
+
+void init_supervise(const struct init_service *service) __attribute__((noreturn));
+
+#endif

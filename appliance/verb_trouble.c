@@ -1,0 +1,72 @@
+#include "appliance/config.h"
+#include "appliance/options.h"
+#include "appliance/verb.h"
+#include "net/http.h"
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <string.h>
+
+struct trouble {
+	const char *reason;
+};
+
+static void answer(void *owner, const struct http_request *request, struct http_response *response)
+{
+	const struct trouble *trouble = owner;
+	const char *reason = trouble->reason;
+	const bool known =
+		strcmp(request->path, "/healthz") == 0 || strcmp(request->path, "/v1/status") == 0;
+	cJSON *object = known ? cJSON_CreateObject() : NULL, *list;
+	char *text;
+
+	if (object == NULL) {
+		http_error(response, known ? 503 : 404, reason);
+		return;
+	}
+	(void)cJSON_AddStringToObject(object, "status", "attention");
+	list = cJSON_AddArrayToObject(object, "problems");
+	(void)cJSON_AddItemToArray(list, cJSON_CreateString(reason));
+	text = cJSON_Print(object);
+	cJSON_Delete(object);
+	response->status = 503;
+	if (text != NULL)
+		(void)buf_append(&response->body, text, strlen(text));
+	cJSON_free(text);
+}
+
+int verb_trouble(int argc, char **argv)
+{
+	struct trouble trouble = { NULL };
+	const char *listen = NULL;
+	const struct option options[] = {
+		{ .name = "http", .value = "ADDRESS", .text = &listen, .doc = "where to serve it" },
+		{ .name = "reason",
+		  .value = "TEXT",
+		  .text = &trouble.reason,
+		  .doc = "what is wrong" },
+	};
+	const struct command command = {
+		.synopsis = "trouble --http ADDRESS --reason TEXT",
+		.about =
+			"Serves a health endpoint that is never healthy: what process 1 of the appliance's image runs\n"
+			"while the standby cannot.",
+		.options = options,
+		.count = 2,
+	};
+	struct http_server *server;
+	struct err err;
+	uv_loop_t loop;
+	int status;
+
+	if (!options_parse(&command, argc, argv, &status))
+		return status;
+	if (listen == NULL || trouble.reason == NULL)
+		return options_wrong(&command, "--http and --reason are both needed");
+	if (uv_loop_init(&loop) != 0)
+		return options_failed("there is no memory");
+	if (http_listen(&server, &loop, listen, answer, &trouble, &err) != RC_OK)
+		return options_failed(err.text);
+	(void)uv_run(&loop, UV_RUN_DEFAULT);
+	return EXIT_FAILED;
+}

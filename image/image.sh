@@ -1,0 +1,149 @@
+#!/usr/bin/env bash
+# The appliance's disk image: Debian's cloud kernel, this program as process 1, the hypervisor and its firmware. No shell, no
+# loader of shared libraries, nothing else.
+#
+# It boots by BIOS and by UEFI: GRUB, whose whole configuration is in its core image, loads kernel and initramfs from the
+# same partition both ways.
+#
+#   sector   1, 33 from the end   GPT
+#   partition 1   GRUB's core image for BIOS
+#   partition 2   FAT, label UNDERSTUDY: /EFI/BOOT/BOOTX64.EFI, /vmlinuz, /initramfs
+#   partition 3   squashfs, GPT name understudy-system: the root file system
+#
+# The initramfs has what it takes to find partition 3: the program and the modules of disks. Everything is made without root
+# and without loop devices, and from the same inputs the same bytes come out: times, owners, order, and identities are fixed.
+#
+# usage: image/image.sh [DIR]      a directory with config.json and the keys and certificates that it names, to be baked in
+# result: build/image/understudy.raw
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. image/apt.sh
+. image/modules.sh
+
+export SOURCE_DATE_EPOCH=315619200 LC_ALL=C TZ=UTC
+config=${1:-}
+[[ -z $config || -f $config/config.json ]] || die "$config has no config.json"
+out=build/image
+work=$out/work
+most=$((32 << 20)) # what is promised of the image's size
+step_count=0
+step_total=3
+
+# Of the modules, those without which the root file system is not found; the others come from it.
+boot_modules=(virtio_blk virtio_scsi sd_mod ahci ata_piix vmw_pvscsi hv_storvsc xen-blkfront squashfs)
+system_modules=(virtio_net vmxnet3 hv_netvsc hv_utils ena gve ixgbevf xen-netfront mlx4_en mlx5_core sr_mod isofs vfat nls_cp437 nls_ascii nls_utf8
+	qemu_fw_cfg virtio-rng virtio_balloon button evdev i6300esb softdog tun bridge 8021q kvm-intel kvm-amd)
+
+command_line='console=tty0 console=ttyS0,115200 quiet loglevel=4 panic=10 ro lockdown=integrity module.sig_enforce=1 slab_nomerge
+	init_on_alloc=1 page_alloc.shuffle=1 vsyscall=none debugfs=off'
+
+# ---- the two file systems -----------------------------------------------------------------------------------------
+
+make_initramfs() {
+	local root=$work/initramfs
+	mkdir -p "$root"/{dev,proc,sys,root,modules}
+	cp build/understudy "$root/init"
+	modules_copy build/kernel/modules "$root/modules" "${boot_modules[@]}"
+	find "$root" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
+	(cd "$root" && find . -print0 | sort -z | cpio --null --quiet --reproducible -o -H newc -R 0:0) | zstd -19 -q -T1 >"$work/initramfs.img"
+}
+
+make_system() {
+	local root=$work/system
+	mkdir -p "$root"/{bin,dev,proc,sys,run,data,modules,firmware}
+	cp build/understudy "$root/bin/understudy"
+	cp build/qemu/qemu-system-x86_64 "$root/bin/"
+	cp build/qemu/firmware/* "$root/firmware/"
+	modules_copy build/kernel/modules "$root/modules" "${system_modules[@]}"
+	chmod -R u=rwX,go=rX "$root"
+	[[ -z $config ]] || install -Dm 600 -t "$root/config" "$config"/*
+	mksquashfs "$root" "$work/system.squashfs" -all-root -comp zstd -Xcompression-level 19 -b 256K -no-xattrs -no-exports -processors 1 \
+		-noappend -no-progress -quiet
+}
+
+# ---- what boots -----------------------------------------------------------------------------------------------------
+
+# $root is the partition that GRUB's image was loaded from (UEFI) or was told of (BIOS).
+grub_config() {
+	cat <<-END
+		linux /vmlinuz $(tr -s '\n\t ' ' ' <<<"$command_line")
+		initrd /initramfs
+		boot
+	END
+}
+
+make_grub() {
+	grub_config >"$work/grub.cfg"
+	grub-mkimage -O i386-pc -o "$work/core.img" -p '(,gpt2)/' -c "$work/grub.cfg" biosdisk part_gpt fat linux
+	grub-mkimage -O x86_64-efi -o "$work/bootx64.efi" -p / -c "$work/grub.cfg" part_gpt fat linux
+}
+
+make_esp() {
+	local kib=$1 root=$work/esp
+	mkdir -p "$root/EFI/BOOT"
+	mv "$work/bootx64.efi" "$root/EFI/BOOT/BOOTX64.EFI"
+	cp build/kernel/vmlinuz "$root/vmlinuz"
+	mv "$work/initramfs.img" "$root/initramfs"
+	find "$root" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
+	rm -f "$work/esp.img"
+	mkfs.fat -C -i 55535459 -n UNDERSTUDY -S 512 -s 4 --invariant "$work/esp.img" "$kib" >/dev/null
+	faketime -f '1980-01-02 00:00:00' mcopy -s -m -i "$work/esp.img" "$root/EFI" "$root/vmlinuz" "$root/initramfs" ::
+}
+
+# ---- the disk -------------------------------------------------------------------------------------------------------
+
+# little_endian NUMBER BYTES
+little_endian() {
+	local i
+	for ((i = 0; i < $2; i++)); do printf "\\x$(printf %02x $((($1 >> (8 * i)) & 255)))"; done
+}
+
+# put FILE SECTOR: into the image
+put() { dd if="$1" of="$work/understudy.raw" bs=512 seek="$2" conv=notrunc status=none; }
+
+# GRUB's boot.img goes to the first sector, up to the partition table; at 0x5c it has the sector where its core image
+# begins. The first sector of that names the rest: at 0x1f4 its first sector, its length, and where it is loaded.
+put_grub() {
+	local first=$1
+	head -c 440 /usr/lib/grub/i386-pc/boot.img | dd of="$work/understudy.raw" conv=notrunc status=none
+	little_endian "$first" 8 | dd of="$work/understudy.raw" bs=1 seek=$((0x5c)) conv=notrunc status=none
+	little_endian $((first + 1)) 8 | dd of="$work/core.img" bs=1 seek=$((0x1f4)) conv=notrunc status=none
+	put "$work/core.img" "$first"
+}
+
+sectors() { echo $((($(stat -c %s "$1") + 1048575) / 1048576 * 2048)); }
+
+assemble() {
+	local bios=2048 esp system end
+	esp=$((bios + $(sectors "$work/core.img")))
+	system=$((esp + $(sectors "$work/esp.img")))
+	end=$((system + $(sectors "$work/system.squashfs")))
+	rm -f "$work/understudy.raw"
+	truncate -s $(((end + 2048) * 512)) "$work/understudy.raw"
+	sfdisk -q "$work/understudy.raw" <<-END
+		label: gpt
+		label-id: 55534459-0000-4000-8000-000000000000
+		first-lba: 2048
+		start=$bios, size=$((esp - bios)), type=21686148-6449-6E6F-744E-656564454649, uuid=55534459-0000-4000-8000-000000000001, name=understudy-bios
+		start=$esp, size=$((system - esp)), type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, uuid=55534459-0000-4000-8000-000000000002, name=understudy-boot
+		start=$system, size=$((end - system)), type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, uuid=55534459-0000-4000-8000-000000000003, name=understudy-system
+	END
+	put "$work/esp.img" "$esp"
+	put "$work/system.squashfs" "$system"
+	put_grub "$bios"
+	(($(stat -c %s "$work/understudy.raw") <= most)) || die "the image is larger than $((most >> 20)) MiB"
+}
+
+rm -rf "$work" && mkdir -p "$work"
+step_begin 'initramfs and system'
+make_initramfs
+make_system
+step_end
+step_begin 'boot loader and boot partition'
+make_grub
+make_esp $(((($(stat -c %s build/kernel/vmlinuz) + $(stat -c %s "$work/initramfs.img") + $(stat -c %s "$work/bootx64.efi")) / 1024 + 512) / 1024 * 1024 + 1024))
+step_end
+step_begin 'disk image'
+assemble
+mv "$work/understudy.raw" "$out/understudy.raw"
+step_end "$(($(stat -c %s "$out/understudy.raw") / 1024)) KiB"

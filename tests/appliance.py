@@ -1,0 +1,104 @@
+"""The appliance's image in a virtual machine of its own, on a network of the test's: 10.9.0.1 is the test, 10.9.0.2 the appliance."""
+import http.client
+import json
+import os
+import shutil
+import socket
+
+import lab
+
+IMAGE = os.path.join(lab.BUILD, 'image', 'understudy.raw')
+OVMF = '/usr/share/OVMF/OVMF_CODE'
+MAC, ADDRESS, HTTP_PORT = '52:54:00:09:00:02', '10.9.0.2', 7480
+
+
+def configuration():
+    """A standby's, as small as it can be."""
+    return {'site': 'b', 'http': {'listen': f'{ADDRESS}:{HTTP_PORT}'}, 'link': {'listen': '0.0.0.0:7400'},
+            'tls': {'ca': 'ca.crt', 'cert': 'standby.crt', 'key': 'standby.key'}, 'state_dir': '/data/state',
+            'hypervisor': {'program': '/bin/qemu-system-x86_64', 'firmware': '/firmware', 'accel': 'tcg'},
+            'machine': {'hostname': 'site-b', 'network': [{'name': 'lan0', 'mac': MAC},
+                                                          {'name': 'br0', 'ports': ['lan0'], 'addresses': [f'{ADDRESS}/24']},
+                                                          {'name': 'v20', 'on': 'br0', 'vlan': 20, 'addresses': ['10.9.20.2/24']}]},
+            'instances': [{'name': 'vm1'}]}
+
+
+class Appliance:
+    """Use as a context manager. `files`: what it is told by fw_cfg, beside its configuration: name to path."""
+
+    def __init__(self, directory, config, files, uefi=False, memory_mib=512):
+        self.directory, self.files, self.uefi, self.memory_mib = str(directory), dict(files), uefi, memory_mib
+        self.files['config.json'] = self.path('config.json')
+        with open(self.files['config.json'], 'w', encoding='utf-8') as f:
+            f.write(config if isinstance(config, str) else json.dumps(config))
+        self.network = self.machine = None
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def command(self):
+        command = [lab.QEMU, '-machine', 'q35' if self.uefi else 'pc', '-accel', 'tcg', '-m', str(self.memory_mib), '-nodefaults', '-display', 'none',
+                   '-no-reboot', '-L', lab.FIRMWARE, '-drive', f'file={IMAGE},format=raw,if=virtio,snapshot=on',
+                   '-netdev', 'tap,id=n0,ifname=tap0,script=no,downscript=no', '-device', f'virtio-net-pci,netdev=n0,mac={MAC},romfile=',
+                   '-serial', f"file:{self.path('console.log')}", '-qmp', f"unix:{self.path('qmp')},server=on,wait=off"]
+        for name, path in self.files.items():
+            command += ['-fw_cfg', f'name=opt/understudy/{name},file={path}']
+        if self.uefi:
+            size = '' if os.path.exists(f'{OVMF}.fd') else '_4M'
+            shutil.copy(f'{OVMF}{size}.fd'.replace('CODE', 'VARS'), self.path('vars.fd'))
+            command += ['-drive', f'if=pflash,format=raw,readonly=on,file={OVMF}{size}.fd',
+                        '-drive', f"if=pflash,format=raw,file={self.path('vars.fd')}"]
+        return command
+
+    def __enter__(self):
+        self.network = lab.Namespace('appliance')
+        for command in ('tuntap add tap0 mode tap', 'addr add 10.9.0.1/24 dev tap0', 'link set tap0 up'):
+            self.network.run('ip', *command.split())
+        self.machine = lab.Daemon(self.network, self.command(), self.path('qemu.log'))
+        return self
+
+    def __exit__(self, *_):
+        self.machine.kill()
+        self.network.close()
+
+    def console(self):
+        with open(self.path('console.log'), errors='replace', encoding='utf-8') as f:
+            return f.read()
+
+    def health(self):
+        """Status and what is told with it; None while nobody answers."""
+        with self.network.inside():
+            connection = http.client.HTTPConnection(ADDRESS, HTTP_PORT, timeout=2)
+            try:
+                connection.request('GET', '/healthz')
+                answer = connection.getresponse()
+                return answer.status, json.loads(answer.read())
+            except (OSError, http.client.HTTPException, ValueError):
+                return None
+            finally:
+                connection.close()
+
+    def wait_for_health(self):
+        try:
+            return lab.wait_for('the appliance answers', self.health, 120, 0.2)
+        except AssertionError as e:
+            raise AssertionError(f'{e}\n{self.console()}') from None
+
+    def press_power(self):
+        """Its power button; waits until it is off."""
+        qmp = lab.Qmp(self.path('qmp'))
+        qmp('system_powerdown')
+        qmp.close()
+        lab.wait_for('it is off', lambda: not self.machine.running(), 60, 0.05)
+
+
+def closed_ports(network, ports):
+    """Those of the appliance's TCP ports that nobody listens at."""
+    closed = []
+    with network.inside():
+        for port in ports:
+            with socket.socket() as s:
+                s.settimeout(5)
+                if s.connect_ex((ADDRESS, port)) != 0:
+                    closed.append(port)
+    return closed

@@ -1,0 +1,98 @@
+#include "appliance/init_internal.h"
+#include "tests/unit/netns_fixture.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static bool possible;
+
+static int set_up(void **state)
+{
+	(void)state;
+	possible = netns_fixture_create();
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	netns_fixture_remove();
+	return 0;
+}
+
+/* The machine's part of a configuration, as process 1 reads it, is done. */
+static void set_up_network(const char *network)
+{
+	struct config config = { 0 };
+	struct buf problems = { 0 };
+	char text[4096];
+	struct err err;
+
+	(void)snprintf(text, sizeof(text), "{\"machine\": {\"network\": [%s]}}", network);
+	(void)config_check(&config, CONFIG_STANDBY, "config.json", "/", text, strlen(text),
+			   &problems, &err); /* all else is missing */
+	assert_null(strstr((const char *)problems.data, "network"));
+	init_network(&config);
+	config_free(&config);
+	buf_free(&problems);
+}
+
+static void assert_shows(const char *command, const char *part)
+{
+	const char *shown = netns_fixture_run(command);
+
+	if (strstr(shown, part) == NULL)
+		fail_msg("%s: no \"%s\" in %s", command, part, shown);
+}
+
+static void cards_get_names_bridges_ports_and_all_addresses(void **state)
+{
+	(void)state;
+	if (!possible) {
+		print_message("no network namespaces: root, or user namespaces, are needed\n");
+		skip();
+	}
+	(void)netns_fixture_run("ip link add e0 address 52:54:00:00:00:01 type veth; "
+				"ip link add e1 address 52:54:00:00:00:02 type veth");
+	set_up_network(
+		"{\"name\": \"lan0\", \"mac\": \"52:54:00:00:00:01\", \"mtu\": 1400},"
+		"{\"name\": \"wan0\", \"mac\": \"52:54:00:00:00:02\", \"addresses\": [\"192.0.2.2/24\", \"2001:db8::2/64\"],"
+		" \"routes\": [\"default via 192.0.2.1\", \"default via 2001:db8::1\"]},"
+		"{\"name\": \"br0\", \"ports\": [\"lan0\"], \"addresses\": [\"203.0.113.2/24\"]}");
+	assert_shows("ip -d link show lan0", "mtu 1400");
+	assert_shows("ip -d link show lan0", "master br0");
+	assert_shows("ip -d link show lan0", "MULTICAST,UP");
+	assert_shows("ip -d link show br0", "stp_state 0");
+	assert_shows("ip addr show br0", "203.0.113.2/24");
+	assert_shows("ip addr show wan0", "2001:db8::2/64");
+	assert_shows("ip route", "default via 192.0.2.1 dev wan0");
+	assert_shows("ip -6 route", "default via 2001:db8::1 dev wan0");
+	assert_shows("ip addr show lo", "127.0.0.1");
+}
+
+static void a_device_that_is_not_there_keeps_no_other_from_being_set_up(void **state)
+{
+	(void)state;
+	if (!possible)
+		skip();
+	(void)netns_fixture_run("ip link add f0 address 52:54:00:00:00:03 type veth");
+	set_up_network(
+		"{\"name\": \"lan5\", \"mac\": \"52:54:00:00:00:99\", \"addresses\": [\"192.0.2.9/24\"]},"
+		"{\"name\": \"lan6\", \"mac\": \"52:54:00:00:00:03\", \"addresses\": [\"192.0.2.10/24\"]}");
+	assert_shows("ip addr show lan6", "192.0.2.10/24");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(cards_get_names_bridges_ports_and_all_addresses),
+		cmocka_unit_test(a_device_that_is_not_there_keeps_no_other_from_being_set_up),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
