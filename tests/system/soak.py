@@ -19,6 +19,7 @@ import test_agent_death  # noqa: E402
 import test_database  # noqa: E402
 import test_disk_targets  # noqa: E402
 import test_disks  # noqa: E402
+import test_first_copy  # noqa: E402
 import test_gateway  # noqa: E402
 import test_gateway_frames  # noqa: E402
 import test_journal  # noqa: E402
@@ -32,8 +33,8 @@ import test_witness  # noqa: E402
 
 LEDGER_KILLS = 100
 DATABASE_TAKEOVERS = 10
-MODULES = (test_agent_death, test_database, test_disk_targets, test_disks, test_gateway, test_gateway_frames, test_journal, test_link,
-           test_partition, test_rewind, test_rewind_serve, test_takeover, test_witness)
+MODULES = (test_agent_death, test_database, test_disk_targets, test_disks, test_first_copy, test_gateway, test_gateway_frames,
+           test_journal, test_link, test_partition, test_rewind, test_rewind_serve, test_takeover, test_witness)
 
 
 def ledger_kills(kills, seed):
