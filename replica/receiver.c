@@ -7,10 +7,8 @@
  *             to wait after that until it is on the disk
  *
  * Between two epochs, when the journal wants it, a job copies a piece of the image. A job that reads it for the owner runs
- * beside what there is; nothing begins or ends before it is over.
- *
- * Half a first copy may be kept between two connections. Its batches came in order, each once, and that is how the rest comes:
- * to image and journal it is an epoch that takes long.
+ * beside what there is; nothing begins or ends before it is over. Half a first copy may be kept between two connections: its
+ * batches came in order, each once, and so does the rest.
  *
  * A fault drops the epoch and turns the receiver deaf until receiver_drop() is through: what is in
  * the pipe behind a fault cannot be applied, and the primary is told to resynchronise.
