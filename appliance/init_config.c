@@ -66,7 +66,7 @@ static int copy_from(const char *place, const char *suffix, struct err *err)
 	char from[NAME_BYTES + 8];
 	struct dirent *entry;
 	DIR *dir = opendir(place);
-	int rc = RC_OK;
+	struct err why;
 
 	(void)snprintf(from, sizeof(from), "%s%s", INIT_CONFIG_NAME, suffix);
 	if (dir == NULL || faccessat(dirfd(dir), from, F_OK, 0) != 0) {
@@ -74,14 +74,16 @@ static int copy_from(const char *place, const char *suffix, struct err *err)
 			(void)closedir(dir);
 		return err_set(err, RC_STATE, "%s: there is no %s", place, INIT_CONFIG_NAME);
 	}
-	while (rc == RC_OK && (entry = readdir(dir)) != NULL) {
+	while ((entry = readdir(dir)) != NULL) {
 		if (entry->d_name[0] == '.')
 			continue;
 		(void)snprintf(from, sizeof(from), "%s%s", entry->d_name, suffix);
-		rc = copy_file(dirfd(dir), from, entry->d_name, err);
+		/* What of it is needed is missed by who reads it. */
+		if (copy_file(dirfd(dir), from, entry->d_name, &why) != RC_OK)
+			log_error(INIT_PART, "configuration: %s", why.text);
 	}
 	(void)closedir(dir);
-	return rc;
+	return RC_OK;
 }
 
 int init_config_find(struct err *err)

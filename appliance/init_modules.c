@@ -2,6 +2,7 @@
 
 #include "appliance/base/buf.h"
 #include "appliance/base/files.h"
+#include "appliance/base/log.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -26,10 +27,10 @@ static int load(const char *dir, const char *name, struct err *err)
 	reason = errno;
 	(void)close(fd);
 	/* ENODEV, EOPNOTSUPP: for another machine (kvm_intel on an AMD one); ENOENT: so is what it needs symbols of. */
-	if (r == 0 || reason == EEXIST || reason == ENODEV || reason == EOPNOTSUPP ||
-	    reason == ENOENT)
-		return RC_OK;
-	return err_system(err, reason, "module %s", name);
+	if (r != 0 && reason != EEXIST && reason != ENODEV && reason != EOPNOTSUPP &&
+	    reason != ENOENT)
+		log_warn(INIT_PART, "module %s: %s", name, strerror(reason));
+	return RC_OK;
 }
 
 int init_modules_load(const char *dir, struct err *err)

@@ -10,10 +10,12 @@
 #include "appliance/base/log.h"
 #include "net/netlink_link.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #define CARDS_MAX 64
+#define RESOLVER "/run/resolv.conf"
 
 static void tell(int rc, const struct err *err)
 {
@@ -57,13 +59,27 @@ static int make(const struct config_device *device, struct err *err)
 		       rc;
 }
 
+/* It needs no entry of its own. */
+static void add_port(const char *name, const char *bridge)
+{
+	struct err err;
+	int rc = netlink_add_port(name, bridge, &err);
+
+	if (rc == RC_OK)
+		rc = netlink_set_up(name, &err);
+	tell(rc, &err);
+}
+
 static void set_up(const struct config_device *device)
 {
 	struct netlink_prefix prefix;
 	struct err err;
 	size_t i;
-	int rc = make(device, &err);
+	int rc;
 
+	if (device->name == NULL) /* of a wrong configuration, which is told elsewhere */
+		return;
+	rc = make(device, &err);
 	if (rc == RC_OK && device->mtu != 0)
 		rc = netlink_set_mtu(device->name, device->mtu, &err);
 	if (rc == RC_OK)
@@ -73,7 +89,7 @@ static void set_up(const struct config_device *device)
 		return;
 	}
 	for (i = 0; device->ports != NULL && device->ports[i] != NULL; i++)
-		tell(netlink_add_port(device->ports[i], device->name, &err), &err);
+		add_port(device->ports[i], device->name);
 	for (i = 0; device->addresses != NULL && device->addresses[i] != NULL; i++) {
 		rc = netlink_prefix_parse(&prefix, device->addresses[i], &err);
 		if (rc == RC_OK)
@@ -87,13 +103,27 @@ static void add_routes(const struct config_device *device)
 	struct netlink_route route;
 	struct err err;
 
-	for (size_t i = 0; device->routes != NULL && device->routes[i] != NULL; i++) {
+	for (size_t i = 0;
+	     device->name != NULL && device->routes != NULL && device->routes[i] != NULL; i++) {
 		int rc = netlink_route_parse(&route, device->routes[i], &err);
 
 		if (rc == RC_OK)
 			rc = netlink_add_route(device->name, &route, &err);
 		tell(rc, &err);
 	}
+}
+
+/* For who resolves names; /etc/resolv.conf leads there. */
+static void name_servers(char *const *dns)
+{
+	FILE *file = dns != NULL ? fopen(RESOLVER, "we") : NULL;
+
+	if (dns == NULL)
+		return;
+	for (size_t i = 0; file != NULL && dns[i] != NULL; i++)
+		(void)fprintf(file, "nameserver %s\n", dns[i]);
+	if (file == NULL || fclose(file) != 0)
+		log_error(INIT_PART, "network: " RESOLVER ": %s", strerror(errno));
 }
 
 void init_network(const struct config *config)
@@ -105,4 +135,5 @@ void init_network(const struct config *config)
 		set_up(&config->devices[i]);
 	for (size_t i = 0; i < config->ndevices; i++)
 		add_routes(&config->devices[i]);
+	name_servers(config->dns);
 }

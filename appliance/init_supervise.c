@@ -31,6 +31,7 @@
 
 #define STANDBY_ENDS_WITHIN_MS 60000 /* a takeover under way is finished first: 35 s */
 #define OTHERS_END_WITHIN_MS 5000
+#define AGAIN_MS 5000 /* a health endpoint that ended */
 #define BUTTONS_MAX 8 /* input devices that are looked at */
 #define NEVER UINT64_MAX
 
@@ -82,10 +83,8 @@ static void begin_standby(struct supervisor *s)
 			    (char *)NULL);
 		_exit(127);
 	}
-	if (pid > 0) {
-		s->standby = pid;
-		s->start_ms = NEVER;
-	}
+	s->standby = pid > 0 ? pid : 0;
+	s->start_ms = pid > 0 ? NEVER : now_ms() + AGAIN_MS;
 }
 
 static void begin_trouble(struct supervisor *s)
@@ -102,6 +101,15 @@ static void begin_trouble(struct supervisor *s)
 		_exit(127);
 	}
 	s->trouble = pid > 0 ? pid : 0;
+}
+
+static void begin(struct supervisor *s)
+{
+	s->start_ms = NEVER;
+	if (s->service->trouble == NULL)
+		begin_standby(s);
+	else
+		begin_trouble(s);
 }
 
 static void tell_end(char *out, size_t size, int status)
@@ -134,6 +142,14 @@ static void on_standby_end(struct supervisor *s, int status)
 	begin_trouble(s);
 }
 
+/* Told to, to make room for the standby; or it could not serve, because the network is not there yet, say. */
+static void on_trouble_end(struct supervisor *s)
+{
+	s->trouble = 0;
+	if (s->service->trouble != NULL)
+		s->start_ms = now_ms() + AGAIN_MS;
+}
+
 static void reap(struct supervisor *s)
 {
 	int status;
@@ -143,7 +159,7 @@ static void reap(struct supervisor *s)
 		if (pid == s->standby)
 			on_standby_end(s, status);
 		else if (pid == s->trouble)
-			s->trouble = 0;
+			on_trouble_end(s);
 	}
 }
 
@@ -198,14 +214,16 @@ static void on_signal(struct supervisor *s)
 	}
 }
 
-static void on_button(struct supervisor *s, int fd)
+static void on_button(struct supervisor *s, struct pollfd *button)
 {
 	struct input_event event;
 
-	while (read(fd, &event, sizeof(event)) == (ssize_t)sizeof(event)) {
+	while (read(button->fd, &event, sizeof(event)) == (ssize_t)sizeof(event)) {
 		if (event.type == EV_KEY && event.code == KEY_POWER && event.value != 0)
 			end(s, RB_POWER_OFF, "power button");
 	}
+	if (errno != EAGAIN)
+		button->fd = -1; /* it is gone, and would be ready for ever */
 }
 
 /* ---- life ------------------------------------------------------------------------------------------- */
@@ -248,20 +266,17 @@ void init_supervise(const struct init_service *service)
 	struct supervisor s = { .service = service, .start_ms = NEVER };
 
 	watch_all(&s);
-	if (service->trouble == NULL) {
-		begin_standby(&s);
-	} else {
-		(void)snprintf(s.why, sizeof(s.why), "%s", service->trouble);
-		begin_trouble(&s);
-	}
+	(void)snprintf(s.why, sizeof(s.why), "%s",
+		       service->trouble != NULL ? service->trouble : "");
+	begin(&s);
 	for (;;) {
 		(void)poll(s.from, s.count, timeout(&s));
 		for (nfds_t i = 1; i < s.count; i++) {
 			if (s.from[i].revents != 0)
-				on_button(&s, s.from[i].fd);
+				on_button(&s, &s.from[i]);
 		}
 		on_signal(&s);
 		if (s.start_ms != NEVER && now_ms() >= s.start_ms)
-			begin_standby(&s);
+			begin(&s);
 	}
 }

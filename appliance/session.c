@@ -42,6 +42,18 @@ static void arm(struct session *session)
 	(void)uv_timer_start(&session->due, on_due, due_ns, 0);
 }
 
+/* The first copy is only whole with its first checkpoint: that one is due as soon as QEMU and the connection are there. */
+static void go_on(struct session *session)
+{
+	if (session->pacer.captured_ns != 0 || !session->ready || !session->up ||
+	    session->closing || session->lost) {
+		arm(session);
+		return;
+	}
+	session->ready = false;
+	capture_checkpoint(session->capture);
+}
+
 static void on_due(uv_timer_t *timer)
 {
 	struct session *session = timer->data;
@@ -215,13 +227,7 @@ static void on_ready(void *owner)
 	struct session *session = owner;
 
 	session->ready = true;
-	if (session->pacer.captured_ns == 0 && !session->closing && !session->lost) {
-		/* The first copy is only whole with its first checkpoint. */
-		session->ready = false;
-		capture_checkpoint(session->capture);
-		return;
-	}
-	arm(session);
+	go_on(session);
 }
 
 static bool may_run(void *owner)
@@ -287,7 +293,7 @@ bool session_up(struct session *session, uint64_t peer_epoch)
 		session->up = false;
 		return false;
 	}
-	arm(session);
+	go_on(session);
 	return true;
 }
 
@@ -299,7 +305,7 @@ bool session_resume(struct session *session, const struct wire_received *receive
 	session->handed = 0;
 	session->up = sender_resume(session->sender, received->epoch, received->batches);
 	if (session->up)
-		arm(session);
+		go_on(session);
 	return session->up;
 }
 

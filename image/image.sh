@@ -50,7 +50,8 @@ make_initramfs() {
 
 make_system() {
 	local root=$work/system
-	mkdir -p "$root"/{bin,dev,proc,sys,run,data,modules,firmware}
+	mkdir -p "$root"/{bin,dev,proc,sys,run,etc,data,modules,firmware}
+	ln -s /run/resolv.conf "$root/etc/resolv.conf"
 	cp build/understudy "$root/bin/understudy"
 	cp build/qemu/qemu-system-x86_64 "$root/bin/"
 	cp build/qemu/firmware/* "$root/firmware/"
@@ -134,7 +135,9 @@ assemble() {
 	(($(stat -c %s "$work/understudy.raw") <= most)) || die "the image is larger than $((most >> 20)) MiB"
 }
 
+[[ -z $config ]] || umask 077 # there are keys in it
 rm -rf "$work" && mkdir -p "$work"
+trap 'rm -rf "$work"' EXIT
 step_begin 'initramfs and system'
 make_initramfs
 make_system

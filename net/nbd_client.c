@@ -332,6 +332,11 @@ bool nbd_client_is_flushing(struct nbd_client *client)
 	return is_flushing(client);
 }
 
+bool nbd_client_is_broken(const struct nbd_client *client)
+{
+	return client->broken;
+}
+
 int nbd_client_extents(struct nbd_client *client, uint64_t offset, uint64_t len,
 		       void (*data)(void *owner, uint64_t offset, uint64_t len), void *owner,
 		       struct err *err)

@@ -55,10 +55,12 @@ int nbd_client_settle(struct nbd_client *client, struct err *err);
 
 /*
  * Asks that what was written becomes durable, and does not wait for that. RC_STATE while another one is not
- * answered. Whether one is: looks, without waiting (an error is told by the next function that can).
+ * answered. Whether one is: looks, without waiting. One that the server has refused is not any more, and has
+ * made nothing durable: then nbd_client_is_broken(), as after every error.
  */
 int nbd_client_flush(struct nbd_client *client, struct err *err);
 bool nbd_client_is_flushing(struct nbd_client *client);
+bool nbd_client_is_broken(const struct nbd_client *client);
 
 /*
  * Calls `data` for each run of bytes that may hold something, in order; of what is left out the server says

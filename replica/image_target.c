@@ -234,13 +234,14 @@ static int target_reserve(struct image_block *block, uint64_t page, struct err *
 	return RC_OK;
 }
 
-/* What the open flush has made durable, if it is answered. */
+/* What the open flush has made durable, if it is answered; one that failed nothing, and the next use of the client tells of it. */
 static void look_at_flush(struct image_target *target)
 {
 	if (!target->flushing || nbd_client_is_flushing(target->client))
 		return;
 	target->flushing = false;
-	atomic_store(&target->flushed, target->flush_at);
+	if (!nbd_client_is_broken(target->client))
+		atomic_store(&target->flushed, target->flush_at);
 }
 
 static int flush(struct image_target *target, struct err *err)

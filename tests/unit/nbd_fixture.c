@@ -39,7 +39,7 @@ static enum nbd_error on_flush(void *owner)
 {
 	(void)owner;
 	atomic_fetch_add(&nbd_fixture.flushes, 1);
-	return NBD_OK;
+	return nbd_fixture.flush_error;
 }
 
 /* By mebibytes: one that begins with a zero is a hole. */

@@ -18,6 +18,7 @@ extern struct nbd_fixture {
 	uint64_t bytes; /* of the export; NBD_BYTES */
 	atomic_uint flushes;
 	_Atomic enum nbd_error error; /* of what changes the disk */
+	_Atomic enum nbd_error flush_error;
 	char socket[SCRATCH_MAX + 8];
 	/* private */
 	char dir[SCRATCH_MAX];

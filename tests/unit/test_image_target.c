@@ -207,6 +207,18 @@ static void a_full_one_is_told_by_name_and_left_alone_for_a_moment(void **state)
 	assert_int_equal(nbd_fixture.disk[LAYOUT_PAGE], 1);
 }
 
+static void a_flush_that_failed_has_made_nothing_durable(void **state)
+{
+	(void)state;
+	atomic_store(&nbd_fixture.flush_error, NBD_EIO);
+	write_page(1);
+	while (image_block_settle(&f.block, true, &f.err) ==
+	       RC_OK) /* its answer has not come yet */
+		(void)usleep(1000);
+	atomic_store(&nbd_fixture.flush_error, NBD_OK);
+	assert_true(image_target_lost(&f.block));
+}
+
 static void one_of_another_size_is_told(void **state)
 {
 	uint8_t room[LAYOUT_PAGE];
@@ -329,6 +341,7 @@ int main(void)
 		TEST(what_was_not_durable_is_lost_with_it),
 		TEST(a_page_that_was_zeroed_and_lost_is_looked_at_again),
 		TEST(a_full_one_is_told_by_name_and_left_alone_for_a_moment),
+		TEST(a_flush_that_failed_has_made_nothing_durable),
 		TEST(one_of_another_size_is_told),
 		TEST(who_waits_for_one_that_is_not_there_gives_up_when_told),
 		TEST(an_image_whose_writes_were_lost_holds_no_epoch),

@@ -36,7 +36,6 @@ static void set_up_network(const char *network)
 	(void)snprintf(text, sizeof(text), "{\"machine\": {\"network\": [%s]}}", network);
 	(void)config_check(&config, CONFIG_STANDBY, "config.json", "/", text, strlen(text),
 			   &problems, &err); /* all else is missing */
-	assert_null(strstr((const char *)problems.data, "network"));
 	init_network(&config);
 	config_free(&config);
 	buf_free(&problems);
@@ -75,13 +74,14 @@ static void cards_get_names_bridges_ports_and_all_addresses(void **state)
 	assert_shows("ip addr show lo", "127.0.0.1");
 }
 
-static void a_device_that_is_not_there_keeps_no_other_from_being_set_up(void **state)
+static void what_is_wrong_or_not_there_keeps_no_other_device_from_being_set_up(void **state)
 {
 	(void)state;
 	if (!possible)
 		skip();
 	(void)netns_fixture_run("ip link add f0 address 52:54:00:00:00:03 type veth");
 	set_up_network(
+		"{\"mac\": \"52:54:00:00:00:98\"}, {\"name\": 7}, 8,"
 		"{\"name\": \"lan5\", \"mac\": \"52:54:00:00:00:99\", \"addresses\": [\"192.0.2.9/24\"]},"
 		"{\"name\": \"lan6\", \"mac\": \"52:54:00:00:00:03\", \"addresses\": [\"192.0.2.10/24\"]}");
 	assert_shows("ip addr show lan6", "192.0.2.10/24");
@@ -91,7 +91,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cards_get_names_bridges_ports_and_all_addresses),
-		cmocka_unit_test(a_device_that_is_not_there_keeps_no_other_from_being_set_up),
+		cmocka_unit_test(
+			what_is_wrong_or_not_there_keeps_no_other_device_from_being_set_up),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
