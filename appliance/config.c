@@ -325,33 +325,14 @@ int config_infer_role(enum config_role *role, const char *name, const char *text
 	return RC_OK;
 }
 
-/* Until its end, as a shell's user expects of a pipe; what is named is a file and is read at once. */
-static int read_standard_input(struct buf *text, struct err *err)
-{
-	uint8_t piece[4096];
-	ssize_t r;
-
-	do {
-		r = read(STDIN_FILENO, piece, sizeof(piece));
-		if (r > (ssize_t)(CONFIG_FILE_MAX - text->len))
-			return err_set(err, RC_LIMIT, "standard input: longer than %zu bytes",
-				       CONFIG_FILE_MAX);
-		if (r > 0 && !buf_append(text, piece, (size_t)r))
-			return err_nomem(err, "standard input");
-		if (r < 0 && errno != EINTR)
-			return err_system(err, errno, "standard input");
-	} while (r != 0);
-	return RC_OK;
-}
-
 int config_read(struct buf *text, const char *path, struct err *err)
 {
 	struct err why;
 	int rc;
 
 	text->limit = CONFIG_FILE_MAX;
-	if (strcmp(path, "-") == 0)
-		return read_standard_input(text, err);
+	if (strcmp(path, "-") == 0) /* until its end, as a shell's user expects of a pipe */
+		return files_read_open(text, STDIN_FILENO, "standard input", err);
 	rc = files_read(text, AT_FDCWD, path, FILES_PLAIN, &why);
 	if (rc == RC_REFUSED)
 		(void)err_set(err, RC_REFUSED, "%s (a pipe is read as --config -)", why.text);

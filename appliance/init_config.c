@@ -25,35 +25,17 @@
 #define FW_CFG "/sys/firmware/qemu_fw_cfg/by_name/opt/understudy"
 #define BAKED "/config"
 #define NAME_BYTES 256
-#define PIECE ((size_t)4096)
-#define FILE_MAX (CONFIG_FILE_MAX + PIECE)
-
-/* Up to its end: the kernel's own files do not say how long they are. */
-static int read_file(struct buf *text, int dir, const char *path, struct err *err)
-{
-	const int fd = openat(dir, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	uint8_t *room = NULL;
-	ssize_t r = -1;
-
-	while (fd >= 0 && (room = buf_extend(text, PIECE)) != NULL) {
-		r = read(fd, room, PIECE);
-		text->len -= PIECE - (r > 0 ? (size_t)r : 0);
-		if (r <= 0)
-			break;
-	}
-	if (fd >= 0)
-		(void)close(fd);
-	if (fd >= 0 && room == NULL)
-		return err_set(err, RC_LIMIT, "%s: longer than %zu bytes", path, text->limit);
-	return r == 0 ? RC_OK : err_system(err, errno, "%s", path);
-}
 
 /* `from` is the file itself, or of fw_cfg the directory in which it is called raw. */
 static int copy_file(int dir, const char *from, const char *name, struct err *err)
 {
-	struct buf text = { .limit = FILE_MAX };
-	int rc = read_file(&text, dir, from, err);
+	struct buf text = { .limit = CONFIG_FILE_MAX };
+	const int fd = openat(dir, from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int rc =
+		fd < 0 ? err_system(err, errno, "%s", from) : files_read_open(&text, fd, from, err);
 
+	if (fd >= 0)
+		(void)close(fd);
 	if (rc == RC_OK)
 		rc = files_replace(INIT_CONFIG_DIR, name, text.data, text.len, err);
 	files_free_secret(&text);

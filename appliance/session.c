@@ -22,13 +22,24 @@ static void lost(void *owner, const struct err *err)
 
 static void on_due(uv_timer_t *timer);
 
+/* QEMU waits for a checkpoint, and its epoch has somewhere to go. */
+static bool is_free(const struct session *session)
+{
+	return session->ready && session->up && !session->closing && !session->lost;
+}
+
+static void begin_checkpoint(struct session *session)
+{
+	session->ready = false;
+	capture_checkpoint(session->capture);
+}
+
 static void arm(struct session *session)
 {
 	uint64_t now_ns = clock_now_ns(), due_ns;
 	struct sender_state state;
 
-	if (!session->ready || !session->up || session->closing || session->lost ||
-	    !session->options.may_capture(session->owner))
+	if (!is_free(session) || !session->options.may_capture(session->owner))
 		return;
 	sender_query(session->sender, now_ns, &state);
 	due_ns = epoch_due_ns(&session->pacer, state.unacknowledged, state.full);
@@ -45,24 +56,18 @@ static void arm(struct session *session)
 /* The first copy is only whole with its first checkpoint: that one is due as soon as QEMU and the connection are there. */
 static void go_on(struct session *session)
 {
-	if (session->pacer.captured_ns != 0 || !session->ready || !session->up ||
-	    session->closing || session->lost) {
+	if (session->pacer.captured_ns == 0 && is_free(session))
+		begin_checkpoint(session);
+	else
 		arm(session);
-		return;
-	}
-	session->ready = false;
-	capture_checkpoint(session->capture);
 }
 
 static void on_due(uv_timer_t *timer)
 {
 	struct session *session = timer->data;
 
-	if (!session->ready || !session->up || session->closing || session->lost ||
-	    !session->options.may_capture(session->owner))
-		return;
-	session->ready = false;
-	capture_checkpoint(session->capture);
+	if (is_free(session) && session->options.may_capture(session->owner))
+		begin_checkpoint(session);
 }
 
 void session_wake(struct session *session)

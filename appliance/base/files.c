@@ -113,6 +113,25 @@ int files_read(struct buf *out, int dir, const char *path, unsigned how, struct 
 	return rc;
 }
 
+int files_read_open(struct buf *out, int fd, const char *name, struct err *err)
+{
+	uint8_t piece[4096];
+	int rc = RC_OK;
+	ssize_t r;
+
+	do {
+		r = read(fd, piece, sizeof(piece));
+		if (r > 0 && (size_t)r > out->limit - out->len)
+			rc = err_set(err, RC_LIMIT, "%s: longer than %zu bytes", name, out->limit);
+		else if (r > 0 && !buf_append(out, piece, (size_t)r))
+			rc = err_nomem(err, name);
+		else if (r < 0 && errno != EINTR)
+			rc = err_system(err, errno, "%s", name);
+	} while (rc == RC_OK && r != 0);
+	explicit_bzero(piece, sizeof(piece)); /* it may be a secret */
+	return rc;
+}
+
 void files_free_secret(struct buf *secret)
 {
 	if (secret->data != NULL)

@@ -40,6 +40,11 @@ enum files_how {
  * begins with the path, clipped.
  */
 int files_read(struct buf *out, int dir, const char *path, unsigned how, struct err *err);
+/*
+ * The same of what is open, whatever it is, up to its end: a pipe, or a file of the kernel's, which does not say how long it is.
+ * Waits. No NUL follows.
+ */
+int files_read_open(struct buf *out, int fd, const char *name, struct err *err);
 /* Wipes and releases what was read as FILES_SECRET, also after a failure. */
 void files_free_secret(struct buf *secret);
 

@@ -8,6 +8,7 @@
 #include "replica/journal_scan.h"
 #include "replica/journal_start.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/journal_records.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -95,30 +96,15 @@ static void list_epochs(uint64_t records)
 static void make_right(uint8_t *bytes, size_t len)
 {
 	static const uint8_t begin[16] = "USTDJRNL\3";
-	size_t at = JOURNAL_SEGMENT_HEAD, whole;
-	uint64_t journal, sequence = 1;
-	uint32_t payload;
 
-	if (len < at)
+	if (len < JOURNAL_SEGMENT_HEAD)
 		return;
 	memcpy(bytes, begin, sizeof(begin));
 	memset(bytes + 32, 0, 24);
 	bytes_put_le64(bytes + 32, 1);
 	bytes_put_le64(bytes + 24, 1);
 	bytes_put_le64(bytes + 56, XXH64(bytes, 56, 0));
-	journal = bytes_get_le64(bytes + 16);
-	while (at + JOURNAL_RECORD_HEAD <= len) {
-		payload = bytes_get_le32(bytes + at) & 0xff;
-		whole = journal_record_bytes(payload);
-		if (whole > len - at)
-			break;
-		bytes_put_le32(bytes + at, payload);
-		bytes_put_le64(bytes + at + 8, sequence++);
-		bytes_put_le64(bytes + at + 24,
-			       XXH64(bytes + at + JOURNAL_RECORD_HEAD, payload, 0));
-		bytes_put_le64(bytes + at + 32, XXH64(bytes + at, 32, journal));
-		at += whole;
-	}
+	fuzz_journal_make_right(bytes, len, bytes_get_le64(bytes + 16), 1);
 }
 
 static void remove_directory(void)

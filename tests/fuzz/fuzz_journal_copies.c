@@ -3,9 +3,9 @@
  * of them holds opened for writing, twice: what was found the first time is found again, and nothing torn any more. With a first
  * byte that is odd the checksums are made right.
  */
-#include "appliance/base/bytes.h"
 #include "replica/journal.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/journal_records.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <xxhash.h>
 
 #define DIRS 3
 #define BYTES_MAX 8192 /* of a segment */
@@ -62,24 +60,10 @@ static void make_directories(void)
 
 static void make_right(uint8_t *bytes, size_t len, uint64_t sequence, uint64_t opening)
 {
-	size_t at = JOURNAL_SEGMENT_HEAD, whole;
-	uint32_t payload;
-
-	if (len < at)
+	if (len < JOURNAL_SEGMENT_HEAD)
 		return;
 	journal_put_segment(bytes, &(struct journal_segment){ NUMBER, sequence, opening });
-	while (at + JOURNAL_RECORD_HEAD <= len) {
-		payload = bytes_get_le32(bytes + at) & 0xff;
-		whole = journal_record_bytes(payload);
-		if (whole > len - at)
-			break;
-		bytes_put_le32(bytes + at, payload);
-		bytes_put_le64(bytes + at + 8, sequence++);
-		bytes_put_le64(bytes + at + 24,
-			       XXH64(bytes + at + JOURNAL_RECORD_HEAD, payload, 0));
-		bytes_put_le64(bytes + at + 32, XXH64(bytes + at, 32, NUMBER));
-		at += whole;
-	}
+	fuzz_journal_make_right(bytes, len, NUMBER, sequence);
 }
 
 /* Each: a byte that says where, one for the length, one for the opening; then its bytes. */

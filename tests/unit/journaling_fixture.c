@@ -262,6 +262,24 @@ void journaling_copy_files(void)
 		 names_of(journaling_play.copy) != before);
 }
 
+static uint64_t first_segment;
+
+static void note_first(int dir, const char *name)
+{
+	const uint64_t sequence = journal_segment_sequence(name);
+
+	(void)dir;
+	if (sequence != 0 && (first_segment == 0 || sequence < first_segment))
+		first_segment = sequence;
+}
+
+uint64_t journaling_first_segment(void)
+{
+	first_segment = 0;
+	journaling_each_file(journaling_play.dir, note_first);
+	return first_segment;
+}
+
 int journaling_fixture_begin(void **unused)
 {
 	memset(&journaling_play, 0, sizeof(journaling_play));

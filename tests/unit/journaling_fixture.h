@@ -70,6 +70,9 @@ void journaling_use_copy(void);
 void journaling_each_file(const char *path, void (*what)(int dir, const char *name));
 void journaling_remove_one(int dir, const char *name);
 
+/* The sequence number of the oldest one that there is. */
+uint64_t journaling_first_segment(void);
+
 /* One bit of that segment, by its first sequence number, is another one. */
 void journaling_damage(uint64_t segment);
 

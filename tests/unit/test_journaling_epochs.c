@@ -142,17 +142,6 @@ static void what_was_cut_off_is_not_told(void **unused)
 	assert_int_equal(t.epochs.list[t.epochs.count - 1].epoch, image_fixture.epoch.number);
 }
 
-static uint64_t first_segment;
-
-static void note_first(int dir, const char *name)
-{
-	const uint64_t sequence = journal_segment_sequence(name);
-
-	(void)dir;
-	if (sequence != 0 && (first_segment == 0 || sequence < first_segment))
-		first_segment = sequence;
-}
-
 static void damage_and_what_is_gone_are_told(void **unused)
 {
 	struct history_place from, to;
@@ -169,10 +158,8 @@ static void damage_and_what_is_gone_are_told(void **unused)
 	assert_int_equal(list(&from, &to, false, 10), RC_IO);
 	assert_non_null(strstr(t.err.text, "given up"));
 	journaling_fixture_close();
-	first_segment = 0;
-	journaling_each_file(journaling_play.dir, note_first);
-	journaling_damage(first_segment);
-	from.base = first_segment;
+	from.base = journaling_first_segment();
+	journaling_damage(from.base);
 	/* Where it is in a payload, nothing is read there. */
 	if (list(&from, &to, false, 1000) != RC_OK)
 		assert_int_equal(t.err.code, RC_INVALID);

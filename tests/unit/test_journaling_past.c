@@ -265,17 +265,6 @@ static void a_past_that_goes_while_it_is_read_is_told(void **unused)
 	assert_non_null(strstr(journaling_play.why.text, "not in the journal any more"));
 }
 
-static uint64_t first_segment;
-
-static void note_first(int dir, const char *name)
-{
-	const uint64_t sequence = journal_segment_sequence(name);
-
-	(void)dir;
-	if (sequence != 0 && (first_segment == 0 || sequence < first_segment))
-		first_segment = sequence;
-}
-
 /* A recovery does not need it; who reads it is told where it is. */
 static void damage_in_the_past_is_found_by_who_goes_there(void **unused)
 {
@@ -285,9 +274,7 @@ static void damage_in_the_past_is_found_by_who_goes_there(void **unused)
 	(void)unused;
 	have_bases(3);
 	journaling_fixture_close();
-	first_segment = 0;
-	journaling_each_file(journaling_play.dir, note_first);
-	journaling_damage(first_segment);
+	journaling_damage(journaling_first_segment());
 	journaling_restart(image_fixture.epoch.number);
 	count_bases();
 	assert_true(bases >= 3);
