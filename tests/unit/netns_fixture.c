@@ -84,6 +84,14 @@ void netns_fixture_remove(void)
 	here = there = -1;
 }
 
+void netns_fixture_need(void)
+{
+	if (here < 0) {
+		print_message("no network namespaces: root, or user namespaces, are needed\n");
+		skip();
+	}
+}
+
 void netns_fixture_here(void)
 {
 	assert_int_equal(setns(here, CLONE_NEWNET), 0);
@@ -105,4 +113,12 @@ const char *netns_fixture_run(const char *command)
 	output[len] = '\0';
 	assert_int_equal(pclose(stream), 0);
 	return output;
+}
+
+void netns_fixture_shows(const char *command, const char *part)
+{
+	const char *shown = netns_fixture_run(command);
+
+	if (strstr(shown, part) == NULL)
+		fail_msg("%s: no \"%s\" in %s", command, part, shown);
 }

@@ -13,6 +13,9 @@
  */
 bool netns_fixture_create(void);
 
+/* The test is skipped, and that is said, where there are none. */
+void netns_fixture_need(void);
+
 /* The cable was deleted: another one, of the same name. From here. */
 void netns_fixture_lay_cable(void);
 
@@ -25,5 +28,7 @@ void netns_fixture_there(void);
 
 /* Runs a shell command where the process is; its output, which the next call overwrites. */
 const char *netns_fixture_run(const char *command);
+/* What it puts out has that in it. */
+void netns_fixture_shows(const char *command, const char *part);
 
 #endif

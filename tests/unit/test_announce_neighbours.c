@@ -46,14 +46,6 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static void need_namespaces(void)
-{
-	if (!possible) {
-		print_message("no network namespaces: root, or user namespaces, are needed\n");
-		skip();
-	}
-}
-
 /* The far side has an entry of `ip` on `device`, with the MAC of where it was before. */
 static void there_knows(const char *device, const char *ip)
 {
@@ -116,7 +108,7 @@ static void both_forms_of_arp_change_a_neighbours_entry(void **state)
 	enum announce_form form;
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	netns_fixture_there();
 	(void)netns_fixture_run("ip addr add 192.0.2.1/24 dev cable");
 	netns_fixture_here();
@@ -134,7 +126,7 @@ static void an_advertisement_changes_a_neighbours_entry_and_tells_a_router(void 
 	uint8_t frame[ANNOUNCE_FRAME_MAX];
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	netns_fixture_there();
 	(void)netns_fixture_run("ip addr add 2001:db8::1/64 dev cable nodad");
 	netns_fixture_here();
@@ -198,7 +190,7 @@ static void the_kernel_there_reads_the_tags(void **state)
 	int hears;
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	hears = listener();
 	emit(NULL, frame, announce_arp(frame, &tagged, ANNOUNCE_REQUEST));
 	assert_true(ethernet_read(&read, heard, next_frame(hears, heard, sizeof(heard), &tag)));
@@ -246,7 +238,7 @@ static void an_announcement_reaches_its_vlan(void **state)
 			    twice = address_of("2001:db8:2::9", 200, 100);
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	if (!vlan_devices_exist())
 		skip();
 	there_knows("v100", "198.51.100.9");
@@ -264,7 +256,7 @@ static void an_address_nobody_asked_for_makes_no_entry(void **state)
 	uint8_t frame[ANNOUNCE_FRAME_MAX];
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	there_knows("cable", "192.0.2.9");
 	emit(NULL, frame, announce_arp(frame, &address, ANNOUNCE_REQUEST));
 	address = address_of("192.0.2.9", 0, 0);
@@ -278,7 +270,7 @@ static void rarp_moves_a_mac_to_the_port_it_comes_from(void **state)
 	struct card_addresses none = { 0 };
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	netns_fixture_there();
 	(void)netns_fixture_run(
 		"ip link add br0 type bridge forward_delay 0 && "

@@ -38,14 +38,6 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static void need_namespaces(void)
-{
-	if (!possible) {
-		print_message("no network namespaces: root, or user namespaces, are needed\n");
-		skip();
-	}
-}
-
 static void takes(const struct cmdline_card *card)
 {
 	if (guest_bridge_check(&nic, card, &err) != RC_OK)
@@ -55,7 +47,7 @@ static void takes(const struct cmdline_card *card)
 /* After that command the check says these words. */
 static void refuses_after(const char *command, const struct cmdline_card *card, const char *words)
 {
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run(command);
 	assert_int_not_equal(guest_bridge_check(&nic, card, &err), RC_OK);
 	if (strstr(err.text, words) == NULL)
@@ -65,7 +57,7 @@ static void refuses_after(const char *command, const struct cmdline_card *card, 
 static void a_bridge_with_these_two_ports_is_right(void **state)
 {
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	takes(&passed);
 	takes(&named);
 	takes(&virtio);

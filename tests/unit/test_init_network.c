@@ -9,12 +9,10 @@
 
 #include <cmocka.h>
 
-static bool possible;
-
 static int set_up(void **state)
 {
 	(void)state;
-	possible = netns_fixture_create();
+	(void)netns_fixture_create();
 	return 0;
 }
 
@@ -41,21 +39,10 @@ static void set_up_network(const char *network)
 	buf_free(&problems);
 }
 
-static void assert_shows(const char *command, const char *part)
-{
-	const char *shown = netns_fixture_run(command);
-
-	if (strstr(shown, part) == NULL)
-		fail_msg("%s: no \"%s\" in %s", command, part, shown);
-}
-
 static void cards_get_names_bridges_ports_and_all_addresses(void **state)
 {
 	(void)state;
-	if (!possible) {
-		print_message("no network namespaces: root, or user namespaces, are needed\n");
-		skip();
-	}
+	netns_fixture_need();
 	(void)netns_fixture_run("ip link add e0 address 52:54:00:00:00:01 type veth; "
 				"ip link add e1 address 52:54:00:00:00:02 type veth");
 	set_up_network(
@@ -63,28 +50,27 @@ static void cards_get_names_bridges_ports_and_all_addresses(void **state)
 		"{\"name\": \"wan0\", \"mac\": \"52:54:00:00:00:02\", \"addresses\": [\"192.0.2.2/24\", \"2001:db8::2/64\"],"
 		" \"routes\": [\"default via 192.0.2.1\", \"default via 2001:db8::1\"]},"
 		"{\"name\": \"br0\", \"ports\": [\"lan0\"], \"addresses\": [\"203.0.113.2/24\"]}");
-	assert_shows("ip -d link show lan0", "mtu 1400");
-	assert_shows("ip -d link show lan0", "master br0");
-	assert_shows("ip -d link show lan0", "MULTICAST,UP");
-	assert_shows("ip -d link show br0", "stp_state 0");
-	assert_shows("ip addr show br0", "203.0.113.2/24");
-	assert_shows("ip addr show wan0", "2001:db8::2/64");
-	assert_shows("ip route", "default via 192.0.2.1 dev wan0");
-	assert_shows("ip -6 route", "default via 2001:db8::1 dev wan0");
-	assert_shows("ip addr show lo", "127.0.0.1");
+	netns_fixture_shows("ip -d link show lan0", "mtu 1400");
+	netns_fixture_shows("ip -d link show lan0", "master br0");
+	netns_fixture_shows("ip -d link show lan0", "MULTICAST,UP");
+	netns_fixture_shows("ip -d link show br0", "stp_state 0");
+	netns_fixture_shows("ip addr show br0", "203.0.113.2/24");
+	netns_fixture_shows("ip addr show wan0", "2001:db8::2/64");
+	netns_fixture_shows("ip route", "default via 192.0.2.1 dev wan0");
+	netns_fixture_shows("ip -6 route", "default via 2001:db8::1 dev wan0");
+	netns_fixture_shows("ip addr show lo", "127.0.0.1");
 }
 
 static void what_is_wrong_or_not_there_keeps_no_other_device_from_being_set_up(void **state)
 {
 	(void)state;
-	if (!possible)
-		skip();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip link add f0 address 52:54:00:00:00:03 type veth");
 	set_up_network(
 		"{\"mac\": \"52:54:00:00:00:98\"}, {\"name\": 7}, 8,"
 		"{\"name\": \"lan5\", \"mac\": \"52:54:00:00:00:99\", \"addresses\": [\"192.0.2.9/24\"]},"
 		"{\"name\": \"lan6\", \"mac\": \"52:54:00:00:00:03\", \"addresses\": [\"192.0.2.10/24\"]}");
-	assert_shows("ip addr show lan6", "192.0.2.10/24");
+	netns_fixture_shows("ip addr show lan6", "192.0.2.10/24");
 }
 
 int main(void)

@@ -11,12 +11,10 @@
 #include <cmocka.h>
 
 static struct err err;
-static bool possible;
-
 static int set_up(void **state)
 {
 	(void)state;
-	possible = netns_fixture_create();
+	(void)netns_fixture_create();
 	return 0;
 }
 
@@ -27,28 +25,12 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static void need_namespaces(void)
-{
-	if (!possible) {
-		print_message("no network namespaces: root, or user namespaces, are needed\n");
-		skip();
-	}
-}
-
 static struct netlink_prefix prefix_of(const char *text)
 {
 	struct netlink_prefix prefix;
 
 	assert_int_equal(netlink_prefix_parse(&prefix, text, &err), RC_OK);
 	return prefix;
-}
-
-static void assert_shows(const char *command, const char *part)
-{
-	const char *shown = netns_fixture_run(command);
-
-	if (strstr(shown, part) == NULL)
-		fail_msg("%s: no \"%s\" in %s", command, part, shown);
 }
 
 static void prefixes_are_read_and_written(void **state)
@@ -79,15 +61,15 @@ static void an_address_is_there_and_then_is_not_however_often_one_asks(void **st
 	size_t i, again;
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	for (i = 0; i < 2; i++) {
 		struct netlink_prefix prefix = prefix_of(texts[i]);
 
 		for (again = 0; again < 2; again++)
 			assert_int_equal(netlink_add_address("cable", &prefix, &err), RC_OK);
-		assert_shows("ip -o addr show dev cable", texts[i]);
+		netns_fixture_shows("ip -o addr show dev cable", texts[i]);
 	}
-	assert_shows("ip -6 -o addr show dev cable", "nodad");
+	netns_fixture_shows("ip -6 -o addr show dev cable", "nodad");
 	assert_null(strstr(netns_fixture_run("ip -6 -o addr show dev cable tentative"), "db8::7"));
 	for (i = 0; i < 2; i++) {
 		struct netlink_prefix prefix = prefix_of(texts[i]);
@@ -105,7 +87,7 @@ static void an_address_is_removed_whatever_its_prefix_and_no_other_is(void **sta
 	size_t i;
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run(
 		"ip addr add 192.0.2.70/24 dev cable; ip addr add 192.0.2.7/32 dev cable; "
 		"ip addr add 192.0.2.7/24 dev cable; ip addr add 192.0.2.7/16 dev cable; "
@@ -124,7 +106,7 @@ static void an_address_is_removed_whatever_its_prefix_and_no_other_is(void **sta
 	assert_null(strstr(shown, "2001:db8::7/"));
 	assert_non_null(strstr(shown, "192.0.2.70/24"));
 	assert_non_null(strstr(shown, "2001:db8::70/64"));
-	assert_shows("ip -o addr show dev lo", "192.0.2.7/32");
+	netns_fixture_shows("ip -o addr show dev lo", "192.0.2.7/32");
 	(void)netns_fixture_run("ip addr flush dev cable; ip addr flush dev lo");
 }
 
@@ -138,7 +120,7 @@ static void removing_an_address_takes_no_other_of_its_network_with_it(void **sta
 	const struct netlink_prefix prefix = prefix_of("192.0.2.7/24");
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	for (int was = '0'; was <= '1'; was++) {
 		(void)netns_fixture_run("ip addr add 192.0.2.7/24 dev cable; "
 					"ip addr add 192.0.2.8/24 dev cable; "
@@ -148,8 +130,8 @@ static void removing_an_address_takes_no_other_of_its_network_with_it(void **sta
 				     "echo 1 >/proc/sys/net/ipv4/conf/cable/promote_secondaries");
 		assert_int_equal(netlink_remove_address("cable", &prefix, &err), RC_OK);
 		assert_null(strstr(netns_fixture_run("ip -o addr show dev cable"), "192.0.2.7"));
-		assert_shows("ip -o addr show dev cable", "192.0.2.8/24");
-		assert_shows("ip route", "198.51.100.0/24 via 192.0.2.1");
+		netns_fixture_shows("ip -o addr show dev cable", "192.0.2.8/24");
+		netns_fixture_shows("ip route", "198.51.100.0/24 via 192.0.2.1");
 		assert_int_equal(promotes(), was);
 		(void)netns_fixture_run("ip addr flush dev cable");
 	}
@@ -165,7 +147,7 @@ static void the_addresses_of_a_device_are_told_in_the_kernels_order(void **state
 	size_t count, i;
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip addr flush dev cable; ip addr add 192.0.2.9/24 dev cable; "
 				"ip addr add 192.0.2.7/24 dev cable; "
 				"ip addr add 192.0.2.8 peer 192.0.2.6/32 dev cable; "
@@ -231,7 +213,7 @@ static void a_route_is_there_and_then_is_not_however_often_one_asks(void **state
 	size_t i, again;
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip link set cable up");
 	for (i = 0; i < 3; i++)
 		routes[i] = route_of(texts[i]);
@@ -243,9 +225,9 @@ static void a_route_is_there_and_then_is_not_however_often_one_asks(void **state
 	for (i = 0; i < 3; i++)
 		for (again = 0; again < 2; again++)
 			assert_int_equal(netlink_add_route("cable", &routes[i], &err), RC_OK);
-	assert_shows("ip route", texts[0]);
-	assert_shows("ip route", texts[1]);
-	assert_shows("ip -6 route", texts[2]);
+	netns_fixture_shows("ip route", texts[0]);
+	netns_fixture_shows("ip route", texts[1]);
+	netns_fixture_shows("ip -6 route", texts[2]);
 	for (i = 0; i < 3; i++)
 		for (again = 0; again < 2; again++)
 			assert_int_equal(netlink_remove_route("cable", &routes[i], &err), RC_OK);
@@ -261,12 +243,12 @@ static void another_way_to_the_same_network_stays(void **state)
 	struct netlink_route route = route_of("198.51.100.0/24 via 192.0.2.1");
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	assert_int_equal(netlink_add_address("cable", &own, &err), RC_OK);
 	(void)netns_fixture_run("ip route add 198.51.100.0/24 via 192.0.2.9");
 	assert_int_equal(netlink_add_route("cable", &route, &err), RC_OK);
 	assert_int_equal(netlink_remove_route("cable", &route, &err), RC_OK);
-	assert_shows("ip route", "198.51.100.0/24 via 192.0.2.9");
+	netns_fixture_shows("ip route", "198.51.100.0/24 via 192.0.2.9");
 	assert_int_equal(netlink_remove_address("cable", &own, &err), RC_OK);
 }
 
@@ -276,7 +258,7 @@ static void all_ports_of_a_bridge_are_told_and_what_kind_of_tap_they_are(void **
 	size_t count, i;
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip link add br1 type bridge");
 	assert_int_equal(netlink_get(&bridge, "br1", &err), RC_OK);
 	assert_string_equal(bridge.name, "br1");
@@ -312,7 +294,7 @@ static void a_device_that_changes_is_heard_of(void **state)
 	int fd;
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run(
 		"ip link add w0 type veth peer name w1 && ip link add wb type bridge");
 	assert_int_equal(netlink_watch(&fd, false, &err), RC_OK);
@@ -341,7 +323,7 @@ static void news_that_were_lost_are_told_as_such(void **state)
 	int fd;
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	assert_int_equal(netlink_watch(&fd, false, &err), RC_OK);
 	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little)), 0);
 	assert_int_equal(netlink_get(&device, "cable", &err), RC_OK);
@@ -366,7 +348,7 @@ static void a_change_of_a_devices_addresses_and_routes_is_heard_of(void **state)
 	int fd;
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	assert_int_equal(netlink_get(&device, "cable", &err), RC_OK);
 	assert_int_equal(netlink_watch(&fd, true, &err), RC_OK);
 	assert_false(netlink_changed(fd, device.index));
@@ -392,7 +374,7 @@ static void what_the_kernel_refuses_is_said(void **state)
 	struct netlink_prefix prefix = prefix_of("192.0.2.7/24");
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	assert_int_equal(netlink_add_address("nosuch", &prefix, &err), RC_IO);
 	assert_non_null(strstr(err.text, "nosuch"));
 }

@@ -61,14 +61,6 @@ static int tear_down(void **state)
 	return uv_loop_close(&loop); /* no handle is left */
 }
 
-static void need_namespaces(void)
-{
-	if (!possible) {
-		print_message("no network namespaces: root, or user namespaces, are needed\n");
-		skip();
-	}
-}
-
 /* Until the fault says that; how many turns of the loop it took. */
 static unsigned wait_for(const char *part)
 {
@@ -99,7 +91,7 @@ static void a_deleted_tap_is_told_once_and_made_anew(void **state)
 	uint64_t dropped;
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	assert_string_equal(port_fault(port), "");
 	(void)netns_fixture_run("ip link del tap");
 	(void)wait_for("tap tap is gone");
@@ -116,7 +108,7 @@ static void a_deleted_tap_is_told_once_and_made_anew(void **state)
 static void one_that_cannot_be_made_says_why_until_it_can(void **state)
 {
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip link del bridge && ip link del tap");
 	(void)wait_for("bridge bridge: No such device");
 	assert_non_null(strstr(port_fault(port), "tap tap is gone"));
@@ -128,7 +120,7 @@ static void one_that_cannot_be_made_says_why_until_it_can(void **state)
 static void one_that_is_set_down_is_told_and_left_so(void **state)
 {
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip link set tap down");
 	(void)wait_for("tap tap is set down, so nothing passes: ip link set tap up");
 	assert_int_equal(told, 1);
@@ -140,7 +132,7 @@ static void one_that_is_set_down_is_told_and_left_so(void **state)
 static void one_whose_bridge_is_set_down_is_told_and_left_so(void **state)
 {
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip link set bridge down");
 	(void)wait_for(
 		"bridge bridge of tap tap is set down, so nothing passes: ip link set bridge up");
@@ -153,7 +145,7 @@ static void one_whose_bridge_is_set_down_is_told_and_left_so(void **state)
 static void one_that_is_renamed_is_made_anew(void **state)
 {
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run(
 		"ip link set tap down && ip link set tap name other && ip link set other up");
 	(void)wait_for("tap tap is gone");
@@ -164,7 +156,7 @@ static void one_that_is_renamed_is_made_anew(void **state)
 static void one_that_is_closed_while_it_is_gone_leaves_nothing(void **state)
 {
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip link del tap");
 	(void)wait_for("tap tap is gone");
 }
@@ -172,7 +164,7 @@ static void one_that_is_closed_while_it_is_gone_leaves_nothing(void **state)
 static void one_without_its_bridge_is_told_and_added_again(void **state)
 {
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip link set tap nomaster");
 	(void)wait_for("tap tap is a port of no bridge any more; it is added to bridge again");
 	(void)wait_for("");
@@ -183,7 +175,7 @@ static void one_without_its_bridge_is_told_and_added_again(void **state)
 static void one_whose_bridge_is_made_anew_is_added_to_that(void **state)
 {
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip link del bridge");
 	(void)wait_for("tap tap is a port of no bridge any more: bridge bridge: No such device");
 	(void)netns_fixture_run("ip link add bridge mtu 1400 type bridge && ip link set bridge up");
@@ -199,7 +191,7 @@ static void one_whose_bridge_is_made_anew_is_added_to_that(void **state)
 static void one_that_was_added_to_another_bridge_is_told_and_left_there(void **state)
 {
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip link add other type bridge && ip link set tap master other");
 	(void)wait_for("than bridge bridge: ip link set tap master bridge");
 	assert_shows("master other");

@@ -10,12 +10,10 @@
 
 static struct vrrp_device device;
 static struct err err;
-static bool possible;
-
 static int set_up(void **state)
 {
 	(void)state;
-	possible = netns_fixture_create();
+	(void)netns_fixture_create();
 	device = (struct vrrp_device){
 		.name = "cable", .address_count = 2, .route_count = 1, .news = -1
 	};
@@ -31,14 +29,6 @@ static int tear_down(void **state)
 	vrrp_device_close(&device);
 	netns_fixture_remove();
 	return 0;
-}
-
-static void need_namespaces(void)
-{
-	if (!possible) {
-		print_message("no network namespaces: root, or user namespaces, are needed\n");
-		skip();
-	}
 }
 
 static void is_found(void)
@@ -71,7 +61,7 @@ static void what_has_been_put_on_is_looked_at_once_more_and_then_no_more(void **
 	};
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
 	is_found();
 	assert_true(settle() <= 3);
@@ -92,7 +82,7 @@ static void what_has_been_put_on_is_looked_at_once_more_and_then_no_more(void **
 static void its_own_address_stays_as_long_as_it_is_there(void **state)
 {
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
 	is_found();
 	assert_int_equal(device.own, 0xc0000202);

@@ -18,7 +18,6 @@ static struct netlink_prefix addresses[VRRP_ADDRESSES_MAX + 1];
 static struct vrrp_speaker_options options;
 static struct err err;
 static uv_loop_t loop;
-static bool possible;
 static unsigned changes;
 
 static void close_speaker(void)
@@ -48,7 +47,7 @@ static const struct vrrp_speaker_ops ops = { count }, closing_ops = { close_at_o
 static int set_up(void **state)
 {
 	(void)state;
-	possible = netns_fixture_create();
+	(void)netns_fixture_create();
 	changes = 0;
 	options = (struct vrrp_speaker_options){ .device = "cable",
 						 .group = 51,
@@ -67,14 +66,6 @@ static int tear_down(void **state)
 	netns_fixture_remove();
 	(void)uv_run(&loop, UV_RUN_DEFAULT);
 	return uv_loop_close(&loop); /* no handle is left */
-}
-
-static void need_namespaces(void)
-{
-	if (!possible) {
-		print_message("no network namespaces: root, or user namespaces, are needed\n");
-		skip();
-	}
 }
 
 static int opens(void)
@@ -97,7 +88,7 @@ static void options_that_make_no_sense_are_refused(void **state)
 	const struct vrrp_speaker_options right = options;
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	options.group = 0;
 	assert_int_equal(opens(), RC_INVALID);
 	options = right;
@@ -135,7 +126,7 @@ static void comes_to(enum vrrp_state expected, const char *fault)
 static void leftovers_are_taken_off_where_the_device_has_an_address_of_its_own(void **state)
 {
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip addr add 192.0.2.77/24 dev cable && "
 				"ip addr add 192.0.2.2/24 dev cable");
 	assert_int_equal(opens(), RC_OK);
@@ -150,7 +141,7 @@ static void leftovers_are_taken_off_where_the_device_has_an_address_of_its_own(v
 static void an_address_that_is_the_devices_only_one_stays_and_is_told(void **state)
 {
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip addr add 192.0.2.77/24 dev cable");
 	assert_int_equal(opens(), RC_OK);
 	vrrp_speaker_permit(speaker, true);
@@ -168,7 +159,7 @@ static void an_address_that_is_the_devices_only_one_stays_and_is_told(void **sta
 static void a_device_that_is_not_there_at_the_beginning_may_come_later(void **state)
 {
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip link del cable");
 	assert_int_equal(opens(), RC_OK);
 	vrrp_speaker_permit(speaker, true);
@@ -186,7 +177,7 @@ static void a_device_that_is_not_there_at_the_beginning_may_come_later(void **st
 static void it_may_be_closed_when_it_tells_of_the_addresses(void **state)
 {
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
 	assert_int_equal(vrrp_speaker_open(&speaker, &loop, &options, &closing_ops, NULL, &err),
 			 RC_OK);
@@ -211,7 +202,7 @@ static void a_device_that_was_down_gets_all_addresses_again(void **state)
 	unsigned i;
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
 	assert_int_equal(netlink_prefix_parse(&addresses[1], "2001:db8::77/64", &err), RC_OK);
 	options.address_count = 2;
@@ -247,7 +238,7 @@ static void a_mac_address_that_changes_is_announced_as_it_is(void **state)
 	uint64_t end_ns = clock_now_ns() + PATIENCE_S * CLOCK_NS_PER_S;
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
 	netns_fixture_there();
 	(void)netns_fixture_run("ip addr add 192.0.2.1/24 dev cable; ip neigh replace 192.0.2.77 "
@@ -294,7 +285,7 @@ static void is_told(uint8_t priority)
 static void a_device_that_is_made_anew_is_used_as_the_former_was(void **state)
 {
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
 	assert_int_equal(opens(), RC_OK);
 	assert_string_equal(vrrp_speaker_fault(speaker), "");
@@ -325,7 +316,7 @@ static void a_device_that_is_made_anew_at_once_is_found(void **state)
 	uint64_t end_ns = clock_now_ns() + PATIENCE_S * CLOCK_NS_PER_S;
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
 	assert_int_equal(opens(), RC_OK);
 	(void)netns_fixture_run("ip link del cable");
@@ -377,7 +368,7 @@ static bool is_heard_from(uint32_t own)
 static void the_devices_own_address_may_change_while_it_is_active(void **state)
 {
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("echo 0 >/proc/sys/net/ipv4/conf/cable/promote_secondaries; "
 				"ip addr add 192.0.2.2/24 dev cable");
 	assert_int_equal(opens(), RC_OK);
@@ -408,7 +399,7 @@ static void a_device_that_loses_its_own_address_is_told_and_the_group_stops(void
 	unsigned active;
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	for (active = 0; active < 2; active++) {
 		(void)netns_fixture_run("ip addr replace 192.0.2.2/24 dev cable");
 		changes = 0;
@@ -431,7 +422,7 @@ static void a_device_that_loses_its_own_address_is_told_and_the_group_stops(void
 static void what_keeps_its_packets_from_the_others_is_told(void **state)
 {
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
 	assert_int_equal(opens(), RC_OK);
 	(void)netns_fixture_run("ip link set cable down");
@@ -454,7 +445,7 @@ static void what_is_taken_off_by_others_comes_back(void **state)
 	struct netlink_route route;
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
 	assert_int_equal(netlink_route_parse(&route, "198.51.100.0/24 via 192.0.2.1", &err), RC_OK);
 	assert_int_equal(netlink_prefix_parse(&addresses[1], "2001:db8::77/64", &err), RC_OK);
@@ -481,7 +472,7 @@ static void silence_of_ours_is_not_taken_for_the_others(void **state)
 	int other = -1, r;
 
 	(void)state;
-	need_namespaces();
+	netns_fixture_need();
 	(void)netns_fixture_run("ip addr add 192.0.2.2/24 dev cable");
 	netns_fixture_there();
 	(void)netns_fixture_run("ip addr add 192.0.2.1/24 dev cable");
