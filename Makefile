@@ -31,6 +31,10 @@ say = $(if $(V),:,printf '  %-6s %s\n' $(1) $(2))
 
 PYTHON := /usr/bin/python3
 CLANG := clang
+
+# Where there is ccache (the tests' prerequisites have it), nothing is compiled twice, in whatever directory the tree is.
+CACHED := $(if $(shell command -v ccache),CCACHE_DIR="$${XDG_CACHE_HOME:-$$HOME/.cache}/understudy/ccache" CCACHE_MAXSIZE=1G \
+	CCACHE_BASEDIR=$(CURDIR) CCACHE_NOHASHDIR=1 CCACHE_COMPILERCHECK='%compiler% --version' ccache)
 SECONDS := 2
 
 # ---- what there is -----------------------------------------------------------------------------------------------
@@ -59,12 +63,11 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Wformat=2 -Wundef -Werror
-COMMON := -std=gnu11 -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -MMD -MP $(WARNINGS)
+COMMON := -std=gnu11 -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -MMD -MP -ffile-prefix-map=$(CURDIR)=. $(WARNINGS)
 LIBS := -luv -lmbedtls -llz4 -lcjson -lllhttp
 
 CC := build/musl/bin/musl-cc
-CFLAGS := $(COMMON) -O2 -g -fstack-protector-strong -fstack-clash-protection -fno-strict-overflow -ffunction-sections -fdata-sections \
-	-ffile-prefix-map=$(CURDIR)=.
+CFLAGS := $(COMMON) -O2 -g -fstack-protector-strong -fstack-clash-protection -fno-strict-overflow -ffunction-sections -fdata-sections
 LDFLAGS := -Wl,--gc-sections -Wl,--as-needed
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -90,7 +93,7 @@ build/understudy.debug: $(objects)
 build/obj/%.o: %.c Makefile build/musl/libs | build/version.h
 	@$(call say,CC,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) -c $< -o $@
+	$(Q)$(CACHED) $(CC) $(CFLAGS) -c $< -o $@
 
 # UNDERSTUDY_VERSION, for the files that include "build/version.h"; written only when it changes.
 build/version.h: FORCE
@@ -155,7 +158,7 @@ build/guest/database.ready: image/database.sh build/guest/initramfs.gz
 build/asan/obj/%.o: %.c Makefile build/asan/libs | build/version.h
 	@$(call say,ASAN,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CLANG) $(ASAN_CFLAGS) -c $< -o $@
+	$(Q)$(CACHED) $(CLANG) $(ASAN_CFLAGS) -c $< -o $@
 
 # Of what is linked to a test program, all but main(). With lld: there are many of these programs, and it takes a third of the time.
 asan_linked := build/asan/libunderstudy.a
