@@ -2,17 +2,21 @@
  * Theory of operation
  *
  * The kernel unpacks the initramfs into a file system in memory and runs /init there. All that has to be done here is to find
- * the partition that is named understudy-system: the drivers of disks are modules, and disks appear when they like. Then that
- * file system becomes the root, in the way that every initramfs does it: it is mounted, moved to /, and this program
+ * the partition with the root file system that was made with this initramfs: its name has the digest of its content, so that
+ * of several images' disks each kernel takes its own. The drivers of disks are modules, and disks appear when they like. Then
+ * that file system becomes the root, in the way that every initramfs does it: it is mounted, moved to /, and this program
  * replaces itself with the one there. What was unpacked is removed first, so that its memory is free.
  */
 #include "appliance/init_internal.h"
 
+#include "appliance/base/buf.h"
 #include "appliance/base/clock.h"
+#include "appliance/base/files.h"
 #include "appliance/base/log.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -111,6 +115,18 @@ static int enter_root(const char *root, struct err *err)
 	return RC_OK;
 }
 
+/* What is told by the initramfs's file. */
+static int find_system(char device[NAME_BYTES], struct err *err)
+{
+	struct buf name = { .limit = NAME_BYTES };
+	int rc = files_read(&name, AT_FDCWD, INIT_SYSTEM, FILES_PLAIN, err);
+
+	if (rc == RC_OK)
+		rc = wait_for_partition((const char *)name.data, device, err);
+	buf_free(&name);
+	return rc;
+}
+
 int init_boot(struct err *err)
 {
 	char device[NAME_BYTES];
@@ -123,7 +139,7 @@ int init_boot(struct err *err)
 	if (rc == RC_OK)
 		rc = init_modules_load("/modules", err);
 	if (rc == RC_OK)
-		rc = wait_for_partition(INIT_SYSTEM, device, err);
+		rc = find_system(device, err);
 	if (rc != RC_OK)
 		return rc;
 	if (mount(device, "/root", "squashfs", MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) != 0)

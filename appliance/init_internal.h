@@ -7,7 +7,8 @@
 
 #define INIT_PART "init" /* of the log */
 #define INIT_PROGRAM "/bin/understudy"
-#define INIT_SYSTEM "understudy-system" /* GPT name of the partition with the root file system */
+#define INIT_SYSTEM \
+	"/system" /* in the initramfs: the GPT name of the partition with the root file system */
 
 /* Says why and stops the machine: nothing else can be done. */
 void init_give_up(const struct err *why) __attribute__((noreturn));

@@ -8,10 +8,11 @@
 #   sector   1, 33 from the end   GPT
 #   partition 1   GRUB's core image for BIOS
 #   partition 2   FAT, label UNDERSTUDY: /EFI/BOOT/BOOTX64.EFI, /vmlinuz, /initramfs
-#   partition 3   squashfs, GPT name understudy-system: the root file system
+#   partition 3   squashfs, the root file system; its GPT name is understudy- and the beginning of its SHA-256
 #
-# The initramfs has what it takes to find partition 3: the program and the modules of disks. Everything is made without root
-# and without loop devices, and from the same inputs the same bytes come out: times, owners, order, and identities are fixed.
+# The initramfs has what it takes to find partition 3: the program, the modules of disks, and in /system that name. Everything is
+# made without root and without loop devices, and from the same inputs the same bytes come out: times, owners, order, and
+# identities are fixed.
 #
 # usage: image/image.sh [DIR]      a directory with config.json and the keys and certificates that it names, to be baked in
 # result: build/image/understudy.raw
@@ -39,10 +40,12 @@ command_line='console=tty0 console=ttyS0,115200 quiet loglevel=4 panic=10 ro loc
 
 # ---- the two file systems -----------------------------------------------------------------------------------------
 
+# The root file system has to be there before.
 make_initramfs() {
 	local root=$work/initramfs
 	mkdir -p "$root"/{dev,proc,sys,root,modules}
 	cp build/understudy "$root/init"
+	printf %s "$system_name" >"$root/system"
 	modules_copy build/kernel/modules "$root/modules" "${boot_modules[@]}"
 	find "$root" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 	(cd "$root" && find . -print0 | sort -z | cpio --null --quiet --reproducible -o -H newc -R 0:0) | zstd -19 -q -T1 >"$work/initramfs.img"
@@ -60,6 +63,7 @@ make_system() {
 	[[ -z $config ]] || install -Dm 600 -t "$root/config" "$config"/*
 	mksquashfs "$root" "$work/system.squashfs" -all-root -comp zstd -Xcompression-level 19 -b 256K -no-xattrs -no-exports -processors 1 \
 		-noappend -no-progress -quiet
+	system_name=understudy-$(sha256sum "$work/system.squashfs" | head -c 24)
 }
 
 # ---- what boots -----------------------------------------------------------------------------------------------------
@@ -127,7 +131,7 @@ assemble() {
 		first-lba: 2048
 		start=$bios, size=$((esp - bios)), type=21686148-6449-6E6F-744E-656564454649, uuid=55534459-0000-4000-8000-000000000001, name=understudy-bios
 		start=$esp, size=$((system - esp)), type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, uuid=55534459-0000-4000-8000-000000000002, name=understudy-boot
-		start=$system, size=$((end - system)), type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, uuid=55534459-0000-4000-8000-000000000003, name=understudy-system
+		start=$system, size=$((end - system)), type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, uuid=55534459-0000-4000-8000-000000000003, name=$system_name
 	END
 	put "$work/esp.img" "$esp"
 	put "$work/system.squashfs" "$system"
@@ -139,8 +143,8 @@ assemble() {
 rm -rf "$work" && mkdir -p "$work"
 trap 'rm -rf "$work"' EXIT
 step_begin 'initramfs and system'
-make_initramfs
 make_system
+make_initramfs
 step_end
 step_begin 'boot loader and boot partition'
 make_grub

@@ -24,14 +24,14 @@ def configuration():
 
 
 class Appliance:
-    """Use as a context manager. `files`: what it is told by fw_cfg, beside its configuration: name to path."""
+    """Use as a context manager. `files`: what it is told by fw_cfg, beside its configuration: name to path; `disks`: paths of raw ones."""
 
-    def __init__(self, directory, config, files, uefi=False, memory_mib=512):
+    def __init__(self, directory, config, files, uefi=False, memory_mib=512, disks=()):
         self.directory, self.files, self.uefi, self.memory_mib = str(directory), dict(files), uefi, memory_mib
         self.files['config.json'] = self.path('config.json')
         with open(self.files['config.json'], 'w', encoding='utf-8') as f:
             f.write(config if isinstance(config, str) else json.dumps(config))
-        self.network = self.machine = None
+        self.disks, self.network, self.machine = disks, None, None
 
     def path(self, name):
         return os.path.join(self.directory, name)
@@ -41,6 +41,8 @@ class Appliance:
                    '-no-reboot', '-L', lab.FIRMWARE, '-drive', f'file={IMAGE},format=raw,if=virtio,snapshot=on',
                    '-netdev', 'tap,id=n0,ifname=tap0,script=no,downscript=no', '-device', f'virtio-net-pci,netdev=n0,mac={MAC},romfile=',
                    '-serial', f"file:{self.path('console.log')}", '-qmp', f"unix:{self.path('qmp')},server=on,wait=off"]
+        for path in self.disks:
+            command += ['-drive', f'file={path},format=raw,if=virtio']
         for name, path in self.files.items():
             command += ['-fw_cfg', f'name=opt/understudy/{name},file={path}']
         if self.uefi:

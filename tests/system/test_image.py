@@ -20,8 +20,18 @@ def certificates(tmp_path):
     return {name: str(tmp_path / 'certs' / name) for name in ('ca.crt', 'standby.crt', 'standby.key')}
 
 
+def disk_of_other_images(path):
+    """Its partitions are named as the root file systems of other images are."""
+    with open(path, 'wb') as f:
+        f.truncate(16 << 20)
+    names = ['understudy-system', *(f'understudy-{digit * 24}' for digit in '0af')]
+    subprocess.run(['sfdisk', '-q', path], input='label: gpt\n' + ''.join(f'size=2048, name={name}\n' for name in names), text=True, check=True)
+    return path
+
+
 def test_it_boots_by_bios_runs_the_standby_and_goes_off_by_its_power_button(tmp_path, certificates):
-    with appliance.Appliance(tmp_path, appliance.configuration(), certificates) as site_b:
+    with appliance.Appliance(tmp_path, appliance.configuration(), certificates,
+                             disks=[disk_of_other_images(str(tmp_path / 'other.raw'))]) as site_b:
         assert site_b.wait_for_health() == (200, {'status': 'ok', 'problems': []}), site_b.console()
         others = [port for port in range(1, 1024)] + list(range(7000, 7600))
         open_ports = set(others) - set(appliance.closed_ports(site_b.network, others))
