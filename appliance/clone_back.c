@@ -85,7 +85,7 @@ static void give_up(struct clone *c)
 	struct journaling *journal = seat_journaling(c->seat);
 
 	if (journal != NULL)
-		journaling_cut(journal); /* also tells of what was committed */
+		journaling_cut(journal);
 	clone_decide(c, FAILOVER_REWOUND, 0);
 	c->session = 0; /* a primary must not add to what will be in the image */
 	if (c->gateway != NULL)

@@ -27,17 +27,19 @@ struct item {
 	enum journal_kind kind;
 	uint64_t epoch;
 	struct journal_commit commit; /* of COMMIT; and: */
-	bool leads;		      /* a whole base leads to it */
-	bool doubt;		      /* no record: what is acknowledged from now on is not here */
-	struct journal_begin begin;   /* of BEGIN */
-	const uint8_t *payload;	      /* of others */
+	uint64_t turn;
+	bool leads;		    /* a whole base leads to it */
+	bool doubt;		    /* no record: what is acknowledged from now on is not here */
+	struct journal_begin begin; /* of BEGIN */
+	const uint8_t *payload;	    /* of others */
 	size_t len;
 	void *memory;
 };
 
 struct news {
-	bool open, room, health, broken, bound, ended;
+	bool open, room, health, withdrawn, broken, bound, ended;
 	uint64_t durable, whole; /* epochs; 0: nothing new */
+	uint64_t turn;		 /* of `durable` */
 	struct err error;
 };
 
@@ -73,7 +75,8 @@ struct journal_keeper {
 	/* the keeper's thread */
 	struct journal *journal;
 	uint64_t base; /* sequence number of the BASE that has no WHOLE yet, or reading begins at */
-	uint64_t last_sync_ns, unsynced; /* epoch of a commit since */
+	uint64_t last_sync_ns, unsynced; /* epoch of a commit since, */
+	uint64_t turn;			 /* and its turn */
 	/* behind that commit: sequence number to come; and that of its segment */
 	uint64_t reached, segment;
 	bool leads; /* a whole base leads to that commit */
@@ -88,9 +91,12 @@ static void say(struct journal_keeper *k, const struct news *news)
 	k->news.open |= news->open;
 	k->news.room |= news->room;
 	k->news.health |= news->health;
+	k->news.withdrawn |= news->withdrawn;
 	k->news.ended |= news->ended;
-	if (news->durable != 0)
+	if (news->durable != 0) {
 		k->news.durable = news->durable;
+		k->news.turn = news->turn;
+	}
 	if (news->whole != 0)
 		k->news.whole = news->whole;
 	if (news->broken && !k->news.broken) {
@@ -248,7 +254,7 @@ static int sync_commits(struct journal_keeper *k, struct err *err)
 	if (rc == RC_OK && k->options.sync && k->leads)
 		journal_claim_keep(k->options.claim, k->found.journal, k->segment, k->reached);
 	if (rc == RC_OK)
-		say(k, &(struct news){ .durable = epoch });
+		say(k, &(struct news){ .durable = epoch, .turn = k->turn });
 	return rc;
 }
 
@@ -272,7 +278,7 @@ static int write_item(struct journal_keeper *k, const struct item *item, struct 
 		k->leads = false;
 		rc = journal_claim_withdraw(k->options.claim, err);
 		if (rc == RC_OK)
-			say(k, &(struct news){ .durable = item->epoch });
+			say(k, &(struct news){ .withdrawn = true });
 		return rc;
 	}
 	if (item->kind == JOURNAL_BEGIN) {
@@ -282,6 +288,7 @@ static int write_item(struct journal_keeper *k, const struct item *item, struct 
 	}
 	if (item->kind == JOURNAL_COMMIT) {
 		k->unsynced = item->epoch;
+		k->turn = item->turn;
 		k->leads = item->leads;
 		rc = journal_past_commit(&k->past, item->epoch, &item->commit, err);
 		k->reached = journal_next_sequence(k->journal);
@@ -398,7 +405,9 @@ static void tell(struct journal_keeper *k, const struct news *news,
 				  health->rotten != 0 &&
 					  health->rotten >= journal_past_needed(&k->past));
 	if (news->durable != 0 && !k->closing)
-		k->ops->on_durable(k->owner, news->durable);
+		k->ops->on_durable(k->owner, news->durable, news->turn);
+	if (news->withdrawn && !k->closing)
+		k->ops->on_withdrawn(k->owner);
 	if (news->whole != 0 && !k->closing)
 		k->ops->on_whole(k->owner, news->whole, atomic_load(&k->base_bytes));
 	if (news->broken && !k->broken && !k->closing) {
@@ -534,18 +543,19 @@ bool journal_keeper_begin(struct journal_keeper *k, uint64_t epoch,
 	return put(k, &(struct item){ .kind = JOURNAL_BEGIN, .epoch = epoch, .begin = *begin });
 }
 
-bool journal_keeper_commit(struct journal_keeper *k, uint64_t epoch,
+bool journal_keeper_commit(struct journal_keeper *k, uint64_t epoch, uint64_t turn,
 			   const struct journal_commit *commit, bool leads)
 {
 	return put(k, &(struct item){ .kind = JOURNAL_COMMIT,
 				      .epoch = epoch,
+				      .turn = turn,
 				      .commit = *commit,
 				      .leads = leads });
 }
 
-bool journal_keeper_doubt(struct journal_keeper *k, uint64_t epoch)
+bool journal_keeper_doubt(struct journal_keeper *k)
 {
-	return put(k, &(struct item){ .epoch = epoch, .doubt = true });
+	return put(k, &(struct item){ .doubt = true });
 }
 
 void journal_keeper_history(struct journal_keeper *k,

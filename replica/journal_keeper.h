@@ -27,8 +27,10 @@ struct journal_keeper_ops {
 	 */
 	void (*on_open)(void *owner, const struct journal_found *found,
 			const struct journal_replay *replay, bool complete, const struct err *why);
-	/* Every commit up to and with that epoch's is on stable storage. */
-	void (*on_durable)(void *owner, uint64_t epoch);
+	/* Every commit up to and with that turn, which is that epoch's, is on stable storage. */
+	void (*on_durable)(void *owner, uint64_t epoch, uint64_t turn);
+	/* As journal_keeper_doubt() has asked for: there is no claim, also after a power cut. */
+	void (*on_withdrawn)(void *owner);
 	/* The base that ended at that epoch is on stable storage, with what epochs came between: so many
 	 * bytes. What was before it is history, of which as much is kept as the limits allow. */
 	void (*on_whole)(void *owner, uint64_t epoch, uint64_t bytes);
@@ -68,8 +70,8 @@ bool journal_keeper_put(struct journal_keeper *keeper, enum journal_kind kind, u
 			const uint8_t *payload, size_t len, void *memory);
 bool journal_keeper_begin(struct journal_keeper *keeper, uint64_t epoch,
 			  const struct journal_begin *begin);
-/* `leads`: a base that is whole leads to it. */
-bool journal_keeper_commit(struct journal_keeper *keeper, uint64_t epoch,
+/* `turn` grows from one to the next; `leads`: a base that is whole leads to it. */
+bool journal_keeper_commit(struct journal_keeper *keeper, uint64_t epoch, uint64_t turn,
 			   const struct journal_commit *commit, bool leads);
 /*
  * What of the past the journal holds, while `look` runs. An epoch that it tells of is in the files, if not
@@ -83,8 +85,8 @@ void journal_keeper_history(struct journal_keeper *keeper,
  */
 bool journal_keeper_pin(struct journal_keeper *keeper, uint64_t sequence);
 
-/* The claim has been withdrawn when on_durable says so of that epoch, which is not in the journal. */
-bool journal_keeper_doubt(struct journal_keeper *keeper, uint64_t epoch);
+/* What is acknowledged behind on_withdrawn need not be in the journal. */
+bool journal_keeper_doubt(struct journal_keeper *keeper);
 /* More is taken; but who can wait should, until on_room. */
 bool journal_keeper_is_full(const struct journal_keeper *keeper);
 

@@ -15,6 +15,8 @@
 #define PIECES_MAX 4  /* of the copy, between two epochs: some milliseconds of work */
 
 enum state { OPENING, BARE, COPYING, BASED, BROKEN };
+/* Of the claim, while the journal does not lead to the image: may be there, is being withdrawn, is not there. */
+enum claim { STANDS, LEAVES, GONE };
 
 static const char *const state_names[] = {
 	[OPENING] = "opening", [BARE] = "bare",	    [COPYING] = "copying",
@@ -48,10 +50,11 @@ struct journaling {
 	struct buf piece;
 	uint64_t base_bytes, since_base; /* its size, and that of the epochs since its beginning */
 	bool copying, short_of_memory;
-	bool anew;    /* what a recovery needs is rotten: a copy is due at once */
-	bool doubted; /* the journal does not lead to the image, and the claim has been withdrawn */
-	bool bound;   /* the claim could not be withdrawn */
-	bool first;   /* nothing was opened before */
+	enum claim claimed;
+	uint64_t turns; /* commits so far */
+	bool anew;	/* what a recovery needs is rotten: a copy is due at once */
+	bool bound;	/* the claim could not be withdrawn */
+	bool first;	/* nothing was opened before */
 	bool restoring, keeper_closing, closing;
 	unsigned open_parts;
 	void (*on_closed)(void *owner);
@@ -110,11 +113,11 @@ void journaling_cut(struct journaling *j)
 {
 	if (!writes(j))
 		return;
-	j->doubted = j->doubted && j->state != BASED;
+	if (j->state == BASED)
+		j->claimed = STANDS;
 	j->state = BARE;
 	j->copying = false;
 	j->open = 0;
-	j->ops->on_settled(j->owner, UINT64_MAX);
 }
 
 void journaling_begin(struct journaling *j, uint64_t epoch, const struct journal_begin *begin)
@@ -138,21 +141,24 @@ void journaling_batch(struct journaling *j, uint64_t epoch, const uint8_t *batch
 	(void)journal_keeper_put(j->keeper, JOURNAL_BATCH, epoch, batch, len, memory);
 }
 
-/* From that epoch on they are not in the journal. Should that be lost, it waits for the end of the journal. */
-static bool doubt(struct journaling *j, uint64_t epoch)
+/* What is acknowledged from now on is not in the journal. Should that be lost, they wait for the end of the journal. */
+static bool is_withdrawn(struct journaling *j)
 {
-	j->doubted = journal_keeper_doubt(j->keeper, epoch);
-	return true;
+	if (j->claimed == STANDS && journal_keeper_doubt(j->keeper))
+		j->claimed = LEAVES;
+	return j->claimed == GONE;
 }
 
 enum journaling_counts journaling_commit(struct journaling *j, uint64_t epoch,
-					 const struct journal_commit *commit, struct err *err)
+					 const struct journal_commit *commit, uint64_t *turn,
+					 struct err *err)
 {
 	struct journal_commit record = *commit;
 	const bool leads = j->state == BASED;
 	struct timespec now;
 	bool waits = false;
 
+	*turn = ++j->turns;
 	j->epoch = epoch;
 	j->origin = j->open_origin;
 	j->pieces = 0;
@@ -161,14 +167,14 @@ enum journaling_counts journaling_commit(struct journaling *j, uint64_t epoch,
 		(void)clock_gettime(CLOCK_REALTIME, &now);
 		record.time_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 		/* If it is lost, it waits for the end of the journal. */
-		waits = !journal_keeper_commit(j->keeper, epoch, &record, leads) || leads;
+		waits = !journal_keeper_commit(j->keeper, epoch, *turn, &record, leads) || leads;
 	} else {
 		journaling_cut(j); /* an epoch is missing */
 	}
 	if (j->state == OPENING)
 		waits = j->first; /* later ones go on without a claim */
-	else if (j->state != BASED && j->state != BROKEN && !j->doubted)
-		waits = doubt(j, epoch);
+	else if (j->state != BASED && j->state != BROKEN)
+		waits = !is_withdrawn(j) || waits;
 	j->open = 0;
 	begin_copy(j);
 	if (!j->bound)
@@ -242,7 +248,7 @@ static void on_open(void *owner, const struct journal_found *found,
 			 (unsigned long long)found->torn);
 	j->state = restored ? BASED : BARE;
 	j->base_bytes = j->since_base = found->read / 2;
-	j->doubted = !restored; /* by the keeper */
+	j->claimed = restored ? STANDS : GONE; /* by the keeper */
 	if (restored) {
 		j->origin = replay->origin;
 		j->epoch = replay->epoch;
@@ -254,13 +260,24 @@ static void on_open(void *owner, const struct journal_found *found,
 	j->restoring = false;
 }
 
-static void on_durable(void *owner, uint64_t epoch)
+static void on_durable(void *owner, uint64_t epoch, uint64_t turn)
 {
 	struct journaling *j = owner;
 
 	if (j->state == BASED)
 		j->durable = epoch;
-	j->ops->on_settled(j->owner, epoch);
+	j->ops->on_settled(j->owner, turn);
+}
+
+/* Before there is another copy that leads to the image: nobody waits for the disk then. */
+static void on_withdrawn(void *owner)
+{
+	struct journaling *j = owner;
+
+	if (j->claimed != LEAVES)
+		return;
+	j->claimed = GONE;
+	j->ops->on_settled(j->owner, UINT64_MAX);
 }
 
 static void on_whole(void *owner, uint64_t epoch, uint64_t bytes)
@@ -340,7 +357,8 @@ static void broken(struct journaling *j, const struct err *err)
 			       "the journal can be written, epochs are acknowledged from memory");
 	repeat_log(&j->said, LOG_LEVEL_ERROR, j->options.part, text);
 	j->state = BROKEN;
-	j->doubted = j->copying = false;
+	j->claimed = STANDS;
+	j->copying = false;
 	j->open = 0;
 	if (j->restoring)
 		j->ops->on_restored(j->owner, 0, &j->origin, true, err);
@@ -365,6 +383,7 @@ static void on_broken(void *owner, bool bound, const struct err *err)
 static const struct journal_keeper_ops keeper_callbacks = {
 	.on_open = on_open,
 	.on_durable = on_durable,
+	.on_withdrawn = on_withdrawn,
 	.on_whole = on_whole,
 	.on_health = on_health,
 	.on_room = on_room,

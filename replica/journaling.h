@@ -45,8 +45,8 @@ struct journaling_ops {
 	 * no journal yet). `behind`: later epochs were acknowledged, or may have been. */
 	void (*on_restored)(void *owner, uint64_t epoch, const struct journal_origin *origin,
 			    bool behind, const struct err *why);
-	/* No epoch up to and with that one waits any more: it is durable, or cannot become so. */
-	void (*on_settled)(void *owner, uint64_t epoch);
+	/* No commit up to and with that turn waits any more: it is durable, or cannot become so. */
+	void (*on_settled)(void *owner, uint64_t turn);
 	/* Those that wait, and none that comes, may be acknowledged. */
 	void (*on_refused)(void *owner, const struct err *err);
 	/* There is room again, or a piece of the image can be copied. */
@@ -77,7 +77,7 @@ int journaling_open(struct journaling **journaling, uv_loop_t *loop, struct imag
 		    const struct journaling_options *options, const struct journaling_ops *ops,
 		    void *owner, struct err *err);
 
-/* The image is not what the journal leads to any more. */
+/* The image is not what the journal leads to any more. Who waits goes on waiting until that does no harm. */
 void journaling_cut(struct journaling *journaling);
 
 /* An epoch, between whose commit and the next one's beginning the image stands still. */
@@ -88,9 +88,13 @@ void journaling_batch(struct journaling *journaling, uint64_t epoch, const uint8
 		      size_t len, void *memory);
 enum journaling_counts { JOURNALING_NOW, JOURNALING_LATER, JOURNALING_NEVER };
 
-/* It is in the image, and counts now, or when on_settled says so; or `err` says why not. */
+/*
+ * It is in the image, and counts now, or when on_settled says so of *turn; or `err` says why not. Turns grow, whatever the
+ * sessions' epochs do.
+ */
 enum journaling_counts journaling_commit(struct journaling *journaling, uint64_t epoch,
-					 const struct journal_commit *commit, struct err *err);
+					 const struct journal_commit *commit, uint64_t *turn,
+					 struct err *err);
 
 /* Batches should wait until on_room. */
 bool journaling_is_full(const struct journaling *journaling);

@@ -35,7 +35,7 @@ struct message {
 	struct journal_origin origin;
 	bool first_copy;
 	struct wire_commit commit;
-	uint64_t arrived_ns;
+	uint64_t arrived_ns, turn;
 	struct receiver_aside aside;
 	struct err err;
 	size_t len;
@@ -168,9 +168,9 @@ static void committed(struct receiver *receiver, struct message *end)
 	};
 
 	const enum journaling_counts counts =
-		receiver->journal == NULL ?
-			JOURNALING_NOW :
-			journaling_commit(receiver->journal, end->epoch, &record, &end->err);
+		receiver->journal == NULL ? JOURNALING_NOW :
+					    journaling_commit(receiver->journal, end->epoch,
+							      &record, &end->turn, &end->err);
 
 	if (counts == JOURNALING_NOW || receiver->hurry) {
 		tell_committed(receiver, end);
@@ -186,12 +186,12 @@ static void committed(struct receiver *receiver, struct message *end)
 	receiver->last_unsettled = &end->next;
 }
 
-static void on_settled(void *owner, uint64_t epoch)
+static void on_settled(void *owner, uint64_t turn)
 {
 	struct receiver *receiver = owner;
 	struct message *end;
 
-	while (receiver->unsettled != NULL && receiver->unsettled->epoch <= epoch) {
+	while (receiver->unsettled != NULL && receiver->unsettled->turn <= turn) {
 		end = receiver->unsettled;
 		receiver->unsettled = end->next;
 		if (receiver->unsettled == NULL)

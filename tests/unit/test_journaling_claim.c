@@ -234,6 +234,40 @@ struct left {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct left left[STATES];
 
+/* A call that does not come back before it is let go of. */
+enum call { NONE, REMOVAL, SYNC };
+
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static enum call held, inside;
+
+static void hold(enum call call)
+{
+	(void)pthread_mutex_lock(&lock);
+	held = call;
+	(void)pthread_cond_broadcast(&changed);
+	(void)pthread_mutex_unlock(&lock);
+}
+
+/* With `lock`. */
+static void pass(enum call call)
+{
+	while (held == call) {
+		inside = call;
+		(void)pthread_cond_wait(&changed, &lock);
+	}
+	inside = NONE;
+}
+
+static bool is_inside(enum call call)
+{
+	bool is;
+
+	(void)pthread_mutex_lock(&lock);
+	is = inside == call;
+	(void)pthread_mutex_unlock(&lock);
+	return is;
+}
+
 /* Of the segment that was synced last. */
 static ino_t segment;
 static off_t bytes;
@@ -256,6 +290,7 @@ int fdatasync(int fd)
 	struct stat st;
 
 	(void)pthread_mutex_lock(&lock);
+	pass(SYNC);
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
 		segment = st.st_ino;
 		bytes = st.st_size;
@@ -297,8 +332,11 @@ int unlinkat(int dir, const char *name, int flags)
 	int r;
 
 	(void)pthread_mutex_lock(&lock);
-	if (strcmp(name, JOURNAL_CLAIM_NAME) == 0 && !left[REMOVED].may)
-		read_claim(&left[REMOVED]);
+	if (strcmp(name, JOURNAL_CLAIM_NAME) == 0) {
+		pass(REMOVAL);
+		if (!left[REMOVED].may)
+			read_claim(&left[REMOVED]);
+	}
 	r = (int)syscall(SYS_unlinkat, dir, name, flags);
 	(void)pthread_mutex_unlock(&lock);
 	return r;
@@ -413,6 +451,67 @@ static void nor_when_memory_is_short(void **unused)
 	assert_true(checks > 10);
 }
 
+/* ---- while the disk takes its time -------------------------------------------------------------- */
+
+static void send_until_in_the_image(void)
+{
+	journaling_send_epoch();
+	while (!receiver_is_idle(journaling_play.receiver))
+		(void)uv_run(&journaling_play.loop, UV_RUN_NOWAIT);
+	assert_true(image_epoch(image_fixture.image) == image_fixture.epoch.number);
+}
+
+static void let_go_until(uint64_t epoch)
+{
+	look_at_what_is_there();
+	hold(NONE);
+	while (journaling_play.committed != epoch)
+		(void)uv_run(&journaling_play.loop, UV_RUN_ONCE);
+	look_at_what_is_there();
+}
+
+static void no_epoch_counts_before_the_claim_is_gone(void **unused)
+{
+	(void)unused;
+	begin_with(5);
+	hold(REMOVAL);
+	journaling_cut(receiver_journal(journaling_play.receiver));
+	send_until_in_the_image();
+	while (!is_inside(REMOVAL))
+		(void)uv_run(&journaling_play.loop, UV_RUN_NOWAIT);
+	send_until_in_the_image();
+	send_until_in_the_image();
+	assert_true(journaling_play.committed == 5);
+	let_go_until(8);
+	assert_false(claimed());
+}
+
+static void what_waits_for_the_disk_does_not_count_because_of_a_cut(void **unused)
+{
+	(void)unused;
+	begin_with(5);
+	hold(SYNC);
+	send_until_in_the_image();
+	journaling_cut(receiver_journal(journaling_play.receiver));
+	assert_true(journaling_play.committed == 5);
+	let_go_until(6);
+}
+
+/* The agent began anew, with lower numbers: each of them waits for what it has to wait for itself. */
+static void nor_does_another_sessions_epoch_because_of_its_number(void **unused)
+{
+	(void)unused;
+	begin_with(5);
+	hold(SYNC);
+	send_until_in_the_image();
+	image_forget(image_fixture.image);
+	journaling_rewind_guest(2);
+	send_until_in_the_image();
+	assert_true(journaling_play.committed == 5);
+	let_go_until(3);
+	assert_false(claimed());
+}
+
 static int begin(void **unused)
 {
 	memset(left, 0, sizeof(left));
@@ -424,6 +523,7 @@ static int end(void **unused)
 {
 	char away[SCRATCH_MAX + 16];
 
+	hold(NONE);
 	(void)snprintf(away, sizeof(away), "%s/" JOURNAL_CLAIM_NAME, journaling_play.claim);
 	(void)rmdir(away);
 	assert_false(early);
@@ -442,6 +542,9 @@ int main(void)
 		TEST(as_soon_as_it_can_be_taken_back_epochs_go_on),
 		TEST(at_no_acknowledgement_anything_false_is_claimed),
 		TEST(nor_when_memory_is_short),
+		TEST(no_epoch_counts_before_the_claim_is_gone),
+		TEST(what_waits_for_the_disk_does_not_count_because_of_a_cut),
+		TEST(nor_does_another_sessions_epoch_because_of_its_number),
 	};
 
 	(void)setenv("TMPDIR", "/dev/shm", 1); /* syncs are counted, not waited for */
