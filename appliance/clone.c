@@ -241,6 +241,14 @@ static void on_quiet(void *owner)
 	((struct clone *)owner)->draining = false;
 }
 
+void clone_drain(struct clone *c)
+{
+	if (seat_receiver(c->seat) == NULL)
+		return;
+	c->draining = true;
+	receiver_keep(seat_receiver(c->seat), on_quiet);
+}
+
 /* It is told as ended; should it go on with another connection, it begins again, to who looks at it. */
 static void lose_copy(struct clone *c, bool returns, const struct err *err)
 {
@@ -274,11 +282,8 @@ static void on_down(void *owner, const struct err *err)
 		link_close(c->link, on_link_closed);
 	}
 	/* Also of a claim: should it come to nothing, the next connection begins with a layout, or goes on. */
-	if (seat_receiver(c->seat) != NULL &&
-	    (!failover_is_over(&c->failover) || c->failover.state == FAILOVER_CLAIMING)) {
-		c->draining = true;
-		receiver_keep(seat_receiver(c->seat), on_quiet);
-	}
+	if (!failover_is_over(&c->failover) || c->failover.state == FAILOVER_CLAIMING)
+		clone_drain(c);
 }
 
 static const struct link_ops link_callbacks = {

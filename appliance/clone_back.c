@@ -86,6 +86,8 @@ static void give_up(struct clone *c)
 
 	if (journal != NULL)
 		journaling_cut(journal);
+	if (seat_receiver(c->seat) != NULL)
+		receiver_forget(seat_receiver(c->seat));
 	clone_decide(c, FAILOVER_REWOUND, 0);
 	c->session = 0; /* a primary must not add to what will be in the image */
 	if (c->gateway != NULL)

@@ -20,6 +20,8 @@ void clone_on_forgotten(void *owner)
 	struct clone *c = owner;
 
 	c->session = 0;
+	if (seat_receiver(c->seat) != NULL)
+		receiver_forget(seat_receiver(c->seat));
 	epoch_figures_forget(&c->figures);
 	hashes_end(&c->hashes);
 	c->newest = 0;
@@ -85,6 +87,9 @@ void clone_on_fault(void *owner, uint64_t epoch, const struct err *err)
 
 	if (seat_epoch(c->seat) == 0)
 		clone_on_forgotten(c);
+	if (seat_epoch(c->seat) != c->failover.epoch)
+		c->session =
+			0; /* a primary that went on from there would count it as acknowledged */
 	(void)snprintf(c->trouble, sizeof(c->trouble), "epoch %llu cannot be committed: %.440s",
 		       (unsigned long long)epoch, err->text);
 	repeat_log(&c->faults, LOG_LEVEL_WARN, c->part, c->trouble);

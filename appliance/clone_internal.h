@@ -152,6 +152,8 @@ bool clone_tell(struct clone *c, uint16_t type, uint64_t epoch, const void *payl
 void clone_on_reserved(void *owner, const char *error, const char *image);
 /* The first copy has ended before it was whole, and why: not healthy until there is a commit. */
 void clone_copy_ended(struct clone *c);
+/* Until what has come is committed, or dropped, no other connection is taken: it would be told of more than that. */
+void clone_drain(struct clone *c);
 /* If this standby has served: says so, once per connection. */
 void clone_tell_superseded(struct clone *c);
 

@@ -3,7 +3,7 @@
  *
  *   decision ─┬─► the new term goes to the disk (term_store.h, a worker thread) ─┐
  *             ├─► the replica's disks are looked for (clone_disks.c) ────────────────────────┤
- *             ├─► the receiver finishes the epoch that it is committing ─────────┼─► activation
+ *             ├─► the receiver puts into the image what has come whole ──────────┼─► activation
  *             └─► (a warm QEMU is there, or will be) ────────────────────────────┘
  *
  * A decision that was ordered while the primary is heard waits for its instance to stand (YIELD), or for
@@ -11,6 +11,10 @@
  *
  * The order matters for the first: a replica whose term is not on the disk is not brought to life.
  * If the term cannot be kept, the takeover fails, the operator is told why and may try again.
+ *
+ * The journal is not waited for. An epoch that it does not hold yet is served from, but does not count before it is durable or the
+ * replica runs: only then its frames leave. From then on the term on the disk says that the journal is not the newest; until then
+ * that may come to nothing, and the claim (journal_claim.h) is believed again.
  *
  * At the start the disk tells whether an earlier life of this process took over. Then its replica
  * may still run, as it is meant to: it is looked for (survivor.h) and, if it is there, watched from
@@ -328,6 +332,8 @@ void clone_on_running(void *owner, uint64_t took_ns)
 		return;
 	}
 	c->activate_ns = clock_now_ns() - c->failover.decided_ns;
+	if (c->gateway != NULL && !c->back.given_up)
+		gateway_committed(c->gateway, c->resumed_epoch);
 	if (c->gateway != NULL)
 		gateway_serve(c->gateway);
 	log_warn(c->part,
@@ -356,6 +362,8 @@ void clone_on_activation_failed(void *owner, bool spoiled, const struct err *err
 		gateway_turn_back(c->gateway);
 	if (spoiled)
 		c->session = 0; /* a primary must not add to what is in the image now */
+	if (spoiled && seat_receiver(c->seat) != NULL)
+		receiver_forget(seat_receiver(c->seat));
 	/* What cannot be tried again, as only the second of them knows. */
 	if (spoiled && !seen && !clone_back_is_owed(c)) {
 		failover_step(&c->failover, &event, &update);
@@ -368,6 +376,8 @@ void clone_on_activation_failed(void *owner, bool spoiled, const struct err *err
 	if (c->link_up)
 		link_drop(c->link, seen ? WIRE_REASON_BUSY : WIRE_REASON_SESSION,
 			  CLONE_FAILED_TEXT);
+	else if (!seen)
+		clone_drain(c);
 }
 
 void clone_on_unseated(void *owner, const struct err *err)

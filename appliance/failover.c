@@ -236,8 +236,13 @@ static void on_heard(struct failover *failover, uint64_t now_ns, struct failover
 			(unsigned long long)failover->epoch);
 }
 
-static void on_committed(struct failover *failover, uint64_t epoch, struct failover_update *update)
+/* One that had waited for the disk says nothing of a primary that is silent since. */
+static void on_committed(struct failover *failover, const struct failover_event *event,
+			 struct failover_update *update)
 {
+	const bool silent = event->now_ns >= failover->heard_ns + failover->detect_ns;
+	const uint64_t epoch = event->epoch;
+
 	/* A commit that was under way when the decision fell still counts: it is the state that
 	 * will be activated; unless that is an earlier one. */
 	if (failover->rewound && failover_is_over(failover))
@@ -246,11 +251,12 @@ static void on_committed(struct failover *failover, uint64_t epoch, struct failo
 	failover->epoch = epoch;
 	failover->outdated =
 		epoch <= failover->outdated_epoch || failover->term < failover->beaten_by;
-	failover->claim_ns = 0;
+	if (!silent)
+		failover->claim_ns = 0;
 	if (failover->state == FAILOVER_EMPTY)
 		failover->state = FAILOVER_SYNCING;
-	if (failover->state == FAILOVER_SYNCING || failover->state == FAILOVER_UNATTENDED ||
-	    failover->state == FAILOVER_ENDED)
+	if (failover->state == FAILOVER_SYNCING || failover->state == FAILOVER_ENDED ||
+	    (failover->state == FAILOVER_UNATTENDED && !silent))
 		move(failover, FAILOVER_PROTECTED, update, "protected from epoch %llu on",
 		     (unsigned long long)epoch);
 }
@@ -506,7 +512,7 @@ void failover_step(struct failover *failover, const struct failover_event *event
 			move(failover, FAILOVER_SYNCING, update, "the first copy has begun");
 		break;
 	case FAILOVER_COMMITTED:
-		on_committed(failover, event->epoch, update);
+		on_committed(failover, event, update);
 		break;
 	case FAILOVER_OUTDATED:
 		on_outdated(failover, event, update);

@@ -172,7 +172,7 @@ static void committed(struct receiver *receiver, struct message *end)
 					    journaling_commit(receiver->journal, end->epoch,
 							      &record, &end->turn, &end->err);
 
-	if (counts == JOURNALING_NOW || receiver->hurry) {
+	if (counts == JOURNALING_NOW) {
 		tell_committed(receiver, end);
 		return;
 	}
@@ -201,14 +201,10 @@ static void on_settled(void *owner, uint64_t turn)
 	pump(receiver);
 }
 
-/* They are in the image, and nobody is told. */
-static void on_refused(void *owner, const struct err *err)
+void receiver_forget(struct receiver *receiver)
 {
-	struct receiver *receiver = owner;
 	struct message *end;
 
-	if (receiver->unsettled != NULL)
-		fault(receiver, receiver->unsettled->epoch, err);
 	while (receiver->unsettled != NULL) {
 		end = receiver->unsettled;
 		receiver->unsettled = end->next;
@@ -216,6 +212,16 @@ static void on_refused(void *owner, const struct err *err)
 	}
 	receiver->last_unsettled = &receiver->unsettled;
 	pump(receiver);
+}
+
+/* They are in the image, and nobody is told. */
+static void on_refused(void *owner, const struct err *err)
+{
+	struct receiver *receiver = owner;
+
+	if (receiver->unsettled != NULL)
+		fault(receiver, receiver->unsettled->epoch, err);
+	receiver_forget(receiver);
 }
 
 static void ran(uv_work_t *work, int status)
@@ -274,7 +280,7 @@ static bool start_copy(struct receiver *receiver)
 
 static void begin(struct receiver *receiver, struct message *message)
 {
-	receiver->hurry = false;
+	receiver->hurry = receiver->hurry && receiver->dropping; /* this one came before that */
 	/* Into an image without an epoch, whatever the peer says of it. */
 	receiver->serial = message->first_copy || image_epoch(receiver->image) == 0;
 	if (image_begin(receiver->image, message->epoch, &message->err) != RC_OK) {
@@ -501,8 +507,6 @@ static void let_go(struct receiver *receiver, bool keep, bool hurry, void (*on_i
 	receiver->on_idle = on_idle;
 	receiver->dropping = true;
 	receiver->hurry = hurry;
-	if (hurry)
-		on_settled(receiver, UINT64_MAX);
 	pump(receiver);
 }
 

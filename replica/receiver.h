@@ -52,9 +52,12 @@ int receiver_end(struct receiver *receiver, uint64_t epoch, const struct wire_co
 /*
  * No more is coming (connection lost, takeover): whole epochs are still committed, the
  * half-received one is dropped; on_idle (may be NULL) is called when that is done, at once if it is
- * already. `hurry`: without waiting for the journal.
+ * already. `hurry`: without waiting for the journal: what is in the image is not all committed then, and on_committed, or
+ * on_fault, follows when the journal says so.
  */
 void receiver_drop(struct receiver *receiver, bool hurry, void (*on_idle)(void *owner));
+/* The image is not theirs any more: nobody is told of the epochs that wait for the journal. */
+void receiver_forget(struct receiver *receiver);
 /*
  * The connection is lost: as receiver_drop(), but half a first copy is kept, as far as it came, for
  * receiver_resume(); until then it is open, and takes no message. receiver_drop() drops it.

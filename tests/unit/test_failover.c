@@ -149,6 +149,22 @@ static void a_lost_replica_is_not_taken_over(void **unused)
 	assert_true(step(&failover, FAILOVER_OPERATOR, 5001 * MS).refused);
 }
 
+/* It had waited for the journal: nobody was heard meanwhile. */
+static void an_epoch_that_counts_late_does_not_try_an_activation_again(void **unused)
+{
+	struct failover failover = protected_at(true, 1000);
+
+	(void)unused;
+	assert_true(silence(&failover, 1000, 2000).activate);
+	(void)step(&failover, FAILOVER_NOT_ACTIVATED, 2000 * MS);
+	(void)epoch(&failover, FAILOVER_COMMITTED, 2010, failover.epoch + 1);
+	assert_int_equal(failover.state, FAILOVER_UNATTENDED);
+	assert_false(silence(&failover, 2020, 4000).activate);
+	(void)step(&failover, FAILOVER_HEARD, 4010 * MS);
+	(void)step(&failover, FAILOVER_COMMITTED, 4020 * MS);
+	assert_int_equal(failover.state, FAILOVER_PROTECTED);
+}
+
 static void an_activation_that_failed_late_is_not_tried_again(void **unused)
 {
 	struct failover failover = protected_at(true, 1000);
@@ -178,6 +194,7 @@ static void a_takeover_that_nobody_saw_gives_the_instance_back(void **unused)
 	assert_true(step(&failover, FAILOVER_OPERATOR, 4001 * MS).activate);
 	assert_int_equal(failover.term, 3);
 	(void)step(&failover, FAILOVER_NOT_ACTIVATED, 4002 * MS);
+	(void)step(&failover, FAILOVER_HEARD, 4003 * MS);
 	(void)step(&failover, FAILOVER_COMMITTED, 4003 * MS);
 	assert_int_equal(failover.state, FAILOVER_PROTECTED);
 }
@@ -326,8 +343,8 @@ static void an_outdated_epoch_is_not_taken_over_from_by_itself(void **unused)
 	(void)epoch(&failover, FAILOVER_COMMITTED, 1003, 7); /* it was on its way */
 	assert_false(silence(&failover, 1010, 9000).activate);
 	assert_int_equal(failover.state, FAILOVER_UNATTENDED);
-	(void)epoch(&failover, FAILOVER_COMMITTED, 9000, 8);
 	(void)step(&failover, FAILOVER_HEARD, 9000 * MS);
+	(void)epoch(&failover, FAILOVER_COMMITTED, 9000, 8);
 	assert_true(silence(&failover, 9010, 9500).activate);
 }
 
@@ -408,6 +425,7 @@ int main(void)
 		cmocka_unit_test(a_crash_takes_over_at_once_only_when_automatic),
 		cmocka_unit_test(nothing_is_taken_over_without_a_committed_epoch),
 		cmocka_unit_test(a_lost_replica_is_not_taken_over),
+		cmocka_unit_test(an_epoch_that_counts_late_does_not_try_an_activation_again),
 		cmocka_unit_test(an_activation_that_failed_late_is_not_tried_again),
 		cmocka_unit_test(a_takeover_that_nobody_saw_gives_the_instance_back),
 		cmocka_unit_test(a_takeover_that_may_have_been_seen_gives_nothing_back),

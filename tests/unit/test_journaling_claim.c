@@ -188,6 +188,11 @@ static void what_cannot_be_taken_back_is_not_outdone(void **unused)
 	journaling_send_epoch(); /* nor is the next one */
 	while (journaling_play.faults == 1)
 		(void)uv_run(&journaling_play.loop, UV_RUN_ONCE);
+	receiver_drop(journaling_play.receiver, false, NULL);
+	journaling_send_epoch(); /* nor one that is taken over from */
+	receiver_drop(journaling_play.receiver, true, NULL);
+	while (journaling_play.faults == 2)
+		(void)uv_run(&journaling_play.loop, UV_RUN_ONCE);
 	assert_true(journaling_play.committed == last);
 	hold_claim(false);
 	journaling_restart(last);
@@ -512,6 +517,44 @@ static void nor_does_another_sessions_epoch_because_of_its_number(void **unused)
 	assert_false(claimed());
 }
 
+static void hurry(void)
+{
+	journaling_play.idle = false;
+	receiver_drop(journaling_play.receiver, true, journaling_on_idle);
+	journaling_wait_for(&journaling_play.idle);
+	assert_true(image_epoch(image_fixture.image) == image_fixture.epoch.number);
+}
+
+static void nor_because_of_a_takeover_in_a_hurry(void **unused)
+{
+	(void)unused;
+	begin_with(5);
+	hold(SYNC);
+	journaling_send_epoch();
+	journaling_send_epoch();
+	hurry();
+	assert_true(journaling_play.committed == 5);
+	let_go_until(7);
+}
+
+static void what_is_given_up_meanwhile_is_never_told(void **unused)
+{
+	struct journaling_status status;
+
+	(void)unused;
+	begin_with(5);
+	hold(SYNC);
+	journaling_send_epoch();
+	hurry();
+	receiver_forget(journaling_play.receiver);
+	hold(NONE);
+	do {
+		(void)uv_run(&journaling_play.loop, UV_RUN_NOWAIT);
+		journaling_status(receiver_journal(journaling_play.receiver), &status);
+	} while (status.epoch != 6);
+	assert_true(journaling_play.committed == 5 && journaling_play.faults == 0);
+}
+
 static int begin(void **unused)
 {
 	memset(left, 0, sizeof(left));
@@ -545,6 +588,8 @@ int main(void)
 		TEST(no_epoch_counts_before_the_claim_is_gone),
 		TEST(what_waits_for_the_disk_does_not_count_because_of_a_cut),
 		TEST(nor_does_another_sessions_epoch_because_of_its_number),
+		TEST(nor_because_of_a_takeover_in_a_hurry),
+		TEST(what_is_given_up_meanwhile_is_never_told),
 	};
 
 	(void)setenv("TMPDIR", "/dev/shm", 1); /* syncs are counted, not waited for */
