@@ -130,8 +130,8 @@ static int read_it(struct journal *j, struct journal_list *list, uint64_t number
 	if (rc == RC_OK)
 		rc = journal_list_read(list, &dirs, j->number, err);
 	if (rc == RC_OK)
-		rc = journal_scan_list(&dirs, list, start_of(&dirs, list), visit, owner, found,
-				       err);
+		rc = journal_scan_list(&dirs, list, start_of(&dirs, list), &place->reached, visit,
+				       owner, found, err);
 	if (rc != RC_OK)
 		return rc;
 	found->missing = missing;

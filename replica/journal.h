@@ -10,7 +10,6 @@
 #define REPLICA_JOURNAL_H
 
 #include "replica/journal_copies.h"
-#include "replica/journal_scan.h"
 
 #include <stdbool.h>
 

@@ -88,6 +88,12 @@ void journal_claim_close(struct journal_claim *c)
 	c->fd = c->dir = -1;
 }
 
+struct journal_reached journal_claim_reached(const struct journal_claim *c)
+{
+	return c->known ? (struct journal_reached){ c->journal, c->sequence } :
+			  (struct journal_reached){ 0 };
+}
+
 bool journal_claim_holds(const struct journal_claim *c, uint64_t journal, uint64_t next_sequence)
 {
 	return c->known && c->journal == journal && next_sequence >= c->sequence;

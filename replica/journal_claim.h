@@ -33,6 +33,7 @@
 #define REPLICA_JOURNAL_CLAIM_H
 
 #include "appliance/base/err.h"
+#include "replica/journal_scan.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -56,6 +57,8 @@ struct journal_claim {
 int journal_claim_open(struct journal_claim *claim, const char *dir, struct err *err);
 void journal_claim_close(struct journal_claim *claim);
 
+/* What it says; all zero: nothing. */
+struct journal_reached journal_claim_reached(const struct journal_claim *claim);
 /* Every acknowledged epoch is in that journal, whose next record would have that number. */
 bool journal_claim_holds(const struct journal_claim *claim, uint64_t journal,
 			 uint64_t next_sequence);

@@ -29,7 +29,7 @@
 
 #include "appliance/base/buf.h"
 #include "replica/journal_dir.h"
-#include "replica/journal_list.h"
+#include "replica/journal_scan.h"
 #include "replica/journal_verify.h"
 
 #include <stdatomic.h>
@@ -48,6 +48,8 @@ struct journal_place {
 	uint64_t retry_ms;
 	/* Between two rounds of the scrub, and before the first; 0: there is none. */
 	uint64_t scrub_ms;
+	/* What was acknowledged is up to there: less is damage. */
+	struct journal_reached reached;
 	/* The opening waits for a repair that the quorum needs, as long as it takes; else JOURNAL_JOIN_MS. */
 	bool patient;
 	const atomic_bool *stop; /* it is not wanted any more; NULL: always */

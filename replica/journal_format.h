@@ -62,8 +62,10 @@
  *
  * What a journal holds after a crash: of each epoch, that its records from BEGIN to COMMIT are valid,
  * complete, and in sequence. The first record that is not valid ends it. Bytes behind are a torn
- * tail, if no valid record of this journal with a later sequence number is anywhere behind; else the
- * journal is damaged, which a crash does not do.
+ * tail, if no valid record of this journal with a later sequence number is anywhere behind; or if it is in the last segment,
+ * at a hole: from the record's beginning on to the end of a block, or in one of the later blocks that it is in, there is
+ * nothing but zeroes. (Blocks that were not synced are written back in any order.) Else, or if more than what is before the
+ * hole is known to have been acknowledged, the journal is damaged, which a crash does not do.
  */
 #ifndef REPLICA_JOURNAL_FORMAT_H
 #define REPLICA_JOURNAL_FORMAT_H

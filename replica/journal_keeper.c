@@ -228,8 +228,10 @@ static int judge_claim(struct journal_keeper *k, struct err *err)
 static void open_it(struct journal_keeper *k)
 {
 	struct err err = { 0 };
-	int rc = read_it(k, &err);
+	int rc;
 
+	k->options.place.reached = journal_claim_reached(k->options.claim);
+	rc = read_it(k, &err);
 	if (rc == RC_OK) {
 		journal_past_join(&k->past, k->journal, k->found.next_sequence);
 		rc = judge_claim(k, &err);

@@ -3,9 +3,10 @@
  *
  * Segments are read in the order of their numbers, each in pieces: a window of the file is held that
  * has room for the longest record. Where a record is not valid in any copy, the rest of the journal is searched,
- * at each place where a record could begin, for one that is valid and later. A crash cannot leave such
- * a one behind: what is behind the last fdatasync() was written in the same order, by one writer, and
- * may be there in parts only; but then none of it was synced, and no segment was begun after it.
+ * at each place where a record could begin, for one that is valid and later. A crash leaves such a one behind in one case: the
+ * kernel writes back blocks of a file in any order, so of what was not synced some may be missing before others that are
+ * there. Nothing was acknowledged behind the first that is missing. Such a hole is told from rot by its zeroes, is in the last
+ * segment (a segment is begun after the one before it was synced), and is not before what is known to have been acknowledged.
  */
 #include "replica/journal_scan.h"
 
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #define WINDOW ((size_t)4 << 20) /* several of the longest records */
+#define BLOCK 1024		 /* the smallest that a file system keeps bytes of a file in */
 
 struct scan {
 	const struct journal_dirs *dirs;
@@ -26,6 +28,7 @@ struct scan {
 	struct journal_found *found;
 	struct journal_list list;
 	size_t first; /* the first that is read */
+	const struct journal_reached *reached;
 	/* the one that is read, and where */
 	const struct journal_entry *entry;
 	unsigned dir,
@@ -258,17 +261,65 @@ static int damaged(const struct scan *s, uint64_t offset, const struct err *why,
 		       why->text);
 }
 
+static bool has_zeroes(const uint8_t *bytes, size_t len)
+{
+	size_t i = 0;
+
+	while (i < len && bytes[i] == 0)
+		i++;
+	return i == len;
+}
+
+/* Whether blocks are missing of the record at `offset`, or behind what of its block was synced. */
+static int is_hole(struct scan *s, uint64_t offset, bool *hole, struct err *err)
+{
+	size_t wanted = JOURNAL_RECORD_HEAD, at = 0, len, piece;
+	struct journal_record record;
+	const uint8_t *bytes;
+	struct err why;
+	int rc = look(s, offset, wanted, &bytes, &len, err);
+
+	*hole = false;
+	if (rc == RC_OK && len == wanted &&
+	    journal_get_record(&record, s->found->journal, bytes, &why) == RC_OK)
+		wanted = journal_record_bytes(record.length);
+	if (rc == RC_OK)
+		rc = look(s, offset, wanted + BLOCK, &bytes, &len, err);
+	for (; rc == RC_OK && !*hole && at < wanted && at < len; at += piece) {
+		piece = BLOCK - (size_t)((offset + at) % BLOCK);
+		*hole = has_zeroes(bytes + at, piece < len - at ? piece : len - at);
+	}
+	return rc;
+}
+
+/* In one copy, from where a record should be that is not valid. */
+static int search_copy(struct scan *s, uint64_t offset, bool may_lack, bool *later, struct err *err)
+{
+	bool hole = false;
+	int rc = may_lack ? is_hole(s, offset, &hole, err) : RC_OK;
+
+	return rc == RC_OK && !hole ? search(s, offset, later, err) : rc;
+}
+
 /* In each copy that has the segment. One that cannot be read has to be the only one to matter. */
-static int search_copies(struct scan *s, uint64_t offset, bool *later, struct err *err)
+static int search_copies(struct scan *s, uint64_t offset, bool may_lack, bool *later,
+			 struct err *err)
 {
 	int rc = open_segment(s, s->entry, err);
 
 	*later = false;
 	if (rc == RC_OK)
-		rc = search(s, offset, later, err);
+		rc = search_copy(s, offset, may_lack, later, err);
 	while (!*later && open_elsewhere(s, err))
-		rc = search(s, offset, later, err);
+		rc = search_copy(s, offset, may_lack, later, err);
 	return s->dirs->count > 1 ? RC_OK : rc;
+}
+
+/* The record that should come is known to have been there. */
+static bool is_known(const struct scan *s)
+{
+	return s->reached != NULL && s->reached->journal == s->found->journal &&
+	       s->next < s->reached->sequence;
 }
 
 /* The journal ends at `offset` of the present segment because of `why`. */
@@ -276,11 +327,12 @@ static int end_here(struct scan *s, uint64_t offset, const struct err *why, stru
 {
 	const struct journal_entry *here = s->entry;
 	const struct journal_entry *behind = s->list.entries + s->list.count;
+	const bool may_lack = here + 1 == behind && !is_known(s);
 	bool later = false;
 	int rc = RC_OK;
 
 	for (; rc == RC_OK && !later && s->entry < behind; s->entry++)
-		rc = search_copies(s, s->entry == here ? offset : 0, &later, err);
+		rc = search_copies(s, s->entry == here ? offset : 0, may_lack, &later, err);
 	s->entry = here;
 	return rc == RC_OK && later ? damaged(s, offset, why, err) : rc;
 }
@@ -470,11 +522,12 @@ int journal_segments(int dir,
 }
 
 int journal_scan_list(const struct journal_dirs *dirs, const struct journal_list *list,
-		      uint64_t from, journal_visit visit, void *owner, struct journal_found *found,
-		      struct err *err)
+		      uint64_t from, const struct journal_reached *reached, journal_visit visit,
+		      void *owner, struct journal_found *found, struct err *err)
 {
 	struct scan s = { .dirs = dirs,
 			  .list = *list,
+			  .reached = reached,
 			  .visit = visit,
 			  .owner = owner,
 			  .found = found,
@@ -508,7 +561,7 @@ int journal_scan(const struct journal_dirs *dirs, uint64_t from, journal_visit v
 		return err_set(err, RC_REFUSED, "the copies are of different journals");
 	rc = journal_list_read(&list, dirs, number, err);
 	if (rc == RC_OK)
-		rc = journal_scan_list(dirs, &list, from, visit, owner, found, err);
+		rc = journal_scan_list(dirs, &list, from, NULL, visit, owner, found, err);
 	journal_list_free(&list);
 	return rc;
 }

@@ -11,6 +11,11 @@
 
 #include <stdbool.h>
 
+/* A journal was on stable storage up to the record before that number: of whom nothing is known, all zero. */
+struct journal_reached {
+	uint64_t journal, sequence;
+};
+
 /* What was found. All zero: there is no journal. */
 struct journal_found {
 	uint64_t journal;
@@ -41,10 +46,10 @@ typedef int (*journal_visit)(void *owner, const struct journal_record *record,
  */
 int journal_scan(const struct journal_dirs *dirs, uint64_t from, journal_visit visit, void *owner,
 		 struct journal_found *found, struct err *err);
-/* The same with what journal_list_read() has said. */
+/* The same with what journal_list_read() has said; `reached`: what is damaged if it is not there (NULL: not known). */
 int journal_scan_list(const struct journal_dirs *dirs, const struct journal_list *list,
-		      uint64_t from, journal_visit visit, void *owner, struct journal_found *found,
-		      struct err *err);
+		      uint64_t from, const struct journal_reached *reached, journal_visit visit,
+		      void *owner, struct journal_found *found, struct err *err);
 
 /* The segments in the order of their numbers, with their sizes; an error of `note` ends it. */
 int journal_segments(int dir,
