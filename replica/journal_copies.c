@@ -268,6 +268,7 @@ static int start_threads(struct journal_copies *c, struct err *err)
 								    JOURNAL_COPY_FAILED;
 		if (copy->foreign)
 			journal_dir_close(&copy->dir);
+		copy->seen = copy->state == JOURNAL_COPY_REPAIRING;
 		copy->failures = copy->state == JOURNAL_COPY_FAILED;
 		copy->retry_ns = clock_now_ns() + c->place.retry_ms * CLOCK_NS_PER_MS;
 		copy->readable = copy->dir.fd >= 0 ? fcntl(copy->dir.fd, F_DUPFD_CLOEXEC, 0) : -1;
@@ -284,7 +285,7 @@ static bool has_to_go(const struct journal_copies *c, uint64_t deadline)
 	unsigned hope = 0, i;
 
 	for (i = 0; i < c->place.count; i++)
-		hope += c->copy[i].state != JOURNAL_COPY_FAILED;
+		hope += c->copy[i].state != JOURNAL_COPY_FAILED && c->copy[i].seen;
 	return hope < c->place.quorum || (!c->place.patient && clock_now_ns() > deadline) ||
 	       (c->place.stop != NULL && atomic_load(c->place.stop));
 }
@@ -471,13 +472,20 @@ int journal_copies_begin(struct journal_copies *c, uint64_t sequence, uint64_t o
 {
 	const struct step step = { .kind = STEP_BEGIN, .sequence = sequence, .opening = opening };
 	struct journal_file *grown;
+	int rc;
 
 	uv_mutex_lock(&c->mutex);
 	grown = mem_realloc(c->files, (c->nfiles + 1) * sizeof(*grown));
 	c->files = grown != NULL ? grown : c->files;
 	uv_mutex_unlock(&c->mutex);
-	return grown != NULL ? do_step(c, &step, true, err) :
-			       err_nomem(err, "a journal's segments");
+	if (grown == NULL)
+		return err_nomem(err, "a journal's segments");
+	rc = do_step(c, &step, true, err);
+	uv_mutex_lock(&c->mutex);
+	c->begun = c->begun || rc == RC_OK;
+	uv_cond_broadcast(&c->changed);
+	uv_mutex_unlock(&c->mutex);
+	return rc;
 }
 
 int journal_copies_write(struct journal_copies *c, struct buf *data, struct err *err)

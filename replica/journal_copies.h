@@ -6,7 +6,8 @@
  *              while what comes meanwhile waits for it
  *   good       has what was given, or will have it soon        repairing: it fell behind; failed
  *   failed     cannot be written to, or is another journal;    repairing
- *              tried again after a while
+ *              tried again after a while, and then not before
+ *              the opening it comes to has begun on a quorum
  *
  * The files of all copies are the same, byte for byte, but for their ends. One directory is written to by the caller's
  * thread. With several each has a thread, which does the same steps in the same order; what has to be on stable

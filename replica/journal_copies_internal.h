@@ -27,6 +27,7 @@ struct copy {
 	struct journal_dir dir; /* its thread's, once there is one */
 	int readable;		/* the directory, for others; -1: it is away */
 	bool foreign;		/* it holds another journal */
+	bool seen;		/* what it holds was, at the opening */
 	bool threaded;
 	enum journal_copy_state state;
 	struct err why;
@@ -49,6 +50,7 @@ struct journal_copies {
 	uv_cond_t changed, ends; /* anything; that it is to stop */
 	unsigned users;		 /* threads, and the caller */
 	bool stop, abandoned, serving;
+	bool begun; /* the first segment of this opening, on a quorum */
 	uint64_t journal;
 	struct journal_file *files;
 	size_t nfiles;

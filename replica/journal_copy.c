@@ -3,6 +3,10 @@
  * come wait for it; if too many do, it is let go of, and repaired again from what it has reached: that takes less
  * time, so it ends when copying is faster than what is written. Another good copy has to have done all that was
  * given before that moment; then its files have all bytes of it.
+ *
+ * What the journal is was decided at the opening, from the copies that were seen then. One that comes later may hold more, which
+ * was acknowledged: nothing of it gives way before a quorum has begun that opening's first segment, for only with a quorum has
+ * all been seen that was.
  */
 #include "replica/journal_copies_internal.h"
 
@@ -96,6 +100,7 @@ static void fail(struct copy *copy, const struct err *why)
 	copy->suspect = copy->writing != 0 ? copy->writing : copy->suspect;
 	copy->writing = 0;
 	copy->state = JOURNAL_COPY_FAILED;
+	copy->seen = false; /* who knows what is there when it comes back */
 	copy->why = *why;
 	copy->retry_ns = clock_now_ns() + (c->place.retry_ms << copy->failures) * CLOCK_NS_PER_MS;
 	copy->failures += copy->failures < RETRY_DOUBLINGS;
@@ -322,6 +327,8 @@ static void repair(struct copy *copy)
 	rc = open_dir(copy, &err);
 	uv_mutex_lock(&c->mutex);
 	set_readable(copy, rc == RC_OK ? fcntl(copy->dir.fd, F_DUPFD_CLOEXEC, 0) : -1);
+	if (rc == RC_OK && c->stop)
+		return;
 	if (rc == RC_OK)
 		rc = make_plan(copy, &plan, &files, &err);
 	if (rc == RC_OK)
@@ -364,6 +371,8 @@ void copies_run(void *arg)
 	while (!is_over(copy)) {
 		if (copy->state == JOURNAL_COPY_GOOD)
 			follow(copy);
+		else if (copy->state == JOURNAL_COPY_REPAIRING && !copy->seen && !c->begun)
+			uv_cond_wait(&c->changed, &c->mutex);
 		else if (copy->state == JOURNAL_COPY_REPAIRING)
 			repair(copy);
 		else
