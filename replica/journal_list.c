@@ -80,19 +80,22 @@ static int open_list(int dir, DIR **list, struct err *err)
 	return RC_IO;
 }
 
-/* What the file's head says; of another journal: it is none of ours. */
-static void read_head(int dir, const char *name, uint64_t journal, struct journal_entry *entry,
+/* What the file's head says; of another journal: it is none of ours. False: the disk does not give it back. */
+static bool read_head(int dir, const char *name, uint64_t journal, struct journal_entry *entry,
 		      bool *ours)
 {
 	uint8_t bytes[JOURNAL_SEGMENT_HEAD];
 	struct journal_segment head;
 	struct stat st = { 0 };
+	bool read = true;
 	struct err err;
 	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	ssize_t got = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ?
 			      pread(fd, bytes, sizeof(bytes), 0) :
 			      -1;
 
+	if (got < 0 && fd >= 0 && S_ISREG(st.st_mode))
+		read = false;
 	if (fd >= 0)
 		(void)close(fd);
 	entry->bytes = (uint64_t)st.st_size;
@@ -103,10 +106,11 @@ static void read_head(int dir, const char *name, uint64_t journal, struct journa
 	*ours = entry->headless || journal == 0 || head.journal == journal;
 	if (!entry->headless)
 		entry->opening = head.opening;
+	return read;
 }
 
 static int list_one(struct files *files, const struct journal_dirs *dirs, unsigned i,
-		    uint64_t journal, struct err *err)
+		    uint64_t journal, unsigned *unread, struct err *err)
 {
 	struct file file = { .dir = i };
 	struct dirent *entry;
@@ -125,7 +129,11 @@ static int list_one(struct files *files, const struct journal_dirs *dirs, unsign
 		};
 		if (file.entry.sequence == 0)
 			continue;
-		read_head(dirs->fd[i], entry->d_name, journal, &file.entry, &ours);
+		if (!read_head(dirs->fd[i], entry->d_name, journal, &file.entry, &ours) &&
+		    dirs->count > 1) {
+			*unread |= 1U << i;
+			continue;
+		}
 		if (++count > SEGMENTS_MAX)
 			rc = err_set(err, RC_LIMIT, "more than %d segments", SEGMENTS_MAX);
 		else if (ours)
@@ -286,7 +294,7 @@ static int list_all(struct files *files, struct journal_list *list, const struct
 	for (i = 0; rc == RC_OK && i < dirs->count; i++) {
 		if (dirs->fd[i] < 0)
 			continue;
-		rc = list_one(files, dirs, i, journal, err);
+		rc = list_one(files, dirs, i, journal, &list->unread, err);
 		if (rc == RC_IO && dirs->count > 1) {
 			list->unread |= 1U << i;
 			rc = RC_OK;

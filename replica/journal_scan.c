@@ -298,7 +298,10 @@ static int search_copy(struct scan *s, uint64_t offset, bool may_lack, bool *lat
 	bool hole = false;
 	int rc = may_lack ? is_hole(s, offset, &hole, err) : RC_OK;
 
-	return rc == RC_OK && !hole ? search(s, offset, later, err) : rc;
+	if (rc == RC_OK && !hole)
+		rc = search(s, offset, later, err);
+	s->unread = s->unread || rc != RC_OK;
+	return rc;
 }
 
 /* In each copy that has the segment. One that cannot be read has to be the only one to matter. */
@@ -411,12 +414,15 @@ static int read_one(struct scan *s, uint64_t *offset, bool *end, struct err *why
 	return rc;
 }
 
-/* As far as any copy has it: where one ends earlier, is rotten or cannot be read, another one is read on. */
+/*
+ * As far as any copy has it: where one ends earlier, is rotten or cannot be read, another one is read on. *why of those that
+ * can be read, if there are any; and else of several, too: one that cannot be is as one that is missing.
+ */
 static int read_records(struct scan *s, uint64_t *offset, struct err *why, struct err *err)
 {
-	struct err first = { 0 }, none;
-	uint64_t failed = 0; /* where `first` is of */
-	bool end = false;
+	struct err first = { 0 }, unread = { 0 }, none;
+	uint64_t failed = 0; /* where these are of */
+	bool end = false, read = false;
 	int rc = RC_OK;
 
 	while (s->next < s->entry->bound) {
@@ -425,20 +431,24 @@ static int read_records(struct scan *s, uint64_t *offset, struct err *why, struc
 			return rc;
 		if (!end)
 			continue;
-		s->unread = s->unread || rc != RC_OK;
 		if (failed != *offset) { /* all the others may do here */
-			first = (struct err){ 0 };
+			first = unread = (struct err){ 0 };
+			read = false;
 			s->left = s->entry->where & ~(1U << s->dir);
 		}
 		failed = *offset;
-		if (first.code == RC_OK)
-			first = rc != RC_OK ? *err : *why;
+		if (rc != RC_OK)
+			unread = *err;
+		else if (first.code == RC_OK)
+			first = *why;
+		read = read || rc == RC_OK;
+		s->unread = s->unread || rc != RC_OK;
 		if (!open_elsewhere(s, &none))
 			break;
 	}
 	if (end)
-		*why = first;
-	return rc;
+		*why = read ? first : unread;
+	return read || s->dirs->count > 1 ? RC_OK : rc;
 }
 
 static int read_segment(struct scan *s, const struct journal_entry *entry, bool *ended,
@@ -451,8 +461,10 @@ static int read_segment(struct scan *s, const struct journal_entry *entry, bool 
 
 	if (rc == RC_OK)
 		rc = read_head(s, &valid, &why, err);
-	while ((rc != RC_OK || !valid) && open_elsewhere(s, &none))
+	while ((rc != RC_OK || !valid) && open_elsewhere(s, &none)) {
+		s->unread = s->unread || rc == RC_IO;
 		rc = read_head(s, &valid, &why, err);
+	}
 	if (rc == RC_OK && valid) {
 		offset = JOURNAL_SEGMENT_HEAD;
 		note_end(s, offset);
@@ -461,6 +473,11 @@ static int read_segment(struct scan *s, const struct journal_entry *entry, bool 
 			return RC_OK;
 	}
 	*ended = true;
+	if (rc == RC_IO && s->reading && s->dirs->count > 1) { /* as if it were not there */
+		s->unread = true;
+		why = *err;
+		return end_here(s, 0, &why, err);
+	}
 	if (rc != RC_OK)
 		return rc;
 	return offset > 0 ? end_here(s, offset, &why, err) : beheaded(s, &why, err);

@@ -42,7 +42,8 @@ typedef int (*journal_visit)(void *owner, const struct journal_record *record,
 
 /*
  * `from`: from the segment on that this record is in, or would be (0: the first). RC_INVALID:
- * damaged, and where; what `found` says then is what was read before. RC_IO: a file cannot be read.
+ * damaged, and where; what `found` says then is what was read before. RC_IO: a file cannot be read; of several copies: in
+ * none. What only one has that cannot be read is as what is not there.
  */
 int journal_scan(const struct journal_dirs *dirs, uint64_t from, journal_visit visit, void *owner,
 		 struct journal_found *found, struct err *err);
