@@ -544,6 +544,7 @@ void journal_copies_health(struct journal_copies *c, struct journal_health *heal
 		health->rotten = c->scrub.rotten;
 		(void)snprintf(health->rot, sizeof(health->rot), "%s", c->scrub.why);
 	}
+	(void)snprintf(health->unmended, sizeof(health->unmended), "%s", c->scrub.unmended);
 	for (i = 0; i < c->place.count; i++) {
 		const struct copy *copy = &c->copy[i];
 

@@ -69,9 +69,11 @@ struct journal_health {
 	uint64_t repaired, mended;
 	/* The scrub's whole rounds, and the bytes that it has read in the present one. */
 	uint64_t rounds, done;
-	/* Number of a segment that no copy has whole, 0: none; where, and what is wrong. */
+	/* Number of a segment that no copy that is there has whole, 0: none; where, and what is wrong. */
 	uint64_t rotten;
 	char rot[ERR_TEXT_MAX];
+	/* What the scrub has found and cannot replace, and why; "": nothing. Another copy may have it whole. */
+	char unmended[ERR_TEXT_MAX];
 };
 
 struct journal_copies;

@@ -63,9 +63,10 @@ struct journal_copies {
 	uint64_t repaired;
 	struct {
 		uint64_t rounds, done, mended;
-		uint64_t rotten; /* sequence of a segment; 0: none */
-		bool seen;	 /* in this round */
+		uint64_t rotten;   /* sequence of a segment; 0: none */
+		bool seen, failed; /* in this round: that; and what follows */
 		char why[ERR_TEXT_MAX];
+		char unmended[ERR_TEXT_MAX]; /* "": none */
 	} scrub;
 };
 
@@ -79,8 +80,8 @@ unsigned copies_good(const struct journal_copies *copies);
 /* The mutex is held; the last one who leaves frees all. */
 void copies_leave(struct journal_copies *copies);
 
-/* Directories of the others, which stay open for a while. The mutex is held. */
-void copies_lend(const struct copy *copy, struct journal_dirs *others);
+/* Directories of the others, which stay open for a while; to be given back after an error, too. The mutex is held. */
+int copies_lend(const struct copy *copy, struct journal_dirs *others, struct err *err);
 void copies_give_back(struct journal_dirs *others);
 
 /* A copy's thread, and the scrub's. */

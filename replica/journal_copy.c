@@ -15,6 +15,7 @@
 #include "appliance/base/mem.h"
 #include "replica/journal_repair.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -184,17 +185,26 @@ static bool goes_on(void *owner, uint64_t bytes)
 	return !stop;
 }
 
-void copies_lend(const struct copy *copy, struct journal_dirs *others)
+int copies_lend(const struct copy *copy, struct journal_dirs *others, struct err *err)
 {
 	const struct journal_copies *c = copy->owner;
+	int rc = RC_OK;
 	unsigned i;
 
 	others->count = c->place.count;
-	for (i = 0; i < others->count; i++)
-		others->fd[i] = i != copy->index && c->copy[i].readable >= 0 &&
-						c->copy[i].state != JOURNAL_COPY_FAILED ?
-					fcntl(c->copy[i].readable, F_DUPFD_CLOEXEC, 0) :
-					-1;
+	for (i = 0; i < others->count; i++) {
+		others->fd[i] = -1;
+		if (i == copy->index || c->copy[i].readable < 0 ||
+		    c->copy[i].state == JOURNAL_COPY_FAILED)
+			continue;
+		errno = EMFILE;
+		others->fd[i] = fault_here(FAULT_OPEN) ?
+					-1 :
+					fcntl(c->copy[i].readable, F_DUPFD_CLOEXEC, 0);
+		if (others->fd[i] < 0)
+			rc = err_system(err, errno, "looking into %.200s", c->copy[i].dir.path);
+	}
+	return rc;
 }
 
 void copies_give_back(struct journal_dirs *others)
@@ -285,9 +295,10 @@ static int repair_it(struct copy *copy, uint64_t ticket, const struct journal_pl
 	if (!wait_for_source(copy, ticket))
 		return err_set(err, RC_STATE, "%s: there is no good copy to repair it from",
 			       copy->dir.path);
-	copies_lend(copy, &others);
+	rc = copies_lend(copy, &others, err);
 	uv_mutex_unlock(&c->mutex);
-	rc = journal_repair(plan, &copy->dir, &others, &how, copied, err);
+	if (rc == RC_OK)
+		rc = journal_repair(plan, &copy->dir, &others, &how, copied, err);
 	uv_mutex_lock(&c->mutex);
 	copies_give_back(&others);
 	return rc;

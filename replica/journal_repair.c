@@ -97,23 +97,26 @@ static bool is_good(const struct journal_plan *plan, const struct journal_dir *d
 	return bytes == file->bytes;
 }
 
-/* *copied: it was; if not, and without an error, no copy has it whole. */
+/* *copied: it was; if not, and without an error, no copy that is there has it whole, as `why` says of one. */
 static int fetch(struct journal_dir *dir, const struct journal_file *file,
 		 const struct journal_dirs *others, const struct journal_verify *how, bool *copied,
-		 struct err *err)
+		 struct err *why, struct err *err)
 {
 	bool wrote;
 	unsigned i;
 	int rc;
 
 	*copied = false;
+	(void)err_set(why, RC_STATE, "no other copy is there");
 	for (i = 0; i < others->count && !*copied; i++) {
 		if (others->fd[i] < 0)
 			continue;
 		rc = journal_copy_segment(how, others->fd[i], dir->fd, file, JOURNAL_COPIED, &wrote,
-					  err);
-		if (rc != RC_OK && (wrote || rc == RC_CANCELLED || rc == RC_NOMEM))
+					  why);
+		if (rc != RC_OK && (wrote || rc == RC_CANCELLED || rc == RC_NOMEM)) {
+			*err = *why;
 			return err_prefix(err, "%s: ", dir->path);
+		}
 		*copied = rc == RC_OK;
 	}
 	return RC_OK;
@@ -125,6 +128,7 @@ static int repair_one(const struct journal_plan *plan, struct journal_dir *dir,
 {
 	const bool last = file + 1 == plan->files + plan->count;
 	bool fetched = false;
+	struct err why;
 	int rc = RC_OK;
 
 	if (plan->first != NULL && file->sequence < atomic_load(plan->first))
@@ -133,16 +137,19 @@ static int repair_one(const struct journal_plan *plan, struct journal_dir *dir,
 		if (*copied == 0)
 			rc = journal_dir_mark(dir, JOURNAL_REPAIRING, true, err);
 		if (rc == RC_OK)
-			rc = fetch(dir, file, others, how, &fetched, err);
+			rc = fetch(dir, file, others, how, &fetched, &why, err);
 		*copied += fetched;
 		if (rc == RC_OK && !fetched && last)
-			return err_set(err, RC_STATE, "%s: no copy has the last segment whole",
-				       dir->path);
+			return err_set(
+				err, RC_STATE,
+				"%.200s: no copy that is there has the last segment whole: %.200s",
+				dir->path, why.text);
 		if (rc == RC_OK && !fetched)
-			log_warn("journal",
-				 "%s: segment %016llx is not whole in any copy; what it leads to "
-				 "cannot be rewound to",
-				 dir->path, (unsigned long long)file->sequence);
+			log_warn(
+				"journal",
+				"%s: segment %016llx is not whole in any copy that is there (%.200s); "
+				"as long as that is so, what it leads to cannot be rewound to",
+				dir->path, (unsigned long long)file->sequence, why.text);
 	}
 	return rc == RC_OK && last ? journal_dir_cut(dir, file->sequence, file->bytes, err) : rc;
 }

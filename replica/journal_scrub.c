@@ -2,7 +2,8 @@
  * Theory of operation. Segment by segment, from the oldest one on, all closed ones of all good copies are read and
  * checked, for ever: in small pieces, at a rate that a disk hardly notices, by a thread with the least of priorities. What is
  * lost, rotten or cannot be read is copied from another copy in which it is whole. Where there is none, it is told; and
- * journaling.c begins another copy of the image if a recovery would need it.
+ * journaling.c begins another copy of the image if a recovery would need it. So it is if it cannot be written, but that is another
+ * matter: what is told is the disk to see to.
  *
  * Only the list of segments is shared with who writes, under the mutex. A segment that is trimmed while it is looked at is
  * none that is lost.
@@ -12,8 +13,10 @@
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -71,51 +74,110 @@ static bool is_there(const struct journal_copies *c, const struct journal_file *
 	return i < c->nfiles && c->files[i].opening == file->opening;
 }
 
-/* From another copy. The mutex is held, and let go of meanwhile. */
-static bool mend(struct copy *copy, int dir, const struct journal_file *file)
-{
-	struct journal_copies *c = copy->owner;
-	const struct journal_verify how = { c->journal, pace, c };
-	struct journal_dirs others;
-	bool mended = false, wrote;
-	struct err err;
-	unsigned i;
+/* What came of it: copied; not to be written here, or not to be looked for; in none that is there; not wanted any more. */
+enum mending { MENDED, FAILED, NOWHERE, ENDED };
 
-	copies_lend(copy, &others);
-	uv_mutex_unlock(&c->mutex);
-	for (i = 0; i < others.count && !mended; i++)
-		mended = others.fd[i] >= 0 &&
-			 journal_copy_segment(&how, others.fd[i], dir, file, JOURNAL_REPLACED,
-					      &wrote, &err) == RC_OK;
-	mended = mended && fdatasync(dir) == 0;
-	uv_mutex_lock(&c->mutex);
-	copies_give_back(&others);
-	return mended;
+static enum mending copy_it(struct journal_copies *c, const struct journal_dirs *others, int dir,
+			    const struct journal_file *file, struct err *why)
+{
+	const struct journal_verify how = { c->journal, pace, c };
+	bool wrote;
+	unsigned i;
+	int rc;
+
+	for (i = 0; i < others->count; i++) {
+		if (others->fd[i] < 0)
+			continue;
+		rc = journal_copy_segment(&how, others->fd[i], dir, file, JOURNAL_REPLACED, &wrote,
+					  why);
+		if (rc == RC_OK && fdatasync(dir) == 0)
+			return MENDED;
+		if (rc == RC_OK)
+			(void)err_system(why, errno, "fdatasync of the directory");
+		if (rc == RC_CANCELLED)
+			return ENDED;
+		if (rc == RC_OK || rc == RC_NOMEM || wrote)
+			return FAILED;
+	}
+	return NOWHERE;
 }
 
-static void on_bad(struct copy *copy, int dir, const struct journal_file *file,
-		   const struct err *why)
+/* From another copy. The mutex is held, and let go of meanwhile. */
+static enum mending mend(struct copy *copy, int dir, const struct journal_file *file,
+			 struct err *why)
+{
+	struct journal_copies *c = copy->owner;
+	struct journal_dirs others;
+	enum mending mending = FAILED;
+	const int rc = copies_lend(copy, &others, why);
+
+	uv_mutex_unlock(&c->mutex);
+	if (rc == RC_OK)
+		mending = copy_it(c, &others, dir, file, why);
+	uv_mutex_lock(&c->mutex);
+	copies_give_back(&others);
+	return mending;
+}
+
+static void on_mended(struct copy *copy, int dir, const struct journal_file *file,
+		      const struct err *bad)
 {
 	struct journal_copies *c = copy->owner;
 	char name[JOURNAL_NAME_BYTES];
 
-	if (mend(copy, dir, file)) {
-		c->scrub.mended++;
-		log_warn("journal", "%s: %.300s: it was copied from another copy", copy->dir.path,
-			 why->text);
-		journal_segment_name(name, file->sequence);
-		if (!is_there(c, file)) /* it was trimmed meanwhile */
-			(void)unlinkat(dir, name, 0);
-		return;
-	}
-	if (c->stop || !is_there(c, file))
-		return;
+	c->scrub.mended++;
+	log_warn("journal", "%s: %.300s: it was copied from another copy", copy->dir.path,
+		 bad->text);
+	journal_segment_name(name, file->sequence);
+	if (!is_there(c, file)) /* it was trimmed meanwhile */
+		(void)unlinkat(dir, name, 0);
+}
+
+/* Others may have it whole. */
+static void on_unmended(struct copy *copy, const struct err *bad, const struct err *why)
+{
+	struct journal_copies *c = copy->owner;
+	char text[ERR_TEXT_MAX];
+
+	(void)snprintf(text, sizeof(text),
+		       "%.120s: %.150s: it cannot be copied from another copy: %.150s; make room, "
+		       "or replace that disk",
+		       copy->dir.path, bad->text, why->text);
+	if (strcmp(text, c->scrub.unmended) != 0)
+		log_error("journal", "%s", text);
+	memcpy(c->scrub.unmended, text, sizeof(text));
+	c->scrub.failed = true;
+}
+
+static void on_rotten(struct copy *copy, const struct journal_file *file, const struct err *bad)
+{
+	struct journal_copies *c = copy->owner;
+
 	if (c->scrub.rotten != file->sequence)
-		log_error("journal", "%s: %.300s: no copy has it whole", copy->dir.path, why->text);
+		log_error("journal", "%s: %.300s: no copy that is there has it whole",
+			  copy->dir.path, bad->text);
 	c->scrub.rotten = file->sequence;
 	c->scrub.seen = true;
 	(void)snprintf(c->scrub.why, sizeof(c->scrub.why), "%.120s: %.300s", copy->dir.path,
-		       why->text);
+		       bad->text);
+}
+
+static void on_bad(struct copy *copy, int dir, const struct journal_file *file,
+		   const struct err *bad)
+{
+	struct journal_copies *c = copy->owner;
+	struct err why;
+	const enum mending mending = mend(copy, dir, file, &why);
+
+	if (mending == MENDED)
+		on_mended(copy, dir, file, bad);
+	else if (mending == ENDED || c->stop || !is_there(c, file) ||
+		 copy->state != JOURNAL_COPY_GOOD) /* then it is repaired, or that is told */
+		return;
+	else if (mending == FAILED)
+		on_unmended(copy, bad, &why);
+	else
+		on_rotten(copy, file, bad);
 }
 
 /* The mutex is held, and let go of meanwhile. */
@@ -146,7 +208,7 @@ static void scrub_all(struct journal_copies *c)
 	uint64_t next;
 	unsigned i;
 
-	c->scrub.seen = false;
+	c->scrub.seen = c->scrub.failed = false;
 	c->scrub.done = 0;
 	while (!c->stop && next_file(c, file.sequence, &file, &next)) {
 		for (i = 0; i < c->place.count && !c->stop; i++)
@@ -157,6 +219,8 @@ static void scrub_all(struct journal_copies *c)
 	c->scrub.rounds++;
 	if (!c->scrub.seen)
 		c->scrub.rotten = 0;
+	if (!c->scrub.failed)
+		c->scrub.unmended[0] = '\0';
 }
 
 void copies_scrub(void *arg)

@@ -318,6 +318,9 @@ static void on_health(void *owner, const struct journal_health *health, bool nee
 			health->copy[i].state == JOURNAL_COPY_FAILED ? "lost" : "being repaired",
 			*health->copy[i].why != '\0' ? health->copy[i].why : health->copy[i].path,
 			health->good, health->count, health->quorum);
+	if (j->lacking[0] == '\0' && health->unmended[0] != '\0')
+		(void)snprintf(j->lacking, sizeof(j->lacking),
+			       "a copy of the journal is damaged: %.400s", health->unmended);
 }
 
 static void on_room(void *owner)

@@ -5,8 +5,11 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -69,12 +72,41 @@ static void what_no_copy_has_whole_is_told(void **state)
 	assert_true(copies_health().rotten == 0);
 }
 
+/* The other copies have it: it is the disk, or the process, that something is wrong with. */
+static void what_cannot_be_written_is_told_as_that(void **state)
+{
+	char path[SCRATCH_MAX + 64];
+	struct journal_health health;
+
+	(void)state;
+	journal_play.segment_bytes = 600;
+	journal_play.place.scrub_ms = 1;
+	copies_open();
+	copies_wait_for_good(3);
+	journal_fixture_write_all(1, 4);
+	(void)snprintf(path, sizeof(path), "%s/" JOURNAL_REPLACED, journal_play.path[1]);
+	assert_int_equal(mkdir(path, 0700), 0); /* where the copy would be made */
+	copies_flip(1, 1, 100);
+	do {
+		health = copies_health();
+		assert_true(health.rotten == 0 && health.mended == 0 && health.good == 3);
+	} while (health.unmended[0] == '\0');
+	assert_non_null(strstr(health.unmended, journal_play.path[1]));
+	assert_non_null(strstr(health.unmended, "it cannot be copied from another copy"));
+	assert_non_null(strstr(health.unmended, "Is a directory; make room"));
+	assert_int_equal(rmdir(path), 0);
+	while (copies_health().mended == 0 || copies_health().unmended[0] != '\0')
+		(void)usleep(1000);
+	copies_become_the_same();
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, copies_begin, copies_end)
 	const struct CMUnitTest tests[] = {
 		TEST(the_scrub_finds_and_repairs_what_rots),
 		TEST(what_no_copy_has_whole_is_told),
+		TEST(what_cannot_be_written_is_told_as_that),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
