@@ -20,6 +20,8 @@
 #define ROOM_LOOK_NS CLOCK_NS_PER_S /* a handful of calls that ask a file system in memory */
 #define TICKS_PER_DETECT 8	    /* the silence is looked at this often per limit */
 #define WINDOW_SHARE 2		    /* of the staging budget may be encoded bytes on their way */
+#define WORKERS \
+	2 /* where its disks are may be asked for ever: going live from an earlier epoch is beside that */
 
 static void check_stopped(struct clone *c);
 
@@ -410,8 +412,11 @@ int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config
 		      instance->takeover == CONFIG_TAKEOVER_AUTOMATIC, clock_now_ns());
 	rc = make_dirs(c, err);
 	if (rc == RC_OK)
+		rc = workers_open(&c->workers, loop, WORKERS, err);
+	if (rc == RC_OK)
 		rc = clone_takeover_open(c, loop, err);
 	if (rc != RC_OK) {
+		workers_close(c->workers);
 		mem_free(c);
 		return rc;
 	}
@@ -426,6 +431,7 @@ int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config
 			gateway_close(c->gateway);
 		virtual_addresses_close(c->addresses);
 		term_store_close(c->store, NULL, NULL);
+		workers_close(c->workers);
 		mem_free(c);
 		return rc;
 	}
@@ -470,6 +476,7 @@ static void check_stopped(struct clone *c)
 		gateway_close(c->gateway);
 	virtual_addresses_close(c->addresses);
 	hashes_end(&c->hashes);
+	workers_close(c->workers);
 	mem_free(c);
 	on_stopped(owner);
 }

@@ -69,9 +69,9 @@ bool clone_back_is_owed(const struct clone *c)
 	return c->back.given_up && then != NULL && seat_epoch(c->seat) != image_epoch(then);
 }
 
-static void work(uv_work_t *request)
+static void work(struct workers_job *job)
 {
-	struct clone_back *back = request->data;
+	struct clone_back *back = job->owner;
 
 	if (back->copying)
 		(void)image_take_copy(back->take, &back->err);
@@ -95,14 +95,13 @@ static void give_up(struct clone *c)
 	c->back.given_up = true;
 }
 
-static void worked(uv_work_t *request, int status)
+static void worked(struct workers_job *job)
 {
-	struct clone_back *back = request->data;
+	struct clone_back *back = job->owner;
 	struct clone *c = back->clone;
 	struct err err = back->err;
 	const bool looked = !back->copying && err.code == RC_OK;
 
-	(void)status;
 	back->working = false;
 	if (err.code != RC_OK)
 		(void)err_prefix(&err, "making the replica what it was: ");
@@ -134,8 +133,8 @@ static void begin(struct clone *c, bool copying)
 	back->err = back->why = (struct err){ 0 };
 	back->copying = copying;
 	back->working = true;
-	back->work.data = back;
-	(void)uv_queue_work(c->loop, &back->work, work, worked);
+	back->job.owner = back;
+	workers_queue(c->workers, &back->job, work, worked);
 }
 
 bool clone_back_is_through(struct clone *c)

@@ -13,9 +13,9 @@
 
 static void begin(struct clone *c);
 
-static void work(uv_work_t *request)
+static void work(struct workers_job *job)
 {
-	struct clone_disks *disks = request->data;
+	struct clone_disks *disks = job->owner;
 
 	disks->err = (struct err){ 0 };
 	for (size_t i = 0; i < disks->count; i++) {
@@ -38,13 +38,12 @@ static void say(struct clone *c, const struct err *err)
 	}
 }
 
-static void worked(uv_work_t *request, int status)
+static void worked(struct workers_job *job)
 {
-	struct clone_disks *disks = request->data;
+	struct clone_disks *disks = job->owner;
 	struct clone *c = disks->clone;
 	const struct err err = disks->err;
 
-	(void)status; /* never cancelled */
 	disks->busy = false;
 	if (disks->on_closed != NULL) {
 		disks->on_closed(c);
@@ -69,8 +68,8 @@ static void begin(struct clone *c)
 	disks->busy = true;
 	disks->again = false;
 	disks->look_ns = clock_now_ns() + LOOK_NS;
-	disks->work.data = disks;
-	(void)uv_queue_work(c->loop, &disks->work, work, worked);
+	disks->job.owner = disks;
+	workers_queue(c->workers, &disks->job, work, worked);
 }
 
 void clone_disks_tick(struct clone *c)

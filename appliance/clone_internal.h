@@ -9,6 +9,7 @@
 
 #include "appliance/aftermath.h"
 #include "appliance/base/repeat.h"
+#include "appliance/base/workers.h"
 #include "appliance/claimant.h"
 #include "appliance/clone.h"
 #include "appliance/doubt.h"
@@ -29,7 +30,7 @@
 /* clone_back.c's */
 struct clone_back {
 	struct clone *clone;
-	uv_work_t work;
+	struct workers_job job;
 	struct image *image; /* the replica's, */
 	const struct image *from;
 	struct image_take *take;
@@ -42,7 +43,7 @@ struct clone_back {
 /* clone_disks.c's */
 struct clone_disks {
 	struct clone *clone;
-	uv_work_t work;
+	struct workers_job job;
 	struct disk_place places[LAYOUT_DISKS_MAX];
 	size_t count;
 	bool busy, again;
@@ -110,6 +111,7 @@ struct clone {
 
 	struct rewound *rewound; /* an earlier epoch's copy; NULL: none */
 	void (*on_rewound_closed)(void *owner);
+	struct workers *workers; /* of `disks` and of `back`, one each */
 	struct clone_disks disks;
 	struct listing *listing; /* of its epochs, for who asked for `listed`; NULL: none */
 	struct clone_back back;

@@ -10,7 +10,7 @@
 
 #include <pthread.h>
 
-/* As many as libuv has worker threads; others get theirs afresh each time. */
+/* As many as work at once where one instance changes much; others get theirs afresh each time. */
 #define SCRATCH_KEEP 4
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

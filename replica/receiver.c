@@ -17,10 +17,11 @@
 
 #include "appliance/base/clock.h"
 #include "appliance/base/mem.h"
+#include "appliance/base/workers.h"
 
 #include <string.h>
 
-#define JOBS_MAX 4	   /* libuv's worker threads */
+#define JOBS_MAX 4	   /* threads: a disk, or its target, may hold them for long */
 #define MESSAGES_MAX 65536 /* a window of small batches; messages cost memory beyond their bytes */
 #define EPOCH_MAX (UINT64_C(1) << 62) /* later ones can still be counted */
 
@@ -29,7 +30,7 @@ enum kind { BEGIN, BATCH, END, COPY, ASIDE };
 struct message {
 	struct message *next;
 	struct receiver *receiver;
-	uv_work_t work;
+	struct workers_job job;
 	enum kind kind;
 	uint64_t epoch;
 	struct journal_origin origin;
@@ -43,7 +44,7 @@ struct message {
 };
 
 struct receiver {
-	uv_loop_t *loop;
+	struct workers *workers;
 	struct image *image;
 	const struct receiver_ops *ops;
 	void *owner;
@@ -133,9 +134,9 @@ static void fault(struct receiver *receiver, uint64_t epoch, const struct err *e
 
 static void pump(struct receiver *receiver);
 
-static void run(uv_work_t *work)
+static void run(struct workers_job *job)
 {
-	struct message *message = work->data;
+	struct message *message = job->owner;
 	const struct wire_commit *commit = &message->commit;
 
 	if (message->kind == COPY)
@@ -224,11 +225,11 @@ static void on_refused(void *owner, const struct err *err)
 	receiver_forget(receiver);
 }
 
-static void ran(uv_work_t *work, int status)
+static void ran(struct workers_job *job)
 {
-	struct message *message = work->data;
+	struct message *message = job->owner;
 	struct receiver *receiver = message->receiver;
-	const bool well = message->err.code == RC_OK && status == 0;
+	const bool well = message->err.code == RC_OK;
 
 	if (message->kind == END)
 		receiver->image_open = false;
@@ -255,10 +256,9 @@ static void ran(uv_work_t *work, int status)
 
 static void start(struct receiver *receiver, struct message *message)
 {
-	message->work.data = message;
+	message->job.owner = message;
 	receiver->running++;
-	(void)uv_queue_work(receiver->loop, &message->work, run,
-			    ran); /* fails only without a callback */
+	workers_queue(receiver->workers, &message->job, run, ran);
 }
 
 /* Also when a message is about to begin an epoch. */
@@ -324,6 +324,7 @@ static void finish_close(struct receiver *receiver)
 	void (*on_closed)(void *) = receiver->on_closed;
 	void *owner = receiver->closed_owner;
 
+	workers_close(receiver->workers);
 	mem_free(receiver);
 	if (on_closed != NULL)
 		on_closed(owner);
@@ -583,22 +584,24 @@ int receiver_create(struct receiver **out, uv_loop_t *loop, struct image *image,
 		    void *owner, struct err *err)
 {
 	struct receiver *receiver = mem_zalloc(1, sizeof(*receiver));
-	int rc = RC_OK;
+	int rc;
 
 	if (receiver == NULL)
 		return err_nomem(err, "receiver");
-	receiver->loop = loop;
 	receiver->image = image;
 	receiver->ops = ops;
 	receiver->owner = owner;
 	receiver->tail = &receiver->head;
 	receiver->last_unsettled = &receiver->unsettled;
-	if (journal != NULL)
+	rc = workers_open(&receiver->workers, loop, JOBS_MAX, err);
+	if (rc == RC_OK && journal != NULL)
 		rc = journaling_open(&receiver->journal, loop, image, journal, &journal_callbacks,
 				     receiver, err);
-	if (rc == RC_OK)
+	if (rc == RC_OK) {
 		*out = receiver;
-	else
-		mem_free(receiver);
+		return RC_OK;
+	}
+	workers_close(receiver->workers);
+	mem_free(receiver);
 	return rc;
 }
