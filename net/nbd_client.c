@@ -2,6 +2,10 @@
  * Requests are sent at once and kept in a table until their reply is whole; replies come in any order and are
  * read when somebody waits. What is not answered takes a few bytes in the socket each, so the server is never held up by
  * us while we send.
+ *
+ * The first error is kept, and told to whoever asks for anything afterwards: it may be the answer to what nobody waits for. Replies
+ * are read after it only for nbd_client_is_quiet(). A read, or a question for holes, is asked when nothing that changes the disk is
+ * open, so no such reply writes into memory that the caller has taken back. A request that was not sent whole is not carried out.
  */
 #include "net/nbd_client_internal.h"
 
@@ -10,7 +14,6 @@
 #include <assert.h>
 #include <inttypes.h>
 
-#define REPLY_BYTES 16			/* of a simple one; the head of a chunk has 4 more */
 #define ERROR_MAX 4102			/* a chunk's error and its message */
 #define EXTENTS_MAX (UINT32_C(1) << 20) /* in one reply; QEMU sends an eighth of that at most */
 #define EXTENTS_AT_ONCE 256
@@ -48,12 +51,25 @@ static struct nbd_open *free_place(struct nbd_client *client)
 	return &client->open[i];
 }
 
+static void close_open(struct nbd_client *client, struct nbd_open *open)
+{
+	open->used = false;
+	client->nopen--;
+}
+
+static int check(const struct nbd_client *client, struct err *err)
+{
+	if (client->why.code != RC_OK)
+		*err = client->why;
+	return (int)client->why.code;
+}
+
 static int request(struct nbd_client *client, const struct nbd_open *wanted, const uint8_t *data,
 		   uint64_t *cookie, struct err *err)
 {
 	uint8_t head[NBD_REQUEST_HEADER];
 	struct nbd_open *open;
-	int rc = client->broken ? err_set(err, RC_CLOSED, "the connection was closed") : RC_OK;
+	int rc = check(client, err);
 
 	assert(wanted->length <= NBD_CLIENT_PIECE || wanted->command == NBD_BLOCK_STATUS);
 	while (rc == RC_OK && client->nopen == NBD_CLIENT_OPEN_MAX)
@@ -72,7 +88,13 @@ static int request(struct nbd_client *client, const struct nbd_open *wanted, con
 	bytes_put_be64(head + 16, open->offset);
 	bytes_put_be32(head + 24, open->length);
 	rc = nbd_client_send(client, head, sizeof(head), err);
-	return rc == RC_OK && data != NULL ? nbd_client_send(client, data, open->length, err) : rc;
+	if (rc == RC_OK && data != NULL)
+		rc = nbd_client_send(client, data, open->length, err);
+	if (rc != RC_OK) {
+		close_open(client, open);
+		client->why = *err;
+	}
+	return rc;
 }
 
 /* Until that one has its answer. */
@@ -112,8 +134,8 @@ static int answered(struct nbd_client *client, struct nbd_open *open, uint32_t e
 		[NBD_TRIM] = "trimming",  [NBD_BLOCK_STATUS] = "asking for holes",
 	};
 
-	open->used = false;
-	client->nopen--;
+	close_open(client, open);
+	client->lost = false;
 	if (error != 0)
 		return err_set(err, RC_IO, "%s: %s (%" PRIu32 ")", names[open->command],
 			       word_of(error), error);
@@ -247,19 +269,37 @@ static int chunk(struct nbd_client *client, const uint8_t *head, struct err *err
 	return rc == RC_OK && (flags & CHUNK_DONE) != 0 ? answered(client, open, 0, err) : rc;
 }
 
+static int rest_of_reply(struct nbd_client *client, struct err *err)
+{
+	const uint32_t magic = bytes_get_be32(client->head);
+	int rc;
+
+	client->head_len = 0;
+	client->lost = true; /* an error that is an answer excepted */
+	if (magic == NBD_SIMPLE_MAGIC)
+		rc = simple_reply(client, client->head, err);
+	else if (magic == NBD_CHUNK_MAGIC)
+		rc = chunk(client, client->head, err);
+	else
+		rc = err_set(err, RC_INVALID, "what answers there is no NBD server");
+	client->lost = client->lost && rc != RC_OK;
+	return rc;
+}
+
 static int receive_reply(struct nbd_client *client, struct err *err)
 {
-	uint8_t head[REPLY_BYTES];
-	int rc = nbd_client_receive(client, head, sizeof(head), err);
+	int rc = nbd_client_receive_head(client, err);
 
-	if (rc == RC_OK && bytes_get_be32(head) == NBD_SIMPLE_MAGIC)
-		rc = simple_reply(client, head, err);
-	else if (rc == RC_OK && bytes_get_be32(head) == NBD_CHUNK_MAGIC)
-		rc = chunk(client, head, err);
-	else if (rc == RC_OK)
-		rc = err_set(err, RC_INVALID, "what answers there is no NBD server");
-	client->broken = client->broken || rc != RC_OK;
+	if (rc == RC_OK)
+		rc = rest_of_reply(client, err);
+	if (rc != RC_OK && client->why.code == RC_OK)
+		client->why = *err;
 	return rc;
+}
+
+static bool has_reply(const struct nbd_client *client)
+{
+	return nbd_client_has(client, sizeof(client->head) - client->head_len);
 }
 
 /* ---- for the caller -------------------------------------------------------------------------- */
@@ -272,7 +312,7 @@ uint64_t nbd_client_bytes(const struct nbd_client *client)
 /* All but a flush, which nobody waits for. */
 int nbd_client_settle(struct nbd_client *client, struct err *err)
 {
-	int rc = client->broken ? err_set(err, RC_CLOSED, "the connection was closed") : RC_OK;
+	int rc = check(client, err);
 
 	while (rc == RC_OK && client->nopen > (is_flushing(client) ? 1 : 0))
 		rc = receive_reply(client, err);
@@ -327,14 +367,32 @@ bool nbd_client_is_flushing(struct nbd_client *client)
 {
 	struct err unsaid;
 
-	while (!client->broken && is_flushing(client) && nbd_client_has(client, REPLY_BYTES))
+	while (client->why.code == RC_OK && is_flushing(client) && has_reply(client))
 		(void)receive_reply(client, &unsaid); /* or it is broken */
 	return is_flushing(client);
 }
 
 bool nbd_client_is_broken(const struct nbd_client *client)
 {
-	return client->broken;
+	return client->why.code != RC_OK;
+}
+
+static bool is_changing(const struct nbd_client *client)
+{
+	for (size_t i = 0; i < NBD_CLIENT_OPEN_MAX; i++)
+		if (client->open[i].used && (client->open[i].command == NBD_WRITE ||
+					     client->open[i].command == NBD_WRITE_ZEROES))
+			return true;
+	return false;
+}
+
+bool nbd_client_is_quiet(struct nbd_client *client)
+{
+	struct err unsaid;
+
+	while (!client->ended && !client->lost && is_changing(client) && has_reply(client))
+		(void)receive_reply(client, &unsaid);
+	return client->ended || !is_changing(client);
 }
 
 int nbd_client_extents(struct nbd_client *client, uint64_t offset, uint64_t len,

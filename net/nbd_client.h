@@ -7,7 +7,8 @@
  * that overlap need a settle between them. A read sees everything written before it.
  *
  * An error of any function is final, be it the server's answer or that it gave none for so long: what was
- * not settled before has happened or not, and all that is left to do is nbd_client_close().
+ * not settled before has happened or not, or will. All functions say that error from then on, but nbd_client_is_quiet(), which tells
+ * that it will not any more; before that nothing is to be written there by another client. Then nbd_client_close().
  */
 #ifndef NET_NBD_CLIENT_H
 #define NET_NBD_CLIENT_H
@@ -61,6 +62,12 @@ int nbd_client_settle(struct nbd_client *client, struct err *err);
 int nbd_client_flush(struct nbd_client *client, struct err *err);
 bool nbd_client_is_flushing(struct nbd_client *client);
 bool nbd_client_is_broken(const struct nbd_client *client);
+
+/*
+ * After an error: of all that the server was asked to change, each thing has its answer, or the server has ended the connection. Looks,
+ * without waiting. It stays false after an answer that made no sense.
+ */
+bool nbd_client_is_quiet(struct nbd_client *client);
 
 /*
  * Calls `data` for each run of bytes that may hold something, in order; of what is left out the server says

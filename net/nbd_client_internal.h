@@ -18,6 +18,8 @@ struct nbd_open {
 	uint32_t done; /* bytes of it that have come */
 };
 
+#define NBD_CLIENT_REPLY 16 /* of a simple one; the head of a chunk has 4 more */
+
 struct nbd_client {
 	int fd;
 	uint32_t timeout_ms;
@@ -29,7 +31,11 @@ struct nbd_client {
 	uint64_t cookie;  /* of the last request */
 	struct nbd_open open[NBD_CLIENT_OPEN_MAX];
 	size_t nopen;
-	bool broken; /* an error was found where none could be told */
+	uint8_t head[NBD_CLIENT_REPLY]; /* of a reply, as far as it has come */
+	size_t head_len;
+	struct err why; /* the first error; RC_OK: none */
+	bool ended;	/* the server has closed it */
+	bool lost;	/* what comes next is no reply's beginning */
 	/* Of BLOCK_STATUS: what its reply tells. */
 	void (*data)(void *owner, uint64_t offset, uint64_t len);
 	void *owner;
@@ -39,6 +45,8 @@ struct nbd_client {
 /* All of them, or an error. */
 int nbd_client_send(struct nbd_client *client, const void *data, size_t len, struct err *err);
 int nbd_client_receive(struct nbd_client *client, void *to, size_t len, struct err *err);
+/* The same of a reply's beginning: what has come of it is kept when the rest does not. */
+int nbd_client_receive_head(struct nbd_client *client, struct err *err);
 /* At least `len` bytes have come, or the connection has ended: receiving them does not wait. */
 bool nbd_client_has(const struct nbd_client *client, size_t len);
 

@@ -63,26 +63,40 @@ int nbd_client_send(struct nbd_client *client, const void *data, size_t len, str
 	return rc;
 }
 
-int nbd_client_receive(struct nbd_client *client, void *to, size_t len, struct err *err)
+/* *done of them have come. */
+static int receive(struct nbd_client *client, uint8_t *to, size_t len, size_t *done,
+		   struct err *err)
 {
-	uint8_t *at = to;
 	ssize_t r;
 	int rc = RC_OK;
 
-	while (rc == RC_OK && len > 0) {
-		r = recv(client->fd, at, len, MSG_DONTWAIT);
+	while (rc == RC_OK && *done < len) {
+		r = recv(client->fd, to + *done, len - *done, MSG_DONTWAIT);
 		if (r > 0) {
-			at += r;
-			len -= (size_t)r;
+			*done += (size_t)r;
 		} else if (r == 0) {
+			client->ended = true;
 			rc = err_set(err, RC_CLOSED, "the connection was closed");
 		} else if (errno == EAGAIN) {
 			rc = wait_for(client, POLLIN, err);
 		} else if (errno != EINTR) {
+			client->ended = true;
 			rc = failed(errno, err);
 		}
 	}
 	return rc;
+}
+
+int nbd_client_receive(struct nbd_client *client, void *to, size_t len, struct err *err)
+{
+	size_t done = 0;
+
+	return receive(client, to, len, &done, err);
+}
+
+int nbd_client_receive_head(struct nbd_client *client, struct err *err)
+{
+	return receive(client, client->head, sizeof(client->head), &client->head_len, err);
 }
 
 bool nbd_client_has(const struct nbd_client *client, size_t len)

@@ -11,6 +11,11 @@
  * lose until then is known (`written`, `flushed`). If QEMU ends with such writes, it may have taken them with it, and so may a
  * target: then the image is lost, and a resync brings it back.
  *
+ * A write without an answer may be carried out at any later time: QEMU, which waits for a server that hangs, does not forget it with
+ * the connection that it came by, nor does it keep the order between two connections. So a client that failed is kept
+ * until each of its writes has an answer, or QEMU has ended, and no other is opened before that: the target fails. What a server
+ * still does for a QEMU that has ended is its own affair, as it is for whoever uses it.
+ *
  * A target that loses what it has answered and not flushed, and is there again before the flush comes, is not
  * noticed.
  */
@@ -38,6 +43,7 @@
 struct image_target {
 	uv_mutex_t lock; /* of all but what is atomic */
 	struct nbd_client *client;
+	struct nbd_client *former; /* it failed, and what it was told may still be carried out */
 	char *socket, *export;
 	atomic_bool give_up;
 	bool was_there;
@@ -64,9 +70,30 @@ static uint64_t length_of(const struct image_block *block, uint64_t page, uint64
 static void disconnect(struct image_target *target)
 {
 	nbd_client_close(target->client);
-	target->client = NULL;
+	nbd_client_close(target->former);
+	target->client = target->former = NULL;
 	target->flushing = false;
 	target->run_pages = target->window_pages = 0;
+}
+
+/* The client is of no use any more. */
+static void set_aside(struct image_target *target)
+{
+	struct nbd_client *former = target->client;
+
+	target->client = NULL;
+	disconnect(target); /* there is no former one while there is a client */
+	target->former = former;
+}
+
+/* What a former client was told is over, so that it cannot come after what the next one writes. */
+static bool is_over(struct image_target *target)
+{
+	if (target->former != NULL && nbd_client_is_quiet(target->former)) {
+		nbd_client_close(target->former);
+		target->former = NULL;
+	}
+	return target->former == NULL;
 }
 
 /* The connection is of no use any more: what is in doubt is found out anew with the next one. */
@@ -74,7 +101,7 @@ static int failed(const struct image_block *block, struct err *err)
 {
 	struct image_target *target = block->target;
 
-	disconnect(target);
+	set_aside(target);
 	if (err->code != RC_CANCELLED)
 		err->code = RC_IO;
 	(void)err_prefix(err, "%s: ", block->path);
@@ -123,6 +150,9 @@ static int connect_to(struct image_block *block, struct err *err)
 		*err = target->why; /* thousands of pages may be asked for */
 		return (int)err->code;
 	}
+	if (!is_over(target))
+		return err_set(err, RC_IO, "%s: what it was told to write has no answer yet",
+			       block->path);
 	for (;;) {
 		rc = try_to_connect(block, err);
 		target->was_there = target->was_there || rc != RC_CLOSED;

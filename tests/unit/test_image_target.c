@@ -7,12 +7,16 @@
 #include "replica/delta.h"
 #include "replica/zero_page.h"
 #include "tests/unit/nbd_fixture.h"
+#include "tests/unit/nbd_script.h"
 
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -215,8 +219,93 @@ static void a_flush_that_failed_has_made_nothing_durable(void **state)
 	while (image_block_settle(&f.block, true, &f.err) ==
 	       RC_OK) /* its answer has not come yet */
 		(void)usleep(1000);
+	assert_string_equal(f.err.text, "the target: flushing: input/output error (5)");
 	atomic_store(&nbd_fixture.flush_error, NBD_OK);
 	assert_true(image_target_lost(&f.block));
+}
+
+/* ---- a server that answers late --------------------------------------------------------------- */
+
+#define PREAMBLE 47 /* bytes that a client says before its first request */
+
+static int listen_there(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	memcpy(address.sun_path, nbd_fixture.socket, sizeof(nbd_fixture.socket));
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(fd, 4), 0);
+	return fd;
+}
+
+static bool is_knocking(int listener)
+{
+	struct pollfd poll_fd = { .fd = listener, .events = POLLIN };
+
+	return poll(&poll_fd, 1, 0) == 1;
+}
+
+static void say(int client)
+{
+	assert_int_equal(write(client, nbd_script.data, nbd_script.len), nbd_script.len);
+	buf_free(&nbd_script);
+}
+
+static void hear(int client, size_t len)
+{
+	uint8_t room[NBD_REQUEST_HEADER + LAYOUT_PAGE];
+
+	assert_true(len <= sizeof(room));
+	assert_int_equal(recv(client, room, len, MSG_WAITALL), len);
+}
+
+/* Two pages, of which the second is refused and the first is not answered. */
+static void serve_half(void *owner)
+{
+	int *client = owner;
+
+	*client = accept(*client, NULL, NULL);
+	nbd_script_open(false);
+	say(*client);
+	hear(*client, PREAMBLE);
+	for (int i = 0; i < 2; i++)
+		hear(*client, NBD_REQUEST_HEADER + LAYOUT_PAGE);
+	nbd_script_simple(NBD_EIO, 2);
+	say(*client);
+}
+
+static void nothing_is_written_before_what_was_is_answered(void **state)
+{
+	const uint64_t until_ns = clock_now_ns() + PATIENCE_NS;
+	uint8_t page[LAYOUT_PAGE] = { 1 };
+	int listener, client;
+	uv_thread_t thread;
+
+	(void)state;
+	nbd_fixture_end();
+	client = listener = listen_there();
+	assert_int_equal(uv_thread_create(&thread, serve_half, &client), 0);
+	assert_int_equal(image_block_write(&f.block, 1, page, &f.err), RC_OK);
+	assert_int_equal(image_block_write(&f.block, 3, page, &f.err), RC_OK);
+	assert_int_equal(image_block_settle(&f.block, false, &f.err), RC_IO);
+	assert_string_equal(f.err.text, "the target: writing: input/output error (5)");
+	assert_int_equal(uv_thread_join(&thread), 0);
+	do {
+		assert_int_equal(image_block_write(&f.block, 1, page, &f.err), RC_IO);
+		assert_true(clock_now_ns() < until_ns);
+		(void)usleep(20000);
+	} while (strstr(f.err.text, "has no answer yet") == NULL);
+	assert_false(is_knocking(listener));
+	nbd_script_simple(0, 1);
+	say(client);
+	(void)close(listener);
+	assert_int_equal(unlink(nbd_fixture.socket), 0);
+	nbd_fixture_start();
+	assert_int_equal(image_block_write(&f.block, 1, page, &f.err), RC_OK);
+	settle(true);
+	assert_int_equal(nbd_fixture.disk[LAYOUT_PAGE], 1);
+	(void)close(client);
 }
 
 static void one_of_another_size_is_told(void **state)
@@ -342,6 +431,7 @@ int main(void)
 		TEST(a_page_that_was_zeroed_and_lost_is_looked_at_again),
 		TEST(a_full_one_is_told_by_name_and_left_alone_for_a_moment),
 		TEST(a_flush_that_failed_has_made_nothing_durable),
+		TEST(nothing_is_written_before_what_was_is_answered),
 		TEST(one_of_another_size_is_told),
 		TEST(who_waits_for_one_that_is_not_there_gives_up_when_told),
 		TEST(an_image_whose_writes_were_lost_holds_no_epoch),

@@ -3,9 +3,9 @@
  */
 #include "net/nbd_client.h"
 
-#include "appliance/base/buf.h"
 #include "appliance/base/clock.h"
 #include "tests/unit/nbd_fixture.h"
+#include "tests/unit/nbd_script.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -104,8 +104,23 @@ static void an_error_of_the_server_is_told_at_the_latest_when_settled(void **sta
 		rc = nbd_client_settle(play.client, &play.err);
 	assert_int_equal(rc, RC_IO);
 	assert_string_equal(play.err.text, "writing: no space left (28)");
-	assert_int_equal(nbd_client_write(play.client, 0, nbd_fixture.disk, 512, &play.err),
-			 RC_CLOSED);
+	assert_int_equal(nbd_client_write(play.client, 0, nbd_fixture.disk, 512, &play.err), RC_IO);
+	assert_string_equal(play.err.text, "writing: no space left (28)");
+}
+
+static void an_error_that_nobody_waited_for_is_told_by_name(void **state)
+{
+	(void)state;
+	open_it();
+	nbd_fixture.flush_error = NBD_EIO;
+	assert_int_equal(nbd_client_flush(play.client, &play.err), RC_OK);
+	while (nbd_client_is_flushing(play.client))
+		(void)usleep(1000);
+	assert_true(nbd_client_is_broken(play.client));
+	assert_int_equal(nbd_client_settle(play.client, &play.err), RC_IO);
+	assert_string_equal(play.err.text, "flushing: input/output error (5)");
+	assert_int_equal(nbd_client_write(play.client, 0, nbd_fixture.disk, 512, &play.err), RC_IO);
+	assert_string_equal(play.err.text, "flushing: input/output error (5)");
 }
 
 static void an_unknown_export_is_refused_and_nobody_at_a_socket_is_told_apart(void **state)
@@ -149,77 +164,18 @@ static void what_is_zero_is_told(void **state)
 
 /* ---- servers that are none ------------------------------------------------------------------- */
 
-static struct buf script; /* what such a server says, whatever it is asked */
-
-static void greet(void)
-{
-	(void)buf_append_be64(&script, NBD_MAGIC);
-	(void)buf_append_be64(&script, NBD_OPTION_MAGIC);
-	(void)buf_append_be16(&script, NBD_FIXED_NEWSTYLE);
-}
-
-static void reply(enum nbd_option option, uint32_t kind, uint32_t len)
-{
-	(void)buf_append_be64(&script, NBD_REPLY_MAGIC);
-	(void)buf_append_be32(&script, option);
-	(void)buf_append_be32(&script, kind);
-	(void)buf_append_be32(&script, len);
-}
-
-static void export_it(uint16_t flags, uint64_t bytes)
-{
-	reply(NBD_OPTION_GO, NBD_REPLY_INFO, 12);
-	(void)buf_append_be16(&script, NBD_INFO_EXPORT);
-	(void)buf_append_be64(&script, bytes);
-	(void)buf_append_be16(&script, flags);
-	reply(NBD_OPTION_GO, NBD_REPLY_ACK, 0);
-}
-
-#define FLAGS (NBD_HAS_FLAGS | NBD_SEND_FLUSH | NBD_SEND_WRITE_ZEROES)
-
-/* `structured`: with extents as well. */
-static void open_well(bool structured)
-{
-	greet();
-	reply(NBD_OPTION_STRUCTURED_REPLY,
-	      structured ? NBD_REPLY_ACK : NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
-	if (structured) {
-		reply(NBD_OPTION_SET_META_CONTEXT, NBD_REPLY_META_CONTEXT, 19);
-		(void)buf_append_be32(&script, 7);
-		(void)buf_append(&script, "base:allocation", 15);
-		reply(NBD_OPTION_SET_META_CONTEXT, NBD_REPLY_ACK, 0);
-	}
-	export_it(FLAGS, NBD_BYTES);
-}
-
-static void chunk(uint16_t flags, uint16_t kind, uint64_t cookie, uint32_t len)
-{
-	(void)buf_append_be32(&script, NBD_CHUNK_MAGIC);
-	(void)buf_append_be16(&script, flags);
-	(void)buf_append_be16(&script, kind);
-	(void)buf_append_be64(&script, cookie);
-	(void)buf_append_be32(&script, len);
-}
-
-static void simple(uint32_t error, uint64_t cookie)
-{
-	(void)buf_append_be32(&script, NBD_SIMPLE_MAGIC);
-	(void)buf_append_be32(&script, error);
-	(void)buf_append_be64(&script, cookie);
-}
-
 /* `ends`: and closes, else it falls silent. The server's end, to be closed. */
 static int hear(bool ends, int *other)
 {
 	const struct nbd_client_options options = { .name = "d", .timeout_ms = SHORT_MS };
 	int fds[2];
 
-	assert_false(script.failed);
+	assert_false(nbd_script.failed);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	assert_int_equal(write(fds[1], script.data, script.len), script.len);
+	assert_int_equal(write(fds[1], nbd_script.data, nbd_script.len), nbd_script.len);
 	if (ends)
 		assert_int_equal(shutdown(fds[1], SHUT_WR), 0);
-	buf_free(&script);
+	buf_free(&nbd_script);
 	*other = fds[1];
 	return nbd_client_open_on(&play.client, fds[0], &options, &play.err);
 }
@@ -236,46 +192,46 @@ static void refuses_to_open(enum rc rc, const char *text)
 static void what_is_no_such_server_is_not_opened(void **state)
 {
 	(void)state;
-	(void)buf_append(&script, "HTTP/1.1 400 Bad Request\r\n\r\n", 28);
+	(void)buf_append(&nbd_script, "HTTP/1.1 400 Bad Request\r\n\r\n", 28);
 	refuses_to_open(RC_INVALID, "no NBD server");
-	greet();
+	nbd_script_greet();
 	refuses_to_open(RC_CLOSED, "closed");
-	greet();
-	reply(NBD_OPTION_GO, NBD_REPLY_ACK, 0); /* to what was not asked */
+	nbd_script_greet();
+	nbd_script_reply(NBD_OPTION_GO, NBD_REPLY_ACK, 0); /* to what was not asked */
 	refuses_to_open(RC_INVALID, "no NBD server");
-	greet();
-	reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_INFO, 0xffffffff);
+	nbd_script_greet();
+	nbd_script_reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_INFO, 0xffffffff);
 	refuses_to_open(RC_LIMIT, "4294967295 bytes");
-	greet();
-	reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_INFO, 0);
+	nbd_script_greet();
+	nbd_script_reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_INFO, 0);
 	refuses_to_open(RC_INVALID, "an answer of kind");
-	greet();
-	reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
-	reply(NBD_OPTION_GO, NBD_REPLY_ERROR | NBD_REPLY_UNKNOWN, 9);
-	(void)buf_append(&script, "no\033[2Jway", 9);
+	nbd_script_greet();
+	nbd_script_reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
+	nbd_script_reply(NBD_OPTION_GO, NBD_REPLY_ERROR | NBD_REPLY_UNKNOWN, 9);
+	(void)buf_append(&nbd_script, "no\033[2Jway", 9);
 	refuses_to_open(RC_REFUSED, "d: refused (error 6): no?[2Jway");
 }
 
 static void an_export_that_cannot_be_written_to_is_not_opened(void **state)
 {
 	(void)state;
-	greet();
-	reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
-	export_it(FLAGS | NBD_READ_ONLY, NBD_BYTES);
+	nbd_script_greet();
+	nbd_script_reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
+	nbd_script_export(NBD_SCRIPT_FLAGS | NBD_READ_ONLY, NBD_BYTES);
 	refuses_to_open(RC_UNSUPPORTED, "cannot be written");
-	greet();
-	reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
-	export_it(NBD_HAS_FLAGS | NBD_SEND_FLUSH, NBD_BYTES);
+	nbd_script_greet();
+	nbd_script_reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
+	nbd_script_export(NBD_HAS_FLAGS | NBD_SEND_FLUSH, NBD_BYTES);
 	refuses_to_open(RC_UNSUPPORTED, "zeroed");
-	greet();
-	reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
-	export_it(FLAGS, UINT64_MAX);
+	nbd_script_greet();
+	nbd_script_reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
+	nbd_script_export(NBD_SCRIPT_FLAGS, UINT64_MAX);
 	refuses_to_open(RC_INVALID, "no size");
-	greet();
-	reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
+	nbd_script_greet();
+	nbd_script_reply(NBD_OPTION_STRUCTURED_REPLY, NBD_REPLY_ERROR | NBD_REPLY_UNSUPPORTED, 0);
 	for (int i = 0; i < 100; i++) {
-		reply(NBD_OPTION_GO, NBD_REPLY_INFO, 2);
-		(void)buf_append_be16(&script, 77);
+		nbd_script_reply(NBD_OPTION_GO, NBD_REPLY_INFO, 2);
+		(void)buf_append_be16(&nbd_script, 77);
 	}
 	refuses_to_open(RC_LIMIT, "without an end");
 }
@@ -297,51 +253,51 @@ static void read_fails(bool ends, enum rc rc, const char *text)
 static void answers_that_do_not_fit_the_question_end_it(void **state)
 {
 	(void)state;
-	open_well(false);
-	simple(0, 99);
+	nbd_script_open(false);
+	nbd_script_simple(0, 99);
 	read_fails(true, RC_INVALID, "not asked");
-	open_well(false);
-	chunk(1, NBD_CHUNK_NONE, 1, 0);
+	nbd_script_open(false);
+	nbd_script_chunk(1, NBD_CHUNK_NONE, 1, 0);
 	read_fails(true, RC_INVALID, "not asked");
-	open_well(true);
-	simple(0, 1);
+	nbd_script_open(true);
+	nbd_script_simple(0, 1);
 	read_fails(true, RC_INVALID, "not asked");
-	open_well(true);
-	chunk(1, NBD_CHUNK_NONE, 1, 0);
+	nbd_script_open(true);
+	nbd_script_chunk(1, NBD_CHUNK_NONE, 1, 0);
 	read_fails(true, RC_INVALID, "0 bytes of 16 came");
-	open_well(true);
-	chunk(0, NBD_CHUNK_OFFSET_DATA, 1, 0xffffffff);
-	(void)buf_append_be64(&script, 32);
+	nbd_script_open(true);
+	nbd_script_chunk(0, NBD_CHUNK_OFFSET_DATA, 1, 0xffffffff);
+	(void)buf_append_be64(&nbd_script, 32);
 	read_fails(true, RC_INVALID, "not asked");
-	open_well(true);
-	chunk(0, NBD_CHUNK_OFFSET_DATA, 1, 16);
-	(void)buf_append_be64(&script, 41); /* one byte beyond */
+	nbd_script_open(true);
+	nbd_script_chunk(0, NBD_CHUNK_OFFSET_DATA, 1, 16);
+	(void)buf_append_be64(&nbd_script, 41); /* one byte beyond */
 	read_fails(true, RC_INVALID, "not asked");
-	open_well(true);
-	chunk(0, NBD_CHUNK_OFFSET_DATA, 1, 16);
-	(void)buf_append_be64(&script, 31); /* before */
+	nbd_script_open(true);
+	nbd_script_chunk(0, NBD_CHUNK_OFFSET_DATA, 1, 16);
+	(void)buf_append_be64(&nbd_script, 31); /* before */
 	read_fails(true, RC_INVALID, "not asked");
-	open_well(true);
-	chunk(0, NBD_CHUNK_OFFSET_HOLE, 1, 12);
-	(void)buf_append_be64(&script, 32);
-	(void)buf_append_be32(&script, 17);
+	nbd_script_open(true);
+	nbd_script_chunk(0, NBD_CHUNK_OFFSET_HOLE, 1, 12);
+	(void)buf_append_be64(&nbd_script, 32);
+	(void)buf_append_be32(&nbd_script, 17);
 	read_fails(true, RC_INVALID, "not asked");
-	open_well(true);
-	chunk(0, NBD_CHUNK_BLOCK_STATUS, 1, 12);
+	nbd_script_open(true);
+	nbd_script_chunk(0, NBD_CHUNK_BLOCK_STATUS, 1, 12);
 	read_fails(true, RC_INVALID, "extents");
-	open_well(true);
-	chunk(1, 0x9999, 1, 5);
+	nbd_script_open(true);
+	nbd_script_chunk(1, 0x9999, 1, 5);
 	read_fails(true, RC_INVALID, "an error of 5 bytes");
-	open_well(true);
-	chunk(1, NBD_CHUNK_ERROR, 1, 6);
-	(void)buf_append_be32(&script, NBD_EIO);
-	(void)buf_append_be16(&script, 0);
+	nbd_script_open(true);
+	nbd_script_chunk(1, NBD_CHUNK_ERROR, 1, 6);
+	(void)buf_append_be32(&nbd_script, NBD_EIO);
+	(void)buf_append_be16(&nbd_script, 0);
 	read_fails(true, RC_IO, "reading: input/output error (5)");
-	open_well(true);
+	nbd_script_open(true);
 	read_fails(false, RC_TIMEOUT, "no answer for 200 ms");
-	open_well(true);
-	chunk(1, NBD_CHUNK_OFFSET_DATA, 1, 24);
-	(void)buf_append_be64(&script, 32);
+	nbd_script_open(true);
+	nbd_script_chunk(1, NBD_CHUNK_OFFSET_DATA, 1, 24);
+	(void)buf_append_be64(&nbd_script, 32);
 	read_fails(true, RC_CLOSED, "closed");
 }
 
@@ -351,13 +307,13 @@ static void data_in_pieces_are_put_together(void **state)
 	int other;
 
 	(void)state;
-	open_well(true);
-	chunk(0, NBD_CHUNK_OFFSET_DATA, 1, 8 + 4);
-	(void)buf_append_be64(&script, 44);
-	(void)buf_append(&script, "tail", 4);
-	chunk(1, NBD_CHUNK_OFFSET_HOLE, 1, 12);
-	(void)buf_append_be64(&script, 32);
-	(void)buf_append_be32(&script, 12);
+	nbd_script_open(true);
+	nbd_script_chunk(0, NBD_CHUNK_OFFSET_DATA, 1, 8 + 4);
+	(void)buf_append_be64(&nbd_script, 44);
+	(void)buf_append(&nbd_script, "tail", 4);
+	nbd_script_chunk(1, NBD_CHUNK_OFFSET_HOLE, 1, 12);
+	(void)buf_append_be64(&nbd_script, 32);
+	(void)buf_append_be32(&nbd_script, 12);
 	assert_int_equal(hear(true, &other), RC_OK);
 	memset(room, 0xff, sizeof(room));
 	assert_int_equal(nbd_client_read(play.client, 32, room, 16, &play.err), RC_OK);
@@ -370,11 +326,11 @@ static void extents_fail(uint32_t context, uint32_t len, uint32_t first, const c
 {
 	int other;
 
-	open_well(true);
-	chunk(1, NBD_CHUNK_BLOCK_STATUS, 1, len);
-	(void)buf_append_be32(&script, context);
-	(void)buf_append_be32(&script, first);
-	(void)buf_append_be32(&script, 0);
+	nbd_script_open(true);
+	nbd_script_chunk(1, NBD_CHUNK_BLOCK_STATUS, 1, len);
+	(void)buf_append_be32(&nbd_script, context);
+	(void)buf_append_be32(&nbd_script, first);
+	(void)buf_append_be32(&nbd_script, 0);
 	assert_int_equal(hear(true, &other), RC_OK);
 	ntold = 0;
 	assert_int_equal(nbd_client_extents(play.client, 0, NBD_BYTES, on_data, NULL, &play.err),
@@ -393,6 +349,101 @@ static void extents_that_make_no_sense_end_it(void **state)
 	extents_fail(7, 4, 4096, "extents of 4 bytes");
 	extents_fail(7, 13, 4096, "extents of 13 bytes");
 	extents_fail(7, 0xfffffffc, 4096, "extents of 4294967292 bytes");
+}
+
+/* What the server says more. */
+static void say(int other)
+{
+	assert_int_equal(write(other, nbd_script.data, nbd_script.len), nbd_script.len);
+	buf_free(&nbd_script);
+}
+
+/* Two writes; the server's end. */
+static int write_to_nobody(void)
+{
+	static const uint8_t data[512];
+	int other;
+
+	nbd_script_open(false);
+	assert_int_equal(hear(false, &other), RC_OK);
+	assert_int_equal(nbd_client_write(play.client, 0, data, sizeof(data), &play.err), RC_OK);
+	assert_int_equal(nbd_client_write(play.client, 512, data, sizeof(data), &play.err), RC_OK);
+	return other;
+}
+
+static void leave(int other)
+{
+	nbd_client_close(play.client);
+	play.client = NULL;
+	(void)close(other);
+}
+
+static void what_was_written_is_under_way_until_it_is_answered(void **state)
+{
+	const int other = write_to_nobody();
+
+	(void)state;
+	assert_int_equal(nbd_client_settle(play.client, &play.err), RC_TIMEOUT);
+	assert_false(nbd_client_is_quiet(play.client));
+	nbd_script_simple(0, 2);
+	say(other);
+	assert_false(nbd_client_is_quiet(play.client));
+	nbd_script_simple(NBD_EIO, 1); /* refused is answered */
+	say(other);
+	assert_true(nbd_client_is_quiet(play.client));
+	assert_int_equal(nbd_client_settle(play.client, &play.err), RC_TIMEOUT);
+	leave(other);
+}
+
+static void half_an_answer_is_none_until_the_rest_has_come(void **state)
+{
+	const int other = write_to_nobody();
+
+	(void)state;
+	nbd_script_simple(NBD_ENOSPC, 2);
+	nbd_script_simple(0, 1);
+	assert_int_equal(write(other, nbd_script.data, 20), 20);
+	assert_int_equal(nbd_client_settle(play.client, &play.err), RC_IO);
+	assert_string_equal(play.err.text, "writing: no space left (28)");
+	assert_false(nbd_client_is_quiet(play.client));
+	assert_int_equal(write(other, nbd_script.data + 20, 12), 12);
+	buf_free(&nbd_script);
+	assert_true(nbd_client_is_quiet(play.client));
+	leave(other);
+}
+
+static void a_server_that_has_gone_does_nothing_more_and_one_that_lies_may(void **state)
+{
+	int other = write_to_nobody();
+
+	(void)state;
+	assert_int_equal(nbd_client_settle(play.client, &play.err), RC_TIMEOUT);
+	assert_int_equal(shutdown(other, SHUT_RDWR), 0);
+	assert_true(nbd_client_is_quiet(play.client));
+	leave(other);
+	other = write_to_nobody();
+	nbd_script_simple(0, 77);
+	nbd_script_simple(0, 1);
+	nbd_script_simple(0, 2);
+	say(other);
+	assert_int_equal(nbd_client_settle(play.client, &play.err), RC_INVALID);
+	assert_false(nbd_client_is_quiet(play.client));
+	leave(other);
+}
+
+static void what_was_not_sent_whole_is_not_under_way(void **state)
+{
+	static const uint8_t data[NBD_BYTES];
+	int other;
+
+	(void)state;
+	nbd_script_open(false);
+	assert_int_equal(hear(false, &other), RC_OK);
+	assert_int_equal(nbd_client_write(play.client, 0, data, sizeof(data), &play.err),
+			 RC_TIMEOUT);
+	assert_true(nbd_client_is_quiet(play.client));
+	assert_int_equal(nbd_client_settle(play.client, &play.err), RC_TIMEOUT);
+	leave(other);
 }
 
 static void it_gives_up_when_it_is_told_to(void **state)
@@ -425,6 +476,11 @@ int main(void)
 		TEST(answers_that_do_not_fit_the_question_end_it),
 		TEST(data_in_pieces_are_put_together),
 		TEST(extents_that_make_no_sense_end_it),
+		TEST(an_error_that_nobody_waited_for_is_told_by_name),
+		TEST(what_was_written_is_under_way_until_it_is_answered),
+		TEST(half_an_answer_is_none_until_the_rest_has_come),
+		TEST(a_server_that_has_gone_does_nothing_more_and_one_that_lies_may),
+		TEST(what_was_not_sent_whole_is_not_under_way),
 		TEST(it_gives_up_when_it_is_told_to),
 	};
 
