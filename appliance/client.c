@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define ERROR_MAX 400 /* bytes of a server's explanation that are shown */
+#define SHOW_MS 5000  /* an operator at 3 a.m. wants to know soon that there is no answer */
 
 static int ask(const char *address, const char *path, const char *body, uint32_t timeout_ms,
 	       int *status, struct buf *answer)
@@ -76,6 +77,23 @@ int client_ask(const struct command *command, const struct client_target *target
 		result = ask(found.http, path, body, timeout_ms, status, answer);
 	config_free(&config);
 	return result;
+}
+
+int client_show(const struct command *command, const struct client_target *target, const char *path,
+		const char *what, bool json, int (*show)(const struct buf *answer))
+{
+	struct buf answer = { 0 };
+	int http_status;
+	int status = client_ask(command, target, path, NULL, SHOW_MS, &http_status, &answer);
+
+	if (status == EXIT_FINE && http_status != 200)
+		status = client_refused(what, http_status, &answer);
+	else if (status == EXIT_FINE && json)
+		(void)fwrite(answer.data, 1, answer.len, stdout);
+	else if (status == EXIT_FINE)
+		status = show(&answer);
+	buf_free(&answer);
+	return status;
 }
 
 const char *client_string(const cJSON *object, const char *key)

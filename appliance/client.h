@@ -11,6 +11,7 @@
 #include "appliance/options.h"
 
 #include <cjson/cJSON.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* The two options; exactly one has to be given. */
@@ -43,6 +44,13 @@ bool client_instance_wrong(const struct command *command, const char *instance, 
  */
 int client_ask(const struct command *command, const struct client_target *target, const char *path,
 	       const char *body, uint32_t timeout_ms, int *status, struct buf *answer);
+
+/*
+ * A GET whose answer is shown: as it is (`json`), or by `show`, which returns the exit status. `what` there is not, if it is
+ * refused, which is said.
+ */
+int client_show(const struct command *command, const struct client_target *target, const char *path,
+		const char *what, bool json, int (*show)(const struct buf *answer));
 
 /*
  * For several questions: the address is found once, and target->http is it then. config_free(config)

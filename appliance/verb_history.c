@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TIMEOUT_MS 5000
 #define PATH_BYTES 128
 #define TEXT_BYTES 256
 #define DIGITS_MAX 8
@@ -122,20 +121,10 @@ static int list_epochs(const struct command *command, const struct client_target
 static int list_spans(const struct command *command, const struct client_target *target,
 		      const char *instance, bool json)
 {
-	struct buf answer = { 0 };
 	char path[PATH_BYTES];
-	int status, http_status;
 
 	(void)snprintf(path, sizeof(path), "/v1/history?instance=%s", instance);
-	status = client_ask(command, target, path, NULL, TIMEOUT_MS, &http_status, &answer);
-	if (status == EXIT_FINE && http_status != 200)
-		status = client_refused("no history", http_status, &answer);
-	else if (status == EXIT_FINE && json)
-		(void)fwrite(answer.data, 1, answer.len, stdout);
-	else if (status == EXIT_FINE)
-		status = show(&answer);
-	buf_free(&answer);
-	return status;
+	return client_show(command, target, path, "no history", json, show);
 }
 
 /* False: that is none, which has been said. */

@@ -7,9 +7,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define TIMEOUT_MS \
-	5000 /* the answer is ready-made; an operator at 3 a.m. wants to know soon that there is none */
-
 static const char about[] =
 	"Shows what a running primary or standby is doing: for each instance its state, the last committed epoch,\n"
 	"how far the clone is behind, how long the instance is paused for a checkpoint, and what goes over the wire\n"
@@ -48,7 +45,6 @@ static int show(const struct buf *answer)
 int verb_status(int argc, char **argv)
 {
 	struct client_target target = { NULL, NULL };
-	struct buf answer = { 0 };
 	bool json = false;
 	const struct option options[] = {
 		CLIENT_CONFIG_OPTION(&target),
@@ -60,18 +56,9 @@ int verb_status(int argc, char **argv)
 					 .about = about,
 					 .options = options,
 					 .count = sizeof(options) / sizeof(options[0]) };
-	int status, http_status;
+	int status;
 
 	if (!options_parse(&command, argc, argv, &status))
 		return status;
-	status = client_ask(&command, &target, "/v1/status", NULL, TIMEOUT_MS, &http_status,
-			    &answer);
-	if (status == EXIT_FINE && http_status != 200)
-		status = client_refused("status", http_status, &answer);
-	else if (status == EXIT_FINE && json)
-		(void)fwrite(answer.data, 1, answer.len, stdout);
-	else if (status == EXIT_FINE)
-		status = show(&answer);
-	buf_free(&answer);
-	return status;
+	return client_show(&command, &target, "/v1/status", "status", json, show);
 }

@@ -112,6 +112,20 @@ static void alone_run_until_committed(struct alone *a, uint64_t epoch)
 		(void)uv_run(&a->loop, UV_RUN_ONCE);
 }
 
+/* Of one page; the first is acknowledged. */
+static void alone_two_epochs(struct alone *a)
+{
+	uint64_t took;
+
+	for (uint64_t epoch = 1; epoch <= 2; epoch++) {
+		alone_chunk(a, epoch, 0, 1);
+		alone_end(a, epoch);
+		alone_run_until_committed(a, epoch);
+		if (epoch == 1)
+			assert_true(sender_ack(a->sender, epoch, &took));
+	}
+}
+
 static void an_epoch_larger_than_the_budget_goes_on_when_the_one_before_is_acknowledged(
 	void **unused)
 {
@@ -120,13 +134,7 @@ static void an_epoch_larger_than_the_budget_goes_on_when_the_one_before_is_ackno
 	uint64_t took;
 
 	(void)unused;
-	alone_chunk(a, 1, 0, 1);
-	alone_end(a, 1);
-	alone_run_until_committed(a, 1);
-	assert_true(sender_ack(a->sender, 1, &took));
-	alone_chunk(a, 2, 0, 1);
-	alone_end(a, 2);
-	alone_run_until_committed(a, 2);
+	alone_two_epochs(a);
 	/* The third fills the budget; the transport takes all that there is. */
 	for (unsigned i = 0; i < 10; i++)
 		alone_chunk(a, 3, 1000 + UINT64_C(255) * i, 255);
@@ -171,16 +179,9 @@ static void an_epoch_acknowledged_by_its_successors_connection_was_sent_on_an_ea
 {
 	struct alone *a = alone_open();
 	struct sender_state state;
-	uint64_t took;
 
 	(void)unused;
-	alone_chunk(a, 1, 0, 1);
-	alone_end(a, 1);
-	alone_run_until_committed(a, 1);
-	assert_true(sender_ack(a->sender, 1, &took));
-	alone_chunk(a, 2, 0, 1);
-	alone_end(a, 2);
-	alone_run_until_committed(a, 2);
+	alone_two_epochs(a);
 	/* The second connection comes to nothing; the standby finishes what the first one brought. */
 	sender_down(a->sender);
 	a->no_room = true;
