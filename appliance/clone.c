@@ -322,7 +322,7 @@ int clone_accept(struct clone *c, struct link *link, const struct wire_hello *pe
 				  CLONE_FAILED_TEXT :
 			  state == FAILOVER_RETURNING ?
 				  "it was taken over here before; the replica is being looked for" :
-			  c->restoring ? "its journal is being read" :
+			  seat_is_restoring(c->seat) ? "its journal is being read" :
 			  c->link != NULL || c->draining || c->stopping ?
 					 "there is a connection already" :
 					 NULL;
@@ -439,7 +439,8 @@ int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config
 	clone_doubt_open(c);
 	clone_keep(c);
 	rewound_clear(c->part, c->dir, c->memory_dir);
-	c->restoring = aftermath_stands(&c->record, &c->failover) && seat_restore(c->seat);
+	if (aftermath_stands(&c->record, &c->failover))
+		seat_restore(c->seat);
 	(void)uv_timer_init(loop, &c->tick);
 	c->tick.data = c;
 	arm_tick(c);

@@ -1,6 +1,7 @@
 /*
  * Whether QEMU would find the files of the replica's disks where they are written to: each second, so that it is told in time, and
- * once more for a takeover, which fails otherwise. A worker asks: a file system may take its time.
+ * once more for a takeover, which fails otherwise. A worker asks: a file system may take its time, or for ever. That is told, too,
+ * and a takeover waits until it answers, as QEMU would.
  */
 #include "appliance/clone_internal.h"
 
@@ -10,6 +11,8 @@
 #include <stdio.h>
 
 #define LOOK_NS CLOCK_NS_PER_S
+#define SILENT_NS \
+	(5 * CLOCK_NS_PER_S) /* a file system that is slower is not there for a takeover */
 
 static void begin(struct clone *c);
 
@@ -74,8 +77,15 @@ static void begin(struct clone *c)
 
 void clone_disks_tick(struct clone *c)
 {
-	if (!c->disks.busy && clock_now_ns() >= c->disks.look_ns)
+	const uint64_t now_ns = clock_now_ns();
+	struct err err;
+
+	if (!c->disks.busy && now_ns >= c->disks.look_ns)
 		begin(c);
+	if (!c->disks.busy || now_ns < c->disks.look_ns + SILENT_NS)
+		return;
+	(void)err_set(&err, RC_STATE, "the file system of the replica's disks does not answer");
+	say(c, &err);
 }
 
 void clone_disks_look(struct clone *c)

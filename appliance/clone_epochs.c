@@ -113,7 +113,6 @@ void clone_on_restored(void *owner, uint64_t epoch, const struct journal_origin 
 	struct clone *c = owner;
 	struct failover_update update;
 
-	c->restoring = false;
 	seat_restored(c->seat);
 	if (why->code != RC_OK)
 		log_error(c->part, "the journal does not bring the replica back: %s", why->text);

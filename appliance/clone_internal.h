@@ -95,7 +95,6 @@ struct clone {
 	bool fenced;	     /* this connection was told that it is superseded */
 	bool terms;	     /* its primary has WIRE_FEATURE_TERMS, */
 	bool receipts;	     /* and WIRE_FEATURE_RECEIPTS */
-	bool restoring;	     /* the journal is being read: nobody connects before that is done */
 	enum failover_event_type said; /* on it, of the instance; FAILOVER_TICK: nothing */
 	char said_why[ERR_TEXT_MAX];   /* in its words, */
 	uint64_t said_epoch;	       /* the newest epoch that was known then */

@@ -4,7 +4,7 @@
  *
  * A new reservation, different from the present one, takes the old seat down and makes another; an
  * equal one is answered from what is there. A warm QEMU that ends is started again on the same
- * image (QEMU does not write to it before activation).
+ * image (QEMU does not write to it before activation). The loop does not wait for the file systems of its disks.
  */
 #ifndef APPLIANCE_SEAT_H
 #define APPLIANCE_SEAT_H
@@ -56,9 +56,10 @@ int seat_recall(const char *dir, struct reservation *reservation, struct err *er
 /*
  * Makes the seat of an earlier life again, and has what its journal holds read into the image: the
  * receiver's on_restored follows, at which seat_restored() is to be called. Until then there is no
- * seat_image(). False: there is nothing to be read. Before the first reservation.
+ * seat_image(). Unless there is nothing to be read. Before the first reservation.
  */
-bool seat_restore(struct seat *seat);
+void seat_restore(struct seat *seat);
+bool seat_is_restoring(const struct seat *seat);
 void seat_restored(struct seat *seat);
 /* False: there is no journal. */
 bool seat_journal(const struct seat *seat, struct journaling_status *status);
