@@ -11,6 +11,7 @@
 
 #define ERROR_MAX 400 /* bytes of a server's explanation that are shown */
 #define SHOW_MS 5000  /* an operator at 3 a.m. wants to know soon that there is no answer */
+#define LOOK_MS 30000 /* an order is under way, and the process may be busy with it */
 
 static int ask(const char *address, const char *path, const char *body, uint32_t timeout_ms,
 	       int *status, struct buf *answer)
@@ -119,6 +120,29 @@ const cJSON *client_instance(const cJSON *status, const char *name)
 			return instance;
 	}
 	return NULL;
+}
+
+bool client_look(const struct command *command, const struct client_target *target,
+		 const char *instance,
+		 bool (*judge)(const void *owner, const cJSON *instance, int *status),
+		 const void *owner, int *status)
+{
+	struct buf answer = { 0 };
+	cJSON *root = NULL;
+	bool known = true;
+	int http_status;
+	struct err err;
+
+	*status = client_ask(command, target, "/v1/status", NULL, LOOK_MS, &http_status, &answer);
+	if (*status == EXIT_FINE && http_status != 200) {
+		*status = client_refused("status", http_status, &answer);
+	} else if (*status == EXIT_FINE) {
+		(void)json_text_parse(&root, (const char *)answer.data, answer.len, &err);
+		known = judge(owner, client_instance(root, instance), status);
+	}
+	cJSON_Delete(root);
+	buf_free(&answer);
+	return known;
 }
 
 void client_text(char *out, size_t size, const char *text)

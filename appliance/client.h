@@ -53,6 +53,15 @@ int client_show(const struct command *command, const struct client_target *targe
 		const char *what, bool json, int (*show)(const struct buf *answer));
 
 /*
+ * One look at how an order goes: `judge` gets what a status tells of that instance (NULL: nothing). False: it is not known yet; else
+ * *status is the exit status. No answer, or one that is refused, is known, and has been said.
+ */
+bool client_look(const struct command *command, const struct client_target *target,
+		 const char *instance,
+		 bool (*judge)(const void *owner, const cJSON *instance, int *status),
+		 const void *owner, int *status);
+
+/*
  * For several questions: the address is found once, and target->http is it then. config_free(config)
  * in any case. EXIT_FINE, or what was wrong has been said.
  */

@@ -28,6 +28,12 @@ struct order {
 	bool json;
 };
 
+/* How it goes; `over`: the time to wait is. */
+struct sight {
+	const struct order *order;
+	bool over;
+};
+
 static bool confirmed(const struct operator_command *order, const char *instance)
 {
 	char answer[16];
@@ -84,43 +90,32 @@ static int report(const struct order *order, const cJSON *instance, bool over)
 	return serves ? EXIT_FINE : EXIT_FAILED;
 }
 
-/* One look at how it goes. False: not known yet; else *status is the exit status. */
-static bool look(const struct order *order, bool over, int *status)
+static bool judge(const void *owner, const cJSON *instance, int *status)
 {
-	struct buf answer = { 0 };
-	const cJSON *instance;
-	cJSON *root = NULL;
-	bool known = true;
-	int http_status;
-	struct err err;
+	const struct sight *sight = owner;
+	const bool known = sight->over || (!has_state(instance, FAILOVER_CLAIMING) &&
+					   !has_state(instance, FAILOVER_TAKING_OVER));
 
-	*status = client_ask(order->command, &order->target, "/v1/status", NULL, TIMEOUT_MS,
-			     &http_status, &answer);
-	if (*status == EXIT_FINE && http_status != 200) {
-		*status = client_refused("status", http_status, &answer);
-	} else if (*status == EXIT_FINE) {
-		(void)json_text_parse(&root, (const char *)answer.data, answer.len, &err);
-		instance = client_instance(root, order->instance);
-		known = over || (!has_state(instance, FAILOVER_CLAIMING) &&
-				 !has_state(instance, FAILOVER_TAKING_OVER));
-		if (instance == NULL)
-			*status = options_failed("the status does not tell of that instance");
-		else if (known)
-			*status = report(order, instance, over);
-	}
-	cJSON_Delete(root);
-	buf_free(&answer);
+	if (instance == NULL)
+		*status = options_failed("the status does not tell of that instance");
+	else if (known)
+		*status = report(sight->order, instance, sight->over);
 	return known;
 }
 
 static int follow(const struct order *order)
 {
 	const uint64_t end_ns = clock_now_ns() + order->wait_s * CLOCK_NS_PER_S;
+	struct sight sight = { .order = order };
 	int status;
 
-	while (!look(order, clock_now_ns() >= end_ns, &status))
+	for (;;) {
+		sight.over = clock_now_ns() >= end_ns;
+		if (client_look(order->command, &order->target, order->instance, judge, &sight,
+				&status))
+			return status;
 		uv_sleep(LOOK_MS);
-	return status;
+	}
 }
 
 /* ---- the order ---- */

@@ -143,8 +143,9 @@ static bool judge_end(const struct order *order, const cJSON *rewound, int *stat
 	return true;
 }
 
-static bool judge(const struct order *order, const cJSON *instance, int *status)
+static bool judge(const void *owner, const cJSON *instance, int *status)
 {
+	const struct order *order = owner;
 	const cJSON *rewound = cJSON_GetObjectItemCaseSensitive(instance, "rewound");
 	const char *state = client_string(rewound, "state");
 
@@ -160,34 +161,13 @@ static bool judge(const struct order *order, const cJSON *instance, int *status)
 	return true;
 }
 
-/* One look at how it goes. False: not known yet; else *status is the exit status. */
-static bool look(const struct order *order, int *status)
-{
-	struct buf answer = { 0 };
-	cJSON *root = NULL;
-	bool known = true;
-	int http_status;
-	struct err err;
-
-	*status = client_ask(order->command, &order->target, "/v1/status", NULL, TIMEOUT_MS,
-			     &http_status, &answer);
-	if (*status == EXIT_FINE && http_status != 200) {
-		*status = client_refused("status", http_status, &answer);
-	} else if (*status == EXIT_FINE) {
-		(void)json_text_parse(&root, (const char *)answer.data, answer.len, &err);
-		known = judge(order, client_instance(root, order->instance), status);
-	}
-	cJSON_Delete(root);
-	buf_free(&answer);
-	return known;
-}
-
 static int follow(const struct order *order)
 {
 	const uint64_t end_ns = clock_now_ns() + WAIT_S * CLOCK_NS_PER_S;
 	int status;
 
-	while (!look(order, &status)) {
+	while (!client_look(order->command, &order->target, order->instance, judge, order,
+			    &status)) {
 		if (clock_now_ns() >= end_ns)
 			return options_failed(
 				order->end ?
