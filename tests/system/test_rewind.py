@@ -50,6 +50,15 @@ def mark(world, client, text):
     return epoch, acked, len(client.acked) + len(client.sent)
 
 
+def marked(world, text, count):
+    """A client that has made so many entries, when the journal is there, and that mark then, as mark() says."""
+    wait_until_durable(world)
+    client = ledger.Ledger(world, 3, window=8)
+    client.start()
+    client.wait_for(count)
+    return client, *mark(world, client, text)
+
+
 def entries(visitor):
     """How many entries the copy's ledger has."""
     low, high = 0, 1
@@ -104,11 +113,7 @@ def end(world):
 def test_a_mark_leads_back_while_the_instance_stays_protected():
     with historic() as world:
         world.protect()
-        wait_until_durable(world)
-        client = ledger.Ledger(world, 3, window=8)
-        client.start()
-        client.wait_for(100)
-        epoch, least, most = mark(world, client, 'before upgrade')
+        client, epoch, least, most = marked(world, 'before upgrade', 100)
         client.wait_for(200)
         time_of_second = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(time.time() + 1))
         time.sleep(2)
@@ -150,11 +155,7 @@ def test_a_mark_leads_back_while_the_instance_stays_protected():
 def test_a_disk_is_rewound_with_the_memory():
     with historic(disk_mib=64, disk_rate=100) as world:
         world.protect()
-        wait_until_durable(world)
-        client = ledger.Ledger(world, 3, window=8)
-        client.start()
-        client.wait_for(50)
-        mark(world, client, 'before upgrade')
+        client, *_ = marked(world, 'before upgrade', 50)
         client.wait_for(100)
         copy = rewind(world, 'before upgrade')
         with Visitor(copy['directory']) as visitor:
@@ -233,11 +234,7 @@ def test_a_copy_of_an_instance_with_a_network_of_its_own_has_a_tap_that_leads_no
 def test_a_restarted_appliance_knows_its_past_and_ends_a_copy_that_was_left():
     with historic() as world:
         world.protect()
-        wait_until_durable(world)
-        client = ledger.Ledger(world, 5, window=4)
-        client.start()
-        client.wait_for(50)
-        epoch, least, most = mark(world, client, 'here')
+        client, epoch, least, most = marked(world, 'here', 50)
         client.wait_for(20)
         copy = rewind(world, 'here')
         world.appliance.kill()

@@ -7,22 +7,17 @@ import pytest
 
 import etcd
 import lab
-import ledger
 from test_disk_targets import NBD, PORT, Stored
 from test_disks import checked
-from test_rewind import historic, is_of_then, mark, serve, told, understudy, wait_until_durable, writes_to_disk
+from test_rewind import historic, is_of_then, marked, serve, told, understudy, wait_until_durable, writes_to_disk
 from test_state_dir import fill, small_state_dir
 
 
 def upgraded(world):
     """A client that has gone on for a while since the mark "before upgrade"; the mark's epoch, and what the client had by then."""
-    wait_until_durable(world)
-    client = ledger.Ledger(world, 3, window=8)
-    client.start()
-    client.wait_for(50)
-    epoch, least, most = mark(world, client, 'before upgrade')
+    client, *then = marked(world, 'before upgrade', 50)
     client.wait_for(100)
-    return client, epoch, least, most
+    return client, *then
 
 
 def served(world, result, epoch):

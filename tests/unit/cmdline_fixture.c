@@ -38,6 +38,24 @@ int arguments_derive_for(const char *machine, const char *text)
 	return rc;
 }
 
+int arguments_reserve(struct reservation *reservation, const char *text, char *const *own,
+		      struct err *err)
+{
+	const struct precheck_facts facts = { .machine = "pc-i440fx-10.0",
+					      .default_ram_id = "pc.ram",
+					      .memory_bytes = 256 * MIB,
+					      .cpus = 1 };
+	struct cmdline source;
+	char whole[4096];
+	int rc;
+
+	(void)snprintf(whole, sizeof(whole), "qemu\n-nodefaults\n%s", text);
+	arguments_lines(&source, whole);
+	rc = reservation_derive(reservation, &source, &facts, own, err);
+	cmdline_free(&source);
+	return rc;
+}
+
 int arguments_derive(const char *text)
 {
 	return arguments_derive_for("pc-i440fx-10.0", text);

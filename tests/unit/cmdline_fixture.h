@@ -3,6 +3,7 @@
 #define TESTS_UNIT_CMDLINE_FIXTURE_H
 
 #include "replica/cmdline.h"
+#include "replica/reservation.h"
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -19,6 +20,9 @@ int arguments_teardown(void **state);
 
 /* Splits at newlines: arguments may hold spaces. The caller frees *cmdline. */
 void arguments_lines(struct cmdline *cmdline, const char *text);
+/* reservation_derive() of `text` behind a program's name and -nodefaults, on a machine of 256 MiB; its RC. */
+int arguments_reserve(struct reservation *reservation, const char *text, char *const *own,
+		      struct err *err);
 /* What came out, arguments joined by newlines; valid until the next call. */
 const char *arguments_joined(const struct cmdline *cmdline);
 

@@ -3,6 +3,7 @@
 #include "appliance/base/bytes.h"
 #include "appliance/base/mem.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -468,4 +469,15 @@ void raw_close(struct raw *raw)
 		channel_end(raw->channel);
 	RUN_UNTIL(raw->world, raw->gone);
 	frame_reader_free(&raw->reader);
+}
+
+bool world_is_closed(int fd)
+{
+	char bytes[256];
+	ssize_t r;
+
+	do
+		r = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+	while (r > 0);
+	return r == 0 || errno != EAGAIN;
 }

@@ -104,4 +104,7 @@ void raw_hello(struct raw *raw, uint16_t lowest, uint16_t highest, uint8_t role)
 /* Ends it, if it has not ended, and waits until it is gone. */
 void raw_close(struct raw *raw);
 
+/* The other end of a raw connection closed it; what it said before is thrown away. */
+bool world_is_closed(int fd);
+
 #endif

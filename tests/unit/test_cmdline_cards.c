@@ -26,22 +26,11 @@ static int tear_down(void **state)
 /* A reservation of these arguments, with the card net0 behind -netdev n0. */
 static int reserve(const char *text, char *const *own)
 {
-	const struct precheck_facts facts = { .machine = "pc-i440fx-10.0",
-					      .default_ram_id = "pc.ram",
-					      .memory_bytes = 256 * MIB,
-					      .cpus = 1 };
-	struct cmdline source;
-	char whole[4096];
 	int rc;
 
 	reservation_free(&reservation);
-	(void)snprintf(whole, sizeof(whole), "qemu\n-nodefaults\n%s", text);
-	arguments_lines(&source, whole);
 	rc = reservation_add_tap(&reservation, "net0", "n0", false, &err);
-	if (rc == RC_OK)
-		rc = reservation_derive(&reservation, &source, &facts, own, &err);
-	cmdline_free(&source);
-	return rc;
+	return rc == RC_OK ? arguments_reserve(&reservation, text, own, &err) : rc;
 }
 
 static void becomes(const char *from, const char *to)

@@ -26,22 +26,11 @@ static int tear_down(void **state)
 /* A reservation of these arguments, with the disk "system" that QEMU knows as `device`. */
 static int reserve(const char *text, const char *device, char *const *own)
 {
-	const struct precheck_facts facts = { .machine = "pc-i440fx-10.0",
-					      .default_ram_id = "pc.ram",
-					      .memory_bytes = 256 * MIB,
-					      .cpus = 1 };
-	struct cmdline source;
-	char whole[4096];
 	int rc;
 
 	reservation_free(&reservation);
-	(void)snprintf(whole, sizeof(whole), "qemu\n-nodefaults\n%s", text);
-	arguments_lines(&source, whole);
 	rc = reservation_add_disk(&reservation, "system", device, 64 * MIB, &err);
-	if (rc == RC_OK)
-		rc = reservation_derive(&reservation, &source, &facts, own, &err);
-	cmdline_free(&source);
-	return rc;
+	return rc == RC_OK ? arguments_reserve(&reservation, text, own, &err) : rc;
 }
 
 static void becomes(const char *device, const char *from, const char *to)

@@ -128,6 +128,17 @@ static int make_stream(bool stopped)
 	return fd;
 }
 
+/* A warm QEMU, and what to activate it with. */
+static int warm_with(bool stopped)
+{
+	int fd;
+
+	warm_derive("-m 16 -serial null");
+	fd = make_stream(stopped);
+	warm_start();
+	return fd;
+}
+
 /* Activation --------------------------------------------------------------------------------- */
 
 static void an_instance_runs_milliseconds_after_its_stream_came(void **state)
@@ -135,9 +146,7 @@ static void an_instance_runs_milliseconds_after_its_stream_came(void **state)
 	int fd;
 
 	NEED_QEMU();
-	warm_derive("-m 16 -serial null");
-	fd = make_stream(false);
-	warm_start();
+	fd = warm_with(false);
 	assert_int_equal(warm.readies, 1);
 	assert_int_equal(hypervisor_activate(warm.hypervisor, fd, &warm.err), RC_OK);
 	assert_string_equal(hypervisor_state(warm.hypervisor), "activating");
@@ -154,9 +163,7 @@ static void an_instance_that_was_stopped_runs_all_the_same(void **state)
 	int fd;
 
 	NEED_QEMU();
-	warm_derive("-m 16 -serial null");
-	fd = make_stream(true);
-	warm_start();
+	fd = warm_with(true);
 	assert_int_equal(hypervisor_activate(warm.hypervisor, fd, &warm.err), RC_OK);
 	warm_run();
 	assert_int_equal(warm.runs, 1);
@@ -204,9 +211,7 @@ static void one_that_is_killed_before_it_took_a_command_has_not_run(void **state
 	int fd;
 
 	NEED_QEMU();
-	warm_derive("-m 16 -serial null");
-	fd = make_stream(false);
-	warm_start();
+	fd = warm_with(false);
 	pid = hypervisor_pid(warm.hypervisor);
 	assert_int_equal(kill(pid, SIGSTOP), 0);
 	assert_false(hypervisor_may_have_run(warm.hypervisor));
@@ -244,9 +249,7 @@ static void one_that_ran_before_it_was_killed_is_known_to_have_run(void **state)
 	int fd;
 
 	NEED_QEMU();
-	warm_derive("-m 16 -serial null");
-	fd = make_stream(false);
-	warm_start();
+	fd = warm_with(false);
 	pid = hypervisor_pid(warm.hypervisor);
 	assert_int_equal(hypervisor_activate(warm.hypervisor, fd, &warm.err), RC_OK);
 	for (int i = 0; i < PATIENCE_S * 100 && !has_said(pid, "\"RESUME\""); i++)
@@ -342,9 +345,7 @@ static void a_running_instance_stays_when_it_is_left_and_no_other_takes_its_plac
 	int fd;
 
 	NEED_QEMU();
-	warm_derive("-m 16 -serial null");
-	fd = make_stream(false);
-	warm_start();
+	fd = warm_with(false);
 	assert_int_equal(hypervisor_activate(warm.hypervisor, fd, &warm.err), RC_OK);
 	warm_run();
 	assert_int_equal(warm.runs, 1);

@@ -5,7 +5,6 @@
 #include "tests/unit/link_fixture.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -35,18 +34,6 @@ static int stranger(const struct world *world, unsigned source, const char *says
 	/* The listener may have closed it already. */
 	(void)send(fd, says, strlen(says), MSG_NOSIGNAL);
 	return fd;
-}
-
-/* The other end closed it; what it said before is thrown away. */
-static bool is_closed(int fd)
-{
-	char bytes[256];
-	ssize_t r;
-
-	do
-		r = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
-	while (r > 0);
-	return r == 0 || errno != EAGAIN;
 }
 
 /* ---- a flood ---- */
@@ -161,12 +148,12 @@ static void silent_strangers_are_bounded_in_number_time_and_log(void **state)
 	}
 	world_run_for(&world, 300);
 	for (i = 0; i < CROWD; i++)
-		kept += is_closed(fds[i]) ? 0 : 1;
+		kept += world_is_closed(fds[i]) ? 0 : 1;
 	assert_int_equal(kept, LINK_STRANGERS_PER_SOURCE);
-	assert_true(is_closed(fds[0]) && !is_closed(fds[CROWD - 1]));
+	assert_true(world_is_closed(fds[0]) && !world_is_closed(fds[CROWD - 1]));
 	assert_false(silent.ended);
 	/* Their time is limited. */
-	RUN_UNTIL(&world, silent.ended && is_closed(fds[CROWD - 1]));
+	RUN_UNTIL(&world, silent.ended && world_is_closed(fds[CROWD - 1]));
 	assert_true(uv_now(&world.loop) - began >= LINK_HANDSHAKE_MS - 500);
 	/* And the rest is told without another one. */
 	RUN_UNTIL(&world, count_lines(log_so_far(), "not logged") == 2);

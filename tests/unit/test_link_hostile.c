@@ -7,7 +7,6 @@
 #include "net/channel_internal.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -89,18 +88,6 @@ static int plain_socket(void)
 	return fd;
 }
 
-/* The other end closed it; what it said before is thrown away. */
-static bool is_closed(int fd)
-{
-	char bytes[256];
-	ssize_t r;
-
-	do
-		r = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
-	while (r > 0);
-	return r == 0 || errno != EAGAIN;
-}
-
 static void a_plain_text_client_is_named_as_such(void **state)
 {
 	static const char request[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -115,7 +102,7 @@ static void a_plain_text_client_is_named_as_such(void **state)
 	to = loopback(world.port);
 	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
 	assert_int_equal(write(fd, request, sizeof(request) - 1), sizeof(request) - 1);
-	RUN_UNTIL(&world, is_closed(fd));
+	RUN_UNTIL(&world, world_is_closed(fd));
 	expect_text(log_captured(), "not TLS: a plain-text client?");
 	(void)close(fd);
 	world_close(&world);
