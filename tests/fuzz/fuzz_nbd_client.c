@@ -95,6 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		CHECK(nbd_client_bytes(client) > 0);
 		if (nbd_client_bytes(client) >= BYTES)
 			use(client, data[1]);
+		CHECK(nbd_client_is_quiet(client) || nbd_client_is_broken(client));
 		nbd_client_close(client);
 	}
 	(void)close(fds[1]);
