@@ -6,34 +6,55 @@
  *
  *   fw_cfg   QEMU's -fw_cfg name=opt/understudy/NAME,file=... (config.json, ca.crt, standby.crt, standby.key)
  *   image    /config, from `make image CONFIG=DIR`
+ *   drive    a disk or CD labelled UNDERSTUDY, FAT or ISO 9660 (init_drive.h), which is mounted read-only while it is copied
+ *
+ * The first two are there at once or never; a drive may take its time, and is waited for where neither of them has a
+ * configuration: which one is used does not depend on how fast a disk is. A place that has one, too, is told of.
  *
  * They are copied to /run/config, which is in memory and nobody else's to read; names there are the ones that the
- * configuration has for them.
+ * configuration has for them. What is no regular file is no part of it.
  */
 #include "appliance/init_internal.h"
 
 #include "appliance/base/buf.h"
 #include "appliance/base/files.h"
 #include "appliance/base/log.h"
+#include "appliance/init_drive.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define FW_CFG "/sys/firmware/qemu_fw_cfg/by_name/opt/understudy"
 #define BAKED "/config"
+#define DRIVE "/run/drive"
+#define DRIVE_WITHIN_MS 10000
 #define NAME_BYTES 256
+#define FILES_MAX 64 /* a place with more is something else's */
 
-/* `from` is the file itself, or of fw_cfg the directory in which it is called raw. */
+/* ---- one place ---------------------------------------------------------------------------------------- */
+
+/*
+ * `from` is the file itself, or of fw_cfg the directory in which it is called raw. RC_UNSUPPORTED: it is no file. Does not wait for
+ * who writes to a pipe.
+ */
 static int copy_file(int dir, const char *from, const char *name, struct err *err)
 {
 	struct buf text = { .limit = CONFIG_FILE_MAX };
-	const int fd = openat(dir, from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	int rc =
-		fd < 0 ? err_system(err, errno, "%s", from) : files_read_open(&text, fd, from, err);
+	const int fd = openat(dir, from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	struct stat st;
+	int rc;
 
+	if (fd < 0 || fstat(fd, &st) != 0)
+		rc = err_system(err, errno, "%s", name);
+	else if (!S_ISREG(st.st_mode))
+		rc = err_set(err, RC_UNSUPPORTED, "%s: is no file", name);
+	else
+		rc = files_read_open(&text, fd, name, err);
 	if (fd >= 0)
 		(void)close(fd);
 	if (rc == RC_OK)
@@ -42,13 +63,34 @@ static int copy_file(int dir, const char *from, const char *name, struct err *er
 	return rc;
 }
 
-/* All that is in a place; RC_STATE: there is no such place, or no configuration. */
-static int copy_from(const char *place, const char *suffix, struct err *err)
+/* What of them is needed is missed by who reads it. */
+static void copy_others(const char *place, DIR *dir, const char *suffix)
 {
 	char from[NAME_BYTES + 8];
 	struct dirent *entry;
+	unsigned count = 0;
+	struct err err;
+
+	while ((entry = readdir(dir)) != NULL && count < FILES_MAX) {
+		if (entry->d_name[0] == '.' || strcmp(entry->d_name, INIT_CONFIG_NAME) == 0)
+			continue;
+		(void)snprintf(from, sizeof(from), "%s%s", entry->d_name, suffix);
+		count++;
+		if (copy_file(dirfd(dir), from, entry->d_name, &err) != RC_OK &&
+		    err.code != RC_UNSUPPORTED)
+			log_error(INIT_PART, "configuration: %s: %s", place, err.text);
+	}
+	if (entry != NULL)
+		log_error(INIT_PART, "configuration: %s: more than %u files; not all are looked at",
+			  place, FILES_MAX);
+}
+
+/* All that is in a place; RC_STATE: there is no such place, or no configuration. */
+static int copy_from(const char *place, const char *suffix, struct err *err)
+{
 	DIR *dir = opendir(place);
-	struct err why;
+	char from[NAME_BYTES];
+	int rc;
 
 	(void)snprintf(from, sizeof(from), "%s%s", INIT_CONFIG_NAME, suffix);
 	if (dir == NULL || faccessat(dirfd(dir), from, F_OK, 0) != 0) {
@@ -56,38 +98,104 @@ static int copy_from(const char *place, const char *suffix, struct err *err)
 			(void)closedir(dir);
 		return err_set(err, RC_STATE, "%s: there is no %s", place, INIT_CONFIG_NAME);
 	}
-	while ((entry = readdir(dir)) != NULL) {
-		if (entry->d_name[0] == '.')
-			continue;
-		(void)snprintf(from, sizeof(from), "%s%s", entry->d_name, suffix);
-		/* What of it is needed is missed by who reads it. */
-		if (copy_file(dirfd(dir), from, entry->d_name, &why) != RC_OK)
-			log_error(INIT_PART, "configuration: %s", why.text);
-	}
+	rc = copy_file(dirfd(dir), from, INIT_CONFIG_NAME, err);
+	if (rc == RC_OK)
+		copy_others(place, dir, suffix);
+	else
+		(void)err_prefix(err, "configuration: %s: ", place);
 	(void)closedir(dir);
+	return rc;
+}
+
+/* ---- a drive -------------------------------------------------------------------------------------------- */
+
+static int mount_drive(const struct init_drive *drive, struct err *err)
+{
+	char device[INIT_DRIVE_NAME_MAX + 8];
+	/* A name of 8 and 3 capitals is meant as a small one, as isofs has it anyway. */
+	const char *options = strcmp(drive->type, "vfat") == 0 ? "shortname=lower" : NULL;
+
+	(void)snprintf(device, sizeof(device), INIT_DRIVE_DEVICES "/%s", drive->device);
+	(void)mkdir(DRIVE, 0700);
+	if (mount(device, DRIVE, drive->type, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		  options) != 0)
+		return err_system(err, errno, "configuration drive %s: mounting it (%s)",
+				  drive->device, drive->type);
 	return RC_OK;
+}
+
+static int copy_from_drive(struct err *err)
+{
+	struct init_drive drive;
+	int rc = init_drive_find(&drive, INIT_DRIVE_LIST, INIT_DRIVE_DEVICES, DRIVE_WITHIN_MS, err);
+
+	if (rc != RC_OK)
+		return rc;
+	rc = mount_drive(&drive, err);
+	if (rc != RC_OK)
+		return rc;
+	rc = copy_from(DRIVE, "", err);
+	if (umount2(DRIVE, MNT_DETACH | UMOUNT_NOFOLLOW) != 0)
+		log_warn(INIT_PART, "configuration drive %s: unmounting it: %s", drive.device,
+			 strerror(errno));
+	(void)rmdir(DRIVE);
+	if (rc == RC_STATE)
+		return err_set(err, RC_INVALID, "configuration drive %s: there is no %s on it",
+			       drive.device, INIT_CONFIG_NAME);
+	if (rc == RC_OK)
+		log_info(INIT_PART, "configuration from the drive %s", drive.device);
+	return rc;
+}
+
+/* ---- all of them ----------------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *name, *dir, *suffix;
+} places[] = { { "fw_cfg", FW_CFG, "/raw" }, { "the image", BAKED, "" } };
+#define PLACES (sizeof(places) / sizeof(places[0]))
+
+/* Those behind the one that is used. */
+static void tell_unused(size_t used)
+{
+	struct init_drive drive;
+	char path[NAME_BYTES];
+	struct err err;
+
+	for (size_t i = used + 1; i < PLACES; i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s%s", places[i].dir, INIT_CONFIG_NAME,
+			       places[i].suffix);
+		if (access(path, F_OK) == 0)
+			log_warn(INIT_PART, "the configuration in %s is not used: %s has one",
+				 places[i].name, places[used].name);
+	}
+	if (init_drive_find(&drive, INIT_DRIVE_LIST, INIT_DRIVE_DEVICES, 0, &err) == RC_OK)
+		log_warn(INIT_PART, "the configuration drive %s is not used: %s has one",
+			 drive.device, places[used].name);
 }
 
 int init_config_find(struct err *err)
 {
-	static const struct {
-		const char *place, *suffix;
-	} places[] = { { FW_CFG, "/raw" }, { BAKED, "" } };
 	int rc = files_make_dir(INIT_CONFIG_DIR, err);
 
-	for (size_t i = 0; rc == RC_OK && i < sizeof(places) / sizeof(places[0]); i++) {
-		rc = copy_from(places[i].place, places[i].suffix, err);
-		if (rc == RC_OK)
-			log_info(INIT_PART, "configuration from %s", places[i].place);
-		if (rc != RC_STATE)
-			return rc;
-		rc = RC_OK;
-	}
 	if (rc != RC_OK)
+		return rc;
+	for (size_t i = 0; i < PLACES; i++) {
+		rc = copy_from(places[i].dir, places[i].suffix, err);
+		if (rc == RC_STATE)
+			continue;
+		if (rc == RC_OK) {
+			log_info(INIT_PART, "configuration from %s", places[i].name);
+			tell_unused(i);
+		}
+		return rc;
+	}
+	rc = copy_from_drive(err);
+	if (rc != RC_STATE)
 		return rc;
 	return err_set(
 		err, RC_STATE,
 		"there is no configuration: neither QEMU's fw_cfg (opt/understudy/%s) nor the "
-		"image has one",
+		"image has one, and no drive is labelled " CONFIG_DRIVE_LABEL
+		"; attach one and restart the machine",
 		INIT_CONFIG_NAME);
 }

@@ -4,6 +4,7 @@
 
 #include "appliance/base/err.h"
 #include "appliance/config.h"
+#include "appliance/config_drive.h"
 
 #define INIT_PART "init" /* of the log */
 #define INIT_PROGRAM "/bin/understudy"
@@ -28,8 +29,8 @@ int init_mount(const char *type, const char *dir, unsigned long flags, const cha
 
 /* Where the configuration is from init_config_find() on, with what it names. */
 #define INIT_CONFIG_DIR "/run/config"
-#define INIT_CONFIG_NAME "config.json"
-/* RC_STATE: no place has one. */
+#define INIT_CONFIG_NAME CONFIG_DRIVE_CONFIG
+/* RC_STATE: no place has one. The error says which place is wrong, and what to do. */
 int init_config_find(struct err *err);
 
 /* What fails is logged. */

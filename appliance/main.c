@@ -27,6 +27,8 @@ static const struct {
 	{ "mark", "mark the present epoch of an instance", verb_mark },
 	{ "rewind", "run an earlier epoch of an instance, isolated", verb_rewind },
 	{ "pki", "make the certificates with which the two sites know each other", verb_pki },
+	{ "config-drive", "make the drive that configures an appliance's image",
+	  verb_config_drive },
 	{ "trouble", "serve a health endpoint that says what is wrong", verb_trouble },
 	{ "version", "print versions", verb_version },
 };
@@ -36,7 +38,7 @@ static void print_help(FILE *to)
 {
 	(void)fprintf(to, "usage: understudy VERB [OPTION]...\n\n");
 	for (size_t i = 0; i < VERBS; i++)
-		(void)fprintf(to, "  %-10s %s\n", verbs[i].name, verbs[i].doc);
+		(void)fprintf(to, "  %-12s %s\n", verbs[i].name, verbs[i].doc);
 	(void)fprintf(to, "\n'understudy VERB --help' explains a verb.\n");
 }
 

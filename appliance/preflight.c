@@ -265,8 +265,9 @@ static int read_config(struct preflight *preflight, const enum config_role *role
 	return rc;
 }
 
-int preflight_run(struct preflight *preflight, const enum config_role *role, const char *path,
-		  struct err *err)
+/* The file, and what is found by its names. */
+static int begin(struct preflight *preflight, const enum config_role *role, const char *path,
+		 struct err *err)
 {
 	int rc;
 
@@ -281,16 +282,42 @@ int preflight_run(struct preflight *preflight, const enum config_role *role, con
 	check_tls(preflight);
 	check_witness(preflight);
 	check_http(preflight);
-	preflight_network(preflight);
-	if (preflight->config.role == CONFIG_PRIMARY)
-		check_primary(preflight);
-	else
-		check_standby(preflight);
+	return RC_OK;
+}
+
+static int verdict(const struct preflight *preflight, struct err *err)
+{
 	if (preflight->errors.failed || preflight->warnings.failed)
 		return err_nomem(err, preflight->name);
 	if (preflight->errors.len > 0)
 		return err_set(err, RC_INVALID, "%s: not usable as it is", preflight->name);
 	return RC_OK;
+}
+
+int preflight_run(struct preflight *preflight, const enum config_role *role, const char *path,
+		  struct err *err)
+{
+	int rc = begin(preflight, role, path, err);
+
+	if (rc != RC_OK)
+		return rc;
+	preflight_network(preflight);
+	if (preflight->config.role == CONFIG_PRIMARY)
+		check_primary(preflight);
+	else
+		check_standby(preflight);
+	return verdict(preflight, err);
+}
+
+int preflight_run_appliance(struct preflight *preflight, const char *path, struct err *err)
+{
+	const enum config_role role = CONFIG_STANDBY;
+	int rc = begin(preflight, &role, path, err);
+
+	if (rc != RC_OK)
+		return rc;
+	preflight_appliance(preflight, path);
+	return verdict(preflight, err);
 }
 
 void preflight_free(struct preflight *preflight)
@@ -310,4 +337,19 @@ const char *preflight_line(const struct buf *lines, size_t *at, int *len)
 	*len = (int)((const char *)memchr(start, '\n', lines->len - *at) - start);
 	*at += (size_t)*len + 1;
 	return start;
+}
+
+void preflight_print(const struct preflight *preflight)
+{
+	const struct buf *const all[] = { &preflight->errors, &preflight->warnings };
+	const char *line;
+	size_t at;
+	int len;
+
+	for (size_t i = 0; i < 2; i++) {
+		at = 0;
+		while ((line = preflight_line(all[i], &at, &len)) != NULL)
+			(void)fprintf(stderr, "%s: %.*s\n", i == 0 ? "error" : "warning", len,
+				      line);
+	}
 }

@@ -35,9 +35,17 @@ int preflight_look(struct preflight *preflight, struct err *err);
  * what safety.h forbids, and where they do not fit. RC_INVALID if that was anything.
  */
 int preflight_pair(struct preflight *preflight, const struct config *peer, struct err *err);
+/*
+ * Instead of preflight_run(), for a standby's file that is to be used in the appliance's image, on another machine: what can be
+ * told of it here.
+ */
+int preflight_run_appliance(struct preflight *preflight, const char *path, struct err *err);
 void preflight_free(struct preflight *preflight);
 
 /* Goes through `lines` from *at = 0: the next one, without its end, NULL after the last. */
 const char *preflight_line(const struct buf *lines, size_t *at, int *len);
+
+/* Errors and warnings, to standard error. */
+void preflight_print(const struct preflight *preflight);
 
 #endif

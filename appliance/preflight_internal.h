@@ -26,4 +26,7 @@ void preflight_network(struct preflight *preflight);
 /* ---- preflight_disks.c: the images of one instance's disks ---- */
 void preflight_check_disks(struct preflight *preflight, size_t index);
 
+/* ---- preflight_appliance.c: what the appliance's image has, and has not; `path` is the file's ---- */
+void preflight_appliance(struct preflight *preflight, const char *path);
+
 #endif

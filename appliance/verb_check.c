@@ -58,23 +58,11 @@ static int print_json(const struct preflight *preflight)
 	return fine ? EXIT_FINE : EXIT_FAILED;
 }
 
-/* Each line of `lines` behind a word. */
-static void print_lines(const char *word, const struct buf *lines)
-{
-	const char *line;
-	size_t at = 0;
-	int len;
-
-	while ((line = preflight_line(lines, &at, &len)) != NULL)
-		(void)fprintf(stderr, "%s: %.*s\n", word, len, line);
-}
-
 static int print_text(const struct preflight *preflight)
 {
 	const struct config *config = &preflight->config;
 
-	print_lines("error", &preflight->errors);
-	print_lines("warning", &preflight->warnings);
+	preflight_print(preflight);
 	if (preflight->errors.len > 0)
 		return EXIT_FAILED;
 	(void)printf("%s: fine: %s at site %s, %zu instance%s\n", preflight->name,

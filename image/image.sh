@@ -7,7 +7,7 @@
 #
 #   sector   1, 33 from the end   GPT
 #   partition 1   GRUB's core image for BIOS
-#   partition 2   FAT, label UNDERSTUDY: /EFI/BOOT/BOOTX64.EFI, /vmlinuz, /initramfs
+#   partition 2   FAT, label US-BOOT: /EFI/BOOT/BOOTX64.EFI, /vmlinuz, /initramfs
 #   partition 3   squashfs, the root file system; its GPT name is understudy- and the beginning of its SHA-256
 #
 # The initramfs has what it takes to find partition 3: the program, the modules of disks, and in /system that name. Everything is
@@ -91,7 +91,7 @@ make_esp() {
 	mv "$work/initramfs.img" "$root/initramfs"
 	find "$root" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 	rm -f "$work/esp.img"
-	mkfs.fat -C -i 55535459 -n UNDERSTUDY -S 512 -s 4 --invariant "$work/esp.img" "$kib" >/dev/null
+	mkfs.fat -C -i 55535459 -n US-BOOT -S 512 -s 4 --invariant "$work/esp.img" "$kib" >/dev/null
 	faketime -f '1980-01-02 00:00:00' mcopy -s -m -i "$work/esp.img" "$root/EFI" "$root/vmlinuz" "$root/initramfs" ::
 }
 

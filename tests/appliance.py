@@ -24,13 +24,17 @@ def configuration():
 
 
 class Appliance:
-    """Use as a context manager. `files`: what it is told by fw_cfg, beside its configuration: name to path; `disks`: paths of raw ones."""
+    """
+    Use as a context manager. `files`: what it is told by fw_cfg, beside its configuration: name to path; without a configuration, nothing.
+    `disks`: paths of raw ones; `more`: of QEMU's words.
+    """
 
-    def __init__(self, directory, config, files, uefi=False, memory_mib=512, disks=()):
-        self.directory, self.files, self.uefi, self.memory_mib = str(directory), dict(files), uefi, memory_mib
-        self.files['config.json'] = self.path('config.json')
-        with open(self.files['config.json'], 'w', encoding='utf-8') as f:
-            f.write(config if isinstance(config, str) else json.dumps(config))
+    def __init__(self, directory, config=None, files=(), uefi=False, memory_mib=512, disks=(), more=()):
+        self.directory, self.files, self.uefi, self.memory_mib, self.more = str(directory), dict(files), uefi, memory_mib, more
+        if config is not None:
+            self.files['config.json'] = self.path('config.json')
+            with open(self.files['config.json'], 'w', encoding='utf-8') as f:
+                f.write(config if isinstance(config, str) else json.dumps(config))
         self.disks, self.network, self.machine = disks, None, None
 
     def path(self, name):
@@ -50,7 +54,7 @@ class Appliance:
             shutil.copy(f'{OVMF}{size}.fd'.replace('CODE', 'VARS'), self.path('vars.fd'))
             command += ['-drive', f'if=pflash,format=raw,readonly=on,file={OVMF}{size}.fd',
                         '-drive', f"if=pflash,format=raw,file={self.path('vars.fd')}"]
-        return command
+        return command + list(self.more)
 
     def __enter__(self):
         self.network = lab.Namespace('appliance')

@@ -1,5 +1,7 @@
 """The appliance's disk image boots, is configured, and says what is wrong when it cannot be."""
+import json
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -29,14 +31,27 @@ def disk_of_other_images(path):
     return path
 
 
-def test_it_boots_by_bios_runs_the_standby_and_goes_off_by_its_power_button(tmp_path, certificates):
-    with appliance.Appliance(tmp_path, appliance.configuration(), certificates,
-                             disks=[disk_of_other_images(str(tmp_path / 'other.raw'))]) as site_b:
+def config_drive(directory, config, certificates):
+    """Made by the verb; `certificates`: of what the configuration names, among others."""
+    content = directory / 'content'
+    content.mkdir()
+    (content / 'config.json').write_text(json.dumps(config))
+    for name, path in certificates.items():
+        shutil.copy(path, content / name)
+    drive = str(directory / 'config.iso')
+    subprocess.run([lab.UNDERSTUDY, 'config-drive', str(content), '--output', drive], check=True, stdout=subprocess.DEVNULL)
+    return drive
+
+
+def test_it_boots_by_bios_takes_a_configuration_drive_and_goes_off_by_its_power_button(tmp_path, certificates):
+    drive = config_drive(tmp_path, appliance.configuration(), certificates)
+    with appliance.Appliance(tmp_path, disks=[disk_of_other_images(str(tmp_path / 'other.raw'))], more=('-cdrom', drive)) as site_b:
         assert site_b.wait_for_health() == (200, {'status': 'ok', 'problems': []}), site_b.console()
         others = [port for port in range(1, 1024)] + list(range(7000, 7600))
         open_ports = set(others) - set(appliance.closed_ports(site_b.network, others))
         assert open_ports == {7400, 7480}
         assert 'network:' not in site_b.console()      # cards, a bridge, a VLAN were set up
+        assert 'configuration from the drive sr0' in site_b.console()
         site_b.press_power()
         assert 'power button: the machine ends' in site_b.console()
         with open(certificates['standby.key'], encoding='ascii') as key:
