@@ -12,7 +12,8 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
-#define SQUASHFS 0x73717368 /* magic numbers of file systems, from Linux's uapi/linux/magic.h */
+#define HTTP_ELSE "[::]:7480" /* every address, of whatever kind */
+#define SQUASHFS 0x73717368   /* magic numbers of file systems, from Linux's uapi/linux/magic.h */
 
 bool init_is_one(int argc, char **argv)
 {
@@ -59,11 +60,8 @@ static int mount_all(struct err *err)
 	return rc == RC_OK ? init_modules_load("/modules", err) : rc;
 }
 
-/*
- * What of the configuration the machine needs; the standby reads it itself. With one that is wrong the machine gets what can be
- * read, so that the reason can be asked for.
- */
-static int configure(struct config *config, struct err *err)
+/* Of a configuration that is wrong, what can be read. */
+static int read_config(struct config *config, struct err *err)
 {
 	struct buf text = { .limit = CONFIG_FILE_MAX }, problems = { 0 };
 	int rc = init_config_find(err);
@@ -79,6 +77,19 @@ static int configure(struct config *config, struct err *err)
 	}
 	buf_free(&text);
 	buf_free(&problems);
+	return rc;
+}
+
+/*
+ * What of the configuration the machine needs; the standby reads it itself. Nothing listens but what a configuration names; of one
+ * that is wrong or missing, the reason has to be asked for somewhere.
+ */
+static int configure(struct init_service *service, struct config *config, struct err *err)
+{
+	int rc = read_config(config, err);
+
+	service->http = config->http;
+	service->http_else = rc != RC_OK ? HTTP_ELSE : NULL;
 	if (config->hostname != NULL)
 		(void)sethostname(config->hostname, strlen(config->hostname));
 	init_network(config);
@@ -97,8 +108,7 @@ void init_run(void)
 	}
 	if (mount_all(&err) != RC_OK)
 		init_give_up(&err);
-	if (configure(&config, &err) != RC_OK)
+	if (configure(&service, &config, &err) != RC_OK)
 		service.trouble = err.text;
-	service.http = config.http != NULL ? config.http : "[::]:7480";
 	init_supervise(&service);
 }

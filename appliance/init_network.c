@@ -4,6 +4,10 @@
  * Devices are set up in the order of the configuration: a card that is found by its address gets its name, bridges and VLANs
  * are made, then ports, addresses, and all are set up; routes come last, since one may lead through a device that is set up
  * later. What fails is said and left out: a machine that can be reached by its other card can be mended.
+ *
+ * Of a configuration without any device (it is missing, or cannot be read) all cards are set up, with no address but the one of the
+ * link (fe80::...) that each has by itself: who is on the same network can ask what is wrong. Router advertisements are not heeded:
+ * they would give the machine addresses and ways out that its configuration does not name.
  */
 #include "appliance/init_internal.h"
 
@@ -11,16 +15,40 @@
 #include "net/netlink_link.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CARDS_MAX 64
 #define RESOLVER "/run/resolv.conf"
+
+/* Files of the kernel, "%s" being a device's name. */
+#define ROUTER_ADVERTISEMENTS "/proc/sys/net/ipv6/conf/%s/accept_ra"
 
 static void tell(int rc, const struct err *err)
 {
 	if (rc != RC_OK)
 		log_error(INIT_PART, "network: %s", err->text);
+}
+
+/* A kernel without IPv6 has no such file, and none to heed. */
+static void heed_no_routers(const char *device)
+{
+	char path[sizeof(ROUTER_ADVERTISEMENTS) + NETLINK_NAME_MAX];
+	ssize_t r = -1;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), ROUTER_ADVERTISEMENTS, device);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		return;
+	if (fd >= 0)
+		r = write(fd, "0", 1);
+	if (r != 1)
+		log_error(INIT_PART, "network: %s: %s", path, strerror(errno));
+	if (fd >= 0)
+		(void)close(fd);
 }
 
 static int find_card(struct netlink_device *card, const char *mac, struct err *err)
@@ -80,6 +108,8 @@ static void set_up(const struct config_device *device)
 	if (device->name == NULL) /* of a wrong configuration, which is told elsewhere */
 		return;
 	rc = make(device, &err);
+	if (rc == RC_OK)
+		heed_no_routers(device->name);
 	if (rc == RC_OK && device->mtu != 0)
 		rc = netlink_set_mtu(device->name, device->mtu, &err);
 	if (rc == RC_OK)
@@ -126,11 +156,30 @@ static void name_servers(char *const *dns)
 		log_error(INIT_PART, "network: " RESOLVER ": %s", strerror(errno));
 }
 
+static void set_up_all_cards(void)
+{
+	struct netlink_device cards[CARDS_MAX];
+	size_t count = 0;
+	struct err err;
+	int rc = netlink_ports(cards, CARDS_MAX, &count, 0, &err);
+
+	tell(rc, &err);
+	for (size_t i = 0; rc == RC_OK && i < count && i < CARDS_MAX; i++) {
+		if (!ethernet_is_station(cards[i].mac))
+			continue;
+		heed_no_routers(cards[i].name);
+		tell(netlink_set_up(cards[i].name, &err), &err);
+	}
+}
+
 void init_network(const struct config *config)
 {
 	struct err err;
 
 	tell(netlink_set_up("lo", &err), &err);
+	heed_no_routers("default"); /* of devices that are made later */
+	if (config->ndevices == 0)
+		set_up_all_cards();
 	for (size_t i = 0; i < config->ndevices; i++)
 		set_up(&config->devices[i]);
 	for (size_t i = 0; i < config->ndevices; i++)

@@ -89,15 +89,18 @@ static void begin_standby(struct supervisor *s)
 
 static void begin_trouble(struct supervisor *s)
 {
+	const char *const http = s->service->http, *const other = s->service->http_else;
+	const char *const first = http != NULL ? http : other;
 	pid_t pid;
 
 	log_error(INIT_PART, "%s", s->why);
-	if (s->service->http == NULL || s->trouble != 0)
+	if (first == NULL || s->trouble != 0)
 		return;
 	pid = begin_child("a health endpoint");
 	if (pid == 0) {
-		(void)execl(INIT_PROGRAM, "understudy", "trouble", "--http", s->service->http,
-			    "--reason", s->why, (char *)NULL);
+		(void)execl(INIT_PROGRAM, "understudy", "trouble", "--reason", s->why, "--http",
+			    first, http != NULL && other != NULL ? "--http" : (char *)NULL, other,
+			    (char *)NULL);
 		_exit(127);
 	}
 	s->trouble = pid > 0 ? pid : 0;

@@ -6,9 +6,10 @@
 #define APPLIANCE_INIT_SUPERVISE_H
 
 struct init_service {
-	const char *config;  /* the standby's */
-	const char *http;    /* where health is told while the standby cannot; NULL: nowhere */
-	const char *trouble; /* what keeps it from being started at all; NULL: nothing */
+	const char *config;    /* the standby's */
+	const char *http;      /* where health is told while the standby cannot; NULL: nowhere */
+	const char *http_else; /* where, if that is NULL or cannot be; NULL: nowhere else */
+	const char *trouble;   /* what keeps it from being started at all; NULL: nothing */
 };
 
 void init_supervise(const struct init_service *service) __attribute__((noreturn));

@@ -1,4 +1,4 @@
-#include "appliance/config.h"
+#include "appliance/base/log.h"
 #include "appliance/options.h"
 #include "appliance/verb.h"
 #include "net/http.h"
@@ -6,6 +6,8 @@
 #include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <string.h>
+
+#define ADDRESSES_MAX 2
 
 struct trouble {
 	const char *reason;
@@ -35,37 +37,59 @@ static void answer(void *owner, const struct http_request *request, struct http_
 	cJSON_free(text);
 }
 
+/* At the first of the addresses that can be listened at. */
+static int listen_at_one(uv_loop_t *loop, const char *const *addresses, size_t count,
+			 struct trouble *trouble, struct err *err)
+{
+	struct http_server *server;
+	int rc = RC_STATE;
+
+	for (size_t i = 0; rc != RC_OK && i < count; i++) {
+		rc = http_listen(&server, loop, addresses[i], answer, trouble, err);
+		if (rc != RC_OK)
+			log_error("trouble", "%s", err->text);
+		else
+			log_info("trouble", "what is wrong is told at %s", addresses[i]);
+	}
+	return rc;
+}
+
 int verb_trouble(int argc, char **argv)
 {
 	struct trouble trouble = { NULL };
-	const char *listen = NULL;
+	const char *addresses[ADDRESSES_MAX];
+	size_t count = 0;
 	const struct option options[] = {
-		{ .name = "http", .value = "ADDRESS", .text = &listen, .doc = "where to serve it" },
+		{ .name = "http",
+		  .value = "ADDRESS",
+		  .text = addresses,
+		  .most = ADDRESSES_MAX,
+		  .count = &count,
+		  .doc = "where to serve it; given again: where, if that cannot be" },
 		{ .name = "reason",
 		  .value = "TEXT",
 		  .text = &trouble.reason,
 		  .doc = "what is wrong" },
 	};
 	const struct command command = {
-		.synopsis = "trouble --http ADDRESS --reason TEXT",
+		.synopsis = "trouble --http ADDRESS [--http ADDRESS] --reason TEXT",
 		.about =
 			"Serves a health endpoint that is never healthy: what process 1 of the appliance's image runs\n"
 			"while the standby cannot.",
 		.options = options,
 		.count = 2,
 	};
-	struct http_server *server;
 	struct err err;
 	uv_loop_t loop;
 	int status;
 
 	if (!options_parse(&command, argc, argv, &status))
 		return status;
-	if (listen == NULL || trouble.reason == NULL)
+	if (count == 0 || trouble.reason == NULL)
 		return options_wrong(&command, "--http and --reason are both needed");
 	if (uv_loop_init(&loop) != 0)
 		return options_failed("there is no memory");
-	if (http_listen(&server, &loop, listen, answer, &trouble, &err) != RC_OK)
+	if (listen_at_one(&loop, addresses, count, &trouble, &err) != RC_OK)
 		return options_failed(err.text);
 	(void)uv_run(&loop, UV_RUN_DEFAULT);
 	return EXIT_FAILED;

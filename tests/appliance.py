@@ -8,6 +8,7 @@ import socket
 import lab
 
 IMAGE = os.path.join(lab.BUILD, 'image', 'understudy.raw')
+LINK_LOCAL = 'fe80::5054:ff:fe09:2%tap0'   # what the card has by itself
 OVMF = '/usr/share/OVMF/OVMF_CODE'
 MAC, ADDRESS, HTTP_PORT = '52:54:00:09:00:02', '10.9.0.2', 7480
 
@@ -71,10 +72,10 @@ class Appliance:
         with open(self.path('console.log'), errors='replace', encoding='utf-8') as f:
             return f.read()
 
-    def health(self):
+    def health(self, address=ADDRESS):
         """Status and what is told with it; None while nobody answers."""
         with self.network.inside():
-            connection = http.client.HTTPConnection(ADDRESS, HTTP_PORT, timeout=2)
+            connection = http.client.HTTPConnection(address, HTTP_PORT, timeout=2)
             try:
                 connection.request('GET', '/healthz')
                 answer = connection.getresponse()
@@ -84,9 +85,9 @@ class Appliance:
             finally:
                 connection.close()
 
-    def wait_for_health(self):
+    def wait_for_health(self, address=ADDRESS):
         try:
-            return lab.wait_for('the appliance answers', self.health, 120, 0.2)
+            return lab.wait_for('the appliance answers', lambda: self.health(address), 120, 0.2)
         except AssertionError as e:
             raise AssertionError(f'{e}\n{self.console()}') from None
 

@@ -58,11 +58,32 @@ def test_it_boots_by_bios_takes_a_configuration_drive_and_goes_off_by_its_power_
             assert key.read().splitlines()[1] not in site_b.console()
 
 
+def fat_drive(directory, files):
+    """A disk as another system would make it: `files`, name to path."""
+    for program in ('mkfs.fat', 'mcopy'):
+        if shutil.which(program) is None:
+            pytest.skip(f'{program} is missing: apt-get install dosfstools mtools')
+    drive = str(directory / 'config.fat')
+    subprocess.run(['mkfs.fat', '-C', '-n', 'UNDERSTUDY', drive, '1440'], check=True, stdout=subprocess.DEVNULL)
+    for name, path in files.items():
+        subprocess.run(['mcopy', '-i', drive, path, f'::{name}'], check=True)
+    return drive
+
+
 def test_it_boots_by_uefi_and_serves_what_is_wrong_with_its_configuration(tmp_path, certificates):
     if not any(os.path.exists(f'{appliance.OVMF}{size}.fd') for size in ('', '_4M')):
         pytest.skip('no UEFI firmware for virtual machines: apt-get install ovmf')
-    wrong = appliance.configuration() | {'hypervizor': {}}
-    with appliance.Appliance(tmp_path, wrong, certificates, uefi=True) as site_b:
+    (tmp_path / 'wrong.json').write_text(json.dumps(appliance.configuration() | {'hypervizor': {}}))
+    drive = fat_drive(tmp_path, {'config.json': tmp_path / 'wrong.json'} | certificates)
+    with appliance.Appliance(tmp_path, uefi=True, disks=[drive]) as site_b:
         status, told = site_b.wait_for_health()
         assert status == 503 and 'hypervizor' in told['problems'][0] and 'did you mean "hypervisor"' in told['problems'][0], told
-        assert 'hypervizor' in site_b.console()
+        assert 'hypervizor' in site_b.console() and 'configuration from the drive vdb' in site_b.console()
+
+
+def test_without_a_configuration_it_says_so_to_who_is_on_its_link(tmp_path, certificates):
+    iso, fat = config_drive(tmp_path, appliance.configuration(), certificates), fat_drive(tmp_path, {})
+    with appliance.Appliance(tmp_path, disks=[iso, fat]) as site_b:
+        status, told = site_b.wait_for_health(appliance.LINK_LOCAL)
+        assert status == 503 and told['problems'][0].startswith('two drives are labelled UNDERSTUDY: vd'), told
+        assert told['problems'][0] in site_b.console()

@@ -73,12 +73,40 @@ static void what_is_wrong_or_not_there_keeps_no_other_device_from_being_set_up(v
 	netns_fixture_shows("ip addr show lan6", "192.0.2.10/24");
 }
 
+static void without_a_device_all_cards_are_up_with_the_address_of_their_link(void **state)
+{
+	(void)state;
+	netns_fixture_need();
+	(void)netns_fixture_run("ip link add g0 type veth peer name g1");
+	set_up_network("");
+	netns_fixture_shows("ip link show g0", "MULTICAST,UP");
+	netns_fixture_shows("ip link show g1", "MULTICAST,UP");
+	netns_fixture_shows("ip -6 addr show g0", "inet6 fe80::");
+	assert_null(strstr(netns_fixture_run("ip addr show g0"), "inet "));
+}
+
+/* Of each device, and of those that come later. */
+static void router_advertisements_are_not_heeded(void **state)
+{
+	(void)state;
+	netns_fixture_need();
+	(void)netns_fixture_run("echo 1 >/proc/sys/net/ipv6/conf/default/accept_ra; "
+				"ip link add h0 type veth peer name h1");
+	netns_fixture_shows("cat /proc/sys/net/ipv6/conf/h0/accept_ra", "1");
+	set_up_network("{\"name\": \"h0\"}, {\"name\": \"br9\", \"ports\": [\"h1\"]}");
+	netns_fixture_shows("cat /proc/sys/net/ipv6/conf/h0/accept_ra", "0");
+	netns_fixture_shows("cat /proc/sys/net/ipv6/conf/br9/accept_ra", "0");
+	netns_fixture_shows("cat /proc/sys/net/ipv6/conf/default/accept_ra", "0");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cards_get_names_bridges_ports_and_all_addresses),
 		cmocka_unit_test(
 			what_is_wrong_or_not_there_keeps_no_other_device_from_being_set_up),
+		cmocka_unit_test(router_advertisements_are_not_heeded),
+		cmocka_unit_test(without_a_device_all_cards_are_up_with_the_address_of_their_link),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

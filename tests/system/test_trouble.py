@@ -1,0 +1,33 @@
+"""The health endpoint in place of a standby that cannot run."""
+import json
+import subprocess
+
+import pytest
+
+import lab
+
+
+@pytest.fixture
+def trouble(tmp_path):
+    """Started with an address that is nobody's here, and one that can be."""
+    socket = tmp_path / 'http'
+    with open(tmp_path / 'log', 'wb') as log:
+        process = subprocess.Popen([lab.UNDERSTUDY, 'trouble', '--http', '192.0.2.1:7480', '--http', f'unix:{socket}', '--reason', 'no "disk"'],
+                                   stderr=log)
+    yield process, socket
+    process.kill()
+    process.wait()
+
+
+def get(socket, path):
+    answer = subprocess.run(['curl', '-s', '-w', '\n%{http_code}', '--unix-socket', str(socket), f'http://localhost{path}'],
+                            capture_output=True, text=True, check=True).stdout
+    body, status = answer.rsplit('\n', 1)
+    return int(status), json.loads(body)
+
+
+def test_where_the_first_address_cannot_be_listened_at_the_second_one_says_why(trouble):
+    process, socket = trouble
+    lab.wait_for('it listens', lambda: socket.exists() or process.poll() is not None, 20, 0.02)
+    assert get(socket, '/healthz') == (503, {'status': 'attention', 'problems': ['no "disk"']})
+    assert get(socket, '/v1/status')[0] == 503 and get(socket, '/')[0] == 404
