@@ -312,20 +312,30 @@ static int check_site(struct clone *c, const char *site, struct err *err)
 	return RC_REFUSED;
 }
 
+/* Why no connection is taken now; NULL: one is. */
+static const char *busy_with(const struct clone *c)
+{
+	switch (c->failover.state) {
+	case FAILOVER_FAILED:
+	case FAILOVER_TAKING_OVER:
+	case FAILOVER_CLAIMING:
+		return CLONE_FAILED_TEXT;
+	case FAILOVER_RETURNING:
+		return "it was taken over here before; the replica is being looked for";
+	default:
+		break;
+	}
+	if (seat_is_restoring(c->seat))
+		return "its journal is being read";
+	return c->link != NULL || c->draining || c->stopping ? "there is a connection already" :
+							       NULL;
+}
+
 int clone_accept(struct clone *c, struct link *link, const struct wire_hello *peer,
 		 struct wire_hello *own, const struct link_ops **link_ops, void **link_owner,
 		 uint16_t *reason, struct err *err)
 {
-	const enum failover_state state = c->failover.state;
-	const char *why = state == FAILOVER_FAILED || state == FAILOVER_TAKING_OVER ||
-					  state == FAILOVER_CLAIMING ?
-				  CLONE_FAILED_TEXT :
-			  state == FAILOVER_RETURNING ?
-				  "it was taken over here before; the replica is being looked for" :
-			  seat_is_restoring(c->seat) ? "its journal is being read" :
-			  c->link != NULL || c->draining || c->stopping ?
-					 "there is a connection already" :
-					 NULL;
+	const char *why;
 
 	if (!clone_is_clear(c)) {
 		*reason = WIRE_REASON_DOUBT;
@@ -336,6 +346,7 @@ int clone_accept(struct clone *c, struct link *link, const struct wire_hello *pe
 		*reason = WIRE_REASON_SITE;
 		return err_prefix(err, "instance %s: ", c->instance->name);
 	}
+	why = busy_with(c);
 	if (why != NULL) {
 		*reason = WIRE_REASON_BUSY;
 		return err_set(err, RC_REFUSED, "instance %s: %s", c->instance->name, why);
