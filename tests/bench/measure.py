@@ -67,8 +67,9 @@ def once(measurement):
 def programs():
     """What is measured, by the beginning of its SHA-256: in a shared tree somebody may build while we measure."""
     found = {}
-    for path in (lab.UNDERSTUDY, lab.QEMU, lab.KERNEL, lab.INITRAMFS,
-                 *(os.path.join(lab.BUILD, 'bench', f'bench_{name}') for name in ('capture', 'delay_proxy', 'delta', 'forward', 'link'))):
+    benches = (os.path.join(lab.BUILD, 'bench', f'bench_{name}')
+               for name in ('capture', 'delay_proxy', 'delta', 'forward', 'journal', 'link', 'recovery'))
+    for path in (lab.UNDERSTUDY, lab.QEMU, lab.KERNEL, lab.INITRAMFS, *benches):
         try:
             with open(path, 'rb') as f:
                 found[os.path.basename(path)] = hashlib.sha256(f.read()).hexdigest()[:16]
