@@ -170,6 +170,16 @@ static void log_decision(struct clone *c, const struct failover_update *update)
 	log_write(level, c->part, "%s", text);
 }
 
+/* Why a takeover would come to nothing, as far as is known. */
+static const char *unable(const struct clone *c)
+{
+	if (c->store_broken)
+		return c->store_error;
+	if (*c->disks.problem != '\0')
+		return c->disks.problem;
+	return *c->unseated != '\0' && !seat_is_warm(c->seat) ? c->unseated : NULL;
+}
+
 void clone_decide_event(struct clone *c, struct failover_event event,
 			struct failover_update *update)
 {
@@ -178,6 +188,7 @@ void clone_decide_event(struct clone *c, struct failover_event event,
 	if (event.now_ns == 0)
 		event.now_ns = clock_now_ns();
 	event.linked = c->link_up && c->terms;
+	event.unable = unable(c);
 	event.granted_ns = c->link != NULL ? link_granted_ns(c->link) : 0;
 	failover_step(&c->failover, &event, update);
 	c->outdated_ns = !c->failover.outdated ? 0 :

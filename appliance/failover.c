@@ -177,6 +177,26 @@ static void unattended(struct failover *failover, struct failover_update *update
 		       outdated ? ", which does not know what clients were told since" : "");
 }
 
+/* By itself. */
+static void claim_if_able(struct failover *failover, const struct failover_event *event,
+			  enum cause cause, struct failover_update *update)
+{
+	const bool waits = failover->state == FAILOVER_UNATTENDED && failover->claim_ns != 0;
+
+	if (event->unable == NULL) {
+		claim(failover, event, cause, update);
+		return;
+	}
+	failover->claim_ns = event->now_ns + CLAIM_RETRY_NS;
+	if (waits)
+		return;
+	if (failover->state != FAILOVER_UNATTENDED)
+		move(failover, FAILOVER_UNATTENDED, update, "%s", causes[cause]);
+	(void)snprintf(update->reason, sizeof(update->reason),
+		       "%s; not taking over before the replica could be brought to life: %.200s",
+		       causes[cause], event->unable);
+}
+
 static void on_tick(struct failover *failover, const struct failover_event *event,
 		    struct failover_update *update)
 {
@@ -201,13 +221,13 @@ static void on_tick(struct failover *failover, const struct failover_event *even
 	if (failover->state == FAILOVER_UNATTENDED && failover->claim_ns != 0 &&
 	    now_ns >= failover->claim_ns && !failover->outdated &&
 	    now_ns - failover->heard_ns >= failover->detect_ns)
-		claim(failover, event, SILENCE, update);
+		claim_if_able(failover, event, SILENCE, update);
 	if (!watching(failover))
 		return;
 	failover->silent_ns = now_ns > failover->heard_ns ? now_ns - failover->heard_ns : 0;
 	if (failover->silent_ns >= failover->detect_ns) {
 		if (failover->automatic && !failover->outdated)
-			claim(failover, event, SILENCE, update);
+			claim_if_able(failover, event, SILENCE, update);
 		else
 			unattended(failover, update, "the primary is silent");
 	} else if (failover->silent_ns >= failover->detect_ns / 2 &&
@@ -487,7 +507,7 @@ static void on_instance(struct failover *failover, const struct failover_event *
 	if (runs)
 		(void)outdate(failover, event->epoch);
 	if (event->type == FAILOVER_CRASHED && failover->automatic && !failover->outdated)
-		claim(failover, event, CRASH, update);
+		claim_if_able(failover, event, CRASH, update);
 	else if (event->type == FAILOVER_SHUT_DOWN)
 		move(failover, FAILOVER_ENDED, update, "%s", fate(event));
 	else

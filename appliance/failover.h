@@ -12,7 +12,8 @@
  *   unattended   a committed epoch, and we do not act by ourselves: protected, ended, claiming,
  *                the instance runs on unprotected, the agent said   empty
  *                goodbye, nobody is heard and takeover is manual,
- *                the witness is against it or silent, the takeover
+ *                the witness is against it or silent, we could not
+ *                serve, the takeover
  *                came to nothing before the replica could be seen,
  *                or this process has just come back with its epoch
  *   ended        the instance was shut down in an orderly way       protected, unattended,
@@ -70,6 +71,9 @@
  * The operator may order an earlier epoch than the last one (`back_to`). That is decided as any order is, and nothing is given up for it
  * before the replica is about to become that epoch (REWOUND): what fails until then leaves the last one. From then on it is the committed one,
  * and outdated, as clients know more.
+ *
+ * A standby that knows that it could not bring the replica to life claims nothing by itself: the primary would lose its right
+ * for nothing. It looks again every second, and claims when it can, if the primary is silent then.
  *
  * A claim that the witness does not answer is made again by itself only where silence by itself is a
  * reason to take over. An operator's command is not kept: it fails, and may be given again.
@@ -157,6 +161,7 @@ struct failover_event {
 	uint64_t term;	     /* OUTDATED, WON, BEATEN */
 	uint64_t granted_ns; /* any: when the last lease granted has run out; 0: none ever was */
 	bool linked;	     /* OPERATOR: there is a connection by which the primary can be asked */
+	const char *unable;  /* any: why the replica could not be brought to life; NULL: it could */
 };
 
 struct failover {

@@ -182,6 +182,21 @@ def test_a_disks_file_that_is_replaced_or_cut_is_told_and_never_taken_over_from(
         checked(world)
 
 
+def test_by_itself_a_standby_takes_over_when_it_finds_the_disk_again_and_not_before():
+    with lab.Lab(memory_mib=128, working_set_mib=24, disk_mib=64, disk_rate=100, takeover='automatic') as world:
+        world.protect()
+        path, kept = world.path('disk-b.raw'), world.path('kept.raw')
+        os.rename(path, kept)
+        lab.wait_for('it is told', lambda: 'is not there any more' in world.status('standby')['reason'], 30)
+        world.kill_site_a()
+        waits = world.wait_state('standby', 'unattended')
+        assert waits['term'] == 1 and 'is not there any more' in waits['reason'], waits
+        assert 'not taking over before the replica could be brought to life' in world.appliance.text()
+        os.rename(kept, path)
+        world.wait_state('standby', 'serving')
+        checked(world)
+
+
 def test_a_full_disk_at_the_standby_costs_protection_and_nothing_else():
     with lab.Lab(memory_mib=128, working_set_mib=24, disk_mib=64, disk_rate=300) as world:
         path = world.path('images')

@@ -80,6 +80,70 @@ static void silence_asks_a_witness_again_that_did_not_answer(void **unused)
 	assert_true(answer(&failover, FAILOVER_WON, 2610, 2).activate);
 }
 
+/* Ticks of a standby whose replica could not be brought to life. */
+static bool claims_unable(struct failover *failover, uint64_t from_ms, uint64_t to_ms,
+			  char told[FAILOVER_REASON_MAX])
+{
+	struct failover_event event = { .type = FAILOVER_TICK, .unable = "no disk" };
+	struct failover_update update;
+	uint64_t at;
+
+	for (at = from_ms; at <= to_ms; at += 30) {
+		event.now_ns = at * MS;
+		failover_step(failover, &event, &update);
+		if (update.claim || update.activate)
+			return true;
+		if (update.changed)
+			memcpy(told, update.reason, sizeof(update.reason));
+	}
+	return false;
+}
+
+static void who_cannot_serve_does_not_ask_before_it_can(void **unused)
+{
+	struct failover failover = witnessed(true);
+	char told[FAILOVER_REASON_MAX];
+
+	(void)unused;
+	assert_false(claims_unable(&failover, 1000, 5000, told));
+	assert_int_equal(failover.state, FAILOVER_UNATTENDED);
+	assert_non_null(strstr(told, "the primary is silent; not taking over"));
+	assert_non_null(strstr(told, "no disk"));
+	assert_true(failover_lease_ns(&failover) > 0);
+	assert_true(claims_again(&failover, 5010, 6100));
+	assert_true(answer(&failover, FAILOVER_WON, 6110, 2).activate);
+}
+
+static void nor_when_the_instance_is_gone(void **unused)
+{
+	const struct failover_event crash = { .type = FAILOVER_CRASHED,
+					      .now_ns = 1010 * MS,
+					      .unable = "no disk" };
+	struct failover failover = witnessed(true);
+	struct failover_update update;
+
+	(void)unused;
+	failover_step(&failover, &crash, &update);
+	assert_false(update.claim);
+	assert_int_equal(failover.state, FAILOVER_UNATTENDED);
+	failover_step(&failover, &crash, &update); /* on another connection */
+	assert_false(update.claim);
+	assert_true(claims_again(&failover, 1020, 2100));
+}
+
+static void what_cannot_serve_any_more_is_the_primary_s_if_that_is_heard(void **unused)
+{
+	struct failover failover = witnessed(true);
+	char told[FAILOVER_REASON_MAX];
+
+	(void)unused;
+	assert_false(claims_unable(&failover, 1000, 3000, told));
+	(void)step(&failover, FAILOVER_HEARD, 3010 * MS);
+	(void)step(&failover, FAILOVER_COMMITTED, 3020 * MS);
+	assert_int_equal(failover.state, FAILOVER_PROTECTED);
+	assert_true(claims_again(&failover, 3030, 3400)); /* silent anew */
+}
+
 static void a_manual_claim_without_an_answer_is_not_made_again(void **unused)
 {
 	struct failover failover = witnessed(false);
@@ -235,6 +299,9 @@ int main(void)
 		cmocka_unit_test(the_witness_is_asked_before_the_replica_runs),
 		cmocka_unit_test(a_beaten_claim_makes_the_epoch_outdated),
 		cmocka_unit_test(silence_asks_a_witness_again_that_did_not_answer),
+		cmocka_unit_test(who_cannot_serve_does_not_ask_before_it_can),
+		cmocka_unit_test(nor_when_the_instance_is_gone),
+		cmocka_unit_test(what_cannot_serve_any_more_is_the_primary_s_if_that_is_heard),
 		cmocka_unit_test(a_manual_claim_without_an_answer_is_not_made_again),
 		cmocka_unit_test(an_order_after_a_goodbye_is_not_kept),
 		cmocka_unit_test(an_order_without_an_answer_does_not_end_the_watch),
