@@ -3,6 +3,13 @@
 #include <stdio.h>
 #include <string.h>
 
+/* A takeover was decided, and nothing has been committed since. */
+static bool unfinished(const struct term_record *was, const struct failover *failover)
+{
+	return (was->kind == TERM_TOOK_OVER || was->kind == TERM_UNFINISHED) &&
+	       failover->state != FAILOVER_PROTECTED && failover->state != FAILOVER_SUSPECT;
+}
+
 struct term_record aftermath_record(const struct term_record *was, const struct failover *failover,
 				    const char *site, bool released)
 {
@@ -19,11 +26,11 @@ struct term_record aftermath_record(const struct term_record *was, const struct 
 			TERM_TOOK_OVER; /* or may have: clients may know more than the primary */
 		if (failover->back_to != 0)
 			record.epoch = failover->back_to;
-	} else if (failover->epoch > 0) {
+	} else if (failover->epoch > 0 && !unfinished(was, failover)) {
 		record.kind = TERM_PROTECTS;
 	} else if (!released && was->kind != TERM_STANDS_BY) {
 		/* Took over, and is not any more: its QEMU was found to have run nothing. */
-		record.kind = was->kind == TERM_TOOK_OVER ? TERM_UNFINISHED : was->kind;
+		record.kind = unfinished(was, failover) ? TERM_UNFINISHED : was->kind;
 		record.epoch = was->epoch;
 	}
 	if (record.kind != TERM_STANDS_BY)

@@ -3,9 +3,10 @@
  * operator has to be told when that is all that is left. Pure, as failover.h.
  *
  * The device state, and all memory that QEMU does not share, are in the standby's process alone. So
- * a standby that starts again has nothing to take over from, whatever it had before: it has to say
+ * a standby that starts again has nothing to take over from but what a journal brings back, whatever it had before: it has to say
  * so, or the instance would count as protected. It does until an epoch is committed or the operator
- * releases.
+ * releases. That a takeover was decided and nothing came of it is kept until an epoch is committed, too: by that the next life knows
+ * that an epoch of a former term is not older than what clients were told.
  */
 #ifndef APPLIANCE_AFTERMATH_H
 #define APPLIANCE_AFTERMATH_H

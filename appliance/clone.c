@@ -315,16 +315,12 @@ static int check_site(struct clone *c, const char *site, struct err *err)
 /* Why no connection is taken now; NULL: one is. */
 static const char *busy_with(const struct clone *c)
 {
-	switch (c->failover.state) {
-	case FAILOVER_FAILED:
-	case FAILOVER_TAKING_OVER:
-	case FAILOVER_CLAIMING:
+	const enum failover_state state = c->failover.state;
+
+	if (state == FAILOVER_FAILED || state == FAILOVER_TAKING_OVER || state == FAILOVER_CLAIMING)
 		return CLONE_FAILED_TEXT;
-	case FAILOVER_RETURNING:
+	if (state == FAILOVER_RETURNING || (state == FAILOVER_EMPTY && c->survivor != NULL))
 		return "it was taken over here before; the replica is being looked for";
-	default:
-		break;
-	}
 	if (seat_is_restoring(c->seat))
 		return "its journal is being read";
 	return c->link != NULL || c->draining || c->stopping ? "there is a connection already" :

@@ -118,7 +118,8 @@ void clone_on_restored(void *owner, uint64_t epoch, const struct journal_origin 
 		log_error(c->part, "the journal does not bring the replica back: %s", why->text);
 	if (epoch == 0)
 		return;
-	if (origin->term < c->failover.term) { /* and clients know what came of that */
+	/* Clients know what came of a later term: but for one with which nothing was ever brought to life here. */
+	if (origin->term < c->failover.term && c->record.kind != TERM_UNFINISHED) {
 		log_warn(
 			c->part,
 			"epoch %llu in the journal is of term %llu, and term %llu came after it: it is not "
@@ -130,8 +131,10 @@ void clone_on_restored(void *owner, uint64_t epoch, const struct journal_origin 
 	}
 	c->session = c->pending_session = origin->session;
 	clone_decide_event(c,
-			   (struct failover_event){
-				   .type = FAILOVER_RECOVERED, .epoch = epoch, .behind = behind },
+			   (struct failover_event){ .type = FAILOVER_RECOVERED,
+						    .epoch = epoch,
+						    .behind = behind ||
+							      origin->term + 1 < c->failover.term },
 			   &update);
 }
 

@@ -18,7 +18,8 @@
  *
  * At the start the disk tells whether an earlier life of this process took over. Then its replica
  * may still run, as it is meant to: it is looked for (survivor.h) and, if it is there, watched from
- * now on. If it is not, what it knew is gone, and only the operator can say how to go on. What else
+ * now on. If it is not, what it knew is gone, and only the operator can say how to go on. If it waits, as a QEMU that nothing has
+ * run in, the takeover was cut short: then the epoch may be in the journal, and the operator may order it again. What else
  * an earlier life knew is in aftermath.h.
  */
 #include "appliance/clone_internal.h"
@@ -375,6 +376,8 @@ void clone_on_activation_failed(void *owner, bool spoiled, const struct err *err
 		c->session = 0; /* a primary must not add to what is in the image now */
 	if (spoiled && seat_receiver(c->seat) != NULL)
 		receiver_forget(seat_receiver(c->seat));
+	if (seen)
+		seat_vacate(c->seat); /* a QEMU that waits would say that none has run */
 	/* What cannot be tried again, as only the second of them knows. */
 	if (spoiled && !seen && !clone_back_is_owed(c)) {
 		failover_step(&c->failover, &event, &update);
@@ -430,6 +433,8 @@ static void on_survivor_closed(void *owner)
 	c->survivor = NULL;
 	if (c->on_part_closed != NULL)
 		c->on_part_closed(c);
+	else if (aftermath_stands(&c->record, &c->failover))
+		seat_restore(c->seat); /* what it was to be brought to life from */
 }
 
 /* Its network cards are where its reservation had them. */

@@ -8,6 +8,7 @@ import pytest
 import capture
 import lab
 import ledger
+import test_aftermath
 
 
 def journaled(**options):
@@ -66,6 +67,42 @@ def test_both_sites_die_and_every_acknowledged_entry_is_there(machine):
         assert ordered.returncode == 0, ordered
         world.wait_state('standby', 'serving')
         client.wait_for(100)
+        client.finish()
+
+
+@pytest.mark.calm     # it has a second for what it does before QEMU is there again
+def test_a_takeover_that_was_cut_short_is_ordered_again_from_the_journal():
+    def begin_again():
+        back = test_aftermath.start_again(world, 'unattended')
+        lab.wait_for('a warm QEMU', lambda: 'holds the replica' in world.appliance.text())
+        return back
+
+    with journaled() as world:
+        world.protect()
+        wait_until_durable(world)
+        client = ledger.Ledger(world, 3, window=4)
+        client.start()
+        client.wait_for(50)
+        world.kill_site_a()
+        world.wait_state('standby', 'unattended')
+        term = world.path('state-b') + '/vm1/term'
+        shutil.copy(term, world.path('before'))
+        test_aftermath.order_a_takeover_without_a_qemu(world)
+        world.appliance.kill()
+        shutil.copy(term, world.path('decided'))
+        shutil.copy(world.path('before'), term)     # so that a QEMU waits
+        begin_again()
+        world.appliance.kill()
+        shutil.copy(world.path('decided'), term)
+        for _ in range(2):
+            back = begin_again()
+            assert 'is back from the journal' in back['reason'] and 'may have had answers' not in back['reason'], back
+            assert back['term'] == 2 and back['epoch'] > 0, back
+            world.appliance.kill()
+        begin_again()
+        assert world.operator('takeover', 'standby').returncode == 0, world.logs()
+        assert world.wait_state('standby', 'serving')['term'] == 3
+        client.wait_for(50)
         client.finish()
 
 

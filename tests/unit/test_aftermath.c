@@ -145,6 +145,32 @@ static void a_takeover_that_was_cut_short_is_told(void **state)
 	assert_int_equal(a.record.term, 2);
 }
 
+/* The term has grown, and what the journal holds is of the former one: that nothing came of it has to be known until a commit. */
+static void that_nothing_came_of_a_takeover_is_kept_until_there_is_a_commit(void **state)
+{
+	(void)state;
+	protect();
+	step(FAILOVER_OPERATOR, 0);
+	begin();
+	step(FAILOVER_UNUSED, 0);
+	step(FAILOVER_RECOVERED, 7);
+	assert_int_equal(a.failover.state, FAILOVER_UNATTENDED);
+	assert_false(stands());
+	assert_int_equal(a.record.kind, TERM_UNFINISHED);
+	begin(); /* and once more */
+	step(FAILOVER_RECOVERED, 7);
+	step(FAILOVER_OPERATOR, 0);
+	assert_int_equal(a.record.kind, TERM_TOOK_OVER);
+	assert_int_equal(a.record.term, 3);
+	step(FAILOVER_NOT_ACTIVATED, 0);
+	assert_int_equal(a.record.kind, TERM_UNFINISHED);
+	step(FAILOVER_FORGOTTEN, 0);
+	protect();
+	assert_int_equal(a.record.kind, TERM_PROTECTS);
+	step(FAILOVER_GOODBYE, 0);
+	assert_int_equal(a.record.kind, TERM_PROTECTS);
+}
+
 /* Clients may have been answered: a restart must not let the primary go on from before that. */
 static void a_takeover_that_failed_is_the_operator_s_after_a_restart_too(void **state)
 {
@@ -201,6 +227,7 @@ int main(void)
 		CLAIM(who_was_protected_before_a_restart_is_not_forgotten_until_it_is_again),
 		CLAIM(an_image_that_was_replaced_is_told_as_well),
 		CLAIM(a_takeover_that_was_cut_short_is_told),
+		CLAIM(that_nothing_came_of_a_takeover_is_kept_until_there_is_a_commit),
 		CLAIM(a_takeover_that_failed_is_the_operator_s_after_a_restart_too),
 		CLAIM(what_serves_and_what_served_is_kept),
 		CLAIM(a_refused_release_lets_go_of_nothing),
