@@ -365,40 +365,17 @@ static void refuse_term(struct clone *c, const struct wire_header *header)
 	link_drop(c->link, WIRE_REASON_TERM, text);
 }
 
-int clone_on_frame(void *owner, const struct wire_header *header, const uint8_t *payload,
+/* Of a term that ends, for a seat that is being replaced or memory that it cannot take: the primary plans anew when it is told. */
+static bool is_of_no_use(const struct clone *c, const struct wire_header *header)
+{
+	return failover_is_over(&c->failover) ||
+	       (header->type != WIRE_RESERVE &&
+		(seat_image(c->seat) == NULL || (c->laid_out && c->layout_refused)));
+}
+
+static int on_copy(struct clone *c, const struct wire_header *header, const uint8_t *payload,
 		   struct err *err)
 {
-	struct clone *c = owner;
-
-	if (header->term > TERM_TOLD_MAX)
-		return err_set(err, RC_INVALID, "a term beyond all terms");
-	if (header->type == WIRE_UNCOMMITTED)
-		return on_uncommitted(c, header);
-	if (header->term > c->failover.term)
-		take_term(c, header->term);
-	if (header->type == WIRE_YIELDED) {
-		clone_decide(c, FAILOVER_YIELDED, 0);
-		return RC_OK;
-	}
-	if (c->gateway != NULL && header->type == WIRE_FRAMES)
-		return gateway_frames(c->gateway, header->epoch, payload, header->length, err);
-	if (!failover_is_over(&c->failover) && is_of_former_term(c, header)) {
-		refuse_term(c, header);
-		return RC_OK;
-	}
-	/* What became of the instance counts while it is claimed, too. */
-	if (header->type == WIRE_INSTANCE &&
-	    (!failover_is_over(&c->failover) || c->failover.state == FAILOVER_CLAIMING))
-		return on_instance(c, header, payload, err);
-	if (failover_is_over(&c->failover) ||
-	    (header->type != WIRE_RESERVE &&
-	     (seat_image(c->seat) == NULL || (c->laid_out && c->layout_refused)))) {
-		/* Of a term that ends, for a seat that is being replaced or memory that it cannot
-		 * take: the primary plans anew when it is told. */
-		if (header->type == WIRE_BATCH)
-			link_grant(c->link, header->length);
-		return RC_OK;
-	}
 	switch (header->type) {
 	case WIRE_RESERVE:
 		return seat_reserve(c->seat, payload, header->length, err);
@@ -426,4 +403,36 @@ int clone_on_frame(void *owner, const struct wire_header *header, const uint8_t 
 		return err_set(err, RC_INVALID, "a %s frame is not for a standby",
 			       wire_type_name(header->type));
 	}
+}
+
+int clone_on_frame(void *owner, const struct wire_header *header, const uint8_t *payload,
+		   struct err *err)
+{
+	struct clone *c = owner;
+
+	if (header->term > TERM_TOLD_MAX)
+		return err_set(err, RC_INVALID, "a term beyond all terms");
+	if (header->type == WIRE_UNCOMMITTED)
+		return on_uncommitted(c, header);
+	if (header->term > c->failover.term)
+		take_term(c, header->term);
+	if (header->type == WIRE_YIELDED) {
+		clone_decide(c, FAILOVER_YIELDED, 0);
+		return RC_OK;
+	}
+	if (c->gateway != NULL && header->type == WIRE_FRAMES)
+		return gateway_frames(c->gateway, header->epoch, payload, header->length, err);
+	if (!failover_is_over(&c->failover) && is_of_former_term(c, header)) {
+		refuse_term(c, header);
+		return RC_OK;
+	}
+	/* What became of the instance counts while it is claimed, too. */
+	if (header->type == WIRE_INSTANCE &&
+	    (!failover_is_over(&c->failover) || c->failover.state == FAILOVER_CLAIMING))
+		return on_instance(c, header, payload, err);
+	if (!is_of_no_use(c, header))
+		return on_copy(c, header, payload, err);
+	if (header->type == WIRE_BATCH)
+		link_grant(c->link, header->length);
+	return RC_OK;
 }

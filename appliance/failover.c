@@ -177,7 +177,6 @@ static void unattended(struct failover *failover, struct failover_update *update
 		       outdated ? ", which does not know what clients were told since" : "");
 }
 
-/* By itself. */
 static void claim_if_able(struct failover *failover, const struct failover_event *event,
 			  enum cause cause, struct failover_update *update)
 {
@@ -359,28 +358,6 @@ static void adopt(struct failover *failover, const struct failover_event *event,
 	proceed(failover, event->now_ns, update);
 }
 
-const char *failover_refusal(const struct failover *failover)
-{
-	switch (failover->state) {
-	case FAILOVER_CLAIMING:
-		return failover->ordered ? "a takeover is under way" : NULL;
-	case FAILOVER_TAKING_OVER:
-		return "a takeover is under way";
-	case FAILOVER_SERVING:
-		return "the replica is serving already";
-	case FAILOVER_RETURNING:
-		return "it took over before and is looking for its replica";
-	case FAILOVER_LOST:
-		return "it took over before, and its replica has ended";
-	case FAILOVER_FAILED:
-		return "the replica may have run, so its memory is that of no epoch any more";
-	default:
-		return failover->epoch > 0 && failover_may(failover->state, FAILOVER_CLAIMING) ?
-			       NULL :
-			       "there is no committed epoch to take over from";
-	}
-}
-
 static void on_operator(struct failover *failover, const struct failover_event *event,
 			struct failover_update *update)
 {
@@ -514,6 +491,62 @@ static void on_instance(struct failover *failover, const struct failover_event *
 		unattended(failover, update, fate(event));
 }
 
+/* The operator's, and what follows from it. */
+static void on_order(struct failover *failover, const struct failover_event *event,
+		     struct failover_update *update)
+{
+	if (event->type == FAILOVER_OPERATOR)
+		on_operator(failover, event, update);
+	else if (event->type == FAILOVER_YIELDED)
+		on_yielded(failover, event->now_ns, update);
+	else if (event->type == FAILOVER_REWOUND)
+		on_rewound(failover, update);
+	else
+		on_release(failover, update);
+}
+
+/* What of its epochs is here. */
+static void on_epochs(struct failover *failover, const struct failover_event *event,
+		      struct failover_update *update)
+{
+	switch (event->type) {
+	case FAILOVER_COPYING:
+		if (failover->state == FAILOVER_EMPTY)
+			move(failover, FAILOVER_SYNCING, update, "the first copy has begun");
+		break;
+	case FAILOVER_COMMITTED:
+		on_committed(failover, event, update);
+		break;
+	case FAILOVER_OUTDATED:
+		on_outdated(failover, event, update);
+		break;
+	case FAILOVER_RECOVERED:
+		on_recovered(failover, event, update);
+		break;
+	default:
+		on_forgotten(failover, update);
+		break;
+	}
+}
+
+/* What came of a takeover. */
+static void on_activation(struct failover *failover, enum failover_event_type type,
+			  struct failover_update *update)
+{
+	if (failover->state != FAILOVER_TAKING_OVER)
+		return;
+	if (type == FAILOVER_ACTIVATED)
+		move(failover, FAILOVER_SERVING, update, "the replica serves with term %llu",
+		     (unsigned long long)failover->term);
+	else if (type == FAILOVER_ACTIVATION_FAILED)
+		move(failover, FAILOVER_FAILED, update, "the replica could not be brought to life");
+	else
+		move(failover, FAILOVER_UNATTENDED, update,
+		     "the replica could not be brought to life; nothing has run here, and `understudy "
+		     "takeover` tries again, from epoch %llu",
+		     (unsigned long long)failover->epoch);
+}
+
 void failover_step(struct failover *failover, const struct failover_event *event,
 		   struct failover_update *update)
 {
@@ -528,22 +561,16 @@ void failover_step(struct failover *failover, const struct failover_event *event
 		on_heard(failover, event->now_ns, update);
 		break;
 	case FAILOVER_COPYING:
-		if (failover->state == FAILOVER_EMPTY)
-			move(failover, FAILOVER_SYNCING, update, "the first copy has begun");
-		break;
 	case FAILOVER_COMMITTED:
-		on_committed(failover, event, update);
-		break;
 	case FAILOVER_OUTDATED:
-		on_outdated(failover, event, update);
+	case FAILOVER_RECOVERED:
+	case FAILOVER_FORGOTTEN:
+		on_epochs(failover, event, update);
 		break;
 	case FAILOVER_WON:
 	case FAILOVER_BEATEN:
 	case FAILOVER_UNANSWERED:
 		on_witness(failover, event, update);
-		break;
-	case FAILOVER_FORGOTTEN:
-		on_forgotten(failover, update);
 		break;
 	case FAILOVER_GOODBYE:
 	case FAILOVER_UNPROTECTED:
@@ -551,43 +578,21 @@ void failover_step(struct failover *failover, const struct failover_event *event
 	case FAILOVER_SHUT_DOWN:
 		on_instance(failover, event, update);
 		break;
-	case FAILOVER_RECOVERED:
-		on_recovered(failover, event, update);
-		break;
 	case FAILOVER_OPERATOR:
-		on_operator(failover, event, update);
-		break;
 	case FAILOVER_YIELDED:
-		on_yielded(failover, event->now_ns, update);
-		break;
 	case FAILOVER_REWOUND:
-		on_rewound(failover, update);
+	case FAILOVER_RELEASE:
+		on_order(failover, event, update);
 		break;
 	case FAILOVER_ACTIVATED:
-		if (failover->state == FAILOVER_TAKING_OVER)
-			move(failover, FAILOVER_SERVING, update,
-			     "the replica serves with term %llu",
-			     (unsigned long long)failover->term);
-		break;
 	case FAILOVER_ACTIVATION_FAILED:
-		if (failover->state == FAILOVER_TAKING_OVER)
-			move(failover, FAILOVER_FAILED, update,
-			     "the replica could not be brought to life");
-		break;
 	case FAILOVER_NOT_ACTIVATED:
-		if (failover->state == FAILOVER_TAKING_OVER)
-			move(failover, FAILOVER_UNATTENDED, update,
-			     "the replica could not be brought to life; nothing has run here, and `understudy "
-			     "takeover` tries again, from epoch %llu",
-			     (unsigned long long)failover->epoch);
+		on_activation(failover, event->type, update);
 		break;
 	case FAILOVER_FOUND:
 	case FAILOVER_UNUSED:
 	case FAILOVER_GONE:
 		on_replica(failover, event->type, update);
-		break;
-	case FAILOVER_RELEASE:
-		on_release(failover, update);
 		break;
 	}
 }

@@ -5,6 +5,7 @@
 #include "appliance/tenure.h"
 
 #include <assert.h>
+#include <stddef.h>
 
 #define BIT(state) (1U << FAILOVER_##state)
 
@@ -80,6 +81,28 @@ bool failover_is_over(const struct failover *failover)
 	return failover_has_served(failover) || failover->state == FAILOVER_CLAIMING ||
 	       failover->state == FAILOVER_TAKING_OVER || failover->state == FAILOVER_FAILED ||
 	       failover->state == FAILOVER_RETURNING;
+}
+
+const char *failover_refusal(const struct failover *failover)
+{
+	switch (failover->state) {
+	case FAILOVER_CLAIMING:
+		return failover->ordered ? "a takeover is under way" : NULL;
+	case FAILOVER_TAKING_OVER:
+		return "a takeover is under way";
+	case FAILOVER_SERVING:
+		return "the replica is serving already";
+	case FAILOVER_RETURNING:
+		return "it took over before and is looking for its replica";
+	case FAILOVER_LOST:
+		return "it took over before, and its replica has ended";
+	case FAILOVER_FAILED:
+		return "the replica may have run, so its memory is that of no epoch any more";
+	default:
+		return failover->epoch > 0 && failover_may(failover->state, FAILOVER_CLAIMING) ?
+			       NULL :
+			       "there is no committed epoch to take over from";
+	}
 }
 
 double failover_suspicion(const struct failover *failover, uint64_t now_ns)

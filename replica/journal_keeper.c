@@ -25,21 +25,19 @@
 struct item {
 	struct item *next;
 	enum journal_kind kind;
-	uint64_t epoch;
-	struct journal_commit commit; /* of COMMIT; and: */
-	uint64_t turn;
-	bool leads;		    /* a whole base leads to it */
-	bool doubt;		    /* no record: what is acknowledged from now on is not here */
-	struct journal_begin begin; /* of BEGIN */
-	const uint8_t *payload;	    /* of others */
+	uint64_t epoch, turn;
+	struct journal_commit commit; /* of COMMIT, as `turn`; and: */
+	bool leads;		      /* a whole base leads to it */
+	bool doubt;		      /* no record: what is acknowledged from now on is not here */
+	struct journal_begin begin;   /* of BEGIN */
+	const uint8_t *payload;	      /* of others */
 	size_t len;
 	void *memory;
 };
 
 struct news {
 	bool open, room, health, withdrawn, broken, bound, ended;
-	uint64_t durable, whole; /* epochs; 0: nothing new */
-	uint64_t turn;		 /* of `durable` */
+	uint64_t durable, whole, turn; /* epochs; 0: nothing new; the first one's turn */
 	struct err error;
 };
 
@@ -75,8 +73,7 @@ struct journal_keeper {
 	/* the keeper's thread */
 	struct journal *journal;
 	uint64_t base; /* sequence number of the BASE that has no WHOLE yet, or reading begins at */
-	uint64_t last_sync_ns, unsynced; /* epoch of a commit since, */
-	uint64_t turn;			 /* and its turn */
+	uint64_t last_sync_ns, unsynced, turn; /* epoch of a commit since, and its turn */
 	/* behind that commit: sequence number to come; and that of its segment */
 	uint64_t reached, segment;
 	bool leads; /* a whole base leads to that commit */
@@ -93,10 +90,9 @@ static void say(struct journal_keeper *k, const struct news *news)
 	k->news.health |= news->health;
 	k->news.withdrawn |= news->withdrawn;
 	k->news.ended |= news->ended;
-	if (news->durable != 0) {
+	k->news.turn = news->durable != 0 ? news->turn : k->news.turn;
+	if (news->durable != 0)
 		k->news.durable = news->durable;
-		k->news.turn = news->turn;
-	}
 	if (news->whole != 0)
 		k->news.whole = news->whole;
 	if (news->broken && !k->news.broken) {

@@ -10,8 +10,7 @@
  * beside what there is; nothing begins or ends before it is over. Half a first copy may be kept between two connections: its
  * batches came in order, each once, and so does the rest.
  *
- * A fault drops the epoch and turns the receiver deaf until receiver_drop() is through: what is in
- * the pipe behind a fault cannot be applied, and the primary is told to resynchronise.
+ * A fault drops the epoch and turns the receiver deaf until receiver_drop() is through: what follows it cannot be applied.
  */
 #include "replica/receiver.h"
 
@@ -32,11 +31,10 @@ struct message {
 	struct receiver *receiver;
 	struct workers_job job;
 	enum kind kind;
-	uint64_t epoch;
+	uint64_t epoch, arrived_ns, turn;
 	struct journal_origin origin;
 	bool first_copy;
 	struct wire_commit commit;
-	uint64_t arrived_ns, turn;
 	struct receiver_aside aside;
 	struct err err;
 	size_t len;
@@ -57,13 +55,11 @@ struct receiver {
 	bool serial;   /* the open epoch's batches go one by one */
 	bool deaf;     /* after a fault */
 	bool dropping; /* receiver_drop() was called and is not through */
-	bool closing;
+	bool closing, pumping;
 	bool hurry; /* and does not wait for the journal; until the next epoch the image may be running */
-	bool pumping;
 	struct journaling *journal;		     /* NULL: none */
 	struct message *unsettled, **last_unsettled; /* ends whose epochs are in the image only */
-	bool copying;				     /* a job is */
-	bool is_aside;				     /* and one of receiver_aside() */
+	bool copying, is_aside;			     /* a job is, and one of receiver_aside() */
 	/* What arrives: the open epoch as the peer sees it (0: none), its batches so far. */
 	uint64_t open_epoch, open_batches;
 	bool first_copy, kept; /* it is a first copy's; it waits for receiver_resume() */
@@ -87,17 +83,22 @@ static struct message *message_new(struct receiver *receiver, enum kind kind, ui
 	return message;
 }
 
-/* Frees a message that is no longer queued, and gives its bytes back to the credit. */
+/* A message is no longer queued: its bytes go back to the credit. */
+static void give_back(struct receiver *receiver, size_t len)
+{
+	receiver->queued -= len;
+	receiver->messages--;
+	if (len > 0 && !receiver->closing)
+		receiver->ops->on_consumed(receiver->owner, len);
+}
+
 static void message_done(struct message *message)
 {
 	struct receiver *receiver = message->receiver;
-	size_t len = message->kind == BATCH ? message->len : 0;
+	const size_t len = message->kind == BATCH ? message->len : 0;
 
-	receiver->queued -= len;
-	receiver->messages--;
 	mem_free(message);
-	if (len > 0 && !receiver->closing)
-		receiver->ops->on_consumed(receiver->owner, len);
+	give_back(receiver, len);
 }
 
 /* The same of a batch that was decoded: the journal keeps its bytes. */
@@ -106,11 +107,8 @@ static void batch_done(struct message *message)
 	struct receiver *receiver = message->receiver;
 	const size_t len = message->len;
 
-	receiver->queued -= len;
-	receiver->messages--;
 	journaling_batch(receiver->journal, message->epoch, message->batch, len, message);
-	if (!receiver->closing)
-		receiver->ops->on_consumed(receiver->owner, len);
+	give_back(receiver, len);
 }
 
 static struct message *pop(struct receiver *receiver)
@@ -167,7 +165,6 @@ static void committed(struct receiver *receiver, struct message *end)
 		.hash = end->commit.hash,
 		.device_state_len = end->commit.device_state_len,
 	};
-
 	const enum journaling_counts counts =
 		receiver->journal == NULL ? JOURNALING_NOW :
 					    journaling_commit(receiver->journal, end->epoch,
@@ -187,42 +184,40 @@ static void committed(struct receiver *receiver, struct message *end)
 	receiver->last_unsettled = &end->next;
 }
 
+static struct message *pop_unsettled(struct receiver *receiver)
+{
+	struct message *end = receiver->unsettled;
+
+	receiver->unsettled = end->next;
+	if (receiver->unsettled == NULL)
+		receiver->last_unsettled = &receiver->unsettled;
+	return end;
+}
+
 static void on_settled(void *owner, uint64_t turn)
 {
 	struct receiver *receiver = owner;
-	struct message *end;
 
-	while (receiver->unsettled != NULL && receiver->unsettled->turn <= turn) {
-		end = receiver->unsettled;
-		receiver->unsettled = end->next;
-		if (receiver->unsettled == NULL)
-			receiver->last_unsettled = &receiver->unsettled;
-		tell_committed(receiver, end);
-	}
+	while (receiver->unsettled != NULL && receiver->unsettled->turn <= turn)
+		tell_committed(receiver, pop_unsettled(receiver));
 	pump(receiver);
 }
 
 void receiver_forget(struct receiver *receiver)
 {
-	struct message *end;
-
-	while (receiver->unsettled != NULL) {
-		end = receiver->unsettled;
-		receiver->unsettled = end->next;
-		message_done(end);
-	}
-	receiver->last_unsettled = &receiver->unsettled;
+	while (receiver->unsettled != NULL)
+		message_done(pop_unsettled(receiver));
 	pump(receiver);
 }
 
 /* They are in the image, and nobody is told. */
 static void on_refused(void *owner, const struct err *err)
 {
-	struct receiver *receiver = owner;
+	const struct receiver *receiver = owner;
 
 	if (receiver->unsettled != NULL)
-		fault(receiver, receiver->unsettled->epoch, err);
-	receiver_forget(receiver);
+		fault(owner, receiver->unsettled->epoch, err);
+	receiver_forget(owner);
 }
 
 static void ran(struct workers_job *job)
