@@ -336,6 +336,9 @@ static void repair(struct copy *copy)
 	let_go_of_steps(copy);
 	uv_mutex_unlock(&c->mutex);
 	rc = open_dir(copy, &err);
+	if (rc == RC_OK &&
+	    copy->dir.segment >= 0) /* nobody may come to the sync that it waited for */
+		rc = journal_dir_sync(&copy->dir, &err);
 	uv_mutex_lock(&c->mutex);
 	set_readable(copy, rc == RC_OK ? fcntl(copy->dir.fd, F_DUPFD_CLOEXEC, 0) : -1);
 	if (rc == RC_OK && c->stop)

@@ -2,18 +2,87 @@
  * Copies of a journal that come back: what they hold stays until the journal has been begun anew on a quorum; what one of them was
  * given and has not synced does not count as there.
  */
+#include "appliance/base/mem.h"
 #include "tests/unit/journal_copies_fixture.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#define INODES_MAX 1024
+
+/* ---- syncs ------------------------------------------------------------------------------------ */
+
+/* What of copy 1 is on its disk: bytes of each file, and how often its directory was synced. */
+static struct {
+	ino_t inode;
+	off_t bytes;
+} synced[INODES_MAX];
+static size_t nsynced;
+static atomic_uint names_synced;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static void note_sync(ino_t inode, off_t bytes)
+{
+	size_t i = 0;
+
+	(void)pthread_mutex_lock(&mutex);
+	while (i < nsynced && synced[i].inode != inode)
+		i++;
+	if (i < INODES_MAX) {
+		synced[i].inode = inode;
+		synced[i].bytes = bytes;
+		nsynced = i < nsynced ? nsynced : i + 1;
+	}
+	(void)pthread_mutex_unlock(&mutex);
+}
+
+static bool is_synced(const char *path)
+{
+	struct stat st;
+	bool is = false;
+	size_t i;
+
+	assert_int_equal(stat(path, &st), 0);
+	(void)pthread_mutex_lock(&mutex);
+	for (i = 0; i < nsynced; i++)
+		is = is || (synced[i].inode == st.st_ino && synced[i].bytes == st.st_size);
+	(void)pthread_mutex_unlock(&mutex);
+	return is;
+}
+
+/* The journal's syncs are seen here first, because this is defined here. */
+int fdatasync(int fd)
+{
+	char link[32], path[SCRATCH_MAX + 64];
+	const int r = (int)syscall(SYS_fdatasync, fd);
+	struct stat st;
+	ssize_t len;
+
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	len = readlink(link, path, sizeof(path) - 1);
+	path[len > 0 ? len : 0] = '\0';
+	if (strstr(path, "/j1") == NULL || fstat(fd, &st) != 0)
+		return r;
+	if (S_ISDIR(st.st_mode))
+		(void)atomic_fetch_add(&names_synced, 1);
+	else
+		note_sync(st.st_ino, st.st_size);
+	return r;
+}
+
+/* ---- tests ------------------------------------------------------------------------------------ */
 
 /* Its directory changes places with a file, at once. */
 static void make_unusable(unsigned copy, bool unusable)
@@ -66,11 +135,48 @@ static void without_a_quorum_nothing_gives_way(void **state)
 	copies_become_the_same();
 }
 
+/* Up to its last byte it is written to, but not synced, and then falls behind: what comes to it is the next segment. */
+static void what_was_written_and_not_synced_is_synced(void **state)
+{
+	static uint8_t pages[1 << 20];
+	const struct journal_commit commit = { .hash = 12 };
+	char path[SCRATCH_MAX + 64];
+	unsigned before, i;
+	struct err err;
+
+	(void)state;
+	journal_play.segment_bytes = 1;
+	copies_open();
+	copies_wait_for_good(3);
+	journal_fixture_write_all(1, 3);
+	before = atomic_load(&names_synced);
+	assert_int_equal(journal_append(journal_play.j, JOURNAL_BEGIN, 4, journal_fixture_session,
+					JOURNAL_BEGIN_BYTES, &err),
+			 RC_OK);
+	while (atomic_load(&names_synced) == before) /* of the segment that is begun */
+		(void)usleep(1000);
+	copies_path(1, journal_present_segment(journal_play.j), path);
+	fault_hold(2, true);
+	assert_int_equal(journal_commit(journal_play.j, 4, &commit, &err), RC_OK);
+	assert_int_equal(journal_sync(journal_play.j, &err), RC_OK);
+	for (i = 0; i < (JOURNAL_LAG_BYTES >> 20) + 8; i++)
+		assert_int_equal(journal_append(journal_play.j, JOURNAL_PAGES, 4, pages,
+						sizeof(pages), &err),
+				 RC_OK);
+	assert_int_equal(journal_sync(journal_play.j, &err), RC_OK);
+	assert_non_null(strstr(copies_health().copy[1].why, "fell behind"));
+	fault_hold(2, false);
+	copies_wait_for_good(3);
+	assert_true(is_synced(path));
+	copies_become_the_same();
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, copies_begin, copies_end)
 	const struct CMUnitTest tests[] = {
 		TEST(without_a_quorum_nothing_gives_way),
+		TEST(what_was_written_and_not_synced_is_synced),
 	};
 
 	(void)setenv("TMPDIR", "/dev/shm", 1);
