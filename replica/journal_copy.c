@@ -65,13 +65,19 @@ void copies_detach(struct copy *copy)
 	copy->full = copy->granted = false;
 }
 
+/* The next that it is to do; the list may go on with what it is not given. */
+static struct step *following(const struct copy *copy, const struct step *step)
+{
+	return !copy->attached && step->ticket == copy->until ? NULL : step->next;
+}
+
 /* The first step that waits is done, or not wanted. */
 static void pass(struct copy *copy)
 {
 	struct step *step = copy->next;
 
 	copy->done = step->ticket;
-	copy->next = !copy->attached && step->ticket == copy->until ? NULL : step->next;
+	copy->next = following(copy, step);
 	if (copy->attached)
 		copy->lag -= step->data.len;
 	copies_unref(copy->owner, step);
@@ -137,16 +143,29 @@ static void follow(struct copy *copy)
 	uv_cond_broadcast(&c->changed);
 }
 
+/* Of a segment that waits to be removed, behind that one; 0: there is none. */
+static uint64_t next_to_remove(struct copy *copy, uint64_t behind)
+{
+	const struct step *step;
+	uint64_t sequence = 0;
+
+	uv_mutex_lock(&copy->owner->mutex);
+	for (step = copy->next; step != NULL && sequence == 0; step = following(copy, step)) {
+		if (step->kind == STEP_REMOVE && step->sequence > behind)
+			sequence = step->sequence;
+	}
+	uv_mutex_unlock(&copy->owner->mutex);
+	return sequence;
+}
+
 /* What waits to be removed is removed at once. */
 static void remove_early(struct copy *copy)
 {
-	const struct step *step;
+	uint64_t sequence = 0;
 	struct err err;
 
-	for (step = copy->next; step != NULL; step = step->next) {
-		if (step->kind == STEP_REMOVE)
-			(void)journal_dir_remove(&copy->dir, step->sequence, &err);
-	}
+	while ((sequence = next_to_remove(copy, sequence)) != 0)
+		(void)journal_dir_remove(&copy->dir, sequence, &err);
 	(void)journal_dir_sync_names(&copy->dir, &err);
 }
 
@@ -165,9 +184,9 @@ static bool make_room(void *owner)
 		uv_cond_wait(&c->changed, &c->mutex);
 	made = copy->granted && copy->attached;
 	copy->full = copy->granted = false;
+	uv_mutex_unlock(&c->mutex);
 	if (made)
 		remove_early(copy);
-	uv_mutex_unlock(&c->mutex);
 	return made;
 }
 

@@ -21,6 +21,7 @@
 #include <cmocka.h>
 
 #define INODES_MAX 1024
+#define PATIENCE_MS 10000 /* is not waited for but by a failure */
 
 /* ---- syncs ------------------------------------------------------------------------------------ */
 
@@ -80,6 +81,33 @@ int fdatasync(int fd)
 	else
 		note_sync(st.st_ino, st.st_size);
 	return r;
+}
+
+/* Nobody waits for what is removed from copy 1: while it is, the others are asked how they are. */
+static atomic_uint asked, removed;
+static atomic_bool removing, blocked;
+
+int unlinkat(int dir, const char *name, int flags)
+{
+	const unsigned before = atomic_load(&asked);
+	char link[32], path[SCRATCH_MAX + 64];
+	unsigned waited;
+	ssize_t len;
+
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", dir);
+	len = readlink(link, path, sizeof(path) - 1);
+	path[len > 0 ? len : 0] = '\0';
+	if (atomic_load(&removing) && strstr(path, "/j1") != NULL &&
+	    journal_segment_sequence(name) != 0) {
+		for (waited = 0; waited < PATIENCE_MS && atomic_load(&removing) &&
+				 atomic_load(&asked) < before + 2;
+		     waited++)
+			(void)usleep(1000);
+		if (waited == PATIENCE_MS)
+			atomic_store(&blocked, true);
+		(void)atomic_fetch_add(&removed, 1);
+	}
+	return (int)syscall(SYS_unlinkat, dir, name, flags);
 }
 
 /* ---- tests ------------------------------------------------------------------------------------ */
@@ -171,12 +199,47 @@ static void what_was_written_and_not_synced_is_synced(void **state)
 	copies_become_the_same();
 }
 
+static bool make_room(void *owner)
+{
+	unsigned count;
+	struct err err;
+
+	(void)owner;
+	return journal_trim(journal_play.j, journal_play.found.base, &count, &err) == RC_OK &&
+	       count > 0;
+}
+
+static void nobody_waits_for_what_a_full_disk_removes(void **state)
+{
+	(void)state;
+	copies_open();
+	copies_wait_for_good(3);
+	journal_fixture_write_all(1, 18);
+	journal_fixture_close();
+	copies_open();
+	copies_wait_for_good(3);
+	journal_set_room(journal_play.j, make_room, NULL);
+	atomic_store(&removing, true);
+	fault_arm_at(FAULT_WRITE, 2, 2, false); /* which is an ENOSPC */
+	while (atomic_load(&removed) < 2 && !atomic_load(&blocked)) {
+		if (journal_play.acknowledged < 30)
+			journal_fixture_write_all(journal_play.acknowledged + 1,
+						  journal_play.acknowledged + 1);
+		(void)copies_health();
+		(void)atomic_fetch_add(&asked, 1);
+	}
+	atomic_store(&removing, false);
+	assert_false(atomic_load(&blocked));
+	copies_become_the_same();
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, copies_begin, copies_end)
 	const struct CMUnitTest tests[] = {
 		TEST(without_a_quorum_nothing_gives_way),
 		TEST(what_was_written_and_not_synced_is_synced),
+		TEST(nobody_waits_for_what_a_full_disk_removes),
 	};
 
 	(void)setenv("TMPDIR", "/dev/shm", 1);
