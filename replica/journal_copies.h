@@ -37,7 +37,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define JOURNAL_LAG_BYTES ((uint64_t)64 << 20) /* in memory, for all copies together */
+#define JOURNAL_LAG_BYTES ((uint64_t)64 << 20) /* in memory, for each copy */
 #define JOURNAL_JOIN_MS \
 	5000 /* to see that copies are what they should be; a repair may take longer */
 

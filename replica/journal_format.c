@@ -51,6 +51,11 @@ static bool all_zero(const uint8_t *bytes, size_t len)
 	return len == 0;
 }
 
+static bool is_number(uint64_t number)
+{
+	return number != 0 && number <= JOURNAL_NUMBER_MAX;
+}
+
 int journal_get_segment(struct journal_segment *segment, const uint8_t in[JOURNAL_SEGMENT_HEAD],
 			struct err *err)
 {
@@ -68,8 +73,8 @@ int journal_get_segment(struct journal_segment *segment, const uint8_t in[JOURNA
 		.sequence = bytes_get_le64(in + 24),
 		.opening = bytes_get_le64(in + 32),
 	};
-	if (segment->sequence == 0 || segment->opening == 0 || !all_zero(in + 10, 6) ||
-	    !all_zero(in + 40, 16))
+	if (!is_number(segment->sequence) || !is_number(segment->opening) ||
+	    !all_zero(in + 10, 6) || !all_zero(in + 40, 16))
 		return err_set(err, RC_INVALID, "its head holds values that cannot be");
 	return RC_OK;
 }
@@ -144,7 +149,7 @@ int journal_get_record(struct journal_record *record, uint64_t journal,
 	if (kind == 0 || kind >= JOURNAL_KINDS || zero != 0)
 		return err_set(err, RC_INVALID, "a record of kind %u", kind);
 	record->kind = (enum journal_kind)kind;
-	return may_be(record) ?
+	return may_be(record) && is_number(record->sequence) ?
 		       RC_OK :
 		       err_set(err, RC_INVALID, "a record that cannot be: kind %u, %u bytes", kind,
 			       record->length);

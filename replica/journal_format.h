@@ -3,7 +3,7 @@
  * (journal.h has that). Little-endian.
  *
  * A journal is a directory of segments, files that are written once, from the beginning to the end.
- * A segment's name is the sequence number of its first record, 16 hexadecimal digits, and
+ * (No sequence number nor opening that is read is above 2^62.) A segment's name is the sequence number of its first record, 16 hexadecimal digits, and
  * ".journal". It begins with 64 bytes:
  *    0  8 bytes "USTDJRNL"
  *    8  u16  version of this format, 3
@@ -81,6 +81,8 @@
 #define JOURNAL_COMMIT_BYTES ((size_t)40)
 #define JOURNAL_BASE_BYTES ((size_t)32) /* before the layout */
 #define JOURNAL_BEGIN_BYTES ((size_t)24)
+/* Sequence numbers and openings above that are never reached; what counts on from one has to fit. */
+#define JOURNAL_NUMBER_MAX (UINT64_C(1) << 62)
 #define JOURNAL_MARK_MAX 200 /* a sentence */
 #define JOURNAL_HISTORY_MAX ((size_t)256 << 10)
 #define JOURNAL_NAME_BYTES 25 /* of a segment's name, with its NUL */

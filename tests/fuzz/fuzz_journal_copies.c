@@ -66,7 +66,7 @@ static void make_right(uint8_t *bytes, size_t len, uint64_t sequence, uint64_t o
 	fuzz_journal_make_right(bytes, len, NUMBER, sequence);
 }
 
-/* Each: a byte that says where, one for the length, one for the opening; then its bytes. */
+/* Each: a byte that says where, one for the length, one for the opening; then its bytes. The highest are for numbers that are too high. */
 static void make_segments(const uint8_t *data, size_t size, bool right)
 {
 	static uint8_t bytes[BYTES_MAX];
@@ -77,11 +77,12 @@ static void make_segments(const uint8_t *data, size_t size, bool right)
 
 	while (size > 3) {
 		dir = dirs[data[0] % DIRS];
-		sequence = 1 + data[0] / DIRS % 8;
+		sequence = data[0] < 240 ? 1 + data[0] / DIRS % 8 : UINT64_MAX - data[0] % 8;
 		len = (size_t)data[1] * 4 < size - 3 ? (size_t)data[1] * 4 : size - 3;
 		memcpy(bytes, data + 3, len);
 		if (right)
-			make_right(bytes, len, sequence, 1 + data[2] % 4);
+			make_right(bytes, len, sequence,
+				   data[2] < 240 ? 1 + data[2] % 4 : UINT64_MAX - data[2] % 4);
 		journal_segment_name(name, sequence);
 		file = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 		CHECK(file >= 0 && write(file, bytes, len) == (ssize_t)len && close(file) == 0);

@@ -281,7 +281,7 @@ static void segments_of_another_journal_are_left_alone(void **state)
 	journal_fixture_write_all(1, 2);
 	journal_fixture_close();
 	(void)snprintf(path, sizeof(path), "%s/%s", journal_play.path[0], name);
-	journal_put_segment(head, &(struct journal_segment){ 77, 0xff, UINT64_MAX / 2 });
+	journal_put_segment(head, &(struct journal_segment){ 77, 0xff, JOURNAL_NUMBER_MAX });
 	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	assert_int_equal(write(fd, head, sizeof(head)), (ssize_t)sizeof(head));
 	(void)close(fd);
@@ -386,6 +386,34 @@ static void what_no_writer_writes_is_refused(void **state)
 		4, "not open");
 }
 
+/* Counting on from them would come to 0, or to what has another meaning. */
+static void numbers_that_nobody_reaches_are_damage(void **state)
+{
+	static const uint64_t too_high[] = { JOURNAL_NUMBER_MAX + 1, UINT64_MAX - 1, UINT64_MAX };
+	uint8_t head[JOURNAL_SEGMENT_HEAD];
+	struct err err;
+	size_t i, len;
+	uint8_t *whole;
+
+	(void)state;
+	for (i = 0; i < sizeof(too_high) / sizeof(too_high[0]); i++) {
+		journal_fixture_remove(0);
+		craft(too_high[i], &(struct crafted){ JOURNAL_BEGIN, too_high[i], 5, 0 }, 1);
+		assert_int_equal(journal_fixture_open(&err), RC_INVALID);
+		journal_fixture_remove(0);
+		craft(1, &(struct crafted){ JOURNAL_BEGIN, 1, 5, 0 }, 1);
+		victim = 1;
+		(void)last_segment("r", &len, &whole);
+		journal_put_segment(head,
+				    &(struct journal_segment){ JOURNAL_NUMBER, 1, too_high[i] });
+		memcpy(whole, head, sizeof(head));
+		(void)last_segment("w", &len, &whole);
+		free(whole);
+		assert_int_equal(journal_fixture_open(&err), RC_INVALID);
+		assert_non_null(strstr(err.text, "values that cannot be"));
+	}
+}
+
 static void segments_before_a_whole_base_can_go(void **state)
 {
 	unsigned removed;
@@ -437,6 +465,7 @@ int main(void)
 		TEST(what_is_written_to_has_to_be_in_place),
 		TEST(segments_of_another_journal_are_left_alone),
 		TEST(what_no_writer_writes_is_refused),
+		TEST(numbers_that_nobody_reaches_are_damage),
 		TEST(segments_before_a_whole_base_can_go),
 		TEST(one_at_a_time_has_it_open),
 	};
