@@ -1,6 +1,7 @@
 #include "replica/journal_copies_internal.h"
 
 #include "appliance/base/clock.h"
+#include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "replica/journal_repair.h"
 
@@ -11,7 +12,8 @@
 #include <unistd.h>
 
 #define CLOSE_NS (2 * CLOCK_NS_PER_S) /* for what waits to be written at the end */
-#define LOOK_NS (CLOCK_NS_PER_S / 10) /* how often an opening looks whether it is wanted */
+#define LOOK_NS (CLOCK_NS_PER_S / 10) /* how often is looked whether the journal is still wanted */
+#define END_NS (3 * CLOCK_NS_PER_S)   /* for what is waited for when it is not */
 
 unsigned copies_good(const struct journal_copies *c)
 {
@@ -354,17 +356,50 @@ static struct copy *find_slow(struct journal_copies *c, size_t len)
 	return NULL;
 }
 
+/* A disk that does not answer may never; who ends waits for it a while, and what it has not got is lost as by a power cut. */
+static bool waits_on(struct journal_copies *c, uint64_t *deadline)
+{
+	const uint64_t now = clock_now_ns();
+
+	if (c->place.stop == NULL || !atomic_load(c->place.stop))
+		*deadline = UINT64_MAX;
+	else if (*deadline == UINT64_MAX)
+		*deadline = now + END_NS;
+	if (now > *deadline)
+		return false;
+	(void)uv_cond_timedwait(&c->changed, &c->mutex, LOOK_NS);
+	return true;
+}
+
+/* Those that have not done what is waited for are given up, which leaves no quorum. */
+static void leave_hung(struct journal_copies *c, uint64_t ticket)
+{
+	unsigned i;
+
+	for (i = 0; i < c->place.count; i++) {
+		struct copy *copy = &c->copy[i];
+
+		if (copy->state != JOURNAL_COPY_GOOD || copy->done >= ticket)
+			continue;
+		copies_detach(copy);
+		copy->state = JOURNAL_COPY_REPAIRING;
+		(void)err_set(&copy->why, RC_TIMEOUT, "%.200s: this disk does not answer",
+			      copy->dir.path);
+		log_error("journal", "%s; what was to be written there is lost", copy->why.text);
+	}
+}
+
 /* Those that the quorum can do without are dropped. */
 static void wait_for_slow(struct journal_copies *c, size_t len)
 {
+	uint64_t deadline = UINT64_MAX;
 	struct copy *slow;
 
 	while ((slow = find_slow(c, len)) != NULL) {
 		serve(c);
-		if (slow->state == JOURNAL_COPY_GOOD && copies_good(c) <= c->place.quorum) {
-			uv_cond_wait(&c->changed, &c->mutex);
+		if (slow->state == JOURNAL_COPY_GOOD && copies_good(c) <= c->place.quorum &&
+		    waits_on(c, &deadline))
 			continue;
-		}
 		copies_detach(slow);
 		if (slow->state == JOURNAL_COPY_GOOD)
 			(void)err_set(&slow->why, RC_TIMEOUT, "%s: it is too slow, and fell behind",
@@ -400,6 +435,7 @@ static void append(struct journal_copies *c, struct step *step)
 static int await(struct journal_copies *c, struct err *err)
 {
 	const uint64_t ticket = c->ticket;
+	uint64_t deadline = UINT64_MAX;
 	unsigned done, i;
 
 	for (;;) {
@@ -410,7 +446,8 @@ static int await(struct journal_copies *c, struct err *err)
 			return RC_OK;
 		if (copies_good(c) < c->place.quorum)
 			return below(c, err);
-		uv_cond_wait(&c->changed, &c->mutex);
+		if (!waits_on(c, &deadline))
+			leave_hung(c, ticket);
 	}
 }
 

@@ -53,7 +53,8 @@ struct journal_place {
 	struct journal_reached reached;
 	/* The opening waits for a repair that the quorum needs, as long as it takes; else JOURNAL_JOIN_MS. */
 	bool patient;
-	const atomic_bool *stop; /* it is not wanted any more; NULL: always */
+	/* It is not wanted any more (NULL: always): disks that do not answer are waited for some seconds, then named in the log. */
+	const atomic_bool *stop;
 };
 
 enum journal_copy_state { JOURNAL_COPY_FAILED, JOURNAL_COPY_REPAIRING, JOURNAL_COPY_GOOD };

@@ -199,6 +199,36 @@ static void what_was_written_and_not_synced_is_synced(void **state)
 	copies_become_the_same();
 }
 
+/* Those that hang are named, and nobody waits for them for ever. */
+static void who_ends_does_not_wait_for_a_disk_that_hangs(void **state)
+{
+	atomic_bool stop = false;
+	struct journal_health health;
+	struct err err;
+
+	(void)state;
+	journal_play.place.stop = &stop;
+	copies_open();
+	copies_wait_for_good(3);
+	journal_fixture_write_all(1, 3);
+	fault_hold(1, true);
+	fault_hold(3, true);
+	atomic_store(&stop, true);
+	assert_int_equal(journal_fixture_write(4, true, &err), RC_IO);
+	health = copies_health();
+	fault_hold(1, false);
+	fault_hold(3, false);
+	assert_non_null(strstr(err.text, "below its quorum: 1 of 3"));
+	assert_true(health.good == 1 && health.copy[1].state == JOURNAL_COPY_GOOD);
+	assert_non_null(strstr(health.copy[0].why, "does not answer"));
+	assert_non_null(strstr(health.copy[2].why, journal_play.path[2]));
+	journal_fixture_close();
+	journal_play.place.stop = NULL;
+	copies_open();
+	assert_true(journal_play.seen >= 3);
+	copies_become_the_same();
+}
+
 static bool make_room(void *owner)
 {
 	unsigned count;
@@ -239,6 +269,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(without_a_quorum_nothing_gives_way),
 		TEST(what_was_written_and_not_synced_is_synced),
+		TEST(who_ends_does_not_wait_for_a_disk_that_hangs),
 		TEST(nobody_waits_for_what_a_full_disk_removes),
 	};
 
