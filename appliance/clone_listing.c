@@ -71,10 +71,11 @@ static int place_it(struct clone *c, const struct past_query *query,
 
 static int begin(struct clone *c, const struct past_query *query, struct err *err)
 {
-	struct journal_epochs_options options = { .dir = seat_journal_dir(c->seat),
-						  .limit = query->limit };
+	const struct journal_place *place = seat_journal_place(c->seat);
+	struct journal_epochs_options options = { .count = place->count, .limit = query->limit };
 	int rc = place_it(c, query, &options, err);
 
+	memcpy(options.dirs, place->dirs, sizeof(options.dirs));
 	if (rc == RC_OK)
 		rc = listing_open(&c->listing, c->loop, &options, err);
 	c->listed = *query;

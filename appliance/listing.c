@@ -10,7 +10,7 @@
 
 struct listing {
 	struct journal_epochs_options options;
-	char dir[PATH_BYTES];
+	char dirs[JOURNAL_COPIES_MAX][PATH_BYTES];
 	uv_thread_t thread;
 	uv_async_t async;
 	atomic_bool cancelled;
@@ -60,14 +60,18 @@ int listing_open(struct listing **out, uv_loop_t *loop,
 		 const struct journal_epochs_options *options, struct err *err)
 {
 	struct listing *l = mem_zalloc(1, sizeof(*l));
+	bool fit = true;
+	unsigned i;
 
 	if (l == NULL)
 		return err_nomem(err, "a list of epochs");
 	l->options = *options;
-	l->options.dir = l->dir;
+	for (i = 0; fit && i < options->count; i++) {
+		fit = snprintf(l->dirs[i], PATH_BYTES, "%s", options->dirs[i]) < PATH_BYTES;
+		l->options.dirs[i] = l->dirs[i];
+	}
 	l->async.data = l;
-	if (snprintf(l->dir, sizeof(l->dir), "%s", options->dir) >= (int)sizeof(l->dir) ||
-	    uv_async_init(loop, &l->async, on_done) != 0) {
+	if (!fit || uv_async_init(loop, &l->async, on_done) != 0) {
 		mem_free(l);
 		return err_nomem(err, "a list of epochs");
 	}

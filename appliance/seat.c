@@ -368,14 +368,6 @@ struct journaling *seat_journaling(const struct seat *seat)
 		       NULL;
 }
 
-const char *seat_journal_dir(const struct seat *seat)
-{
-	struct journaling_status status;
-
-	return seat_journal(seat, &status) ? seat_journal_good(&seat->journal, status.health) :
-					     seat->journal.dirs[0];
-}
-
 const struct journal_place *seat_journal_place(const struct seat *seat)
 {
 	return &seat->journal;

@@ -65,8 +65,7 @@ void seat_restored(struct seat *seat);
 bool seat_journal(const struct seat *seat, struct journaling_status *status);
 /* For what of the past is in it; NULL: there is none now. */
 struct journaling *seat_journaling(const struct seat *seat);
-/* Where the journal can be read; and where it and its copies are. */
-const char *seat_journal_dir(const struct seat *seat);
+/* Where it and its copies are. */
 const struct journal_place *seat_journal_place(const struct seat *seat);
 
 /* What the primary asks for (JSON); on_reserved follows. */

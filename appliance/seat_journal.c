@@ -38,18 +38,6 @@ bool seat_journal_exists(const struct journal_place *place)
 	return false;
 }
 
-const char *seat_journal_good(const struct journal_place *place,
-			      const struct journal_health *health)
-{
-	unsigned i;
-
-	for (i = 0; i < health->count; i++) {
-		if (health->copy[i].state == JOURNAL_COPY_GOOD)
-			return place->dirs[i];
-	}
-	return place->dirs[0];
-}
-
 /* A history goes copy by copy: in eighths of it, if that is less than a recovery asks for. */
 uint64_t seat_journal_copy_bytes(const struct config_instance *instance)
 {

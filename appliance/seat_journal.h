@@ -13,9 +13,6 @@ bool seat_journal_wanted(const struct config_instance *instance);
 void seat_journal_place_of(struct journal_place *place, const struct config_instance *instance,
 			   const char *dir);
 bool seat_journal_exists(const struct journal_place *place);
-/* A directory to read it from. */
-const char *seat_journal_good(const struct journal_place *place,
-			      const struct journal_health *health);
 
 /* After how much another copy of the image is begun. */
 uint64_t seat_journal_copy_bytes(const struct config_instance *instance);

@@ -1,6 +1,6 @@
 /*
  * Theory of operation. From the segment of the first base on, from head to head: a payload is skipped, so what is read does not grow with
- * the bytes of epochs. What a base leads to begins with the epoch that was committed last before its WHOLE; between a BASE that cuts the
+ * the bytes of epochs; from the copy that has the segment, and from another one where that has no record. What a base leads to begins with the epoch that was committed last before its WHOLE; between a BASE that cuts the
  * past off and its WHOLE nothing can be brought back, nor before the first WHOLE that is read.
  *
  * The list is a ring while it is filled, if the last ones are wanted.
@@ -10,7 +10,6 @@
 #include "appliance/base/bytes.h"
 #include "appliance/base/mem.h"
 #include "replica/history_format.h"
-#include "replica/journal_scan.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -34,9 +33,8 @@ struct walk {
 	uint64_t sequence;	   /* of the newest BASE */
 	uint64_t bytes;		   /* since the last COMMIT */
 	struct journal_epoch last; /* committed last */
-	/* segments */
-	uint64_t *segments;
-	size_t nsegments;
+	const struct journal_dirs *dirs;
+	uint64_t journal;
 };
 
 /* ---- what is listed ------------------------------------------------------------------------------ */
@@ -119,22 +117,6 @@ static void note(struct walk *w, const struct journal_record *record, const uint
 
 /* ---- reading ------------------------------------------------------------------------------------- */
 
-static int add_segment(void *owner, uint64_t sequence, uint64_t bytes, struct err *err)
-{
-	struct walk *w = owner;
-	uint64_t *grown = mem_realloc(w->segments, (w->nsegments + 1) * sizeof(*grown));
-
-	(void)bytes;
-	if (grown == NULL)
-		return err_nomem(err, "a journal's segments");
-	w->segments = grown;
-	/* Only what begins with the base, or behind it. */
-	if (w->nsegments == 1 && sequence <= w->options->from.base)
-		w->nsegments = 0;
-	w->segments[w->nsegments++] = sequence;
-	return RC_OK;
-}
-
 static bool read_at(int fd, void *data, size_t len, uint64_t at)
 {
 	return pread(fd, data, len, (off_t)at) == (ssize_t)len;
@@ -162,51 +144,86 @@ static bool read_record(int fd, uint64_t journal, uint64_t at, uint64_t size,
 	       journal_check_payload(record, payload, &err) == RC_OK;
 }
 
-static int walk_segment(struct walk *w, int fd, bool last, struct err *err)
+/* From *at on, up to the end of the file, of what counts of it, or of the span. */
+static int walk_file(struct walk *w, int fd, const struct journal_entry *entry, uint64_t *at,
+		     struct err *err)
 {
-	uint8_t head[JOURNAL_SEGMENT_HEAD], payload[JOURNAL_COMMIT_BYTES];
-	struct journal_segment segment;
+	uint8_t payload[JOURNAL_COMMIT_BYTES];
 	struct journal_record record;
-	uint64_t at = sizeof(head);
 	struct stat st;
-	int rc;
 
-	if (fstat(fd, &st) != 0 || !read_at(fd, head, sizeof(head), 0))
-		return last ? RC_OK : err_set(err, RC_IO, "it is too short");
-	rc = journal_get_segment(&segment, head, err);
-	if (rc != RC_OK)
-		return last ? RC_OK : rc;
-	while (!w->past && at < (uint64_t)st.st_size) {
+	if (fstat(fd, &st) != 0)
+		return err_system(err, errno, "its size");
+	while (!w->past && *at < (uint64_t)st.st_size) {
 		if (atomic_load(w->cancelled))
 			return err_set(err, RC_CANCELLED, "it is not wanted any more");
-		if (!read_record(fd, segment.journal, at, (uint64_t)st.st_size, &record, payload))
-			return last ? RC_OK :
-				      err_set(err, RC_INVALID, "at %llu: no record",
-					      (unsigned long long)at);
+		if (!read_record(fd, w->journal, *at, (uint64_t)st.st_size, &record, payload))
+			return err_set(err, RC_INVALID, "at %llu: no record",
+				       (unsigned long long)*at);
+		if (record.sequence >= entry->bound)
+			return RC_OK;
 		note(w, &record, payload);
-		at += journal_record_bytes(record.length);
+		*at += journal_record_bytes(record.length);
 	}
-	return RC_OK;
+	return w->past || *at >= entry->bytes ? RC_OK : err_set(err, RC_INVALID, "it is cut off");
 }
 
-static int walk_segments(struct walk *w, int dir, struct err *err)
+/* Where one copy has no record, the next one is read on. */
+static int walk_segment(struct walk *w, const struct journal_entry *entry, struct err *err)
 {
+	uint64_t at = JOURNAL_SEGMENT_HEAD;
 	char name[JOURNAL_NAME_BYTES];
-	int rc = journal_segments(dir, add_segment, w, err), fd;
-	size_t i;
+	int fd, rc = err_set(err, RC_INVALID, "its head is damaged");
+	unsigned i;
 
-	if (rc == RC_OK && (w->nsegments == 0 || w->segments[0] > w->options->from.base))
-		return err_set(err, RC_IO, "that has just been given up");
-	for (i = 0; rc == RC_OK && !w->past && i < w->nsegments; i++) {
-		journal_segment_name(name, w->segments[i]);
-		fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	journal_segment_name(name, entry->sequence);
+	for (i = 0; i < w->dirs->count; i++) {
+		if (entry->headless || (entry->where >> i & 1) == 0)
+			continue;
+		fd = openat(w->dirs->fd[i], name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 		rc = fd < 0 ? err_system(err, errno, "opening it") :
-			      walk_segment(w, fd, i + 1 == w->nsegments, err);
+			      walk_file(w, fd, entry, &at, err);
 		if (fd >= 0)
 			(void)close(fd);
-		if (rc != RC_OK)
-			(void)err_prefix(err, "%s: ", name);
+		if (rc == RC_OK || rc == RC_CANCELLED)
+			break;
 	}
+	return rc == RC_OK ? rc : err_prefix(err, "%s: ", name);
+}
+
+/* Only what begins with the base, or behind it. The last segment is written to. */
+static int walk_segments(struct walk *w, const struct journal_list *list, struct err *err)
+{
+	const uint64_t base = w->options->from.base;
+	int rc = RC_OK;
+	size_t i = 0;
+
+	if (list->count == 0 || list->entries[0].sequence > base)
+		return err_set(err, RC_IO, "that has just been given up");
+	while (i + 1 < list->count && list->entries[i + 1].sequence <= base)
+		i++;
+	for (; rc == RC_OK && !w->past && i < list->count; i++) {
+		rc = walk_segment(w, &list->entries[i], err);
+		if (rc != RC_CANCELLED && i + 1 == list->count)
+			rc = RC_OK;
+	}
+	return rc;
+}
+
+static int walk_copies(struct walk *w, const struct journal_dirs *dirs, struct err *err)
+{
+	uint64_t numbers[JOURNAL_COPIES_MAX];
+	struct journal_list list = { 0 };
+	int rc = RC_OK;
+
+	w->dirs = dirs;
+	if (!journal_list_elect(dirs, numbers, &w->journal))
+		rc = err_set(err, RC_REFUSED, "the copies are of different journals");
+	if (rc == RC_OK)
+		rc = journal_list_read(&list, dirs, w->journal, err);
+	if (rc == RC_OK)
+		rc = walk_segments(w, &list, err);
+	journal_list_free(&list);
 	return rc;
 }
 
@@ -232,23 +249,21 @@ int journal_epochs_read(struct journal_epochs *epochs, const struct journal_epoc
 			const atomic_bool *cancelled, struct err *err)
 {
 	struct walk w = { .options = options, .cancelled = cancelled, .out = epochs };
-	int dir = open(options->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int rc = dir < 0 ? err_system(err, errno, "opening it") : RC_OK;
+	struct journal_dirs dirs;
+	int rc = journal_dirs_open(&dirs, options->dirs, options->count, err);
 
 	*epochs = (struct journal_epochs){ .list = mem_zalloc(options->limit + 1,
 							      sizeof(*epochs->list)) };
 	if (rc == RC_OK && epochs->list == NULL)
 		rc = err_nomem(err, "a list of epochs");
 	if (rc == RC_OK)
-		rc = walk_segments(&w, dir, err);
+		rc = walk_copies(&w, &dirs, err);
 	if (rc == RC_OK)
 		rc = straighten(&w, err);
-	if (dir >= 0)
-		(void)close(dir);
-	mem_free(w.segments);
+	journal_dirs_close(&dirs);
 	if (rc != RC_OK) {
 		journal_epochs_free(epochs);
-		(void)err_prefix(err, "%s: ", options->dir);
+		(void)err_prefix(err, "%s: ", options->dirs[0]);
 	}
 	return rc;
 }

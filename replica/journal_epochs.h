@@ -6,6 +6,7 @@
 #define REPLICA_JOURNAL_EPOCHS_H
 
 #include "replica/history.h"
+#include "replica/journal_list.h"
 
 #include <stdatomic.h>
 
@@ -17,7 +18,9 @@ struct journal_epoch {
 };
 
 struct journal_epochs_options {
-	const char *dir;
+	const char *dirs
+		[JOURNAL_COPIES_MAX]; /* copies of the journal: each record is read from one where it is good */
+	unsigned count;
 	/* From the first epoch that is not before this place, */
 	struct history_place from;
 	/* up to the last one that is not behind this one. */
@@ -33,7 +36,7 @@ struct journal_epochs {
 };
 
 /*
- * RC_IO: it cannot be read, or what was asked for was given up meanwhile; RC_INVALID: a record in the midst of it is none. What is only
+ * RC_IO: it cannot be read, or what was asked for was given up meanwhile; RC_INVALID: a record in the midst of it is none, in no copy. What is only
  * half written at its end is not told of. RC_CANCELLED.
  */
 int journal_epochs_read(struct journal_epochs *epochs, const struct journal_epochs_options *options,

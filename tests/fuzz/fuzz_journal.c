@@ -77,7 +77,8 @@ static char path[] = "/dev/shm/us-fuzz-journal-XXXXXX";
 static void list_epochs(uint64_t records)
 {
 	const struct journal_epochs_options options = {
-		.dir = path,
+		.dirs = { path },
+		.count = 1,
 		.from = { 1, 0, UINT64_MAX },
 		.to = { 1, UINT64_MAX, UINT64_MAX },
 		.newest = (records & 1) != 0,

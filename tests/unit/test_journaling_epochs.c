@@ -45,9 +45,12 @@ static void have_bases(size_t count)
 static int list(const struct history_place *from, const struct history_place *to, bool last,
 		size_t limit)
 {
-	const struct journal_epochs_options options = {
-		.dir = journaling_play.dir, .from = *from, .to = *to, .newest = last, .limit = limit
-	};
+	const struct journal_epochs_options options = { .dirs = { journaling_play.dir },
+							.count = 1,
+							.from = *from,
+							.to = *to,
+							.newest = last,
+							.limit = limit };
 
 	journal_epochs_free(&t.epochs);
 	return journal_epochs_read(&t.epochs, &options, &t.cancelled, &t.err);
