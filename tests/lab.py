@@ -338,21 +338,21 @@ class Lab:
 
     # Ends ------------------------------------------------------------------------------------------------------------
 
-    def protect(self):
+    def protect(self, timeout=60.0):
         """Guest, appliance and agent, until the instance is protected."""
         self.start_guest(wait=not self.gateway)     # it has no network before there is an agent
         self.start_appliance()
         self.start_agent()
-        self.wait_state('primary', 'protected')
+        self.wait_state('primary', 'protected', timeout=timeout)
         if self.gateway:
-            self._wait_for_guest()
-        return self.wait_state('standby', 'protected')
+            self._wait_for_guest(timeout)
+        return self.wait_state('standby', 'protected', timeout=timeout)
 
-    def _wait_for_guest(self):
+    def _wait_for_guest(self, timeout):
         """With all that could tell why, if it does not answer."""
         try:
             self.wait_until_ready()
-            wait_for('the guest answers', lambda: self.ask('get', timeout=1), 60, 0.1)
+            wait_for('the guest answers', lambda: self.ask('get', timeout=1), timeout, 0.1)
         except AssertionError as e:
             monitor = Qmp(self.path('vm.qmp.lab'), 2) if self.qemu.running() else None
             state = [monitor('human-monitor-command', **{'command-line': f'info {what}'})
