@@ -144,7 +144,8 @@ build/guest/initramfs.gz: image/guest.sh image/modules.sh $(wildcard tests/guest
 
 image: build/image/understudy.raw  ## the appliance: a bootable disk image (build/image); CONFIG=DIR bakes a configuration in
 	@:
-build/image/understudy.raw: $(if $(CONFIG),FORCE) image/image.sh image/modules.sh build/understudy build/qemu/ready build/kernel/ready
+image_inputs := $(addprefix image/,image.sh modules.sh inspect.sh sbom.sh sources.sh packages.sh packages contents) LICENSE
+build/image/understudy.raw: $(if $(CONFIG),FORCE) $(image_inputs) build/understudy build/qemu/ready build/kernel/ready build/musl/ready
 	@image/prerequisites.sh image
 	@image/image.sh $(CONFIG)
 

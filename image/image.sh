@@ -14,21 +14,25 @@
 # made without root and without loop devices, and from the same inputs the same bytes come out: times, owners, order, and
 # identities are fixed.
 #
+# What is in it has to be what image/contents lists, and nothing else; the licences of all of it are in /licenses.
+#
 # usage: image/image.sh [DIR]      a directory with config.json and the keys and certificates that it names, to be baked in
-# result: build/image/understudy.raw
+# result: build/image/understudy.raw, the same as understudy.qcow2, and the bill of materials, understudy.spdx.json
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . image/apt.sh
 . image/modules.sh
+. image/sources.sh
+. image/packages.sh
 
 export SOURCE_DATE_EPOCH=315619200 LC_ALL=C TZ=UTC
 config=${1:-}
 [[ -z $config || -f $config/config.json ]] || die "$config has no config.json"
 out=build/image
 work=$out/work
-most=$((32 << 20)) # what is promised of the image's size
+most=$((32 << 20)) most_program=$((3 << 20)) # what is promised of the sizes of the image, and of the program
 step_count=0
-step_total=3
+step_total=4
 
 # Of the modules, those without which the root file system is not found; the others come from it.
 boot_modules=(virtio_blk virtio_scsi sd_mod ahci ata_piix vmw_pvscsi hv_storvsc xen-blkfront squashfs)
@@ -47,6 +51,7 @@ make_initramfs() {
 	cp build/understudy "$root/init"
 	printf %s "$system_name" >"$root/system"
 	modules_copy build/kernel/modules "$root/modules" "${boot_modules[@]}"
+	chmod -R u=rwX,go=rX "$root"
 	find "$root" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 	(cd "$root" && find . -print0 | sort -z | cpio --null --quiet --reproducible -o -H newc -R 0:0) | zstd -19 -q -T1 >"$work/initramfs.img"
 }
@@ -59,11 +64,20 @@ make_system() {
 	cp build/qemu/qemu-system-x86_64 "$root/bin/"
 	cp build/qemu/firmware/* "$root/firmware/"
 	modules_copy build/kernel/modules "$root/modules" "${system_modules[@]}"
+	make_licenses "$root/licenses"
 	chmod -R u=rwX,go=rX "$root"
 	[[ -z $config ]] || install -Dm 600 -t "$root/config" "$config"/*
 	mksquashfs "$root" "$work/system.squashfs" -all-root -comp zstd -Xcompression-level 19 -b 256K -no-xattrs -no-exports -processors 1 \
 		-noappend -no-progress -quiet
 	system_name=understudy-$(sha256sum "$work/system.squashfs" | head -c 24)
+}
+
+# Debian's texts refer to its common ones.
+make_licenses() {
+	local licenses=$1
+	mkdir "$licenses"
+	packages_each packages_text
+	cp -L /usr/share/common-licenses/{Apache-2.0,GPL-2,GPL-3,LGPL-2,LGPL-2.1,LGPL-3} "$licenses/"
 }
 
 # ---- what boots -----------------------------------------------------------------------------------------------------
@@ -137,11 +151,25 @@ assemble() {
 	put "$work/system.squashfs" "$system"
 	put_grub "$bios"
 	(($(stat -c %s "$work/understudy.raw") <= most)) || die "the image is larger than $((most >> 20)) MiB"
+	qemu-img convert -f raw -O qcow2 "$work/understudy.raw" "$work/understudy.qcow2"
 }
 
+# ---- what is in it --------------------------------------------------------------------------------------------------
+
+# A configuration that was baked in is its owner's.
+look_into() {
+	image/inspect.sh "$work/understudy.raw" "$work/files" | grep -v '^system [-d][-rwx]* config\(/\|$\)' >"$work/found"
+	diff <(sed '/^#/d; s/^[^ ]* //' image/contents) "$work/found" >"$work/differences" ||
+		die "not what image/contents lists (<: only there, >: only in the image):
+$(grep '^[<>]' "$work/differences")"
+	image/sbom.sh "$work/understudy.raw" "$work/files" >"$work/understudy.spdx.json"
+}
+
+(($(stat -c %s build/understudy) <= most_program)) || die "build/understudy is larger than $((most_program >> 20)) MiB"
 [[ -z $config ]] || umask 077 # there are keys in it
 rm -rf "$work" && mkdir -p "$work"
 trap 'rm -rf "$work"' EXIT
+sources_here grub-pc-bin >build/image/grub
 step_begin 'initramfs and system'
 make_system
 make_initramfs
@@ -152,5 +180,8 @@ make_esp $(((($(stat -c %s build/kernel/vmlinuz) + $(stat -c %s "$work/initramfs
 step_end
 step_begin 'disk image'
 assemble
-mv "$work/understudy.raw" "$out/understudy.raw"
+step_end
+step_begin 'what is in it'
+look_into
+mv "$work"/understudy.{raw,qcow2,spdx.json} "$out/"
 step_end "$(($(stat -c %s "$out/understudy.raw") / 1024)) KiB"

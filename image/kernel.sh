@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The test guest's kernel: Debian 13's cloud kernel, unpacked and not installed. See sources.sh for where it comes from.
 #
-# result: build/kernel/vmlinuz, build/kernel/modules (what is below /lib/modules/VERSION)
+# result: build/kernel/vmlinuz, build/kernel/modules (what is below /lib/modules/VERSION), build/kernel/copyright
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . image/apt.sh
@@ -24,7 +24,7 @@ if ! sources_listed_in "$lock" "${name:-none}" "$(sources_version "$lock" "${nam
 	sources_get download "$name"
 fi
 sources_close
-if cmp -s "$used" build/kernel/package; then
+if cmp -s "$used" build/kernel/package && [[ -f build/kernel/copyright ]]; then
 	touch build/kernel/ready
 	step_end "${name#linux-image-}"
 	exit
@@ -34,6 +34,7 @@ rm -rf "$new" && mkdir -p "$new"
 dpkg -x "$(used_files "$name")" "$new/deb"
 mv "$new"/deb/boot/vmlinuz-* "$new/vmlinuz"
 mv "$(find "$new/deb" -path '*lib/modules/*' -prune -type d -print -quit)" "$new/modules"
+cp "$new/deb/usr/share/doc/$name/copyright" "$new/copyright"
 cp "$used" "$new/package"
 touch "$new/ready"
 rm -rf "$new/deb" build/kernel

@@ -3,9 +3,11 @@
 # optional feature (no display server, no user-mode network, no audio); and the firmware that its devices load.
 #
 # Built once: the result is kept in ~/.cache/understudy/qemu-HASH, where HASH is over how it is built (the functions here),
-# the patches, and the checksums of everything that goes in. build/qemu is a link to it.
+# the patches, the checksums of everything that goes in, and the versions of this machine's libraries that are linked.
+# build/qemu is a link to it.
 #
-# result: build/qemu/qemu-system-x86_64, build/qemu/firmware/ (for -L), build/qemu/VERSION
+# result: build/qemu/qemu-system-x86_64, build/qemu/firmware/ (for -L), build/qemu/VERSION; of what it was made, build/qemu/sources
+# (in the lock's format) and build/qemu/linked (sources_here), and their licences, build/qemu/licenses
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . image/apt.sh
@@ -15,6 +17,7 @@ step_count=0
 step_total=6
 patches=(image/qemu-*.patch)
 pkgversion=understudy-colo2
+linked=$(sources_here libc6-dev libglib2.0-dev zlib1g-dev libfdt-dev libpcre2-dev && sources_libgcc)
 
 # Beside the sources of QEMU and of Pixman, of which Debian 13 has no static library, these packages are unpacked: Meson,
 # which is run from its folder (QEMU wants one newer than Debian 12's), and the firmware, of which Debian's QEMU source has
@@ -34,7 +37,7 @@ get_sources() {
 hash_of() {
 	{
 		declare -f unpack_debs build_pixman configure_qemu compile_qemu collect
-		echo "$pkgversion"
+		echo "$pkgversion" "$linked"
 		cat "${patches[@]}" "$1"
 	} | sha256sum | cut -c 1-16
 }
@@ -94,12 +97,18 @@ compile_qemu() {
 }
 
 collect() {
-	mkdir -p "$work/out/firmware"
+	local package
+	mkdir -p "$work/out"/{firmware,licenses}
 	strip -o "$work/out/qemu-system-x86_64" "$work/src/b/qemu-system-x86_64"
 	cp -L "$work"/seabios/usr/share/seabios/*.bin "$work"/ipxe-qemu/usr/share/qemu/{efi,pxe}-*.rom "$work/out/firmware/"
 	cp -L "$work"/qemu-system-data/usr/share/qemu/{kvmvapic,linuxboot,linuxboot_dma,pvh}.bin "$work/out/firmware/"
 	"$work/out/qemu-system-x86_64" -version | head -n 1 >"$work/out/VERSION"
 	cp "$used" "$work/out/sources"
+	echo "$linked" >"$work/out/linked"
+	cp "$work/pixman/COPYING" "$work/out/licenses/pixman"
+	for package in seabios ipxe-qemu qemu-system-data; do
+		cp "$work/$package/usr/share/doc/$package/copyright" "$work/out/licenses/$package"
+	done
 	local device
 	for device in virtio-net-pci piix3-ide ide-hd floppy usb-ehci VGA ich9-ahci; do
 		grep -q "\"$device\"" <("$work/out/qemu-system-x86_64" -device help 2>/dev/null) || die "this QEMU has no $device"

@@ -127,6 +127,15 @@ sources_archive() {
 	fi
 }
 
+# sources_here PACKAGE...: this machine's own packages, of which something is linked or copied into a result: a line each, "SOURCE
+# VERSION PACKAGE". The compiler's library, which every program has a part of: sources_libgcc. Nothing where there is no dpkg.
+sources_here() {
+	! command -v dpkg-query >/dev/null || dpkg-query -W -f '${source:Package} ${source:Version} ${Package}\n' "$@"
+}
+sources_libgcc() {
+	! command -v dpkg-query >/dev/null || sources_here "$(dpkg-query -S "$(gcc -print-libgcc-file-name)" | sed 's/:.*//')"
+}
+
 # What the finished list says of a package: its version; the version of the upstream part, as people know it; the paths
 # of its files, or of those matching a pattern.
 used_version() { sources_version "$used" "$1"; }
