@@ -1,7 +1,9 @@
 """The appliance's image in a virtual machine of its own, on a network of the test's: 10.9.0.1 is the test, 10.9.0.2 the appliance."""
+import errno
 import http.client
 import json
 import os
+import select
 import shutil
 import socket
 
@@ -30,20 +32,20 @@ class Appliance:
     `disks`: paths of raw ones; `cards`: tap and address of each; `more`: of QEMU's words.
     """
 
-    def __init__(self, directory, config=None, files=(), uefi=False, memory_mib=512, disks=(), cards=(('tap0', MAC),), more=()):
+    def __init__(self, directory, config=None, files=(), uefi=False, memory_mib=512, disks=(), cards=(('tap0', MAC),), more=(), image=IMAGE):
         self.directory, self.files, self.uefi, self.memory_mib, self.more = str(directory), dict(files), uefi, memory_mib, more
         if config is not None:
             self.files['config.json'] = self.path('config.json')
             with open(self.files['config.json'], 'w', encoding='utf-8') as f:
                 f.write(config if isinstance(config, str) else json.dumps(config))
-        self.disks, self.cards, self.network, self.machine = disks, cards, None, None
+        self.disks, self.cards, self.image, self.network, self.machine = disks, cards, image, None, None
 
     def path(self, name):
         return os.path.join(self.directory, name)
 
     def command(self):
         command = [lab.QEMU, '-machine', 'q35' if self.uefi else 'pc', '-accel', 'tcg', '-m', str(self.memory_mib), '-nodefaults', '-display', 'none',
-                   '-no-reboot', '-L', lab.FIRMWARE, '-drive', f'file={IMAGE},format=raw,if=virtio,snapshot=on',
+                   '-no-reboot', '-L', lab.FIRMWARE, '-drive', f'file={self.image},format=raw,if=virtio,snapshot=on',
                    '-serial', f"file:{self.path('console.log')}", '-qmp', f"unix:{self.path('qmp')},server=on,wait=off"]
         for number, (tap, mac) in enumerate(self.cards):
             command += ['-netdev', f'tap,id=n{number},ifname={tap},script=no,downscript=no',
@@ -74,10 +76,10 @@ class Appliance:
         with open(self.path('console.log'), errors='replace', encoding='utf-8') as f:
             return f.read()
 
-    def health(self, address=ADDRESS):
+    def health(self, address=ADDRESS, timeout=2):
         """Status and what is told with it; None while nobody answers."""
         with self.network.inside():
-            connection = http.client.HTTPConnection(address, HTTP_PORT, timeout=2)
+            connection = http.client.HTTPConnection(address, HTTP_PORT, timeout=timeout)
             try:
                 connection.request('GET', '/healthz')
                 answer = connection.getresponse()
@@ -101,13 +103,36 @@ class Appliance:
         lab.wait_for('it is off', lambda: not self.machine.running(), 60, 0.05)
 
 
-def closed_ports(network, ports):
-    """Those of the appliance's TCP ports that nobody listens at."""
-    closed = []
-    with network.inside():
-        for port in ports:
-            with socket.socket() as s:
-                s.settimeout(5)
-                if s.connect_ex((ADDRESS, port)) != 0:
-                    closed.append(port)
-    return closed
+def open_ports(network):
+    """Those of the appliance's TCP ports, all of which are tried, that somebody listens at."""
+    found, waiting, left = set(), {}, list(range(65535, 0, -1))
+    answers = select.poll()
+    while left or waiting:
+        with network.inside():
+            while left and len(waiting) < 256:
+                s = socket.socket()
+                s.setblocking(False)
+                s.connect_ex((ADDRESS, left[-1]))
+                waiting[s.fileno()] = s, left.pop()
+                answers.register(s, select.POLLOUT)
+        for fd, _ in answers.poll(30000) or [(fd, None) for fd in waiting]:       # who does not answer is no better than who is open
+            s, port = waiting.pop(fd)
+            answers.unregister(fd)
+            if s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != errno.ECONNREFUSED:
+                found.add(port)
+            s.close()
+    return found
+
+
+def refuses_datagrams(network, port):
+    """Whether the appliance says that nobody listens at that UDP port. It says so to one sender only a few times a second: ask again."""
+    with network.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(0.5)
+        try:
+            s.connect((ADDRESS, port))
+            s.send(b'?')
+            return not s.recv(1)
+        except ConnectionRefusedError:
+            return True
+        except TimeoutError:
+            return False
