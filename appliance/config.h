@@ -126,8 +126,9 @@ struct config {
 	bool log_json;	  /* log.json */
 	bool log_debug;	  /* log.debug */
 	/* machine.*: what process 1 sets up; init.h */
-	char *hostname;		       /* "understudy" */
-	char **dns;		       /* addresses of name servers; NULL: none */
+	char *hostname; /* "understudy" */
+	char **dns;	/* addresses of name servers; NULL: none */
+	char *data; /* the data disk: its serial number or /dev/NAME; NULL: the one that is labelled, or empty */
 	struct config_device *devices; /* machine.network */
 	size_t ndevices;
 	struct config_instance *instances;

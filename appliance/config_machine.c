@@ -6,9 +6,13 @@
 
 #include <arpa/inet.h>
 #include <stdio.h>
+#include <string.h>
 
 #define MAC_PATTERN "^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}" JSON_PATTERN_END
 #define MTU_MOST 65535
+#define DISK_MOST 63 /* what is kept of a serial number */
+#define DISK_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 /._:-"
+#define DISK_PATTERN "^[A-Za-z0-9 /._:-]{1,63}" JSON_PATTERN_END
 #define ADDRESSES_MAX 32
 #define PORTS_MAX 64
 
@@ -30,6 +34,16 @@ static int check_ip(const char *text, struct err *err)
 	if (inet_pton(AF_INET, text, ip) == 1 || inet_pton(AF_INET6, text, ip) == 1)
 		return RC_OK;
 	return err_set(err, RC_INVALID, "\"%s\" is no IP address", text);
+}
+
+static int check_disk(const char *text, struct err *err)
+{
+	const size_t len = strlen(text);
+
+	if (len == 0 || len > DISK_MOST || strspn(text, DISK_CHARACTERS) != len)
+		return err_set(err, RC_INVALID,
+			       "\"%s\" is neither a disk's serial number nor /dev/NAME", text);
+	return RC_OK;
 }
 
 #define DEVICE \
@@ -101,6 +115,13 @@ static const struct json_field machine_fields[] = {
 	  .pattern = "^(" IPV4_PATTERN "|" IPV6_PATTERN ")" JSON_PATTERN_END,
 	  .offset = offsetof(struct config, dns),
 	  .doc = "name servers" },
+	{ .key = "data",
+	  .type = JSON_TEXT,
+	  .kind = "disk",
+	  .check = check_disk,
+	  .pattern = DISK_PATTERN,
+	  .offset = offsetof(struct config, data),
+	  .doc = "the data disk's serial number, or /dev/NAME; absent: the one with the label UNDERSTUDY-DATA, or else the only empty one" },
 	{ .key = "network",
 	  .type = JSON_OBJECTS,
 	  .table = &device_table,

@@ -54,9 +54,6 @@ static int mount_all(struct err *err)
 	if (rc == RC_OK) /* replicas' memory: as much as there is */
 		rc = init_mount("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV | MS_NOEXEC,
 				"mode=0700,size=100%", err);
-	if (rc == RC_OK)
-		rc = init_mount("tmpfs", "/data", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700",
-				err);
 	return rc == RC_OK ? init_modules_load("/modules", err) : rc;
 }
 
@@ -93,7 +90,7 @@ static int configure(struct init_service *service, struct config *config, struct
 	if (config->hostname != NULL)
 		(void)sethostname(config->hostname, strlen(config->hostname));
 	init_network(config);
-	return rc;
+	return rc == RC_OK ? init_data(config, err) : rc;
 }
 
 void init_run(void)

@@ -33,6 +33,12 @@ int init_mount(const char *type, const char *dir, unsigned long flags, const cha
 /* RC_STATE: no place has one. The error says which place is wrong, and what to do. */
 int init_config_find(struct err *err);
 
+/*
+ * /data: the data disk, prepared if it is empty, or memory if there is none and nothing needs one. An error: the standby must not
+ * run.
+ */
+int init_data(const struct config *config, struct err *err);
+
 /* What fails is logged. */
 void init_network(const struct config *config);
 

@@ -65,6 +65,7 @@ make_system() {
 	cp build/qemu/firmware/* "$root/firmware/"
 	modules_copy build/kernel/modules "$root/modules" "${system_modules[@]}"
 	make_licenses "$root/licenses"
+	make_data "$root/data.ext4"
 	chmod -R u=rwX,go=rX "$root"
 	[[ -z $config ]] || install -Dm 600 -t "$root/config" "$config"/*
 	mksquashfs "$root" "$work/system.squashfs" -all-root -comp zstd -Xcompression-level 19 -b 256K -no-xattrs -no-exports -processors 1 \
@@ -78,6 +79,19 @@ make_licenses() {
 	mkdir "$licenses"
 	packages_each packages_text
 	cp -L /usr/share/common-licenses/{Apache-2.0,GPL-2,GPL-3,LGPL-2,LGPL-2.1,LGPL-3} "$licenses/"
+}
+
+# What an empty data disk gets: zeroes but for a few blocks, so that it costs nothing here. The kernel makes it as large as the disk is:
+# up to 2 TiB in the room that is kept for that, and beyond it by other means of its own. What a file system would have by default
+# is left to nobody's configuration.
+make_data() {
+	local features=has_journal,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize
+	features+=,metadata_csum,metadata_csum_seed,resize_inode
+	printf '[fs_types]\next4 = {\ninode_size = 256\n}\n' >"$work/mke2fs.conf"
+	truncate -s 48M "$1"
+	MKE2FS_CONFIG=$work/mke2fs.conf E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH mke2fs -q -F -t ext4 -T ext4 -O "none,$features" -b 4096 -N 512 \
+		-m 0 -J size=16 -L UNDERSTUDY-DATA -U 55534459-0000-4000-8000-000000000004 \
+		-E hash_seed=55534459-0000-4000-8000-000000000004,root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0,resize=536870912 "$1"
 }
 
 # ---- what boots -----------------------------------------------------------------------------------------------------

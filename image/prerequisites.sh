@@ -15,7 +15,7 @@ declare -A packages=(
 	[qemu]='gcc libc6-dev make patch ninja-build python3 python3-venv pkg-config|pkgconf flex bison libglib2.0-dev
 		zlib1g-dev libfdt-dev xz-utils'
 	# The appliance's disk image.
-	[image]='grub-common grub-pc-bin grub-efi-amd64-bin squashfs-tools mtools dosfstools fdisk faketime qemu-utils
+	[image]='grub-common grub-pc-bin grub-efi-amd64-bin squashfs-tools mtools dosfstools e2fsprogs fdisk faketime qemu-utils
 		cpio zstd xz-utils binutils'
 	# The demo, beside what it is built with.
 	[demo]='python3 iproute2 util-linux'

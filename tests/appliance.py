@@ -6,6 +6,7 @@ import os
 import select
 import shutil
 import socket
+import subprocess
 
 import lab
 
@@ -24,6 +25,18 @@ def configuration():
                                                           {'name': 'br0', 'ports': ['lan0'], 'addresses': [f'{ADDRESS}/24']},
                                                           {'name': 'v20', 'on': 'br0', 'vlan': 20, 'addresses': ['10.9.20.2/24']}]},
             'instances': [{'name': 'vm1'}]}
+
+
+def certificates(directory):
+    """What a standby needs of them: name to path."""
+    subprocess.run([lab.UNDERSTUDY, 'pki', os.path.join(directory, 'certs')], check=True, stdout=subprocess.DEVNULL)
+    return {name: os.path.join(directory, 'certs', name) for name in ('ca.crt', 'standby.crt', 'standby.key')}
+
+
+def disk(path, serial=''):
+    """QEMU's words for a disk that is not written behind its back: a flush reaches the host's file."""
+    return ['-drive', f'file={path},format=raw,if=none,id={os.path.basename(path)},cache=writeback',
+            '-device', f'virtio-blk-pci,drive={os.path.basename(path)},serial={serial}']
 
 
 class Appliance:
@@ -45,7 +58,8 @@ class Appliance:
 
     def command(self):
         command = [lab.QEMU, '-machine', 'q35' if self.uefi else 'pc', '-accel', 'tcg', '-m', str(self.memory_mib), '-nodefaults', '-display', 'none',
-                   '-no-reboot', '-L', lab.FIRMWARE, '-drive', f'file={self.image},format=raw,if=virtio,snapshot=on',
+                   '-no-reboot', '-L', lab.FIRMWARE,
+                   '-drive', f'file={self.image},format=raw,if=none,id=system,snapshot=on', '-device', 'virtio-blk-pci,drive=system,bootindex=0',
                    '-serial', f"file:{self.path('console.log')}", '-qmp', f"unix:{self.path('qmp')},server=on,wait=off"]
         for number, (tap, mac) in enumerate(self.cards):
             command += ['-netdev', f'tap,id=n{number},ifname={tap},script=no,downscript=no',

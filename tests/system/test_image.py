@@ -18,8 +18,7 @@ def image():
 
 @pytest.fixture
 def certificates(tmp_path):
-    subprocess.run([lab.UNDERSTUDY, 'pki', str(tmp_path / 'certs')], check=True, stdout=subprocess.DEVNULL)
-    return {name: str(tmp_path / 'certs' / name) for name in ('ca.crt', 'standby.crt', 'standby.key')}
+    return appliance.certificates(tmp_path)
 
 
 def disk_of_other_images(path):

@@ -1,0 +1,333 @@
+/*
+ * Theory of operation
+ *
+ * What has to survive a restart (state_dir, journals, images of disks) is below /data, on a disk of its own: the image that the
+ * machine boots from is exchanged with each new version. There is nothing in the image that makes or repairs file systems. It
+ * has an empty one instead, an ext4 of 48 MiB that is zeroes but for some blocks (image/image.sh), and the kernel makes that as
+ * large as its disk is, mounted, at this and any later start; its identity is a new one for each disk. What a power cut leaves is mended by
+ * ext4's journal; one that the kernel finds wrong is not written to any more (errors=remount-ro).
+ *
+ * A disk is prepared only if nothing can be lost by that (init_data_disk.c), and only if there is no doubt which one is meant
+ * (init_data_choice.c). Disks appear when they like: one that is named is waited for, and a journal's is; before the only empty one
+ * is prepared, others get some time.
+ *
+ * A machine whose standby forgets what it has acknowledged, or that it has taken over, must not look like one that works. So where a
+ * data disk is named, or there but not usable, or where an instance's journal needs one, none is an error: the standby is not
+ * started. In other cases /data is in memory.
+ */
+#include "appliance/init_data.h"
+
+#include "appliance/base/clock.h"
+#include "appliance/base/log.h"
+#include "appliance/init_internal.h"
+#include "appliance/seat_journal.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define EMPTY_IMAGE "/data.ext4"
+#define DATA_DIR "/data"
+#define BLOCKS "/sys/class/block"
+#define DISKS_MAX 64
+#define NAMED_WITHIN_MS 30000 /* a SAN may take its time */
+#define OTHERS_WITHIN_MS 2000 /* of an empty one */
+#define LOOK_EVERY_MS 500
+
+/* linux/ext4.h, which older headers do not have */
+#define EXT4_RESIZE _IOW('f', 16, uint64_t)   /* blocks */
+#define EXT4_SET_UUID _IOW('f', 44, uint64_t) /* the two numbers before it count */
+struct ext4_uuid {
+	uint32_t len, flags;
+	uint8_t uuid[16];
+};
+
+/* ---- what disks there are ------------------------------------------------------------------------ */
+
+/* What the kernel says of a device, without spaces around it; false: nothing. */
+static bool attribute(char *out, size_t size, const char *device, const char *file, size_t skip)
+{
+	char path[128], text[512], *from, *end;
+	FILE *f;
+	size_t n;
+
+	(void)snprintf(path, sizeof(path), BLOCKS "/%s/%s", device, file);
+	f = fopen(path, "re");
+	if (f == NULL)
+		return false;
+	n = fread(text, 1, sizeof(text) - 1, f);
+	(void)fclose(f);
+	text[n] = '\0';
+	from = text + (n < skip ? n : skip);
+	while (isspace((unsigned char)*from))
+		from++;
+	for (end = from + strlen(from); end > from && isspace((unsigned char)end[-1]);)
+		end--;
+	*end = '\0';
+	(void)snprintf(out, size, "%s", from);
+	return *from != '\0';
+}
+
+static bool is_set(const char *device, const char *file)
+{
+	char text[8];
+
+	return attribute(text, sizeof(text), device, file, 0) && strcmp(text, "0") != 0;
+}
+
+/* virtio and NVMe; then a SCSI disk's page 0x80, behind its header */
+static void find_serial(struct data_disk *disk)
+{
+	if (!attribute(disk->serial, sizeof(disk->serial), disk->name, "serial", 0) &&
+	    !attribute(disk->serial, sizeof(disk->serial), disk->name, "device/serial", 0))
+		(void)attribute(disk->serial, sizeof(disk->serial), disk->name, "device/vpd_pg80",
+				4);
+}
+
+/* Whether a path, or QEMU's word for it, is that device. */
+static bool mentions(const char *text, const char *name)
+{
+	char path[DATA_NAME_BYTES + 8];
+	const char *at = text;
+
+	(void)snprintf(path, sizeof(path), "/dev/%s", name);
+	while (at != NULL && (at = strstr(at, path)) != NULL) {
+		at += strlen(path);
+		if (!isalnum((unsigned char)*at))
+			return true;
+	}
+	return false;
+}
+
+static bool is_taken(const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < config->ninstances; i++) {
+		const struct config_instance *instance = &config->instances[i];
+
+		for (size_t d = 0; d < instance->ndisks; d++) {
+			if (mentions(instance->disks[d].path, name) ||
+			    mentions(instance->disks[d].target, name))
+				return true;
+		}
+	}
+	return false;
+}
+
+static int open_device(const char *name, int flags)
+{
+	char path[DATA_NAME_BYTES + 8];
+
+	(void)snprintf(path, sizeof(path), "/dev/%s", name);
+	return open(path, flags | O_CLOEXEC);
+}
+
+/* Whether it is one that can be meant: not a CD, not what is read-only, and of partitions only ours. */
+static bool look(struct data_disk *disk, const char *name, const struct config *config, int empty)
+{
+	char uevent[512], size[24];
+	const char *partition;
+	int fd;
+
+	*disk = (struct data_disk){ .kind = DATA_UNREADABLE };
+	(void)snprintf(disk->name, sizeof(disk->name), "%s", name);
+	if (!attribute(uevent, sizeof(uevent), name, "uevent", 0) || is_set(name, "ro") ||
+	    is_set(name, "removable") || !attribute(size, sizeof(size), name, "size", 0))
+		return false;
+	partition = strstr(uevent, "PARTNAME=" DATA_PARTITION);
+	if (strstr(uevent, "DEVTYPE=disk") != NULL) {
+		if (!is_set(name, "device/uevent")) /* loop and the like: no device's */
+			return false;
+		find_serial(disk);
+	}
+	disk->bytes = strtoull(size, NULL, 10) * 512;
+	disk->taken = is_taken(config, name);
+	fd = disk->bytes > 0 && !disk->taken ? open_device(name, O_RDONLY) : -1;
+	if (fd >= 0) {
+		disk->kind = data_look(fd, disk->bytes, empty, &disk->ext4);
+		(void)close(fd);
+	}
+	return strstr(uevent, "DEVTYPE=disk") != NULL || partition != NULL ||
+	       disk->kind == DATA_OURS;
+}
+
+static size_t list(struct data_disk disks[DISKS_MAX], const struct config *config, int empty)
+{
+	DIR *dir = opendir(BLOCKS);
+	struct dirent *entry;
+	size_t count = 0;
+
+	while (dir != NULL && count < DISKS_MAX && (entry = readdir(dir)) != NULL) {
+		if (entry->d_name[0] != '.' && strlen(entry->d_name) < DATA_NAME_BYTES &&
+		    look(&disks[count], entry->d_name, config, empty))
+			count++;
+	}
+	if (dir != NULL)
+		(void)closedir(dir);
+	return count;
+}
+
+/* ---- one of them ----------------------------------------------------------------------------------- */
+
+static int prepare(const struct data_disk *disk, int empty, struct err *err)
+{
+	const int fd = open_device(disk->name, O_RDWR | O_EXCL);
+	int rc;
+
+	if (fd < 0)
+		return err_system(err, errno, "opening it");
+	log_warn(INIT_PART, "/dev/%s (%llu MiB) is empty: it becomes the data disk", disk->name,
+		 (unsigned long long)(disk->bytes >> 20));
+	rc = data_prepare(fd, empty, err);
+	(void)close(fd);
+	return rc;
+}
+
+/* One of its own, in place of the one that all have that were prepared. */
+static void identify(int root, const struct data_disk *disk, int empty)
+{
+	struct ext4_uuid own = { .len = sizeof(own.uuid) };
+	uint8_t superblock[DATA_EXT4_BYTES];
+	struct data_ext4 first;
+
+	if (pread(empty, superblock, sizeof(superblock), DATA_EXT4_AT) !=
+		    (ssize_t)sizeof(superblock) ||
+	    !data_ext4_parse(&first, superblock) ||
+	    memcmp(first.uuid, disk->ext4.uuid, sizeof(first.uuid)) != 0)
+		return;
+	if (getrandom(own.uuid, sizeof(own.uuid), 0) != (ssize_t)sizeof(own.uuid))
+		return;
+	own.uuid[6] = (uint8_t)((own.uuid[6] & 0x0f) | 0x40); /* version 4: random */
+	own.uuid[8] = (uint8_t)((own.uuid[8] & 0x3f) | 0x80);
+	if (ioctl(root, EXT4_SET_UUID, &own) != 0)
+		log_warn(INIT_PART, "/dev/%s: it gets no identity of its own: %s", disk->name,
+			 strerror(errno));
+}
+
+/* To the size of its disk; one that cannot grow can be used all the same. */
+static void grow(int root, const struct data_disk *disk)
+{
+	uint64_t blocks = disk->bytes / disk->ext4.block_bytes;
+
+	if (disk->bytes - disk->ext4.bytes < disk->ext4.block_bytes)
+		return;
+	if (ioctl(root, EXT4_RESIZE, &blocks) != 0)
+		log_error(INIT_PART, "/dev/%s: its file system cannot grow: %s", disk->name,
+			  strerror(errno));
+}
+
+static int attach(const struct data_disk *disk, int empty, struct err *err)
+{
+	char device[DATA_NAME_BYTES + 8];
+	int root;
+
+	(void)snprintf(device, sizeof(device), "/dev/%s", disk->name);
+	if (disk->bytes < disk->ext4.bytes)
+		return err_set(err, RC_REFUSED, "it is smaller than its file system (%llu MiB)",
+			       (unsigned long long)(disk->ext4.bytes >> 20));
+	if (disk->ext4.errors)
+		log_error(
+			INIT_PART,
+			"%s: the kernel has found errors in it; e2fsck on another machine can mend them",
+			device);
+	if (mount(device, DATA_DIR, "ext4", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME,
+		  "errors=remount-ro") != 0)
+		return err_system(err, errno, "mounting it");
+	root = open(DATA_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0 || fchmod(root, 0700) != 0)
+		return err_system(err, errno, "its root directory");
+	identify(root, disk, empty);
+	grow(root, disk);
+	(void)close(root);
+	return RC_OK;
+}
+
+/* Again after it was prepared: what it is by then. */
+static int use(struct data_disk *disk, bool empty_yet, const struct config *config, int empty,
+	       struct err *err)
+{
+	char name[DATA_NAME_BYTES];
+	int rc = empty_yet ? prepare(disk, empty, err) : RC_OK;
+
+	memcpy(name, disk->name, sizeof(name));
+	if (rc == RC_OK && empty_yet &&
+	    !(look(disk, name, config, empty) && disk->kind == DATA_OURS))
+		rc = err_set(err, RC_IO, "what was written to it is not there");
+	if (rc == RC_OK)
+		rc = attach(disk, empty, err);
+	if (rc != RC_OK)
+		return err_prefix(err, "data disk /dev/%s: ", name);
+	log_info(INIT_PART, "data disk /dev/%s, %llu MiB", name,
+		 (unsigned long long)(disk->bytes >> 20));
+	return RC_OK;
+}
+
+/* ---- which one --------------------------------------------------------------------------------------- */
+
+static bool journal_wanted(const struct config *config)
+{
+	for (size_t i = 0; i < config->ninstances; i++) {
+		if (seat_journal_wanted(&config->instances[i]))
+			return true;
+	}
+	return false;
+}
+
+/* What there is by the time that something can be said. */
+static enum data_choice choose(struct data_disk *disk, const struct config *config, int empty,
+			       struct err *why)
+{
+	const uint64_t begin_ns = clock_now_ns();
+	const uint64_t within_ms =
+		config->data != NULL || journal_wanted(config) ? NAMED_WITHIN_MS : 0;
+	struct data_disk disks[DISKS_MAX];
+	enum data_choice choice;
+	size_t which = 0;
+
+	for (;;) {
+		const uint64_t waited_ms = (clock_now_ns() - begin_ns) / CLOCK_NS_PER_MS;
+		const size_t count = list(disks, config, empty);
+
+		choice = data_choose(disks, count, config->data, &which, why);
+		if (choice == DATA_TAKE)
+			break;
+		if (choice == DATA_PREPARE ? waited_ms >= OTHERS_WITHIN_MS : waited_ms >= within_ms)
+			break;
+		(void)usleep(1000 * (choice == DATA_PREPARE ? OTHERS_WITHIN_MS : LOOK_EVERY_MS));
+	}
+	*disk = disks[which];
+	return choice;
+}
+
+int init_data(const struct config *config, struct err *err)
+{
+	const int empty = open(EMPTY_IMAGE, O_RDONLY | O_CLOEXEC);
+	enum data_choice choice;
+	struct data_disk disk;
+	struct err why;
+	int rc;
+
+	if (empty < 0)
+		return err_system(err, errno, EMPTY_IMAGE);
+	choice = choose(&disk, config, empty, &why);
+	if (choice == DATA_TAKE || choice == DATA_PREPARE) {
+		rc = use(&disk, choice == DATA_PREPARE, config, empty, err);
+	} else if (choice == DATA_REFUSE || journal_wanted(config)) {
+		rc = err_set(err, RC_STATE, "%s", why.text);
+	} else {
+		log_warn(INIT_PART, "%s; " DATA_DIR " is in memory", why.text);
+		rc = init_mount("tmpfs", DATA_DIR, MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700",
+				err);
+	}
+	(void)close(empty);
+	return rc;
+}

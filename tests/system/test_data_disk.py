@@ -1,0 +1,73 @@
+"""The appliance's data disk: an empty one is prepared, found again and grown; what has something on it is left alone."""
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+import appliance
+import lab
+
+
+@pytest.fixture(autouse=True)
+def image():
+    if not os.path.exists(appliance.IMAGE):
+        pytest.skip('build/image/understudy.raw is missing: make image')
+
+
+def resize(path, mib):
+    with open(path, 'ab') as f:
+        f.truncate(mib << 20)
+
+
+def file_system(path):
+    """Its identity and its size in MiB; it is consistent, and was left in order."""
+    subprocess.run(['e2fsck', '-fn', path], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    told = subprocess.run(['dumpe2fs', '-h', path], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    assert 'needs_recovery' not in told, told
+    return re.search(r'UUID: +(\S+)', told)[1], int(re.search(r'Block count: +(\d+)', told)[1]) // 256
+
+
+def digest(path):
+    with open(path, 'rb') as f:
+        return hashlib.file_digest(f, 'sha256').hexdigest()
+
+
+def configuration():
+    config = appliance.configuration()
+    config['instances'][0]['durability'] = 'journal'
+    return config
+
+
+def test_an_empty_disk_becomes_the_data_disk_and_is_found_again_and_grown_and_of_two_neither_is_taken(tmp_path):
+    certificates = appliance.certificates(tmp_path)
+    data, other = str(tmp_path / 'data'), str(tmp_path / 'other')
+    resize(data, 2048)
+    with open(other, 'wb') as f:
+        f.write(bytes(510) + b'\x55\xaa' + bytes((100 << 20) - 512))
+    before = digest(other)
+    disks = appliance.disk(data, 'S1') + appliance.disk(other, 'S2')
+    with appliance.Appliance(tmp_path, configuration(), certificates, more=disks) as site_b:
+        assert site_b.wait_for_health() == (200, {'status': 'ok', 'problems': []}), site_b.console()
+        site_b.press_power()
+        assert 'is empty: it becomes the data disk' in site_b.console()
+    identity, size = file_system(data)
+    assert size == 2048 and not identity.startswith('55534459'), (identity, size)
+    state = subprocess.run(['debugfs', '-R', 'ls -p /state', data], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    assert '/vm1/' in state, state
+
+    resize(data, 3000)
+    with appliance.Appliance(tmp_path, configuration(), certificates, more=disks) as site_b:
+        assert site_b.wait_for_health() == (200, {'status': 'ok', 'problems': []}), site_b.console()
+        site_b.press_power()
+        assert 'is empty' not in site_b.console()
+    assert file_system(data) == (identity, 3000)
+    assert digest(other) == before
+
+    shutil.copyfile(data, other)
+    with appliance.Appliance(tmp_path, appliance.configuration(), certificates, more=disks) as site_b:
+        status, told = site_b.wait_for_health()
+        assert status == 503 and 'more than one disk has the label UNDERSTUDY-DATA' in told['problems'][0], told
+        assert 'serial number S1' in told['problems'][0] and 'serial number S2' in told['problems'][0], told
