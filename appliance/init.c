@@ -95,7 +95,10 @@ static int configure(struct init_service *service, struct config *config, struct
 
 void init_run(void)
 {
-	struct init_service service = { .config = INIT_CONFIG_DIR "/" INIT_CONFIG_NAME };
+	struct init_service service = { .program = INIT_PROGRAM,
+					.config = INIT_CONFIG_DIR "/" INIT_CONFIG_NAME,
+					.watchdog = "/dev/watchdog0",
+					.on_ended = init_data_end };
 	struct config config = { 0 };
 	struct err err;
 

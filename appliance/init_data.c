@@ -331,3 +331,12 @@ int init_data(const struct config *config, struct err *err)
 	(void)close(empty);
 	return rc;
 }
+
+/* One that somebody still has open, in the kernel, say, is at least not written to. */
+void init_data_end(void)
+{
+	sync();
+	if (umount2(DATA_DIR, 0) != 0 && errno != EINVAL &&
+	    mount(NULL, DATA_DIR, NULL, MS_REMOUNT | MS_RDONLY, NULL) != 0)
+		log_warn(INIT_PART, DATA_DIR ": is not left in order: %s", strerror(errno));
+}

@@ -38,6 +38,8 @@ int init_config_find(struct err *err);
  * run.
  */
 int init_data(const struct config *config, struct err *err);
+/* Nothing is written to it any more. */
+void init_data_end(void);
 
 /* What fails is logged. */
 void init_network(const struct config *config);

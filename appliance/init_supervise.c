@@ -7,13 +7,18 @@
  * (verb_trouble.c): a machine that is up and says what it lacks is of more use than one that reboots for ever.
  *
  * The end: the standby is told first, so that what it has acknowledged is on the disk; then all others, the hypervisors among
- * them. After that nothing is written any more.
+ * them. After that nothing is written any more. A hypervisor that a standby has left behind by a crash is nobody's child but ours, and runs on
+ * until then: the next standby finds it again.
+ *
+ * A watchdog is told for as long as the loop goes round, and while the end waits for others; what comes after that has to be done within its
+ * time.
  */
 #include "appliance/init_supervise.h"
 
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "appliance/init_internal.h"
+#include "appliance/init_watchdog.h"
 #include "appliance/restart.h"
 
 #include <errno.h>
@@ -23,7 +28,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -42,6 +46,7 @@ struct supervisor {
 	pid_t standby, trouble; /* 0: none */
 	uint64_t start_ms;	/* the standby is due; NEVER: it runs, or is not to */
 	struct restart restart;
+	struct init_watchdog watchdog;
 	char why[ERR_TEXT_MAX];
 };
 
@@ -79,8 +84,8 @@ static void begin_standby(struct supervisor *s)
 	}
 	pid = begin_child("the standby");
 	if (pid == 0) {
-		(void)execl(INIT_PROGRAM, "understudy", "standby", "--config", s->service->config,
-			    (char *)NULL);
+		(void)execl(s->service->program, "understudy", "standby", "--config",
+			    s->service->config, (char *)NULL);
 		_exit(127);
 	}
 	s->standby = pid > 0 ? pid : 0;
@@ -98,8 +103,9 @@ static void begin_trouble(struct supervisor *s)
 		return;
 	pid = begin_child("a health endpoint");
 	if (pid == 0) {
-		(void)execl(INIT_PROGRAM, "understudy", "trouble", "--reason", s->why, "--http",
-			    first, http != NULL && other != NULL ? "--http" : (char *)NULL, other,
+		(void)execl(s->service->program, "understudy", "trouble", "--reason", s->why,
+			    "--http", first,
+			    http != NULL && other != NULL ? "--http" : (char *)NULL, other,
 			    (char *)NULL);
 		_exit(127);
 	}
@@ -169,7 +175,7 @@ static void reap(struct supervisor *s)
 /* ---- the end --------------------------------------------------------------------------------------- */
 
 /* Until that child (-1: any) has ended, there is none, or the time is over. */
-static void wait_for(pid_t pid, uint64_t within_ms)
+static void wait_for(struct supervisor *s, pid_t pid, uint64_t within_ms)
 {
 	const uint64_t end_ms = now_ms() + within_ms;
 
@@ -178,6 +184,7 @@ static void wait_for(pid_t pid, uint64_t within_ms)
 
 		if (ended < 0 || (ended > 0 && pid > 0))
 			return;
+		init_watchdog_tell(&s->watchdog, now_ms());
 		if (ended == 0)
 			(void)usleep(10000);
 	}
@@ -190,14 +197,16 @@ static void end(struct supervisor *s, int how, const char *why)
 	log_info(INIT_PART, "%s: the machine ends", why);
 	if (s->standby != 0) {
 		(void)kill(s->standby, SIGTERM);
-		wait_for(s->standby, STANDBY_ENDS_WITHIN_MS);
+		wait_for(s, s->standby, STANDBY_ENDS_WITHIN_MS);
 	}
 	(void)kill(-1, SIGTERM);
-	wait_for(-1, OTHERS_END_WITHIN_MS);
+	wait_for(s, -1, OTHERS_END_WITHIN_MS);
 	(void)kill(-1, SIGKILL);
-	wait_for(-1, OTHERS_END_WITHIN_MS);
-	sync();
-	(void)umount2("/data", MNT_DETACH);
+	wait_for(s, -1, OTHERS_END_WITHIN_MS);
+	if (s->service->on_ended != NULL)
+		s->service->on_ended();
+	log_info(INIT_PART, "ended");
+	init_watchdog_close(&s->watchdog);
 	(void)reboot(how);
 	for (;;)
 		(void)pause();
@@ -258,10 +267,11 @@ static void watch_all(struct supervisor *s)
 static int timeout(const struct supervisor *s)
 {
 	const uint64_t now = now_ms();
+	const uint64_t next = s->start_ms < s->watchdog.due_ms ? s->start_ms : s->watchdog.due_ms;
 
-	if (s->start_ms == NEVER)
+	if (next == NEVER)
 		return -1;
-	return s->start_ms > now ? (int)(s->start_ms - now) : 0;
+	return next > now ? (int)(next - now) : 0;
 }
 
 void init_supervise(const struct init_service *service)
@@ -269,6 +279,7 @@ void init_supervise(const struct init_service *service)
 	struct supervisor s = { .service = service, .start_ms = NEVER };
 
 	watch_all(&s);
+	init_watchdog_open(&s.watchdog, service->watchdog, now_ms());
 	(void)snprintf(s.why, sizeof(s.why), "%s",
 		       service->trouble != NULL ? service->trouble : "");
 	begin(&s);
@@ -279,6 +290,7 @@ void init_supervise(const struct init_service *service)
 				on_button(&s, &s.from[i]);
 		}
 		on_signal(&s);
+		init_watchdog_tell(&s.watchdog, now_ms());
 		if (s.start_ms != NEVER && now_ms() >= s.start_ms)
 			begin(&s);
 	}

@@ -6,12 +6,16 @@
 #define APPLIANCE_INIT_SUPERVISE_H
 
 struct init_service {
-	const char *config;    /* the standby's */
-	const char *http;      /* where health is told while the standby cannot; NULL: nowhere */
-	const char *http_else; /* where, if that is NULL or cannot be; NULL: nowhere else */
-	const char *trouble;   /* what keeps it from being started at all; NULL: nothing */
+	const char *program;	/* understudy */
+	const char *config;	/* the standby's */
+	const char *http;	/* where health is told while the standby cannot; NULL: nowhere */
+	const char *http_else;	/* where, if that is NULL or cannot be; NULL: nowhere else */
+	const char *trouble;	/* what keeps it from being started at all; NULL: nothing */
+	const char *watchdog;	/* its device; NULL: none */
+	void (*on_ended)(void); /* nobody else runs any more; may be NULL */
 };
 
+/* For process 1, of a machine or of a namespace: at the end it ends all others that it can see. */
 void init_supervise(const struct init_service *service) __attribute__((noreturn));
 
 #endif

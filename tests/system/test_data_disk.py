@@ -48,11 +48,13 @@ def test_an_empty_disk_becomes_the_data_disk_and_is_found_again_and_grown_and_of
     with open(other, 'wb') as f:
         f.write(bytes(510) + b'\x55\xaa' + bytes((100 << 20) - 512))
     before = digest(other)
-    disks = appliance.disk(data, 'S1') + appliance.disk(other, 'S2')
+    disks = appliance.disk(data, 'S1') + appliance.disk(other, 'S2') + ['-device', 'i6300esb', '-watchdog-action', 'pause']
     with appliance.Appliance(tmp_path, configuration(), certificates, more=disks) as site_b:
         assert site_b.wait_for_health() == (200, {'status': 'ok', 'problems': []}), site_b.console()
         site_b.press_power()
         assert 'is empty: it becomes the data disk' in site_b.console()
+        assert 'watchdog: i6300ESB timer' in site_b.console()
+        assert site_b.console().rfind('power button: the machine ends') < site_b.console().rfind('init: ended'), site_b.console()
     identity, size = file_system(data)
     assert size == 2048 and not identity.startswith('55534459'), (identity, size)
     state = subprocess.run(['debugfs', '-R', 'ls -p /state', data], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
