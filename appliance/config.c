@@ -10,6 +10,7 @@
 #include "appliance/base/json_table.h"
 #include "appliance/base/json_text.h"
 #include "appliance/base/mem.h"
+#include "appliance/config_devices.h"
 #include "appliance/config_keys.h"
 #include "appliance/config_twice.h"
 #include "appliance/config_vrrp.h"
@@ -237,6 +238,7 @@ static int check_whole(struct checking *checking, struct config *config)
 	}
 	config_twice(config, on_found, checking);
 	config_vrrp(config, on_found, checking);
+	config_devices(config, on_found, checking);
 	return checking->found ? RC_INVALID : RC_OK;
 }
 

@@ -87,17 +87,6 @@ static int make(const struct config_device *device, struct err *err)
 		       rc;
 }
 
-/* It needs no entry of its own. */
-static void add_port(const char *name, const char *bridge)
-{
-	struct err err;
-	int rc = netlink_add_port(name, bridge, &err);
-
-	if (rc == RC_OK)
-		rc = netlink_set_up(name, &err);
-	tell(rc, &err);
-}
-
 static void set_up(const struct config_device *device)
 {
 	struct netlink_prefix prefix;
@@ -119,7 +108,7 @@ static void set_up(const struct config_device *device)
 		return;
 	}
 	for (i = 0; device->ports != NULL && device->ports[i] != NULL; i++)
-		add_port(device->ports[i], device->name);
+		tell(netlink_add_port(device->ports[i], device->name, &err), &err);
 	for (i = 0; device->addresses != NULL && device->addresses[i] != NULL; i++) {
 		rc = netlink_prefix_parse(&prefix, device->addresses[i], &err);
 		if (rc == RC_OK)

@@ -5,8 +5,11 @@
 #include "appliance/preflight_internal.h"
 
 #include "appliance/base/mem.h"
+#include "appliance/config_devices.h"
 #include "appliance/config_drive.h"
 #include "appliance/iso9660.h"
+#include "net/address.h"
+#include "net/netlink.h"
 
 #include <string.h>
 
@@ -38,6 +41,58 @@ static void check_beside(struct preflight *preflight, const char *directory)
 					names[i]);
 		else if (iso9660_check_name(name, &err) != RC_OK)
 			preflight_error(preflight, "%s; rename it", err.text);
+	}
+}
+
+/* ---- the network ---- */
+
+/* Where one listens has to be this machine's: one of its addresses, all of them, or itself. */
+static void check_listener(struct preflight *preflight, const char *key, const char *listen)
+{
+	const struct config *config = &preflight->config;
+	struct address address;
+	struct netlink_prefix wanted, prefix;
+	struct err ignored;
+
+	if (listen == NULL || address_parse(&address, listen, false, &ignored) != RC_OK ||
+	    address_is_any(&address) || address_is_loopback(&address) ||
+	    netlink_prefix_parse(&wanted, address.host, &ignored) != RC_OK)
+		return;
+	for (size_t i = 0; i < config->ndevices; i++) {
+		char *const *list = config->devices[i].addresses;
+
+		for (size_t j = 0; list != NULL && list[j] != NULL; j++) {
+			(void)netlink_prefix_parse(&prefix, list[j], &ignored);
+			if (prefix.version == wanted.version &&
+			    memcmp(prefix.ip, wanted.ip, sizeof(prefix.ip)) == 0)
+				return;
+		}
+	}
+	preflight_error(preflight, "%s: %s is at no device of machine.network", key, listen);
+}
+
+static void check_device(struct preflight *preflight, const char *key, size_t instance,
+			 size_t index, const char *name)
+{
+	if (name != NULL && !config_has_device(&preflight->config, name))
+		preflight_error(preflight,
+				"instances[%zu].%s[%zu]: %s is no device of machine.network",
+				instance, key, index, name);
+}
+
+static void check_network(struct preflight *preflight)
+{
+	const struct config *config = &preflight->config;
+
+	check_listener(preflight, "http.listen", config->http);
+	check_listener(preflight, "link.listen", config->listen);
+	for (size_t i = 0; i < config->ninstances; i++) {
+		const struct config_instance *instance = &config->instances[i];
+
+		for (size_t j = 0; j < instance->nnics; j++)
+			check_device(preflight, "nics", i, j, instance->nics[j].bridge);
+		for (size_t j = 0; j < instance->nvrrp; j++)
+			check_device(preflight, "vrrp", i, j, instance->vrrp[j].device);
 	}
 }
 
@@ -89,6 +144,7 @@ void preflight_appliance(struct preflight *preflight, const char *path)
 			preflight,
 			"machine.network: absent; the appliance will have no address but those that its cards give "
 			"themselves (fe80::...)");
+	check_network(preflight);
 	for (size_t i = 0; i < config->ninstances; i++)
 		check_instance(preflight, i);
 }

@@ -142,6 +142,24 @@ static void files_elsewhere_and_names_that_cannot_be_are_refused(void **state)
 	expect(&preflight.errors, "rename it");
 }
 
+static void a_network_that_the_machine_would_not_have_is_refused(void **state)
+{
+	(void)state;
+	assert_int_equal(look("0.0.0.0:7400", "192.0.2.3:7400"), RC_INVALID);
+	expect(&preflight.errors, "link.listen: 192.0.2.3:7400 is at no device of machine.network");
+	assert_int_equal(look("0.0.0.0:7400", "192.0.2.2:7400"), RC_OK);
+	preflight_free(&preflight);
+	assert_int_equal(
+		look("{\"name\": \"vm1\"}",
+		     "{\"name\": \"vm1\", \"nics\": [{\"name\": \"net0\", \"tap\": \"t\", "
+		     "\"bridge\": \"br0\"}], \"vrrp\": [{\"device\": \"br1\", \"group\": 1, "
+		     "\"addresses\": [\"192.0.2.9/32\"]}]}"),
+		RC_INVALID);
+	assert_non_null(memmem(preflight.errors.data, preflight.errors.len,
+			       "instances[0].nics[0]: br0 is no device", 38));
+	expect(&preflight.errors, "instances[0].vrrp[0]: br1 is no device of machine.network");
+}
+
 static void a_key_that_others_may_read_is_refused(void **state)
 {
 	char key[PATH_SIZE];
@@ -208,6 +226,7 @@ int main(void)
 		cmocka_unit_test(a_file_that_two_keys_name_is_on_it_once),
 		cmocka_unit_test(what_the_image_does_not_have_is_refused),
 		cmocka_unit_test(files_elsewhere_and_names_that_cannot_be_are_refused),
+		cmocka_unit_test(a_network_that_the_machine_would_not_have_is_refused),
 		cmocka_unit_test(a_key_that_others_may_read_is_refused),
 		cmocka_unit_test(what_would_not_outlive_a_restart_is_warned_of),
 		cmocka_unit_test(without_a_configuration_or_memory_it_says_so),

@@ -93,7 +93,8 @@ static void router_advertisements_are_not_heeded(void **state)
 	(void)netns_fixture_run("echo 1 >/proc/sys/net/ipv6/conf/default/accept_ra; "
 				"ip link add h0 type veth peer name h1");
 	netns_fixture_shows("cat /proc/sys/net/ipv6/conf/h0/accept_ra", "1");
-	set_up_network("{\"name\": \"h0\"}, {\"name\": \"br9\", \"ports\": [\"h1\"]}");
+	set_up_network(
+		"{\"name\": \"h0\"}, {\"name\": \"h1\"}, {\"name\": \"br9\", \"ports\": [\"h1\"]}");
 	netns_fixture_shows("cat /proc/sys/net/ipv6/conf/h0/accept_ra", "0");
 	netns_fixture_shows("cat /proc/sys/net/ipv6/conf/br9/accept_ra", "0");
 	netns_fixture_shows("cat /proc/sys/net/ipv6/conf/default/accept_ra", "0");
