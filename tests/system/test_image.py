@@ -2,6 +2,8 @@
 import json
 import os
 import shutil
+import socket
+import struct
 import subprocess
 
 import pytest
@@ -42,15 +44,69 @@ def config_drive(directory, config, certificates):
     return drive
 
 
+WAN_MAC = '52:54:00:09:01:02'
+
+
+def two_cards():
+    """A card in a bridge with a VLAN on it, another one with a smaller MTU and the way to everywhere; addresses of both kinds."""
+    config = appliance.configuration()
+    config['link']['listen'] = '[::]:7400'
+    lan, bridge, vlan = config['machine']['network']
+    bridge['addresses'].append('2001:db8:9::2/64')
+    wan = {'name': 'wan0', 'mac': WAN_MAC, 'mtu': 1400, 'addresses': ['10.9.1.2/24'], 'routes': ['default via 10.9.1.1']}
+    config['machine']['network'] = [lan, wan, bridge, vlan]
+    return config
+
+
+def attach_to_both(network):
+    def is_there():
+        with network.inside():
+            return 'tap1' in (name for _, name in socket.if_nameindex())
+    lab.wait_for('QEMU has made its second tap', is_there, 60, 0.1)
+    for command in ('addr add 10.9.1.1/24 dev tap1', 'link set tap1 up', 'addr add 10.99.0.1/32 dev lo', '-6 addr add 2001:db8:9::1/64 dev tap0 nodad'):
+        network.run('ip', *command.split())
+
+
+def segment_to(network, address, source=None):
+    """The largest piece of data that is sent in one packet of a connection to its link's port."""
+    with network.inside(), socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET) as s:
+        s.settimeout(20)
+        if source is not None:
+            s.bind((source, 0))
+        s.connect((address, 7400))
+        return s.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+
+
+def asks_by_arp(network, vlan, address):
+    """Whether somebody with that tag says that the address is his."""
+    ip, mac = socket.inet_aton(address), bytes.fromhex('525400090001')
+    request = b'\xff' * 6 + mac + struct.pack('!HHHHHBBH', 0x8100, vlan, 0x0806, 1, 0x0800, 6, 4, 1) + mac + bytes(4) + bytes(6) + ip
+    with network.inside(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as s:
+        s.bind(('tap0', 0))
+        s.settimeout(1)
+        for _ in range(20):
+            s.send(request)
+            try:
+                while True:
+                    if struct.pack('!H', 2) + bytes.fromhex(appliance.MAC.replace(':', '')) + ip in s.recv(100):
+                        return True
+            except TimeoutError:
+                pass
+    return False
+
+
 def test_it_boots_by_bios_takes_a_configuration_drive_and_goes_off_by_its_power_button(tmp_path, certificates):
-    drive = config_drive(tmp_path, appliance.configuration(), certificates)
-    with appliance.Appliance(tmp_path, disks=[disk_of_other_images(str(tmp_path / 'other.raw'))], more=('-cdrom', drive)) as site_b:
+    drive = config_drive(tmp_path, two_cards(), certificates)
+    wan = ('-netdev', 'tap,id=n1,ifname=tap1,script=no,downscript=no', '-device', f'virtio-net-pci,netdev=n1,mac={WAN_MAC},romfile=')
+    with appliance.Appliance(tmp_path, disks=[disk_of_other_images(str(tmp_path / 'other.raw'))], more=('-cdrom', drive) + wan) as site_b:
+        attach_to_both(site_b.network)
         assert site_b.wait_for_health() == (200, {'status': 'ok', 'problems': []}), site_b.console()
         assert appliance.open_ports(site_b.network) == {7400, 7480}
         for port in (53, 67, 68, 123, 161, 514, 546, 1900, 4789, 5353, 7480):
             lab.wait_for(f'nobody listens at UDP port {port}', lambda port=port: appliance.refuses_datagrams(site_b.network, port))
         assert 'network:' not in site_b.console()      # cards, a bridge, a VLAN were set up
-        assert 'configuration from the drive sr0' in site_b.console()
+        assert segment_to(site_b.network, '10.9.1.2', source='10.99.0.1') <= 1360 < segment_to(site_b.network, '2001:db8:9::2')
+        assert asks_by_arp(site_b.network, 20, '10.9.20.2') and 'configuration from the drive sr0' in site_b.console()
         site_b.press_power()
         assert 'power button: the machine ends' in site_b.console()
         with open(certificates['standby.key'], encoding='ascii') as key:
