@@ -7,6 +7,7 @@
 #include "appliance/verb.h"
 
 #include <dirent.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -46,17 +47,22 @@ static void print_left_out(const char *dir, const char *const *paths, size_t cou
 		(void)closedir(all);
 }
 
+/* `output`: NULL: none was made. */
 static void print_done(const char *dir, const char *output, const struct config *config)
 {
 	const char *paths[CONFIG_DRIVE_FILES_MAX];
 	const size_t count = config_drive_named(config, paths);
 
 	print_left_out(dir, paths, count);
-	(void)printf("%s: " CONFIG_DRIVE_CONFIG, output);
+	if (output != NULL)
+		(void)printf("%s: ", output);
+	(void)printf(CONFIG_DRIVE_CONFIG);
 	for (size_t i = 0; i < count; i++)
 		(void)printf(" %s", strrchr(paths[i], '/') + 1);
-	(void)printf(
-		"\nIt has the site's private key in it: who can read it can pass for the site.\n");
+	(void)printf("\n");
+	if (output != NULL)
+		(void)printf(
+			"It has the site's private key in it: who can read it can pass for the site.\n");
 }
 
 static int write_drive(const char *output, const struct buf *drive, struct err *err)
@@ -72,6 +78,7 @@ static int write_drive(const char *output, const struct buf *drive, struct err *
 	return rc;
 }
 
+/* `output`: NULL: only to see whether it could be. */
 static int make(const char *dir, const char *output, struct err *err)
 {
 	char path[PATH_MAX_BYTES];
@@ -86,7 +93,7 @@ static int make(const char *dir, const char *output, struct err *err)
 	preflight_print(&preflight);
 	if (rc == RC_OK)
 		rc = config_drive_make(&drive, dir, &preflight.config, err);
-	if (rc == RC_OK)
+	if (rc == RC_OK && output != NULL)
 		rc = write_drive(output, &drive, err);
 	if (rc == RC_OK)
 		print_done(dir, output, &preflight.config);
@@ -97,18 +104,21 @@ static int make(const char *dir, const char *output, struct err *err)
 
 int verb_config_drive(int argc, char **argv)
 {
-	const char *dir = NULL, *output = DEFAULT_OUTPUT;
-	const char *given = NULL;
+	const char *dir = NULL, *output = NULL;
+	bool names = false;
 	const struct option options[] = {
 		{ .name = "output",
 		  .value = "FILE",
-		  .text = &given,
+		  .text = &output,
 		  .doc = "the drive (default: " DEFAULT_OUTPUT ")" },
+		{ .name = "names",
+		  .flag = &names,
+		  .doc = "make none; print the names of the files that would be on it" },
 	};
-	const struct command command = { .synopsis = "config-drive DIR [--output FILE]",
+	const struct command command = { .synopsis = "config-drive DIR [--output FILE | --names]",
 					 .about = about,
 					 .options = options,
-					 .count = 1,
+					 .count = 2,
 					 .operand = &dir,
 					 .operand_name = "DIR" };
 	struct err err;
@@ -118,8 +128,10 @@ int verb_config_drive(int argc, char **argv)
 
 	if (!options_parse(&command, argc, argv, &status))
 		return status;
-	if (given != NULL)
-		output = given;
+	if (names && output != NULL)
+		return options_wrong(&command, "--output and --names exclude each other");
+	if (!names && output == NULL)
+		output = DEFAULT_OUTPUT;
 	len = strlen(dir);
 	while (len > 1 && dir[len - 1] == '/')
 		len--;

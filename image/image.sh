@@ -27,7 +27,8 @@ cd "$(dirname "$0")/.."
 
 export SOURCE_DATE_EPOCH=315619200 LC_ALL=C TZ=UTC
 config=${1:-}
-[[ -z $config || -f $config/config.json ]] || die "$config has no config.json"
+# What is baked in is what a drive would have: not ca.key. A configuration that could not work is refused.
+[[ -z $config ]] || read -ra config_files < <(build/understudy config-drive "$config" --names) || die "$config cannot be baked in"
 out=build/image
 work=$out/work
 most=$((32 << 20)) most_program=$((3 << 20)) # what is promised of the sizes of the image, and of the program
@@ -67,7 +68,7 @@ make_system() {
 	make_licenses "$root/licenses"
 	make_data "$root/data.ext4"
 	chmod -R u=rwX,go=rX "$root"
-	[[ -z $config ]] || install -Dm 600 -t "$root/config" "$config"/*
+	[[ -z $config ]] || install -Dm 600 -t "$root/config" "${config_files[@]/#/$config/}"
 	mksquashfs "$root" "$work/system.squashfs" -all-root -comp zstd -Xcompression-level 19 -b 256K -no-xattrs -no-exports -processors 1 \
 		-noappend -no-progress -quiet
 	system_name=understudy-$(sha256sum "$work/system.squashfs" | head -c 24)

@@ -65,3 +65,9 @@ def test_no_drive_is_made_of_what_would_not_work(tmp_path, content, spoil, said)
     made = make(content, tmp_path / 'drive.iso')
     assert made.returncode == 1 and said in made.stderr, made.stderr
     assert not (tmp_path / 'drive.iso').exists()
+
+
+def test_the_names_of_what_would_be_on_it_are_printed_for_an_image_that_is_baked(tmp_path, content):
+    listed = subprocess.run([lab.UNDERSTUDY, 'config-drive', str(content), '--names'], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert listed.stdout == 'config.json ca.crt standby.crt standby.key\n'
+    assert os.listdir(tmp_path) == ['content']
