@@ -61,7 +61,7 @@ static int mount_all(struct err *err)
 static int read_config(struct config *config, struct err *err)
 {
 	struct buf text = { .limit = CONFIG_FILE_MAX }, problems = { 0 };
-	int rc = init_config_find(err);
+	int rc = init_config_find(&init_places, err);
 
 	if (rc == RC_OK)
 		rc = config_read(&text, INIT_CONFIG_DIR "/" INIT_CONFIG_NAME, err);

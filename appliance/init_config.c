@@ -29,12 +29,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FW_CFG "/sys/firmware/qemu_fw_cfg/by_name/opt/understudy"
-#define BAKED "/config"
-#define DRIVE "/run/drive"
-#define DRIVE_WITHIN_MS 10000
 #define NAME_BYTES 256
 #define FILES_MAX 64 /* a place with more is something else's */
+
+const struct init_places init_places = {
+	.fw_cfg = "/sys/firmware/qemu_fw_cfg/by_name/opt/understudy",
+	.image = "/config",
+	.list = INIT_DRIVE_LIST,
+	.devices = INIT_DRIVE_DEVICES,
+	.drive_within_ms = 10000,
+	.drive = "/run/drive",
+	.config = INIT_CONFIG_DIR,
+};
 
 /* ---- one place ---------------------------------------------------------------------------------------- */
 
@@ -42,7 +48,7 @@
  * `from` is the file itself, or of fw_cfg the directory in which it is called raw. RC_UNSUPPORTED: it is no file. Does not wait for
  * who writes to a pipe.
  */
-static int copy_file(int dir, const char *from, const char *name, struct err *err)
+static int copy_file(const char *to, int dir, const char *from, const char *name, struct err *err)
 {
 	struct buf text = { .limit = CONFIG_FILE_MAX };
 	const int fd = openat(dir, from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -58,13 +64,13 @@ static int copy_file(int dir, const char *from, const char *name, struct err *er
 	if (fd >= 0)
 		(void)close(fd);
 	if (rc == RC_OK)
-		rc = files_replace(INIT_CONFIG_DIR, name, text.data, text.len, err);
+		rc = files_replace(to, name, text.data, text.len, err);
 	files_free_secret(&text);
 	return rc;
 }
 
 /* What of them is needed is missed by who reads it. */
-static void copy_others(const char *place, DIR *dir, const char *suffix)
+static void copy_others(const char *to, const char *place, DIR *dir, const char *suffix)
 {
 	char from[NAME_BYTES + 8];
 	struct dirent *entry;
@@ -76,7 +82,7 @@ static void copy_others(const char *place, DIR *dir, const char *suffix)
 			continue;
 		(void)snprintf(from, sizeof(from), "%s%s", entry->d_name, suffix);
 		count++;
-		if (copy_file(dirfd(dir), from, entry->d_name, &err) != RC_OK &&
+		if (copy_file(to, dirfd(dir), from, entry->d_name, &err) != RC_OK &&
 		    err.code != RC_UNSUPPORTED)
 			log_error(INIT_PART, "configuration: %s: %s", place, err.text);
 	}
@@ -86,7 +92,7 @@ static void copy_others(const char *place, DIR *dir, const char *suffix)
 }
 
 /* All that is in a place; RC_STATE: there is no such place, or no configuration. */
-static int copy_from(const char *place, const char *suffix, struct err *err)
+static int copy_from(const char *to, const char *place, const char *suffix, struct err *err)
 {
 	DIR *dir = opendir(place);
 	char from[NAME_BYTES];
@@ -98,9 +104,9 @@ static int copy_from(const char *place, const char *suffix, struct err *err)
 			(void)closedir(dir);
 		return err_set(err, RC_STATE, "%s: there is no %s", place, INIT_CONFIG_NAME);
 	}
-	rc = copy_file(dirfd(dir), from, INIT_CONFIG_NAME, err);
+	rc = copy_file(to, dirfd(dir), from, INIT_CONFIG_NAME, err);
 	if (rc == RC_OK)
-		copy_others(place, dir, suffix);
+		copy_others(to, place, dir, suffix);
 	else
 		(void)err_prefix(err, "configuration: %s: ", place);
 	(void)closedir(dir);
@@ -109,36 +115,36 @@ static int copy_from(const char *place, const char *suffix, struct err *err)
 
 /* ---- a drive -------------------------------------------------------------------------------------------- */
 
-static int mount_drive(const struct init_drive *drive, struct err *err)
+static int mount_drive(const struct init_places *at, const struct init_drive *drive,
+		       struct err *err)
 {
-	char device[INIT_DRIVE_NAME_MAX + 8];
+	char device[NAME_BYTES];
 	/* A name of 8 and 3 capitals is meant as a small one, as isofs has it anyway. */
 	const char *options = strcmp(drive->type, "vfat") == 0 ? "shortname=lower" : NULL;
 
-	(void)snprintf(device, sizeof(device), INIT_DRIVE_DEVICES "/%s", drive->device);
-	(void)mkdir(DRIVE, 0700);
-	if (mount(device, DRIVE, drive->type, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+	(void)snprintf(device, sizeof(device), "%s/%s", at->devices, drive->device);
+	(void)mkdir(at->drive, 0700);
+	if (mount(device, at->drive, drive->type, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
 		  options) != 0)
 		return err_system(err, errno, "configuration drive %s: mounting it (%s)",
 				  drive->device, drive->type);
 	return RC_OK;
 }
 
-static int copy_from_drive(struct err *err)
+static int copy_from_drive(const struct init_places *at, struct err *err)
 {
 	struct init_drive drive;
-	int rc = init_drive_find(&drive, INIT_DRIVE_LIST, INIT_DRIVE_DEVICES, DRIVE_WITHIN_MS, err);
+	int rc = init_drive_find(&drive, at->list, at->devices, at->drive_within_ms, err);
 
+	if (rc == RC_OK)
+		rc = mount_drive(at, &drive, err);
 	if (rc != RC_OK)
 		return rc;
-	rc = mount_drive(&drive, err);
-	if (rc != RC_OK)
-		return rc;
-	rc = copy_from(DRIVE, "", err);
-	if (umount2(DRIVE, MNT_DETACH | UMOUNT_NOFOLLOW) != 0)
+	rc = copy_from(at->config, at->drive, "", err);
+	if (umount2(at->drive, MNT_DETACH | UMOUNT_NOFOLLOW) != 0)
 		log_warn(INIT_PART, "configuration drive %s: unmounting it: %s", drive.device,
 			 strerror(errno));
-	(void)rmdir(DRIVE);
+	(void)rmdir(at->drive);
 	if (rc == RC_STATE)
 		return err_set(err, RC_INVALID, "configuration drive %s: there is no %s on it",
 			       drive.device, INIT_CONFIG_NAME);
@@ -149,47 +155,44 @@ static int copy_from_drive(struct err *err)
 
 /* ---- all of them ----------------------------------------------------------------------------------------- */
 
-static const struct {
-	const char *name, *dir, *suffix;
-} places[] = { { "fw_cfg", FW_CFG, "/raw" }, { "the image", BAKED, "" } };
-#define PLACES (sizeof(places) / sizeof(places[0]))
-
-/* Those behind the one that is used. */
-static void tell_unused(size_t used)
+static void tell_unused(const char *name, const char *used)
 {
-	struct init_drive drive;
-	char path[NAME_BYTES];
-	struct err err;
-
-	for (size_t i = used + 1; i < PLACES; i++) {
-		(void)snprintf(path, sizeof(path), "%s/%s%s", places[i].dir, INIT_CONFIG_NAME,
-			       places[i].suffix);
-		if (access(path, F_OK) == 0)
-			log_warn(INIT_PART, "the configuration in %s is not used: %s has one",
-				 places[i].name, places[used].name);
-	}
-	if (init_drive_find(&drive, INIT_DRIVE_LIST, INIT_DRIVE_DEVICES, 0, &err) == RC_OK)
-		log_warn(INIT_PART, "the configuration drive %s is not used: %s has one",
-			 drive.device, places[used].name);
+	log_warn(INIT_PART, "the configuration in %s is not used: %s has one", name, used);
 }
 
-int init_config_find(struct err *err)
+static void tell_unused_drive(const struct init_places *at, const char *used)
 {
-	int rc = files_make_dir(INIT_CONFIG_DIR, err);
+	struct init_drive drive;
+	struct err err;
+
+	if (init_drive_find(&drive, at->list, at->devices, 0, &err) == RC_OK)
+		tell_unused(drive.device, used);
+}
+
+int init_config_find(const struct init_places *at, struct err *err)
+{
+	static const char fw_cfg[] = "fw_cfg", image[] = "the image";
+	const char *used = fw_cfg;
+	char baked[NAME_BYTES];
+	int rc = files_make_dir(at->config, err);
 
 	if (rc != RC_OK)
 		return rc;
-	for (size_t i = 0; i < PLACES; i++) {
-		rc = copy_from(places[i].dir, places[i].suffix, err);
-		if (rc == RC_STATE)
-			continue;
-		if (rc == RC_OK) {
-			log_info(INIT_PART, "configuration from %s", places[i].name);
-			tell_unused(i);
-		}
-		return rc;
+	(void)snprintf(baked, sizeof(baked), "%s/%s", at->image, INIT_CONFIG_NAME);
+	rc = copy_from(at->config, at->fw_cfg, "/raw", err);
+	if (rc == RC_OK && access(baked, F_OK) == 0)
+		tell_unused(image, fw_cfg);
+	if (rc == RC_STATE) {
+		used = image;
+		rc = copy_from(at->config, at->image, "", err);
 	}
-	rc = copy_from_drive(err);
+	if (rc == RC_OK) {
+		log_info(INIT_PART, "configuration from %s", used);
+		tell_unused_drive(at, used);
+	}
+	if (rc != RC_STATE)
+		return rc;
+	rc = copy_from_drive(at, err);
 	if (rc != RC_STATE)
 		return rc;
 	return err_set(

@@ -30,8 +30,18 @@ int init_mount(const char *type, const char *dir, unsigned long flags, const cha
 /* Where the configuration is from init_config_find() on, with what it names. */
 #define INIT_CONFIG_DIR "/run/config"
 #define INIT_CONFIG_NAME CONFIG_DRIVE_CONFIG
+/* Where one is looked for, and where it goes; these, but in a test. */
+struct init_places {
+	const char *fw_cfg,
+		*image; /* directories; in fw_cfg's each file is a directory with the file "raw" */
+	const char *list, *devices; /* of drives: init_drive.h */
+	uint32_t drive_within_ms;   /* one is waited for */
+	const char *drive;	    /* where it is mounted meanwhile */
+	const char *config;	    /* becomes a directory of ours */
+};
+extern const struct init_places init_places;
 /* RC_STATE: no place has one. The error says which place is wrong, and what to do. */
-int init_config_find(struct err *err);
+int init_config_find(const struct init_places *at, struct err *err);
 
 /*
  * /data: the data disk, prepared if it is empty, or memory if there is none and nothing needs one. An error: the standby must not
