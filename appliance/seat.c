@@ -14,6 +14,7 @@
 #include "replica/hypervisor.h"
 #include "replica/reservation.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -53,6 +54,7 @@ void seat_refuse(struct seat *seat, const struct err *err)
 void seat_work(struct seat *seat, void (*what)(struct workers_job *job),
 	       void (*done)(struct workers_job *job))
 {
+	assert(!seat->working);
 	seat->working = true;
 	seat->job.owner = seat;
 	workers_queue(seat->workers, &seat->job, what, done);
