@@ -6,7 +6,7 @@
  *    8  u16  version of this format, 3
  *   10  u16  1: stands by; 2: took over, its replica runs, has run or was about to; 3: stands by, and
  *            epochs of the instance have been committed here; 4: a takeover was decided, and its
- *            replica has not run and will not
+ *            replica has not run and will not; until an epoch is committed again
  *   12  u32  0
  *   16  u64  term, 1 to TERM_MAX
  *   24  u64  of 2 and 4: epoch that was committed when the takeover was decided (one whose commit was
