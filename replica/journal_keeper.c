@@ -48,9 +48,8 @@ struct journal_keeper {
 	void *owner;
 	uv_async_t async;
 	uv_thread_t thread;
-	uint64_t number; /* of a journal that is begun */
-	bool broken;	 /* as the loop's thread knows */
-	bool closing;
+	uint64_t number;      /* of a journal that is begun */
+	bool closing, broken; /* broken: as the loop's thread knows */
 	void (*on_closed)(void *owner);
 	void *closed_owner;
 	/* of on_open; the keeper's thread does not touch them after it has said so */
@@ -64,8 +63,7 @@ struct journal_keeper {
 	uv_mutex_t mutex;
 	uv_cond_t wake;
 	struct item *head, **tail;
-	bool lost; /* an item could not be made; what follows is thrown away */
-	bool stop;
+	bool stop, lost; /* lost: an item could not be made; what follows is thrown away */
 	struct news news;
 	struct journal_health health; /* as of the last look */
 	struct journal_past past;

@@ -314,8 +314,9 @@ static bool step(struct receiver *receiver)
 	return true;
 }
 
-static void finish_close(struct receiver *receiver)
+static void finish_close(void *closing)
 {
+	struct receiver *receiver = closing;
 	void (*on_closed)(void *) = receiver->on_closed;
 	void *owner = receiver->closed_owner;
 
@@ -323,14 +324,6 @@ static void finish_close(struct receiver *receiver)
 	mem_free(receiver);
 	if (on_closed != NULL)
 		on_closed(owner);
-}
-
-static void on_journal_closed(void *owner)
-{
-	struct receiver *receiver = owner;
-
-	receiver->journal = NULL;
-	finish_close(receiver);
 }
 
 /* Removes the messages of the epoch whose end did not arrive: the last ones of the queue. */
@@ -381,7 +374,7 @@ static void idle(struct receiver *receiver)
 		receiver->pumping = true; /* for good */
 		on_settled(receiver, UINT64_MAX);
 		if (receiver->journal != NULL)
-			journaling_close(receiver->journal, on_journal_closed, receiver);
+			journaling_close(receiver->journal, finish_close, receiver);
 		else
 			finish_close(receiver);
 	}
