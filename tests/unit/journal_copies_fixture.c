@@ -129,6 +129,16 @@ void copies_path(unsigned copy, uint64_t segment, char out[SCRATCH_MAX + 64])
 	(void)snprintf(out, SCRATCH_MAX + 64, "%s/%s", journal_play.path[copy], name);
 }
 
+void copies_path_of(int fd, char out[SCRATCH_MAX + 64])
+{
+	char name[32];
+	ssize_t len;
+
+	(void)snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	len = readlink(name, out, SCRATCH_MAX + 63);
+	out[len > 0 ? len : 0] = '\0';
+}
+
 size_t copies_get(unsigned copy, uint64_t segment, uint8_t **bytes)
 {
 	char path[SCRATCH_MAX + 64];

@@ -19,6 +19,8 @@ void copies_disarm(void);
 void copies_take_away(unsigned copy);
 void copies_bring_back(unsigned copy);
 
+/* The path of what is open. */
+void copies_path_of(int fd, char out[SCRATCH_MAX + 64]);
 /* A segment of a copy: its path; its bytes, which the caller frees; with others; with one bit turned. */
 void copies_path(unsigned copy, uint64_t segment, char out[SCRATCH_MAX + 64]);
 size_t copies_get(unsigned copy, uint64_t segment, uint8_t **bytes);

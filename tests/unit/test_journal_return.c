@@ -66,14 +66,11 @@ static bool is_synced(const char *path)
 /* The journal's syncs are seen here first, because this is defined here. */
 int fdatasync(int fd)
 {
-	char link[32], path[SCRATCH_MAX + 64];
+	char path[SCRATCH_MAX + 64];
 	const int r = (int)syscall(SYS_fdatasync, fd);
 	struct stat st;
-	ssize_t len;
 
-	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	len = readlink(link, path, sizeof(path) - 1);
-	path[len > 0 ? len : 0] = '\0';
+	copies_path_of(fd, path);
 	if (strstr(path, "/j1") == NULL || fstat(fd, &st) != 0)
 		return r;
 	if (S_ISDIR(st.st_mode))
@@ -90,13 +87,10 @@ static atomic_bool removing, blocked;
 int unlinkat(int dir, const char *name, int flags)
 {
 	const unsigned before = atomic_load(&asked);
-	char link[32], path[SCRATCH_MAX + 64];
+	char path[SCRATCH_MAX + 64];
 	unsigned waited;
-	ssize_t len;
 
-	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", dir);
-	len = readlink(link, path, sizeof(path) - 1);
-	path[len > 0 ? len : 0] = '\0';
+	copies_path_of(dir, path);
 	if (atomic_load(&removing) && strstr(path, "/j1") != NULL &&
 	    journal_segment_sequence(name) != 0) {
 		for (waited = 0; waited < PATIENCE_MS && atomic_load(&removing) &&

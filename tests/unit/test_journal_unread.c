@@ -30,14 +30,11 @@ static struct {
 
 static bool is_bad(int fd, off_t end)
 {
-	char link[32], path[SCRATCH_MAX + 64], wanted[SCRATCH_MAX + 64];
-	ssize_t len;
+	char path[SCRATCH_MAX + 64], wanted[SCRATCH_MAX + 64];
 
 	if (!bad.on || end <= bad.from)
 		return false;
-	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	len = readlink(link, path, sizeof(path) - 1);
-	path[len > 0 ? len : 0] = '\0';
+	copies_path_of(fd, path);
 	copies_path(bad.copy, bad.segment, wanted);
 	if (bad.segment == 0)
 		*strrchr(wanted, '/') = '\0';
