@@ -222,10 +222,8 @@ static int judge_claim(struct journal_keeper *k, struct err *err)
 static void open_it(struct journal_keeper *k)
 {
 	struct err err = { 0 };
-	int rc;
+	int rc = read_it(k, &err);
 
-	k->options.place.reached = journal_claim_reached(k->options.claim);
-	rc = read_it(k, &err);
 	if (rc == RC_OK) {
 		journal_past_join(&k->past, k->journal, k->found.next_sequence);
 		rc = judge_claim(k, &err);
@@ -464,6 +462,7 @@ static bool take_place(struct journal_keeper *k, const struct journal_place *pla
 		k->options.place.dirs[i] = k->dir[i];
 	}
 	k->options.place.stop = &k->unwanted;
+	k->options.place.reached = journal_claim_reached(k->options.claim);
 	return fit;
 }
 
