@@ -149,6 +149,9 @@ build/image/understudy.raw: $(if $(CONFIG),FORCE) $(image_inputs) build/understu
 	@image/prerequisites.sh image
 	@image/image.sh $(CONFIG)
 
+image-check: image  ## make program and image once more, elsewhere, and compare every byte (make test does so, too)
+	@image/reproduce.sh
+
 database: build/guest/database.ready
 build/guest/database.ready: image/database.sh build/guest/initramfs.gz
 	@image/database.sh
@@ -300,7 +303,7 @@ help:  ## this list
 	@awk -F '##' '/^[a-z-]+:.*##/ { split($$1, t, ":"); printf "  %-14s%s\n", t[1], $$2 }' Makefile
 
 FORCE:
-.PHONY: all deps relock qemu image kernel guest unit fuzz sim sim-run model system stock-qemu database prerequisites test test-unit test-system fuzz-run lint lint-clang-tidy \
+.PHONY: all deps relock qemu image image-check kernel guest unit fuzz sim sim-run model system stock-qemu database prerequisites test test-unit test-system fuzz-run lint lint-clang-tidy \
 	lint-cppcheck lint-clang-format format \
 	demo bench bench-programs soak clean help FORCE
 

@@ -1,4 +1,4 @@
-"""The appliance's image, taken apart without mounting: what is in it, and whose that is."""
+"""The appliance's image, taken apart without mounting: what is in it, whose that is, and that it comes out the same again."""
 import hashlib
 import json
 import os
@@ -115,3 +115,9 @@ def test_its_bill_of_materials_tells_of_every_file_whose_it_is_and_of_every_pack
         assert re.fullmatch(r'[\w.+:~-]+', package['versionInfo']) and package['versionInfo'] != 'unknown', package
         assert re.fullmatch(r'[A-Za-z0-9.-]+( (AND|OR|WITH) [A-Za-z0-9.-]+)*', package['licenseDeclared']), package
         assert read(folder, f"system/licenses/{package['name']}").strip(), package
+
+
+def test_it_comes_out_the_same_in_another_folder_at_another_time_and_of_another_user(apart):
+    del apart
+    again = subprocess.run([os.path.join(lab.TREE, 'image', 'reproduce.sh')], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert again.returncode == 0, again.stdout
