@@ -87,6 +87,8 @@ class Appliance:
         self.network.close()
 
     def console(self):
+        if not os.path.exists(self.path('console.log')):
+            return ''
         with open(self.path('console.log'), errors='replace', encoding='utf-8') as f:
             return f.read()
 

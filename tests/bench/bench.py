@@ -22,6 +22,7 @@ sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
 import activation  # noqa: E402
 import agent_death  # noqa: E402
+import boot  # noqa: E402
 import disk_bytes  # noqa: E402
 import disks  # noqa: E402
 import gateway  # noqa: E402
@@ -51,6 +52,9 @@ ROWS = {
     'outage-fast': outage.with_fast_detection,
     'commit-latency': gateway.added_latency,
     'gateway-throughput': gateway.throughput,
+    'image-size': boot.size,
+    'image-boot': boot.boot,
+    'image-memory': boot.memory,
 }
 COLUMNS = ('what', 'target', 'ours', 'beside', 'ratio', '')
 
