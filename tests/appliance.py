@@ -59,7 +59,7 @@ class Appliance:
     def command(self):
         command = [lab.QEMU, '-machine', 'q35' if self.uefi else 'pc', '-accel', 'tcg', '-m', str(self.memory_mib), '-nodefaults', '-display', 'none',
                    '-no-reboot', '-L', lab.FIRMWARE,
-                   '-drive', f'file={self.image},format=raw,if=none,id=system,snapshot=on', '-device', 'virtio-blk-pci,drive=system,bootindex=0',
+                   '-drive', f'file={self.image},format=raw,if=none,id=system,readonly=on', '-device', 'virtio-blk-pci,drive=system,bootindex=0',
                    '-serial', f"file:{self.path('console.log')}", '-qmp', f"unix:{self.path('qmp')},server=on,wait=off"]
         for number, (tap, mac) in enumerate(self.cards):
             command += ['-netdev', f'tap,id=n{number},ifname={tap},script=no,downscript=no',
