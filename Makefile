@@ -127,9 +127,9 @@ build/asan/libs: build/asan/ready
 relock: deps qemu guest  ## make the versions of this build the locked ones (image/deps.lock)
 	@cat build/*.used >image/deps.lock
 
-qemu: build/qemu/ready  ## the hypervisor from source (about 2.5 minutes, once; cached in ~/.cache/understudy)
+qemu: build/qemu.ready  ## the hypervisor from source (about 2.5 minutes, once; cached in ~/.cache/understudy)
 	@:
-build/qemu/ready: image/qemu.sh $(wildcard image/qemu-*.patch) $(fetching)
+build/qemu.ready: image/qemu.sh $(wildcard image/qemu-*.patch) $(fetching)
 	@image/prerequisites.sh build qemu
 	@image/qemu.sh
 
@@ -145,7 +145,7 @@ build/guest/initramfs.gz: image/guest.sh image/modules.sh $(wildcard tests/guest
 image: build/image/understudy.raw  ## the appliance: a bootable disk image (build/image); CONFIG=DIR bakes a configuration in
 	@:
 image_inputs := $(addprefix image/,image.sh modules.sh inspect.sh sbom.sh sources.sh packages.sh packages contents) LICENSE
-build/image/understudy.raw: $(if $(CONFIG),FORCE) $(image_inputs) build/understudy build/qemu/ready build/kernel/ready build/musl/ready
+build/image/understudy.raw: $(if $(CONFIG),FORCE) $(image_inputs) build/understudy build/qemu.ready build/kernel/ready build/musl/ready
 	@image/prerequisites.sh image
 	@image/image.sh $(CONFIG)
 

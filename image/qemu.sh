@@ -45,7 +45,7 @@ hash_of() {
 link_result() {
 	mkdir -p build
 	ln -sfn "$1" build/qemu
-	touch "$1/ready"
+	touch build/qemu.ready
 }
 
 unpack_debs() {
