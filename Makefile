@@ -2,8 +2,8 @@
 #
 # build/musl/include  build/musl/lib    the libraries, static, for what is shipped; build/musl/bin/musl-cc compiles with them
 # build/asan/include  build/asan/lib    the same with clang, AddressSanitizer and UBSan, for unit tests and fuzzing
-#     <uv.h> <mbedtls/...> <psa/...> <lz4.h> <xxhash.h> <cjson/cJSON.h> <llhttp.h>
-#     -luv -lmbedtls (TLS, X.509 and crypto in one) -llz4 -lcjson -lllhttp
+#     <uv.h> <mbedtls/...> <psa/...> <lz4.h> <xxhash.h> <cjson/cJSON.h> <llhttp.h> <n-dhcp4.h>
+#     -luv -lmbedtls (TLS, X.509 and crypto in one) -llz4 -lcjson -lllhttp -lndhcp4
 # build/obj           objects of the release build         build/asan/obj   of the instrumented one (-DUNDERSTUDY_FAULTS)
 # build/unit  build/fuzz  build/bench   test programs      build/understudy  build/understudy.debug  the program
 # build/qemu/qemu-system-x86_64  build/qemu/firmware       the hypervisor
@@ -64,7 +64,7 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Wformat=2 -Wundef -Werror
 COMMON := -std=gnu11 -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -MMD -MP -ffile-prefix-map=$(CURDIR)=. $(WARNINGS)
-LIBS := -luv -lmbedtls -llz4 -lcjson -lllhttp
+LIBS := -luv -lmbedtls -llz4 -lcjson -lllhttp -lndhcp4
 
 CC := build/musl/bin/musl-cc
 CFLAGS := $(COMMON) -O2 -g -fstack-protector-strong -fstack-clash-protection -fno-strict-overflow -ffunction-sections -fdata-sections

@@ -68,6 +68,7 @@ struct config_device {
 	char *on;     /* or a VLAN on that device */
 	uint32_t vlan;
 	uint32_t mtu;		    /* 0: as it is */
+	bool dhcp;		    /* IPv4 addresses, routes and name servers from a server, too */
 	char **addresses, **routes; /* as in config_vrrp; NULL: none */
 };
 

@@ -142,9 +142,9 @@ static void check_ports(const struct looking *looking)
 		if (port->ports != NULL)
 			say(looking, "%s: %s is a bridge, which cannot be another's port", key,
 			    ports[i]);
-		if (port->addresses != NULL || port->routes != NULL)
+		if (port->addresses != NULL || port->routes != NULL || port->dhcp)
 			say(looking,
-			    "%s: %s has addresses or routes, which a port cannot use; give them to %s",
+			    "%s: %s has addresses, routes or dhcp, which a port cannot use; give them to %s",
 			    key, ports[i], looking->device->name);
 	}
 }
@@ -246,7 +246,7 @@ static bool is_reached(const struct config_device *device, const struct netlink_
 		if (are_same(&prefix, router, prefix.bits))
 			return true;
 	}
-	return is_link_local(router);
+	return is_link_local(router) || (device->dhcp && router->version == 4);
 }
 
 /* With those before it, of all devices. */

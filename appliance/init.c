@@ -77,6 +77,21 @@ static int read_config(struct config *config, struct err *err)
 	return rc;
 }
 
+/* In a process of its own, which is there until the machine ends. */
+static void begin_dhcp(const struct config *config)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < config->ndevices; i++)
+		any = any || config->devices[i].dhcp;
+	if (!any || fork() != 0)
+		return;
+	(void)setsid();
+	(void)execl(INIT_PROGRAM, "understudy", "dhcp", "--config",
+		    INIT_CONFIG_DIR "/" INIT_CONFIG_NAME, (char *)NULL);
+	_exit(127);
+}
+
 /*
  * What of the configuration the machine needs; the standby reads it itself. Nothing listens but what a configuration names; of one
  * that is wrong or missing, the reason has to be asked for somewhere.
@@ -90,6 +105,7 @@ static int configure(struct init_service *service, struct config *config, struct
 	if (config->hostname != NULL)
 		(void)sethostname(config->hostname, strlen(config->hostname));
 	init_network(config);
+	begin_dhcp(config);
 	return rc == RC_OK ? init_data(config, err) : rc;
 }
 

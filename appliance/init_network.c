@@ -12,6 +12,7 @@
 #include "appliance/init_internal.h"
 
 #include "appliance/base/log.h"
+#include "appliance/resolver.h"
 #include "net/netlink_link.h"
 
 #include <errno.h>
@@ -21,7 +22,6 @@
 #include <unistd.h>
 
 #define CARDS_MAX 64
-#define RESOLVER "/run/resolv.conf"
 
 /* Files of the kernel, "%s" being a device's name. */
 #define ROUTER_ADVERTISEMENTS "/proc/sys/net/ipv6/conf/%s/accept_ra"
@@ -132,19 +132,6 @@ static void add_routes(const struct config_device *device)
 	}
 }
 
-/* For who resolves names; /etc/resolv.conf leads there. */
-static void name_servers(char *const *dns)
-{
-	FILE *file = dns != NULL ? fopen(RESOLVER, "we") : NULL;
-
-	if (dns == NULL)
-		return;
-	for (size_t i = 0; file != NULL && dns[i] != NULL; i++)
-		(void)fprintf(file, "nameserver %s\n", dns[i]);
-	if (file == NULL || fclose(file) != 0)
-		log_error(INIT_PART, "network: " RESOLVER ": %s", strerror(errno));
-}
-
 static void set_up_all_cards(void)
 {
 	struct netlink_device cards[CARDS_MAX];
@@ -173,5 +160,6 @@ void init_network(const struct config *config)
 		set_up(&config->devices[i]);
 	for (size_t i = 0; i < config->ndevices; i++)
 		add_routes(&config->devices[i]);
-	name_servers(config->dns);
+	if (config->dns != NULL)
+		tell(resolver_write(config->dns, &err), &err);
 }

@@ -29,6 +29,7 @@ static const struct {
 	{ "pki", "make the certificates with which the two sites know each other", verb_pki },
 	{ "config-drive", "make the drive that configures an appliance's image",
 	  verb_config_drive },
+	{ "dhcp", "keep the addresses that an appliance's image gets by DHCP", verb_dhcp },
 	{ "trouble", "serve a health endpoint that says what is wrong", verb_trouble },
 	{ "version", "print versions", verb_version },
 };

@@ -61,6 +61,8 @@ static void check_listener(struct preflight *preflight, const char *key, const c
 	for (size_t i = 0; i < config->ndevices; i++) {
 		char *const *list = config->devices[i].addresses;
 
+		if (config->devices[i].dhcp && wanted.version == 4)
+			return; /* nobody knows yet */
 		for (size_t j = 0; list != NULL && list[j] != NULL; j++) {
 			(void)netlink_prefix_parse(&prefix, list[j], &ignored);
 			if (prefix.version == wanted.version &&

@@ -7,6 +7,7 @@
 
 int verb_check(int argc, char **argv);
 int verb_config_drive(int argc, char **argv);
+int verb_dhcp(int argc, char **argv);
 int verb_history(int argc, char **argv);
 int verb_mark(int argc, char **argv);
 int verb_pki(int argc, char **argv);

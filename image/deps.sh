@@ -18,12 +18,13 @@ cd "$(dirname "$0")/.."
 repo=$PWD
 build=$PWD/build
 jobs=$(nproc)
-# Source packages in the order of building. nodejs is here for llhttp's generated C sources, which nothing smaller in
-# the suite carries; only that directory of it is unpacked.
-packages=(musl libuv1 mbedtls lz4 cjson nodejs)
+# Source packages in the order of building. nodejs is here for llhttp's generated C sources, network-manager for the DHCP
+# client that it has from nettools: nothing smaller in the suite carries them. Of these two only some directories are unpacked.
+packages=(musl libuv1 mbedtls lz4 cjson nodejs network-manager)
+declare -A parts=([nodejs]='deps/llhttp' [network-manager]='src/n-dhcp4/src src/c-list/src src/c-siphash/src src/c-stdaux/src')
 # Packages of which Debian's patches are applied. Those of lz4 and nodejs are about packaging, or parts not used here.
 patched=' musl libuv1 mbedtls cjson '
-declare -A label=([musl]=musl [libuv1]=libuv [mbedtls]=mbedtls [lz4]=lz4 [cjson]=cJSON [nodejs]=llhttp)
+declare -A label=([musl]=musl [libuv1]=libuv [mbedtls]=mbedtls [lz4]=lz4 [cjson]=cJSON [nodejs]=llhttp [network-manager]=n-dhcp4)
 
 get_sources() {
 	local package patterns
@@ -142,6 +143,15 @@ build_nodejs() {
 	cp include/llhttp.h "$out/include/"
 }
 
+# The client, and what of the server the two share. Its hash table's hash is part of it.
+build_network-manager() {
+	cd src
+	compile -In-dhcp4/src -Ic-list/src -Ic-siphash/src -Ic-stdaux/src -std=c11 -D_GNU_SOURCE -- c-siphash/src/c-siphash.c \
+		n-dhcp4/src/n-dhcp4-{c-connection,c-lease,c-probe,client,incoming,outgoing,socket}.c n-dhcp4/src/util/{packet,socket}.c
+	archive libndhcp4.a
+	cp n-dhcp4/src/n-dhcp4.h "$out/include/"
+}
+
 # What a library's build depends on, wherever the tree is: when this is what the stamp says, there is nothing to do.
 inputs_of() {
 	local package=$1
@@ -208,11 +218,11 @@ build_one() {
 
 # Unpacks, and tells the version; llhttp's own is in its header, the package's is Node's.
 upstream_or_llhttp() {
+	# shellcheck disable=SC2086
+	unpack_source "$1" "$2" ${parts[$1]:-}
 	if [[ $1 == nodejs ]]; then
-		unpack_source "$1" "$2" deps/llhttp
 		sed -n 's/^#define LLHTTP_VERSION_[MP][A-Z]* //p' "$2/deps/llhttp/include/llhttp.h" | paste -sd .
 	else
-		unpack_source "$1" "$2"
 		upstream_version "$1"
 	fi
 }
@@ -240,7 +250,7 @@ flock "$build_lock"
 flavours=("$@")
 ((${#flavours[@]})) || flavours=(musl asan)
 step_count=0
-step_total=$((1 + ${#flavours[@]} * 5))
+step_total=$((1 + ${#flavours[@]} * 6))
 [[ " ${flavours[*]} " != *' musl '* ]] || step_total=$((step_total + 1))
 step_begin 'sources of the libraries'
 get_sources

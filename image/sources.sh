@@ -148,12 +148,13 @@ used_files() {
 	done < <(awk -v p="$1" '$1 == p { print $4 }' "$used")
 }
 
-# unpack_source PACKAGE DIR [MEMBER]: the upstream source (or one directory of it) as the new directory DIR, with
+# unpack_source PACKAGE DIR [MEMBER...]: the upstream source (or some directories of it) as the new directory DIR, with
 # our patches (image/PACKAGE-*.patch) and, if Debian's tarball is among the files, Debian's.
 unpack_source() {
 	local package=$1 dir=$2 file patch members=()
 	rm -rf "$dir" && mkdir -p "$dir"
-	[[ -z ${3:-} ]] || members=(--wildcards "*/$3")
+	shift 2
+	(($# == 0)) || members=(--wildcards "${@/#/*/}")
 	while read -r file; do
 		tar xf "$file" -C "$dir" --no-same-owner --strip-components=1 "${members[@]}"
 	done < <(used_files "$package" '*.orig.tar.*')

@@ -39,6 +39,7 @@ bool netlink_prefix_is_for_all(const struct netlink_prefix *prefix);
 /* Whatever is for `to` goes to the router `via`: "198.51.100.0/24 via 192.0.2.1", "default via 2001:db8::1". */
 struct netlink_route {
 	struct netlink_prefix to, via; /* via: a single address */
+	bool on_link; /* via is a neighbour, though it may be in no network of the device's addresses */
 };
 
 /* RC_INVALID says what is wrong with it. */

@@ -23,6 +23,7 @@ int netlink_route_parse(struct netlink_route *route, const char *text, struct er
 			       text);
 	memcpy(to, text, len);
 	to[len] = '\0';
+	route->on_link = false;
 	rc = netlink_prefix_parse(&route->via, via + strlen(VIA), err);
 	if (rc == RC_OK && strcmp(to, "default") == 0)
 		route->to = (struct netlink_prefix){ .version = route->via.version };
@@ -61,7 +62,8 @@ static int change_route(uint16_t type, unsigned flags, const char *device,
 				     .rtm_table = RT_TABLE_MAIN,
 				     .rtm_protocol = RTPROT_STATIC,
 				     .rtm_scope = RT_SCOPE_UNIVERSE,
-				     .rtm_type = RTN_UNICAST };
+				     .rtm_type = RTN_UNICAST,
+				     .rtm_flags = route->on_link ? RTNH_F_ONLINK : 0 };
 	struct netlink_request request = netlink_begin(type, flags, &about, sizeof(about));
 	int index, rc = netlink_index(&index, device, err);
 

@@ -1,4 +1,5 @@
 """The appliance's disk image boots, is configured, and says what is wrong when it cannot be."""
+import contextlib
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import pytest
 
 import appliance
+import dhcp_server
 import lab
 
 
@@ -48,12 +50,12 @@ WAN_MAC = '52:54:00:09:01:02'
 
 
 def two_cards():
-    """A card in a bridge with a VLAN on it, another one with a smaller MTU and the way to everywhere; addresses of both kinds."""
+    """A card in a bridge with a VLAN on it, and one that is given an address, a smaller MTU and the way to everywhere; IPv6, too."""
     config = appliance.configuration()
     config['link']['listen'] = '[::]:7400'
     lan, bridge, vlan = config['machine']['network']
     bridge['addresses'].append('2001:db8:9::2/64')
-    wan = {'name': 'wan0', 'mac': WAN_MAC, 'mtu': 1400, 'addresses': ['10.9.1.2/24'], 'routes': ['default via 10.9.1.1']}
+    wan = {'name': 'wan0', 'mac': WAN_MAC, 'dhcp': True}
     config['machine']['network'] = [lan, wan, bridge, vlan]
     return config
 
@@ -67,10 +69,15 @@ def attach_to_both(network):
         network.run('ip', *command.split())
 
 
+def gives_address(network):
+    return dhcp_server.DhcpServer(network, 'tap1', '10.9.1.1', '10.9.1.2',
+                                  options={1: socket.inet_aton('255.255.255.0'), 3: socket.inet_aton('10.9.1.1'), 26: struct.pack('!H', 1400)})
+
+
 def segment_to(network, address, source=None):
-    """The largest piece of data that is sent in one packet of a connection to its link's port."""
-    with network.inside(), socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET) as s:
-        s.settimeout(20)
+    """The largest piece of data that is sent in one packet of a connection to its link's port; None: there is no connection."""
+    with contextlib.suppress(OSError), network.inside(), socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET) as s:
+        s.settimeout(5)
         if source is not None:
             s.bind((source, 0))
         s.connect((address, 7400))
@@ -100,6 +107,8 @@ def test_it_boots_by_bios_takes_a_configuration_drive_and_goes_off_by_its_power_
     wan = ('-netdev', 'tap,id=n1,ifname=tap1,script=no,downscript=no', '-device', f'virtio-net-pci,netdev=n1,mac={WAN_MAC},romfile=')
     with appliance.Appliance(tmp_path, disks=[disk_of_other_images(str(tmp_path / 'other.raw'))], more=('-cdrom', drive) + wan) as site_b:
         attach_to_both(site_b.network)
+        with gives_address(site_b.network):
+            lab.wait_for('it has the address that it was given', lambda: segment_to(site_b.network, '10.9.1.2'), 120, 0.5)
         assert site_b.wait_for_health() == (200, {'status': 'ok', 'problems': []}), site_b.console()
         assert appliance.open_ports(site_b.network) == {7400, 7480}
         for port in (53, 67, 68, 123, 161, 514, 546, 1900, 4789, 5353, 7480):

@@ -120,8 +120,10 @@ static void what_a_device_needs_is_set_up_before_it(void **state)
 		  "[1].ports[1]: lan0 is a port of machine.network[1] already" },
 		{ LAN ", " BRIDGE("br0", "\"lan0\"") ", " BRIDGE("br1", "\"br0\""),
 		  "[2].ports[0]: br0 is a bridge, which cannot be another's port" },
+		{ LAN_WITH("\"dhcp\": true") ", " BRIDGE("br0", "\"lan0\""),
+		  "[1].ports[0]: lan0 has addresses, routes or dhcp, which a port cannot use; give them to br0" },
 		{ LAN_WITH(ADDRESSES("\"192.0.2.2/24\"")) ", " BRIDGE("br0", "\"lan0\""),
-		  "[1].ports[0]: lan0 has addresses or routes, which a port cannot use; give them to br0" },
+		  "[1].ports[0]: lan0 has addresses, routes or dhcp, which a port cannot use; give them to br0" },
 	};
 
 	(void)state;
@@ -146,6 +148,7 @@ static void a_router_is_in_a_network_of_its_device(void **state)
 	(void)state;
 	REFUSES_EACH(wrong);
 	takes_devices(LAN_WITH(ROUTES("\"default via fe80::1\"")));
+	takes_devices(LAN_WITH("\"dhcp\": true, " ROUTES("\"198.51.100.0/24 via 192.0.2.1\"")));
 }
 
 static void an_address_of_a_vrrp_group_is_not_the_machines(void **state)

@@ -1,0 +1,167 @@
+/*
+ * Theory of operation
+ *
+ * Two processes: one asks on all devices and takes what comes, which is anybody's on their networks; the other starts it again
+ * should it end. What a device has stays when the asking process ends: the next one gets the same address, as a rule.
+ */
+#include "appliance/base/clock.h"
+#include "appliance/base/log.h"
+#include "appliance/dhcp_device.h"
+#include "appliance/options.h"
+#include "appliance/verb.h"
+#include "net/dhcp_client.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PART "dhcp"
+#define AGAIN_MS 5000 /* a device that was not there, or down; a process that ended */
+
+struct asking {
+	struct dhcp_device devices[CONFIG_DEVICES_MAX];
+	struct dhcp_client *clients[CONFIG_DEVICES_MAX]; /* NULL: not yet */
+	struct pollfd polled[CONFIG_DEVICES_MAX];
+	size_t count;
+};
+
+/* ---- the process that asks --------------------------------------------------------------------------------- */
+
+static void find_devices(struct asking *asking, const struct config *config)
+{
+	for (size_t i = 0; i < config->ndevices; i++) {
+		if (!config->devices[i].dhcp || config->devices[i].name == NULL)
+			continue;
+		asking->devices[asking->count] =
+			(struct dhcp_device){ .config = &config->devices[i],
+					      .name_servers = config->dns == NULL };
+		asking->polled[asking->count++] = (struct pollfd){ .fd = -1, .events = POLLIN };
+	}
+}
+
+/* True: none has to be tried again. */
+static bool open_clients(struct asking *asking)
+{
+	bool all = true;
+	struct err err;
+
+	for (size_t i = 0; i < asking->count; i++) {
+		if (asking->clients[i] != NULL)
+			continue;
+		if (dhcp_client_open(&asking->clients[i], asking->devices[i].config->name,
+				     dhcp_device_change, &asking->devices[i], &err) == RC_OK)
+			asking->polled[i].fd = dhcp_client_fd(asking->clients[i]);
+		else
+			log_error(PART, "%s", err.text);
+		all = all && asking->clients[i] != NULL;
+	}
+	return all;
+}
+
+static void work(struct asking *asking)
+{
+	struct err err;
+
+	for (size_t i = 0; i < asking->count; i++) {
+		if (asking->clients[i] == NULL || asking->polled[i].revents == 0 ||
+		    dhcp_client_work(asking->clients[i], &err) == RC_OK)
+			continue;
+		log_error(PART, "%s", err.text);
+		dhcp_client_close(asking->clients[i]);
+		asking->clients[i] = NULL;
+		asking->polled[i].fd = -1;
+	}
+}
+
+static void ask(const struct config *config) __attribute__((noreturn));
+
+static void ask(const struct config *config)
+{
+	static struct asking asking;
+	uint64_t open_ns =
+		0; /* when devices are tried again; of those that work nothing is tried */
+	bool all = false;
+
+	find_devices(&asking, config);
+	for (;;) {
+		if (!all && clock_now_ns() >= open_ns) {
+			all = open_clients(&asking);
+			open_ns = clock_now_ns() + AGAIN_MS * CLOCK_NS_PER_MS;
+		}
+		if (poll(asking.polled, asking.count, all ? -1 : AGAIN_MS) > 0)
+			work(&asking);
+		for (size_t i = 0; i < asking.count; i++)
+			all = all && asking.clients[i] != NULL;
+	}
+}
+
+/* ---- the one that starts it again ---------------------------------------------------------------------------- */
+
+static void keep_asking(const struct config *config) __attribute__((noreturn));
+
+static void keep_asking(const struct config *config)
+{
+	int status;
+	pid_t pid;
+
+	for (;;) {
+		pid = fork();
+		if (pid == 0) {
+			(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+			ask(config);
+		}
+		while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+		log_error(PART, "%s; again in %d s",
+			  pid > 0 ? "the process that asks has ended" : strerror(errno),
+			  AGAIN_MS / 1000);
+		(void)usleep(AGAIN_MS * 1000);
+	}
+}
+
+/* Of a configuration that is wrong, what can be read: the machine is to be reached, and say so. */
+static int read_config(struct config *config, const char *path, struct err *err)
+{
+	struct buf text = { .limit = CONFIG_FILE_MAX }, problems = { 0 };
+	int rc = config_read(&text, path, err);
+
+	*config = (struct config){ 0 };
+	if (rc == RC_OK)
+		(void)config_check(config, CONFIG_STANDBY, path, "/", (const char *)text.data,
+				   text.len, &problems, err);
+	buf_free(&text);
+	buf_free(&problems);
+	return rc;
+}
+
+int verb_dhcp(int argc, char **argv)
+{
+	const char *path = NULL;
+	const struct option options[] = {
+		{ .name = "config", .value = "FILE", .text = &path, .doc = "a standby's" },
+	};
+	const struct command command = {
+		.synopsis = "dhcp --config FILE",
+		.about =
+			"Asks for an address on each device of machine.network that has \"dhcp\", sets it, with its routes and name\n"
+			"servers, and extends it: what process 1 of the appliance's image runs.",
+		.options = options,
+		.count = 1,
+	};
+	struct config config;
+	struct err err;
+	int status;
+
+	if (!options_parse(&command, argc, argv, &status))
+		return status;
+	if (path == NULL)
+		return options_wrong(&command, "--config is needed");
+	if (read_config(&config, path, &err) != RC_OK)
+		return options_failed(err.text);
+	keep_asking(&config);
+}
