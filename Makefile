@@ -289,7 +289,7 @@ model:  ## the model of the takeover protocol, searched by spin; MODEL=all: also
 soak: SECONDS := 3600
 soak: prerequisites  ## protect and kill over and over; SECONDS says for how long
 	@$(MAKE) system
-	@$(MAKE) database
+	@$(MAKE) database image
 	@$(MAKE) sim-run
 	@$(MAKE) model MODEL=all
 	@tests/enter.sh $(PYTHON) tests/system/soak.py $(SECONDS)

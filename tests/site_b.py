@@ -31,6 +31,10 @@ class SiteB(lab.Lab):
         return ['-nodefaults', '-smp', '1', '-serial', 'file:console-0.log', '-device', f'virtio-net-pci,netdev=n0,mac={lab.MAC},romfile=',
                 '-netdev', 'dgram,id=n0,local.type=unix,local.path=net0.qemu,remote.type=unix,remote.path=net0.agent']
 
+    def words_for_data(self):
+        """QEMU's, for a data disk."""
+        return []
+
     def memory_dir(self):
         return '/dev/shm'
 
@@ -44,7 +48,7 @@ class SiteB(lab.Lab):
     def start_appliance(self):
         pki = {name: self.path(f'pki/{name}') for name in ('ca.crt', 'standby.crt', 'standby.key')}
         with open(self.write_config('standby'), encoding='utf-8') as f:
-            machine = appliance.Appliance(self.dir, f.read(), pki, memory_mib=512, cards=self.CARDS, more=('-smp', '2'))
+            machine = appliance.Appliance(self.dir, f.read(), pki, memory_mib=512, cards=self.CARDS, more=['-smp', '2', *self.words_for_data()])
         self.appliance = self.daemon(self.b, machine.command(), 'appliance.log')
         self.machine = machine
         return self.appliance

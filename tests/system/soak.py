@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The soak: kills of a site under a client's ledger, random epochs of five minutes, takeovers of a database under load, then system tests,
-each in every mode it has, over and over, for a time in seconds.
+"""The soak: kills of a site under a client's ledger, random epochs of five minutes, takeovers of a database under load, power cuts of the
+appliance's image, then system tests, each in every mode it has, over and over, for a time in seconds.
 
 Each round has them all, in another order. Stops at the first failure and names its seed. UNDERSTUDY_SEED=N UNDERSTUDY_KILLS=N: the
 same kills again, or so many of them.
@@ -25,6 +25,7 @@ import test_gateway_frames  # noqa: E402
 import test_journal  # noqa: E402
 import test_link  # noqa: E402
 import test_partition  # noqa: E402
+import test_power_cut  # noqa: E402
 import test_rewind  # noqa: E402
 import test_rewind_serve  # noqa: E402
 import test_takeover  # noqa: E402
@@ -33,6 +34,7 @@ import test_witness  # noqa: E402
 
 LEDGER_KILLS = 100
 DATABASE_TAKEOVERS = 10
+POWER_CUTS = 10
 MODULES = (test_agent_death, test_database, test_disk_targets, test_disks, test_first_copy, test_gateway, test_gateway_frames,
            test_journal, test_link, test_partition, test_rewind, test_rewind_serve, test_takeover, test_witness)
 
@@ -74,6 +76,8 @@ def main():
     print('rewound to 20 random epochs of 300 s: each was what it had been; and served from one', flush=True)
     if not test_database.MISSING:
         test_database.takeovers(DATABASE_TAKEOVERS, seed)
+    if not test_power_cut.MISSING:
+        test_power_cut.power_cuts(POWER_CUTS, seed)
     while time.monotonic() < end:
         if not waiting:
             waiting = list(cases())
