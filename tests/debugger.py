@@ -14,7 +14,7 @@ class Debugger:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(60)
         self.sock.connect(path)
-        self.stop()
+        self.ask('?')
 
     def _send(self, text):
         self.sock.sendall(f'${text}#{sum(text.encode()) % 256:02x}'.encode())
