@@ -92,6 +92,14 @@ static void begin_dhcp(const struct config *config)
 	_exit(127);
 }
 
+/* A disk has come, say. */
+static bool has_data(void *owner)
+{
+	struct err err;
+
+	return init_data(owner, false, &err) == RC_OK;
+}
+
 /*
  * What of the configuration the machine needs; the standby reads it itself. Nothing listens but what a configuration names; of one
  * that is wrong or missing, the reason has to be asked for somewhere.
@@ -106,7 +114,12 @@ static int configure(struct init_service *service, struct config *config, struct
 		(void)sethostname(config->hostname, strlen(config->hostname));
 	init_network(config);
 	begin_dhcp(config);
-	return rc == RC_OK ? init_data(config, err) : rc;
+	if (rc != RC_OK)
+		return rc;
+	rc = init_data(config, true, err);
+	service->is_over = rc != RC_OK ? has_data : NULL;
+	service->owner = config;
+	return rc;
 }
 
 void init_run(void)

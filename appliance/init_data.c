@@ -13,7 +13,7 @@
  *
  * A machine whose standby forgets what it has acknowledged, or that it has taken over, must not look like one that works. So where a
  * data disk is named, or there but not usable, or where an instance's journal needs one, none is an error: the standby is not
- * started. In other cases /data is in memory.
+ * started before there is one. In other cases /data is in memory.
  */
 #include "appliance/init_data.h"
 
@@ -283,12 +283,12 @@ static bool journal_wanted(const struct config *config)
 }
 
 /* What there is by the time that something can be said. */
-static enum data_choice choose(struct data_disk *disk, const struct config *config, int empty,
-			       struct err *why)
+static enum data_choice choose(struct data_disk *disk, const struct config *config, bool wait,
+			       int empty, struct err *why)
 {
 	const uint64_t begin_ns = clock_now_ns();
 	const uint64_t within_ms =
-		config->data != NULL || journal_wanted(config) ? NAMED_WITHIN_MS : 0;
+		wait && (config->data != NULL || journal_wanted(config)) ? NAMED_WITHIN_MS : 0;
 	struct data_disk disks[DISKS_MAX];
 	enum data_choice choice;
 	size_t which = 0;
@@ -308,7 +308,7 @@ static enum data_choice choose(struct data_disk *disk, const struct config *conf
 	return choice;
 }
 
-int init_data(const struct config *config, struct err *err)
+int init_data(const struct config *config, bool wait, struct err *err)
 {
 	const int empty = open(EMPTY_IMAGE, O_RDONLY | O_CLOEXEC);
 	enum data_choice choice;
@@ -318,7 +318,7 @@ int init_data(const struct config *config, struct err *err)
 
 	if (empty < 0)
 		return err_system(err, errno, EMPTY_IMAGE);
-	choice = choose(&disk, config, empty, &why);
+	choice = choose(&disk, config, wait, empty, &why);
 	if (choice == DATA_TAKE || choice == DATA_PREPARE) {
 		rc = use(&disk, choice == DATA_PREPARE, config, empty, err);
 	} else if (choice == DATA_REFUSE || journal_wanted(config)) {

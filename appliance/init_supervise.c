@@ -35,7 +35,9 @@
 
 #define STANDBY_ENDS_WITHIN_MS 60000 /* a takeover under way is finished first: 35 s */
 #define OTHERS_END_WITHIN_MS 5000
-#define AGAIN_MS 5000 /* a health endpoint that ended */
+#define AGAIN_MS 5000	   /* a health endpoint that ended */
+#define OVER_EVERY_MS 5000 /* what keeps the standby from being started is looked at again */
+#define TROUBLE_WORDS 11
 #define BUTTONS_MAX 8 /* input devices that are looked at */
 #define NEVER UINT64_MAX
 
@@ -45,6 +47,8 @@ struct supervisor {
 	nfds_t count;
 	pid_t standby, trouble; /* 0: none */
 	uint64_t start_ms;	/* the standby is due; NEVER: it runs, or is not to */
+	bool barred;		/* by service->trouble: not to */
+	uint64_t over_ms;	/* whether it still is, is due; NEVER: it does not change */
 	struct restart restart;
 	struct init_watchdog watchdog;
 	char why[ERR_TEXT_MAX];
@@ -92,21 +96,45 @@ static void begin_standby(struct supervisor *s)
 	s->start_ms = pid > 0 ? NEVER : now_ms() + AGAIN_MS;
 }
 
+/* An execv() takes what it does not change as if it did. */
+union words {
+	const char *made[TROUBLE_WORDS];
+	char *taken[TROUBLE_WORDS];
+};
+
+/* Of a standby that was begun it is told, too, what it has against its configuration. */
+static void trouble_words(union words *words, const struct supervisor *s)
+{
+	const struct init_service *service = s->service;
+	const char *const pairs[][2] = { { "--reason", s->why },
+					 { "--http", service->http },
+					 { "--http", service->http_else },
+					 { "--config", s->barred ? NULL : service->config } };
+	size_t count = 0;
+
+	words->made[count++] = "understudy";
+	words->made[count++] = "trouble";
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		if (pairs[i][1] != NULL) {
+			words->made[count++] = pairs[i][0];
+			words->made[count++] = pairs[i][1];
+		}
+	}
+	words->made[count] = NULL;
+}
+
 static void begin_trouble(struct supervisor *s)
 {
-	const char *const http = s->service->http, *const other = s->service->http_else;
-	const char *const first = http != NULL ? http : other;
+	union words words;
 	pid_t pid;
 
 	log_error(INIT_PART, "%s", s->why);
-	if (first == NULL || s->trouble != 0)
+	if ((s->service->http == NULL && s->service->http_else == NULL) || s->trouble != 0)
 		return;
 	pid = begin_child("a health endpoint");
 	if (pid == 0) {
-		(void)execl(s->service->program, "understudy", "trouble", "--reason", s->why,
-			    "--http", first,
-			    http != NULL && other != NULL ? "--http" : (char *)NULL, other,
-			    (char *)NULL);
+		trouble_words(&words, s);
+		(void)execv(s->service->program, words.taken);
 		_exit(127);
 	}
 	s->trouble = pid > 0 ? pid : 0;
@@ -115,7 +143,7 @@ static void begin_trouble(struct supervisor *s)
 static void begin(struct supervisor *s)
 {
 	s->start_ms = NEVER;
-	if (s->service->trouble == NULL)
+	if (!s->barred)
 		begin_standby(s);
 	else
 		begin_trouble(s);
@@ -155,7 +183,7 @@ static void on_standby_end(struct supervisor *s, int status)
 static void on_trouble_end(struct supervisor *s)
 {
 	s->trouble = 0;
-	if (s->service->trouble != NULL)
+	if (s->barred)
 		s->start_ms = now_ms() + AGAIN_MS;
 }
 
@@ -264,19 +292,48 @@ static void watch_all(struct supervisor *s)
 	}
 }
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 static int timeout(const struct supervisor *s)
 {
 	const uint64_t now = now_ms();
-	const uint64_t next = s->start_ms < s->watchdog.due_ms ? s->start_ms : s->watchdog.due_ms;
+	const uint64_t next = earlier(s->start_ms, earlier(s->over_ms, s->watchdog.due_ms));
 
 	if (next == NEVER)
 		return -1;
 	return next > now ? (int)(next - now) : 0;
 }
 
+static void look_whether_it_is_over(struct supervisor *s)
+{
+	s->over_ms = now_ms() + OVER_EVERY_MS;
+	if (!s->service->is_over(s->service->owner))
+		return;
+	s->barred = false;
+	s->over_ms = NEVER;
+	s->start_ms = now_ms();
+}
+
+/* What is due. */
+static void act(struct supervisor *s)
+{
+	init_watchdog_tell(&s->watchdog, now_ms());
+	if (s->over_ms != NEVER && now_ms() >= s->over_ms)
+		look_whether_it_is_over(s);
+	if (s->start_ms != NEVER && now_ms() >= s->start_ms)
+		begin(s);
+}
+
 void init_supervise(const struct init_service *service)
 {
-	struct supervisor s = { .service = service, .start_ms = NEVER };
+	struct supervisor s = { .service = service,
+				.start_ms = NEVER,
+				.barred = service->trouble != NULL,
+				.over_ms = service->is_over != NULL ? now_ms() + OVER_EVERY_MS :
+								      NEVER };
 
 	watch_all(&s);
 	init_watchdog_open(&s.watchdog, service->watchdog, now_ms());
@@ -290,8 +347,6 @@ void init_supervise(const struct init_service *service)
 				on_button(&s, &s.from[i]);
 		}
 		on_signal(&s);
-		init_watchdog_tell(&s.watchdog, now_ms());
-		if (s.start_ms != NEVER && now_ms() >= s.start_ms)
-			begin(&s);
+		act(&s);
 	}
 }

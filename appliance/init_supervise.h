@@ -5,12 +5,17 @@
 #ifndef APPLIANCE_INIT_SUPERVISE_H
 #define APPLIANCE_INIT_SUPERVISE_H
 
+#include <stdbool.h>
+
 struct init_service {
-	const char *program;	/* understudy */
-	const char *config;	/* the standby's */
-	const char *http;	/* where health is told while the standby cannot; NULL: nowhere */
-	const char *http_else;	/* where, if that is NULL or cannot be; NULL: nowhere else */
-	const char *trouble;	/* what keeps it from being started at all; NULL: nothing */
+	const char *program;   /* understudy */
+	const char *config;    /* the standby's */
+	const char *http;      /* where health is told while the standby cannot; NULL: nowhere */
+	const char *http_else; /* where, if that is NULL or cannot be; NULL: nowhere else */
+	const char *trouble;   /* what keeps it from being started at all; NULL: nothing */
+	/* Whether that is over, asked now and then with `owner`; NULL: there is nothing, or it will not be. */
+	bool (*is_over)(void *owner);
+	void *owner;
 	const char *watchdog;	/* its device; NULL: none */
 	void (*on_ended)(void); /* nobody else runs any more; may be NULL */
 };

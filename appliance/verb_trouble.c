@@ -1,17 +1,35 @@
 #include "appliance/base/log.h"
 #include "appliance/options.h"
+#include "appliance/preflight.h"
 #include "appliance/verb.h"
 #include "net/http.h"
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #define ADDRESSES_MAX 2
 
 struct trouble {
-	const char *reason;
+	const char *reason, *config;
+	struct preflight preflight; /* of config */
 };
+
+/* The reason first, then what is wrong with the configuration. */
+static void add_problems(cJSON *list, const struct trouble *trouble)
+{
+	char text[LOG_LINE_MAX];
+	const char *line;
+	size_t at = 0;
+	int len;
+
+	(void)cJSON_AddItemToArray(list, cJSON_CreateString(trouble->reason));
+	while ((line = preflight_line(&trouble->preflight.errors, &at, &len)) != NULL) {
+		(void)snprintf(text, sizeof(text), "%.*s", len, line);
+		(void)cJSON_AddItemToArray(list, cJSON_CreateString(text));
+	}
+}
 
 static void answer(void *owner, const struct http_request *request, struct http_response *response)
 {
@@ -28,7 +46,7 @@ static void answer(void *owner, const struct http_request *request, struct http_
 	}
 	(void)cJSON_AddStringToObject(object, "status", "attention");
 	list = cJSON_AddArrayToObject(object, "problems");
-	(void)cJSON_AddItemToArray(list, cJSON_CreateString(reason));
+	add_problems(list, trouble);
 	text = cJSON_Print(object);
 	cJSON_Delete(object);
 	response->status = 503;
@@ -56,7 +74,8 @@ static int listen_at_one(uv_loop_t *loop, const char *const *addresses, size_t c
 
 int verb_trouble(int argc, char **argv)
 {
-	struct trouble trouble = { NULL };
+	static struct trouble trouble;
+	const enum config_role role = CONFIG_STANDBY;
 	const char *addresses[ADDRESSES_MAX];
 	size_t count = 0;
 	const struct option options[] = {
@@ -70,14 +89,18 @@ int verb_trouble(int argc, char **argv)
 		  .value = "TEXT",
 		  .text = &trouble.reason,
 		  .doc = "what is wrong" },
+		{ .name = "config",
+		  .value = "FILE",
+		  .text = &trouble.config,
+		  .doc = "what is wrong with a standby's configuration is told, too" },
 	};
 	const struct command command = {
-		.synopsis = "trouble --http ADDRESS [--http ADDRESS] --reason TEXT",
+		.synopsis = "trouble --http ADDRESS [--http ADDRESS] --reason TEXT [--config FILE]",
 		.about =
 			"Serves a health endpoint that is never healthy: what process 1 of the appliance's image runs\n"
 			"while the standby cannot.",
 		.options = options,
-		.count = 2,
+		.count = 3,
 	};
 	struct err err;
 	uv_loop_t loop;
@@ -87,6 +110,8 @@ int verb_trouble(int argc, char **argv)
 		return status;
 	if (count == 0 || trouble.reason == NULL)
 		return options_wrong(&command, "--http and --reason are both needed");
+	if (trouble.config != NULL)
+		(void)preflight_run(&trouble.preflight, &role, trouble.config, &err);
 	if (uv_loop_init(&loop) != 0)
 		return options_failed("there is no memory");
 	if (listen_at_one(&loop, addresses, count, &trouble, &err) != RC_OK)

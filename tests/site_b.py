@@ -31,8 +31,8 @@ class SiteB(lab.Lab):
         return ['-nodefaults', '-smp', '1', '-serial', 'file:console-0.log', '-device', f'virtio-net-pci,netdev=n0,mac={lab.MAC},romfile=',
                 '-netdev', 'dgram,id=n0,local.type=unix,local.path=net0.qemu,remote.type=unix,remote.path=net0.agent']
 
-    def words_for_data(self):
-        """QEMU's, for a data disk."""
+    def more_words(self):
+        """Of QEMU's, for what a test adds to the machine."""
         return []
 
     def memory_dir(self):
@@ -48,7 +48,7 @@ class SiteB(lab.Lab):
     def start_appliance(self):
         pki = {name: self.path(f'pki/{name}') for name in ('ca.crt', 'standby.crt', 'standby.key')}
         with open(self.write_config('standby'), encoding='utf-8') as f:
-            machine = appliance.Appliance(self.dir, f.read(), pki, memory_mib=512, cards=self.CARDS, more=['-smp', '2', *self.words_for_data()])
+            machine = appliance.Appliance(self.dir, f.read(), pki, memory_mib=512, cards=self.CARDS, more=['-smp', '2', *self.more_words()])
         self.appliance = self.daemon(self.b, machine.command(), 'appliance.log')
         self.machine = machine
         return self.appliance

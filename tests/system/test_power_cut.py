@@ -30,7 +30,7 @@ class PoweredB(site_b.SiteB):
             f.truncate(2 << 30)
         self.server = None
 
-    def words_for_data(self):
+    def more_words(self):
         return ['-gdb', f"unix:{self.path('gdb')},server=on,wait=off", '-drive', f"file=nbd+unix:///?socket={self.path('data.sock')},format=raw,if=none,id=data,cache=writeback",
                 '-device', 'virtio-blk-pci,drive=data,serial=DATA']
 

@@ -37,6 +37,7 @@ CASES = [
     ('standby', ['instances', 0, 'nics', 0, 'name'], ['a', 'a' * 64, 'a' * 65, '', '.a', '-a', 'a\n', 'a/b', 'é']),
     ('standby', ['instances', 0, 'vrrp', 0, 'addresses', 0], PREFIXES),
     ('standby', ['instances', 0, 'vrrp', 0, 'routes', 0], ROUTES),
+    ('standby', ['machine', 'data'], ['S1', '/dev/vdb', 'QEMU HARDDISK', '0x5000:c500', 'a' * 63, 'a' * 64, '', 'a\n', 'a"', 'é']),
     ('standby', ['tls', 'ca'], PATHS),
     ('primary', ['instances', 0, 'qmp'], PATHS),
     ('primary', ['instances', 0, 'standby_arguments', 0], ['', 'a', '-m 1', 'a\n', 'é']),

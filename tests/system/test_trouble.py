@@ -31,3 +31,18 @@ def test_where_the_first_address_cannot_be_listened_at_the_second_one_says_why(t
     lab.wait_for('it listens', lambda: socket.exists() or process.poll() is not None, 20, 0.02)
     assert get(socket, '/healthz') == (503, {'status': 'attention', 'problems': ['no "disk"']})
     assert get(socket, '/v1/status')[0] == 503 and get(socket, '/')[0] == 404
+
+
+def test_it_tells_what_a_standby_has_against_its_configuration(tmp_path):
+    config = {'site': 'b', 'tls': {'ca': 'ca.crt', 'cert': 'standby.crt', 'key': 'standby.key'}, 'link': {'listen': '127.0.0.1:1'},
+              'state_dir': str(tmp_path / 'state'), 'hypervisor': {'program': lab.QEMU}, 'instances': [{'name': 'vm1'}]}
+    path, socket = tmp_path / 'config.json', tmp_path / 'http'
+    path.write_text(json.dumps(config))
+    process = subprocess.Popen([lab.UNDERSTUDY, 'trouble', '--http', f'unix:{socket}', '--reason', 'it ended', '--config', str(path)])
+    try:
+        lab.wait_for('it listens', lambda: socket.exists() or process.poll() is not None, 20, 0.02)
+        _, told = get(socket, '/healthz')
+        assert told['problems'][0] == 'it ended' and any('tls.ca' in problem and 'ca.crt' in problem for problem in told['problems'][1:]), told
+    finally:
+        process.kill()
+        process.wait()

@@ -106,17 +106,27 @@ static void on_ended(void)
 		(void)close(fd);
 }
 
+/* Whether the script's directory has a disk. */
+static bool has_disk(void *owner)
+{
+	return access(owner, F_OK) == 0;
+}
+
 /* In a namespace where nobody else is: it would end them. */
 static void be_init(const char *trouble)
 {
+	char disk[PATH_BYTES];
 	char program[PATH_BYTES];
 	const struct init_service service = { .program = program,
 					      .config = "config.json",
 					      .http = "127.0.0.1:1",
 					      .trouble = trouble,
+					      .is_over = trouble != NULL ? has_disk : NULL,
+					      .owner = disk,
 					      .on_ended = on_ended };
 
 	(void)snprintf(program, sizeof(program), "%s/program", dir);
+	(void)snprintf(disk, sizeof(disk), "%s/disk", dir);
 	if (getpid() == 1)
 		init_supervise(&service);
 	_exit(1);
@@ -195,6 +205,7 @@ static void one_that_crashes_over_and_over_is_told_by_the_health_endpoint(void *
 	prepare("exit 3");
 	begin(NULL);
 	wait_until_told("trouble --reason the standby ended with status 3, over and over", 1);
+	assert_int_equal(times(" --http 127.0.0.1:1 --config config.json"), 1);
 	assert_true(times("standby --config") > 3);
 	/* And it is tried again, in place of the endpoint. */
 	wait_until_told("trouble", 2);
@@ -202,13 +213,15 @@ static void one_that_crashes_over_and_over_is_told_by_the_health_endpoint(void *
 	assert_int_equal(end_of_all(), SIGINT);
 }
 
-static void what_keeps_the_standby_from_being_started_is_told(void **state)
+static void what_keeps_the_standby_from_being_started_is_told_until_it_is_over(void **state)
 {
 	(void)state;
-	prepare("exit 0");
+	prepare("rest");
 	begin("there is no data disk");
-	wait_until_told("trouble --reason there is no data disk --http 127.0.0.1:1", 1);
+	wait_until_told("trouble --reason there is no data disk --http 127.0.0.1:1\n", 1);
 	assert_int_equal(times("standby"), 0);
+	write_file("disk", 0600, "");
+	wait_until_told("standby --config config.json", 1);
 	assert_int_equal(kill(init, SIGTERM), 0);
 	assert_int_equal(end_of_all(), SIGINT);
 }
@@ -233,7 +246,7 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-	static const char *const names[] = { "log", "program", "left" };
+	static const char *const names[] = { "log", "program", "left", "disk" };
 
 	(void)state;
 	if (outer > 0) { /* a test has failed: the namespace ends with its process 1 */
@@ -254,7 +267,7 @@ int main(void)
 		TEST(a_standby_that_crashes_is_started_again_and_what_it_left_behind_lives_on),
 		TEST(who_has_no_parent_any_more_is_reaped),
 		TEST(one_that_crashes_over_and_over_is_told_by_the_health_endpoint),
-		TEST(what_keeps_the_standby_from_being_started_is_told),
+		TEST(what_keeps_the_standby_from_being_started_is_told_until_it_is_over),
 		TEST(at_the_end_the_standby_has_ended_before_others_are_told),
 	};
 
