@@ -2,6 +2,7 @@
 
 #include "appliance/base/log.h"
 #include "appliance/init_internal.h"
+#include "appliance/init_modules.h"
 #include "appliance/init_supervise.h"
 
 #include <errno.h>

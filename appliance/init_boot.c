@@ -8,6 +8,7 @@
  * replaces itself with the one there. What was unpacked is removed first, so that its memory is free.
  */
 #include "appliance/init_internal.h"
+#include "appliance/init_modules.h"
 
 #include "appliance/base/buf.h"
 #include "appliance/base/clock.h"

@@ -17,12 +17,6 @@ void init_give_up(const struct err *why) __attribute__((noreturn));
 /* In the initramfs: makes the system's file system the root and becomes process 1 there. */
 int init_boot(struct err *err);
 
-/*
- * Loads the modules that `dir`/order lists, in that order. One that cannot be is told, and is no error: what needs it will tell
- * more.
- */
-int init_modules_load(const char *dir, struct err *err);
-
 /* A file system of the kernel's own at a directory, which is made where that is possible. */
 int init_mount(const char *type, const char *dir, unsigned long flags, const char *data,
 	       struct err *err);

@@ -35,10 +35,13 @@ most=$((32 << 20)) most_program=$((3 << 20)) # what is promised of the sizes of 
 step_count=0
 step_total=4
 
-# Of the modules, those without which the root file system is not found; the others come from it.
-boot_modules=(virtio_blk virtio_scsi sd_mod ahci ata_piix vmw_pvscsi hv_storvsc xen-blkfront squashfs)
-system_modules=(virtio_net vmxnet3 hv_netvsc hv_utils ena gve ixgbevf xen-netfront mlx4_en mlx5_core sr_mod isofs vfat nls_cp437 nls_ascii nls_utf8
-	qemu_fw_cfg virtio-rng virtio_balloon button evdev i6300esb softdog tun bridge 8021q kvm-intel kvm-amd)
+# Of the modules, those without which the root file system is not found; the others come from it. Those for devices are loaded where
+# there is one: a driver, and what else is needed then.
+boot_modules=(xen-blkfront squashfs)
+boot_devices=(virtio_blk virtio_scsi+sd_mod ahci+sd_mod ata_piix+sd_mod vmw_pvscsi+sd_mod hv_vmbus+hv_storvsc+sd_mod)
+system_modules=(xen-netfront sr_mod isofs vfat nls_cp437 nls_ascii nls_utf8 qemu_fw_cfg button evdev softdog tun bridge 8021q)
+system_devices=(virtio_net vmxnet3 hv_vmbus+hv_netvsc+hv_utils ena gve ixgbevf mlx4_core+mlx4_en mlx5_core virtio-rng virtio_balloon i6300esb
+	kvm-intel kvm-amd)
 
 command_line='console=tty0 console=ttyS0,115200 quiet loglevel=4 panic=10 ro lockdown=integrity module.sig_enforce=1 slab_nomerge
 	init_on_alloc=1 page_alloc.shuffle=1 vsyscall=none debugfs=off'
@@ -52,6 +55,7 @@ make_initramfs() {
 	cp build/understudy "$root/init"
 	printf %s "$system_name" >"$root/system"
 	modules_copy build/kernel/modules "$root/modules" "${boot_modules[@]}"
+	modules_for_devices build/kernel/modules "$root/modules" "${boot_devices[@]}"
 	chmod -R u=rwX,go=rX "$root"
 	find "$root" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 	(cd "$root" && find . -print0 | sort -z | cpio --null --quiet --reproducible -o -H newc -R 0:0) | zstd -19 -q -T1 >"$work/initramfs.img"
@@ -65,6 +69,7 @@ make_system() {
 	cp build/qemu/qemu-system-x86_64 "$root/bin/"
 	cp build/qemu/firmware/* "$root/firmware/"
 	modules_copy build/kernel/modules "$root/modules" "${system_modules[@]}"
+	modules_for_devices build/kernel/modules "$root/modules" "${system_devices[@]}"
 	make_licenses "$root/licenses"
 	make_data "$root/data.ext4"
 	chmod -R u=rwX,go=rX "$root"

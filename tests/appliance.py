@@ -42,16 +42,17 @@ def disk(path, serial=''):
 class Appliance:
     """
     Use as a context manager. `files`: what it is told by fw_cfg, beside its configuration: name to path; without a configuration, nothing.
-    `disks`: paths of raw ones; `cards`: tap and address of each; `more`: of QEMU's words.
+    `disks`: paths of raw ones; `cards`: tap and address of each; `more`: of QEMU's words. `models`: of the image's disk, and of cards.
     """
 
-    def __init__(self, directory, config=None, files=(), uefi=False, memory_mib=512, disks=(), cards=(('tap0', MAC),), more=(), image=IMAGE):
+    def __init__(self, directory, config=None, files=(), uefi=False, memory_mib=512, disks=(), cards=(('tap0', MAC),), more=(), image=IMAGE,
+                 models=('virtio-blk-pci', 'virtio-net-pci')):
         self.directory, self.files, self.uefi, self.memory_mib, self.more = str(directory), dict(files), uefi, memory_mib, more
         if config is not None:
             self.files['config.json'] = self.path('config.json')
             with open(self.files['config.json'], 'w', encoding='utf-8') as f:
                 f.write(config if isinstance(config, str) else json.dumps(config))
-        self.disks, self.cards, self.image, self.network, self.machine = disks, cards, image, None, None
+        self.disks, self.cards, self.image, self.models, self.network, self.machine = disks, cards, image, models, None, None
 
     def path(self, name):
         return os.path.join(self.directory, name)
@@ -59,11 +60,11 @@ class Appliance:
     def command(self):
         command = [lab.QEMU, '-machine', 'q35' if self.uefi else 'pc', '-accel', 'tcg', '-m', str(self.memory_mib), '-nodefaults', '-display', 'none',
                    '-no-reboot', '-L', lab.FIRMWARE,
-                   '-drive', f'file={self.image},format=raw,if=none,id=system,readonly=on', '-device', 'virtio-blk-pci,drive=system,bootindex=0',
+                   '-drive', f'file={self.image},format=raw,if=none,id=system,readonly=on', '-device', f'{self.models[0]},drive=system,bootindex=0',
                    '-serial', f"file:{self.path('console.log')}", '-qmp', f"unix:{self.path('qmp')},server=on,wait=off"]
         for number, (tap, mac) in enumerate(self.cards):
             command += ['-netdev', f'tap,id=n{number},ifname={tap},script=no,downscript=no',
-                        '-device', f'virtio-net-pci,netdev=n{number},mac={mac},romfile=']
+                        '-device', f'{self.models[1]},netdev=n{number},mac={mac},romfile=']
         for path in self.disks:
             command += ['-drive', f'file={path},format=raw,if=virtio']
         for name, path in self.files.items():
