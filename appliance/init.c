@@ -138,6 +138,7 @@ void init_run(void)
 	}
 	if (mount_all(&err) != RC_OK)
 		init_give_up(&err);
+	(void)init_harden("/proc/sys");
 	if (configure(&service, &config, &err) != RC_OK)
 		service.trouble = err.text;
 	init_supervise(&service);

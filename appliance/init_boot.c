@@ -134,7 +134,9 @@ int init_boot(struct err *err)
 	int rc = init_mount("devtmpfs", "/dev", MS_NOSUID | MS_NOEXEC, NULL, err);
 
 	if (rc == RC_OK)
-		rc = init_mount("proc", "/proc", MS_NOSUID | MS_NOEXEC | MS_NODEV, NULL, err);
+		/* Who may not look into a process does not see it either. */
+		rc = init_mount("proc", "/proc", MS_NOSUID | MS_NOEXEC | MS_NODEV, "hidepid=2",
+				err);
 	if (rc == RC_OK)
 		rc = init_mount("sysfs", "/sys", MS_NOSUID | MS_NOEXEC | MS_NODEV, NULL, err);
 	if (rc == RC_OK)

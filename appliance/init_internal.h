@@ -21,6 +21,16 @@ int init_boot(struct err *err);
 int init_mount(const char *type, const char *dir, unsigned long flags, const char *data,
 	       struct err *err);
 
+/* Settings of the kernel: how many there are, and how many are as they should be. */
+struct init_hardened {
+	unsigned all, made;
+};
+/*
+ * After the last module: switches off what nobody here needs of the kernel; `root` is /proc/sys. What cannot be set is logged.
+ * No module can be loaded any more.
+ */
+struct init_hardened init_harden(const char *root);
+
 /* Where the configuration is from init_config_find() on, with what it names. */
 #define INIT_CONFIG_DIR "/run/config"
 #define INIT_CONFIG_NAME CONFIG_DRIVE_CONFIG

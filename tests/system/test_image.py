@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import struct
@@ -113,6 +114,7 @@ def test_it_boots_by_bios_takes_a_configuration_drive_and_goes_off_by_its_power_
         assert appliance.open_ports(site_b.network) == {7400, 7480}
         for port in (53, 67, 68, 123, 161, 514, 546, 1900, 4789, 5353, 7480):
             lab.wait_for(f'nobody listens at UDP port {port}', lambda port=port: appliance.refuses_datagrams(site_b.network, port))
+        assert re.search(r'\b(\d+) of \1 settings of the kernel are as they should be', site_b.console()), site_b.console()
         assert 'network:' not in site_b.console()      # cards, a bridge, a VLAN were set up
         assert segment_to(site_b.network, '10.9.1.2', source='10.99.0.1') <= 1360 < segment_to(site_b.network, '2001:db8:9::2')
         assert asks_by_arp(site_b.network, 20, '10.9.20.2') and 'configuration from the drive sr0' in site_b.console()
