@@ -1,7 +1,9 @@
 """The appliance's image: its size, from power-on to a health endpoint that answers, and the memory that it needs before it has a replica.
 
 Beside the boot stands that of the same disk with the same boot loader and kernel, whose initramfs has nothing but a program that says one
-line: what the machine itself needs, up to the end of which nothing here is ours. In turns, under TCG.
+line: what the machine itself needs, up to the end of which nothing here is ours. In turns, under TCG, on a machine with a random number
+generator (without one the kernel gathers what it needs by busy waiting, half a second long). What QEMU had of a processor until then is
+counted as well: it says more than the time when the machine is busy with something else.
 """
 import contextlib
 import os
@@ -61,10 +63,16 @@ def running(directory, image=appliance.IMAGE, more=()):
         yield machine, time.monotonic()
 
 
-def boot_s(directory, image, arrived):
-    with running(directory, image) as (machine, start):
+def measure_boot(directory, image, arrived):
+    """Seconds, and seconds of a processor."""
+    with running(directory, image, ('-device', 'virtio-rng-pci')) as (machine, start):
         lab.wait_for('it is up', lambda: arrived(machine), 180, 0.005)
-        return time.monotonic() - start
+        return time.monotonic() - start, processor_s(machine.machine.pid)
+
+
+def processor_s(pid):
+    with open(f'/proc/{pid}/stat', encoding='ascii', errors='replace') as f:
+        return sum(map(int, f.read().rpartition(')')[2].split()[11:13])) / os.sysconf('SC_CLK_TCK')
 
 
 def healthy(machine):
@@ -82,12 +90,14 @@ def boot():
         pki(directory)
         empty = empty_image(directory)
         for turn in range(ROUNDS):
-            bare.append(boot_s(directory, empty, lambda machine: LINE in machine.console()))
-            ours.append(boot_s(directory, appliance.IMAGE, healthy))
-            say(f'boot [{turn + 1}/{ROUNDS}]: {ours[-1]:.2f} s, with an empty init {bare[-1]:.2f} s')
-    ratio = statistics.median(ours) / statistics.median(bare)
-    return {'what': 'power-on to /healthz 200, median', 'target': f'<= {RATIO} x the kernel with an empty init', 'ours': f'{statistics.median(ours):.2f} s',
-            'beside': f'{statistics.median(bare):.2f} s', 'ratio': ratio, 'passed': ratio <= RATIO, 'numbers': {'ours_s': ours, 'empty_s': bare}}
+            bare.append(measure_boot(directory, empty, lambda machine: LINE in machine.console()))
+            ours.append(measure_boot(directory, appliance.IMAGE, healthy))
+            say(f'boot [{turn + 1}/{ROUNDS}]: {ours[-1][0]:.2f} s, {ours[-1][1]:.2f} s of a processor; '
+                f'with an empty init {bare[-1][0]:.2f} and {bare[-1][1]:.2f} s')
+    (ours_s, ours_cpu), (bare_s, bare_cpu) = (map(statistics.median, zip(*samples)) for samples in (ours, bare))
+    return {'what': 'power-on to /healthz 200, median', 'target': f'<= {RATIO} x the kernel with an empty init',
+            'ours': f'{ours_s:.2f} s ({ours_cpu:.2f} s of a processor)', 'beside': f'{bare_s:.2f} s ({bare_cpu:.2f} s, {ours_cpu / bare_cpu:.2f} x)',
+            'ratio': ours_s / bare_s, 'passed': ours_s / bare_s <= RATIO, 'numbers': {'ours_s_and_cpu': ours, 'empty_s_and_cpu': bare}}
 
 
 def memory():
