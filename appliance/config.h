@@ -124,6 +124,7 @@ struct config {
 	char *hypervisor; /* standby: hypervisor.program */
 	char *firmware;	  /* standby: hypervisor.firmware or NULL */
 	char *accel;	  /* standby: hypervisor.accel: "auto" */
+	bool confine;	  /* standby: hypervisor.confine */
 	bool log_json;	  /* log.json */
 	bool log_debug;	  /* log.debug */
 	/* machine.*: what process 1 sets up; init.h */

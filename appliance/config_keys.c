@@ -383,6 +383,12 @@ static const struct json_field hypervisor_fields[] = {
 	  .text_fallback = "auto",
 	  .offset = offsetof(struct config, accel),
 	  .doc = "accelerator; auto: kvm where the machine can, else tcg" },
+	{ .key = "confine",
+	  .type = JSON_BOOL,
+	  .roles = STANDBY,
+	  .fallback = true,
+	  .offset = offsetof(struct config, confine),
+	  .doc = "start it without capabilities and without the system calls that it does not need" },
 };
 static const struct json_table hypervisor_table = JSON_TABLE(hypervisor_fields);
 

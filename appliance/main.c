@@ -2,6 +2,7 @@
 #include "appliance/init.h"
 #include "appliance/options.h"
 #include "appliance/verb.h"
+#include "replica/confine_process.h"
 #include "replica/guardian_process.h"
 
 #include <errno.h>
@@ -100,6 +101,8 @@ int main(int argc, char **argv)
 
 	if (guardian_process_is_one(argc, argv))
 		guardian_process_run();
+	if (confine_process_is_one(argc, argv))
+		confine_process_run(argv);
 	if (init_is_one(argc, argv))
 		init_run();
 	if (!occupy_standard_descriptors())

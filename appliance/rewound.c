@@ -215,6 +215,7 @@ static int start_hypervisor(struct rewound *r, struct err *err)
 		.program = r->options.config->hypervisor,
 		.firmware = r->options.config->firmware,
 		.accel = r->options.config->accel,
+		.confine = r->options.config->confine,
 		.run_dir = r->dir,
 		.operator_socket = true,
 		.lock = image_lock(r->image),

@@ -20,6 +20,7 @@ int seat_start_hypervisor(struct seat *seat, struct err *err)
 		.program = seat->config->hypervisor,
 		.firmware = seat->config->firmware,
 		.accel = seat->config->accel,
+		.confine = seat->config->confine,
 		.run_dir = seat->dir,
 		.lock = image_lock(seat->image),
 	};

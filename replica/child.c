@@ -11,11 +11,15 @@
 
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
+#include "replica/confine_process.h"
 #include "replica/last_words.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define WORDS_MS 200 /* for the rest of standard error after the process's end */
 #define TERM_MS 2000 /* between SIGTERM and SIGKILL */
@@ -114,22 +118,23 @@ static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf)
 	}
 }
 
-static int spawn(struct child *c, uv_loop_t *loop, char **args, const char *cwd, int keep)
+static int spawn(struct child *c, uv_loop_t *loop, const char *file, char **args,
+		 const struct child_options *given)
 {
 	uv_stdio_container_t stdio[4] = {
 		{ .flags = UV_IGNORE },
 		{ .flags = UV_IGNORE },
 		{ .flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE,
 		  .data.stream = (uv_stream_t *)&c->errors },
-		{ .flags = UV_INHERIT_FD, .data.fd = keep },
+		{ .flags = UV_INHERIT_FD, .data.fd = given->keep },
 	};
 	const uv_process_options_t options = {
-		.file = args[0],
+		.file = file,
 		.args = args,
-		.cwd = cwd,
+		.cwd = given->cwd,
 		.flags = UV_PROCESS_DETACHED,
 		.stdio = stdio,
-		.stdio_count = keep >= 0 ? 4 : 3,
+		.stdio_count = given->keep >= 0 ? 4 : 3,
 		.exit_cb = on_process_end,
 	};
 	int r;
@@ -146,24 +151,54 @@ static int spawn(struct child *c, uv_loop_t *loop, char **args, const char *cwd,
 	return 0;
 }
 
-int child_start(struct child **out, uv_loop_t *loop, const char *part, char **args, const char *cwd,
-		int keep, void (*on_end)(void *owner, const struct err *how), void *owner,
-		struct err *err)
+/*
+ * Through the process that confines itself and becomes it. A program that is not there is found out here, not by that one's last
+ * words. A libuv error, or 0.
+ */
+static int spawn_confined(struct child *c, uv_loop_t *loop, const struct child_options *options)
+{
+	char name[] = CONFINE_PROCESS_NAME;
+	char **args;
+	size_t count = 0;
+	int r;
+
+	assert(confine_process_can_start());
+	while (options->args[count] != NULL)
+		count++;
+	args = mem_zalloc(count + 2, sizeof(*args));
+	if (args == NULL)
+		return UV_ENOMEM;
+	args[0] = name;
+	memcpy(&args[1], options->args, count * sizeof(*args));
+	if (strchr(args[1], '/') != NULL && access(args[1], X_OK) != 0)
+		r = -errno;
+	else
+		r = spawn(c, loop, CONFINE_PROCESS_FILE, args, options);
+	mem_free(args);
+	return r;
+}
+
+int child_start(struct child **out, uv_loop_t *loop, const struct child_options *options,
+		void (*on_end)(void *owner, const struct err *how), void *owner, struct err *err)
 {
 	struct child *c = mem_zalloc(1, sizeof(*c));
-	const char *slash = strrchr(args[0], '/');
+	const char *program = options->args[0], *slash = strrchr(program, '/');
 	int r;
 
 	if (c == NULL)
 		return err_nomem(err, "a child process");
-	(void)snprintf(c->part, sizeof(c->part), "%s", part);
-	(void)snprintf(c->program, sizeof(c->program), "%s", slash != NULL ? slash + 1 : args[0]);
+	(void)snprintf(c->part, sizeof(c->part), "%s", options->part);
+	(void)snprintf(c->program, sizeof(c->program), "%s", slash != NULL ? slash + 1 : program);
 	c->on_end = on_end;
 	c->owner = owner;
-	r = spawn(c, loop, args, cwd, keep);
+	r = options->confine ? spawn_confined(c, loop, options) :
+			       spawn(c, loop, program, options->args, options);
 	if (r != 0) {
-		child_close(c, false, NULL);
-		return err_set(err, RC_IO, "starting %s: %s", args[0], uv_strerror(r));
+		if (c->handles > 0)
+			child_close(c, false, NULL);
+		else
+			mem_free(c);
+		return err_set(err, RC_IO, "starting %s: %s", program, uv_strerror(r));
 	}
 	*out = c;
 	return RC_OK;

@@ -17,14 +17,20 @@ struct child;
 #define CHILD_WORDS_MAX \
 	380 /* of its last words, so that they fit into an error text with something in front */
 
+struct child_options {
+	const char *part; /* names it in the log */
+	char **args;	  /* NULL-terminated; the first is the program */
+	const char *cwd;
+	int keep;     /* inherited as number 3; -1: none */
+	bool confine; /* as a hypervisor: confine_process.h; for a main() that asks whether it is one */
+};
+
 /*
- * Starts args[0] with `args` (NULL-terminated) in directory `cwd`; standard input and output are
- * /dev/null, `keep` (-1: none) is inherited as number 3. `part` names it in the log. on_end is called once, from the loop, when the process has
- * ended and its last words were read: RC_CLOSED with how it ended and what it said.
+ * Standard input and output are /dev/null. on_end is called once, from the loop, when the process has ended and its last words were
+ * read: RC_CLOSED with how it ended and what it said.
  */
-int child_start(struct child **child, uv_loop_t *loop, const char *part, char **args,
-		const char *cwd, int keep, void (*on_end)(void *owner, const struct err *how),
-		void *owner, struct err *err);
+int child_start(struct child **child, uv_loop_t *loop, const struct child_options *options,
+		void (*on_end)(void *owner, const struct err *how), void *owner, struct err *err);
 
 pid_t child_pid(const struct child *child); /* 0: it has ended */
 

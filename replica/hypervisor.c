@@ -396,12 +396,16 @@ int hypervisor_activate(struct hypervisor *hv, int fd, struct err *err)
 static void on_first_tick(uv_timer_t *timer)
 {
 	struct hypervisor *hv = timer->data;
+	const struct child_options options = { .part = hv->setup.part,
+					       .args = hv->setup.args.args,
+					       .cwd = hv->setup.run_dir,
+					       .keep = hv->setup.lock,
+					       .confine = hv->setup.confine };
 	struct err err;
 
 	(void)unlink(hv->setup.qmp_path);
 	(void)uv_timer_start(&hv->limit, on_limit, READY_MS, 0);
-	if (child_start(&hv->child, hv->loop, hv->setup.part, hv->setup.args.args,
-			hv->setup.run_dir, hv->setup.lock, on_child_end, hv, &err) != RC_OK)
+	if (child_start(&hv->child, hv->loop, &options, on_child_end, hv, &err) != RC_OK)
 		report(hv, &err);
 	else
 		connect_qmp(hv);

@@ -28,6 +28,7 @@ struct hypervisor_options {
 	const char *accel;    /* "auto" (what the instance runs under), "kvm" or "tcg" */
 	const char *run_dir;  /* of this replica alone: QEMU's working directory, sockets, logs */
 	bool operator_socket; /* also a QMP socket of the operator's: HYPERVISOR_OPERATOR_NAME in run_dir */
+	bool confine;	      /* it gives up what it does not need: confine.h */
 	int lock; /* QEMU keeps this descriptor open as long as it lives: image_lock(); -1: none */
 };
 

@@ -3,6 +3,7 @@
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "replica/accel.h"
+#include "replica/confine.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -158,7 +159,7 @@ int hypervisor_setup(struct hypervisor_setup *setup, const struct hypervisor_opt
 {
 	int rc;
 
-	*setup = (struct hypervisor_setup){ .lock = options->lock };
+	*setup = (struct hypervisor_setup){ .confine = options->confine, .lock = options->lock };
 	(void)snprintf(setup->part, sizeof(setup->part), "replica %s", options->name);
 	rc = set_directory(setup, options->run_dir, err);
 	if (rc == RC_OK)
@@ -169,5 +170,7 @@ int hypervisor_setup(struct hypervisor_setup *setup, const struct hypervisor_opt
 		rc = set_arguments(setup, options, spec, err);
 	if (rc == RC_OK && options->operator_socket)
 		rc = add_operator_socket(setup, err);
+	if (rc == RC_OK && options->confine) /* said here rather than by the process */
+		rc = confine_needs(&(struct confine_needs){ 0 }, setup->args.args, err);
 	return rc;
 }

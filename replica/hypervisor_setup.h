@@ -11,6 +11,7 @@ struct hypervisor_setup {
 	char part[96]; /* names it in the log */
 	char *run_dir; /* absolute */
 	char qmp_path[HYPERVISOR_PATH_MAX];
+	bool confine;
 	int lock;
 	struct cmdline args;
 	char *paths[CMDLINE_BACKENDS_MAX]; /* QOM, of the blocks' memory regions */

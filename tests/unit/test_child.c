@@ -56,7 +56,9 @@ static int start(const char *script)
 	char *args[] = { sh, c, text, NULL };
 
 	(void)snprintf(text, sizeof(text), "%s", script);
-	return child_start(&child, &loop, "test", args, "/tmp", -1, on_end, &loop, &err);
+	return child_start(&child, &loop,
+			   &(struct child_options){ "test", args, "/tmp", -1, false }, on_end,
+			   &loop, &err);
 }
 
 static void run(void)
@@ -131,7 +133,9 @@ static void what_cannot_be_started_says_so_and_leaves_nothing(void **state)
 	char *args[] = { none, NULL };
 
 	(void)state;
-	assert_int_equal(child_start(&child, &loop, "test", args, "/tmp", -1, on_end, &loop, &err),
+	assert_int_equal(child_start(&child, &loop,
+				     &(struct child_options){ "test", args, "/tmp", -1, false },
+				     on_end, &loop, &err),
 			 RC_IO);
 	assert_non_null(strstr(err.text, "/no/such/program: no such file"));
 	run();

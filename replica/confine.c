@@ -1,0 +1,127 @@
+#include "replica/confine.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <linux/capability.h>
+#include <linux/seccomp.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define BIT(capability) (UINT64_C(1) << (capability))
+
+/*
+ * By words of a command line, wherever they stand: it costs little to give a QEMU a capability for the name of a file, since who
+ * writes its arguments could ask for the device as well.
+ */
+static const struct {
+	const char *word;
+	uint64_t capabilities;
+	bool io_uring;
+	const char *why; /* it cannot be given: what it would need */
+} needs_table[] = {
+	{ "tap", BIT(CAP_NET_ADMIN), false, NULL },  /* one that exists, and is nobody's */
+	{ "l2tpv3", BIT(CAP_NET_RAW), false, NULL }, /* its protocol is IP's own */
+	{ "vfio-pci", BIT(CAP_IPC_LOCK), false,
+	  NULL }, /* the device writes to the guest's memory */
+	{ "vfio-ap", BIT(CAP_IPC_LOCK), false, NULL },
+	{ "vfio-ccw", BIT(CAP_IPC_LOCK), false, NULL },
+	{ "vfio-platform", BIT(CAP_IPC_LOCK), false, NULL },
+	{ "vhost-vdpa", BIT(CAP_IPC_LOCK), false, NULL },
+	{ "vhost-vdpa-device-pci", BIT(CAP_IPC_LOCK), false, NULL },
+	{ "mem-lock", BIT(CAP_IPC_LOCK), false, NULL },
+	{ "scsi-generic", BIT(CAP_SYS_RAWIO), false, NULL }, /* commands of the guest's to a disk */
+	{ "scsi-block", BIT(CAP_SYS_RAWIO), false, NULL },
+	{ "io_uring", 0, true, NULL }, /* aio= of a disk */
+	{ "af-xdp", 0, false, "it loads a program into the kernel" },
+};
+#define NEEDS (sizeof(needs_table) / sizeof(needs_table[0]))
+
+static bool is_of_word(char c)
+{
+	return isalnum((unsigned char)c) || c == '-' || c == '_';
+}
+
+static bool has_word(const char *text, const char *word)
+{
+	const size_t len = strlen(word);
+
+	for (const char *at = strstr(text, word); at != NULL; at = strstr(at + 1, word)) {
+		if ((at == text || !is_of_word(at[-1])) && !is_of_word(at[len]))
+			return true;
+	}
+	return false;
+}
+
+int confine_needs(struct confine_needs *needs, char *const *args, struct err *err)
+{
+	*needs = (struct confine_needs){ 0 };
+	for (; *args != NULL; args++) {
+		for (size_t i = 0; i < NEEDS; i++) {
+			if (!has_word(*args, needs_table[i].word))
+				continue;
+			if (needs_table[i].why != NULL)
+				return err_set(
+					err, RC_UNSUPPORTED,
+					"%s cannot be had in a QEMU that is confined, as %s; "
+					"hypervisor.confine false does without",
+					needs_table[i].word, needs_table[i].why);
+			needs->capabilities |= needs_table[i].capabilities;
+			needs->io_uring = needs->io_uring || needs_table[i].io_uring;
+		}
+	}
+	return RC_OK;
+}
+
+uint64_t confine_standby_capabilities(void)
+{
+	uint64_t all = BIT(CAP_NET_ADMIN) | /* taps, addresses, routes */
+		       BIT(CAP_NET_RAW) |   /* announcements, VRRP, frames on devices */
+		       BIT(CAP_NET_BIND_SERVICE) | BIT(CAP_KILL) |
+		       BIT(CAP_DAC_OVERRIDE) | /* images and directories of other users */
+		       BIT(CAP_FOWNER) | BIT(CAP_CHOWN) | BIT(CAP_FSETID) |
+		       BIT(CAP_SYS_PTRACE) | /* who has an image open, as /proc tells */
+		       BIT(CAP_SYS_NICE) | BIT(CAP_SYS_RESOURCE);
+
+	for (size_t i = 0; i < NEEDS; i++)
+		all |= needs_table[i].capabilities;
+	return all;
+}
+
+/* Ambient ones go with those that are not permitted or inheritable any more. */
+static int keep_capabilities(uint64_t keep)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	if (syscall(SYS_capget, &header, data) != 0)
+		return errno;
+	for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
+		const uint32_t mask = (uint32_t)(keep >> (32 * i));
+
+		data[i].permitted &= mask;
+		data[i].effective &= mask;
+		data[i].inheritable &= mask;
+	}
+	return syscall(SYS_capset, &header, data) == 0 ? 0 : errno;
+}
+
+int confine(const struct confine_subject *subject, uint64_t capabilities, struct err *err)
+{
+	struct sock_filter filter[CONFINE_FILTER_MAX];
+	const struct sock_fprog program = {
+		.len = (unsigned short)confine_filter(filter, subject),
+		.filter = filter,
+	};
+	const int r = keep_capabilities(capabilities);
+
+	if (r != 0)
+		return err_system(err, r, "giving up capabilities");
+	/* Then root's execve() does not get them back either. */
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		return err_system(err, errno, "giving up new privileges");
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0)
+		return err_system(err, errno, "a filter of system calls (seccomp)");
+	return RC_OK;
+}

@@ -1,0 +1,31 @@
+/*
+ * A process of ours gives up what it does not need: capabilities, new privileges, system calls. The standby does it to itself; a
+ * replica's QEMU is started through a process that does it first (confine_process.h).
+ */
+#ifndef REPLICA_CONFINE_H
+#define REPLICA_CONFINE_H
+
+#include "appliance/base/err.h"
+#include "replica/confine_filter.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What of that a QEMU with these arguments (NULL-terminated) cannot do without. Pure. */
+struct confine_needs {
+	uint64_t capabilities; /* a bit each */
+	bool io_uring;
+};
+/* RC_UNSUPPORTED: it needs what cannot be given. */
+int confine_needs(struct confine_needs *needs, char *const *args, struct err *err);
+
+/* The capabilities that the standby keeps, if it has them: its own, and what a QEMU may need. */
+uint64_t confine_standby_capabilities(void);
+
+/*
+ * For the calling thread, and what it starts from then on: of its capabilities those in `capabilities` stay, execve() gives
+ * nothing any more, and the filter holds. RC_IO: the kernel refuses; what was given up by then is.
+ */
+int confine(const struct confine_subject *subject, uint64_t capabilities, struct err *err);
+
+#endif

@@ -1,0 +1,311 @@
+/*
+ * Theory of operation
+ *
+ * A list of what is denied, not of what is allowed: QEMU with all its devices, disk drivers and libraries makes calls that no list
+ * of ours would have in full, and a replica that dies of one at a takeover is worse than what the list is there for. It names
+ * the calls that give power over other processes, the kernel, the machine or who one is, and those that have often been a way
+ * into the kernel and that nothing here uses. Calls that are newer than the list (NEWEST) do not exist for the process: programs
+ * cope with an older kernel. Nor does the x32 ABI, by which all calls could be made under other numbers; a call of the 32-bit ABI, which
+ * only foreign code makes, ends the process.
+ *
+ * A denied call fails (EPERM; ENOSYS where programs then use another one), so that QEMU says what it could not do.
+ *
+ * The filter is one comparison after the other. The kernel finds out once which calls it allows whatever their arguments, and
+ * makes these without running it.
+ */
+#include "replica/confine_filter.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/netlink.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#ifndef SYS_quotactl_fd
+#define SYS_quotactl_fd 443 /* not in musl 1.2.5 */
+#endif
+
+#define NEWEST 462 /* mseal, Linux 6.10 */
+#define X32 0x40000000
+
+#define QEMU CONFINE_HYPERVISOR
+#define BOTH (CONFINE_HYPERVISOR | CONFINE_STANDBY)
+
+enum unless {
+	NEVER,	      /* denied */
+	THREAD,	      /* makes a thread */
+	SELF,	      /* concerns the process itself */
+	SELF_OR_ZERO, /* the same, and zero means itself */
+	KEY,	      /* the subject's key is there */
+	FAMILY,	      /* a socket of a kind that QEMU has */
+	IO_URING,     /* the subject was told to */
+};
+
+struct rule {
+	int call;
+	unsigned whom;
+	enum unless unless;
+	int reason; /* errno */
+	const char *why;
+};
+
+static const char programs[] = "runs or makes processes";
+static const char others[] = "reaches into other processes";
+static const char identity[] = "changes who one is";
+static const char mounts[] = "changes file systems and namespaces";
+static const char kernel[] = "changes the kernel";
+static const char machine[] = "changes the machine's settings";
+static const char surface[] = "is a way into the kernel that nobody here needs";
+
+static const struct rule rules[] = {
+	{ SYS_execve, QEMU, KEY, EPERM, programs },
+	{ SYS_execveat, QEMU, NEVER, EPERM, programs },
+	{ SYS_fork, QEMU, NEVER, EPERM, programs },
+	{ SYS_vfork, QEMU, NEVER, EPERM, programs },
+	{ SYS_clone, QEMU, THREAD, EPERM, programs },
+	{ SYS_clone3, QEMU, NEVER, ENOSYS, programs }, /* its flags are in memory: clone() then */
+
+	{ SYS_kill, QEMU, SELF, EPERM, others },
+	{ SYS_tgkill, QEMU, SELF, EPERM, others },
+	{ SYS_tkill, QEMU, NEVER, EPERM, others }, /* glibc's threads use tgkill() */
+	{ SYS_rt_sigqueueinfo, QEMU, SELF, EPERM, others },
+	{ SYS_rt_tgsigqueueinfo, QEMU, SELF, EPERM, others },
+	{ SYS_prlimit64, QEMU, SELF_OR_ZERO, EPERM, others },
+	{ SYS_pidfd_open, QEMU, NEVER, EPERM, others },
+	{ SYS_pidfd_send_signal, QEMU, NEVER, EPERM, others },
+	{ SYS_process_madvise, QEMU, NEVER, EPERM, others },
+	{ SYS_process_mrelease, QEMU, NEVER, EPERM, others },
+	{ SYS_move_pages, QEMU, NEVER, EPERM, others },
+	{ SYS_migrate_pages, QEMU, NEVER, EPERM, others },
+	{ SYS_ptrace, BOTH, NEVER, EPERM, others },
+	{ SYS_process_vm_readv, BOTH, NEVER, EPERM, others },
+	{ SYS_process_vm_writev, BOTH, NEVER, EPERM, others },
+	{ SYS_pidfd_getfd, BOTH, NEVER, EPERM, others },
+	{ SYS_kcmp, BOTH, NEVER, EPERM, others },
+
+	{ SYS_setuid, QEMU, NEVER, EPERM, identity },
+	{ SYS_setgid, QEMU, NEVER, EPERM, identity },
+	{ SYS_setreuid, QEMU, NEVER, EPERM, identity },
+	{ SYS_setregid, QEMU, NEVER, EPERM, identity },
+	{ SYS_setresuid, QEMU, NEVER, EPERM, identity },
+	{ SYS_setresgid, QEMU, NEVER, EPERM, identity },
+	{ SYS_setfsuid, QEMU, NEVER, EPERM, identity },
+	{ SYS_setfsgid, QEMU, NEVER, EPERM, identity },
+	{ SYS_setgroups, QEMU, NEVER, EPERM, identity },
+	{ SYS_capset, QEMU, NEVER, EPERM, identity },
+	{ SYS_personality, BOTH, NEVER, EPERM, identity },
+
+	{ SYS_mount, BOTH, NEVER, EPERM, mounts },
+	{ SYS_umount2, BOTH, NEVER, EPERM, mounts },
+	{ SYS_pivot_root, BOTH, NEVER, EPERM, mounts },
+	{ SYS_chroot, BOTH, NEVER, EPERM, mounts },
+	{ SYS_unshare, BOTH, NEVER, EPERM, mounts },
+	{ SYS_setns, BOTH, NEVER, EPERM, mounts },
+	{ SYS_open_tree, BOTH, NEVER, EPERM, mounts },
+	{ SYS_move_mount, BOTH, NEVER, EPERM, mounts },
+	{ SYS_mount_setattr, BOTH, NEVER, EPERM, mounts },
+	{ SYS_fsopen, BOTH, NEVER, EPERM, mounts },
+	{ SYS_fsconfig, BOTH, NEVER, EPERM, mounts },
+	{ SYS_fsmount, BOTH, NEVER, EPERM, mounts },
+	{ SYS_fspick, BOTH, NEVER, EPERM, mounts },
+	{ SYS_quotactl, BOTH, NEVER, EPERM, mounts },
+	{ SYS_quotactl_fd, BOTH, NEVER, EPERM, mounts },
+	{ SYS_open_by_handle_at, BOTH, NEVER, EPERM, mounts },
+	{ SYS_fanotify_init, BOTH, NEVER, EPERM, mounts },
+
+	{ SYS_init_module, BOTH, NEVER, EPERM, kernel },
+	{ SYS_finit_module, BOTH, NEVER, EPERM, kernel },
+	{ SYS_delete_module, BOTH, NEVER, EPERM, kernel },
+	{ SYS_create_module, BOTH, NEVER, EPERM, kernel },
+	{ SYS_kexec_load, BOTH, NEVER, EPERM, kernel },
+	{ SYS_kexec_file_load, BOTH, NEVER, EPERM, kernel },
+	{ SYS_bpf, BOTH, NEVER, EPERM, kernel },
+
+	{ SYS_reboot, BOTH, NEVER, EPERM, machine },
+	{ SYS_swapon, BOTH, NEVER, EPERM, machine },
+	{ SYS_swapoff, BOTH, NEVER, EPERM, machine },
+	{ SYS_acct, BOTH, NEVER, EPERM, machine },
+	{ SYS_settimeofday, BOTH, NEVER, EPERM, machine },
+	{ SYS_clock_settime, BOTH, NEVER, EPERM, machine },
+	{ SYS_adjtimex, BOTH, NEVER, EPERM, machine },
+	{ SYS_clock_adjtime, BOTH, NEVER, EPERM, machine },
+	{ SYS_sethostname, BOTH, NEVER, EPERM, machine },
+	{ SYS_setdomainname, BOTH, NEVER, EPERM, machine },
+	{ SYS_iopl, BOTH, NEVER, EPERM, machine },
+	{ SYS_ioperm, BOTH, NEVER, EPERM, machine },
+	{ SYS_vhangup, BOTH, NEVER, EPERM, machine },
+	{ SYS_syslog, BOTH, NEVER, EPERM, machine },
+
+	{ SYS_socket, QEMU, FAMILY, EAFNOSUPPORT, surface },
+	{ SYS_io_uring_setup, QEMU, IO_URING, ENOSYS, surface },
+	{ SYS_io_uring_enter, QEMU, IO_URING, ENOSYS, surface },
+	{ SYS_io_uring_register, QEMU, IO_URING, ENOSYS, surface },
+	{ SYS_userfaultfd, BOTH, NEVER, ENOSYS, surface },
+	{ SYS_perf_event_open, BOTH, NEVER, EPERM, surface },
+	{ SYS_add_key, BOTH, NEVER, EPERM, surface },
+	{ SYS_request_key, BOTH, NEVER, EPERM, surface },
+	{ SYS_keyctl, BOTH, NEVER, EPERM, surface },
+	{ SYS_modify_ldt, BOTH, NEVER, EPERM, surface },
+	{ SYS_uselib, BOTH, NEVER, EPERM, surface },
+	{ SYS_lookup_dcookie, BOTH, NEVER, EPERM, surface },
+	{ SYS_nfsservctl, BOTH, NEVER, EPERM, surface },
+	{ SYS__sysctl, BOTH, NEVER, EPERM, surface },
+};
+#define RULES (sizeof(rules) / sizeof(rules[0]))
+
+/* Disks and network cards by unix sockets and IP; libc and libusb ask the kernel for addresses and devices. */
+static const uint32_t families[] = { AF_UNIX, AF_INET, AF_INET6 };
+static const uint32_t netlinks[] = { NETLINK_ROUTE, NETLINK_KOBJECT_UEVENT };
+#define FAMILIES (sizeof(families) / sizeof(families[0]))
+#define NETLINKS (sizeof(netlinks) / sizeof(netlinks[0]))
+
+/* One filter that is being written; offsets of jumps are counted from behind the instruction. */
+struct writer {
+	struct sock_filter *out;
+	size_t count;
+};
+
+static void put(struct writer *w, uint16_t code, uint32_t k, uint8_t yes, uint8_t no)
+{
+	assert(w->count < CONFINE_FILTER_MAX);
+	w->out[w->count++] = (struct sock_filter){ code, yes, no, k };
+}
+
+static void load(struct writer *w, size_t offset)
+{
+	put(w, BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset, 0, 0);
+}
+
+/* The halves of an argument: this machine's words begin with the lower one. */
+static void load_argument(struct writer *w, unsigned which, bool upper)
+{
+	load(w, offsetof(struct seccomp_data, args) + 8 * which + (upper ? 4 : 0));
+}
+
+static void compare(struct writer *w, uint32_t value, uint8_t yes, uint8_t no)
+{
+	put(w, BPF_JMP | BPF_JEQ | BPF_K, value, yes, no);
+}
+
+static void result(struct writer *w, uint32_t value)
+{
+	put(w, BPF_RET | BPF_K, value, 0, 0);
+}
+
+static void allow(struct writer *w)
+{
+	result(w, SECCOMP_RET_ALLOW);
+}
+
+static void allow_key(struct writer *w, uint64_t key)
+{
+	load_argument(w, 5, false);
+	compare(w, (uint32_t)key, 0, 3);
+	load_argument(w, 5, true);
+	compare(w, (uint32_t)(key >> 32), 0, 1);
+	allow(w);
+}
+
+static void allow_families(struct writer *w)
+{
+	load_argument(w, 0, false);
+	for (size_t i = 0; i < FAMILIES; i++) {
+		compare(w, families[i], 0, 1);
+		allow(w);
+	}
+	compare(w, AF_NETLINK, 0, 1 + 2 * NETLINKS);
+	load_argument(w, 2, false);
+	for (size_t i = 0; i < NETLINKS; i++) {
+		compare(w, netlinks[i], 0, 1);
+		allow(w);
+	}
+}
+
+/* What of a rule's calls is allowed; the instruction behind it denies the rest. */
+static void allow_unless(struct writer *w, enum unless unless,
+			 const struct confine_subject *subject)
+{
+	switch (unless) {
+	case THREAD:
+		load_argument(w, 0, false);
+		put(w, BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 0, 1);
+		allow(w);
+		break;
+	case SELF_OR_ZERO:
+		load_argument(w, 0, false);
+		compare(w, 0, 1, 0);
+		compare(w, subject->pid, 0, 1);
+		allow(w);
+		break;
+	case SELF:
+		load_argument(w, 0, false);
+		compare(w, subject->pid, 0, 1);
+		allow(w);
+		break;
+	case KEY:
+		allow_key(w, subject->key);
+		break;
+	case FAMILY:
+		allow_families(w);
+		break;
+	case NEVER:
+	case IO_URING:
+		break;
+	}
+}
+
+/* A call's number is in the accumulator, before and, where the rule is another call's, behind it. */
+static void put_rule(struct writer *w, const struct rule *rule,
+		     const struct confine_subject *subject)
+{
+	const size_t jump = w->count;
+
+	compare(w, (uint32_t)rule->call, 0, 0);
+	allow_unless(w, rule->unless, subject);
+	result(w, SECCOMP_RET_ERRNO | (uint32_t)rule->reason);
+	assert(w->count - jump - 1 <= UINT8_MAX);
+	w->out[jump].jf = (uint8_t)(w->count - jump - 1);
+}
+
+static bool concerns(const struct rule *rule, const struct confine_subject *subject)
+{
+	return (rule->whom & subject->whom) != 0 &&
+	       !(rule->unless == IO_URING && subject->io_uring);
+}
+
+size_t confine_filter(struct sock_filter out[CONFINE_FILTER_MAX],
+		      const struct confine_subject *subject)
+{
+	struct writer w = { out, 0 };
+
+	load(&w, offsetof(struct seccomp_data, arch));
+	compare(&w, AUDIT_ARCH_X86_64, 1, 0);
+	result(&w, SECCOMP_RET_KILL_PROCESS);
+	load(&w, offsetof(struct seccomp_data, nr));
+	put(&w, BPF_JMP | BPF_JGT | BPF_K, NEWEST, 0, 1); /* all of X32's as well */
+	result(&w, SECCOMP_RET_ERRNO | ENOSYS);
+	static_assert(NEWEST < X32, "its calls are greater");
+	for (size_t i = 0; i < RULES; i++) {
+		if (concerns(&rules[i], subject))
+			put_rule(&w, &rules[i], subject);
+	}
+	allow(&w);
+	return w.count;
+}
+
+bool confine_denied(size_t i, enum confine_whom whom, int *call, int *reason, const char **why)
+{
+	for (size_t at = 0; at < RULES; at++) {
+		if ((rules[at].whom & (unsigned)whom) == 0 || rules[at].unless != NEVER || i-- > 0)
+			continue;
+		*call = rules[at].call;
+		*reason = rules[at].reason;
+		*why = rules[at].why;
+		return true;
+	}
+	return false;
+}

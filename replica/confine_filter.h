@@ -1,0 +1,39 @@
+/*
+ * What a process of ours may not ask of the kernel: a table, and a seccomp filter compiled from it. Pure.
+ */
+#ifndef REPLICA_CONFINE_FILTER_H
+#define REPLICA_CONFINE_FILTER_H
+
+#include <linux/filter.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum confine_whom {
+	CONFINE_HYPERVISOR =
+		1,	     /* a replica's QEMU: parses what a guest and a primary have written */
+	CONFINE_STANDBY = 2, /* the standby's process, and with it all that it starts */
+};
+
+struct confine_subject {
+	enum confine_whom whom;
+	/* Of a hypervisor. */
+	uint32_t pid; /* its own */
+	/*
+	 * With this in the register of a sixth argument, which execve() does not have, one program can be executed: a secret
+	 * of who executes it, and gone from memory then.
+	 */
+	uint64_t key;
+	bool io_uring; /* it was told to use that */
+};
+
+#define CONFINE_FILTER_MAX 512 /* instructions */
+
+/* Returns how many instructions were written. */
+size_t confine_filter(struct sock_filter out[CONFINE_FILTER_MAX],
+		      const struct confine_subject *subject);
+
+/* A call that is never allowed, whatever its arguments, by its place in the table; for tests. False: behind the last one. */
+bool confine_denied(size_t i, enum confine_whom whom, int *call, int *reason, const char **why);
+
+#endif

@@ -1,0 +1,36 @@
+"""What a standby and its hypervisors have given up, as the kernel tells."""
+import pytest
+
+import lab
+
+NET_ADMIN = 1 << 12
+
+
+def rights(pid):
+    with open(f'/proc/{pid}/status', encoding='ascii') as f:
+        fields = dict(line.split(':', 1) for line in f)
+    return {'capabilities': int(fields['CapEff'], 16) | int(fields['CapPrm'], 16), 'no_new_privs': int(fields['NoNewPrivs']),
+            'filters': int(fields['Seccomp_filters'])}
+
+
+@pytest.mark.parametrize('gateway, capabilities', [(True, 0), (False, NET_ADMIN)], ids=['dgram', 'tap'])
+def test_a_replica_has_what_its_devices_need_and_serves(gateway, capabilities):
+    with lab.Lab(gateway=gateway) as world:
+        world.protect()
+        before = rights(world.replica())
+        assert before['capabilities'] == capabilities and before['no_new_privs'] == 1 and before['filters'] >= 1
+        world.kill_site_a()
+        world.wait_state('standby', 'serving')
+        assert lab.wait_for('an answer from the replica', lambda: world.ask('get', 1))
+        assert rights(world.replica()) == before
+
+
+def test_one_that_is_not_to_be_confined_is_started_as_it_was():
+    with lab.Lab(standby={'hypervisor': {'confine': False}}) as world:
+        world.start_guest()
+        world.start_appliance()
+        world.start_agent()
+        pid = lab.wait_for('the replica is reserved', world.replica)
+        with open(f'/proc/{pid}/cmdline', 'rb') as f:
+            assert not f.read().startswith(b'us-confine')
+        assert rights(pid)['filters'] == rights(world.appliance.pid)['filters']
