@@ -5,6 +5,7 @@
 #include "appliance/clone.h"
 #include "appliance/process.h"
 #include "appliance/state_dir.h"
+#include "replica/confine.h"
 
 #include <string.h>
 
@@ -159,6 +160,22 @@ static const struct process_role callbacks = {
 	.rewind_end = rewind_end,
 };
 
+/*
+ * Before it has threads, and before it hears anybody. Its QEMUs have what it has at most, so one that is not to be confined needs a
+ * standby that is not. A kernel that cannot do this is told of: serving unconfined is better than not at all.
+ */
+static void confine_standby(const struct config *config)
+{
+	const struct confine_subject subject = { .whom = CONFINE_STANDBY };
+	struct err err;
+
+	if (!config->confine)
+		log_warn("standby", "neither the standby nor its hypervisors are confined: "
+				    "hypervisor.confine is false");
+	else if (confine(&subject, confine_standby_capabilities(), &err) != RC_OK)
+		log_warn("standby", "it is not confined: %s", err.text);
+}
+
 int role_standby_run(const struct config *config)
 {
 	struct role *role = mem_zalloc(1, sizeof(*role));
@@ -168,6 +185,7 @@ int role_standby_run(const struct config *config)
 	if (role == NULL)
 		return 1;
 	role->config = config;
+	confine_standby(config);
 	/* Before anything that another standby on the same directory could be disturbed by. */
 	if (state_dir_take(config->state_dir, &role->state_lock, &err) != RC_OK) {
 		log_error("standby", "state_dir: %s", err.text);

@@ -3,7 +3,7 @@ import pytest
 
 import lab
 
-NET_ADMIN = 1 << 12
+NET_ADMIN, SYS_MODULE, SYS_ADMIN = 1 << 12, 1 << 16, 1 << 21
 
 
 def rights(pid):
@@ -17,8 +17,9 @@ def rights(pid):
 def test_a_replica_has_what_its_devices_need_and_serves(gateway, capabilities):
     with lab.Lab(gateway=gateway) as world:
         world.protect()
-        before = rights(world.replica())
-        assert before['capabilities'] == capabilities and before['no_new_privs'] == 1 and before['filters'] >= 1
+        standby, before = rights(world.appliance.pid), rights(world.replica())
+        assert standby['no_new_privs'] == 1 and standby['filters'] >= 1 and not standby['capabilities'] & (SYS_ADMIN | SYS_MODULE)
+        assert before['capabilities'] == capabilities and before['no_new_privs'] == 1 and before['filters'] > standby['filters']
         world.kill_site_a()
         world.wait_state('standby', 'serving')
         assert lab.wait_for('an answer from the replica', lambda: world.ask('get', 1))
@@ -33,4 +34,5 @@ def test_one_that_is_not_to_be_confined_is_started_as_it_was():
         pid = lab.wait_for('the replica is reserved', world.replica)
         with open(f'/proc/{pid}/cmdline', 'rb') as f:
             assert not f.read().startswith(b'us-confine')
-        assert rights(pid)['filters'] == rights(world.appliance.pid)['filters']
+        assert rights(pid) == rights(world.appliance.pid)
+        assert 'neither the standby nor its hypervisors are confined' in world.appliance.text()
