@@ -2,7 +2,8 @@
  * Theory of operation
  *
  * Two processes: one asks on all devices and takes what comes, which is anybody's on their networks; the other starts it again
- * should it end. What a device has stays when the asking process ends: the next one gets the same address, as a rule.
+ * should it end. What a device has stays then, and is known to the next one, in memory that they share: it gets the same address
+ * as a rule, and else puts another one in its place.
  */
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
@@ -16,6 +17,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,26 +25,18 @@
 #define PART "dhcp"
 #define AGAIN_MS 5000 /* a device that was not there, or down; a process that ended */
 
-struct asking {
-	struct dhcp_device devices[CONFIG_DEVICES_MAX];
-	struct dhcp_client *clients[CONFIG_DEVICES_MAX]; /* NULL: not yet */
-	struct pollfd polled[CONFIG_DEVICES_MAX];
+struct devices {
+	struct dhcp_device device[CONFIG_DEVICES_MAX];
 	size_t count;
 };
 
-/* ---- the process that asks --------------------------------------------------------------------------------- */
+struct asking {
+	struct devices *devices;			 /* shared */
+	struct dhcp_client *clients[CONFIG_DEVICES_MAX]; /* NULL: not yet */
+	struct pollfd polled[CONFIG_DEVICES_MAX];
+};
 
-static void find_devices(struct asking *asking, const struct config *config)
-{
-	for (size_t i = 0; i < config->ndevices; i++) {
-		if (!config->devices[i].dhcp || config->devices[i].name == NULL)
-			continue;
-		asking->devices[asking->count] =
-			(struct dhcp_device){ .config = &config->devices[i],
-					      .name_servers = config->dns == NULL };
-		asking->polled[asking->count++] = (struct pollfd){ .fd = -1, .events = POLLIN };
-	}
-}
+/* ---- the process that asks --------------------------------------------------------------------------------- */
 
 /* True: none has to be tried again. */
 static bool open_clients(struct asking *asking)
@@ -50,11 +44,12 @@ static bool open_clients(struct asking *asking)
 	bool all = true;
 	struct err err;
 
-	for (size_t i = 0; i < asking->count; i++) {
+	for (size_t i = 0; i < asking->devices->count; i++) {
 		if (asking->clients[i] != NULL)
 			continue;
-		if (dhcp_client_open(&asking->clients[i], asking->devices[i].config->name,
-				     dhcp_device_change, &asking->devices[i], &err) == RC_OK)
+		if (dhcp_client_open(&asking->clients[i], asking->devices->device[i].config->name,
+				     dhcp_device_change, &asking->devices->device[i],
+				     &err) == RC_OK)
 			asking->polled[i].fd = dhcp_client_fd(asking->clients[i]);
 		else
 			log_error(PART, "%s", err.text);
@@ -67,7 +62,7 @@ static void work(struct asking *asking)
 {
 	struct err err;
 
-	for (size_t i = 0; i < asking->count; i++) {
+	for (size_t i = 0; i < asking->devices->count; i++) {
 		if (asking->clients[i] == NULL || asking->polled[i].revents == 0 ||
 		    dhcp_client_work(asking->clients[i], &err) == RC_OK)
 			continue;
@@ -78,33 +73,50 @@ static void work(struct asking *asking)
 	}
 }
 
-static void ask(const struct config *config) __attribute__((noreturn));
+static void ask(struct devices *devices) __attribute__((noreturn));
 
-static void ask(const struct config *config)
+static void ask(struct devices *devices)
 {
-	static struct asking asking;
-	uint64_t open_ns =
-		0; /* when devices are tried again; of those that work nothing is tried */
+	struct asking asking = { .devices = devices };
+	uint64_t open_ns = 0; /* when those that are not open are tried again */
 	bool all = false;
 
-	find_devices(&asking, config);
+	for (size_t i = 0; i < devices->count; i++)
+		asking.polled[i] = (struct pollfd){ .fd = -1, .events = POLLIN };
 	for (;;) {
 		if (!all && clock_now_ns() >= open_ns) {
 			all = open_clients(&asking);
 			open_ns = clock_now_ns() + AGAIN_MS * CLOCK_NS_PER_MS;
 		}
-		if (poll(asking.polled, asking.count, all ? -1 : AGAIN_MS) > 0)
+		if (poll(asking.polled, devices->count, all ? -1 : AGAIN_MS) > 0)
 			work(&asking);
-		for (size_t i = 0; i < asking.count; i++)
+		for (size_t i = 0; i < devices->count; i++)
 			all = all && asking.clients[i] != NULL;
 	}
 }
 
 /* ---- the one that starts it again ---------------------------------------------------------------------------- */
 
-static void keep_asking(const struct config *config) __attribute__((noreturn));
+/* NULL: there is no memory. */
+static struct devices *find_devices(const struct config *config)
+{
+	struct devices *devices = mmap(NULL, sizeof(*devices), PROT_READ | PROT_WRITE,
+				       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-static void keep_asking(const struct config *config)
+	if (devices == MAP_FAILED)
+		return NULL;
+	for (size_t i = 0; i < config->ndevices; i++) {
+		if (config->devices[i].dhcp && config->devices[i].name != NULL)
+			devices->device[devices->count++] =
+				(struct dhcp_device){ .config = &config->devices[i],
+						      .name_servers = config->dns == NULL };
+	}
+	return devices;
+}
+
+static void keep_asking(struct devices *devices) __attribute__((noreturn));
+
+static void keep_asking(struct devices *devices)
 {
 	int status;
 	pid_t pid;
@@ -113,7 +125,7 @@ static void keep_asking(const struct config *config)
 		pid = fork();
 		if (pid == 0) {
 			(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
-			ask(config);
+			ask(devices);
 		}
 		while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
 			;
@@ -153,6 +165,7 @@ int verb_dhcp(int argc, char **argv)
 		.options = options,
 		.count = 1,
 	};
+	struct devices *devices;
 	struct config config;
 	struct err err;
 	int status;
@@ -163,5 +176,8 @@ int verb_dhcp(int argc, char **argv)
 		return options_wrong(&command, "--config is needed");
 	if (read_config(&config, path, &err) != RC_OK)
 		return options_failed(err.text);
-	keep_asking(&config);
+	devices = find_devices(&config);
+	if (devices == NULL)
+		return options_failed("dhcp: there is no memory");
+	keep_asking(devices);
 }

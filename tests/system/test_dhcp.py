@@ -1,5 +1,7 @@
 """`understudy dhcp` gets what a server gives, keeps it as long as it may, and nothing that could not be."""
 import json
+import os
+import signal
 import socket
 import struct
 import subprocess
@@ -108,3 +110,14 @@ def test_what_no_server_would_send_does_no_harm(network):
         server.address = ip('10.9.2.7')
         network.wait_for_address('10.9.2.7/8')
         assert 'the process that asks has ended' not in network.log()
+
+
+def test_the_process_that_asks_is_started_again_and_knows_what_the_one_before_had(network):
+    with serve(network, options={MASK: ip('255.255.255.0')}) as server:
+        network.start()
+        network.wait_for_address('10.9.2.7/24')
+        server.address = ip('10.9.2.8')
+        with open(f'/proc/{network.client.pid}/task/{network.client.pid}/children', encoding='ascii') as children:
+            os.kill(int(children.read()), signal.SIGKILL)
+        network.wait_for_address('10.9.2.8/24')
+        assert '10.9.2.7' not in network.show('-4', 'addr', 'show', 'lan0') and 'has ended; again in' in network.log()
