@@ -206,7 +206,9 @@ build_one() {
 		return
 	fi
 	step_begin "$flavour: ${label[$package]} $(upstream_or_llhttp "$package" "$work")"
-	(cd "$work" && "build_$package") >"$out/stamp/$package.log" 2>&1 || {
+	# By itself: as part of a list a command in it that fails would not end it.
+	(cd "$work" && "build_$package") >"$out/stamp/$package.log" 2>&1 &
+	wait $! || {
 		tail -n 30 "$out/stamp/$package.log" >&2
 		die "building ${label[$package]} for $flavour failed; the log is $out/stamp/$package.log"
 	}
