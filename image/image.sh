@@ -82,6 +82,7 @@ make_system() {
 # Debian's texts refer to its common ones.
 make_licenses() {
 	local licenses=$1
+	packages_complete
 	mkdir "$licenses"
 	packages_each packages_text
 	cp -L /usr/share/common-licenses/{Apache-2.0,GPL-2,GPL-3,LGPL-2,LGPL-2.1,LGPL-3} "$licenses/"

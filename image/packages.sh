@@ -9,6 +9,21 @@ packages_each() {
 	done <image/packages
 }
 
+# packages_complete: fails if something was built from, or linked, that is not told. Of Meson nothing stays; qemu-system-data is of the
+# source package qemu.
+packages_complete() {
+	local name pattern known=(meson qemu-system-data)
+	packages_each packages_known
+	for name in $(awk '{ print $1 }' build/deps.used build/qemu/sources && awk '{ print $3 }' build/qemu/linked); do
+		for pattern in "${known[@]}"; do
+			# shellcheck disable=SC2053
+			[[ $name != $pattern ]] || continue 2
+		done
+		die "image/packages does not tell of $name"
+	done
+}
+packages_known() { known+=("$4"); }
+
 # packages_lines LIST PACKAGE: its lines there; the column of the package is the first of the lock's format, the third of this machine's.
 packages_lines() {
 	local line
