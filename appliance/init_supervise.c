@@ -18,6 +18,7 @@
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "appliance/init_internal.h"
+#include "appliance/init_processes.h"
 #include "appliance/init_watchdog.h"
 #include "appliance/restart.h"
 
@@ -38,7 +39,8 @@
 #define AGAIN_MS 5000	   /* a health endpoint that ended */
 #define OVER_EVERY_MS 5000 /* what keeps the standby from being started is looked at again */
 #define TROUBLE_WORDS 11
-#define BUTTONS_MAX 8 /* input devices that are looked at */
+#define PROCESSES_TEXT 1024 /* for some 30 */
+#define BUTTONS_MAX 8	    /* input devices that are looked at */
 #define NEVER UINT64_MAX
 
 struct supervisor {
@@ -222,7 +224,10 @@ static void end(struct supervisor *s, int how, const char *why) __attribute__((n
 
 static void end(struct supervisor *s, int how, const char *why)
 {
-	log_info(INIT_PART, "%s: the machine ends", why);
+	char running[PROCESSES_TEXT];
+
+	init_processes_tell(running, sizeof(running), "/proc");
+	log_info(INIT_PART, "%s: the machine ends; what runs in it: %s", why, running);
 	if (s->standby != 0) {
 		(void)kill(s->standby, SIGTERM);
 		wait_for(s, s->standby, STANDBY_ENDS_WITHIN_MS);

@@ -112,12 +112,12 @@ class Appliance:
         except AssertionError as e:
             raise AssertionError(f'{e}\n{self.console()}') from None
 
-    def press_power(self):
-        """Its power button; waits until it is off."""
+    def press_power(self, machine=None):
+        """Its power button; waits until it is off. `machine`: its daemon, if that is somebody else's."""
         qmp = lab.Qmp(self.path('qmp'))
         qmp('system_powerdown')
         qmp.close()
-        lab.wait_for('it is off', lambda: not self.machine.running(), 60, 0.05)
+        lab.wait_for('it is off', lambda: not (machine or self.machine).running(), 60, 0.05)
 
 
 def open_ports(network):

@@ -69,5 +69,9 @@ class SiteB(lab.Lab):
             connection.request('GET', target)
             return json.loads(connection.getresponse().read())
 
+    def press_power(self):
+        """The appliance's power button; waits until it is off."""
+        self.machine.press_power(self.appliance)
+
     def logs(self):
         return super().logs() + f'\n--- the console of site B\n{self.machine.console()}'

@@ -1,5 +1,6 @@
 """A guest is replicated into the appliance's image, and runs on inside it when its own site dies."""
 import os
+import re
 
 import pytest
 
@@ -20,3 +21,5 @@ def test_a_guest_goes_on_inside_of_the_image_over_the_same_connection():
         client.wait_for(50, timeout=300)
         assert world.replica(world.dir) is None     # no hypervisor of this machine has it
         assert client.finish() >= 100       # each of them, in order, and over its one connection
+        world.press_power()
+        assert re.search(r'what runs in it: understudy \(1\), understudy \(\d+\), qemu-system-x86 \(\d+\)$', world.machine.console(), re.M), world.logs()
