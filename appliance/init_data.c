@@ -34,6 +34,7 @@
 #include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define EMPTY_IMAGE "/data.ext4"
@@ -43,6 +44,8 @@
 #define NAMED_WITHIN_MS 30000 /* a SAN may take its time */
 #define OTHERS_WITHIN_MS 2000 /* of an empty one */
 #define LOOK_EVERY_MS 500
+#define GROWN_WITHIN_MS 10000
+#define GROWN_AT_ONCE (UINT64_C(32) << 30) /* a second or two on a slow machine */
 
 /* linux/ext4.h, which older headers do not have */
 #define EXT4_RESIZE _IOW('f', 16, uint64_t)   /* blocks */
@@ -213,16 +216,44 @@ static void identify(int root, const struct data_disk *disk, int empty)
 			 strerror(errno));
 }
 
-/* To the size of its disk; one that cannot grow can be used all the same. */
+/* By steps, between which it can be ended: while one goes on the file system cannot be unmounted. */
+static void grow_all(int root, const struct data_disk *disk)
+{
+	const uint64_t whole = disk->bytes / disk->ext4.block_bytes;
+	const uint64_t step = GROWN_AT_ONCE / disk->ext4.block_bytes;
+	uint64_t blocks = disk->ext4.bytes / disk->ext4.block_bytes;
+
+	while (blocks < whole) {
+		blocks = whole - blocks > step ? blocks + step : whole;
+		if (ioctl(root, EXT4_RESIZE, &blocks) != 0) {
+			log_error(INIT_PART, "/dev/%s: its file system cannot grow: %s", disk->name,
+				  strerror(errno));
+			return;
+		}
+	}
+}
+
+/*
+ * To the size of its disk, by a process of its own: terabytes take minutes on a slow machine, and the file system can be used
+ * meanwhile. A moment is waited for it, so that who looks at once sees how much room there is. One that cannot grow can be used all
+ * the same.
+ */
 static void grow(int root, const struct data_disk *disk)
 {
-	uint64_t blocks = disk->bytes / disk->ext4.block_bytes;
+	const uint64_t end_ns = clock_now_ns() + GROWN_WITHIN_MS * CLOCK_NS_PER_MS;
+	pid_t pid;
 
 	if (disk->bytes - disk->ext4.bytes < disk->ext4.block_bytes)
 		return;
-	if (ioctl(root, EXT4_RESIZE, &blocks) != 0)
-		log_error(INIT_PART, "/dev/%s: its file system cannot grow: %s", disk->name,
-			  strerror(errno));
+	pid = fork();
+	if (pid == 0) {
+		grow_all(root, disk);
+		_exit(0);
+	}
+	if (pid < 0)
+		log_error(INIT_PART, "growing its file system: %s", strerror(errno));
+	while (pid > 0 && waitpid(pid, NULL, WNOHANG) == 0 && clock_now_ns() < end_ns)
+		(void)usleep(10000);
 }
 
 static int attach(const struct data_disk *disk, int empty, struct err *err)
