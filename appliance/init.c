@@ -78,19 +78,13 @@ static int read_config(struct config *config, struct err *err)
 	return rc;
 }
 
-/* In a process of its own, which is there until the machine ends. */
-static void begin_dhcp(const struct config *config)
+static bool wants_dhcp(const struct config *config)
 {
-	bool any = false;
-
-	for (size_t i = 0; i < config->ndevices; i++)
-		any = any || config->devices[i].dhcp;
-	if (!any || fork() != 0)
-		return;
-	(void)setsid();
-	(void)execl(INIT_PROGRAM, "understudy", "dhcp", "--config",
-		    INIT_CONFIG_DIR "/" INIT_CONFIG_NAME, (char *)NULL);
-	_exit(127);
+	for (size_t i = 0; i < config->ndevices; i++) {
+		if (config->devices[i].dhcp)
+			return true;
+	}
+	return false;
 }
 
 /* A disk has come, say. */
@@ -114,7 +108,7 @@ static int configure(struct init_service *service, struct config *config, struct
 	if (config->hostname != NULL)
 		(void)sethostname(config->hostname, strlen(config->hostname));
 	init_network(config);
-	begin_dhcp(config);
+	service->helper = wants_dhcp(config) ? "dhcp" : NULL;
 	if (rc != RC_OK)
 		return rc;
 	rc = init_data(config, true, err);

@@ -47,10 +47,11 @@ struct supervisor {
 	const struct init_service *service;
 	struct pollfd from[1 + BUTTONS_MAX]; /* signals, then buttons */
 	nfds_t count;
-	pid_t standby, trouble; /* 0: none */
-	uint64_t start_ms;	/* the standby is due; NEVER: it runs, or is not to */
-	bool barred;		/* by service->trouble: not to */
-	uint64_t over_ms;	/* whether it still is, is due; NEVER: it does not change */
+	pid_t standby, trouble, helper; /* 0: none */
+	uint64_t start_ms;		/* the standby is due; NEVER: it runs, or is not to */
+	uint64_t helper_ms;		/* the helper is due; NEVER: it runs, or there is none */
+	bool barred;			/* by service->trouble: not to */
+	uint64_t over_ms;		/* whether it still is, is due; NEVER: it does not change */
 	struct restart restart;
 	struct init_watchdog watchdog;
 	char why[ERR_TEXT_MAX];
@@ -77,6 +78,19 @@ static pid_t begin_child(const char *what)
 		log_error(INIT_PART, "starting %s: %s", what, strerror(errno));
 	}
 	return pid;
+}
+
+static void begin_helper(struct supervisor *s)
+{
+	const pid_t pid = begin_child(s->service->helper);
+
+	if (pid == 0) {
+		(void)execl(s->service->program, "understudy", s->service->helper, "--config",
+			    s->service->config, (char *)NULL);
+		_exit(127);
+	}
+	s->helper = pid > 0 ? pid : 0;
+	s->helper_ms = pid > 0 ? NEVER : now_ms() + AGAIN_MS;
 }
 
 static void begin_standby(struct supervisor *s)
@@ -151,13 +165,13 @@ static void begin(struct supervisor *s)
 		begin_trouble(s);
 }
 
-static void tell_end(char *out, size_t size, int status)
+static void tell_end(char *out, size_t size, const char *who, int status)
 {
 	if (WIFSIGNALED(status))
-		(void)snprintf(out, size, "the standby was ended by signal %d (%s)",
-			       WTERMSIG(status), strsignal(WTERMSIG(status)));
+		(void)snprintf(out, size, "%s was ended by signal %d (%s)", who, WTERMSIG(status),
+			       strsignal(WTERMSIG(status)));
 	else
-		(void)snprintf(out, size, "the standby ended with status %d", WEXITSTATUS(status));
+		(void)snprintf(out, size, "%s ended with status %d", who, WEXITSTATUS(status));
 }
 
 static void on_standby_end(struct supervisor *s, int status)
@@ -167,7 +181,7 @@ static void on_standby_end(struct supervisor *s, int status)
 	char how[128];
 
 	s->standby = 0;
-	tell_end(how, sizeof(how), status);
+	tell_end(how, sizeof(how), "the standby", status);
 	wait_ms = restart_after(&s->restart, now_ms(), &trouble);
 	s->start_ms = now_ms() + wait_ms;
 	if (!trouble) {
@@ -189,6 +203,16 @@ static void on_trouble_end(struct supervisor *s)
 		s->start_ms = now_ms() + AGAIN_MS;
 }
 
+static void on_helper_end(struct supervisor *s, int status)
+{
+	char how[128];
+
+	tell_end(how, sizeof(how), s->service->helper, status);
+	log_error(INIT_PART, "%s; it is started again", how);
+	s->helper = 0;
+	s->helper_ms = now_ms() + AGAIN_MS;
+}
+
 static void reap(struct supervisor *s)
 {
 	int status;
@@ -199,6 +223,8 @@ static void reap(struct supervisor *s)
 			on_standby_end(s, status);
 		else if (pid == s->trouble)
 			on_trouble_end(s);
+		else if (pid == s->helper)
+			on_helper_end(s, status);
 	}
 }
 
@@ -305,7 +331,8 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 static int timeout(const struct supervisor *s)
 {
 	const uint64_t now = now_ms();
-	const uint64_t next = earlier(s->start_ms, earlier(s->over_ms, s->watchdog.due_ms));
+	const uint64_t next = earlier(earlier(s->start_ms, s->helper_ms),
+				      earlier(s->over_ms, s->watchdog.due_ms));
 
 	if (next == NEVER)
 		return -1;
@@ -326,6 +353,8 @@ static void look_whether_it_is_over(struct supervisor *s)
 static void act(struct supervisor *s)
 {
 	init_watchdog_tell(&s->watchdog, now_ms());
+	if (s->helper_ms != NEVER && now_ms() >= s->helper_ms)
+		begin_helper(s);
 	if (s->over_ms != NEVER && now_ms() >= s->over_ms)
 		look_whether_it_is_over(s);
 	if (s->start_ms != NEVER && now_ms() >= s->start_ms)
@@ -336,6 +365,7 @@ void init_supervise(const struct init_service *service)
 {
 	struct supervisor s = { .service = service,
 				.start_ms = NEVER,
+				.helper_ms = service->helper != NULL ? now_ms() : NEVER,
 				.barred = service->trouble != NULL,
 				.over_ms = service->is_over != NULL ? now_ms() + OVER_EVERY_MS :
 								      NEVER };
@@ -344,6 +374,7 @@ void init_supervise(const struct init_service *service)
 	init_watchdog_open(&s.watchdog, service->watchdog, now_ms());
 	(void)snprintf(s.why, sizeof(s.why), "%s",
 		       service->trouble != NULL ? service->trouble : "");
+	act(&s);
 	begin(&s);
 	for (;;) {
 		(void)poll(s.from, s.count, timeout(&s));

@@ -8,9 +8,11 @@
 #include <stdbool.h>
 
 struct init_service {
-	const char *program;   /* understudy */
-	const char *config;    /* the standby's */
-	const char *http;      /* where health is told while the standby cannot; NULL: nowhere */
+	const char *program; /* understudy */
+	const char *config;  /* the standby's */
+	const char
+		*helper;  /* a verb that is to run beside it, with that configuration; NULL: none */
+	const char *http; /* where health is told while the standby cannot; NULL: nowhere */
 	const char *http_else; /* where, if that is NULL or cannot be; NULL: nowhere else */
 	const char *trouble;   /* what keeps it from being started at all; NULL: nothing */
 	/* Whether that is over, asked now and then with `owner`; NULL: there is nothing, or it will not be. */

@@ -25,6 +25,7 @@
 #define PATH_BYTES (SCRATCH_MAX + 32)
 
 static char dir[SCRATCH_MAX];
+static const char *helper; /* of the next one; NULL: none */
 static pid_t outer,
 	init; /* who is in the namespace of all, and process 1 of the other, as seen from here */
 
@@ -92,6 +93,7 @@ static void prepare(const char *standby)
 		       "case $1 in\n"
 		       "standby) %s ;;\n"
 		       "trouble) rest ;;\n"
+		       "helper) [ $(grep -c '^helper' $dir/log) = 1 ] || rest ;;\n"
 		       "esac\n",
 		       dir, standby);
 	write_file("log", 0600, "");
@@ -119,6 +121,7 @@ static void be_init(const char *trouble)
 	char program[PATH_BYTES];
 	const struct init_service service = { .program = program,
 					      .config = "config.json",
+					      .helper = helper,
 					      .http = "127.0.0.1:1",
 					      .trouble = trouble,
 					      .is_over = trouble != NULL ? has_disk : NULL,
@@ -199,6 +202,19 @@ static void who_has_no_parent_any_more_is_reaped(void **state)
 	assert_int_equal(end_of_all(), SIGINT);
 }
 
+static void who_is_to_run_beside_the_standby_is_started_again_without_it(void **state)
+{
+	(void)state;
+	prepare("rest");
+	helper = "helper";
+	begin(NULL);
+	wait_until_told("helper --config config.json", 2);
+	wait_until_told("standby --config config.json", 1);
+	assert_int_equal(times("standby"), 1);
+	assert_int_equal(kill(init, SIGTERM), 0);
+	assert_int_equal(end_of_all(), SIGINT);
+}
+
 static void one_that_crashes_over_and_over_is_told_by_the_health_endpoint(void **state)
 {
 	(void)state;
@@ -241,6 +257,7 @@ static void at_the_end_the_standby_has_ended_before_others_are_told(void **state
 static int set_up(void **state)
 {
 	(void)state;
+	helper = NULL;
 	return scratch_make(dir, "supervise");
 }
 
@@ -266,6 +283,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_standby_that_crashes_is_started_again_and_what_it_left_behind_lives_on),
 		TEST(who_has_no_parent_any_more_is_reaped),
+		TEST(who_is_to_run_beside_the_standby_is_started_again_without_it),
 		TEST(one_that_crashes_over_and_over_is_told_by_the_health_endpoint),
 		TEST(what_keeps_the_standby_from_being_started_is_told_until_it_is_over),
 		TEST(at_the_end_the_standby_has_ended_before_others_are_told),
