@@ -91,8 +91,11 @@ static bool wants_dhcp(const struct config *config)
 static bool has_data(void *owner)
 {
 	struct err err;
+	const int rc = init_data(owner, false, &err);
 
-	return init_data(owner, false, &err) == RC_OK;
+	if (rc != RC_OK && rc != RC_STATE)
+		log_error(INIT_PART, "%s", err.text);
+	return rc == RC_OK;
 }
 
 /*
@@ -112,7 +115,7 @@ static int configure(struct init_service *service, struct config *config, struct
 	if (rc != RC_OK)
 		return rc;
 	rc = init_data(config, true, err);
-	service->is_over = rc != RC_OK ? has_data : NULL;
+	service->is_over = rc == RC_STATE ? has_data : NULL;
 	service->owner = config;
 	return rc;
 }

@@ -39,7 +39,7 @@ step_total=4
 # there is one: a driver, and what else is needed then.
 boot_modules=(xen-blkfront squashfs)
 boot_devices=(virtio_blk virtio_scsi+sd_mod ahci+sd_mod ata_piix+sd_mod vmw_pvscsi+sd_mod hv_vmbus+hv_storvsc+sd_mod)
-system_modules=(xen-netfront sr_mod isofs vfat nls_cp437 nls_ascii nls_utf8 qemu_fw_cfg button evdev softdog tun bridge 8021q)
+system_modules=(xen-netfront sr_mod isofs vfat nls_cp437 nls_ascii nls_utf8 qemu_fw_cfg button evdev tun bridge 8021q)
 system_devices=(virtio_net vmxnet3 hv_vmbus+hv_netvsc+hv_utils ena gve ixgbevf mlx4_core+mlx4_en mlx5_core virtio-rng virtio_balloon i6300esb
 	kvm-intel kvm-amd)
 

@@ -2,7 +2,6 @@
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -41,7 +40,7 @@ def configuration():
     return config
 
 
-def test_an_empty_disk_becomes_the_data_disk_and_is_found_again_and_grown_and_of_two_neither_is_taken(tmp_path):
+def test_an_empty_disk_becomes_the_data_disk_and_is_found_again_and_grown_and_none_takes_its_place_when_it_is_damaged(tmp_path):
     certificates = appliance.certificates(tmp_path)
     data, other = str(tmp_path / 'data'), str(tmp_path / 'other')
     resize(data, 2048)
@@ -68,8 +67,11 @@ def test_an_empty_disk_becomes_the_data_disk_and_is_found_again_and_grown_and_of
     assert file_system(data) == (identity, 3000)
     assert digest(other) == before
 
-    shutil.copyfile(data, other)
+    with open(data, 'r+b') as f:        # in its superblock, of which there is a checksum
+        f.seek(1024 + 0x88)
+        f.write(b'damaged')
+    before = digest(data)
     with appliance.Appliance(tmp_path, appliance.configuration(), certificates, more=disks) as site_b:
         status, told = site_b.wait_for_health()
-        assert status == 503 and 'more than one disk has the label UNDERSTUDY-DATA' in told['problems'][0], told
-        assert 'serial number S1' in told['problems'][0] and 'serial number S2' in told['problems'][0], told
+        assert status == 503 and re.search('data disk /dev/vd.: mounting it', told['problems'][0]), told
+    assert digest(data) == before
