@@ -12,29 +12,56 @@
 #define BIT(capability) (UINT64_C(1) << (capability))
 
 /*
- * By words of a command line, wherever they stand: it costs little to give a QEMU a capability for the name of a file, since who
- * writes its arguments could ask for the device as well.
+ * By words of a command line, wherever they stand: it costs little to give a QEMU a right for the name of a file, since who writes
+ * its arguments could ask for the device as well. What is named in an image's header only (a server with its backing file) is not
+ * known here, and not given.
  */
-static const struct {
+static const struct need {
 	const char *word;
 	uint64_t capabilities;
-	bool io_uring;
+	unsigned may;
 	const char *why; /* it cannot be given: what it would need */
 } needs_table[] = {
-	{ "tap", BIT(CAP_NET_ADMIN), false, NULL },  /* one that exists, and is nobody's */
-	{ "l2tpv3", BIT(CAP_NET_RAW), false, NULL }, /* its protocol is IP's own */
-	{ "vfio-pci", BIT(CAP_IPC_LOCK), false,
-	  NULL }, /* the device writes to the guest's memory */
-	{ "vfio-ap", BIT(CAP_IPC_LOCK), false, NULL },
-	{ "vfio-ccw", BIT(CAP_IPC_LOCK), false, NULL },
-	{ "vfio-platform", BIT(CAP_IPC_LOCK), false, NULL },
-	{ "vhost-vdpa", BIT(CAP_IPC_LOCK), false, NULL },
-	{ "vhost-vdpa-device-pci", BIT(CAP_IPC_LOCK), false, NULL },
-	{ "mem-lock", BIT(CAP_IPC_LOCK), false, NULL },
-	{ "scsi-generic", BIT(CAP_SYS_RAWIO), false, NULL }, /* commands of the guest's to a disk */
-	{ "scsi-block", BIT(CAP_SYS_RAWIO), false, NULL },
-	{ "io_uring", 0, true, NULL }, /* aio= of a disk */
-	{ "af-xdp", 0, false, "it loads a program into the kernel" },
+	{ "tap", .capabilities = BIT(CAP_NET_ADMIN) },	   /* one that exists, and is nobody's */
+	{ "vfio-pci", .capabilities = BIT(CAP_IPC_LOCK) }, /* it writes to the guest's memory */
+	{ "vfio-ap", .capabilities = BIT(CAP_IPC_LOCK) },
+	{ "vfio-ccw", .capabilities = BIT(CAP_IPC_LOCK) },
+	{ "vfio-platform", .capabilities = BIT(CAP_IPC_LOCK) },
+	{ "vhost-vdpa", .capabilities = BIT(CAP_IPC_LOCK) },
+	{ "vhost-vdpa-device-pci", .capabilities = BIT(CAP_IPC_LOCK) },
+	{ "nvme", .capabilities = BIT(CAP_IPC_LOCK) }, /* as a disk's driver */
+	{ "mem-lock", .capabilities = BIT(CAP_IPC_LOCK) },
+	{ "scsi-generic", .capabilities = BIT(CAP_SYS_RAWIO) }, /* the guest's commands to a disk */
+	{ "scsi-block", .capabilities = BIT(CAP_SYS_RAWIO) },
+	{ "io_uring", .may = CONFINE_MAY_IO_URING }, /* aio= of a disk */
+	{ "usb-host", .may = CONFINE_MAY_UEVENTS },
+	{ "l2tpv3", .capabilities = BIT(CAP_NET_RAW), .may = CONFINE_MAY_IP }, /* beside TCP */
+	/* Network back ends and serial ports, as options or as keys and types. */
+	{ "user", .may = CONFINE_MAY_IP },
+	{ "listen", .may = CONFINE_MAY_IP },
+	{ "connect", .may = CONFINE_MAY_IP },
+	{ "mcast", .may = CONFINE_MAY_IP },
+	{ "inet", .may = CONFINE_MAY_IP },
+	{ "host", .may = CONFINE_MAY_IP },
+	{ "tcp", .may = CONFINE_MAY_IP },
+	{ "udp", .may = CONFINE_MAY_IP },
+	{ "telnet", .may = CONFINE_MAY_IP },
+	{ "tn3270", .may = CONFINE_MAY_IP },
+	{ "websocket", .may = CONFINE_MAY_IP },
+	/* Disks on a server, by driver or by URL. */
+	{ "nbd", .may = CONFINE_MAY_IP },
+	{ "rbd", .may = CONFINE_MAY_IP },
+	{ "iscsi", .may = CONFINE_MAY_IP },
+	{ "iser", .may = CONFINE_MAY_IP },
+	{ "nfs", .may = CONFINE_MAY_IP },
+	{ "ssh", .may = CONFINE_MAY_IP },
+	{ "gluster", .may = CONFINE_MAY_IP },
+	{ "http", .may = CONFINE_MAY_IP },
+	{ "https", .may = CONFINE_MAY_IP },
+	{ "ftp", .may = CONFINE_MAY_IP },
+	{ "ftps", .may = CONFINE_MAY_IP },
+	{ "sheepdog", .may = CONFINE_MAY_IP },
+	{ "af-xdp", .why = "it loads a program into the kernel" },
 };
 #define NEEDS (sizeof(needs_table) / sizeof(needs_table[0]))
 
@@ -68,7 +95,7 @@ int confine_needs(struct confine_needs *needs, char *const *args, struct err *er
 					"hypervisor.confine false does without",
 					needs_table[i].word, needs_table[i].why);
 			needs->capabilities |= needs_table[i].capabilities;
-			needs->io_uring = needs->io_uring || needs_table[i].io_uring;
+			needs->may |= needs_table[i].may;
 		}
 	}
 	return RC_OK;

@@ -8,13 +8,12 @@
 #include "appliance/base/err.h"
 #include "replica/confine_filter.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
 /* What of that a QEMU with these arguments (NULL-terminated) cannot do without. Pure. */
 struct confine_needs {
 	uint64_t capabilities; /* a bit each */
-	bool io_uring;
+	unsigned may;	       /* an or of confine_may */
 };
 /* RC_UNSUPPORTED: it needs what cannot be given. */
 int confine_needs(struct confine_needs *needs, char *const *args, struct err *err);

@@ -41,8 +41,8 @@ enum unless {
 	SELF,	      /* concerns the process itself */
 	SELF_OR_ZERO, /* the same, and zero means itself */
 	KEY,	      /* the subject's key is there */
-	FAMILY,	      /* a socket of a kind that QEMU has */
-	IO_URING,     /* the subject was told to */
+	FAMILY,	      /* a socket of a kind that the subject has */
+	IO_URING,     /* the subject may */
 };
 
 struct rule {
@@ -157,12 +157,6 @@ static const struct rule rules[] = {
 };
 #define RULES (sizeof(rules) / sizeof(rules[0]))
 
-/* Disks and network cards by unix sockets and IP; libc and libusb ask the kernel for addresses and devices. */
-static const uint32_t families[] = { AF_UNIX, AF_INET, AF_INET6 };
-static const uint32_t netlinks[] = { NETLINK_ROUTE, NETLINK_KOBJECT_UEVENT };
-#define FAMILIES (sizeof(families) / sizeof(families[0]))
-#define NETLINKS (sizeof(netlinks) / sizeof(netlinks[0]))
-
 /* One filter that is being written; offsets of jumps are counted from behind the instruction. */
 struct writer {
 	struct sock_filter *out;
@@ -210,19 +204,31 @@ static void allow_key(struct writer *w, uint64_t key)
 	allow(w);
 }
 
-static void allow_families(struct writer *w)
+static void allow_if_equal(struct writer *w, uint32_t value)
 {
+	compare(w, value, 0, 1);
+	allow(w);
+}
+
+/* QMP, and cards as a rule, are unix sockets; with IP, libc asks for addresses, and libusb hears of devices. */
+static void allow_families(struct writer *w, unsigned may)
+{
+	size_t jump;
+
 	load_argument(w, 0, false);
-	for (size_t i = 0; i < FAMILIES; i++) {
-		compare(w, families[i], 0, 1);
-		allow(w);
+	allow_if_equal(w, AF_UNIX);
+	if ((may & CONFINE_MAY_IP) != 0) {
+		allow_if_equal(w, AF_INET);
+		allow_if_equal(w, AF_INET6);
 	}
-	compare(w, AF_NETLINK, 0, 1 + 2 * NETLINKS);
+	jump = w->count;
+	compare(w, AF_NETLINK, 0, 0);
 	load_argument(w, 2, false);
-	for (size_t i = 0; i < NETLINKS; i++) {
-		compare(w, netlinks[i], 0, 1);
-		allow(w);
-	}
+	if ((may & CONFINE_MAY_IP) != 0)
+		allow_if_equal(w, NETLINK_ROUTE);
+	if ((may & CONFINE_MAY_UEVENTS) != 0)
+		allow_if_equal(w, NETLINK_KOBJECT_UEVENT);
+	w->out[jump].jf = (uint8_t)(w->count - jump - 1);
 }
 
 /* What of a rule's calls is allowed; the instruction behind it denies the rest. */
@@ -243,14 +249,13 @@ static void allow_unless(struct writer *w, enum unless unless,
 		break;
 	case SELF:
 		load_argument(w, 0, false);
-		compare(w, subject->pid, 0, 1);
-		allow(w);
+		allow_if_equal(w, subject->pid);
 		break;
 	case KEY:
 		allow_key(w, subject->key);
 		break;
 	case FAMILY:
-		allow_families(w);
+		allow_families(w, subject->may);
 		break;
 	case NEVER:
 	case IO_URING:
@@ -274,7 +279,7 @@ static void put_rule(struct writer *w, const struct rule *rule,
 static bool concerns(const struct rule *rule, const struct confine_subject *subject)
 {
 	return (rule->whom & subject->whom) != 0 &&
-	       !(rule->unless == IO_URING && subject->io_uring);
+	       !(rule->unless == IO_URING && (subject->may & CONFINE_MAY_IO_URING) != 0);
 }
 
 size_t confine_filter(struct sock_filter out[CONFINE_FILTER_MAX],

@@ -15,6 +15,13 @@ enum confine_whom {
 	CONFINE_STANDBY = 2, /* the standby's process, and with it all that it starts */
 };
 
+/* What only some hypervisors may do, an or of these. */
+enum confine_may {
+	CONFINE_MAY_IO_URING = 1, /* use that for a disk */
+	CONFINE_MAY_IP = 2,	  /* speak to other machines, and ask for this one's addresses */
+	CONFINE_MAY_UEVENTS = 4,  /* hear of devices that come and go */
+};
+
 struct confine_subject {
 	enum confine_whom whom;
 	/* Of a hypervisor. */
@@ -24,7 +31,7 @@ struct confine_subject {
 	 * of who executes it, and gone from memory then.
 	 */
 	uint64_t key;
-	bool io_uring; /* it was told to use that */
+	unsigned may;
 };
 
 #define CONFINE_FILTER_MAX 512 /* instructions */

@@ -63,7 +63,7 @@ _Noreturn void confine_process_run(char **argv)
 	    getrandom(&subject.key, sizeof(subject.key), 0) != (ssize_t)sizeof(subject.key))
 		rc = err_system(&err, errno, "a random number");
 	if (rc == RC_OK) {
-		subject.io_uring = needs.io_uring;
+		subject.may = needs.may;
 		rc = confine(&subject, needs.capabilities, &err);
 		if (rc != RC_OK)
 			(void)err_append(&err, "; hypervisor.confine false does without");

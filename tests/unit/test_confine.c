@@ -86,7 +86,7 @@ static int try_the_rest(void)
 	if (kill(parent, 0) != -1 || errno != EPERM || kill(getpid(), 0) != 0)
 		return 3;
 	if (socket(AF_PACKET, SOCK_RAW, 0) != -1 || errno != EAFNOSUPPORT ||
-	    socket(AF_UNIX, SOCK_STREAM, 0) < 0)
+	    socket(AF_INET, SOCK_STREAM, 0) != -1 || socket(AF_UNIX, SOCK_STREAM, 0) < 0)
 		return 4;
 	(void)execve(program, args, environ);
 	if (errno != EPERM)
@@ -135,14 +135,14 @@ static void of_the_capabilities_those_stay_that_are_said(void **state)
 	in_a_process(keep_two);
 }
 
-static void needs(char *argument, uint64_t capabilities, bool io_uring)
+static void needs(char *argument, uint64_t capabilities, unsigned may)
 {
 	char program[] = "qemu", *args[] = { program, argument, NULL };
 	struct confine_needs is;
 
 	assert_int_equal(confine_needs(&is, args, &err), RC_OK);
 	assert_int_equal(is.capabilities, capabilities);
-	assert_int_equal(is.io_uring, io_uring);
+	assert_int_equal(is.may, may);
 }
 
 static void what_a_hypervisor_needs_is_in_its_arguments(void **state)
@@ -153,13 +153,19 @@ static void what_a_hypervisor_needs_is_in_its_arguments(void **state)
 	struct confine_needs is;
 
 	(void)state;
-	needs((char[]){ "tap,id=n0,ifname=us-vm1,script=no,downscript=no" }, net, false);
-	needs((char[]){ "{\"type\":\"tap\",\"id\":\"n0\"}" }, net, false);
-	needs((char[]){ "dgram,id=taps,local.path=stap" }, 0, false);
-	needs((char[]){ "vfio-pci,host=01:00.0" }, lock, false);
-	needs((char[]){ "mem-lock=on" }, lock, false);
-	needs((char[]){ "file=x.raw,aio=io_uring" }, 0, true);
-	needs((char[]){ "" }, 0, false);
+	needs((char[]){ "tap,id=n0,ifname=us-vm1,script=no,downscript=no" }, net, 0);
+	needs((char[]){ "{\"type\":\"tap\",\"id\":\"n0\"}" }, net, 0);
+	needs((char[]){ "dgram,id=taps,local.path=stap" }, 0, 0);
+	needs((char[]){ "vfio-pci,sysfsdev=/sys/x" }, lock, 0);
+	needs((char[]){ "mem-lock=on" }, lock, 0);
+	needs((char[]){ "file=x.raw,aio=io_uring" }, 0, CONFINE_MAY_IO_URING);
+	needs((char[]){ "usb-host,vendorid=1" }, 0, CONFINE_MAY_UEVENTS);
+	needs((char[]){ "user,id=n0" }, 0, CONFINE_MAY_IP);
+	needs((char[]){ "nbd://store/vm1" }, 0, CONFINE_MAY_IP);
+	needs((char[]){ "{\"driver\":\"nbd\",\"server\":{\"type\":\"inet\"}}" }, 0, CONFINE_MAY_IP);
+	needs((char[]){ "unix:/run/vm1/replica.qmp,server=on,wait=off" }, 0, 0);
+	needs((char[]){ "file=/srv/users/hostile.raw,format=raw" }, 0, 0);
+	needs((char[]){ "" }, 0, 0);
 	assert_int_equal(confine_needs(&is, args, &err), RC_UNSUPPORTED);
 	assert_non_null(strstr(err.text, "af-xdp"));
 	assert_non_null(strstr(err.text, "hypervisor.confine"));

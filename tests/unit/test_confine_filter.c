@@ -23,10 +23,10 @@
 static struct sock_filter filter[CONFINE_FILTER_MAX];
 static size_t length;
 
-static void compile(enum confine_whom whom, bool io_uring)
+static void compile(enum confine_whom whom, unsigned may)
 {
 	const struct confine_subject subject = {
-		.whom = whom, .pid = OWN_PID, .key = THE_KEY, .io_uring = io_uring
+		.whom = whom, .pid = OWN_PID, .key = THE_KEY, .may = may
 	};
 
 	length = confine_filter(filter, &subject);
@@ -90,7 +90,7 @@ static void what_the_table_denies_is_denied_whatever_the_arguments(void **state)
 
 	(void)state;
 	for (size_t who = 0; who < 2; who++) {
-		compile(both[who], false);
+		compile(both[who], 0);
 		for (i = 0; confine_denied(i, both[who], &number, &reason, &why); i++) {
 			assert_int_equal(call(number, 0, 0, 0, 0), FAILS(reason));
 			assert_int_equal(call(number, OWN_PID, UINT64_MAX, CLONE_THREAD, THE_KEY),
@@ -113,9 +113,9 @@ static void what_everybody_needs_is_allowed(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
-		compile(CONFINE_HYPERVISOR, false);
+		compile(CONFINE_HYPERVISOR, 0);
 		assert_int_equal(call(calls[i], 0, 0, 0, 0), ALLOWED);
-		compile(CONFINE_STANDBY, false);
+		compile(CONFINE_STANDBY, 0);
 		assert_int_equal(call(calls[i], 0, 0, 0, 0), ALLOWED);
 	}
 }
@@ -125,7 +125,7 @@ static void other_abis_and_later_calls_do_not_exist(void **state)
 	struct seccomp_data data = { .nr = SYS_getpid, .arch = AUDIT_ARCH_I386 };
 
 	(void)state;
-	compile(CONFINE_HYPERVISOR, false);
+	compile(CONFINE_HYPERVISOR, 0);
 	assert_int_equal(judge(&data), SECCOMP_RET_KILL_PROCESS);
 	assert_int_equal(call(0x40000000 | SYS_read, 0, 0, 0, 0), FAILS(ENOSYS));
 	assert_int_equal(call(0x40000000 | 520, 0, 0, 0, 0), FAILS(ENOSYS)); /* its execve() */
@@ -136,26 +136,26 @@ static void other_abis_and_later_calls_do_not_exist(void **state)
 static void only_who_has_the_key_executes_a_program(void **state)
 {
 	(void)state;
-	compile(CONFINE_HYPERVISOR, false);
+	compile(CONFINE_HYPERVISOR, 0);
 	assert_int_equal(call(SYS_execve, 1, 2, 3, THE_KEY), ALLOWED);
 	assert_int_equal(call(SYS_execve, 1, 2, 3, 0), FAILS(EPERM));
 	assert_int_equal(call(SYS_execve, 1, 2, 3, (uint32_t)THE_KEY), FAILS(EPERM));
 	assert_int_equal(call(SYS_execve, 1, 2, 3, THE_KEY ^ 1), FAILS(EPERM));
 	assert_int_equal(call(SYS_execve, 1, 2, 3, THE_KEY >> 32 << 32), FAILS(EPERM));
 	assert_int_equal(call(SYS_execveat, 1, 2, 3, THE_KEY), FAILS(EPERM));
-	compile(CONFINE_STANDBY, false);
+	compile(CONFINE_STANDBY, 0);
 	assert_int_equal(call(SYS_execve, 1, 2, 3, 0), ALLOWED); /* its QEMUs */
 }
 
 static void threads_are_made_and_no_processes(void **state)
 {
 	(void)state;
-	compile(CONFINE_HYPERVISOR, false);
+	compile(CONFINE_HYPERVISOR, 0);
 	assert_int_equal(call(SYS_clone, CLONE_VM | CLONE_THREAD | CLONE_SIGHAND, 0, 0, 0),
 			 ALLOWED);
 	assert_int_equal(call(SYS_clone, CLONE_VM | CLONE_VFORK, 0, 0, 0), FAILS(EPERM));
 	assert_int_equal(call(SYS_clone3, 0, 0, 0, 0), FAILS(ENOSYS));
-	compile(CONFINE_STANDBY, false);
+	compile(CONFINE_STANDBY, 0);
 	assert_int_equal(call(SYS_clone, CLONE_VM | CLONE_VFORK, 0, 0, 0), ALLOWED);
 }
 
@@ -166,43 +166,52 @@ static void signals_and_limits_are_for_itself(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
-		compile(CONFINE_HYPERVISOR, false);
+		compile(CONFINE_HYPERVISOR, 0);
 		assert_int_equal(call(calls[i], OWN_PID, OWN_PID + 1, 6, 0), ALLOWED);
 		assert_int_equal(call(calls[i], 1, OWN_PID, 6, 0), FAILS(EPERM));
 		assert_int_equal(call(calls[i], (uint32_t)-1, 9, 0, 0), FAILS(EPERM));
 		assert_int_equal(call(calls[i], 0, 9, 0, 0),
 				 calls[i] == SYS_prlimit64 ? ALLOWED : FAILS(EPERM));
-		compile(CONFINE_STANDBY, false);
+		compile(CONFINE_STANDBY, 0);
 		assert_int_equal(call(calls[i], 1, 9, 0, 0), ALLOWED);
 	}
 }
 
-static void sockets_are_of_a_few_kinds(void **state)
+static uint32_t open_socket(uint64_t family, uint64_t protocol)
 {
-	static const uint64_t kinds[] = { AF_UNIX, AF_INET, AF_INET6 };
-	static const uint64_t others[] = { AF_PACKET, AF_VSOCK, AF_ALG, AF_BLUETOOTH, 44, 0, 99 };
+	return call(SYS_socket, family, SOCK_STREAM, protocol, 0);
+}
+
+static void sockets_are_unix_ones_and_what_was_asked_for(void **state)
+{
+	static const uint64_t never[] = { AF_PACKET, AF_VSOCK, AF_ALG, AF_BLUETOOTH, 44, 0, 99 };
+	const uint32_t none = FAILS(EAFNOSUPPORT);
 
 	(void)state;
-	compile(CONFINE_HYPERVISOR, false);
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		assert_int_equal(call(SYS_socket, kinds[i], SOCK_STREAM, 0, 0), ALLOWED);
-	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-		assert_int_equal(call(SYS_socket, others[i], SOCK_RAW, 0, 0), FAILS(EAFNOSUPPORT));
-	assert_int_equal(call(SYS_socket, AF_NETLINK, SOCK_RAW, NETLINK_ROUTE, 0), ALLOWED);
-	assert_int_equal(call(SYS_socket, AF_NETLINK, SOCK_RAW, NETLINK_KOBJECT_UEVENT, 0),
-			 ALLOWED);
-	assert_int_equal(call(SYS_socket, AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER, 0),
-			 FAILS(EAFNOSUPPORT));
-	compile(CONFINE_STANDBY, false);
-	assert_int_equal(call(SYS_socket, AF_PACKET, SOCK_RAW, 0, 0), ALLOWED);
+	for (unsigned may = 0; may < 8; may++) {
+		const uint32_t ip = (may & CONFINE_MAY_IP) != 0 ? ALLOWED : none;
+
+		compile(CONFINE_HYPERVISOR, may);
+		assert_int_equal(open_socket(AF_UNIX, 0), ALLOWED);
+		assert_int_equal(open_socket(AF_INET, 0), ip);
+		assert_int_equal(open_socket(AF_INET6, 0), ip);
+		assert_int_equal(open_socket(AF_NETLINK, NETLINK_ROUTE), ip);
+		assert_int_equal(open_socket(AF_NETLINK, NETLINK_KOBJECT_UEVENT),
+				 (may & CONFINE_MAY_UEVENTS) != 0 ? ALLOWED : none);
+		assert_int_equal(open_socket(AF_NETLINK, NETLINK_NETFILTER), none);
+		for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++)
+			assert_int_equal(open_socket(never[i], 0), none);
+	}
+	compile(CONFINE_STANDBY, 0);
+	assert_int_equal(open_socket(AF_PACKET, 0), ALLOWED);
 }
 
 static void io_uring_is_for_who_was_told_to_use_it(void **state)
 {
 	(void)state;
-	compile(CONFINE_HYPERVISOR, false);
+	compile(CONFINE_HYPERVISOR, 0);
 	assert_int_equal(call(SYS_io_uring_setup, 8, 0, 0, 0), FAILS(ENOSYS));
-	compile(CONFINE_HYPERVISOR, true);
+	compile(CONFINE_HYPERVISOR, CONFINE_MAY_IO_URING);
 	assert_int_equal(call(SYS_io_uring_setup, 8, 0, 0, 0), ALLOWED);
 	assert_int_equal(call(SYS_io_uring_enter, 8, 0, 0, 0), ALLOWED);
 }
@@ -216,7 +225,7 @@ int main(void)
 		cmocka_unit_test(only_who_has_the_key_executes_a_program),
 		cmocka_unit_test(threads_are_made_and_no_processes),
 		cmocka_unit_test(signals_and_limits_are_for_itself),
-		cmocka_unit_test(sockets_are_of_a_few_kinds),
+		cmocka_unit_test(sockets_are_unix_ones_and_what_was_asked_for),
 		cmocka_unit_test(io_uring_is_for_who_was_told_to_use_it),
 	};
 
