@@ -1,9 +1,9 @@
 /*
  * Theory of operation
  *
- * Two processes: one asks on all devices and takes what comes, which is anybody's on their networks; the other starts it again
- * should it end. What a device has stays then, and is known to the next one, in memory that they share: it gets the same address
- * as a rule, and else puts another one in its place.
+ * Two processes: one asks on all devices and takes what comes, which is anybody's on their networks, and has given up what that does
+ * not need (confine.h); the other starts it again should it end. What a device has stays then, and is known to the next one, in
+ * memory that they share: it gets the same address as a rule, and else puts another one in its place.
  */
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
@@ -11,8 +11,10 @@
 #include "appliance/options.h"
 #include "appliance/verb.h"
 #include "net/dhcp_client.h"
+#include "replica/confine.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -118,6 +120,9 @@ static void keep_asking(struct devices *devices) __attribute__((noreturn));
 
 static void keep_asking(struct devices *devices)
 {
+	/* Addresses and routes, frames, and the client's port. */
+	const uint64_t rights = UINT64_C(1) << CAP_NET_ADMIN | UINT64_C(1) << CAP_NET_RAW |
+				UINT64_C(1) << CAP_NET_BIND_SERVICE;
 	int status;
 	pid_t pid;
 
@@ -125,6 +130,7 @@ static void keep_asking(struct devices *devices)
 		pid = fork();
 		if (pid == 0) {
 			(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+			confine_listener(PART, rights);
 			ask(devices);
 		}
 		while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)

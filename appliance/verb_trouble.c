@@ -3,8 +3,10 @@
 #include "appliance/preflight.h"
 #include "appliance/verb.h"
 #include "net/http.h"
+#include "replica/confine.h"
 
 #include <cjson/cJSON.h>
+#include <linux/capability.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -112,6 +114,7 @@ int verb_trouble(int argc, char **argv)
 		return options_wrong(&command, "--http and --reason are both needed");
 	if (trouble.config != NULL)
 		(void)preflight_run(&trouble.preflight, &role, trouble.config, &err);
+	confine_listener("trouble", UINT64_C(1) << CAP_NET_BIND_SERVICE);
 	if (uv_loop_init(&loop) != 0)
 		return options_failed("there is no memory");
 	if (listen_at_one(&loop, addresses, count, &trouble, &err) != RC_OK)

@@ -1,5 +1,7 @@
 #include "replica/confine.h"
 
+#include "appliance/base/log.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <linux/capability.h>
@@ -151,4 +153,14 @@ int confine(const struct confine_subject *subject, uint64_t capabilities, struct
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0)
 		return err_system(err, errno, "a filter of system calls (seccomp)");
 	return RC_OK;
+}
+
+void confine_listener(const char *part, uint64_t capabilities)
+{
+	const struct confine_subject subject = { .whom = CONFINE_LISTENER,
+						 .pid = (uint32_t)getpid() };
+	struct err err;
+
+	if (confine(&subject, capabilities, &err) != RC_OK)
+		log_warn(part, "it is not confined: %s", err.text);
 }

@@ -1,6 +1,6 @@
 /*
- * A process of ours gives up what it does not need: capabilities, new privileges, system calls. The standby does it to itself; a
- * replica's QEMU is started through a process that does it first (confine_process.h).
+ * A process of ours gives up what it does not need: capabilities, new privileges, system calls. Those that hear a network do it
+ * to themselves; a replica's QEMU is started through a process that does it first (confine_process.h).
  */
 #ifndef REPLICA_CONFINE_H
 #define REPLICA_CONFINE_H
@@ -20,6 +20,9 @@ int confine_needs(struct confine_needs *needs, char *const *args, struct err *er
 
 /* The capabilities that the standby keeps, if it has them: its own, and what a QEMU may need. */
 uint64_t confine_standby_capabilities(void);
+
+/* What a process does to itself that hears a network and starts nothing: confine(). What fails is logged as of `part`. */
+void confine_listener(const char *part, uint64_t capabilities);
 
 /*
  * For the calling thread, and what it starts from then on: of its capabilities those in `capabilities` stay, execve() gives

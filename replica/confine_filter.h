@@ -10,9 +10,12 @@
 #include <stdint.h>
 
 enum confine_whom {
-	CONFINE_HYPERVISOR =
-		1,	     /* a replica's QEMU: parses what a guest and a primary have written */
-	CONFINE_STANDBY = 2, /* the standby's process, and with it all that it starts */
+	/* A replica's QEMU: parses what a guest and a primary have written. */
+	CONFINE_HYPERVISOR = 1,
+	/* The standby's process, and with it all that it starts. */
+	CONFINE_STANDBY = 2,
+	/* One that hears a network, and starts nothing. */
+	CONFINE_LISTENER = 4,
 };
 
 /* What only some hypervisors may do, an or of these. */
@@ -24,8 +27,8 @@ enum confine_may {
 
 struct confine_subject {
 	enum confine_whom whom;
+	uint32_t pid; /* its own; of a standby: 0 */
 	/* Of a hypervisor. */
-	uint32_t pid; /* its own */
 	/*
 	 * With this in the register of a sixth argument, which execve() does not have, one program can be executed: a secret
 	 * of who executes it, and gone from memory then.

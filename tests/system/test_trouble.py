@@ -30,6 +30,8 @@ def test_where_the_first_address_cannot_be_listened_at_the_second_one_says_why(t
     process, socket = trouble
     lab.wait_for('it listens', lambda: socket.exists() or process.poll() is not None, 20, 0.02)
     assert get(socket, '/healthz') == (503, {'status': 'attention', 'problems': ['no "disk"']})
+    with open(f'/proc/{process.pid}/status', encoding='ascii') as f:
+        assert 'Seccomp:\t2\n' in f.read()
     assert get(socket, '/v1/status')[0] == 503 and get(socket, '/')[0] == 404
 
 

@@ -67,11 +67,17 @@ static int try_as_standby(void)
 	return try_all_denied(CONFINE_STANDBY);
 }
 
+static int try_as_listener(void)
+{
+	return try_all_denied(CONFINE_LISTENER);
+}
+
 static void the_kernel_denies_what_the_table_says(void **state)
 {
 	(void)state;
 	in_a_process(try_as_hypervisor);
 	in_a_process(try_as_standby);
+	in_a_process(try_as_listener);
 }
 
 static int try_the_rest(void)

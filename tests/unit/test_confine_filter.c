@@ -83,15 +83,16 @@ static uint32_t call(long number, uint64_t first, uint64_t second, uint64_t thir
 
 static void what_the_table_denies_is_denied_whatever_the_arguments(void **state)
 {
-	static const enum confine_whom both[] = { CONFINE_HYPERVISOR, CONFINE_STANDBY };
+	static const enum confine_whom all[] = { CONFINE_HYPERVISOR, CONFINE_STANDBY,
+						 CONFINE_LISTENER };
 	int number, reason;
 	const char *why;
 	size_t i;
 
 	(void)state;
-	for (size_t who = 0; who < 2; who++) {
-		compile(both[who], 0);
-		for (i = 0; confine_denied(i, both[who], &number, &reason, &why); i++) {
+	for (size_t who = 0; who < 3; who++) {
+		compile(all[who], 0);
+		for (i = 0; confine_denied(i, all[who], &number, &reason, &why); i++) {
 			assert_int_equal(call(number, 0, 0, 0, 0), FAILS(reason));
 			assert_int_equal(call(number, OWN_PID, UINT64_MAX, CLONE_THREAD, THE_KEY),
 					 FAILS(reason));
@@ -143,6 +144,9 @@ static void only_who_has_the_key_executes_a_program(void **state)
 	assert_int_equal(call(SYS_execve, 1, 2, 3, THE_KEY ^ 1), FAILS(EPERM));
 	assert_int_equal(call(SYS_execve, 1, 2, 3, THE_KEY >> 32 << 32), FAILS(EPERM));
 	assert_int_equal(call(SYS_execveat, 1, 2, 3, THE_KEY), FAILS(EPERM));
+	compile(CONFINE_LISTENER, 0);
+	assert_int_equal(call(SYS_execve, 1, 2, 3, 0), FAILS(EPERM));
+	assert_int_equal(call(SYS_execve, 1, 2, 3, THE_KEY), FAILS(EPERM));
 	compile(CONFINE_STANDBY, 0);
 	assert_int_equal(call(SYS_execve, 1, 2, 3, 0), ALLOWED); /* its QEMUs */
 }
@@ -202,6 +206,8 @@ static void sockets_are_unix_ones_and_what_was_asked_for(void **state)
 		for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++)
 			assert_int_equal(open_socket(never[i], 0), none);
 	}
+	compile(CONFINE_LISTENER, 0);
+	assert_int_equal(open_socket(AF_PACKET, 0), ALLOWED);
 	compile(CONFINE_STANDBY, 0);
 	assert_int_equal(open_socket(AF_PACKET, 0), ALLOWED);
 }
