@@ -59,7 +59,7 @@ def allows(schema, value):
 
 
 def put(config, keys, value):
-    around = {'nics': [NIC], 'vrrp': [VRRP], 'witness': {'endpoints': [''], 'ca': 'w'}, 'http': {}, 'standby_arguments': ['']}
+    around = {'nics': [NIC], 'vrrp': [VRRP], 'witness': {'endpoints': [''], 'ca': 'w'}, 'http': {}, 'machine': {}, 'standby_arguments': ['']}
     for key, following in zip(keys, keys[1:]):
         if key in around and key not in config:
             config[key] = json.loads(json.dumps(around[key]))

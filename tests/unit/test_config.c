@@ -45,6 +45,7 @@ static void what_is_left_out_gets_its_default(void **state)
 	takes(CONFIG_STANDBY, STANDBY);
 	assert_string_equal(config.memory_dir, "/dev/shm");
 	assert_string_equal(config.accel, "auto");
+	assert_true(config.confine);
 	assert_null(config.firmware);
 	assert_int_equal(config.instances[0].standby_staging_mib, 64);
 	assert_int_equal(config.instances[0].takeover, CONFIG_TAKEOVER_MANUAL);
