@@ -119,6 +119,7 @@ int journal_dir_write(struct journal_dir *d, const uint8_t *data, size_t len, st
 		if (r < 0)
 			return failed(d, "writing to a segment", err);
 		done += (size_t)r;
+		d->bytes += (size_t)r;
 	}
 	return RC_OK;
 }
@@ -137,7 +138,10 @@ static bool is_same(const struct stat *one, const struct stat *other)
 	return one->st_dev == other->st_dev && one->st_ino == other->st_ino;
 }
 
-/* A file system that was unmounted or a directory that was moved would take all that is written, and nobody would find it. */
+/*
+ * A file system that was unmounted or a directory that was moved would take all that is written, and nobody would find it. Nor
+ * what is written behind the end of a file that somebody has cut off.
+ */
 static int is_in_place(const struct journal_dir *d, struct err *err)
 {
 	struct stat ours, there;
@@ -149,6 +153,9 @@ static int is_in_place(const struct journal_dir *d, struct err *err)
 		 fstatat(d->fd, d->name, &there, AT_SYMLINK_NOFOLLOW) != 0 ||
 		 !is_same(&ours, &there))
 		(void)err_set(err, RC_IO, "%s has been removed, or another one is there", d->name);
+	else if ((uint64_t)ours.st_size != d->bytes)
+		(void)err_set(err, RC_IO, "%s has %llu bytes, and %llu were written to it", d->name,
+			      (unsigned long long)ours.st_size, (unsigned long long)d->bytes);
 	else
 		return RC_OK;
 	return prefixed(d, err);
@@ -174,6 +181,7 @@ int journal_dir_begin(struct journal_dir *d, uint64_t sequence,
 
 	journal_segment_name(name, sequence);
 	journal_segment_name(d->name, sequence);
+	d->bytes = 0;
 	rc = open_file(d, JOURNAL_BEGUN, O_APPEND | O_CREAT | O_TRUNC, err);
 	if (rc == RC_OK)
 		rc = journal_dir_write(d, head, JOURNAL_SEGMENT_HEAD, err);
@@ -188,19 +196,26 @@ int journal_dir_begin(struct journal_dir *d, uint64_t sequence,
 
 int journal_dir_resume(struct journal_dir *d, uint64_t sequence, struct err *err)
 {
+	struct stat st = { 0 };
+	int rc;
+
 	journal_segment_name(d->name, sequence);
-	return open_file(d, d->name, O_APPEND, err);
+	rc = open_file(d, d->name, O_APPEND, err);
+	if (rc == RC_OK && fstat(d->segment, &st) != 0)
+		rc = failed(d, d->name, err);
+	d->bytes = (uint64_t)st.st_size;
+	return rc;
 }
 
 int journal_dir_cut(struct journal_dir *d, uint64_t sequence, uint64_t bytes, struct err *err)
 {
-	struct stat st = { 0 };
 	int rc = journal_dir_resume(d, sequence, err);
 
-	if (rc == RC_OK &&
-	    (fstat(d->segment, &st) != 0 ||
-	     ((uint64_t)st.st_size > bytes && ftruncate(d->segment, (off_t)bytes) != 0)))
-		rc = failed(d, "cutting off what is torn", err);
+	if (rc == RC_OK && d->bytes > bytes) {
+		if (ftruncate(d->segment, (off_t)bytes) != 0)
+			rc = failed(d, "cutting off what is torn", err);
+		d->bytes = bytes;
+	}
 	return rc == RC_OK ? journal_dir_sync(d, err) : rc;
 }
 

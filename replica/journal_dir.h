@@ -23,6 +23,7 @@ struct journal_dir {
 	int fd, lock;
 	int segment; /* what is written to; -1: none */
 	char name[JOURNAL_NAME_BYTES];
+	uint64_t bytes; /* of it, as far as we know */
 	/* The disk is full: whether something has been removed, so that the same may be tried again. NULL: nobody can. */
 	bool (*make_room)(void *owner);
 	void *owner;
@@ -42,7 +43,7 @@ int journal_dir_begin(struct journal_dir *dir, uint64_t sequence,
 		      const uint8_t head[JOURNAL_SEGMENT_HEAD], struct err *err);
 int journal_dir_resume(struct journal_dir *dir, uint64_t sequence, struct err *err);
 int journal_dir_write(struct journal_dir *dir, const uint8_t *data, size_t len, struct err *err);
-/* What was written is on stable storage, in a file that is still there. */
+/* What was written is on stable storage, in a file that is still there, and as long as it should be. */
 int journal_dir_sync(struct journal_dir *dir, struct err *err);
 
 /* It need not be there. It is gone for good after journal_dir_sync_names(). */

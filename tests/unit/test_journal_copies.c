@@ -219,6 +219,31 @@ static void a_directory_that_is_removed_is_made_again(void **state)
 	assert_true(journal_play.seen == epoch - 1);
 }
 
+/* While it is written to: what follows would be behind a hole, or in the wrong place. */
+static void a_segment_that_is_cut_off_is_made_whole_again(void **state)
+{
+	char path[SCRATCH_MAX + 64];
+	uint64_t segment, repaired;
+	struct stat st;
+
+	(void)state;
+	journal_play.place.retry_ms = 1;
+	copies_open();
+	copies_wait_for_good(3);
+	journal_fixture_write_all(1, 5);
+	segment = journal_present_segment(journal_play.j);
+	copies_path(1, segment, path);
+	while (stat(path, &st) != 0 ||
+	       (uint64_t)st.st_size != journal_bytes_from(journal_play.j, segment))
+		(void)usleep(1000);
+	repaired = copies_health().repaired;
+	assert_int_equal(truncate(path, st.st_size / 2), 0);
+	journal_fixture_write_all(6, 9);
+	while (copies_health().repaired == repaired)
+		(void)usleep(1000);
+	copies_become_the_same();
+}
+
 static void below_the_quorum_nothing_is_acknowledged(void **state)
 {
 	struct err err;
@@ -381,6 +406,7 @@ int main(void)
 		TEST(what_is_rotten_in_one_is_read_from_another),
 		TEST(a_copy_that_fails_is_repaired_while_the_others_go_on),
 		TEST(a_directory_that_is_removed_is_made_again),
+		TEST(a_segment_that_is_cut_off_is_made_whole_again),
 		TEST(below_the_quorum_nothing_is_acknowledged),
 		TEST(as_many_missing_as_acknowledge_are_told),
 		TEST(another_journal_is_left_alone),
