@@ -4,6 +4,9 @@
  * Records are gathered and written in large pieces, always behind what was written before. The order in
  * which things become durable is journal_format.h's; each step here that can fail ends the writing. How it is done in
  * several directories is journal_copies.h's.
+ *
+ * What an opening goes on from is what the disk has. After a failed fdatasync() the kernel shows what was not written as if it were
+ * there, also to the next process; so the segment that was written to last is synced and read anew.
  */
 #include "replica/journal.h"
 
@@ -127,8 +130,10 @@ static int read_it(struct journal *j, struct journal_list *list, uint64_t number
 	unsigned missing;
 	int rc = journal_copies_look(j->copies, &dirs, &j->number, &missing, err);
 
-	if (rc == RC_OK)
-		rc = journal_list_read(list, &dirs, j->number, err);
+	if (rc != RC_OK)
+		return rc;
+	journal_dirs_ask_disk(&dirs);
+	rc = journal_list_read(list, &dirs, j->number, err);
 	if (rc == RC_OK)
 		rc = journal_scan_list(&dirs, list, start_of(&dirs, list), &place->reached, visit,
 				       owner, found, err);

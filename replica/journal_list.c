@@ -346,6 +346,43 @@ int journal_list_files(struct journal_list *list, int dir, struct err *err)
 	return ended(&files, list, rc);
 }
 
+uint64_t journal_list_newest(const struct journal_list *files)
+{
+	size_t i = files->count;
+
+	while (i > 0 && files->entries[i - 1].headless)
+		i--;
+	return i > 0 ? files->entries[i - 1].sequence : 0;
+}
+
+void journal_file_ask_disk(int fd)
+{
+	/* Should it fail, what could not be written is not there, and is not to be seen. */
+	(void)fdatasync(fd);
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+void journal_dirs_ask_disk(const struct journal_dirs *dirs)
+{
+	char name[JOURNAL_NAME_BYTES];
+	struct journal_list list;
+	struct err none;
+	unsigned i;
+	int fd;
+
+	for (i = 0; i < dirs->count; i++) {
+		if (dirs->fd[i] < 0 || journal_list_files(&list, dirs->fd[i], &none) != RC_OK)
+			continue;
+		journal_segment_name(name, journal_list_newest(&list));
+		fd = openat(dirs->fd[i], name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+		if (fd >= 0) {
+			journal_file_ask_disk(fd);
+			(void)close(fd);
+		}
+		journal_list_free(&list);
+	}
+}
+
 void journal_list_free(struct journal_list *list)
 {
 	mem_free(list->entries);

@@ -28,6 +28,14 @@ int journal_dirs_open(struct journal_dirs *dirs, const char *const *paths, unsig
 		      struct err *err);
 void journal_dirs_close(struct journal_dirs *dirs);
 
+/*
+ * What is read of that file from now on is what its disk has: what waits to be written is written, and what the kernel keeps of it
+ * is dropped. After a failed fdatasync() that is not the same: what was not written counts as clean, is read as if it
+ * were there, and is gone with the next power cut. What this cannot do: drop what a file system keeps as still to be written (a
+ * later sync writes it, or fails), or what a disk keeps in a cache of its own and could not flush.
+ */
+void journal_file_ask_disk(int fd);
+
 struct journal_entry {
 	uint64_t sequence, opening;
 	uint64_t bytes; /* of the longest file */
@@ -57,6 +65,13 @@ int journal_list_read(struct journal_list *list, const struct journal_dirs *dirs
 		      struct err *err);
 /* All that one directory has, whether it counts or not. */
 int journal_list_files(struct journal_list *list, int dir, struct err *err);
+/*
+ * Of these, the one that was written to last, 0: none. All others were synced before the next one was begun, or got their
+ * names: only of this one the kernel may keep what is not on the disk.
+ */
+uint64_t journal_list_newest(const struct journal_list *files);
+/* It is read from the disk from now on, in each of the directories. */
+void journal_dirs_ask_disk(const struct journal_dirs *dirs);
 void journal_list_free(struct journal_list *list);
 
 #endif

@@ -6,8 +6,9 @@
  * once (rename). So at every moment the copy holds what it held that counts, and a beginning of the rest.
  *
  * A segment that was closed was synced before the next one was begun: its head and its length are looked at; what rots
- * later is the scrub's to find. The last one may be torn, and after a failed fdatasync() even what can be read of it
- * may not be on the disk: it is checked record for record, and copied if it has failed before.
+ * later is the scrub's to find. The last one, of the journal or of this copy, may be torn, and after a failed fdatasync() even
+ * what can be read of it may not be on the disk, also for a process that knows nothing of that: it is checked record
+ * for record, as the disk has it. Where it is known to have failed it is copied: the disk may have said so of its own cache.
  *
  * While something is copied, JOURNAL_REPAIRING says that the copy is not one of those that held what was
  * acknowledged.
@@ -56,14 +57,15 @@ static int read_head(int dir, uint64_t sequence, struct journal_segment *head, u
 	return rc;
 }
 
-/* What is in the directory, in the order of the numbers, whatever it is. */
-static int remove_others(const struct journal_plan *plan, struct journal_dir *dir, bool *removed,
-			 struct err *err)
+/* What is in the directory, in the order of the numbers, whatever it is; *newest: what was written to last there. */
+static int remove_others(const struct journal_plan *plan, struct journal_dir *dir, uint64_t *newest,
+			 bool *removed, struct err *err)
 {
 	struct journal_list list;
 	int rc = journal_list_files(&list, dir->fd, err);
 	size_t i;
 
+	*newest = rc == RC_OK ? journal_list_newest(&list) : 0;
 	for (i = rc == RC_OK ? list.count : 0; rc == RC_OK && i > 0; i--) {
 		const struct journal_entry *entry = &list.entries[i - 1];
 
@@ -77,7 +79,8 @@ static int remove_others(const struct journal_plan *plan, struct journal_dir *di
 }
 
 static bool is_good(const struct journal_plan *plan, const struct journal_dir *dir,
-		    const struct journal_file *file, const struct journal_verify *how)
+		    const struct journal_file *file, uint64_t newest,
+		    const struct journal_verify *how)
 {
 	const bool last = file + 1 == plan->files + plan->count;
 	struct journal_segment head;
@@ -92,9 +95,10 @@ static bool is_good(const struct journal_plan *plan, const struct journal_dir *d
 	    head.journal != plan->journal || head.sequence != file->sequence ||
 	    head.opening != file->opening)
 		return false;
-	if (last)
-		return bytes >= file->bytes && journal_verify(how, dir->fd, file, 0, &err) == RC_OK;
-	return bytes == file->bytes;
+	if (last ? bytes < file->bytes : bytes != file->bytes)
+		return false;
+	return (!last && file->sequence != newest) ||
+	       journal_verify(how, dir->fd, file, 0, &err) == RC_OK;
 }
 
 /* *copied: it was; if not, and without an error, no copy that is there has it whole, as `why` says of one. */
@@ -123,8 +127,9 @@ static int fetch(struct journal_dir *dir, const struct journal_file *file,
 }
 
 static int repair_one(const struct journal_plan *plan, struct journal_dir *dir,
-		      const struct journal_file *file, const struct journal_dirs *others,
-		      const struct journal_verify *how, unsigned *copied, struct err *err)
+		      const struct journal_file *file, uint64_t newest,
+		      const struct journal_dirs *others, const struct journal_verify *how,
+		      unsigned *copied, struct err *err)
 {
 	const bool last = file + 1 == plan->files + plan->count;
 	bool fetched = false;
@@ -133,7 +138,7 @@ static int repair_one(const struct journal_plan *plan, struct journal_dir *dir,
 
 	if (plan->first != NULL && file->sequence < atomic_load(plan->first))
 		return RC_OK;
-	if (!is_good(plan, dir, file, how)) {
+	if (!is_good(plan, dir, file, newest, how)) {
 		if (*copied == 0)
 			rc = journal_dir_mark(dir, JOURNAL_REPAIRING, true, err);
 		if (rc == RC_OK)
@@ -159,12 +164,13 @@ int journal_repair(const struct journal_plan *plan, struct journal_dir *dir,
 		   unsigned *copied, struct err *err)
 {
 	bool removed = false;
+	uint64_t newest;
 	size_t i;
-	int rc = remove_others(plan, dir, &removed, err);
+	int rc = remove_others(plan, dir, &newest, &removed, err);
 
 	*copied = 0;
 	for (i = 0; rc == RC_OK && i < plan->count; i++)
-		rc = repair_one(plan, dir, &plan->files[i], others, how, copied, err);
+		rc = repair_one(plan, dir, &plan->files[i], newest, others, how, copied, err);
 	if (rc == RC_OK && (removed || *copied > 0))
 		rc = journal_dir_sync_names(dir, err);
 	if (rc == RC_OK)

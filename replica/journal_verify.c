@@ -1,6 +1,7 @@
 #include "replica/journal_verify.h"
 
 #include "appliance/base/mem.h"
+#include "replica/journal_list.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -177,8 +178,7 @@ static int check_file(struct reading *r, int dir, uint64_t next, struct err *err
 		(void)close(r->fd);
 		return err_nomem(err, "checking a journal");
 	}
-	/* The disk is asked, not the cache. */
-	(void)posix_fadvise(r->fd, 0, 0, POSIX_FADV_DONTNEED);
+	journal_file_ask_disk(r->fd);
 	rc = check(r, next, err);
 	mem_free(r->window);
 	(void)close(r->fd);
