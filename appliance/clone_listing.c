@@ -49,7 +49,7 @@ static void find_newest(void *owner, const struct history *history)
 
 	if (history->nbases > 0)
 		*place = (struct history_place){ history->bases[history->nbases - 1].sequence,
-						 UINT64_MAX, UINT64_MAX };
+						 UINT64_MAX, UINT64_MAX, history->journal };
 }
 
 static int place_it(struct clone *c, const struct past_query *query,
@@ -63,7 +63,8 @@ static int place_it(struct clone *c, const struct past_query *query,
 		rc = clone_past_look(c, find_newest, &options->to, err);
 	options->newest = *query->from == '\0';
 	if (rc == RC_OK && options->newest)
-		options->from = (struct history_place){ options->to.base, 0, UINT64_MAX };
+		options->from = (struct history_place){ options->to.base, 0, UINT64_MAX,
+							options->to.journal };
 	else if (rc == RC_OK)
 		rc = clone_past_find(c, query->from, &options->from, err);
 	return rc;

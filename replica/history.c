@@ -260,7 +260,7 @@ int history_find_epoch(const struct history *h, uint64_t epoch, struct history_p
 	char what[40];
 
 	if (base != NULL) {
-		*place = (struct history_place){ base->sequence, epoch, UINT64_MAX };
+		*place = (struct history_place){ base->sequence, epoch, UINT64_MAX, h->journal };
 		return RC_OK;
 	}
 	(void)snprintf(what, sizeof(what), "epoch %llu", (unsigned long long)epoch);
@@ -277,7 +277,8 @@ int history_find_time(const struct history *h, uint64_t ms, struct history_place
 		const struct history_base *base = &h->bases[i - 1];
 
 		if (base->first != 0 && base->first_ms != 0 && base->first_ms <= ms) {
-			*place = (struct history_place){ base->sequence, base->last, ms };
+			*place = (struct history_place){ base->sequence, base->last, ms,
+							 h->journal };
 			return RC_OK;
 		}
 	}
@@ -299,7 +300,8 @@ int history_find_mark(const struct history *h, const char *text, struct history_
 			continue;
 		base = base_of(h, mark->epoch, mark->sequence);
 		if (base != NULL) {
-			*place = (struct history_place){ base->sequence, mark->epoch, UINT64_MAX };
+			*place = (struct history_place){ base->sequence, mark->epoch, UINT64_MAX,
+							 h->journal };
 			return RC_OK;
 		}
 	}

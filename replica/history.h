@@ -35,6 +35,7 @@ struct history {
 	struct history_base *bases; /* in their order; the last one is what a recovery needs */
 	struct history_mark *marks;
 	size_t nbases, nmarks;
+	uint64_t journal; /* whose it is: set by its owner */
 	/* private */
 	uint64_t epoch, ms; /* of the last commit */
 	uint64_t began;	    /* BASE that has no WHOLE yet, 0: none */
@@ -76,6 +77,7 @@ struct history_place {
 	uint64_t base;	   /* sequence number of its BASE */
 	uint64_t epoch;	   /* that one, or earlier */
 	uint64_t until_ms; /* committed then or earlier; UINT64_MAX: whenever */
+	uint64_t journal;  /* in that one, of those that its copies hold */
 };
 
 /* Of several epochs of that number or moment, and marks of that text, the newest. RC_INVALID, and what there is. */

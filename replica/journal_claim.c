@@ -90,8 +90,7 @@ void journal_claim_close(struct journal_claim *c)
 
 struct journal_reached journal_claim_reached(const struct journal_claim *c)
 {
-	return c->known ? (struct journal_reached){ c->journal, c->sequence } :
-			  (struct journal_reached){ 0 };
+	return (struct journal_reached){ c->journal, c->known ? c->sequence : 0 };
 }
 
 bool journal_claim_holds(const struct journal_claim *c, uint64_t journal, uint64_t next_sequence)

@@ -57,7 +57,7 @@ struct journal_claim {
 int journal_claim_open(struct journal_claim *claim, const char *dir, struct err *err);
 void journal_claim_close(struct journal_claim *claim);
 
-/* What it says; all zero: nothing. */
+/* What it says; withdrawn, only of which journal it was; all zero: nothing. */
 struct journal_reached journal_claim_reached(const struct journal_claim *claim);
 /* Every acknowledged epoch is in that journal, whose next record would have that number. */
 bool journal_claim_holds(const struct journal_claim *claim, uint64_t journal,

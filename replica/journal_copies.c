@@ -199,6 +199,7 @@ int journal_copies_look(struct journal_copies *c, struct journal_dirs *dirs, uin
 	unsigned i;
 
 	dirs->count = c->place.count;
+	dirs->journal = c->place.reached.journal;
 	*missing = 0;
 	for (i = 0; i < c->place.count; i++)
 		dirs->fd[i] = c->copy[i].dir.fd;

@@ -49,7 +49,7 @@ struct journal_place {
 	uint64_t retry_ms;
 	/* Between two rounds of the scrub, and before the first; 0: there is none. */
 	uint64_t scrub_ms;
-	/* What was acknowledged is up to there: less is damage. */
+	/* What was acknowledged is in that journal, up to there: less is damage. */
 	struct journal_reached reached;
 	/* The opening waits for a repair that the quorum needs, as long as it takes; else JOURNAL_JOIN_MS. */
 	bool patient;
@@ -82,7 +82,7 @@ struct journal_copies;
 /* Opens the directories. RC_OK: one at least is there. */
 int journal_copies_open(struct journal_copies **copies, const struct journal_place *place,
 			struct err *err);
-/* Those of the same journal, *number (0: there is none yet, or only one directory). *missing: how many do not hold, or may not, what they held. RC_REFUSED: several journals. */
+/* Those of the same journal (the one that was reached, or else what most of them hold), *number (0: there is none yet, or only one directory). *missing: how many do not hold, or may not, what they held. RC_REFUSED: several journals. */
 int journal_copies_look(struct journal_copies *copies, struct journal_dirs *dirs, uint64_t *number,
 			unsigned *missing, struct err *err);
 

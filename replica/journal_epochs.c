@@ -256,6 +256,7 @@ int journal_epochs_read(struct journal_epochs *epochs, const struct journal_epoc
 							      sizeof(*epochs->list)) };
 	if (rc == RC_OK && epochs->list == NULL)
 		rc = err_nomem(err, "a list of epochs");
+	dirs.journal = options->from.journal;
 	if (rc == RC_OK)
 		rc = walk_copies(&w, &dirs, err);
 	if (rc == RC_OK)

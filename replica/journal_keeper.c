@@ -139,7 +139,7 @@ static void give_up(struct journal_keeper *k, const struct err *why)
 	if (news.bound)
 		(void)snprintf(news.error.text, sizeof(news.error.text), "%.240s; and %.240s",
 			       why->text, err.text);
-	journal_past_join(&k->past, NULL, 0);
+	journal_past_join(&k->past, NULL, NULL);
 	journal_close(k->journal);
 	k->journal = NULL;
 	say(k, &news);
@@ -225,7 +225,7 @@ static void open_it(struct journal_keeper *k)
 	int rc = read_it(k, &err);
 
 	if (rc == RC_OK) {
-		journal_past_join(&k->past, k->journal, k->found.next_sequence);
+		journal_past_join(&k->past, k->journal, &k->found);
 		rc = judge_claim(k, &err);
 		atomic_store(&k->bytes, journal_bytes(k->journal));
 		if (rc == RC_OK || k->replay.epoch != 0)

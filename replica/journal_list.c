@@ -149,6 +149,7 @@ static int list_one(struct files *files, const struct journal_dirs *dirs, unsign
 int journal_number_of(int dir, uint64_t *number, struct err *err)
 {
 	char first[JOURNAL_NAME_BYTES] = "";
+	uint64_t sequence;
 	uint8_t bytes[JOURNAL_SEGMENT_HEAD];
 	struct journal_segment head;
 	struct dirent *entry;
@@ -158,7 +159,8 @@ int journal_number_of(int dir, uint64_t *number, struct err *err)
 
 	*number = 0;
 	while (rc == RC_OK && (entry = readdir(list)) != NULL) {
-		if (journal_segment_sequence(entry->d_name) == 0)
+		sequence = journal_segment_sequence(entry->d_name);
+		if (sequence == 0)
 			continue;
 		fd = openat(dir, entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 		if (fd < 0)
@@ -171,7 +173,7 @@ int journal_number_of(int dir, uint64_t *number, struct err *err)
 					     "that are not this instance's",
 					     first, entry->d_name);
 			*number = head.journal;
-			journal_segment_name(first, head.sequence);
+			journal_segment_name(first, sequence);
 		}
 		(void)close(fd);
 	}
@@ -192,7 +194,11 @@ bool journal_list_elect(const struct journal_dirs *dirs, uint64_t numbers[JOURNA
 		numbers[i] = 0;
 		if (dirs->fd[i] >= 0 && journal_number_of(dirs->fd[i], &numbers[i], &err) != RC_OK)
 			numbers[i] = 0;
+		if (numbers[i] != 0 && numbers[i] == dirs->journal)
+			*number = dirs->journal;
 	}
+	if (*number != 0)
+		return true;
 	for (i = 0; i < dirs->count; i++) {
 		for (j = 0, votes = 0; j < dirs->count; j++)
 			votes += numbers[j] == numbers[i];

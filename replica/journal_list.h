@@ -21,6 +21,7 @@
 struct journal_dirs {
 	int fd[JOURNAL_COPIES_MAX]; /* open directories; -1: that copy is away */
 	unsigned count;
+	uint64_t journal; /* the one that is meant, if any of them holds it; 0: what most hold */
 };
 
 /* Those of a journal that are there, for reading. RC_IO: none. */
@@ -56,7 +57,7 @@ struct journal_list {
 
 /* Of the heads in a directory; 0: there is none. RC_REFUSED: they are of several journals, and which. */
 int journal_number_of(int dir, uint64_t *number, struct err *err);
-/* What most directories hold: *number, and what each does. False: as many hold another one. */
+/* What is meant, or else what most directories hold: *number, and what each does. False: as many hold another one. */
 bool journal_list_elect(const struct journal_dirs *dirs, uint64_t numbers[JOURNAL_COPIES_MAX],
 			uint64_t *number);
 

@@ -155,13 +155,15 @@ static bool make_room(void *owner)
 	return removed > 0;
 }
 
-void journal_past_join(struct journal_past *past, struct journal *journal, uint64_t end)
+void journal_past_join(struct journal_past *past, struct journal *journal,
+		       const struct journal_found *found)
 {
 	past->journal = journal;
 	if (journal == NULL)
 		return;
 	uv_mutex_lock(&past->lock);
-	history_end(&past->history, end);
+	past->history.journal = found->journal;
+	history_end(&past->history, found->next_sequence);
 	history_drop(&past->history, journal_first_sequence(journal));
 	uv_mutex_unlock(&past->lock);
 	journal_set_room(journal, make_room, past);

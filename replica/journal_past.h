@@ -30,8 +30,9 @@ void journal_past_close(struct journal_past *past);
 /* A journal_visit; `owner` is a struct journal_past. What cannot be is told in the log. */
 int journal_past_visit(void *owner, const struct journal_record *record, const uint8_t *payload,
 		       struct err *err);
-/* The journal is open, and ends before that record: from now on a full disk takes from its past. NULL: it is not any more. */
-void journal_past_join(struct journal_past *past, struct journal *journal, uint64_t end);
+/* The journal is open, and what was found in it: from now on a full disk takes from its past. NULL: it is not any more. */
+void journal_past_join(struct journal_past *past, struct journal *journal,
+		       const struct journal_found *found);
 
 /*
  * Appends a record (BASE, MARK, WHOLE, COMMIT) and notes it: a BASE with the HISTORY that belongs behind it, a WHOLE and a MARK

@@ -197,6 +197,7 @@ int journal_replay_visit(void *owner, const struct journal_record *record, const
 static int again(struct journal_replay *r, const struct journal_dirs *dirs,
 		 const struct journal_found *found, struct err *err)
 {
+	struct journal_dirs ours = *dirs;
 	struct journal_found same;
 
 	image_forget(r->image);
@@ -205,7 +206,8 @@ static int again(struct journal_replay *r, const struct journal_dirs *dirs,
 	r->copying = r->inside = false;
 	r->err = (struct err){ 0 };
 	r->over = false;
-	return journal_scan(dirs, found->base, journal_replay_visit, r, &same, err);
+	ours.journal = found->journal;
+	return journal_scan(&ours, found->base, journal_replay_visit, r, &same, err);
 }
 
 static int judge(const struct journal_replay *r, const struct journal_found *found, struct err *err)

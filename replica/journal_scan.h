@@ -11,7 +11,7 @@
 
 #include <stdbool.h>
 
-/* A journal was on stable storage up to the record before that number: of whom nothing is known, all zero. */
+/* A journal was on stable storage up to the record before that number; 0: nobody knows how far. Of whom nothing is known, all zero. */
 struct journal_reached {
 	uint64_t journal, sequence;
 };

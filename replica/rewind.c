@@ -126,6 +126,7 @@ static void run(void *arg)
 		paths[i] = r->dir[i];
 	rc = journal_dirs_open(&dirs, paths, r->ndirs, &err);
 	if (rc == RC_OK) {
+		dirs.journal = r->place.journal;
 		rc = read_it(r, &dirs, &err);
 		if (rc != RC_OK)
 			(void)err_prefix(&err, "%s: ", r->dir[0]);

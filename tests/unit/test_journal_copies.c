@@ -291,9 +291,26 @@ static void as_many_missing_as_acknowledge_are_told(void **state)
 	assert_true(journal_play.seen == 5);
 }
 
+/* Instead of what it held: nine epochs of a journal with that number. */
+static void write_another(unsigned copy, uint64_t number)
+{
+	const struct journal_place place = journal_play.place;
+	struct err err;
+
+	journal_fixture_remove(copy);
+	journal_play.place = (struct journal_place){ .dirs = { journal_play.path[copy] },
+						     .count = 1,
+						     .quorum = 1 };
+	assert_int_equal(journal_open(&journal_play.j, &journal_play.place, number, JOURNAL_SMALL,
+				      NULL, NULL, &journal_play.found, &err),
+			 RC_OK);
+	journal_fixture_write_all(1, 9);
+	journal_fixture_close();
+	journal_play.place = place;
+}
+
 static void another_journal_is_left_alone(void **state)
 {
-	struct journal_place place = journal_play.place;
 	struct journal_health health;
 	struct err err;
 
@@ -302,15 +319,7 @@ static void another_journal_is_left_alone(void **state)
 	copies_wait_for_good(3);
 	journal_fixture_write_all(1, 5);
 	copies_become_the_same();
-	journal_fixture_remove(1);
-	journal_play.place =
-		(struct journal_place){ .dirs = { journal_play.path[1] }, .count = 1, .quorum = 1 };
-	assert_int_equal(journal_open(&journal_play.j, &journal_play.place, 77, JOURNAL_SMALL, NULL,
-				      NULL, &journal_play.found, &err),
-			 RC_OK);
-	journal_fixture_write_all(1, 9);
-	journal_fixture_close();
-	journal_play.place = place;
+	write_another(1, 77);
 	copies_open();
 	assert_true(journal_play.seen == 5);
 	health = copies_health();
@@ -323,6 +332,38 @@ static void another_journal_is_left_alone(void **state)
 	assert_non_null(strstr(err.text, "different journals"));
 	assert_non_null(strstr(err.text, journal_play.path[0]));
 	assert_non_null(strstr(err.text, journal_play.path[1]));
+}
+
+/* An earlier one has come back in most of them. */
+static void the_one_that_was_acknowledged_counts_wherever_it_is(void **state)
+{
+	struct journal_dirs dirs;
+	struct journal_found found;
+	struct err err;
+
+	(void)state;
+	copies_open();
+	copies_wait_for_good(3);
+	journal_fixture_write_all(1, 5);
+	copies_become_the_same();
+	write_another(0, 77);
+	write_another(2, 77);
+	journal_play.place.reached = (struct journal_reached){ JOURNAL_NUMBER, 0 };
+	assert_int_equal(journal_fixture_open(&err), RC_OK);
+	assert_true(journal_play.seen == 5 && journal_play.found.missing == 2);
+	assert_false(journal_play.found.whole);
+	assert_true(journal_is_broken(journal_play.j, &err));
+	assert_non_null(strstr(err.text, "below its quorum"));
+	assert_non_null(strstr(err.text, "another journal; move that away"));
+	journal_fixture_close();
+	assert_int_equal(journal_dirs_open(&dirs, journal_play.place.dirs, 3, &err), RC_OK);
+	dirs.journal = JOURNAL_NUMBER; /* for who reads it beside */
+	assert_int_equal(journal_scan(&dirs, 0, NULL, NULL, &found, &err), RC_OK);
+	assert_true(found.journal == JOURNAL_NUMBER && found.epoch == 5);
+	journal_dirs_close(&dirs);
+	journal_play.place.reached.journal = 78; /* nobody has that: then it is as without */
+	copies_open();
+	assert_true(journal_play.found.journal == 77);
 }
 
 /* Nobody waits for it, and it does not take more memory than it may. */
@@ -410,6 +451,7 @@ int main(void)
 		TEST(below_the_quorum_nothing_is_acknowledged),
 		TEST(as_many_missing_as_acknowledge_are_told),
 		TEST(another_journal_is_left_alone),
+		TEST(the_one_that_was_acknowledged_counts_wherever_it_is),
 		TEST(a_copy_that_hangs_is_left_behind),
 		TEST(a_full_disk_of_one_takes_the_past_of_all),
 	};

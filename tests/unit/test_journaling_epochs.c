@@ -58,7 +58,7 @@ static int list(const struct history_place *from, const struct history_place *to
 
 static struct history_place at(uint64_t base, uint64_t epoch)
 {
-	return (struct history_place){ base, epoch, UINT64_MAX };
+	return (struct history_place){ base, epoch, UINT64_MAX, 0 };
 }
 
 static void follow_each_other(uint64_t first, uint64_t last)
