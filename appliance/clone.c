@@ -124,7 +124,8 @@ static const struct seat_ops seat_callbacks = {
 	.on_running = clone_on_running,
 	.on_activation_failed = clone_on_activation_failed,
 	.on_ended = clone_on_ended,
-	.receiver = { clone_on_committed, clone_on_fault, clone_on_consumed, clone_on_restored },
+	.receiver = { clone_on_committed, clone_on_fault, clone_on_consumed, clone_on_restored,
+		      clone_on_more },
 };
 
 /* Time --------------------------------------------------------------------------------------- */
@@ -195,6 +196,7 @@ static void on_tick(uv_timer_t *timer)
 	clone_keep_again(c);
 	look_at_room(c);
 	clone_disks_tick(c);
+	clone_recall_tick(c);
 	clone_tell_hashes(c);
 	clone_tell_superseded(c);
 	if (c->stopping && !is_under_way(c))

@@ -65,7 +65,8 @@ void clone_on_committed(void *owner, uint64_t epoch, uint64_t took_ns)
 	c->session = c->pending_session;
 	memcpy(c->origin, c->peer_site, sizeof(c->origin));
 	epoch_figures_committed(&c->figures, epoch);
-	*c->trouble = '\0';
+	*c->trouble = *c->unread = '\0';
+	c->more = false;
 	c->faults = (struct repeat){ 0 };
 	if (c->gateway != NULL)
 		gateway_committed(c->gateway, epoch);
@@ -105,37 +106,6 @@ void clone_on_consumed(void *owner, size_t bytes)
 
 	if (c->link_up)
 		link_grant(c->link, bytes);
-}
-
-void clone_on_restored(void *owner, uint64_t epoch, const struct journal_origin *origin,
-		       bool behind, const struct err *why)
-{
-	struct clone *c = owner;
-	struct failover_update update;
-
-	seat_restored(c->seat);
-	if (why->code != RC_OK)
-		log_error(c->part, "the journal does not bring the replica back: %s", why->text);
-	if (epoch == 0)
-		return;
-	/* Clients know what came of a later term: but for one with which nothing was ever brought to life here. */
-	if (origin->term < c->failover.term && c->record.kind != TERM_UNFINISHED) {
-		log_warn(
-			c->part,
-			"epoch %llu in the journal is of term %llu, and term %llu came after it: it is not "
-			"brought back",
-			(unsigned long long)epoch, (unsigned long long)origin->term,
-			(unsigned long long)c->failover.term);
-		image_forget(seat_image(c->seat));
-		return;
-	}
-	c->session = c->pending_session = origin->session;
-	clone_decide_event(c,
-			   (struct failover_event){ .type = FAILOVER_RECOVERED,
-						    .epoch = epoch,
-						    .behind = behind ||
-							      origin->term + 1 < c->failover.term },
-			   &update);
 }
 
 /* Frames in ---------------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /*
  * What the parts of a clone share: clone.c (its life and connection), clone_takeover.c (who serves:
  * the decision, the term on the disk, activation, the replica of an earlier life), clone_doubt.c (whether
- * another one may serve), clone_epochs.c (what the primary sends), clone_past.c (earlier epochs), clone_listing.c (a list of them), clone_back.c (going live from one), clone_disks.c (whether its disks are where they should be) and
+ * another one may serve), clone_epochs.c (what the primary sends), clone_past.c (earlier epochs), clone_listing.c (a list of them), clone_back.c (going live from one), clone_recall.c (what the journal brings back), clone_disks.c (whether its disks are where they should be) and
  * clone_status.c (what it says of itself). Private to them.
  */
 #ifndef APPLIANCE_CLONE_INTERNAL_H
@@ -116,6 +116,12 @@ struct clone {
 	struct clone_back back;
 	struct past_query listed;
 	bool rewound_closing; /* the former copy */
+
+	/* clone_recall.c's */
+	char unread
+		[ERR_TEXT_MAX]; /* why the journal has brought nothing back; "": it has, or there is none */
+	bool more;		/* it may have later epochs than the one that it has brought back */
+	uint64_t recalled_term; /* as of then */
 
 	/* Takeover. */
 	bool drained;	  /* the receiver is idle: the image will not change any more */
@@ -265,7 +271,15 @@ void clone_on_forgotten(void *owner);
 void clone_on_committed(void *owner, uint64_t epoch, uint64_t took_ns);
 void clone_on_fault(void *owner, uint64_t epoch, const struct err *err);
 void clone_on_consumed(void *owner, size_t bytes);
+
+/* clone_recall.c */
+
 void clone_on_restored(void *owner, uint64_t epoch, const struct journal_origin *origin,
 		       bool behind, const struct err *why);
+void clone_on_more(void *owner);
+/* Reads the journal once more, if that is due and does no harm. */
+void clone_recall_tick(struct clone *c);
+/* What of the epoch here an operator has to know, and the state does not say; "": nothing. */
+const char *clone_recall_problem(const struct clone *c);
 
 #endif

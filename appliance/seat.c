@@ -254,15 +254,19 @@ void seat_restore(struct seat *seat)
 	struct buf kept = { .limit = RESERVATION_JSON_MAX };
 	struct err err;
 
-	if (!seat_journal_wanted(seat->instance) || !seat_journal_exists(&seat->journal) ||
+	if (!seat_journal_wanted(seat->instance) ||
+	    (seat->instance->durability != CONFIG_DURABLE_JOURNAL &&
+	     !seat_journal_exists(&seat->journal)) ||
 	    seat_kept_read(&kept, seat->dir, &err) != RC_OK) {
 		buf_free(&kept);
 		return;
 	}
+	mem_free(seat->wanted);
 	seat->wanted = mem_strndup((const char *)kept.data, kept.len);
 	buf_free(&kept);
 	if (seat->wanted == NULL)
 		return;
+	(void)uv_timer_stop(&seat->restart);
 	seat->restoring = seat->replacing = true;
 	seat_take_down(seat);
 }

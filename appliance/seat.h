@@ -56,7 +56,7 @@ int seat_recall(const char *dir, struct reservation *reservation, struct err *er
 /*
  * Makes the seat of an earlier life again, and has what its journal holds read into the image: the
  * receiver's on_restored follows, at which seat_restored() is to be called. Until then there is no
- * seat_image(). Unless there is nothing to be read. Before the first reservation.
+ * seat_image(). Unless there is nothing to be read. Before the first reservation; and again, instead of what the journal has brought back.
  */
 void seat_restore(struct seat *seat);
 bool seat_is_restoring(const struct seat *seat);

@@ -141,6 +141,11 @@ static int read_it(struct journal *j, struct journal_list *list, uint64_t number
 		return rc;
 	found->missing = missing;
 	found->whole = found->whole && missing < place->quorum;
+	if ((list->count == 0 || found->segment == 0) && place->reached.sequence != 0)
+		return err_set(
+			err, RC_STATE,
+			"what was acknowledged is not there: nothing is written before that is "
+			"back, or a primary protects the instance again");
 	if (list->count == 0 || found->segment == 0) {
 		*found = (struct journal_found){ .torn = found->torn, .whole = found->whole };
 		found->journal = number;

@@ -22,6 +22,7 @@ struct journal;
  * Opens the journal of that place, whose directories are made if they are not there, and begins one with that random
  * number where there is none. What a crash has torn is cut off (found->torn says how much). It is read from
  * journal_start() on: `visit` sees each record there that counts, and those of epochs that were given up.
+ * RC_STATE: there is none, and something of one was reached.
  * RC_REFUSED: somebody else has it open, or the directories are of several journals. RC_INVALID: it is damaged; nothing
  * was changed. Of several copies what is there is read also when they are fewer than the quorum; then nothing can be written:
  * journal_is_broken().

@@ -29,7 +29,7 @@ static bool is_alone(const struct journal_copies *c)
 	return c->place.count == 1;
 }
 
-/* Why those that are not good are not. */
+/* What is wrong with those that are not good; one that is there waits for others. */
 static int below(const struct journal_copies *c, struct err *err)
 {
 	char text[ERR_TEXT_MAX] = "";
@@ -39,14 +39,14 @@ static int below(const struct journal_copies *c, struct err *err)
 	for (i = 0; i < c->place.count; i++) {
 		const struct copy *copy = &c->copy[i];
 
-		if (copy->state != JOURNAL_COPY_GOOD && used < sizeof(text))
-			used += (size_t)snprintf(
-				text + used, sizeof(text) - used, "%s%.120s", used > 0 ? "; " : "",
-				copy->why.code != RC_OK ? copy->why.text : copy->dir.path);
+		if (copy->state != JOURNAL_COPY_GOOD && copy->why.code != RC_OK &&
+		    used < sizeof(text))
+			used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%.120s",
+						 used > 0 ? "; " : "", copy->why.text);
 	}
 	return err_set(
 		err, RC_IO,
-		"the journal is below its quorum: %u of %u copies are good, %u have to be: %.250s",
+		"the journal is below its quorum: %u of %u copies are good, %u have to be: %.380s",
 		copies_good(c), c->place.count, c->place.quorum, text);
 }
 

@@ -102,16 +102,6 @@ static void say(struct journal_keeper *k, const struct news *news)
 	(void)uv_async_send(&k->async);
 }
 
-static int note_bytes(void *owner, uint64_t sequence, uint64_t bytes, struct err *err)
-{
-	struct journal_keeper *k = owner;
-
-	(void)err;
-	if (sequence >= k->base)
-		(void)atomic_fetch_add(&k->total, bytes);
-	return RC_OK;
-}
-
 static int on_record(void *owner, const struct journal_record *record, const uint8_t *payload,
 		     struct err *err)
 {
@@ -135,7 +125,8 @@ static void give_up(struct journal_keeper *k, const struct err *why)
 	struct news news = { .broken = true, .error = *why };
 	struct err err;
 
-	news.bound = journal_claim_withdraw(k->options.claim, &err) != RC_OK;
+	news.bound =
+		!k->options.untouched && journal_claim_withdraw(k->options.claim, &err) != RC_OK;
 	if (news.bound)
 		(void)snprintf(news.error.text, sizeof(news.error.text), "%.240s; and %.240s",
 			       why->text, err.text);
@@ -143,20 +134,6 @@ static void give_up(struct journal_keeper *k, const struct err *why)
 	journal_close(k->journal);
 	k->journal = NULL;
 	say(k, &news);
-}
-
-/* For the progress: any copy will do. */
-static void measure(struct journal_keeper *k, const struct journal_dirs *dirs)
-{
-	struct err err;
-	unsigned i;
-
-	for (i = 0; i < dirs->count && atomic_load(&k->total) == 0; i++) {
-		if (dirs->fd[i] < 0)
-			continue;
-		k->base = journal_start(dirs->fd[i]);
-		(void)journal_segments(dirs->fd[i], note_bytes, k, &err);
-	}
 }
 
 static void look_at_health(struct journal_keeper *k)
@@ -181,12 +158,14 @@ static int open_and_replay(struct journal_keeper *k, const struct journal_dirs *
 	int rc;
 
 	k->replay.image = k->options.image;
-	measure(k, dirs);
+	k->base = journal_start_measure(dirs, 0, &k->total);
 	rc = journal_open(&k->journal, &k->options.place, k->number, k->options.segment_bytes,
 			  on_record, k, &k->found, err);
-	if (rc == RC_OK)
-		(void)journal_replay_end(&k->replay, dirs, &k->found, &k->why);
-	else
+	if (rc == RC_OK && journal_replay_end(&k->replay, dirs, &k->found, &k->why) == RC_OK &&
+	    k->replay.epoch == 0 && k->options.place.reached.sequence != 0)
+		(void)err_set(&k->why, RC_STATE,
+			      "what is there of it leads to no epoch: its beginning is missing");
+	else if (rc != RC_OK)
 		journal_replay_drop(&k->replay);
 	return rc;
 }
@@ -215,8 +194,9 @@ static int judge_claim(struct journal_keeper *k, struct err *err)
 		journal_claim_holds(k->options.claim, k->found.journal, k->found.next_sequence);
 	if (journal_is_broken(k->journal, err))
 		return (int)err->code;
-	return k->complete && k->options.sync ? RC_OK :
-						journal_claim_withdraw(k->options.claim, err);
+	if ((k->complete && k->options.sync) || (k->options.untouched && k->options.image == NULL))
+		return RC_OK;
+	return journal_claim_withdraw(k->options.claim, err);
 }
 
 static void open_it(struct journal_keeper *k)
@@ -347,6 +327,7 @@ static bool next_items(struct journal_keeper *k, struct item **items, bool *lost
 	k->head = NULL;
 	k->tail = &k->head;
 	*lost = k->lost;
+	k->options.untouched = k->options.untouched && *items == NULL && !k->lost;
 	goes_on = *items != NULL || !k->stop;
 	uv_mutex_unlock(&k->mutex);
 	return goes_on;
@@ -463,6 +444,8 @@ static bool take_place(struct journal_keeper *k, const struct journal_place *pla
 	}
 	k->options.place.stop = &k->unwanted;
 	k->options.place.reached = journal_claim_reached(k->options.claim);
+	if (k->options.image == NULL && !k->options.untouched)
+		k->options.place.reached.sequence = 0; /* it may be left behind */
 	return fit;
 }
 

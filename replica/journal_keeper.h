@@ -23,7 +23,7 @@ struct journal_keeper_ops {
 	 * Once, after journal_keeper_open(): the journal is open for writing. `found`: what is in it;
 	 * `replay`: what the image is now, if one was given, and `why` not if it is not what the journal
 	 * holds. `complete`: no later epoch was acknowledged (journal_claim.h); if it is not, or no image was given, the
-	 * claim has been withdrawn.
+	 * claim has been withdrawn, but if all is `untouched` and no image was given.
 	 */
 	void (*on_open)(void *owner, const struct journal_found *found,
 			const struct journal_replay *replay, bool complete, const struct err *why);
@@ -41,7 +41,7 @@ struct journal_keeper_ops {
 	/*
 	 * It cannot be opened, or not be written to any more: the last call of all. What was given and
 	 * is not durable may be lost; what is given is thrown away. `bound`: the claim could not be withdrawn, and nothing
-	 * may be acknowledged.
+	 * may be acknowledged. `untouched`: it was not withdrawn; now it is the owner's.
 	 */
 	void (*on_broken)(void *owner, bool bound, const struct err *err);
 };
@@ -54,6 +54,8 @@ struct journal_keeper_options {
 	uint64_t segment_bytes;	     /* JOURNAL_SEGMENT_BYTES */
 	size_t backlog_bytes;	     /* what may wait for the disk */
 	bool sync; /* each commit; else now and then, and on_durable follows then */
+	/* Nothing was acknowledged since the claim was made: it is left as it is until something is given, whatever cannot be opened. */
+	bool untouched;
 	struct history_limits history;
 };
 

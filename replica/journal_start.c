@@ -109,3 +109,34 @@ uint64_t journal_start(int dir)
 	mem_free(s.segments);
 	return found;
 }
+
+struct measure {
+	uint64_t base;
+	_Atomic uint64_t *total;
+};
+
+static int add_bytes(void *owner, uint64_t sequence, uint64_t bytes, struct err *err)
+{
+	const struct measure *m = owner;
+
+	(void)err;
+	if (sequence >= m->base)
+		(void)atomic_fetch_add(m->total, bytes);
+	return RC_OK;
+}
+
+uint64_t journal_start_measure(const struct journal_dirs *dirs, uint64_t base,
+			       _Atomic uint64_t *total)
+{
+	struct measure m = { base, total };
+	struct err err;
+	unsigned i;
+
+	for (i = 0; i < dirs->count && atomic_load(total) == 0; i++) {
+		if (dirs->fd[i] < 0)
+			continue;
+		m.base = base != 0 ? base : journal_start(dirs->fd[i]);
+		(void)journal_segments(dirs->fd[i], add_bytes, &m, &err);
+	}
+	return m.base;
+}

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #define RETRY_DOUBLINGS 6 /* a copy that fails half-way costs the disk each time */
+#define BACK_DOUBLINGS 2  /* an operator mounts a disk, and looks whether that helps */
 #define COPY_FACTOR 2 /* of epochs for one copy: what a recovery reads stays below three copies */
 #define PIECES_MAX 4  /* of the copy, between two epochs: some milliseconds of work */
 
@@ -55,11 +56,16 @@ struct journaling {
 	bool anew;	/* what a recovery needs is rotten: a copy is due at once */
 	bool bound;	/* the claim could not be withdrawn */
 	bool first;	/* nothing was opened before */
+	bool untouched; /* the keeper's: as its options say */
+	bool complete;	/* what it has brought back is all that there ever was */
+	bool partial; /* it is not, nothing was committed, and what could not be read may be there later */
 	bool restoring, keeper_closing, closing;
 	unsigned open_parts;
 	void (*on_closed)(void *owner);
 	void *closed_owner;
 };
+
+static void on_retry(uv_timer_t *timer);
 
 /* ---- giving records to the keeper ------------------------------------------------------------- */
 
@@ -149,6 +155,29 @@ static bool is_withdrawn(struct journaling *j)
 	return j->claimed == GONE;
 }
 
+/* The keeper has ended without: what is acknowledged from now on is in no journal. */
+static void withdraw(struct journaling *j)
+{
+	struct err err;
+
+	j->partial = false;
+	if (j->bound || journal_claim_withdraw(&j->claim, &err) == RC_OK)
+		return;
+	j->bound = true;
+	j->problem = err;
+}
+
+/* Of this life: the journal is wanted now, not when its disks may be back. */
+static void on_first_commit(struct journaling *j)
+{
+	if (j->state != BROKEN)
+		return;
+	withdraw(j);
+	j->failures = 1;
+	if (!j->keeper_closing)
+		(void)uv_timer_start(&j->retry, on_retry, j->options.retry_ms, 0);
+}
+
 enum journaling_counts journaling_commit(struct journaling *j, uint64_t epoch,
 					 const struct journal_commit *commit, uint64_t *turn,
 					 struct err *err)
@@ -159,6 +188,8 @@ enum journaling_counts journaling_commit(struct journaling *j, uint64_t epoch,
 	bool waits = false;
 
 	*turn = ++j->turns;
+	if (j->turns == 1)
+		on_first_commit(j);
 	j->epoch = epoch;
 	j->origin = j->open_origin;
 	j->pieces = 0;
@@ -172,7 +203,7 @@ enum journaling_counts journaling_commit(struct journaling *j, uint64_t epoch,
 		journaling_cut(j); /* an epoch is missing */
 	}
 	if (j->state == OPENING)
-		waits = j->first; /* later ones go on without a claim */
+		waits = j->first || j->untouched; /* others go on without a claim */
 	else if (j->state != BASED && j->state != BROKEN)
 		waits = !is_withdrawn(j) || waits;
 	j->open = 0;
@@ -248,15 +279,24 @@ static void on_open(void *owner, const struct journal_found *found,
 			 (unsigned long long)found->torn);
 	j->state = restored ? BASED : BARE;
 	j->base_bytes = j->since_base = found->read / 2;
-	j->claimed = restored ? STANDS : GONE; /* by the keeper */
+	j->claimed = restored || j->untouched ? STANDS : GONE; /* by the keeper */
 	if (restored) {
 		j->origin = replay->origin;
 		j->epoch = replay->epoch;
 	}
+	if (j->problem.code != RC_OK)
+		(void)err_set(
+			&j->problem, RC_STATE,
+			"the journal is open again; until a copy of the image is written to it, "
+			"epochs are acknowledged from memory");
+	j->complete |= complete;
 	j->bound = j->first = false;
-	j->ops->on_settled(j->owner, UINT64_MAX);
+	if (j->turns == 0 || restored || is_withdrawn(j))
+		j->ops->on_settled(j->owner, UINT64_MAX);
 	if (j->restoring)
 		j->ops->on_restored(j->owner, replay->epoch, &replay->origin, !complete, why);
+	else if (j->partial && j->turns == 0)
+		j->ops->on_more(j->owner);
 	j->restoring = false;
 }
 
@@ -331,7 +371,6 @@ static void on_room(void *owner)
 }
 
 static void check_closed(struct journaling *j);
-static void on_retry(uv_timer_t *timer);
 
 static void on_keeper_closed(void *owner)
 {
@@ -346,7 +385,7 @@ static void on_keeper_closed(void *owner)
 	/* Where nothing is protected meanwhile it is not put off. */
 	(void)uv_timer_start(&j->retry, on_retry,
 			     j->options.retry_ms << (j->bound ? 0 : j->failures), 0);
-	j->failures += j->failures < RETRY_DOUBLINGS;
+	j->failures += j->failures < (j->partial ? BACK_DOUBLINGS : RETRY_DOUBLINGS);
 }
 
 static void broken(struct journaling *j, const struct err *err)
@@ -354,6 +393,12 @@ static void broken(struct journaling *j, const struct err *err)
 	char text[ERR_TEXT_MAX];
 
 	j->problem = *err;
+	j->partial = j->untouched && !j->complete;
+	if (j->turns > 0)
+		withdraw(j);
+	else if (j->partial && !j->bound)
+		(void)snprintf(j->problem.text, sizeof(j->problem.text),
+			       "%.440s; when that is mended the journal is read again", err->text);
 	(void)snprintf(text, sizeof(text), "%.300s; until %s", err->text,
 		       j->bound ?
 			       "that can be removed, no epoch is acknowledged" :
@@ -367,7 +412,7 @@ static void broken(struct journaling *j, const struct err *err)
 		j->ops->on_restored(j->owner, 0, &j->origin, true, err);
 	j->restoring = j->first = false;
 	if (j->bound)
-		j->ops->on_refused(j->owner, err);
+		j->ops->on_refused(j->owner, &j->problem);
 	else
 		j->ops->on_settled(j->owner, UINT64_MAX);
 	j->ops->on_room(j->owner);
@@ -409,6 +454,8 @@ static int open_keeper(struct journaling *j, struct err *err)
 	};
 
 	options.place.patient = j->failures > 0; /* nobody waits for it then */
+	options.untouched = j->untouched =
+		j->turns == 0 && j->options.restore && j->options.durable;
 	j->state = OPENING;
 	return journal_keeper_open(&j->keeper, j->loop, &options, &keeper_callbacks, j, err);
 }

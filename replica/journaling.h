@@ -18,7 +18,8 @@
  *
  * That all acknowledged epochs are in the journal is claimed beside the term (journal_claim.h), and the claim withdrawn before
  * one is acknowledged that is not. As long as that fails, epochs are refused: the standby does not protect then, the
- * instance goes on, and nothing false is claimed later.
+ * instance goes on, and nothing false is claimed later. Of what was brought back, or could not be because copies are missing, the claim stays
+ * until the first epoch comes: the copies may come back before.
  *
  * The functions are the loop thread's, but for journaling_copy().
  */
@@ -47,6 +48,9 @@ struct journaling_ops {
 			    bool behind, const struct err *why);
 	/* No commit up to and with that turn waits any more: it is durable, or cannot become so. */
 	void (*on_settled)(void *owner, uint64_t turn);
+	/* What on_restored has said is not all that the journal has: now a quorum of its copies is there, and it can be read again, by another one
+	 * with `restore`. Nothing was committed meanwhile. */
+	void (*on_more)(void *owner);
 	/* Those that wait, and none that comes, may be acknowledged. */
 	void (*on_refused)(void *owner, const struct err *err);
 	/* There is room again, or a piece of the image can be copied. */

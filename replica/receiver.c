@@ -559,13 +559,20 @@ static void on_restored(void *owner, uint64_t epoch, const struct journal_origin
 	receiver->ops->on_restored(receiver->owner, epoch, origin, behind, why);
 }
 
+static void on_more(void *owner)
+{
+	const struct receiver *receiver = owner;
+
+	receiver->ops->on_more(receiver->owner);
+}
+
 static void on_room(void *owner)
 {
 	pump(owner);
 }
 
-static const struct journaling_ops journal_callbacks = { on_restored, on_settled, on_refused,
-							 on_room };
+static const struct journaling_ops journal_callbacks = { on_restored, on_settled, on_more,
+							 on_refused, on_room };
 
 int receiver_create(struct receiver **out, uv_loop_t *loop, struct image *image,
 		    const struct journaling_options *journal, const struct receiver_ops *ops,

@@ -30,6 +30,7 @@ struct receiver_ops {
 	/* As journaling_ops say. */
 	void (*on_restored)(void *owner, uint64_t epoch, const struct journal_origin *origin,
 			    bool behind, const struct err *why);
+	void (*on_more)(void *owner);
 };
 
 /*

@@ -9,6 +9,7 @@
 #include "appliance/base/bytes.h"
 #include "appliance/base/mem.h"
 #include "replica/journal_replay.h"
+#include "replica/journal_start.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -38,16 +39,6 @@ struct rewind {
 };
 
 /* ---- the thread ------------------------------------------------------------------------------- */
-
-static int note_bytes(void *owner, uint64_t sequence, uint64_t bytes, struct err *err)
-{
-	struct rewind *r = owner;
-
-	(void)err;
-	if (sequence >= r->place.base)
-		(void)atomic_fetch_add(&r->total, bytes);
-	return RC_OK;
-}
 
 /* The record commits an epoch that is too late. */
 static bool is_behind(const struct rewind *r, const struct journal_record *record, uint64_t time_ms)
@@ -84,25 +75,13 @@ static int visit(void *owner, const struct journal_record *record, const uint8_t
 	return r->reached || r->replay.over ? err_set(err, RC_CANCELLED, "it is there") : RC_OK;
 }
 
-/* Any copy will do to say how much there is. */
-static void measure(struct rewind *r, const struct journal_dirs *dirs)
-{
-	struct err err;
-	unsigned i;
-
-	for (i = 0; i < dirs->count && atomic_load(&r->total) == 0; i++) {
-		if (dirs->fd[i] >= 0)
-			(void)journal_segments(dirs->fd[i], note_bytes, r, &err);
-	}
-}
-
 static int read_it(struct rewind *r, const struct journal_dirs *dirs, struct err *err)
 {
 	struct journal_found found;
 	int rc;
 
 	r->replay.only = r->place.base;
-	measure(r, dirs);
+	(void)journal_start_measure(dirs, r->place.base, &r->total);
 	rc = journal_scan(dirs, r->place.base, visit, r, &found, err);
 	if (r->reached || r->replay.over)
 		return journal_replay_stop(&r->replay, err);

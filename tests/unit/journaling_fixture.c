@@ -53,6 +53,12 @@ static void on_restored(void *owner, uint64_t epoch, const struct journal_origin
 	journaling_play.why = *why;
 }
 
+static void on_more(void *owner)
+{
+	(void)owner;
+	journaling_play.more = true;
+}
+
 void journaling_on_idle(void *owner)
 {
 	(void)owner;
@@ -65,7 +71,8 @@ void journaling_on_closed(void *owner)
 	journaling_play.closed = true;
 }
 
-static const struct receiver_ops callbacks = { on_committed, on_fault, on_consumed, on_restored };
+static const struct receiver_ops callbacks = { on_committed, on_fault, on_consumed, on_restored,
+					       on_more };
 
 uint8_t **journaling_then(uint64_t epoch)
 {
@@ -99,7 +106,7 @@ void journaling_fixture_open(bool restore)
 	struct err err;
 
 	journaling_play.options.restore = restore;
-	journaling_play.restored = journaling_play.closed = false;
+	journaling_play.restored = journaling_play.closed = journaling_play.more = false;
 	assert_int_equal(receiver_create(&journaling_play.receiver, &journaling_play.loop,
 					 image_fixture.image, &journaling_play.options, &callbacks,
 					 NULL, &err),

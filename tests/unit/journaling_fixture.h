@@ -30,7 +30,7 @@ extern struct journaling_play {
 	uint8_t *then[KEPT]; /* the guest, per epoch */
 	uint64_t sums[SUMS]; /* of it, of the last epochs */
 	uint64_t committed, faults;
-	bool idle, closed, restored, behind, never_early, rewound;
+	bool idle, closed, restored, behind, more, never_early, rewound;
 	uint64_t epoch; /* restored */
 	struct journal_origin origin;
 	struct err why;
