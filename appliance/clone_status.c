@@ -119,6 +119,13 @@ static void journal_status(const struct clone *c, struct status_instance *status
 	}
 }
 
+/* What is decided to be done here, and what is lost with it, is for the operator: before the disks that may still change it. */
+static bool is_said_first(const struct clone *c)
+{
+	return c->failover.state == FAILOVER_UNATTENDED ||
+	       aftermath_stands(&c->record, &c->failover);
+}
+
 /* Of all that there is to say, what an operator should hear first. */
 static const char *reason_of(const struct clone *c)
 {
@@ -147,7 +154,16 @@ static const char *reason_of(const struct clone *c)
 	if (is_outdated(c))
 		return "the instance answered without us: clients know more than the epoch here, "
 		       "until the next one is committed";
-	return *journal != '\0' ? journal : c->reason;
+	return *journal != '\0' && !is_said_first(c) ? journal : c->reason;
+}
+
+static const char *besides(const struct clone *c)
+{
+	const char *journal = journal_problem(c), *recall = clone_recall_problem(c);
+
+	if (reason_of(c) != c->reason)
+		return "";
+	return *journal != '\0' && is_said_first(c) && !c->more ? journal : recall;
 }
 
 void clone_status(const struct clone *c, struct status_instance *status)
@@ -159,6 +175,7 @@ void clone_status(const struct clone *c, struct status_instance *status)
 	status->state = failover_state_name(state);
 	status->healthy = needs_nobody(c);
 	status->reason = reason_of(c);
+	status->besides = besides(c);
 	status->protected_now = (state == FAILOVER_PROTECTED || state == FAILOVER_SUSPECT) &&
 				!c->failover.outdated && seat_is_warm(c->seat) && !has_trouble(c) &&
 				!c->store_broken && !is_misplaced(c) && *fault == '\0';

@@ -45,6 +45,7 @@ void status_clear(struct status_instance *instance, const char *name)
 		.name = name,
 		.state = "",
 		.reason = "",
+		.besides = "",
 		.peer = "",
 		.hypervisor = "",
 		.term = -1,
@@ -262,13 +263,23 @@ static void rewound_json(cJSON *json, const struct rewound_status *rewound)
 	text(object, "qmp", rewound->qmp);
 }
 
+static void add_reason(cJSON *object, const struct status_instance *instance)
+{
+	const bool both = *instance->reason != '\0' && *instance->besides != '\0';
+	char whole[2 * ERR_TEXT_MAX];
+
+	(void)snprintf(whole, sizeof(whole), "%s%s%s", instance->reason, both ? "; " : "",
+		       instance->besides);
+	text(object, "reason", whole);
+}
+
 static cJSON *instance_json(const struct status_instance *instance)
 {
 	cJSON *json = cJSON_CreateObject(), *object;
 
 	text(json, "name", instance->name);
 	text(json, "state", instance->state);
-	text(json, "reason", instance->reason);
+	add_reason(json, instance);
 	cJSON_AddBoolToObject(json, "healthy", instance->healthy);
 	cJSON_AddBoolToObject(json, "protected", instance->protected_now);
 	number(json, "term", instance->term);
@@ -365,15 +376,21 @@ static void handle_status(const struct status_source *source, struct http_respon
 	respond(response, json);
 }
 
-static void add_problem(cJSON *problems, const char *instance, const char *state,
-			const char *reason)
+static void add_problem(cJSON *problems, const struct status_instance *instance)
 {
 	cJSON *problem = cJSON_CreateObject();
 
-	text(problem, "instance", instance);
-	text(problem, "state", state);
-	text(problem, "reason", reason);
+	text(problem, "instance", instance->name);
+	text(problem, "state", instance->state);
+	add_reason(problem, instance);
 	cJSON_AddItemToArray(problems, problem);
+}
+
+/* Of no instance. */
+static void add_other(cJSON *problems, const char *state, const char *reason)
+{
+	add_problem(problems,
+		    &(struct status_instance){ .state = state, .reason = reason, .besides = "" });
 }
 
 static void handle_health(const struct status_source *source, struct http_response *response)
@@ -385,16 +402,16 @@ static void handle_health(const struct status_source *source, struct http_respon
 	size_t i;
 
 	if (witness != NULL && *witness != '\0')
-		add_problem(problems, NULL, "no witness", witness);
+		add_other(problems, "no witness", witness);
 	if (*certificate != '\0')
-		add_problem(problems, NULL, "certificate", certificate);
+		add_other(problems, "certificate", certificate);
 	for (i = 0; i < source->count(source->owner); i++) {
 		source->fill(source->owner, i, &instance);
 		if (!instance.healthy)
-			add_problem(problems, instance.name, instance.state, instance.reason);
+			add_problem(problems, &instance);
 	}
 	if (source->ending)
-		add_problem(problems, NULL, NULL, "this process is ending");
+		add_other(problems, NULL, "this process is ending");
 	response->status = cJSON_GetArraySize(problems) > 0 ? 503 : 200;
 	text(json, "status", response->status == 200 ? "ok" : "attention");
 	cJSON_AddItemToObject(json, "problems", problems);

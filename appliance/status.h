@@ -41,8 +41,9 @@ double status_percentile(const struct status_pauses *pauses, double share);
  */
 struct status_instance {
 	const char *name, *state, *reason, *peer, *hypervisor;
-	bool healthy;	    /* nothing for an operator to do */
-	bool protected_now; /* a fault of the primary site would be survived, as of now */
+	const char *besides; /* of the reason: what else an operator has to know */
+	bool healthy;	     /* nothing for an operator to do */
+	bool protected_now;  /* a fault of the primary site would be survived, as of now */
 	double term, epoch, epochs;
 	double lag_ms, lag_bytes, interval_ms, pause_last_ms, pause_median_ms, pause_p99_ms;
 	double wire_ratio, wire_bytes, pages, unchanged_pages;

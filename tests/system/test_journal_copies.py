@@ -60,6 +60,33 @@ def test_a_copy_that_is_lost_is_repaired_while_epochs_go_on_and_one_may_be_missi
         client.finish()
 
 
+def test_copies_that_were_missing_at_a_restart_are_read_when_they_are_back():
+    with journaled() as world:
+        disks = [os.path.dirname(copy) for copy in with_copies(world)]
+        world.protect()
+        wait_until_durable(world)
+        wait_until_all_good(world)
+        old = world.status('standby')['epoch']
+        os.rename(disks[0], disks[0] + '.away')
+        lab.wait_for('it is lost', lambda: 'a copy of the journal is lost' in world.appliance.text())
+        lab.wait_for('it is behind', lambda: world.status('standby')['journal']['epoch'] > old + 20)
+        world.kill_site_a()
+        world.appliance.kill()
+        os.rename(disks[0] + '.away', disks[0])
+        for disk in disks[1:]:
+            os.rename(disk, disk + '.away')
+        world.start_appliance()
+        back = world.wait_state('standby', 'unattended')
+        lab.wait_for('both are told', lambda: all(text in world.status('standby')['reason'] for text in (
+            'may have had answers', '`understudy takeover`', 'below its quorum', 'the journal is read again')))
+        for disk in disks[1:]:
+            os.rename(disk + '.away', disk)
+        lab.wait_for('the newer epoch', lambda: world.status('standby')['epoch'] > max(back['epoch'], old + 20), 60)
+        now = world.wait_state('standby', 'unattended')
+        assert 'may have had answers' not in now['reason'] and 'quorum' not in now['reason'], now
+        wait_until_all_good(world)
+
+
 def flip_a_bit(path):
     with open(path, 'r+b') as file:
         file.seek(os.path.getsize(path) // 2)

@@ -83,6 +83,8 @@ static void fill(void *owner, size_t index, struct status_instance *instance)
 	instance->frames_refused = 3;
 	instance->nics = nics;
 	instance->nnics = 2;
+	instance->reason = "an epoch is back";
+	instance->besides = "a disk is not";
 }
 
 static void numbers_are_printed_as_they_are(void **state)
@@ -107,6 +109,7 @@ static void numbers_are_printed_as_they_are(void **state)
 	assert_non_null(strstr(said, "\"certificate\":\t\"a.crt expires in 3 days\""));
 	assert_int_equal(request_of(&source, "GET", "/healthz", ""), 503);
 	assert_non_null(strstr(said, "a.crt expires in 3 days"));
+	assert_non_null(strstr(said, "\"reason\":\t\"an epoch is back; a disk is not\""));
 }
 
 static void a_card_whose_answers_a_takeover_may_lose_is_told(void **state)
