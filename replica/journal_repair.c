@@ -2,7 +2,7 @@
  * Theory of operation
  *
  * First everything goes that is not in the plan, the last segment first. Then, from the first segment on, each that is
- * not there as it should be is copied, whole, from a copy in which it is good, and takes the place of what was there at
+ * not there as it should be is put together anew, each record from a copy in which it is good, and takes the place of what was there at
  * once (rename). So at every moment the copy holds what it held that counts, and a beginning of the rest.
  *
  * A segment that was closed was synced before the next one was begun: its head and its length are looked at; what rots
@@ -101,29 +101,29 @@ static bool is_good(const struct journal_plan *plan, const struct journal_dir *d
 	       journal_verify(how, dir->fd, file, 0, &err) == RC_OK;
 }
 
-/* *copied: it was; if not, and without an error, no copy that is there has it whole, as `why` says of one. */
+/*
+ * From others, and what is good of its own. *copied: it was; if not, and without an error, no copy that is there has some of it, as `why`
+ * says of one.
+ */
 static int fetch(struct journal_dir *dir, const struct journal_file *file,
 		 const struct journal_dirs *others, const struct journal_verify *how, bool *copied,
 		 struct err *why, struct err *err)
 {
+	struct journal_dirs from = *others;
+	unsigned own = 0;
 	bool wrote;
-	unsigned i;
 	int rc;
 
-	*copied = false;
-	(void)err_set(why, RC_STATE, "no other copy is there");
-	for (i = 0; i < others->count && !*copied; i++) {
-		if (others->fd[i] < 0)
-			continue;
-		rc = journal_copy_segment(how, others->fd[i], dir->fd, file, JOURNAL_COPIED, &wrote,
-					  why);
-		if (rc != RC_OK && (wrote || rc == RC_CANCELLED || rc == RC_NOMEM)) {
-			*err = *why;
-			return err_prefix(err, "%s: ", dir->path);
-		}
-		*copied = rc == RC_OK;
-	}
-	return RC_OK;
+	while (own < from.count && from.fd[own] >= 0)
+		own++;
+	if (own < from.count) /* the place of this one in the list */
+		from.fd[own] = dir->fd;
+	rc = journal_copy_segment(how, &from, dir->fd, file, JOURNAL_COPIED, &wrote, why);
+	*copied = rc == RC_OK;
+	if (rc == RC_OK || (!wrote && rc != RC_CANCELLED && rc != RC_NOMEM))
+		return RC_OK;
+	*err = *why;
+	return err_prefix(err, "%s: ", dir->path);
 }
 
 static int repair_one(const struct journal_plan *plan, struct journal_dir *dir,

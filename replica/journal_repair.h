@@ -26,7 +26,7 @@ struct journal_plan {
 };
 
 /*
- * `others`: directories of other copies. RC_OK: it holds all of the plan that any of them, or itself, has whole; *copied: how many
+ * `others`: directories of other copies. RC_OK: it holds all segments of the plan that they and itself have whole together; *copied: how many
  * segments came from another one. It is written to at its end from now on. An error is this copy's; what was good in it
  * still is.
  */

@@ -1,7 +1,7 @@
 /*
  * Theory of operation. Segment by segment, from the oldest one on, all closed ones of all good copies are read and
  * checked, for ever: in small pieces, at a rate that a disk hardly notices, by a thread with the least of priorities. What is
- * lost, rotten or cannot be read is copied from another copy in which it is whole. Where there is none, it is told; and
+ * lost, rotten or cannot be read is copied from other copies, each record from one in which it is good. Where there is none, it is told; and
  * journaling.c begins another copy of the image if a recovery would need it. So it is if it cannot be written, but that is another
  * matter: what is told is the disk to see to.
  *
@@ -77,43 +77,39 @@ static bool is_there(const struct journal_copies *c, const struct journal_file *
 /* What came of it: copied; not to be written here, or not to be looked for; in none that is there; not wanted any more. */
 enum mending { MENDED, FAILED, NOWHERE, ENDED };
 
-static enum mending copy_it(struct journal_copies *c, const struct journal_dirs *others, int dir,
+static enum mending copy_it(struct journal_copies *c, const struct journal_dirs *from, int dir,
 			    const struct journal_file *file, struct err *why)
 {
 	const struct journal_verify how = { c->journal, pace, c };
 	bool wrote;
-	unsigned i;
-	int rc;
+	int rc = journal_copy_segment(&how, from, dir, file, JOURNAL_REPLACED, &wrote, why);
 
-	for (i = 0; i < others->count; i++) {
-		if (others->fd[i] < 0)
-			continue;
-		rc = journal_copy_segment(&how, others->fd[i], dir, file, JOURNAL_REPLACED, &wrote,
-					  why);
-		if (rc == RC_OK && fdatasync(dir) == 0)
-			return MENDED;
-		if (rc == RC_OK)
-			(void)err_system(why, errno, "fdatasync of the directory");
-		if (rc == RC_CANCELLED)
-			return ENDED;
-		if (rc == RC_OK || rc == RC_NOMEM || wrote)
-			return FAILED;
-	}
-	return NOWHERE;
+	if (rc == RC_OK && fdatasync(dir) == 0)
+		return MENDED;
+	if (rc == RC_OK)
+		(void)err_system(why, errno, "fdatasync of the directory");
+	if (rc == RC_CANCELLED)
+		return ENDED;
+	return rc == RC_OK || rc == RC_NOMEM || wrote ? FAILED : NOWHERE;
 }
 
-/* From another copy. The mutex is held, and let go of meanwhile. */
+/* From other copies, and what is good of its own. The mutex is held, and let go of meanwhile. */
 static enum mending mend(struct copy *copy, int dir, const struct journal_file *file,
 			 struct err *why)
 {
 	struct journal_copies *c = copy->owner;
-	struct journal_dirs others;
+	struct journal_dirs others, from;
 	enum mending mending = FAILED;
 	const int rc = copies_lend(copy, &others, why);
 
 	uv_mutex_unlock(&c->mutex);
-	if (rc == RC_OK)
-		mending = copy_it(c, &others, dir, file, why);
+	if (rc == RC_OK && c->place.count > 1) {
+		from = others;
+		from.fd[copy->index] = dir;
+		mending = copy_it(c, &from, dir, file, why);
+	} else if (rc == RC_OK) {
+		mending = NOWHERE;
+	}
 	uv_mutex_lock(&c->mutex);
 	copies_give_back(&others);
 	return mending;

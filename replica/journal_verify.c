@@ -15,7 +15,9 @@
 struct reading {
 	const struct journal_verify *how;
 	const struct journal_file *file;
-	int fd, to; /* to: -1: nowhere */
+	int fd[JOURNAL_COPIES_MAX]; /* the segment in each directory where it can be opened */
+	unsigned sources, source;   /* how many; the one that is read */
+	int to;			    /* -1: nowhere */
 	uint8_t *window;
 	uint64_t at;	   /* of the window's first byte */
 	size_t used, have; /* bytes of it that are checked; that are there */
@@ -79,7 +81,7 @@ static int want(struct reading *r, size_t wanted, struct err *err)
 		left = r->file->bytes - r->at - r->have;
 		piece = WINDOW - r->have < PIECE ? WINDOW - r->have : PIECE;
 		piece = left < piece ? (size_t)left : piece;
-		n = pread(r->fd, r->window + r->have, piece, (off_t)(r->at + r->have));
+		n = pread(r->fd[r->source], r->window + r->have, piece, (off_t)(r->at + r->have));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -150,47 +152,78 @@ static int check_record(struct reading *r, struct err *err)
 	return RC_OK;
 }
 
+/* In whichever directory that piece is good. */
+static int check_any(struct reading *r, int (*check)(struct reading *r, struct err *err),
+		     struct err *err)
+{
+	unsigned tried = 0;
+	int rc;
+
+	do {
+		rc = check(r, err);
+		if (rc == RC_OK || r->wrote || (rc != RC_INVALID && rc != RC_IO))
+			return rc;
+		r->source = (r->source + 1) % r->sources;
+		r->have = r->used;
+	} while (++tried < r->sources);
+	return rc;
+}
+
 static int check(struct reading *r, uint64_t next, struct err *err)
 {
-	int rc = check_head(r, err);
+	int rc = check_any(r, check_head, err);
 
 	while (rc == RC_OK && r->at + r->used < r->file->bytes)
-		rc = check_record(r, err);
+		rc = check_any(r, check_record, err);
 	if (rc == RC_OK && next != 0 && r->next != next)
 		rc = rotten(r, "records are missing at its end", err);
 	return rc == RC_OK ? shift(r, err) : rc;
 }
 
-static int check_file(struct reading *r, int dir, uint64_t next, struct err *err)
+static int open_one(struct reading *r, int dir, struct err *err)
 {
 	char name[JOURNAL_NAME_BYTES];
-	int rc;
+	int fd;
 
 	journal_segment_name(name, r->file->sequence);
-	r->fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (r->fd < 0 && errno == ENOENT)
+	fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0 && errno == ENOENT)
 		return err_set(err, RC_INVALID, "segment %016llx is lost",
 			       (unsigned long long)r->file->sequence);
-	if (r->fd < 0)
+	if (fd < 0)
 		return err_system(err, errno, "%s", name);
-	r->window = mem_alloc(WINDOW);
-	if (r->window == NULL) {
-		(void)close(r->fd);
-		return err_nomem(err, "checking a journal");
+	journal_file_ask_disk(fd);
+	r->fd[r->sources++] = fd;
+	return RC_OK;
+}
+
+static int check_file(struct reading *r, const struct journal_dirs *dirs, uint64_t next,
+		      struct err *err)
+{
+	int rc = err_set(err, RC_INVALID, "no copy is there");
+	unsigned i;
+
+	for (i = 0; i < dirs->count; i++) {
+		if (dirs->fd[i] >= 0)
+			rc = open_one(r, dirs->fd[i], err);
 	}
-	journal_file_ask_disk(r->fd);
-	rc = check(r, next, err);
+	if (r->sources == 0)
+		return rc;
+	r->window = mem_alloc(WINDOW);
+	rc = r->window != NULL ? check(r, next, err) : err_nomem(err, "checking a journal");
 	mem_free(r->window);
-	(void)close(r->fd);
+	for (i = 0; i < r->sources; i++)
+		(void)close(r->fd[i]);
 	return rc;
 }
 
 int journal_verify(const struct journal_verify *how, int dir, const struct journal_file *file,
 		   uint64_t next, struct err *err)
 {
+	const struct journal_dirs one = { .fd = { dir }, .count = 1 };
 	struct reading r = { .how = how, .file = file, .to = -1 };
 
-	return check_file(&r, dir, next, err);
+	return check_file(&r, &one, next, err);
 }
 
 /* The copy is on the disk before it has the segment's name. */
@@ -208,7 +241,7 @@ static int name_it(const struct reading *r, int dir, const char *as, struct err 
 	return RC_OK;
 }
 
-int journal_copy_segment(const struct journal_verify *how, int from, int to,
+int journal_copy_segment(const struct journal_verify *how, const struct journal_dirs *from, int to,
 			 const struct journal_file *file, const char *as, bool *wrote,
 			 struct err *err)
 {

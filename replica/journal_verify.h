@@ -5,6 +5,7 @@
 #define REPLICA_JOURNAL_VERIFY_H
 
 #include "replica/journal_format.h"
+#include "replica/journal_list.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,10 +30,11 @@ int journal_verify(const struct journal_verify *how, int dir, const struct journ
 		   uint64_t next, struct err *err);
 
 /*
- * The same, and so much of it goes to the directory `to`: to a file `as` first, then it takes the place of
- * what is there; on stable storage but for the name. *wrote: the error is of `to`.
+ * The same of what several directories have together, each record from one where it is good; and so much of it goes to the directory
+ * `to`, which may be one of them: to a file `as` first, then it takes the place of what is there; on stable storage but for the name.
+ * *wrote: the error is of `to`. Else it says what of the last directory that was asked.
  */
-int journal_copy_segment(const struct journal_verify *how, int from, int to,
+int journal_copy_segment(const struct journal_verify *how, const struct journal_dirs *from, int to,
 			 const struct journal_file *file, const char *as, bool *wrote,
 			 struct err *err);
 

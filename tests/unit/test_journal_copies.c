@@ -170,6 +170,32 @@ static void what_is_rotten_in_one_is_read_from_another(void **state)
 	free(first);
 }
 
+/* The last segment, which the quorum needs. (A copy that comes when it is closed leaves that to the scrub.) */
+static void what_is_rotten_in_all_is_put_together(void **state)
+{
+	uint64_t segment;
+	unsigned copy;
+
+	(void)state;
+	copies_open();
+	copies_wait_for_good(3);
+	journal_fixture_write_all(1, 8);
+	copies_become_the_same();
+	copies_open();
+	segment = journal_play.found.segment;
+	journal_fixture_close();
+	for (copy = 0; copy < 3; copy++)
+		copies_flip(copy, segment, 100 + 200 * (off_t)copy);
+	copies_open();
+	assert_true(journal_play.seen == 8);
+	journal_fixture_write_all(9, 12);
+	copies_wait_for_good(3);
+	journal_fixture_close();
+	copies_open();
+	assert_true(journal_play.seen == 12);
+	journal_fixture_close();
+}
+
 static void a_copy_that_fails_is_repaired_while_the_others_go_on(void **state)
 {
 	uint64_t epoch = 0;
@@ -445,6 +471,7 @@ int main(void)
 		TEST(failed_at_each_step_they_hold_what_was_acknowledged),
 		TEST(an_old_end_does_not_win),
 		TEST(what_is_rotten_in_one_is_read_from_another),
+		TEST(what_is_rotten_in_all_is_put_together),
 		TEST(a_copy_that_fails_is_repaired_while_the_others_go_on),
 		TEST(a_directory_that_is_removed_is_made_again),
 		TEST(a_segment_that_is_cut_off_is_made_whole_again),

@@ -44,6 +44,28 @@ static void the_scrub_finds_and_repairs_what_rots(void **state)
 	free(first);
 }
 
+/* A byte in each copy, of another record each. */
+static void the_scrub_puts_together_what_is_rotten_in_all(void **state)
+{
+	uint64_t mended;
+	unsigned copy;
+
+	(void)state;
+	journal_play.segment_bytes = 2000;
+	journal_play.place.scrub_ms = 100;
+	copies_open();
+	copies_wait_for_good(3);
+	journal_fixture_write_all(1, 12);
+	mended = copies_health().mended;
+	for (copy = 0; copy < 3; copy++)
+		copies_flip(copy, 1, 100 + 300 * (off_t)copy);
+	while (copies_health().mended < mended + 3) {
+		assert_true(copies_health().rotten == 0);
+		(void)usleep(1000);
+	}
+	copies_become_the_same();
+}
+
 static void what_no_copy_has_whole_is_told(void **state)
 {
 	unsigned removed;
@@ -105,6 +127,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, copies_begin, copies_end)
 	const struct CMUnitTest tests[] = {
 		TEST(the_scrub_finds_and_repairs_what_rots),
+		TEST(the_scrub_puts_together_what_is_rotten_in_all),
 		TEST(what_no_copy_has_whole_is_told),
 		TEST(what_cannot_be_written_is_told_as_that),
 	};
