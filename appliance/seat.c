@@ -62,7 +62,7 @@ void seat_work(struct seat *seat, void (*what)(struct workers_job *job),
 
 bool seat_worked(struct seat *seat)
 {
-	seat->working = false;
+	seat->working = seat->looking = false;
 	if (seat->replacing || seat->closing)
 		seat_take_down(seat);
 	else if (seat->wanted != NULL)
@@ -129,6 +129,7 @@ static void make(struct seat *seat)
 	struct err err = { 0 };
 	int rc;
 
+	seat->apart = false;
 	reservation_free(&seat->reservation);
 	rc = reservation_from_json(&seat->reservation, (const uint8_t *)seat->wanted,
 				   strlen(seat->wanted), &err);
@@ -222,6 +223,8 @@ static void on_image_destroyed(struct workers_job *job)
 void seat_take_down(struct seat *seat)
 {
 	seat_end_hypervisor(seat);
+	if (seat->working && seat->looking)
+		image_give_up(seat->image);
 	if (seat->working)
 		return; /* seat_worked() goes on */
 	if (seat->image != NULL)

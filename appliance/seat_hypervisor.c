@@ -1,5 +1,8 @@
 /*
  * The warm QEMU of a seat. One that could be started is started again whenever it ends, until the seat is taken down.
+ *
+ * By the first one the image's disks are looked at, before the reservation stands: two of them may be one store (image_apart.h). Not of an
+ * image that is being brought back: its disks are written to.
  */
 #include "appliance/seat_internal.h"
 
@@ -64,16 +67,15 @@ static void on_restart(uv_timer_t *timer)
 	struct seat *seat = timer->data;
 	struct err err = { 0 };
 
-	if (seat->closing || seat->replacing || seat->hypervisor != NULL || seat->image == NULL)
+	if (seat->closing || seat->replacing || seat->working || seat->hypervisor != NULL ||
+	    seat->image == NULL)
 		return;
 	if (seat_start_hypervisor(seat, &err) != RC_OK)
 		restart_failed(seat, &err);
 }
 
-static void on_ready(void *owner)
+static void become_warm(struct seat *seat)
 {
-	struct seat *seat = owner;
-
 	seat->warm = true;
 	seat->refused = (struct repeat){ 0 };
 	image_held_by(seat->image, hypervisor_pid(seat->hypervisor));
@@ -81,6 +83,44 @@ static void on_ready(void *owner)
 		 (int)hypervisor_pid(seat->hypervisor));
 	seat_answer(seat, NULL);
 	seat->ops->on_warm(seat->owner);
+}
+
+static void look_at_disks(struct workers_job *job)
+{
+	struct seat *seat = job->owner;
+
+	seat->why = (struct err){ 0 };
+	(void)image_disks_apart(seat->image, &seat->why);
+}
+
+static void on_disks_looked_at(struct workers_job *job)
+{
+	struct seat *seat = job->owner;
+
+	if (!seat_worked(seat))
+		return;
+	if (seat->why.code == RC_OK && (seat->hypervisor == NULL || seat->hypervisor_closing))
+		(void)err_set(&seat->why, RC_STATE, "the replica's QEMU ended");
+	seat->apart = seat->why.code == RC_OK;
+	if (seat->apart) {
+		become_warm(seat);
+		return;
+	}
+	(void)uv_timer_stop(&seat->restart); /* it is made anew */
+	seat_refuse(seat, &seat->why);
+	seat_end_hypervisor(seat);
+}
+
+static void on_ready(void *owner)
+{
+	struct seat *seat = owner;
+
+	if (seat->apart || seat->restoring) {
+		become_warm(seat);
+		return;
+	}
+	seat->looking = true;
+	seat_work(seat, look_at_disks, on_disks_looked_at);
 }
 
 /* With a QEMU that ended. */
@@ -139,6 +179,8 @@ static void on_qemu_exit(void *owner, const struct err *err)
 	bool spoiled = was_activating && hypervisor_may_have_run(seat->hypervisor);
 
 	log_warn(seat->part, "the replica's QEMU: %s", err->text);
+	if (seat->looking) /* nobody will be there to ask */
+		image_give_up(seat->image);
 	if (!was_serving && lost_disks(seat))
 		spoiled = was_activating;
 	seat->activating = false;

@@ -37,6 +37,8 @@ struct seat {
 	struct workers *workers; /* one thread */
 	struct workers_job job;
 	bool working;
+	bool apart;	      /* the image's disks were looked at: they are stores of their own */
+	bool looking;	      /* that is what is worked at */
 	struct image *former; /* what it destroys */
 	struct err why;	      /* its result */
 	bool closing;

@@ -20,6 +20,7 @@
 #include "appliance/base/lock_file.h"
 #include "appliance/base/mem.h"
 #include "replica/delta.h"
+#include "replica/image_apart.h"
 #include "replica/image_map.h"
 #include "replica/image_target.h"
 #include "replica/staging.h"
@@ -481,6 +482,18 @@ bool image_disks_lost(struct image *image)
 			atomic_store(&image->doubtful, true);
 	}
 	return atomic_load(&image->doubtful);
+}
+
+int image_disks_apart(struct image *image, struct err *err)
+{
+	struct image_block *blocks[LAYOUT_DISKS_MAX];
+	const char *names[LAYOUT_DISKS_MAX];
+
+	for (uint32_t i = 0; i < image->map.ndisks; i++) {
+		blocks[i] = &image->map.disk_blocks[i];
+		names[i] = image->map.disks[i].name;
+	}
+	return image_apart_look(blocks, names, image->map.ndisks, err);
 }
 
 void image_give_up(struct image *image)

@@ -148,6 +148,12 @@ int image_lock(const struct image *image);
 void image_held_by(const struct image *image, pid_t pid);
 
 /*
+ * That its disks are stores of their own, and no other instance's (image_apart.h). It holds no epoch, and the QEMU that exports them is
+ * there. Blocking; nobody else touches the image. RC_REFUSED: which are one.
+ */
+int image_disks_apart(struct image *image, struct err *err);
+
+/*
  * The QEMU that the image's disks are exported by has ended. True: what was written to one of them may be lost with
  * it, so the image holds no epoch any more (image_epoch() is 0, the open one fails).
  */

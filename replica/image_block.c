@@ -12,6 +12,7 @@
 #include "replica/image_block.h"
 
 #include "appliance/base/mem.h"
+#include "replica/image_apart.h"
 #include "replica/image_room.h"
 #include "replica/image_target.h"
 #include "replica/zero_page.h"
@@ -179,11 +180,14 @@ int image_block_disk(struct image_block *block, const struct image_disk *disk, b
 		rc = image_target_open(block, disk->socket, disk->export, err);
 	else
 		rc = image_disk_open(block, existed, err);
-	if (rc != RC_OK)
+	if (rc != RC_OK) {
 		image_block_close(block);
-	else if (*existed && block->fd >= 0)
+		return rc;
+	}
+	if (*existed && block->fd >= 0)
 		find_populated(block);
-	return rc;
+	image_apart_join(block);
+	return RC_OK;
 }
 
 int image_block_private(struct image_block *block, uint64_t pages, struct err *err)
@@ -201,6 +205,8 @@ void image_block_close(struct image_block *block)
 {
 	if (block->map != NULL)
 		munmap(block->map, block->pages * LAYOUT_PAGE);
+	else
+		image_apart_leave(block);
 	if (block->fd >= 0)
 		close(block->fd);
 	if (block->target != NULL)

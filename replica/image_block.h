@@ -50,6 +50,7 @@ struct image_block {
 	bool huge;	     /* on hugetlbfs */
 	const struct image_disk_ops *disk; /* NULL: memory */
 	void *target;			   /* image_target.c's */
+	struct image_block *listed;	   /* image_apart.c's */
 };
 
 /*

@@ -346,6 +346,28 @@ static int target_read(struct image_block *block, uint64_t page, uint8_t *room, 
 	return rc;
 }
 
+int image_target_peek(struct image_block *block, uint64_t page, uint8_t *room, struct err *err)
+{
+	struct image_target *target = block->target;
+	int rc = RC_STATE;
+
+	if (uv_mutex_trylock(&target->lock) != 0)
+		return err_set(err, RC_STATE, "%s: is in use", block->path);
+	if (target->client == NULL) {
+		(void)err_set(err, RC_STATE, "%s: is not connected", block->path);
+	} else {
+		target->window_pages = 0;
+		rc = fill_window(block, page, err);
+		if (rc != RC_OK)
+			(void)failed(block, err);
+	}
+	if (rc == RC_OK)
+		memcpy(room, target->window_data + (page - target->window) * LAYOUT_PAGE,
+		       LAYOUT_PAGE);
+	uv_mutex_unlock(&target->lock);
+	return rc;
+}
+
 static int target_ready(struct image_block *block, struct err *err)
 {
 	struct image_target *target = block->target;

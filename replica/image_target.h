@@ -14,6 +14,11 @@ int image_target_open(struct image_block *block, const char *socket, const char 
 extern const struct image_disk_ops image_target_ops;
 
 /*
+ * What the target has for that page now, from any thread. RC_STATE: it is not connected, or somebody is at it, who may wait.
+ */
+int image_target_peek(struct image_block *block, uint64_t page, uint8_t *room, struct err *err);
+
+/*
  * From the loop's thread, at any moment. That QEMU has ended: true, what was written may be lost with it. And: whoever waits for
  * it, or for the target, shall give up, for good.
  */

@@ -150,3 +150,36 @@ def test_a_target_of_another_size_is_refused_with_both():
         reason = lab.wait_for('it is refused', lambda: world.status('primary').get('reason', '') if world.status('primary').get('state') == 'refused'
                               else None, 30)
         assert f'its target has {MIB // 2 << 20} bytes, the instance\'s disk {MIB << 20}' in reason, reason
+
+
+class Twice(Stored):
+    """A second disk, whose target at site B is the export of the first one by another name of the host."""
+    def _disk(self):
+        with open(self.path('second.raw'), 'wb') as second:
+            second.truncate(MIB << 20)
+        return super()._disk() + ['-drive', f"file={self.path('second.raw')},format=raw,if=virtio,id=second"]
+
+    def name_it_twice(self):
+        primary, standby = (self.extra_of_instance[role] for role in ('primary', 'standby'))
+        primary['disks'] = [{'name': 'system', 'device': 'disk0'}, {'name': 'log', 'device': 'second'}]
+        first = standby['disks'][0]
+        other = first['target'] | {'server': first['target']['server'] | {'host': 'localhost'}}
+        standby['disks'] = [first, {'name': 'log', 'target': other}]
+
+
+def test_one_export_by_two_names_is_no_two_disks():
+    with Twice() as world:
+        world.name_it_twice()
+        world.start_server()
+        with open(world.path('store.raw'), 'r+b') as store:
+            store.seek((MIB << 20) - 4096)
+            store.write(b'kept' * 1024)
+        world.start_guest()
+        world.start_appliance()
+        world.start_agent()
+        reason = lab.wait_for('it is refused', lambda: world.status('primary').get('reason', '') if world.status('primary').get('state') == 'refused'
+                              else None, 30)
+        assert 'they are one store by two names' in reason and 'disk "system"' in reason and 'disk "log"' in reason, reason
+        with open(world.path('store.raw'), 'rb') as store:
+            store.seek((MIB << 20) - 4096)
+            assert store.read() == b'kept' * 1024
