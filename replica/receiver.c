@@ -74,11 +74,9 @@ static struct message *message_new(struct receiver *receiver, enum kind kind, ui
 
 	if (message != NULL) {
 		receiver->messages++;
-		memset(message, 0, sizeof(*message));
-		message->receiver = receiver;
-		message->kind = kind;
-		message->epoch = epoch;
-		message->len = len;
+		*message = (struct message){
+			.receiver = receiver, .kind = kind, .epoch = epoch, .len = len
+		};
 	}
 	return message;
 }
