@@ -69,7 +69,7 @@ def test_an_activation_that_fails_while_the_end_waits_is_not_claimed_to_have_run
         assert 'the replica could not be brought to life' in world.appliance.text(), world.logs()
         assert world.replica() is None and 'does not end on SIGTERM' not in world.appliance.text(), 'it was not asked'
         status = start_again(world, 'empty')
-        assert 'the instance was protected here' in status['reason'] and health(world)[0] == 503, status
+        assert 'no replica came of it' in status['reason'] and health(world)[0] == 503, status
 
 
 @contextlib.contextmanager
