@@ -15,6 +15,7 @@
 
 #define HTTP_ELSE "[::]:7480" /* every address, of whatever kind */
 #define SQUASHFS 0x73717368   /* magic numbers of file systems, from Linux's uapi/linux/magic.h */
+#define CONSOLE_MS 1000	      /* a serial one is slow, and what process 1 says is not said again */
 
 bool init_is_one(int argc, char **argv)
 {
@@ -129,6 +130,7 @@ void init_run(void)
 	struct config config = { 0 };
 	struct err err;
 
+	log_wait(CONSOLE_MS);
 	if (!is_system()) {
 		(void)init_boot(&err);
 		init_give_up(&err);

@@ -166,7 +166,7 @@ run_system() {
 	echo 'system tests'
 	system_tests_retried "$out/system" 'not calm and not alone' $((3 * $(nproc)))
 	echo 'system tests that want a calm machine'
-	system_tests_retried "$out/system-calm" calm "$(nproc)"
+	system_tests_retried "$out/system-calm" calm $((3 * $(nproc) / 2))
 	echo 'system tests that are alone'
 	system_tests_retried "$out/system-alone" alone 0
 }

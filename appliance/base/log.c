@@ -24,6 +24,7 @@ static_assert(sizeof(levels) / sizeof(levels[0]) == LOG_LEVEL_COUNT, "a name for
 
 static enum log_level least_level = LOG_LEVEL_INFO;
 static bool as_json;
+static int wait_ms;
 
 void log_setup(enum log_level least, bool json)
 {
@@ -35,6 +36,11 @@ void log_settings(enum log_level *least, bool *json)
 {
 	*least = least_level;
 	*json = as_json;
+}
+
+void log_wait(int ms)
+{
+	wait_ms = ms;
 }
 
 static void escape_json(char *out, size_t size, const char *text)
@@ -50,14 +56,14 @@ static void escape_json(char *out, size_t size, const char *text)
 }
 
 /*
- * Whether a line would be written at once: a pipe or a socket that can be written to has room for
+ * Whether a line would be written at once, or after the wait: a pipe or a socket that can be written to has room for
  * PIPE_BUF bytes. (Of two threads that find the last room one may wait.) An error is write()'s to say.
  */
 static bool is_read(void)
 {
 	struct pollfd descriptor = { .fd = STDERR_FILENO, .events = POLLOUT };
 
-	return poll(&descriptor, 1, 0) != 0;
+	return poll(&descriptor, 1, wait_ms) != 0;
 }
 
 /* Lines that nobody was there to read; told with the next that somebody may read. */

@@ -4,8 +4,8 @@
  *   2026-01-02T03:04:05.678Z  warn   link: peer 192.0.2.7: certificate has expired
  *
  * Lines are written with one write(2), so that processes and threads do not mix theirs. Nothing waits
- * for whoever reads them: while nobody does, they are dropped, and counted in the next one. Colours
- * only on a terminal; `log_setup(.., true)` gives a JSON object per line instead. Control
+ * for whoever reads them, unless it was told to: while nobody does, they are dropped, and counted in the
+ * next one. Colours only on a terminal; `log_setup(.., true)` gives a JSON object per line instead. Control
  * characters from outside (a peer's error text, a guest's name) are replaced, so that nobody can
  * forge a line.
  */
@@ -29,6 +29,9 @@ enum log_level {
 void log_setup(enum log_level least, bool json);
 /* What it was given, for a process that shall log alike. */
 void log_settings(enum log_level *least, bool *json);
+
+/* How long a line waits for somebody to read it; 0 before the first call. For a process whose lines matter more than its time. */
+void log_wait(int ms);
 
 /* `part` names the module ("link", "capture vm1"). */
 void log_write(enum log_level level, const char *part, const char *format, ...)

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -277,6 +278,39 @@ static void lines_below_the_level_are_not_written(void **state)
 	log_setup(LOG_LEVEL_INFO, false);
 }
 
+/* Whoever reads comes when the line is there to be written. */
+static void a_line_waits_for_its_reader_where_it_is_told_to(void **state)
+{
+	static char full[1 << 16];
+	int ends[2], status, saved = dup(STDERR_FILENO);
+	char line[4096] = "";
+	pid_t reader;
+
+	(void)state;
+	assert_int_equal(pipe2(ends, O_NONBLOCK), 0);
+	while (write(ends[1], full, sizeof(full)) > 0)
+		;
+	assert_int_equal(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+	log_info("part", "nobody is here");
+	reader = fork();
+	if (reader == 0) {
+		(void)usleep(20000);
+		_exit(read(ends[0], full, sizeof(full)) > 0 ? 0 : 1);
+	}
+	log_wait(60000);
+	log_info("part", "it waited");
+	log_wait(0);
+	assert_int_equal(dup2(saved, STDERR_FILENO), STDERR_FILENO);
+	assert_int_equal(waitpid(reader, &status, 0), reader);
+	assert_int_equal(status, 0);
+	(void)close(saved);
+	(void)close(ends[1]);
+	while (read(ends[0], line, sizeof(line) - 1) > 0 && line[0] == '\0')
+		;
+	(void)close(ends[0]);
+	assert_non_null(strstr(line, "part: it waited (1 lines before this one are lost"));
+}
+
 static void nobody_forges_a_line_or_a_colour(void **state)
 {
 	char line[4096];
@@ -406,6 +440,7 @@ int main(void)
 		cmocka_unit_test(the_nth_allocation_fails_and_no_other),
 		cmocka_unit_test(old_memory_survives_a_reallocation_that_fails),
 		cmocka_unit_test(a_log_line_has_time_level_part_and_text),
+		cmocka_unit_test(a_line_waits_for_its_reader_where_it_is_told_to),
 		cmocka_unit_test(lines_below_the_level_are_not_written),
 		cmocka_unit_test(nobody_forges_a_line_or_a_colour),
 		cmocka_unit_test(a_json_line_is_one_object_with_its_text_escaped),
