@@ -392,6 +392,38 @@ static void the_one_that_was_acknowledged_counts_wherever_it_is(void **state)
 	assert_true(journal_play.found.journal == 77);
 }
 
+/* By the files' names, whatever their heads say. */
+static void files_of_two_journals_are_named(void **state)
+{
+	char at[SCRATCH_MAX + 64], as[SCRATCH_MAX + 64];
+	uint64_t number;
+	struct err err;
+	int dir;
+
+	(void)state;
+	copies_open();
+	journal_fixture_write_all(1, 2);
+	copies_become_the_same();
+	copies_path(0, 1, at);
+	copies_path(1, 5, as);
+	assert_int_equal(rename(at, as), 0);
+	journal_fixture_remove(0);
+	journal_play.place.count = journal_play.place.quorum = 1;
+	assert_int_equal(journal_open(&journal_play.j, &journal_play.place, 77, JOURNAL_SMALL, NULL,
+				      NULL, &journal_play.found, &err),
+			 RC_OK);
+	journal_fixture_close();
+	copies_path(0, 1, at);
+	copies_path(1, 6, as);
+	assert_int_equal(rename(at, as), 0);
+	dir = open(journal_play.path[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(journal_number_of(dir, &number, &err), RC_REFUSED);
+	(void)close(dir);
+	assert_non_null(strstr(err.text, "0000000000000006.journal"));
+	assert_non_null(strstr(err.text, "0000000000000005.journal"));
+	journal_fixture_remove(1);
+}
+
 /* Nobody waits for it, and it does not take more memory than it may. */
 static void a_copy_that_hangs_is_left_behind(void **state)
 {
@@ -479,6 +511,7 @@ int main(void)
 		TEST(as_many_missing_as_acknowledge_are_told),
 		TEST(another_journal_is_left_alone),
 		TEST(the_one_that_was_acknowledged_counts_wherever_it_is),
+		TEST(files_of_two_journals_are_named),
 		TEST(a_copy_that_hangs_is_left_behind),
 		TEST(a_full_disk_of_one_takes_the_past_of_all),
 	};
