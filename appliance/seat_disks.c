@@ -53,7 +53,26 @@ static int check(const struct config_instance *instance, const struct cmdline_sp
 	return RC_OK;
 }
 
-const struct err *seat_disks_explain(const struct image *image, const struct err *err,
+/* QEMU says nothing before all its targets have answered. */
+static const struct err *name_targets(const struct config_instance *instance, const struct err *err,
+				      struct err *own)
+{
+	bool any = false;
+
+	*own = *err;
+	for (size_t i = 0; i < instance->ndisks; i++) {
+		if (instance->disks[i].target == NULL)
+			continue;
+		(void)err_append(own, "%s disk \"%s\": %.160s",
+				 any ? "," : "; it may wait for a target that does not answer:",
+				 instance->disks[i].name, instance->disks[i].target);
+		any = true;
+	}
+	return any ? own : err;
+}
+
+const struct err *seat_disks_explain(const struct image *image,
+				     const struct config_instance *instance, const struct err *err,
 				     struct err *own)
 {
 	struct disk_place places[LAYOUT_DISKS_MAX];
@@ -63,7 +82,7 @@ const struct err *seat_disks_explain(const struct image *image, const struct err
 		if (disk_place_look(&places[i], own) != RC_OK)
 			return own;
 	}
-	return err;
+	return err->code == RC_TIMEOUT ? name_targets(instance, err, own) : err;
 }
 
 static int link_path(char link[PATH_MAX], const char *dir, const struct cmdline_disk *disk,

@@ -34,8 +34,12 @@ int seat_disks_check_room(const struct config_instance *instance, const struct c
 /* Removes such images, by the links in `dir`, and these. Nobody has them open any more. */
 void seat_disks_remove_copies(const char *dir);
 
-/* Why a replica's QEMU could not be started: `err`, or in `own` what is wrong with a disk's file, which says more. */
-const struct err *seat_disks_explain(const struct image *image, const struct err *err,
+/*
+ * Why a replica's QEMU could not be started: `err`, or in `own` what is wrong with a disk's file, or, if it was not ready in time, the
+ * targets that it waits for: that says more.
+ */
+const struct err *seat_disks_explain(const struct image *image,
+				     const struct config_instance *instance, const struct err *err,
 				     struct err *own);
 
 #endif

@@ -138,7 +138,7 @@ static void explain(struct workers_job *job)
 	struct seat *seat = job->owner;
 	struct err own;
 
-	seat->why = *seat_disks_explain(seat->image, &seat->why, &own);
+	seat->why = *seat_disks_explain(seat->image, seat->instance, &seat->why, &own);
 }
 
 static void on_explained(struct workers_job *job)

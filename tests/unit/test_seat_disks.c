@@ -131,12 +131,28 @@ static void a_file_that_is_gone_says_more_than_qemu(void **state)
 
 	(void)state;
 	assert_int_equal(seat_disks_add(t.image, &t.instance, &t.spec, t.dir, &t.err), RC_OK);
-	assert_ptr_equal(seat_disks_explain(t.image, &qemus, &own), &qemus);
-	assert_ptr_equal(seat_disks_explain(NULL, &qemus, &own), &qemus);
+	assert_ptr_equal(seat_disks_explain(t.image, &t.instance, &qemus, &own), &qemus);
+	assert_ptr_equal(seat_disks_explain(NULL, &t.instance, &qemus, &own), &qemus);
 	assert_int_equal(unlink(path), 0);
-	assert_ptr_equal(seat_disks_explain(t.image, &qemus, &own), &own);
+	assert_ptr_equal(seat_disks_explain(t.image, &t.instance, &qemus, &own), &own);
 	assert_non_null(strstr(own.text, path));
 	(void)snprintf(t.link, sizeof(t.link), "%s/system.disk", t.dir);
+}
+
+static void a_target_that_does_not_answer_is_named(void **state)
+{
+	static char target[] = "{\"driver\":\"nbd\"}";
+	struct err late = { .code = RC_TIMEOUT, .text = "QEMU was not ready in time" }, own;
+
+	(void)state;
+	assert_ptr_equal(seat_disks_explain(NULL, &t.instance, &late, &own), &late);
+	t.disk = (struct config_disk){ .name = name, .target = target };
+	assert_ptr_equal(seat_disks_explain(NULL, &t.instance, &late, &own), &own);
+	assert_string_equal(
+		own.text,
+		"QEMU was not ready in time; it may wait for a target that does not answer: "
+		"disk \"system\": {\"driver\":\"nbd\"}");
+	assert_int_equal(own.code, RC_TIMEOUT);
 }
 
 int main(void)
@@ -147,6 +163,7 @@ int main(void)
 		TEST(a_copy_that_was_left_makes_way),
 		TEST(after_a_reboot_it_goes_although_its_memory_is_gone),
 		TEST(a_file_that_is_gone_says_more_than_qemu),
+		TEST(a_target_that_does_not_answer_is_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
