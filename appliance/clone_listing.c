@@ -1,6 +1,7 @@
 /*
  * The epochs of a clone's past, one by one. They are read from the journal's files when somebody asks, in a thread of its own; the same
- * question is answered with the list when that is there, and the list is given up then.
+ * question is answered with the list when that is there, and the list is given up then. Another question waits until then, for its list is
+the next to be read; or until nobody has come for that one.
  */
 #include "appliance/clone_internal.h"
 
@@ -100,16 +101,10 @@ int clone_epochs(struct clone *c, const struct past_query *query, cJSON *object,
 	const struct journal_epochs *epochs = NULL;
 	int rc = RC_OK;
 
-	if (c->listing != NULL)
-		epochs = listing_result(c->listing, &rc, err);
-	if (c->listing != NULL && epochs == NULL && !same)
-		return err_set(err, RC_STATE,
-			       "another list of its epochs is being read: again in "
-			       "a moment");
-	if (epochs != NULL && !same) { /* nobody has fetched it */
+	if (c->listing != NULL && !same && listing_is_left(c->listing))
 		drop(c);
-		rc = RC_OK;
-	}
+	else if (c->listing != NULL && same)
+		epochs = listing_result(c->listing, &rc, err);
 	if (c->listing == NULL) {
 		cJSON_AddTrueToObject(object, "reading");
 		return begin(c, query, err);

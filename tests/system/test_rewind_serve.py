@@ -1,4 +1,5 @@
 """Going live from an epoch of the past: memory, devices and disk are of that moment, and what came after it is gone, by the operator's order alone."""
+import functools
 import os
 import signal
 import subprocess
@@ -35,6 +36,12 @@ def test_a_bad_upgrade_is_undone_while_the_primary_lives():
         since = told(world, 'history', '--epochs', '--from', str(epoch))
         assert [e['epoch'] for e in since['epochs']][:3] == [epoch, epoch + 1, epoch + 2] and not since['later'], since
         assert all(e['pages'] > 0 and e['bytes'] > 0 for e in since['epochs']) and since['epochs'][0]['time'] == then['epochs'][1]['time']
+        # Of two that ask at once the second one's turn is when the first one has its list.
+        one, other = (f'/v1/history?instance={world.name}&epochs&limit={limit}' for limit in (3, 4))
+        ask = functools.partial(lab.fetch_unix, world.path('standby.http'))
+        assert ask(one).get('reading') and ask(other).get('reading')
+        assert len(lab.wait_for('one list', lambda: ask(one).get('epochs'))) == 3
+        assert len(lab.wait_for('the other list', lambda: ask(other).get('epochs'))) == 4
         unasked = understudy(world, 'rewind', '--to', 'before upgrade', '--serve')
         assert unasked.returncode == 2 and '--yes' in unasked.stderr, unasked
         assert world.status('standby')['state'] == 'protected'
