@@ -200,6 +200,7 @@ int journal_copies_look(struct journal_copies *c, struct journal_dirs *dirs, uin
 
 	dirs->count = c->place.count;
 	dirs->journal = c->place.reached.journal;
+	dirs->holders = 0;
 	*missing = 0;
 	for (i = 0; i < c->place.count; i++)
 		dirs->fd[i] = c->copy[i].dir.fd;
@@ -222,6 +223,7 @@ int journal_copies_look(struct journal_copies *c, struct journal_dirs *dirs, uin
 		*missing += dirs->fd[i] < 0 || numbers[i] == 0 || is_being_repaired(copy);
 	}
 	*missing = *number != 0 ? *missing : 0;
+	dirs->holders = *missing < c->place.quorum ? c->place.quorum - *missing : 0;
 	return RC_OK;
 }
 

@@ -1,5 +1,6 @@
 #include "replica/journal_list.h"
 
+#include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 
 #include <dirent.h>
@@ -248,6 +249,32 @@ static size_t join(struct file *file, size_t count)
 	return kept;
 }
 
+/* A segment is written to when a quorum has it: of these copies so many that nobody could have been told of what is in there. */
+static bool never_counted(const struct journal_dirs *dirs, const struct journal_list *list,
+			  const struct journal_entry *entry)
+{
+	const unsigned may_have = entry->where | list->unread;
+
+	return entry->headless && (unsigned)__builtin_popcount(may_have) < dirs->holders;
+}
+
+static void leave_out(struct files *files, const struct journal_dirs *dirs,
+		      const struct journal_list *list)
+{
+	size_t kept = 0, i;
+
+	for (i = 0; i < files->count; i++) {
+		if (!never_counted(dirs, list, &files->file[i].entry))
+			files->file[kept++] = files->file[i];
+		else
+			log_warn("journal",
+				 "segment %016llx is none, and fewer copies have it than any that "
+				 "counts: it is left out",
+				 (unsigned long long)files->file[i].entry.sequence);
+	}
+	files->count = kept;
+}
+
 /* Without those of earlier openings that a later one has replaced, and heads that nothing was written behind. */
 static void keep_valid(const struct files *files, struct journal_list *list)
 {
@@ -334,6 +361,7 @@ int journal_list_read(struct journal_list *list, const struct journal_dirs *dirs
 		return ended(&files, list, err_nomem(err, "a journal's segments"));
 	memcpy(joined.file, files.file, files.count * sizeof(*joined.file));
 	joined.count = join(joined.file, files.count);
+	leave_out(&joined, dirs, list);
 	keep_valid(&joined, list);
 	mem_free(joined.file);
 	if (list->count > 0)

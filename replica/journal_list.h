@@ -5,7 +5,7 @@
  * A copy that was away may hold records of an earlier opening that were never acknowledged, with numbers that a
  * later opening has given to others (journal_format.h, "Openings"). So what counts is: of the segments with
  * one number those of the latest opening; and none of an earlier opening behind the first segment of a later one in
- * which something was written.
+ * which something was written. A file that has no head that can be, and is in fewer copies than hold what was acknowledged, is none.
  */
 #ifndef REPLICA_JOURNAL_LIST_H
 #define REPLICA_JOURNAL_LIST_H
@@ -22,6 +22,8 @@ struct journal_dirs {
 	int fd[JOURNAL_COPIES_MAX]; /* open directories; -1: that copy is away */
 	unsigned count;
 	uint64_t journal; /* the one that is meant, if any of them holds it; 0: what most hold */
+	unsigned
+		holders; /* what was acknowledged is in so many of them at least; 0: that is not known */
 };
 
 /* Those of a journal that are there, for reading. RC_IO: none. */

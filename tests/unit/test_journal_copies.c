@@ -196,6 +196,39 @@ static void what_is_rotten_in_all_is_put_together(void **state)
 	journal_fixture_close();
 }
 
+/* In fewer copies than any that counts. In as many it may be one whose head is rotten. */
+static void a_file_that_is_no_segment_is_left_out(void **state)
+{
+	char path[SCRATCH_MAX + 64];
+	uint8_t junk[5000];
+	struct err err;
+
+	(void)state;
+	memset(junk, 0xa5, sizeof(junk));
+	copies_open();
+	copies_wait_for_good(3);
+	journal_fixture_write_all(1, 5);
+	copies_become_the_same();
+	copies_put(1, 0xfffff, junk, sizeof(junk));
+	copies_put(1, 0x3fffffffffffffff, junk, 0);
+	copies_open();
+	assert_true(journal_play.seen == 5 && journal_play.found.whole);
+	journal_fixture_write_all(6, 7);
+	copies_become_the_same();
+	copies_put(0, 0xfffff, junk, sizeof(junk));
+	copies_put(1, 0xfffff, junk, sizeof(junk));
+	assert_int_equal(journal_fixture_open(&err), RC_INVALID);
+	assert_non_null(strstr(err.text, "damaged: segment 00000000000fffff"));
+	copies_take_away(2); /* who may have held it */
+	copies_path(0, 0xfffff, path);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(journal_fixture_open(&err), RC_INVALID);
+	copies_bring_back(2);
+	copies_open();
+	assert_true(journal_play.seen == 7);
+	journal_fixture_close();
+}
+
 static void a_copy_that_fails_is_repaired_while_the_others_go_on(void **state)
 {
 	uint64_t epoch = 0;
@@ -504,6 +537,7 @@ int main(void)
 		TEST(an_old_end_does_not_win),
 		TEST(what_is_rotten_in_one_is_read_from_another),
 		TEST(what_is_rotten_in_all_is_put_together),
+		TEST(a_file_that_is_no_segment_is_left_out),
 		TEST(a_copy_that_fails_is_repaired_while_the_others_go_on),
 		TEST(a_directory_that_is_removed_is_made_again),
 		TEST(a_segment_that_is_cut_off_is_made_whole_again),
