@@ -18,8 +18,8 @@
 static int list(unsigned first, unsigned count, struct journal_epochs *epochs, struct err *err)
 {
 	struct journal_epochs_options options = { .count = count,
-						  .from = { 1, 0, UINT64_MAX },
-						  .to = { 1, UINT64_MAX, UINT64_MAX },
+						  .from = { 1, 0, UINT64_MAX, 0 },
+						  .to = { 1, UINT64_MAX, UINT64_MAX, 0 },
 						  .limit = 100 };
 	atomic_bool cancelled = false;
 	unsigned i;
