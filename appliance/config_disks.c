@@ -36,6 +36,33 @@ static int check_target(const char *text, struct err *err)
 	return RC_OK;
 }
 
+/* Every key of one is in the other, with that value. */
+static bool has_all_of(const struct optstring *one, const struct optstring *other)
+{
+	for (size_t i = 0; i < other->count; i++) {
+		const char *value = optstring_get(one, other->items[i].key);
+		const char *wanted = optstring_get(other, other->items[i].key);
+
+		if (value == NULL || wanted == NULL || strcmp(value, wanted) != 0)
+			return false;
+	}
+	return true;
+}
+
+bool config_disk_same_target(const char *one, const char *other)
+{
+	struct optstring a = { 0 }, b = { 0 };
+	struct err err;
+	bool same = strcmp(one, other) == 0;
+
+	if (!same && optstring_parse(&a, one, NULL, &err) == RC_OK &&
+	    optstring_parse(&b, other, NULL, &err) == RC_OK)
+		same = has_all_of(&a, &b) && has_all_of(&b, &a);
+	optstring_free(&a);
+	optstring_free(&b);
+	return same;
+}
+
 const char *config_disk_problem(const struct config_disk *disk)
 {
 	if (disk->path == NULL && disk->target == NULL)

@@ -15,6 +15,8 @@ extern const struct json_table config_disk_table;
 struct config_disk;
 /* What is wrong with a standby's disk, behind its path; NULL: nothing. */
 const char *config_disk_problem(const struct config_disk *disk);
+/* Two targets, as text, are one, in whatever order their keys are. */
+bool config_disk_same_target(const char *one, const char *other);
 /* config_machine.c: of machine */
 extern const struct json_table config_machine_table;
 

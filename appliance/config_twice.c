@@ -4,6 +4,7 @@
  */
 #include "appliance/config_twice.h"
 
+#include "appliance/config_keys.h"
 #include "net/address.h"
 
 #include <stdio.h>
@@ -26,7 +27,8 @@ struct named {
 struct list {
 	struct named named[NAMED_MAX];
 	size_t count;
-	const char *what; /* "the same socket as" */
+	const char *what;				  /* "the same socket as" */
+	bool (*same)(const char *one, const char *other); /* NULL: as text */
 	void (*found)(void *owner, const char *text);
 	void *owner;
 };
@@ -58,7 +60,8 @@ static void add_named(struct list *list, const struct named *named)
 	if (named->value == NULL)
 		return;
 	for (size_t i = 0; i < list->count; i++) {
-		if (strcmp(list->named[i].value, named->value) == 0) {
+		if (list->same != NULL ? list->same(list->named[i].value, named->value) :
+					 strcmp(list->named[i].value, named->value) == 0) {
 			say(list, named, &list->named[i]);
 			return;
 		}
@@ -113,6 +116,9 @@ void config_twice(const struct config *config, void (*found)(void *owner, const 
 	struct list devices = { .what = "the same device as", .found = found, .owner = owner };
 	struct list journals = { .what = "the same directory as", .found = found, .owner = owner };
 	struct list images = { .what = "the same image as", .found = found, .owner = owner };
+	struct list targets = {
+		.what = images.what, .same = config_disk_same_target, .found = found, .owner = owner
+	};
 	struct list cards, backends;
 
 	if (config->http != NULL && strncmp(config->http, "unix:", 5) == 0)
@@ -143,7 +149,7 @@ void config_twice(const struct config *config, void (*found)(void *owner, const 
 			add_disk(&backends, instance->disks[j].device, i, j, "device");
 			add_disk(&sockets, instance->disks[j].socket, i, j, "socket");
 			add_disk(&images, instance->disks[j].path, i, j, "path");
-			add_disk(&images, instance->disks[j].target, i, j, "target");
+			add_disk(&targets, instance->disks[j].target, i, j, "target");
 		}
 	}
 	compare_listeners(config, found, owner);

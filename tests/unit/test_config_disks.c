@@ -39,6 +39,22 @@ static void a_disk_is_one_of_both(void **state)
 		"same image as instances[0].disks[0].target");
 }
 
+static void a_target_is_one_in_whatever_order(void **state)
+{
+	(void)state;
+	refuses(CONFIG_STANDBY,
+		DISKS(DISK("a", ", \"target\": " NBD) "," DISK(
+			"b",
+			", \"target\": {\"server\": {\"path\": \"/s\", \"type\": \"unix\"}, \"driver\": \"nbd\"}")),
+		"f.json: instances[0].disks[1].target: {\"server\":{\"path\":\"/s\",\"type\":\"unix\"},\"driver\":\"nbd\"}: the "
+		"same image as instances[0].disks[0].target");
+	takes(CONFIG_STANDBY,
+	      DISKS(DISK("a", ", \"target\": " NBD) "," DISK(
+		      "b",
+		      ", \"target\": {\"driver\": \"nbd\", \"export\": \"e\", \"server\": {\"type\": \"unix\", \"path\": \"/s\"}}")));
+	config_free(&config);
+}
+
 static void what_is_no_target_is_told(void **state)
 {
 	(void)state;
@@ -56,6 +72,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_target_is_kept_as_it_is),
 		cmocka_unit_test(a_disk_is_one_of_both),
+		cmocka_unit_test(a_target_is_one_in_whatever_order),
 		cmocka_unit_test(what_is_no_target_is_told),
 	};
 
