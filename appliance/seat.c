@@ -129,7 +129,7 @@ static void make(struct seat *seat)
 	struct err err = { 0 };
 	int rc;
 
-	seat->apart = false;
+	seat->apart = seat->restoring; /* else what is brought back is written to meanwhile */
 	reservation_free(&seat->reservation);
 	rc = reservation_from_json(&seat->reservation, (const uint8_t *)seat->wanted,
 				   strlen(seat->wanted), &err);

@@ -115,7 +115,7 @@ static void on_ready(void *owner)
 {
 	struct seat *seat = owner;
 
-	if (seat->apart || seat->restoring) {
+	if (seat->apart) {
 		become_warm(seat);
 		return;
 	}

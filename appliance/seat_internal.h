@@ -37,7 +37,7 @@ struct seat {
 	struct workers *workers; /* one thread */
 	struct workers_job job;
 	bool working;
-	bool apart;	      /* the image's disks were looked at: they are stores of their own */
+	bool apart; /* the image's disks were looked at, or are not to be: they are stores of their own */
 	bool looking;	      /* that is what is worked at */
 	struct image *former; /* what it destroys */
 	struct err why;	      /* its result */
