@@ -19,6 +19,7 @@ void seat_journal_place_of(struct journal_place *place, const struct config_inst
 	*place = (struct journal_place){ .dirs = { dir },
 					 .count = 1,
 					 .quorum = instance->journal_quorum,
+					 .silent_ms = JOURNALING_SILENT_MS,
 					 .scrub_ms = JOURNALING_SCRUB_MS,
 					 .retry_ms = JOURNALING_COPY_RETRY_MS };
 	if (copies == NULL)

@@ -13,6 +13,7 @@
 
 #define CLOSE_NS (2 * CLOCK_NS_PER_S) /* for what waits to be written at the end */
 #define LOOK_NS (CLOCK_NS_PER_S / 10) /* how often is looked whether the journal is still wanted */
+#define WAIT_NS CLOCK_NS_PER_S	      /* how often who waits is told */
 #define END_NS (3 * CLOCK_NS_PER_S)   /* for what is waited for when it is not */
 
 unsigned copies_good(const struct journal_copies *c)
@@ -327,8 +328,7 @@ int journal_copies_join(struct journal_copies *c, uint64_t journal,
 
 /* ---- steps ------------------------------------------------------------------------------------ */
 
-/* Copies whose disks are full are told whether there is room now. The mutex is held, and let go of meanwhile. */
-static void serve(struct journal_copies *c)
+void copies_serve(struct journal_copies *c)
 {
 	bool made;
 	unsigned i;
@@ -371,6 +371,12 @@ static bool waits_on(struct journal_copies *c, uint64_t *deadline)
 	if (now > *deadline)
 		return false;
 	(void)uv_cond_timedwait(&c->changed, &c->mutex, LOOK_NS);
+	if (c->place.on_wait != NULL && now - c->waited_ns >= WAIT_NS) {
+		c->waited_ns = now;
+		uv_mutex_unlock(&c->mutex);
+		c->place.on_wait(c->place.owner);
+		uv_mutex_lock(&c->mutex);
+	}
 	return true;
 }
 
@@ -399,7 +405,7 @@ static void wait_for_slow(struct journal_copies *c, size_t len)
 	struct copy *slow;
 
 	while ((slow = find_slow(c, len)) != NULL) {
-		serve(c);
+		copies_serve(c);
 		if (slow->state == JOURNAL_COPY_GOOD && copies_good(c) <= c->place.quorum &&
 		    waits_on(c, &deadline))
 			continue;
@@ -442,7 +448,7 @@ static int await(struct journal_copies *c, struct err *err)
 	unsigned done, i;
 
 	for (;;) {
-		serve(c);
+		copies_serve(c);
 		for (done = 0, i = 0; i < c->place.count; i++)
 			done += c->copy[i].state == JOURNAL_COPY_GOOD && c->copy[i].done >= ticket;
 		if (done >= c->place.quorum)
@@ -558,41 +564,4 @@ int journal_copies_remove(struct journal_copies *c, size_t count, struct err *er
 	/* Only then is there room, with some file systems. */
 	return rc == RC_OK && any ? do_step(c, &(struct step){ .kind = STEP_NAMES }, false, err) :
 				    rc;
-}
-
-/* ---- looking ---------------------------------------------------------------------------------- */
-
-const struct journal_file *journal_copies_files(const struct journal_copies *c, size_t *count)
-{
-	*count = c->nfiles;
-	return c->files;
-}
-
-void journal_copies_health(struct journal_copies *c, struct journal_health *health)
-{
-	unsigned i;
-
-	*health = (struct journal_health){ .count = c->place.count, .quorum = c->place.quorum };
-	uv_mutex_lock(&c->mutex);
-	serve(c);
-	health->good = copies_good(c);
-	health->repaired = c->repaired;
-	health->mended = c->scrub.mended;
-	health->rounds = c->scrub.rounds;
-	health->done = c->scrub.done;
-	if (c->nfiles > 0 && c->scrub.rotten >= c->files[0].sequence) {
-		health->rotten = c->scrub.rotten;
-		(void)snprintf(health->rot, sizeof(health->rot), "%s", c->scrub.why);
-	}
-	(void)snprintf(health->unmended, sizeof(health->unmended), "%s", c->scrub.unmended);
-	for (i = 0; i < c->place.count; i++) {
-		const struct copy *copy = &c->copy[i];
-
-		(void)snprintf(health->copy[i].path, sizeof(health->copy[i].path), "%s",
-			       copy->dir.path);
-		(void)snprintf(health->copy[i].why, sizeof(health->copy[i].why), "%s",
-			       copy->why.code != RC_OK ? copy->why.text : "");
-		health->copy[i].state = copy->state;
-	}
-	uv_mutex_unlock(&c->mutex);
 }

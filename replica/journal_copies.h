@@ -14,6 +14,9 @@
  * storage is awaited from `quorum` of them. One that is further behind than JOURNAL_LAG_BYTES is waited for only
  * if the quorum needs it; else it is dropped, and repaired like one that failed: nobody waits for a repair.
  *
+ * A good one that has been at the same step for `silent_ms` is told as one that is not, until it goes on: its disk does not answer. The
+ * quorum waits for it if it has to: whoever waits is called now and then (on_wait), and can say so.
+ *
  * With fewer than `quorum` good copies nothing can be made durable: each call that writes fails, naming those that are
  * not good and why.
  *
@@ -53,6 +56,10 @@ struct journal_place {
 	struct journal_reached reached;
 	/* The opening waits for a repair that the quorum needs, as long as it takes; else JOURNAL_JOIN_MS. */
 	bool patient;
+	uint64_t silent_ms; /* 0: as long as it takes is never too long */
+	/* May be NULL: about every second of a wait for disks, in the waiting thread. */
+	void (*on_wait)(void *owner);
+	void *owner;
 	/* It is not wanted any more (NULL: always): disks that do not answer are waited for some seconds, then named in the log. */
 	const atomic_bool *stop;
 };

@@ -41,6 +41,8 @@ struct copy {
 	uint64_t writing, suspect; /* sequence of the segment; that could not be written; 0: none */
 	uint64_t retry_ns;
 	unsigned failures;
+	uint64_t since_ns; /* it is at the same step since; 0: at none */
+	bool silent;	   /* for too long, which is told */
 };
 
 struct journal_copies {
@@ -50,7 +52,8 @@ struct journal_copies {
 	uv_cond_t changed, ends; /* anything; that it is to stop */
 	unsigned users;		 /* threads, and the caller */
 	bool stop, abandoned, serving;
-	bool begun; /* the first segment of this opening, on a quorum */
+	uint64_t waited_ns; /* when that was told last */
+	bool begun;	    /* the first segment of this opening, on a quorum */
 	uint64_t journal;
 	struct journal_file *files;
 	size_t nfiles;
@@ -73,6 +76,8 @@ struct journal_copies {
 /* One step in one directory. */
 int copies_do(const struct journal_copies *copies, struct journal_dir *dir, const struct step *step,
 	      struct err *err);
+/* Copies whose disks are full are told whether there is room now. The mutex is held, and let go of meanwhile. */
+void copies_serve(struct journal_copies *copies);
 void copies_unref(struct journal_copies *copies, struct step *step);
 /* No further step waits for it. */
 void copies_detach(struct copy *copy);

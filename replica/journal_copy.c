@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define RETRY_DOUBLINGS 6
+#define IDLE_NS CLOCK_NS_PER_S
 
 /* ---- steps ------------------------------------------------------------------------------------ */
 
@@ -120,6 +121,25 @@ static void fail(struct copy *copy, const struct err *why)
 
 /* ---- following -------------------------------------------------------------------------------- */
 
+/* What is written says whether the directory is there; where nothing is, it is looked for. */
+static void idle(struct copy *copy)
+{
+	struct journal_copies *c = copy->owner;
+	struct err err;
+	int rc;
+
+	if (uv_cond_timedwait(&c->changed, &c->mutex, IDLE_NS) == 0 || copy->next != NULL ||
+	    copy->dir.segment < 0 || c->stop)
+		return;
+	copy->since_ns = clock_now_ns();
+	uv_mutex_unlock(&c->mutex);
+	rc = journal_dir_look(&copy->dir, &err);
+	uv_mutex_lock(&c->mutex);
+	copy->since_ns = 0;
+	if (rc != RC_OK)
+		fail(copy, &err);
+}
+
 static void follow(struct copy *copy)
 {
 	struct journal_copies *c = copy->owner;
@@ -128,12 +148,14 @@ static void follow(struct copy *copy)
 	int rc;
 
 	if (step == NULL) {
-		uv_cond_wait(&c->changed, &c->mutex);
+		idle(copy);
 		return;
 	}
+	copy->since_ns = clock_now_ns();
 	uv_mutex_unlock(&c->mutex);
 	rc = copies_do(c, &copy->dir, step, &err);
 	uv_mutex_lock(&c->mutex);
+	copy->since_ns = 0;
 	if (rc == RC_OK && step->kind == STEP_BEGIN)
 		copy->writing = step->sequence;
 	if (rc == RC_OK)

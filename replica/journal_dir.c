@@ -142,7 +142,7 @@ static bool is_same(const struct stat *one, const struct stat *other)
  * A file system that was unmounted or a directory that was moved would take all that is written, and nobody would find it. Nor
  * what is written behind the end of a file that somebody has cut off.
  */
-static int is_in_place(const struct journal_dir *d, struct err *err)
+int journal_dir_look(const struct journal_dir *d, struct err *err)
 {
 	struct stat ours, there;
 
@@ -165,7 +165,7 @@ int journal_dir_sync(struct journal_dir *d, struct err *err)
 {
 	int rc = sync_file(d, d->segment, d->name, err);
 
-	return rc == RC_OK ? is_in_place(d, err) : rc;
+	return rc == RC_OK ? journal_dir_look(d, err) : rc;
 }
 
 int journal_dir_sync_names(struct journal_dir *d, struct err *err)

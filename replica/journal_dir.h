@@ -45,6 +45,8 @@ int journal_dir_resume(struct journal_dir *dir, uint64_t sequence, struct err *e
 int journal_dir_write(struct journal_dir *dir, const uint8_t *data, size_t len, struct err *err);
 /* What was written is on stable storage, in a file that is still there, and as long as it should be. */
 int journal_dir_sync(struct journal_dir *dir, struct err *err);
+/* The directory, and what is written to, is still there. */
+int journal_dir_look(const struct journal_dir *dir, struct err *err);
 
 /* It need not be there. It is gone for good after journal_dir_sync_names(). */
 int journal_dir_remove(struct journal_dir *dir, uint64_t sequence, struct err *err);

@@ -136,8 +136,10 @@ static void give_up(struct journal_keeper *k, const struct err *why)
 	say(k, &news);
 }
 
-static void look_at_health(struct journal_keeper *k)
+/* Also while the disks are waited for. */
+static void look_at_health(void *owner)
 {
+	struct journal_keeper *k = owner;
 	struct journal_health health;
 
 	if (k->journal == NULL)
@@ -443,6 +445,8 @@ static bool take_place(struct journal_keeper *k, const struct journal_place *pla
 		k->options.place.dirs[i] = k->dir[i];
 	}
 	k->options.place.stop = &k->unwanted;
+	k->options.place.on_wait = look_at_health;
+	k->options.place.owner = k;
 	k->options.place.reached = journal_claim_reached(k->options.claim);
 	if (k->options.image == NULL && !k->options.untouched)
 		k->options.place.reached.sequence = 0; /* it may be left behind */

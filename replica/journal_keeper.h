@@ -47,7 +47,7 @@ struct journal_keeper_ops {
 };
 
 struct journal_keeper_options {
-	struct journal_place place;  /* `stop` and `reached` are the keeper's */
+	struct journal_place place;  /* `stop`, `reached` and `on_wait` are the keeper's */
 	struct journal_claim *claim; /* the keeper's while it is open */
 	uint64_t instance;	     /* journal_instance() of whose it is */
 	struct image *image;	     /* to be brought to what the journal holds; NULL: none */

@@ -351,10 +351,12 @@ static void on_health(void *owner, const struct journal_health *health, bool nee
 					"what it leads to cannot be rewound to");
 	while (i < health->count && health->copy[i].state == JOURNAL_COPY_GOOD)
 		i++;
-	if (i < health->count && health->count > 1 && health->rotten == 0)
+	if (i < health->count && health->count > 1 &&
+	    (health->rotten == 0 || health->good < health->quorum))
 		(void)snprintf(
 			j->lacking, sizeof(j->lacking),
-			"a copy of the journal is %s: %.250s; %u of %u are good, %u have to be",
+			"%sa copy of the journal is %s: %.250s; %u of %u are good, %u have to be",
+			health->good < health->quorum ? "no epoch is acknowledged: " : "",
 			health->copy[i].state == JOURNAL_COPY_FAILED ? "lost" : "being repaired",
 			*health->copy[i].why != '\0' ? health->copy[i].why : health->copy[i].path,
 			health->good, health->count, health->quorum);
@@ -547,7 +549,8 @@ void journaling_status(const struct journaling *j, struct journaling_status *sta
 		.state = state_names[j->state],
 		.problem = j->problem.code != RC_OK ? j->problem.text : j->lacking,
 		.health = &j->health,
-		.durable = j->state == BASED && j->options.durable,
+		.durable = j->state == BASED && j->options.durable &&
+			   (j->health.count < 2 || j->health.good >= j->health.quorum),
 		.epoch = j->durable,
 	};
 	if (j->keeper == NULL)

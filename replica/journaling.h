@@ -37,6 +37,8 @@
 #define JOURNALING_SCRUB_MS 5000
 /* A copy that is away: nobody waits for it. */
 #define JOURNALING_COPY_RETRY_MS 2000
+/* An answer that takes a disk so long holds up who needs it, and is told. */
+#define JOURNALING_SILENT_MS 5000
 #define JOURNALING_RETRY_MS 10000 /* an operator makes room in minutes */
 
 struct journaling;
@@ -61,7 +63,7 @@ struct journaling_options {
 	const char *part;	    /* for the log; the caller's */
 	const char *instance;	    /* its name; the caller's */
 	const char *claim_dir;	    /* where the claim is: beside the term */
-	struct journal_place place; /* patient, stop: not set */
+	struct journal_place place; /* patient, stop, on_wait: not set */
 	uint64_t segment_bytes;
 	size_t backlog_bytes;
 	/* Another copy of the image is begun after so many bytes of epochs, and not before the epochs are

@@ -223,6 +223,70 @@ static void who_ends_does_not_wait_for_a_disk_that_hangs(void **state)
 	copies_become_the_same();
 }
 
+/* As it does what it was given, it is good again. */
+static void a_disk_that_does_not_answer_is_told(void **state)
+{
+	struct journal_health health;
+
+	(void)state;
+	journal_play.place.silent_ms = 1;
+	copies_open();
+	copies_wait_for_good(3);
+	journal_fixture_write_all(1, 3);
+	fault_hold(2, true);
+	journal_fixture_write_all(4, 4);
+	do {
+		health = copies_health();
+	} while (health.copy[1].state == JOURNAL_COPY_GOOD || health.good < 2);
+	assert_non_null(strstr(health.copy[1].why, "does not answer"));
+	assert_non_null(strstr(health.copy[1].why, journal_play.path[1]));
+	fault_hold(2, false);
+	copies_wait_for_good(3);
+	assert_string_equal(copies_health().copy[1].why, "");
+	copies_become_the_same();
+}
+
+static void let_go_if_told(void *owner)
+{
+	bool *told = owner;
+
+	if (journal_play.j == NULL || copies_health().good > 1)
+		return;
+	*told = true;
+	fault_hold(2, false);
+	fault_hold(3, false);
+}
+
+static void who_waits_for_them_can_tell_it(void **state)
+{
+	bool told = false;
+
+	(void)state;
+	journal_play.place.silent_ms = 1;
+	journal_play.place.on_wait = let_go_if_told;
+	journal_play.place.owner = &told;
+	copies_open();
+	copies_wait_for_good(3);
+	journal_fixture_write_all(1, 3);
+	fault_hold(2, true);
+	fault_hold(3, true);
+	journal_fixture_write_all(4, 4);
+	assert_true(told);
+	copies_become_the_same();
+}
+
+static void a_directory_that_is_removed_is_noticed_where_nothing_is_written(void **state)
+{
+	(void)state;
+	copies_open();
+	copies_wait_for_good(3);
+	copies_take_away(2);
+	while (copies_health().copy[2].state == JOURNAL_COPY_GOOD)
+		(void)usleep(1000);
+	assert_non_null(strstr(copies_health().copy[2].why, "the directory has been removed"));
+	copies_bring_back(2);
+}
+
 static bool make_room(void *owner)
 {
 	unsigned count;
@@ -264,6 +328,9 @@ int main(void)
 		TEST(without_a_quorum_nothing_gives_way),
 		TEST(what_was_written_and_not_synced_is_synced),
 		TEST(who_ends_does_not_wait_for_a_disk_that_hangs),
+		TEST(a_disk_that_does_not_answer_is_told),
+		TEST(who_waits_for_them_can_tell_it),
+		TEST(a_directory_that_is_removed_is_noticed_where_nothing_is_written),
 		TEST(nobody_waits_for_what_a_full_disk_removes),
 	};
 

@@ -96,6 +96,30 @@ static void one_copy_that_is_away_is_another_problem(void **unused)
 	journaling_restart(journaling_play.committed);
 }
 
+/* Epochs wait, and that is told. */
+static void a_disk_that_does_not_answer_and_is_needed_is_told(void **unused)
+{
+	struct journaling_status status;
+
+	(void)unused;
+	journaling_play.options.place.silent_ms = 1;
+	use_two_copies(2);
+	journaling_send_epochs(2);
+	fault_hold(2, true);
+	journaling_send_epoch();
+	while (strstr(problem(), "no epoch is acknowledged") == NULL)
+		(void)uv_run(&journaling_play.loop, UV_RUN_ONCE);
+	assert_non_null(strstr(problem(), "does not answer"));
+	journaling_status(receiver_journal(journaling_play.receiver), &status);
+	assert_false(status.durable);
+	assert_string_equal(status.state, "based");
+	fault_hold(2, false);
+	while (journaling_play.committed < image_fixture.epoch.number || *problem() != '\0')
+		(void)uv_run(&journaling_play.loop, UV_RUN_ONCE);
+	journaling_restart(journaling_play.committed);
+	assert_false(journaling_play.behind);
+}
+
 static void the_image_takes_the_place_of_what_has_rotted(void **unused)
 {
 	(void)unused;
@@ -257,6 +281,7 @@ int main(void)
 		TEST(below_the_quorum_epochs_go_on_from_memory),
 		TEST(while_it_is_opened_again_epochs_go_on_from_memory),
 		TEST(one_copy_that_is_away_is_another_problem),
+		TEST(a_disk_that_does_not_answer_and_is_needed_is_told),
 		TEST(the_image_takes_the_place_of_what_has_rotted),
 		TEST(copies_that_come_back_are_read_again),
 		TEST(what_is_committed_meanwhile_counts_and_is_not_claimed),
