@@ -179,6 +179,7 @@ void clone_status(const struct clone *c, struct status_instance *status)
 	status->protected_now = (state == FAILOVER_PROTECTED || state == FAILOVER_SUSPECT) &&
 				!c->failover.outdated && seat_is_warm(c->seat) && !has_trouble(c) &&
 				!c->store_broken && !is_misplaced(c) && *fault == '\0';
+	status->outdated = c->failover.outdated;
 	status->term = (double)c->failover.term;
 	status->epoch = (double)c->failover.epoch;
 	status->suspicion = failover_suspicion(&c->failover, clock_now_ns());

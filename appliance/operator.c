@@ -17,6 +17,7 @@
 #define WAIT_S 10	/* by default: a lease, QEMU's start and its activation end within */
 #define WAIT_S_MAX 3600 /* a lease may last ten minutes */
 #define LOOK_MS 20
+#define UNKNOWN "clients may have had answers that it does not know"
 
 /* One order to one process. */
 struct order {
@@ -33,6 +34,26 @@ struct sight {
 	const struct order *order;
 	bool over;
 };
+
+static bool is_outdated(const cJSON *instance)
+{
+	return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(instance, "outdated"));
+}
+
+/* Of an epoch that is known not to be the newest, before anybody says yes. */
+static bool warn(const void *owner, const cJSON *instance, int *status)
+{
+	const struct order *order = owner;
+	char reason[2 * ERR_TEXT_MAX];
+
+	*status = EXIT_FINE;
+	if (instance == NULL || !is_outdated(instance))
+		return true;
+	client_text(reason, sizeof(reason), client_string(instance, "reason"));
+	(void)fprintf(stderr, "%s is what the standby has of epoch %.0f, and " UNKNOWN ": %s\n",
+		      order->instance, client_number(instance, "epoch"), reason);
+	return true;
+}
 
 static bool confirmed(const struct operator_command *order, const char *instance)
 {
@@ -68,7 +89,7 @@ static bool has_state(const cJSON *instance, enum failover_state state)
 static int report(const struct order *order, const cJSON *instance, bool over)
 {
 	const bool serves = has_state(instance, FAILOVER_SERVING);
-	char state[32], reason[ERR_TEXT_MAX];
+	char state[32], reason[2 * ERR_TEXT_MAX];
 	char *json;
 
 	if (order->json) {
@@ -78,9 +99,10 @@ static int report(const struct order *order, const cJSON *instance, bool over)
 		(void)printf("%s\n", json);
 		mem_free(json);
 	} else if (serves) {
-		(void)printf("%s serves here from epoch %.0f, %.1f ms after the decision\n",
+		(void)printf("%s serves here from epoch %.0f, %.1f ms after the decision%s\n",
 			     order->instance, client_number(instance, "resumed_epoch"),
-			     client_number(instance, "activate_ms"));
+			     client_number(instance, "activate_ms"),
+			     is_outdated(instance) ? "; " UNKNOWN : "");
 	} else {
 		client_text(state, sizeof(state), client_string(instance, "state"));
 		client_text(reason, sizeof(reason), client_string(instance, "reason"));
@@ -168,9 +190,12 @@ static int confirm_and_give(struct order *order, bool yes)
 		return options_wrong(
 			order->command,
 			"nobody is there to confirm it (standard input is no terminal); say --yes");
-	if (!yes && !confirmed(order->what, order->instance))
-		return options_failed("not confirmed, nothing was done");
 	status = client_find(order->command, &order->target, &config);
+	if (status == EXIT_FINE && !yes && order->what->followed)
+		(void)client_look(order->command, &order->target, order->instance, warn, order,
+				  &status);
+	if (status == EXIT_FINE && !yes && !confirmed(order->what, order->instance))
+		status = options_failed("not confirmed, nothing was done");
 	if (status == EXIT_FINE)
 		status = give(order);
 	config_free(&config);

@@ -282,6 +282,8 @@ static cJSON *instance_json(const struct status_instance *instance)
 	add_reason(json, instance);
 	cJSON_AddBoolToObject(json, "healthy", instance->healthy);
 	cJSON_AddBoolToObject(json, "protected", instance->protected_now);
+	if (instance->outdated)
+		cJSON_AddTrueToObject(json, "outdated");
 	number(json, "term", instance->term);
 	number(json, "epoch", instance->epoch);
 	number(json, "epochs", instance->epochs);

@@ -43,6 +43,7 @@ struct status_instance {
 	const char *name, *state, *reason, *peer, *hypervisor;
 	const char *besides; /* of the reason: what else an operator has to know */
 	bool healthy;	     /* nothing for an operator to do */
+	bool outdated;	     /* clients may have had answers that the epoch here does not know */
 	bool protected_now;  /* a fault of the primary site would be survived, as of now */
 	double term, epoch, epochs;
 	double lag_ms, lag_bytes, interval_ms, pause_last_ms, pause_median_ms, pause_p99_ms;

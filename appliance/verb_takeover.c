@@ -12,7 +12,8 @@ static const struct operator_command takeover = {
 		"this site. Otherwise it answers until its agent hears of this: then stop the instance first, or two of it\n"
 		"serve.\n\n"
 		"Waits until the clone serves, and says from which epoch; or until it is known that it does not, and why: the\n"
-		"exit status is 1 then, as it is when the time to wait is over and neither is known.",
+		"exit status is 1 then, as it is when the time to wait is over and neither is known. Where clients are known to\n"
+		"have had answers that the epoch may lack, that is said: before the question, and when it serves.",
 	.path = "/v1/takeover",
 	.what = "the instance to take over",
 	.question =

@@ -40,7 +40,9 @@ static void tell_of_takeover(struct buf *body)
 		body,
 		"{\"instances\":[{\"name\":\"vm1\",\"state\":\"%s\",\"resumed_epoch\":123,"
 		"\"activate_ms\":8.21},{\"name\":\"vm3\",\"state\":\"%s\",\"reason\":\"no\\u001b room\"},"
-		"{\"name\":\"slow\",\"state\":\"claiming\",\"reason\":\"a lease\"}]}",
+		"{\"name\":\"slow\",\"state\":\"claiming\",\"reason\":\"a lease\"},"
+		"{\"name\":\"old\",\"state\":\"serving\",\"reason\":\"no\\u001b disk\",\"epoch\":7,"
+		"\"resumed_epoch\":7,\"activate_ms\":1,\"outdated\":true}]}",
 		known ? "serving" : "taking-over", known ? "unattended" : "claiming");
 	if (known)
 		looks = 0;
@@ -49,7 +51,7 @@ static void tell_of_takeover(struct buf *body)
 static void handle(void *owner, const struct http_request *request, struct http_response *response)
 {
 	static const char *const wanted[] = { "{\"instance\":\"vm1\"}", "{\"instance\":\"vm3\"}",
-					      "{\"instance\":\"slow\"}" };
+					      "{\"instance\":\"slow\"}", "{\"instance\":\"old\"}" };
 	static bool ordered;
 	bool known = false;
 
@@ -262,6 +264,15 @@ static void takeover_asks_for_the_instance_and_waits_until_it_serves(void **stat
 	assert_non_null(strstr(said, "\"resumed_epoch\":\t123"));
 }
 
+static void what_clients_may_know_more_is_said(void **state)
+{
+	(void)state;
+	assert_int_equal(TAKE("--instance", "old"), EXIT_FINE);
+	assert_string_equal(said,
+			    "old serves here from epoch 7, 1.0 ms after the decision; clients "
+			    "may have had answers that it does not know\n");
+}
+
 static void a_takeover_that_fails_is_a_failure_and_says_why(void **state)
 {
 	(void)state;
@@ -339,6 +350,7 @@ int main(void)
 		cmocka_unit_test(what_is_no_status_is_not_shown_as_one),
 		cmocka_unit_test(status_needs_somebody_to_ask),
 		cmocka_unit_test(takeover_asks_for_the_instance_and_waits_until_it_serves),
+		cmocka_unit_test(what_clients_may_know_more_is_said),
 		cmocka_unit_test(a_takeover_that_fails_is_a_failure_and_says_why),
 		cmocka_unit_test(the_wait_for_a_takeover_is_bounded),
 		cmocka_unit_test(a_refused_takeover_says_why),

@@ -83,6 +83,7 @@ static void fill(void *owner, size_t index, struct status_instance *instance)
 	instance->frames_refused = 3;
 	instance->nics = nics;
 	instance->nnics = 2;
+	instance->outdated = true;
 	instance->reason = "an epoch is back";
 	instance->besides = "a disk is not";
 }
@@ -103,6 +104,7 @@ static void numbers_are_printed_as_they_are(void **state)
 	assert_non_null(strstr(said, "\"lag_ms\":\t0,"));
 	assert_non_null(strstr(said, "\"interval_ms\":\t12.346"));
 	assert_null(strstr(said, "wire_bytes"));
+	assert_non_null(strstr(said, "\"outdated\":\ttrue"));
 	assert_non_null(strstr(said, "\"dropped\":\t2,"));
 	assert_non_null(strstr(said, "\"refused\":\t3"));
 	assert_null(strstr(said, "replayed"));
