@@ -108,6 +108,7 @@ struct clone {
 	uint64_t newest;	  /* epoch of this session that has begun to come in */
 	struct epoch_figures figures;
 
+	uint64_t recalled_term;	 /* as of when the journal had been read */
 	struct rewound *rewound; /* an earlier epoch's copy; NULL: none */
 	void (*on_rewound_closed)(void *owner);
 	struct workers *workers; /* of `disks` and of `back`, one each */
@@ -117,11 +118,10 @@ struct clone {
 	struct past_query listed;
 	bool rewound_closing; /* the former copy */
 
-	/* clone_recall.c's */
+	/* clone_recall.c's: */
+	bool more; /* the journal may have later epochs than the one that it has brought back */
 	char unread
-		[ERR_TEXT_MAX]; /* why the journal has brought nothing back; "": it has, or there is none */
-	bool more;		/* it may have later epochs than the one that it has brought back */
-	uint64_t recalled_term; /* as of then */
+		[ERR_TEXT_MAX]; /* why it has brought nothing back; "": it has, or there is none */
 
 	/* Takeover. */
 	bool drained;	  /* the receiver is idle: the image will not change any more */
