@@ -392,15 +392,19 @@ static void on_keeper_closed(void *owner)
 
 static void broken(struct journaling *j, const struct err *err)
 {
+	const char *remedy = err->code == RC_INVALID ?
+				     "; put good files in place of it, or move the journal away" :
+				     "";
 	char text[ERR_TEXT_MAX];
 
-	j->problem = *err;
+	(void)err_set(&j->problem, err->code, "%.400s%s", err->text, remedy);
 	j->partial = j->untouched && !j->complete;
 	if (j->turns > 0)
 		withdraw(j);
 	else if (j->partial && !j->bound)
-		(void)snprintf(j->problem.text, sizeof(j->problem.text),
-			       "%.440s; when that is mended the journal is read again", err->text);
+		(void)err_set(&j->problem, err->code,
+			      "%.380s%s; when that is mended the journal is read again", err->text,
+			      remedy);
 	(void)snprintf(text, sizeof(text), "%.300s; until %s", err->text,
 		       j->bound ?
 			       "that can be removed, no epoch is acknowledged" :
@@ -411,7 +415,7 @@ static void broken(struct journaling *j, const struct err *err)
 	j->copying = false;
 	j->open = 0;
 	if (j->restoring)
-		j->ops->on_restored(j->owner, 0, &j->origin, true, err);
+		j->ops->on_restored(j->owner, 0, &j->origin, true, &j->problem);
 	j->restoring = j->first = false;
 	if (j->bound)
 		j->ops->on_refused(j->owner, &j->problem);

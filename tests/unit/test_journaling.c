@@ -223,6 +223,7 @@ static void what_is_damaged_is_told_and_left_alone(void **unused)
 	assert_int_equal(journaling_play.epoch, 0);
 	assert_int_equal(journaling_play.why.code, RC_INVALID);
 	assert_non_null(strstr(journaling_play.why.text, "damaged"));
+	assert_non_null(strstr(journaling_play.why.text, "move the journal away"));
 }
 
 static void another_instances_journal_is_left_alone(void **unused)
