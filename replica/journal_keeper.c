@@ -58,7 +58,8 @@ struct journal_keeper {
 	struct err why;
 	bool complete; /* no later epoch was acknowledged */
 	_Atomic uint64_t total, bytes, backlog, base_bytes;
-	atomic_bool unwanted; /* it is being closed */
+	_Atomic uint64_t since_ns; /* it is at the same step since; 0: at none */
+	atomic_bool unwanted;	   /* it is being closed */
 
 	uv_mutex_t mutex;
 	uv_cond_t wake;
@@ -301,6 +302,7 @@ static void write_items(struct journal_keeper *k, struct item *items)
 	while (items != NULL) {
 		item = items;
 		items = item->next;
+		atomic_store(&k->since_ns, clock_now_ns());
 		if (rc == RC_OK && k->journal != NULL)
 			rc = write_item(k, item, &err);
 		free_item(k, item);
@@ -310,6 +312,7 @@ static void write_items(struct journal_keeper *k, struct item *items)
 		rc = sync_commits(k, &err);
 	if (rc == RC_OK && k->journal != NULL)
 		rc = journal_past_trim(&k->past, &err);
+	atomic_store(&k->since_ns, 0);
 	if (k->journal != NULL)
 		atomic_store(&k->bytes, journal_bytes(k->journal));
 	look_at_health(k);
@@ -564,6 +567,14 @@ uint64_t journal_keeper_bytes(const struct journal_keeper *k)
 uint64_t journal_keeper_backlog(const struct journal_keeper *k)
 {
 	return atomic_load(&k->backlog);
+}
+
+bool journal_keeper_is_silent(const struct journal_keeper *k)
+{
+	const uint64_t since = atomic_load(&k->since_ns), now = clock_now_ns();
+	const uint64_t limit = k->options.place.silent_ms * CLOCK_NS_PER_MS;
+
+	return limit > 0 && since != 0 && now > since && now - since > limit;
 }
 
 void journal_keeper_progress(const struct journal_keeper *k, uint64_t *done, uint64_t *total)

@@ -95,6 +95,8 @@ bool journal_keeper_is_full(const struct journal_keeper *keeper);
 /* Bytes on the disk, and those that wait for it. */
 uint64_t journal_keeper_bytes(const struct journal_keeper *keeper);
 uint64_t journal_keeper_backlog(const struct journal_keeper *keeper);
+/* It has been at the same step for place.silent_ms: its disk, or those of the quorum, do not answer. */
+bool journal_keeper_is_silent(const struct journal_keeper *keeper);
 /* Of the replay that on_open ends: bytes read so far, and in all (0: not known yet). */
 void journal_keeper_progress(const struct journal_keeper *keeper, uint64_t *done, uint64_t *total);
 

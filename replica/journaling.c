@@ -37,6 +37,7 @@ struct journaling {
 	struct err problem;
 	struct journal_health health;
 	char lacking[ERR_TEXT_MAX]; /* what a copy is; "" */
+	char silence[ERR_TEXT_MAX]; /* what is told of the only one whose disk does not answer */
 	enum state state;
 	unsigned failures;
 	uint64_t epoch, durable;      /* committed, on stable storage */
@@ -66,6 +67,7 @@ struct journaling {
 };
 
 static void on_retry(uv_timer_t *timer);
+static void check_closed(struct journaling *j);
 
 /* ---- giving records to the keeper ------------------------------------------------------------- */
 
@@ -158,13 +160,9 @@ static bool is_withdrawn(struct journaling *j)
 /* The keeper has ended without: what is acknowledged from now on is in no journal. */
 static void withdraw(struct journaling *j)
 {
-	struct err err;
-
 	j->partial = false;
-	if (j->bound || journal_claim_withdraw(&j->claim, &err) == RC_OK)
-		return;
-	j->bound = true;
-	j->problem = err;
+	if (!j->bound)
+		j->bound = journal_claim_withdraw(&j->claim, &j->problem) != RC_OK;
 }
 
 /* Of this life: the journal is wanted now, not when its disks may be back. */
@@ -372,8 +370,6 @@ static void on_room(void *owner)
 	j->ops->on_room(j->owner);
 }
 
-static void check_closed(struct journaling *j);
-
 static void on_keeper_closed(void *owner)
 {
 	struct journaling *j = owner;
@@ -494,6 +490,9 @@ int journaling_open(struct journaling **out, uv_loop_t *loop, struct image *imag
 	j->owner = owner;
 	j->restoring = options->restore;
 	j->first = true;
+	(void)snprintf(j->silence, sizeof(j->silence),
+		       "no epoch is acknowledged: %.300s: this disk does not answer",
+		       options->place.dirs[0]);
 	rc = journal_claim_open(&j->claim, options->claim_dir, err);
 	if (rc == RC_OK)
 		rc = open_keeper(j, err);
@@ -549,11 +548,16 @@ bool journaling_pin(struct journaling *j, uint64_t sequence)
 
 void journaling_status(const struct journaling *j, struct journaling_status *status)
 {
+	const bool silent =
+		j->keeper != NULL && j->health.count < 2 && journal_keeper_is_silent(j->keeper);
+
 	*status = (struct journaling_status){
 		.state = state_names[j->state],
-		.problem = j->problem.code != RC_OK ? j->problem.text : j->lacking,
+		.problem = j->problem.code != RC_OK ? j->problem.text :
+			   silent		    ? j->silence :
+						      j->lacking,
 		.health = &j->health,
-		.durable = j->state == BASED && j->options.durable &&
+		.durable = j->state == BASED && j->options.durable && !silent &&
 			   (j->health.count < 2 || j->health.good >= j->health.quorum),
 		.epoch = j->durable,
 	};

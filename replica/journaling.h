@@ -126,8 +126,9 @@ bool journaling_pin(struct journaling *journaling, uint64_t sequence);
 
 struct journaling_status {
 	const char *state;
-	const char *problem;		     /* why it is broken, or what a copy lacks; "" */
-	bool durable;			     /* epochs wait for it, and get there */
+	const char *
+		problem; /* why it is broken, what a copy lacks, or that a disk does not answer; "" */
+	bool durable;	 /* epochs wait for it, and get there */
 	uint64_t bytes, backlog, epoch;	     /* epoch: the last durable one, 0: none in this life */
 	uint64_t done, total;		     /* of reading it: bytes; total 0: not being read */
 	const struct journal_health *health; /* of its copies; count 0: not known yet */

@@ -9,8 +9,10 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -116,6 +118,38 @@ static void a_disk_that_does_not_answer_and_is_needed_is_told(void **unused)
 	fault_hold(2, false);
 	while (journaling_play.committed < image_fixture.epoch.number || *problem() != '\0')
 		(void)uv_run(&journaling_play.loop, UV_RUN_ONCE);
+	journaling_restart(journaling_play.committed);
+	assert_false(journaling_play.behind);
+}
+
+static atomic_bool held;
+
+/* The journal's syncs are seen here first, because this is defined here. */
+int fdatasync(int fd)
+{
+	while (atomic_load(&held))
+		(void)usleep(1000);
+	return (int)syscall(SYS_fdatasync, fd);
+}
+
+static void so_is_the_only_one(void **unused)
+{
+	struct journaling_status status;
+
+	(void)unused;
+	journaling_play.options.place.silent_ms = 1;
+	open_again();
+	journaling_send_epochs(2);
+	atomic_store(&held, true);
+	journaling_send_epoch();
+	while (strstr(problem(), "no epoch is acknowledged") == NULL)
+		(void)uv_run(&journaling_play.loop, UV_RUN_NOWAIT);
+	assert_non_null(strstr(problem(), journaling_play.dir));
+	journaling_status(receiver_journal(journaling_play.receiver), &status);
+	assert_true(!status.durable && journaling_play.committed < image_fixture.epoch.number);
+	atomic_store(&held, false);
+	while (journaling_play.committed < image_fixture.epoch.number || *problem() != '\0')
+		(void)uv_run(&journaling_play.loop, UV_RUN_NOWAIT);
 	journaling_restart(journaling_play.committed);
 	assert_false(journaling_play.behind);
 }
@@ -282,6 +316,7 @@ int main(void)
 		TEST(while_it_is_opened_again_epochs_go_on_from_memory),
 		TEST(one_copy_that_is_away_is_another_problem),
 		TEST(a_disk_that_does_not_answer_and_is_needed_is_told),
+		TEST(so_is_the_only_one),
 		TEST(the_image_takes_the_place_of_what_has_rotted),
 		TEST(copies_that_come_back_are_read_again),
 		TEST(what_is_committed_meanwhile_counts_and_is_not_claimed),
