@@ -79,8 +79,8 @@ static void list_epochs(uint64_t records)
 	const struct journal_epochs_options options = {
 		.dirs = { path },
 		.count = 1,
-		.from = { 1, 0, UINT64_MAX },
-		.to = { 1, UINT64_MAX, UINT64_MAX },
+		.from = { 1, 0, UINT64_MAX, 0 },
+		.to = { 1, UINT64_MAX, UINT64_MAX, 0 },
 		.newest = (records & 1) != 0,
 		.limit = 3,
 	};

@@ -162,7 +162,8 @@ static void on_consumed(void *owner, size_t bytes)
 	(void)bytes;
 }
 
-static const struct receiver_ops receiver_callbacks = { on_committed, on_fault, on_consumed, NULL };
+static const struct receiver_ops receiver_callbacks = { on_committed, on_fault, on_consumed, NULL,
+							NULL };
 
 static void on_idle(void *owner)
 {

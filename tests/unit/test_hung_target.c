@@ -54,7 +54,7 @@ static void on_consumed(void *owner, size_t bytes)
 	(void)bytes;
 }
 
-static const struct receiver_ops callbacks = { on_committed, on_fault, on_consumed, NULL };
+static const struct receiver_ops callbacks = { on_committed, on_fault, on_consumed, NULL, NULL };
 
 static void on_closed(void *owner)
 {

@@ -192,7 +192,8 @@ static void on_consumed(void *owner, size_t bytes)
 	assert_true(bytes > 0);
 }
 
-static const struct receiver_ops receiver_callbacks = { on_committed, on_fault, on_consumed, NULL };
+static const struct receiver_ops receiver_callbacks = { on_committed, on_fault, on_consumed, NULL,
+							NULL };
 
 static void on_quiet(void *owner)
 {
