@@ -23,6 +23,7 @@
 
 struct journal {
 	struct journal_copies *copies;
+	unsigned count, quorum; /* of them */
 	uint64_t segment_bytes, opening;
 	uint64_t number;
 	uint64_t next; /* sequence number to come */
@@ -41,7 +42,7 @@ static int fails(struct journal *j, const struct err *err)
 
 static int refuse(const struct journal *j, struct err *err)
 {
-	return err_set(err, RC_STATE, "the journal cannot be written to since: %.300s",
+	return err_set(err, RC_STATE, "the journal cannot be written to since: %.460s",
 		       j->broken.text);
 }
 
@@ -90,19 +91,22 @@ static int join(struct journal *j, const struct journal_list *list,
 		const struct journal_found *found, struct err *err)
 {
 	struct journal_file *files = mem_zalloc(list->count + 1, sizeof(*files));
-	size_t count = 0;
+	size_t count = 0, i;
 	int rc;
 
 	if (files == NULL)
 		return err_nomem(err, "a journal's segments");
-	for (; count < list->count && list->entries[count].sequence <= found->segment; count++)
-		files[count] = (struct journal_file){
-			.sequence = list->entries[count].sequence,
-			.opening = list->entries[count].opening,
-			.bytes = list->entries[count].sequence == found->segment ?
+	for (i = 0; i < list->count && list->entries[i].sequence <= found->segment; i++) {
+		if (list->entries[i].headless) /* what is beside another one's records */
+			continue;
+		files[count++] = (struct journal_file){
+			.sequence = list->entries[i].sequence,
+			.opening = list->entries[i].opening,
+			.bytes = list->entries[i].sequence == found->segment ?
 					 found->end :
-					 list->entries[count].bytes,
+					 list->entries[i].bytes,
 		};
+	}
 	if (count > 0 && files[count - 1].bytes <= JOURNAL_SEGMENT_HEAD)
 		count--;
 	rc = journal_copies_join(j->copies, j->number, files, count, j->next, err);
@@ -122,25 +126,40 @@ static uint64_t start_of(const struct journal_dirs *dirs, const struct journal_l
 	return 0;
 }
 
+/*
+ * In how many copies what was acknowledged had to be: as the claim says of that time, since those that are to be there now may be
+ * others, or more, or fewer.
+ */
+static void judge_copies(const struct journal *j, const struct journal_reached *reached,
+			 unsigned there, struct journal_found *found)
+{
+	const bool told = reached->journal == j->number && reached->quorum > 0;
+	const unsigned copies = told ? reached->copies : j->count;
+	const unsigned quorum = told ? reached->quorum : j->quorum;
+	const unsigned present = (unsigned)__builtin_popcount(there);
+
+	found->missing = j->number != 0 ? j->count - present : 0;
+	found->whole = found->whole && (j->number == 0 || copies < present + quorum);
+}
+
 static int read_it(struct journal *j, struct journal_list *list, uint64_t number,
 		   journal_visit visit, void *owner, struct journal_found *found,
 		   const struct journal_place *place, struct err *err)
 {
 	struct journal_dirs dirs;
-	unsigned missing;
-	int rc = journal_copies_look(j->copies, &dirs, &j->number, &missing, err);
+	unsigned there;
+	int rc = journal_copies_look(j->copies, &dirs, &j->number, &there, err);
 
-	if (rc != RC_OK)
-		return rc;
-	journal_dirs_ask_disk(&dirs);
-	rc = journal_list_read(list, &dirs, j->number, err);
+	if (rc == RC_OK)
+		rc = journal_dirs_ask_disk(&dirs, err);
+	if (rc == RC_OK)
+		rc = journal_list_read(list, &dirs, j->number, err);
 	if (rc == RC_OK)
 		rc = journal_scan_list(&dirs, list, start_of(&dirs, list), &place->reached, visit,
 				       owner, found, err);
 	if (rc != RC_OK)
 		return rc;
-	found->missing = missing;
-	found->whole = found->whole && missing < place->quorum;
+	judge_copies(j, &place->reached, there, found);
 	if ((list->count == 0 || found->segment == 0) && place->reached.sequence != 0)
 		return err_set(
 			err, RC_STATE,
@@ -190,6 +209,8 @@ int journal_open(struct journal **out, const struct journal_place *place, uint64
 
 	if (j == NULL)
 		return err_nomem(err, "a journal");
+	j->count = place->count;
+	j->quorum = place->quorum;
 	j->segment_bytes = segment_bytes;
 	j->gathered.limit = GATHERED_MAX;
 	rc = open_journal(j, place, number, visit, owner, found, err);
@@ -340,6 +361,15 @@ uint64_t journal_present_segment(const struct journal *j)
 	const struct journal_file *files = journal_copies_files(j->copies, &count);
 
 	return count > 0 ? files[count - 1].sequence : j->next;
+}
+
+struct journal_reached journal_reached(const struct journal *j)
+{
+	return (struct journal_reached){ .journal = j->number,
+					 .sequence = j->next,
+					 .opening = j->opening,
+					 .copies = j->count,
+					 .quorum = j->quorum };
 }
 
 uint64_t journal_bytes_from(const struct journal *j, uint64_t sequence)

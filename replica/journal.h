@@ -60,6 +60,8 @@ uint64_t journal_next_sequence(const struct journal *journal);
 uint64_t journal_first_sequence(const struct journal *journal);
 /* Number of the segment that is written to. */
 uint64_t journal_present_segment(const struct journal *journal);
+/* How far it is, as after a journal_sync(). */
+struct journal_reached journal_reached(const struct journal *journal);
 /* How its copies are. Now and then, for it answers a copy whose disk is full. */
 void journal_health(struct journal *journal, struct journal_health *health);
 

@@ -16,7 +16,7 @@
 #include <xxhash.h>
 
 #define MAGIC "USTDACKD"
-#define VERSION 1
+#define VERSION 2
 #define BYTES ((size_t)48)
 #define HASH ((size_t)8)
 #define AGAIN_NS CLOCK_NS_PER_S
@@ -31,13 +31,16 @@ static int failed(const struct journal_claim *c, const char *what, struct err *e
 
 /* ---- bytes ------------------------------------------------------------------------------------ */
 
-static void encode(uint8_t out[BYTES], uint64_t journal, uint64_t sequence)
+static void encode(uint8_t out[BYTES], const struct journal_reached *says)
 {
 	memset(out, 0, BYTES);
 	memcpy(out, MAGIC, sizeof(MAGIC) - 1);
 	bytes_put_le16(out + 8, VERSION);
-	bytes_put_le64(out + 16, journal);
-	bytes_put_le64(out + 24, sequence);
+	out[10] = (uint8_t)says->copies;
+	out[11] = (uint8_t)says->quorum;
+	bytes_put_le64(out + 16, says->journal);
+	bytes_put_le64(out + 24, says->sequence);
+	bytes_put_le64(out + 32, says->opening);
 	bytes_put_le64(out + BYTES - HASH, XXH64(out, BYTES - HASH, 0));
 }
 
@@ -47,10 +50,14 @@ static bool decode(struct journal_claim *c, const uint8_t *in, size_t len)
 
 	if (len != BYTES)
 		return false;
-	c->journal = bytes_get_le64(in + 16);
-	c->sequence = bytes_get_le64(in + 24);
-	encode(same, c->journal, c->sequence);
-	return memcmp(in, same, BYTES) == 0;
+	c->says = (struct journal_reached){ .journal = bytes_get_le64(in + 16),
+					    .sequence = bytes_get_le64(in + 24),
+					    .opening = bytes_get_le64(in + 32),
+					    .copies = in[10],
+					    .quorum = in[11] };
+	encode(same, &c->says);
+	return memcmp(in, same, BYTES) == 0 && c->says.copies <= JOURNAL_COPIES_MAX &&
+	       c->says.quorum > 0 && c->says.quorum <= c->says.copies;
 }
 
 /* ---- reading ---------------------------------------------------------------------------------- */
@@ -90,12 +97,13 @@ void journal_claim_close(struct journal_claim *c)
 
 struct journal_reached journal_claim_reached(const struct journal_claim *c)
 {
-	return (struct journal_reached){ c->journal, c->known ? c->sequence : 0 };
+	return c->known ? c->says : (struct journal_reached){ .journal = c->says.journal };
 }
 
-bool journal_claim_holds(const struct journal_claim *c, uint64_t journal, uint64_t next_sequence)
+bool journal_claim_holds(const struct journal_claim *c, const struct journal_found *found)
 {
-	return c->known && c->journal == journal && next_sequence >= c->sequence;
+	return c->known && c->says.journal == found->journal && found->opening >= c->says.opening &&
+	       found->next_sequence >= c->says.sequence;
 }
 
 /* ---- writing ---------------------------------------------------------------------------------- */
@@ -106,13 +114,13 @@ static int sync_it(const struct journal_claim *c, int fd, struct err *err)
 	return !fault_here(FAULT_FSYNC) && fsync(fd) == 0 ? RC_OK : failed(c, "fsync", err);
 }
 
-static int write_it(const struct journal_claim *c, uint64_t journal, uint64_t sequence,
+static int write_it(const struct journal_claim *c, const struct journal_reached *says,
 		    struct err *err)
 {
 	uint8_t out[BYTES];
 	ssize_t r = -1;
 
-	encode(out, journal, sequence);
+	encode(out, says);
 	errno = ENOSPC;
 	if (!fault_here(FAULT_WRITE))
 		r = pwrite(c->fd, out, sizeof(out), 0);
@@ -132,7 +140,7 @@ static int open_it(struct journal_claim *c, struct err *err)
 }
 
 /* For good, in the directory, too. */
-static int make(struct journal_claim *c, uint64_t journal, uint64_t sequence, struct err *err)
+static int make(struct journal_claim *c, const struct journal_reached *says, struct err *err)
 {
 	int rc = RC_OK;
 
@@ -141,7 +149,7 @@ static int make(struct journal_claim *c, uint64_t journal, uint64_t sequence, st
 	if (c->fd < 0)
 		rc = open_it(c, err);
 	if (rc == RC_OK)
-		rc = write_it(c, journal, sequence, err);
+		rc = write_it(c, says, err);
 	if (rc == RC_OK &&
 	    ftruncate(c->fd, (off_t)BYTES) != 0) /* of something that was none of ours */
 		rc = failed(c, "its length", err);
@@ -151,39 +159,37 @@ static int make(struct journal_claim *c, uint64_t journal, uint64_t sequence, st
 }
 
 /* As `make` has done it before: the name is there for good. */
-static int raise_it(const struct journal_claim *c, uint64_t journal, uint64_t segment,
-		    uint64_t sequence, struct err *err)
+static int raise_it(const struct journal_claim *c, const struct journal_reached *says,
+		    uint64_t segment, struct err *err)
 {
-	int rc = write_it(c, journal, sequence, err);
+	int rc = write_it(c, says, err);
 
 	return rc == RC_OK && segment != c->segment ? sync_it(c, c->fd, err) : rc;
 }
 
-int journal_claim_make(struct journal_claim *c, uint64_t journal, uint64_t segment,
-		       uint64_t next_sequence, struct err *err)
+int journal_claim_make(struct journal_claim *c, const struct journal_reached *reached,
+		       uint64_t segment, struct err *err)
 {
-	const bool there = c->known && c->fd >= 0 && c->journal == journal;
-	int rc = there ? raise_it(c, journal, segment, next_sequence, err) :
-			 make(c, journal, next_sequence, err);
+	const bool there = c->known && c->fd >= 0 && c->says.journal == reached->journal;
+	int rc = there ? raise_it(c, reached, segment, err) : make(c, reached, err);
 
 	c->known = rc == RC_OK;
 	if (rc != RC_OK)
 		return rc;
-	c->journal = journal;
+	c->says = *reached;
 	c->segment = segment;
-	c->sequence = next_sequence;
 	return RC_OK;
 }
 
-void journal_claim_keep(struct journal_claim *c, uint64_t journal, uint64_t segment,
-			uint64_t next_sequence)
+void journal_claim_keep(struct journal_claim *c, const struct journal_reached *reached,
+			uint64_t segment)
 {
 	const uint64_t now_ns = clock_now_ns();
 	struct err err;
 
 	if (now_ns < c->again_ns)
 		return;
-	if (journal_claim_make(c, journal, segment, next_sequence, &err) == RC_OK) {
+	if (journal_claim_make(c, reached, segment, &err) == RC_OK) {
 		c->told = false;
 		return;
 	}

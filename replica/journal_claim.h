@@ -6,17 +6,24 @@
  *
  * The claim is the file "acknowledged", 48 bytes, little-endian:
  *    0  8 bytes "USTDACKD"
- *    8  u16  version of this format, 1
- *   10  6 bytes 0
+ *    8  u16  version of this format, 2
+ *   10  u8   copies of the journal at that time, 1 to 5
+ *   11  u8   quorum: in so many of them all that was acknowledged is, 1 to copies
+ *   12  4 bytes 0
  *   16  u64  journal: its number
  *   24  u64  sequence: the journal reached at least to the record before that number, on stable storage
- *   32  8 bytes 0
+ *   32  u64  opening of the segment that was written to then (journal_format.h)
  *   40  u64  XXH64 (seed 0) of bytes 0 to 39
  * It is valid if and only if it has that length, the hash is right, and all else is as said here.
  *
- * No file, and one that is not valid, claim nothing. Who brings an instance back from a journal believes that nothing was
- * acknowledged behind its end if and only if the file is valid, names that journal, and the journal ends with the record before
- * `sequence` or a later one.
+ * No file, and one that is not valid (or of another version), claim nothing. Who brings an instance back from a journal believes
+ * that nothing was acknowledged behind its end if and only if the file is valid, names that journal, fewer than `quorum` of
+ * `copies` are missing, and the journal ends with the record before `sequence` or a later one, in a segment of that opening or a
+ * later one. (With a later number in an earlier opening: a copy that was away had written more than counted.)
+ *
+ * The numbers of copies are those of the claim, not those that are configured when it is read: what was acknowledged by one of
+ * three copies is not in two of them because two are to have it from now on. An opening that finds all, and has others, makes the
+ * claim anew once a quorum of these has all of it.
  *
  * Order. (1) The journal is synced with a COMMIT that a whole BASE leads to. (2) The claim is made: the file is written, it and
  * its directory are synced. (3) That epoch is acknowledged, and from now on each only after a sync of that journal. (4) Now and then the
@@ -45,7 +52,8 @@ struct journal_claim {
 	int dir, fd;	/* fd: what is raised; -1: there is none */
 	/* There may be one on the disk; and what it says, if `known`. */
 	bool stands, known;
-	uint64_t journal, sequence, segment;
+	struct journal_reached says;
+	uint64_t segment;
 	uint64_t again_ns; /* one that could not be made is tried again then; and */
 	bool told;	   /* that was logged */
 };
@@ -59,22 +67,21 @@ void journal_claim_close(struct journal_claim *claim);
 
 /* What it says; withdrawn, only of which journal it was; all zero: nothing. */
 struct journal_reached journal_claim_reached(const struct journal_claim *claim);
-/* Every acknowledged epoch is in that journal, whose next record would have that number. */
-bool journal_claim_holds(const struct journal_claim *claim, uint64_t journal,
-			 uint64_t next_sequence);
+/* Every acknowledged epoch is in that journal, if found->whole. */
+bool journal_claim_holds(const struct journal_claim *claim, const struct journal_found *found);
 
 /*
  * Makes it, or raises it; `segment`: number of the one that is written to. After an error it may be on the disk or not: it is
  * true anyway, and has to be withdrawn as if it were.
  */
-int journal_claim_make(struct journal_claim *claim, uint64_t journal, uint64_t segment,
-		       uint64_t next_sequence, struct err *err);
+int journal_claim_make(struct journal_claim *claim, const struct journal_reached *reached,
+		       uint64_t segment, struct err *err);
 /*
  * The same for who acknowledges whether it works or not: without it all is as durable, only a restart will not know that it is
  * all. That is logged, and tried again after a second.
  */
-void journal_claim_keep(struct journal_claim *claim, uint64_t journal, uint64_t segment,
-			uint64_t next_sequence);
+void journal_claim_keep(struct journal_claim *claim, const struct journal_reached *reached,
+			uint64_t segment);
 /* RC_OK: there is none, also after a power cut. Else it stands; trying again may help. */
 int journal_claim_withdraw(struct journal_claim *claim, struct err *err);
 

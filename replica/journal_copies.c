@@ -193,21 +193,38 @@ static void set_mixed_aside(struct journal_copies *c, struct journal_dirs *dirs)
 	}
 }
 
+/* No opening that the claim may be of needed fewer than these, or had more to choose from. */
+static unsigned count_holders(const struct journal_copies *c, uint64_t number, unsigned present)
+{
+	const struct journal_reached *reached = &c->place.reached;
+	const bool told = reached->journal == number && reached->quorum > 0;
+	const unsigned copies =
+		told && reached->copies > c->place.count ? reached->copies : c->place.count;
+	const unsigned quorum =
+		told && reached->quorum < c->place.quorum ? reached->quorum : c->place.quorum;
+
+	return present + quorum > copies ? present + quorum - copies : 0;
+}
+
 int journal_copies_look(struct journal_copies *c, struct journal_dirs *dirs, uint64_t *number,
-			unsigned *missing, struct err *err)
+			unsigned *there, struct err *err)
 {
 	uint64_t numbers[JOURNAL_COPIES_MAX] = { 0 };
 	unsigned i;
+	int rc;
 
 	dirs->count = c->place.count;
 	dirs->journal = c->place.reached.journal;
 	dirs->holders = 0;
-	*missing = 0;
+	*there = 0;
 	for (i = 0; i < c->place.count; i++)
 		dirs->fd[i] = c->copy[i].dir.fd;
 	*number = 0;
-	if (is_alone(c)) /* then it is whatever it is */
-		return journal_number_of(dirs->fd[0], number, err);
+	if (is_alone(c)) { /* then it is whatever it is */
+		rc = journal_number_of(dirs->fd[0], number, err);
+		*there = *number != 0 && !is_being_repaired(&c->copy[0]);
+		return rc;
+	}
 	set_mixed_aside(c, dirs);
 	if (!journal_list_elect(dirs, numbers, number))
 		return differ(c, numbers, *number, err);
@@ -221,10 +238,11 @@ int journal_copies_look(struct journal_copies *c, struct journal_dirs *dirs, uin
 				      copy->dir.path);
 		copy->foreign = copy->foreign || (numbers[i] != 0 && numbers[i] != *number);
 		dirs->fd[i] = copy->foreign ? -1 : copy->dir.fd;
-		*missing += dirs->fd[i] < 0 || numbers[i] == 0 || is_being_repaired(copy);
+		if (dirs->fd[i] >= 0 && numbers[i] != 0 && !is_being_repaired(copy))
+			*there |= 1U << i;
 	}
-	*missing = *number != 0 ? *missing : 0;
-	dirs->holders = *missing < c->place.quorum ? c->place.quorum - *missing : 0;
+	c->complete = *number == 0 || *there == (1U << c->place.count) - 1;
+	dirs->holders = count_holders(c, *number, (unsigned)__builtin_popcount(*there));
 	return RC_OK;
 }
 

@@ -89,9 +89,9 @@ struct journal_copies;
 /* Opens the directories. RC_OK: one at least is there. */
 int journal_copies_open(struct journal_copies **copies, const struct journal_place *place,
 			struct err *err);
-/* Those of the same journal (the one that was reached, or else what most of them hold), *number (0: there is none yet, or only one directory). *missing: how many do not hold, or may not, what they held. RC_REFUSED: several journals. */
+/* Those of the same journal (the one that was reached, or else what most of them hold), *number (0: there is none yet). *there: bit i: copy i holds of it what it held. RC_REFUSED: several journals. */
 int journal_copies_look(struct journal_copies *copies, struct journal_dirs *dirs, uint64_t *number,
-			unsigned *missing, struct err *err);
+			unsigned *there, struct err *err);
 
 /*
  * They are to hold these segments, the last one up to its length, and whatever is written from now on; `next`: the number of the

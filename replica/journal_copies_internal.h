@@ -54,6 +54,7 @@ struct journal_copies {
 	bool stop, abandoned, serving;
 	uint64_t waited_ns; /* when that was told last */
 	bool begun;	    /* the first segment of this opening, on a quorum */
+	bool complete;	    /* at the opening no copy was missing */
 	uint64_t journal;
 	struct journal_file *files;
 	size_t nfiles;

@@ -313,6 +313,7 @@ static int make_plan(struct copy *copy, struct journal_plan *plan, struct journa
 				       .count = c->nfiles,
 				       .next = c->ticket == 0 ? c->next : 0,
 				       .suspect = copy->suspect,
+				       .complete = c->complete,
 				       .first = &c->first };
 	copy->attached = true;
 	copy->done = c->ticket;

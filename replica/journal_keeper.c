@@ -73,9 +73,9 @@ struct journal_keeper {
 	struct journal *journal;
 	uint64_t base; /* sequence number of the BASE that has no WHOLE yet, or reading begins at */
 	uint64_t last_sync_ns, unsynced, turn; /* epoch of a commit since, and its turn */
-	/* behind that commit: sequence number to come; and that of its segment */
-	uint64_t reached, segment;
-	bool leads; /* a whole base leads to that commit */
+	struct journal_reached reached;	       /* behind that commit */
+	uint64_t segment;		       /* its number */
+	bool leads;			       /* a whole base leads to that commit */
 };
 
 /* ---- the keeper's thread ---------------------------------------------------------------------- */
@@ -189,15 +189,27 @@ static int read_it(struct journal_keeper *k, struct err *err)
 	return rc;
 }
 
+/* All is in the copies that there are from now on, and the claim says so of these. */
+static bool is_renewed(const struct journal_keeper *k)
+{
+	const struct journal_reached was = journal_claim_reached(k->options.claim);
+	const struct journal_reached now = journal_reached(k->journal);
+	struct err none;
+
+	return (was.copies == now.copies && was.quorum == now.quorum) ||
+	       journal_claim_make(k->options.claim, &now, journal_present_segment(k->journal),
+				  &none) == RC_OK;
+}
+
 /* Whether the claim goes on; if not, it is withdrawn before any epoch comes. */
 static int judge_claim(struct journal_keeper *k, struct err *err)
 {
-	k->complete =
-		k->found.whole && k->replay.epoch != 0 &&
-		journal_claim_holds(k->options.claim, k->found.journal, k->found.next_sequence);
+	k->complete = k->found.whole && k->replay.epoch != 0 &&
+		      journal_claim_holds(k->options.claim, &k->found);
 	if (journal_is_broken(k->journal, err))
 		return (int)err->code;
-	if ((k->complete && k->options.sync) || (k->options.untouched && k->options.image == NULL))
+	if ((k->complete && k->options.sync && is_renewed(k)) ||
+	    (k->options.untouched && k->options.image == NULL))
 		return RC_OK;
 	return journal_claim_withdraw(k->options.claim, err);
 }
@@ -229,7 +241,7 @@ static int sync_commits(struct journal_keeper *k, struct err *err)
 	rc = journal_sync(k->journal, err);
 	k->unsynced = 0;
 	if (rc == RC_OK && k->options.sync && k->leads)
-		journal_claim_keep(k->options.claim, k->found.journal, k->segment, k->reached);
+		journal_claim_keep(k->options.claim, &k->reached, k->segment);
 	if (rc == RC_OK)
 		say(k, &(struct news){ .durable = epoch, .turn = k->turn });
 	return rc;
@@ -268,7 +280,7 @@ static int write_item(struct journal_keeper *k, const struct item *item, struct 
 		k->turn = item->turn;
 		k->leads = item->leads;
 		rc = journal_past_commit(&k->past, item->epoch, &item->commit, err);
-		k->reached = journal_next_sequence(k->journal);
+		k->reached = journal_reached(k->journal);
 		k->segment = journal_present_segment(k->journal);
 		return rc;
 	}

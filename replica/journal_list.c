@@ -396,17 +396,22 @@ void journal_file_ask_disk(int fd)
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
-void journal_dirs_ask_disk(const struct journal_dirs *dirs)
+int journal_dirs_ask_disk(const struct journal_dirs *dirs, struct err *err)
 {
 	char name[JOURNAL_NAME_BYTES];
 	struct journal_list list;
-	struct err none;
-	unsigned i;
-	int fd;
+	unsigned i, asked = 0;
+	int fd, rc = RC_OK;
 
 	for (i = 0; i < dirs->count; i++) {
-		if (dirs->fd[i] < 0 || journal_list_files(&list, dirs->fd[i], &none) != RC_OK)
+		if (dirs->fd[i] < 0)
 			continue;
+		rc = journal_list_files(&list, dirs->fd[i], err);
+		if (rc == RC_NOMEM)
+			return rc;
+		if (rc != RC_OK)
+			continue;
+		asked++;
 		journal_segment_name(name, journal_list_newest(&list));
 		fd = openat(dirs->fd[i], name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 		if (fd >= 0) {
@@ -415,6 +420,7 @@ void journal_dirs_ask_disk(const struct journal_dirs *dirs)
 		}
 		journal_list_free(&list);
 	}
+	return asked > 0 ? RC_OK : rc;
 }
 
 void journal_list_free(struct journal_list *list)

@@ -73,8 +73,8 @@ int journal_list_files(struct journal_list *list, int dir, struct err *err);
  * names: only of this one the kernel may keep what is not on the disk.
  */
 uint64_t journal_list_newest(const struct journal_list *files);
-/* It is read from the disk from now on, in each of the directories. */
-void journal_dirs_ask_disk(const struct journal_dirs *dirs);
+/* It is read from the disk from now on, in each of the directories that can be read. RC_OK: in one at least. */
+int journal_dirs_ask_disk(const struct journal_dirs *dirs, struct err *err);
 void journal_list_free(struct journal_list *list);
 
 #endif

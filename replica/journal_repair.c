@@ -1,7 +1,8 @@
 /*
  * Theory of operation
  *
- * First everything goes that is not in the plan, the last segment first. Then, from the first segment on, each that is
+ * First everything goes that is not in the plan, the last segment first; but a file whose head cannot be read, as long as a copy
+ * is missing: it may be of the opening that counts. Then, from the first segment on, each that is
  * not there as it should be is put together anew, each record from a copy in which it is good, and takes the place of what was there at
  * once (rename). So at every moment the copy holds what it held that counts, and a beginning of the rest.
  *
@@ -71,6 +72,14 @@ static int remove_others(const struct journal_plan *plan, struct journal_dir *di
 
 		if (find(plan, entry->sequence) != NULL || entry->sequence == plan->next)
 			continue;
+		if (entry->headless) {
+			log_warn("journal", "%s: %016llx.journal has no head that can be read%s",
+				 dir->path, (unsigned long long)entry->sequence,
+				 plan->complete ? ", and none of the journal's: removed" :
+						  "; it stays while a copy is missing");
+			if (!plan->complete)
+				continue;
+		}
 		rc = journal_dir_remove(dir, entry->sequence, err);
 		*removed = true;
 	}

@@ -22,6 +22,7 @@ struct journal_plan {
 		next; /* number of a segment to come: what there is of it stays until it gives way */
 	uint64_t suspect;	       /* a segment that could not be written there; 0: none */
 	const _Atomic uint64_t *first; /* what is before is gone meanwhile; NULL: nothing is */
+	bool complete; /* no copy was missing: a file without a head that is not in the plan is none of the journal's */
 	bool alone; /* there is no other copy: what was just read is as it should be */
 };
 

@@ -378,6 +378,7 @@ static void note_end(struct scan *s, uint64_t offset)
 	if (s->open != 0)
 		return;
 	s->found->segment = s->entry->sequence;
+	s->found->opening = s->entry->opening;
 	s->found->end = offset;
 	s->found->next_sequence = s->next;
 }
@@ -494,9 +495,15 @@ static int read_segments(struct scan *s, struct err *err)
 		if (!s->list.entries[i].records && !s->list.entries[i].headless && s->reading &&
 		    s->list.entries[i].sequence != s->next)
 			break;
+		/*
+		 * Of a copy that was away, and would not count anyway; or of a later opening, and what is read instead
+		 * does not count.
+		 */
 		if (s->list.entries[i].headless && s->reading && s->dirs->count > 1 &&
-		    s->list.entries[i].sequence < s->next)
-			continue; /* of a copy that was away: it would not count anyway */
+		    s->list.entries[i].sequence < s->next) {
+			s->unread = true;
+			continue;
+		}
 		rc = read_segment(s, &s->list.entries[i], &ended, err);
 	}
 	return rc;

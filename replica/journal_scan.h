@@ -11,9 +11,13 @@
 
 #include <stdbool.h>
 
-/* A journal was on stable storage up to the record before that number; 0: nobody knows how far. Of whom nothing is known, all zero. */
+/*
+ * A journal was on stable storage up to the record before that number (0: nobody knows how far), in a segment of that opening, in
+ * `quorum` of its `copies`. Of which nothing is known, all zero.
+ */
 struct journal_reached {
-	uint64_t journal, sequence;
+	uint64_t journal, sequence, opening;
+	unsigned copies, quorum;
 };
 
 /* What was found. All zero: there is no journal. */
@@ -22,11 +26,12 @@ struct journal_found {
 	uint64_t epoch; /* the last that can be brought back, if there is a base */
 	uint64_t base;	/* sequence number of the last BASE that has its WHOLE; 0: none */
 	bool partial;	/* a later one has not, or there is only that */
-	bool whole; /* all there was could be read, and fewer copies than the quorum are missing */
+	bool whole;	/* all there was could be read, and fewer copies than had it are missing */
 	unsigned
 		missing; /* copies that were away, or do not hold what they held (journal_open()) */
 	uint64_t next_sequence;	  /* of the record that is to be written next */
 	uint64_t segment;	  /* in which the end is, by its first sequence number; 0: none */
+	uint64_t opening;	  /* of that segment */
 	uint64_t end;		  /* offset there behind what counts */
 	uint64_t torn;		  /* bytes behind that, in this and later segments */
 	uint64_t bytes, segments; /* of all */

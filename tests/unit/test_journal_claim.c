@@ -18,6 +18,7 @@
 
 #define BYTES 48
 #define JOURNAL 0x1122334455667788
+#define OPENING 1700000000000
 
 static char dir[SCRATCH_MAX], path[SCRATCH_MAX + 16];
 static struct journal_claim claim;
@@ -42,24 +43,40 @@ static int end(void **state)
 	return rmdir(dir);
 }
 
-/* As a process finds it that begins now. */
-static bool holds(uint64_t journal, uint64_t next)
+static struct journal_reached reached(uint64_t journal, uint64_t opening, uint64_t next)
 {
+	return (struct journal_reached){
+		.journal = journal, .sequence = next, .opening = opening, .copies = 3, .quorum = 2
+	};
+}
+
+/* As a process finds it that begins now. */
+static bool holds_of(uint64_t journal, uint64_t opening, uint64_t next)
+{
+	const struct journal_found journal_found = { .journal = journal,
+						     .next_sequence = next,
+						     .opening = opening };
 	struct journal_claim found;
 	struct err err;
 	bool is;
 
 	assert_int_equal(journal_claim_open(&found, dir, &err), RC_OK);
-	is = journal_claim_holds(&found, journal, next);
+	is = journal_claim_holds(&found, &journal_found);
 	journal_claim_close(&found);
 	return is;
 }
 
+static bool holds(uint64_t journal, uint64_t next)
+{
+	return holds_of(journal, OPENING, next);
+}
+
 static void make(uint64_t journal, uint64_t segment, uint64_t next)
 {
+	const struct journal_reached says = reached(journal, OPENING, next);
 	struct err err;
 
-	assert_int_equal(journal_claim_make(&claim, journal, segment, next, &err), RC_OK);
+	assert_int_equal(journal_claim_make(&claim, &says, segment, &err), RC_OK);
 }
 
 static void it_says_of_one_journal_how_far_it_reached(void **state)
@@ -87,6 +104,31 @@ static void it_says_of_one_journal_how_far_it_reached(void **state)
 	assert_int_equal(journal_claim_drop(dir, &err), RC_OK);
 }
 
+/* A copy that was away may have written further in an opening that did not count. */
+static void an_earlier_opening_is_none_of_it(void **state)
+{
+	(void)state;
+	make(JOURNAL, 1, 7);
+	assert_true(holds_of(JOURNAL, OPENING + 1, 7) && !holds_of(JOURNAL, OPENING - 1, 100));
+}
+
+static void it_tells_of_how_many_copies(void **state)
+{
+	struct journal_claim found;
+	struct journal_reached says = reached(JOURNAL, OPENING, 7);
+	struct err err;
+
+	(void)state;
+	make(JOURNAL, 1, 7);
+	assert_int_equal(journal_claim_open(&found, dir, &err), RC_OK);
+	says = journal_claim_reached(&found);
+	journal_claim_close(&found);
+	assert_true(says.copies == 3 && says.quorum == 2 && says.opening == OPENING);
+	says.quorum = 4;
+	assert_int_equal(journal_claim_make(&claim, &says, 1, &err), RC_OK);
+	assert_false(holds(JOURNAL, 7));
+}
+
 static void one_that_goes_on_after_a_restart_is_raised_in_its_place(void **state)
 {
 	struct err err;
@@ -95,7 +137,7 @@ static void one_that_goes_on_after_a_restart_is_raised_in_its_place(void **state
 	make(JOURNAL, 1, 7);
 	journal_claim_close(&claim);
 	assert_int_equal(journal_claim_open(&claim, dir, &err), RC_OK);
-	assert_true(claim.stands && journal_claim_holds(&claim, JOURNAL, 7));
+	assert_true(claim.stands && holds(JOURNAL, 7));
 	make(JOURNAL, 7, 11);
 	assert_true(holds(JOURNAL, 11) && !holds(JOURNAL, 10));
 }
@@ -142,13 +184,14 @@ static void what_is_torn_or_changed_claims_nothing(void **state)
 
 static void what_cannot_be_read_or_is_no_file_stands_until_it_is_gone(void **state)
 {
+	const struct journal_reached says = reached(JOURNAL, OPENING, 7);
 	struct err err;
 
 	(void)state;
 	assert_int_equal(mkdir(path, 0700), 0);
 	assert_int_not_equal(journal_claim_drop(dir, &err), RC_OK);
 	assert_non_null(strstr(err.text, path));
-	assert_int_not_equal(journal_claim_make(&claim, JOURNAL, 1, 7, &err), RC_OK);
+	assert_int_not_equal(journal_claim_make(&claim, &says, 1, &err), RC_OK);
 	assert_true(claim.stands);
 	assert_int_equal(rmdir(path), 0);
 	assert_int_equal(journal_claim_withdraw(&claim, &err), RC_OK);
@@ -157,18 +200,18 @@ static void what_cannot_be_read_or_is_no_file_stands_until_it_is_gone(void **sta
 	assert_int_equal(journal_claim_drop(dir, &err), RC_OK);
 }
 
-/* A life of a claim, until something fails; *reached: of the journal, which is synced before each step. */
-static bool live(uint64_t *reached, struct err *err)
+/* A life of a claim, until something fails. */
+static bool live(struct err *err)
 {
 	static const struct {
 		uint64_t segment, next;
 	} steps[] = { { 1, 7 }, { 1, 9 }, { 9, 12 }, { 9, 15 } };
+	struct journal_reached says;
 	unsigned i;
 
 	for (i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
-		*reached = steps[i].next;
-		if (journal_claim_make(&claim, JOURNAL, steps[i].segment, steps[i].next, err) !=
-		    RC_OK)
+		says = reached(JOURNAL, OPENING, steps[i].next);
+		if (journal_claim_make(&claim, &says, steps[i].segment, err) != RC_OK)
 			return false;
 	}
 	return journal_claim_withdraw(&claim, err) == RC_OK;
@@ -183,7 +226,6 @@ static void whatever_fails_nothing_false_is_claimed(void **state)
 	static const enum fault_kind kinds[] = { FAULT_OPEN, FAULT_WRITE, FAULT_FSYNC,
 						 FAULT_RENAME };
 	unsigned long nth;
-	uint64_t reached;
 	unsigned kind, failures = 0;
 	struct err err;
 	bool lived;
@@ -192,7 +234,7 @@ static void whatever_fails_nothing_false_is_claimed(void **state)
 	for (kind = 0; kind < 4; kind++) {
 		for (nth = 1, lived = false; !lived; nth++) {
 			fault_arm(kinds[kind], nth);
-			lived = live(&reached, &err);
+			lived = live(&err);
 			fault_arm(kinds[kind], 0);
 			failures += !lived;
 			assert_true(lived || claim.stands);
@@ -250,6 +292,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 	const struct CMUnitTest tests[] = {
 		TEST(it_says_of_one_journal_how_far_it_reached),
+		TEST(an_earlier_opening_is_none_of_it),
+		TEST(it_tells_of_how_many_copies),
 		TEST(one_that_goes_on_after_a_restart_is_raised_in_its_place),
 		TEST(what_is_torn_or_changed_claims_nothing),
 		TEST(what_cannot_be_read_or_is_no_file_stands_until_it_is_gone),

@@ -157,7 +157,8 @@ static void what_was_acknowledged_is_not_missing_by_a_power_cut(void **state)
 	(void)state;
 	write_it(path);
 	leave(path, 2, len);
-	journal_play.place.reached = (struct journal_reached){ JOURNAL_NUMBER, claimed + 1 };
+	journal_play.place.reached =
+		(struct journal_reached){ .journal = JOURNAL_NUMBER, .sequence = claimed + 1 };
 	is_damaged();
 	journal_play.place.reached.sequence = claimed;
 	assert_int_equal(journal_fixture_open(&err), RC_OK);
@@ -172,7 +173,8 @@ static void one_of_another_journal_is_no_reason(void **state)
 	(void)state;
 	write_it(path);
 	leave(path, 2, len);
-	journal_play.place.reached = (struct journal_reached){ JOURNAL_NUMBER + 1, UINT64_MAX };
+	journal_play.place.reached =
+		(struct journal_reached){ .journal = JOURNAL_NUMBER + 1, .sequence = UINT64_MAX };
 	assert_int_equal(journal_fixture_open(&err), RC_OK);
 }
 

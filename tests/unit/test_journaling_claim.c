@@ -351,8 +351,7 @@ static uint64_t checks;
 
 static void judge(const struct left *may, const struct journal_found *found)
 {
-	const bool holds = may->may && found->whole &&
-			   journal_claim_holds(&may->claim, found->journal, found->next_sequence);
+	const bool holds = may->may && found->whole && journal_claim_holds(&may->claim, found);
 
 	if (holds && (found->base == 0 || found->epoch < journaling_play.committed))
 		fail_msg("epoch %llu was acknowledged, %llu is claimed to be all",
