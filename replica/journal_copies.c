@@ -30,27 +30,6 @@ static bool is_alone(const struct journal_copies *c)
 	return c->place.count == 1;
 }
 
-/* What is wrong with those that are not good; one that is there waits for others. */
-static int below(const struct journal_copies *c, struct err *err)
-{
-	char text[ERR_TEXT_MAX] = "";
-	size_t used = 0;
-	unsigned i;
-
-	for (i = 0; i < c->place.count; i++) {
-		const struct copy *copy = &c->copy[i];
-
-		if (copy->state != JOURNAL_COPY_GOOD && copy->why.code != RC_OK &&
-		    used < sizeof(text))
-			used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%.120s",
-						 used > 0 ? "; " : "", copy->why.text);
-	}
-	return err_set(
-		err, RC_IO,
-		"the journal is below its quorum: %u of %u copies are good, %u have to be: %.380s",
-		copies_good(c), c->place.count, c->place.quorum, text);
-}
-
 /* ---- life ------------------------------------------------------------------------------------- */
 
 static void destroy(struct journal_copies *c)
@@ -336,7 +315,7 @@ int journal_copies_join(struct journal_copies *c, uint64_t journal,
 	rc = start_threads(c, err);
 	while (rc == RC_OK && copies_good(c) < c->place.quorum) {
 		if (has_to_go(c, deadline))
-			rc = below(c, err);
+			rc = copies_below(c, err);
 		else
 			(void)uv_cond_timedwait(&c->changed, &c->mutex, LOOK_NS);
 	}
@@ -472,7 +451,7 @@ static int await(struct journal_copies *c, struct err *err)
 		if (done >= c->place.quorum)
 			return RC_OK;
 		if (copies_good(c) < c->place.quorum)
-			return below(c, err);
+			return copies_below(c, err);
 		if (!waits_on(c, &deadline))
 			leave_hung(c, ticket);
 	}
@@ -511,7 +490,7 @@ static int give(struct journal_copies *c, const struct step *what, bool waits, s
 	if (waits)
 		rc = await(c, err);
 	else if (copies_good(c) < c->place.quorum)
-		rc = below(c, err);
+		rc = copies_below(c, err);
 	uv_mutex_unlock(&c->mutex);
 	return rc;
 }

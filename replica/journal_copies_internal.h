@@ -83,6 +83,8 @@ void copies_unref(struct journal_copies *copies, struct step *step);
 /* No further step waits for it. */
 void copies_detach(struct copy *copy);
 unsigned copies_good(const struct journal_copies *copies);
+/* RC_IO: what is wrong with those that are not good. The mutex is held. */
+int copies_below(const struct journal_copies *copies, struct err *err);
 /* The mutex is held; the last one who leaves frees all. */
 void copies_leave(struct journal_copies *copies);
 

@@ -11,6 +11,7 @@
 #include "replica/journal_copies_internal.h"
 
 #include "appliance/base/clock.h"
+#include "appliance/base/files.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "replica/journal_repair.h"
@@ -117,6 +118,33 @@ static void fail(struct copy *copy, const struct err *why)
 	if (!c->stop)
 		repeat_log(&copy->said, LOG_LEVEL_ERROR, "journal", text);
 	uv_cond_broadcast(&c->changed);
+}
+
+/* One reason whole, which names its directory, and of the others that have one the directories. Who has none waits for others. */
+int copies_below(const struct journal_copies *c, struct err *err)
+{
+	char others[ERR_TEXT_MAX] = "", name[FILES_CLIP + 1];
+	const struct copy *first = NULL;
+	size_t used = 0;
+	unsigned i;
+
+	for (i = 0; i < c->place.count; i++) {
+		const struct copy *copy = &c->copy[i];
+
+		if (copy->state == JOURNAL_COPY_GOOD || copy->why.code == RC_OK)
+			continue;
+		files_clip(name, copy->dir.path);
+		if (first == NULL)
+			first = copy;
+		else if (used < sizeof(others))
+			used += (size_t)snprintf(others + used, sizeof(others) - used, "; %s",
+						 name);
+	}
+	return err_set(
+		err, RC_IO,
+		"the journal is below its quorum: %u of %u copies are good, %u have to be: %s%s",
+		copies_good(c), c->place.count, c->place.quorum,
+		first != NULL ? first->why.text : "", others);
 }
 
 /* ---- following -------------------------------------------------------------------------------- */
