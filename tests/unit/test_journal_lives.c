@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -139,6 +140,37 @@ static void in_as_many_as_a_quorum_it_is_damage(void **state)
 	assert_non_null(strstr(err.text, "the journal is damaged: segment 00000000000fffff"));
 }
 
+/* What README tells an operator to do by hand, where the message says. */
+static void what_is_before_damage_in_all_copies_is_there_once_the_rest_is_cut_off(void **state)
+{
+	unsigned long long segment, at;
+	char path[SCRATCH_MAX + 64];
+	const char *place;
+	unsigned copy;
+	struct err err;
+
+	(void)state;
+	journal_play.segment_bytes = JOURNAL_SEGMENT_BYTES;
+	begin_with(2, false);
+	for (copy = 0; copy < 3; copy++)
+		copies_flip(copy, 1, 2000);
+	assert_int_equal(journal_fixture_open(&err), RC_INVALID);
+	place = strstr(err.text, "segment ");
+	assert_non_null(place);
+	assert_int_equal(sscanf(place, "segment %llx, at %llu:", &segment, &at), 2);
+	for (copy = 0; copy < 3; copy++) {
+		copies_path(copy, segment, path);
+		assert_int_equal(truncate(path, (off_t)at), 0);
+		copies_path(copy, journal_play.found.next_sequence, path);
+		(void)unlink(path);
+	}
+	copies_open();
+	assert_true(journal_play.seen > 0 && journal_play.seen < 5);
+	assert_true(journal_play.found.next_sequence < journal_play.place.reached.sequence);
+	journal_fixture_write_all(journal_play.seen + 1, 9);
+	copies_become_the_same();
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, copies_begin, copies_end)
@@ -148,6 +180,7 @@ int main(void)
 		TEST(more_copies_than_before_are_none_that_are_missing),
 		TEST(what_a_head_that_is_gone_may_lead_to_is_missed),
 		TEST(a_file_without_a_head_in_one_copy_is_none_of_the_journals),
+		TEST(what_is_before_damage_in_all_copies_is_there_once_the_rest_is_cut_off),
 		TEST(in_as_many_as_a_quorum_it_is_damage),
 	};
 
