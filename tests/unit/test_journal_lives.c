@@ -8,7 +8,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -143,8 +142,8 @@ static void in_as_many_as_a_quorum_it_is_damage(void **state)
 /* What README tells an operator to do by hand, where the message says. */
 static void what_is_before_damage_in_all_copies_is_there_once_the_rest_is_cut_off(void **state)
 {
-	unsigned long long segment, at;
 	char path[SCRATCH_MAX + 64];
+	uint64_t segment, at;
 	const char *place;
 	unsigned copy;
 	struct err err;
@@ -157,7 +156,10 @@ static void what_is_before_damage_in_all_copies_is_there_once_the_rest_is_cut_of
 	assert_int_equal(journal_fixture_open(&err), RC_INVALID);
 	place = strstr(err.text, "segment ");
 	assert_non_null(place);
-	assert_int_equal(sscanf(place, "segment %llx, at %llu:", &segment, &at), 2);
+	segment = strtoull(place + strlen("segment "), NULL, 16);
+	place = strstr(place, ", at ");
+	assert_non_null(place);
+	at = strtoull(place + strlen(", at "), NULL, 10);
 	for (copy = 0; copy < 3; copy++) {
 		copies_path(copy, segment, path);
 		assert_int_equal(truncate(path, (off_t)at), 0);
