@@ -101,12 +101,13 @@ static void find_serial(struct data_disk *disk)
 static bool mentions(const char *text, const char *name)
 {
 	char path[DATA_NAME_BYTES + 8];
-	const char *at = text;
+	const char *at;
 
+	if (text == NULL)
+		return false;
 	(void)snprintf(path, sizeof(path), "/dev/%s", name);
-	while (at != NULL && (at = strstr(at, path)) != NULL) {
-		at += strlen(path);
-		if (!isalnum((unsigned char)*at))
+	for (at = strstr(text, path); at != NULL; at = strstr(at + 1, path)) {
+		if (!isalnum((unsigned char)at[strlen(path)]))
 			return true;
 	}
 	return false;

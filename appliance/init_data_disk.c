@@ -108,19 +108,18 @@ static enum data_kind look(const struct looked *l, uint64_t bytes, struct data_e
 
 enum data_kind data_look(int disk, uint64_t bytes, int empty, struct data_ext4 *ext4)
 {
-	uint8_t *room = mem_alloc(2 * EDGE_BYTES);
-	const struct looked looked = { .disk = disk,
-				       .empty = empty,
-				       .least = lseek(empty, 0, SEEK_END),
-				       .found = room,
-				       .ours = room + EDGE_BYTES };
+	struct looked looked = { .disk = disk, .empty = empty, .least = lseek(empty, 0, SEEK_END) };
 	enum data_kind kind = DATA_UNREADABLE;
 
-	if (room != NULL && bytes < EDGE_BYTES)
+	looked.found = mem_alloc(2 * EDGE_BYTES);
+	if (looked.found == NULL)
+		return DATA_UNREADABLE;
+	looked.ours = looked.found + EDGE_BYTES;
+	if (bytes < EDGE_BYTES)
 		kind = DATA_SMALL;
-	else if (room != NULL && looked.least > (off_t)EDGE_BYTES)
+	else if (looked.least > (off_t)EDGE_BYTES)
 		kind = look(&looked, bytes, ext4);
-	mem_free(room);
+	mem_free(looked.found);
 	return kind;
 }
 

@@ -135,7 +135,7 @@ static void check_nic(struct preflight *preflight, const struct config_nic *nic,
 static void check_device(struct preflight *preflight, const char *where, const char *name)
 {
 	struct netlink_device device;
-	struct netlink_prefix first;
+	struct netlink_prefix first = { 0 };
 	size_t count = 0;
 	struct err err;
 

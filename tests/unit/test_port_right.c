@@ -89,7 +89,7 @@ static void what_was_queued_is_dropped_when_the_right_has_ended(void **state)
 
 static void send_segments(struct port *port)
 {
-	struct frame_builder segment;
+	struct frame_builder segment = { 0 };
 	uint32_t i;
 
 	port_cork(port);
