@@ -201,6 +201,16 @@ void journal_claim_keep(struct journal_claim *c, const struct journal_reached *r
 	c->told = true;
 }
 
+bool journal_claim_renew(struct journal_claim *claim, const struct journal_reached *reached,
+			 uint64_t segment)
+{
+	const struct journal_reached was = journal_claim_reached(claim);
+	struct err none;
+
+	return (was.copies == reached->copies && was.quorum == reached->quorum) ||
+	       journal_claim_make(claim, reached, segment, &none) == RC_OK;
+}
+
 int journal_claim_withdraw(struct journal_claim *c, struct err *err)
 {
 	int rc;

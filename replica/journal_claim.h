@@ -82,6 +82,9 @@ int journal_claim_make(struct journal_claim *claim, const struct journal_reached
  */
 void journal_claim_keep(struct journal_claim *claim, const struct journal_reached *reached,
 			uint64_t segment);
+/* All of it is in the copies that there are from now on. True: the claim says so of these. */
+bool journal_claim_renew(struct journal_claim *claim, const struct journal_reached *reached,
+			 uint64_t segment);
 /* RC_OK: there is none, also after a power cut. Else it stands; trying again may help. */
 int journal_claim_withdraw(struct journal_claim *claim, struct err *err);
 

@@ -189,26 +189,17 @@ static int read_it(struct journal_keeper *k, struct err *err)
 	return rc;
 }
 
-/* All is in the copies that there are from now on, and the claim says so of these. */
-static bool is_renewed(const struct journal_keeper *k)
-{
-	const struct journal_reached was = journal_claim_reached(k->options.claim);
-	const struct journal_reached now = journal_reached(k->journal);
-	struct err none;
-
-	return (was.copies == now.copies && was.quorum == now.quorum) ||
-	       journal_claim_make(k->options.claim, &now, journal_present_segment(k->journal),
-				  &none) == RC_OK;
-}
-
 /* Whether the claim goes on; if not, it is withdrawn before any epoch comes. */
 static int judge_claim(struct journal_keeper *k, struct err *err)
 {
+	const struct journal_reached now = journal_reached(k->journal);
+
 	k->complete = k->found.whole && k->replay.epoch != 0 &&
 		      journal_claim_holds(k->options.claim, &k->found);
 	if (journal_is_broken(k->journal, err))
 		return (int)err->code;
-	if ((k->complete && k->options.sync && is_renewed(k)) ||
+	if ((k->complete && k->options.sync &&
+	     journal_claim_renew(k->options.claim, &now, journal_present_segment(k->journal))) ||
 	    (k->options.untouched && k->options.image == NULL))
 		return RC_OK;
 	return journal_claim_withdraw(k->options.claim, err);
