@@ -20,6 +20,7 @@
  */
 static const struct need {
 	const char *word;
+	bool is_key; /* only where a value follows it */
 	uint64_t capabilities;
 	unsigned may;
 	const char *why; /* it cannot be given: what it would need */
@@ -44,7 +45,7 @@ static const struct need {
 	{ "connect", .may = CONFINE_MAY_IP },
 	{ "mcast", .may = CONFINE_MAY_IP },
 	{ "inet", .may = CONFINE_MAY_IP },
-	{ "host", .may = CONFINE_MAY_IP },
+	{ "host", .is_key = true, .may = CONFINE_MAY_IP },
 	{ "tcp", .may = CONFINE_MAY_IP },
 	{ "udp", .may = CONFINE_MAY_IP },
 	{ "telnet", .may = CONFINE_MAY_IP },
@@ -72,12 +73,19 @@ static bool is_of_word(char c)
 	return isalnum((unsigned char)c) || c == '-' || c == '_';
 }
 
-static bool has_word(const char *text, const char *word)
+/* Of a key=value, or of JSON. */
+static bool is_key_until(const char *end)
+{
+	return *end == '=' || (end[0] == '"' && end[1 + strspn(end + 1, " ")] == ':');
+}
+
+static bool has_word(const char *text, const char *word, bool is_key)
 {
 	const size_t len = strlen(word);
 
 	for (const char *at = strstr(text, word); at != NULL; at = strstr(at + 1, word)) {
-		if ((at == text || !is_of_word(at[-1])) && !is_of_word(at[len]))
+		if ((at == text || !is_of_word(at[-1])) && !is_of_word(at[len]) &&
+		    (!is_key || is_key_until(at + len)))
 			return true;
 	}
 	return false;
@@ -88,7 +96,7 @@ int confine_needs(struct confine_needs *needs, char *const *args, struct err *er
 	*needs = (struct confine_needs){ 0 };
 	for (; *args != NULL; args++) {
 		for (size_t i = 0; i < NEEDS; i++) {
-			if (!has_word(*args, needs_table[i].word))
+			if (!has_word(*args, needs_table[i].word, needs_table[i].is_key))
 				continue;
 			if (needs_table[i].why != NULL)
 				return err_set(

@@ -17,9 +17,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/netlink.h>
 #include <linux/seccomp.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <stddef.h>
 #include <sys/socket.h>
@@ -43,6 +45,8 @@ enum unless {
 	SELF_OR_ZERO, /* the same, and zero means itself */
 	KEY,	      /* the subject's key is there */
 	FAMILY,	      /* a socket of a kind that the subject has */
+	NO_OWNER,     /* does not say whom the kernel sends which signal for a descriptor */
+	NO_NAMESPACE, /* makes a process in the namespaces that there are */
 	IO_URING,     /* the subject may */
 };
 
@@ -63,20 +67,32 @@ static const char machine[] = "changes the machine's settings";
 static const char surface[] = "is a way into the kernel that nobody here needs";
 
 static const struct rule rules[] = {
+	/* The one that a processor of KVM's makes all the time is looked for first. */
+	{ SYS_ioctl, ALONE, NO_OWNER, EPERM, others },
+
 	{ SYS_execve, QEMU, KEY, EPERM, programs },
 	{ SYS_execve, CONFINE_LISTENER, NEVER, EPERM, programs },
 	{ SYS_execveat, ALONE, NEVER, EPERM, programs },
 	{ SYS_fork, ALONE, NEVER, EPERM, programs },
 	{ SYS_vfork, ALONE, NEVER, EPERM, programs },
 	{ SYS_clone, ALONE, THREAD, EPERM, programs },
-	{ SYS_clone3, ALONE, NEVER, ENOSYS, programs }, /* its flags are in memory: clone() then */
+	{ SYS_clone, CONFINE_STANDBY, NO_NAMESPACE, EPERM, mounts },
+	{ SYS_clone3, ALL, NEVER, ENOSYS, programs }, /* its flags are in memory: clone() then */
 
 	{ SYS_kill, ALONE, SELF, EPERM, others },
 	{ SYS_tgkill, ALONE, SELF, EPERM, others },
 	{ SYS_tkill, ALONE, NEVER, EPERM, others }, /* glibc's threads use tgkill() */
 	{ SYS_rt_sigqueueinfo, ALONE, SELF, EPERM, others },
 	{ SYS_rt_tgsigqueueinfo, ALONE, SELF, EPERM, others },
+	{ SYS_fcntl, ALONE, NO_OWNER, EPERM,
+	  others }, /* F_SETOWN and F_SETSIG together are kill() */
 	{ SYS_prlimit64, ALONE, SELF_OR_ZERO, EPERM, others },
+	{ SYS_sched_setscheduler, ALONE, SELF_OR_ZERO, EPERM, others },
+	{ SYS_sched_setparam, ALONE, SELF_OR_ZERO, EPERM, others },
+	{ SYS_sched_setattr, ALONE, SELF_OR_ZERO, EPERM, others },
+	{ SYS_sched_setaffinity, ALONE, SELF_OR_ZERO, EPERM, others },
+	{ SYS_setpriority, ALONE, NEVER, EPERM, others },
+	{ SYS_ioprio_set, ALONE, NEVER, EPERM, others },
 	{ SYS_pidfd_open, ALONE, NEVER, EPERM, others },
 	{ SYS_pidfd_send_signal, ALONE, NEVER, EPERM, others },
 	{ SYS_process_madvise, ALONE, NEVER, EPERM, others },
@@ -233,6 +249,23 @@ static void allow_families(struct writer *w, unsigned may)
 	w->out[jump].jf = (uint8_t)(w->count - jump - 1);
 }
 
+#define NEW_NAMESPACE                                                                  \
+	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | \
+	 CLONE_NEWPID | CLONE_NEWNET)
+
+/* Of fcntl()'s commands and ioctl()'s, whose numbers are far apart. */
+static void allow_but_owner(struct writer *w)
+{
+	static const uint32_t commands[] = { F_SETOWN, F_SETOWN_EX, F_SETSIG, FIOSETOWN,
+					     SIOCSPGRP };
+	const uint8_t count = sizeof(commands) / sizeof(commands[0]);
+
+	load_argument(w, 1, false);
+	for (uint8_t i = 0; i < count; i++)
+		compare(w, commands[i], (uint8_t)(count - i), 0);
+	allow(w);
+}
+
 /* What of a rule's calls is allowed; the instruction behind it denies the rest. */
 static void allow_unless(struct writer *w, enum unless unless,
 			 const struct confine_subject *subject)
@@ -258,6 +291,14 @@ static void allow_unless(struct writer *w, enum unless unless,
 		break;
 	case FAMILY:
 		allow_families(w, subject->may);
+		break;
+	case NO_OWNER:
+		allow_but_owner(w);
+		break;
+	case NO_NAMESPACE:
+		load_argument(w, 0, false);
+		put(w, BPF_JMP | BPF_JSET | BPF_K, NEW_NAMESPACE, 1, 0);
+		allow(w);
 		break;
 	case NEVER:
 	case IO_URING:

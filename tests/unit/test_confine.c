@@ -168,6 +168,10 @@ static void what_a_hypervisor_needs_is_in_its_arguments(void **state)
 	needs((char[]){ "usb-host,vendorid=1" }, 0, CONFINE_MAY_UEVENTS);
 	needs((char[]){ "user,id=n0" }, 0, CONFINE_MAY_IP);
 	needs((char[]){ "nbd://store/vm1" }, 0, CONFINE_MAY_IP);
+	needs((char[]){ "host" }, 0, 0); /* of -cpu */
+	needs((char[]){ "base=utc,clock=host" }, 0, 0);
+	needs((char[]){ "socket,id=c0,host=192.0.2.1,port=1" }, 0, CONFINE_MAY_IP);
+	needs((char[]){ "{\"driver\":\"quorum\",\"host\": \"192.0.2.1\"}" }, 0, CONFINE_MAY_IP);
 	needs((char[]){ "{\"driver\":\"nbd\",\"server\":{\"type\":\"inet\"}}" }, 0, CONFINE_MAY_IP);
 	needs((char[]){ "unix:/run/vm1/replica.qmp,server=on,wait=off" }, 0, 0);
 	needs((char[]){ "file=/srv/users/hostile.raw,format=raw" }, 0, 0);

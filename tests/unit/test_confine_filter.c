@@ -2,11 +2,14 @@
 #include "replica/confine_filter.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/netlink.h>
 #include <linux/seccomp.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -181,6 +184,32 @@ static void signals_and_limits_are_for_itself(void **state)
 	}
 }
 
+static void nobody_is_told_for_it_and_no_namespace_is_made(void **state)
+{
+	static const struct {
+		long call;
+		uint64_t command;
+	} told[] = { { SYS_fcntl, F_SETOWN },
+		     { SYS_fcntl, F_SETOWN_EX },
+		     { SYS_fcntl, F_SETSIG },
+		     { SYS_ioctl, FIOSETOWN },
+		     { SYS_ioctl, SIOCSPGRP } };
+	const uint64_t kvm_run = 0xae80;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(told) / sizeof(told[0]); i++) {
+		compile(CONFINE_HYPERVISOR, 0);
+		assert_int_equal(call(told[i].call, 3, told[i].command, OWN_PID, 0), FAILS(EPERM));
+		assert_int_equal(call(told[i].call, 3, told[i].command + 0x100, 0, 0), ALLOWED);
+	}
+	assert_int_equal(call(SYS_ioctl, 3, kvm_run, 0, 0), ALLOWED);
+	compile(CONFINE_STANDBY, 0);
+	assert_int_equal(call(SYS_clone, SIGCHLD, 0, 0, 0), ALLOWED);
+	assert_int_equal(call(SYS_clone, SIGCHLD | CLONE_NEWUSER | CLONE_NEWNET, 0, 0, 0),
+			 FAILS(EPERM));
+	assert_int_equal(call(SYS_clone3, 0, 0, 0, 0), FAILS(ENOSYS));
+}
+
 static uint32_t open_socket(uint64_t family, uint64_t protocol)
 {
 	return call(SYS_socket, family, SOCK_STREAM, protocol, 0);
@@ -231,6 +260,7 @@ int main(void)
 		cmocka_unit_test(only_who_has_the_key_executes_a_program),
 		cmocka_unit_test(threads_are_made_and_no_processes),
 		cmocka_unit_test(signals_and_limits_are_for_itself),
+		cmocka_unit_test(nobody_is_told_for_it_and_no_namespace_is_made),
 		cmocka_unit_test(sockets_are_unix_ones_and_what_was_asked_for),
 		cmocka_unit_test(io_uring_is_for_who_was_told_to_use_it),
 	};
