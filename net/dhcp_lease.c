@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#define MTU_LEAST 576 /* what every IPv4 host takes */
+#define MTU_LEAST 1280 /* less would take a device its IPv6 */
 
 /* Of its class, as it was before there were masks. */
 static uint8_t class_bits(const uint8_t ip[4])
