@@ -113,7 +113,27 @@ static bool mentions(const char *text, const char *name)
 	return false;
 }
 
-static bool is_taken(const struct config *config, const char *name)
+/* The disk that a partition is of, by where the kernel has it: .../vdc/vdc1. */
+static void disk_of(char disk[DATA_NAME_BYTES], const char *name)
+{
+	char path[128], at[512];
+	char *end;
+	ssize_t len;
+
+	(void)snprintf(disk, DATA_NAME_BYTES, "%s", name);
+	(void)snprintf(path, sizeof(path), BLOCKS "/%s", name);
+	len = readlink(path, at, sizeof(at) - 1);
+	at[len > 0 ? len : 0] = '\0';
+	end = strrchr(at, '/');
+	if (end == NULL)
+		return;
+	*end = '\0';
+	end = strrchr(at, '/');
+	if (end != NULL && strcmp(end, "/block") != 0)
+		(void)snprintf(disk, DATA_NAME_BYTES, "%s", end + 1);
+}
+
+static bool is_mentioned(const struct config *config, const char *name)
 {
 	for (size_t i = 0; i < config->ninstances; i++) {
 		const struct config_instance *instance = &config->instances[i];
@@ -125,6 +145,15 @@ static bool is_taken(const struct config *config, const char *name)
 		}
 	}
 	return false;
+}
+
+/* What an instance writes to its disk is not for this machine to read, and it makes partitions as it likes. */
+static bool is_taken(const struct config *config, const char *name)
+{
+	char disk[DATA_NAME_BYTES];
+
+	disk_of(disk, name);
+	return is_mentioned(config, name) || is_mentioned(config, disk);
 }
 
 static int open_device(const char *name, int flags)
@@ -148,6 +177,9 @@ static bool look(struct data_disk *disk, const char *name, const struct config *
 	    is_set(name, "removable") || !attribute(size, sizeof(size), name, "size", 0))
 		return false;
 	partition = strstr(uevent, "PARTNAME=" DATA_PARTITION);
+	if (partition != NULL &&
+	    isgraph((unsigned char)partition[strlen("PARTNAME=" DATA_PARTITION)]))
+		partition = NULL;
 	if (strstr(uevent, "DEVTYPE=disk") != NULL) {
 		if (!is_set(name, "device/uevent")) /* loop and the like: no device's */
 			return false;
@@ -217,12 +249,27 @@ static void identify(int root, const struct data_disk *disk, int empty)
 			 strerror(errno));
 }
 
+/* The size of its file system, mounted: the journal that was replayed may have told of a growth that had not come so far. */
+static uint64_t grown_to(const struct data_disk *disk)
+{
+	const int fd = open_device(disk->name, O_RDONLY);
+	uint8_t superblock[DATA_EXT4_BYTES];
+	struct data_ext4 now = disk->ext4;
+
+	if (fd >= 0 &&
+	    pread(fd, superblock, sizeof(superblock), DATA_EXT4_AT) == (ssize_t)sizeof(superblock))
+		(void)data_ext4_parse(&now, superblock);
+	if (fd >= 0)
+		(void)close(fd);
+	return now.bytes;
+}
+
 /* By steps, between which it can be ended: while one goes on the file system cannot be unmounted. */
 static void grow_all(int root, const struct data_disk *disk)
 {
 	const uint64_t whole = disk->bytes / disk->ext4.block_bytes;
 	const uint64_t step = GROWN_AT_ONCE / disk->ext4.block_bytes;
-	uint64_t blocks = disk->ext4.bytes / disk->ext4.block_bytes;
+	uint64_t blocks = grown_to(disk) / disk->ext4.block_bytes;
 
 	while (blocks < whole) {
 		blocks = whole - blocks > step ? blocks + step : whole;
