@@ -7,8 +7,11 @@
 #include "appliance/verb.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PATH_MAX_BYTES 512
@@ -121,9 +124,8 @@ int verb_config_drive(int argc, char **argv)
 					 .count = 2,
 					 .operand = &dir,
 					 .operand_name = "DIR" };
+	char whole[PATH_MAX];
 	struct err err;
-	char *plain;
-	size_t len;
 	int status;
 
 	if (!options_parse(&command, argc, argv, &status))
@@ -132,17 +134,10 @@ int verb_config_drive(int argc, char **argv)
 		return options_wrong(&command, "--output and --names exclude each other");
 	if (!names && output == NULL)
 		output = DEFAULT_OUTPUT;
-	len = strlen(dir);
-	while (len > 1 && dir[len - 1] == '/')
-		len--;
-	plain = mem_strndup(dir, len);
-	if (plain == NULL)
-		return options_failed("config-drive: there is no memory");
-	status = EXIT_FINE;
-	if (make(plain, output, &err) != RC_OK) {
-		(void)err_prefix(&err, "config-drive: ");
-		status = options_failed(err.text);
-	}
-	mem_free(plain);
-	return status;
+	if (realpath(dir, whole) == NULL)
+		(void)err_system(&err, errno, "%s", dir);
+	else if (make(whole, output, &err) == RC_OK)
+		return EXIT_FINE;
+	(void)err_prefix(&err, "config-drive: ");
+	return options_failed(err.text);
 }

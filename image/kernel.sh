@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The test guest's kernel: Debian 13's cloud kernel, unpacked and not installed. See sources.sh for where it comes from.
+# The kernel of the appliance and of the test guest: Debian 13's cloud kernel, unpacked and not installed. See sources.sh for where it comes from.
 #
 # result: build/kernel/vmlinuz, build/kernel/modules (what is below /lib/modules/VERSION), build/kernel/copyright
 set -euo pipefail

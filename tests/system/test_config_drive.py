@@ -68,6 +68,7 @@ def test_no_drive_is_made_of_what_would_not_work(tmp_path, content, spoil, said)
 
 
 def test_the_names_of_what_would_be_on_it_are_printed_for_an_image_that_is_baked(tmp_path, content):
-    listed = subprocess.run([lab.UNDERSTUDY, 'config-drive', str(content), '--names'], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert listed.stdout == 'config.json ca.crt standby.crt standby.key\n'
+    for directory, where in ((str(content), tmp_path), ('.', content), ('content', tmp_path), ('./content', tmp_path)):
+        listed = subprocess.run([lab.UNDERSTUDY, 'config-drive', directory, '--names'], cwd=where, capture_output=True, text=True, check=True)
+        assert listed.stdout == 'config.json ca.crt standby.crt standby.key\n'
     assert os.listdir(tmp_path) == ['content']
