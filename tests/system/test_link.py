@@ -238,7 +238,7 @@ def hypervisor_that(world, what):
 
 def test_after_an_attempt_that_failed_neither_site_is_healthy_while_it_tries_again():
     with lab.Lab() as world:
-        world.extra['standby']['hypervisor'] = {'program': hypervisor_that(world, 'sleep 2; echo not today >&2; exit 1')}
+        world.extra['standby']['hypervisor'] = {'confine': False, 'program': hypervisor_that(world, 'sleep 2; echo not today >&2; exit 1')}
         world.start_guest()
         world.start_appliance()
         world.start_agent()
@@ -266,7 +266,7 @@ def test_after_an_attempt_that_failed_neither_site_is_healthy_while_it_tries_aga
 
 def test_a_warm_qemu_that_cannot_be_started_again_is_told_with_its_words():
     with lab.Lab(memory_mib=128, working_set_mib=16, takeover='manual') as world:
-        world.extra['standby']['hypervisor'] = {'program': hypervisor_that(world, f'exec {lab.QEMU} "$@"')}
+        world.extra['standby']['hypervisor'] = {'confine': False, 'program': hypervisor_that(world, f'exec {lab.QEMU} "$@"')}
         world.protect()
         hypervisor_that(world, 'echo not today >&2; exit 1')
         os.kill(world.replica(), signal.SIGKILL)
