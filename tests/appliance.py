@@ -58,8 +58,8 @@ class Appliance:
         return os.path.join(self.directory, name)
 
     def command(self):
-        command = [lab.QEMU, '-machine', 'q35' if self.uefi else 'pc', '-accel', 'tcg', '-m', str(self.memory_mib), '-nodefaults', '-display', 'none',
-                   '-no-reboot', '-L', lab.FIRMWARE,
+        command = [lab.QEMU, '-machine', 'q35' if self.uefi else 'pc', '-accel', 'tcg', '-cpu', 'qemu64,-svm',
+                   '-m', str(self.memory_mib), '-nodefaults', '-display', 'none', '-no-reboot', '-L', lab.FIRMWARE,
                    '-drive', f'file={self.image},format=raw,if=none,id=system,readonly=on', '-device', f'{self.models[0]},drive=system,bootindex=0',
                    '-serial', f"file:{self.path('console.log')}", '-qmp', f"unix:{self.path('qmp')},server=on,wait=off"]
         for number, (tap, mac) in enumerate(self.cards):

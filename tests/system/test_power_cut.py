@@ -85,5 +85,6 @@ def power_cuts(cuts, seed):
 
 
 @pytest.mark.skipif(bool(MISSING), reason=f"{', '.join(MISSING)} is missing")
-def test_what_was_acknowledged_is_there_after_a_crash_of_the_standby_and_each_of_three_power_cuts():
-    power_cuts(3, int(os.environ.get('UNDERSTUDY_SEED', '0')) or os.getpid())
+def test_what_was_acknowledged_is_there_after_a_crash_of_the_standby_and_a_power_cut():
+    """Ten of them are in `make soak`."""
+    power_cuts(1, int(os.environ.get('UNDERSTUDY_SEED', '0')) or os.getpid())
