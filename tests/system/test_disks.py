@@ -248,14 +248,14 @@ def test_with_a_journal_the_disk_comes_back_with_the_memory():
                  standby_instance={'durability': 'journal'}) as world:
         world.protect()
         epoch = world.status('standby')['epoch']
-        lab.wait_for('more epochs', lambda: world.status('standby')['epoch'] > epoch + 5)
+        lab.wait_for('more epochs are durable', lambda: world.status('standby').get('journal', {}).get('epoch', 0) > epoch + 5)
         world.kill_site_a()
         os.kill(world.appliance.pid, signal.SIGKILL)
         world.appliance.process.wait()
         with open(world.path('disk-b.raw'), 'r+b') as disk:      # what a power cut may leave of it
             disk.write(bytes(1 << 20))
         world.start_appliance()
-        lab.wait_for('it is brought back', lambda: world.status('standby').get('state') == 'unattended', 60)
+        world.wait_state('standby', 'unattended', timeout=60)
         assert world.operator('takeover', 'standby').returncode == 0, world.logs()
         checked(world)
 
