@@ -20,10 +20,10 @@
  */
 static const struct need {
 	const char *word;
-	bool is_key; /* only where a value follows it */
 	uint64_t capabilities;
-	unsigned may;
 	const char *why; /* it cannot be given: what it would need */
+	unsigned may;
+	bool is_key; /* only where a value follows it */
 } needs_table[] = {
 	{ "tap", .capabilities = BIT(CAP_NET_ADMIN) },	   /* one that exists, and is nobody's */
 	{ "vfio-pci", .capabilities = BIT(CAP_IPC_LOCK) }, /* it writes to the guest's memory */
