@@ -247,7 +247,7 @@ lint-clang-tidy: $(c_files:%.c=build/lint/%.tidy)
 	@good="$${XDG_CACHE_HOME:-$$HOME/.cache}/understudy/tidy" && mkdir -p "$$good" && find "$$good" -type f -mtime +30 -delete
 build/lint/%.tidy: %.c build/asan/obj/%.o .clang-tidy tests/tidy.sh
 	@mkdir -p $(@D)
-	@tests/tidy.sh $< build/asan/obj/$*.d $(filter-out -MMD -MP -Werror,$(ASAN_CFLAGS))
+	@tests/tidy.sh $< build/asan/obj/$*.d $(filter-out -MMD -MP -Werror -ffile-prefix-map=%,$(ASAN_CFLAGS))
 	@touch $@
 
 lint-cppcheck: build/musl/libs
