@@ -122,3 +122,17 @@ void netns_fixture_shows(const char *command, const char *part)
 	if (strstr(shown, part) == NULL)
 		fail_msg("%s: no \"%s\" in %s", command, part, shown);
 }
+
+int netns_fixture_set_up(void **state)
+{
+	(void)state;
+	(void)netns_fixture_create();
+	return 0;
+}
+
+int netns_fixture_tear_down(void **state)
+{
+	(void)state;
+	netns_fixture_remove();
+	return 0;
+}

@@ -13,6 +13,10 @@
  */
 bool netns_fixture_create(void);
 
+/* netns_fixture_create() and netns_fixture_remove(), as cmocka calls what is before and behind a test. */
+int netns_fixture_set_up(void **state);
+int netns_fixture_tear_down(void **state);
+
 /* The test is skipped, and that is said, where there are none. */
 void netns_fixture_need(void);
 

@@ -31,13 +31,6 @@ static int set_up(void **state)
 	return 0;
 }
 
-static int tear_down(void **state)
-{
-	(void)state;
-	netns_fixture_remove();
-	return 0;
-}
-
 static void takes(const struct cmdline_card *card)
 {
 	if (guest_bridge_check(&nic, card, &err) != RC_OK)
@@ -113,7 +106,7 @@ static void a_virtio_cards_tap_has_to_be_like_a_dgram(void **state)
 
 int main(void)
 {
-#define CLAIM(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define CLAIM(f) cmocka_unit_test_setup_teardown(f, set_up, netns_fixture_tear_down)
 	const struct CMUnitTest tests[] = {
 		CLAIM(a_bridge_with_these_two_ports_is_right),
 		CLAIM(a_third_port_would_let_frames_out),

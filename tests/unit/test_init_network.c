@@ -9,20 +9,6 @@
 
 #include <cmocka.h>
 
-static int set_up(void **state)
-{
-	(void)state;
-	(void)netns_fixture_create();
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	netns_fixture_remove();
-	return 0;
-}
-
 /* The machine's part of a configuration, as process 1 reads it, is done. */
 static void set_up_network(const char *network)
 {
@@ -110,5 +96,5 @@ int main(void)
 		cmocka_unit_test(without_a_device_all_cards_are_up_with_the_address_of_their_link),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, netns_fixture_set_up, netns_fixture_tear_down);
 }

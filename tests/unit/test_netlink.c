@@ -11,20 +11,6 @@
 #include <cmocka.h>
 
 static struct err err;
-static int set_up(void **state)
-{
-	(void)state;
-	(void)netns_fixture_create();
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	netns_fixture_remove();
-	return 0;
-}
-
 static struct netlink_prefix prefix_of(const char *text)
 {
 	struct netlink_prefix prefix;
@@ -397,5 +383,5 @@ int main(void)
 		cmocka_unit_test(what_the_kernel_refuses_is_said),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, netns_fixture_set_up, netns_fixture_tear_down);
 }

@@ -12,20 +12,6 @@
 
 static struct err err;
 
-static int set_up(void **state)
-{
-	(void)state;
-	(void)netns_fixture_create();
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	netns_fixture_remove();
-	return 0;
-}
-
 static void fails(int rc, const char *message)
 {
 	assert_int_equal(rc, RC_IO);
@@ -95,5 +81,5 @@ int main(void)
 		cmocka_unit_test(a_vlan_is_on_its_device),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, netns_fixture_set_up, netns_fixture_tear_down);
 }
