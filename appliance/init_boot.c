@@ -24,13 +24,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BLOCKS "/sys/class/block"
 #define NAME_BYTES 256
 #define FOUND_WITHIN_MS 30000 /* a SAN may take its time */
 #define LOOK_EVERY_MS 10
 
-/* Whether the kernel's description of a block device has that line. */
-static bool has_line(const char *device, const char *line)
+bool init_block_says(const char *device, const char *line)
 {
 	char path[NAME_BYTES + 32], text[1024] = "\n";
 	const size_t len = strlen(line);
@@ -38,7 +36,7 @@ static bool has_line(const char *device, const char *line)
 	FILE *file;
 	size_t n;
 
-	(void)snprintf(path, sizeof(path), BLOCKS "/%s/uevent", device);
+	(void)snprintf(path, sizeof(path), INIT_BLOCKS "/%s/uevent", device);
 	file = fopen(path, "re");
 	if (file == NULL)
 		return false;
@@ -52,14 +50,14 @@ static bool has_line(const char *device, const char *line)
 /* The first one of that name, as the kernel counts them. */
 static bool find_partition(const char *name, char device[NAME_BYTES])
 {
-	DIR *dir = opendir(BLOCKS);
+	DIR *dir = opendir(INIT_BLOCKS);
 	struct dirent *entry;
 	char line[NAME_BYTES];
 	bool found = false;
 
 	(void)snprintf(line, sizeof(line), "PARTNAME=%s", name);
 	while (dir != NULL && !found && (entry = readdir(dir)) != NULL) {
-		found = entry->d_name[0] != '.' && has_line(entry->d_name, line);
+		found = entry->d_name[0] != '.' && init_block_says(entry->d_name, line);
 		if (found)
 			(void)snprintf(device, NAME_BYTES, "/dev/%.200s", entry->d_name);
 	}

@@ -39,7 +39,6 @@
 
 #define EMPTY_IMAGE "/data.ext4"
 #define DATA_DIR "/data"
-#define BLOCKS "/sys/class/block"
 #define DISKS_MAX 64
 #define NAMED_WITHIN_MS 30000 /* a SAN may take its time */
 #define OTHERS_WITHIN_MS 2000 /* of an empty one */
@@ -64,7 +63,7 @@ static bool attribute(char *out, size_t size, const char *device, const char *fi
 	FILE *f;
 	size_t n;
 
-	(void)snprintf(path, sizeof(path), BLOCKS "/%s/%s", device, file);
+	(void)snprintf(path, sizeof(path), INIT_BLOCKS "/%s/%s", device, file);
 	f = fopen(path, "re");
 	if (f == NULL)
 		return false;
@@ -121,7 +120,7 @@ static void disk_of(char disk[DATA_NAME_BYTES], const char *name)
 	ssize_t len;
 
 	(void)snprintf(disk, DATA_NAME_BYTES, "%s", name);
-	(void)snprintf(path, sizeof(path), BLOCKS "/%s", name);
+	(void)snprintf(path, sizeof(path), INIT_BLOCKS "/%s", name);
 	len = readlink(path, at, sizeof(at) - 1);
 	at[len > 0 ? len : 0] = '\0';
 	end = strrchr(at, '/');
@@ -167,20 +166,16 @@ static int open_device(const char *name, int flags)
 /* Whether it is one that can be meant: not a CD, not what is read-only, and of partitions only ours. */
 static bool look(struct data_disk *disk, const char *name, const struct config *config, int empty)
 {
-	char uevent[512], size[24];
-	const char *partition;
+	const bool whole = init_block_says(name, "DEVTYPE=disk");
+	char size[24];
 	int fd;
 
 	*disk = (struct data_disk){ .kind = DATA_UNREADABLE };
 	(void)snprintf(disk->name, sizeof(disk->name), "%s", name);
-	if (!attribute(uevent, sizeof(uevent), name, "uevent", 0) || is_set(name, "ro") ||
-	    is_set(name, "removable") || !attribute(size, sizeof(size), name, "size", 0))
+	if (is_set(name, "ro") || is_set(name, "removable") ||
+	    !attribute(size, sizeof(size), name, "size", 0))
 		return false;
-	partition = strstr(uevent, "PARTNAME=" DATA_PARTITION);
-	if (partition != NULL &&
-	    isgraph((unsigned char)partition[strlen("PARTNAME=" DATA_PARTITION)]))
-		partition = NULL;
-	if (strstr(uevent, "DEVTYPE=disk") != NULL) {
+	if (whole) {
 		if (!is_set(name, "device/uevent")) /* loop and the like: no device's */
 			return false;
 		find_serial(disk);
@@ -192,13 +187,13 @@ static bool look(struct data_disk *disk, const char *name, const struct config *
 		disk->kind = data_look(fd, disk->bytes, empty, &disk->ext4);
 		(void)close(fd);
 	}
-	return strstr(uevent, "DEVTYPE=disk") != NULL || partition != NULL ||
+	return whole || init_block_says(name, "PARTNAME=" DATA_PARTITION) ||
 	       disk->kind == DATA_OURS;
 }
 
 static size_t list(struct data_disk disks[DISKS_MAX], const struct config *config, int empty)
 {
-	DIR *dir = opendir(BLOCKS);
+	DIR *dir = opendir(INIT_BLOCKS);
 	struct dirent *entry;
 	size_t count = 0;
 

@@ -11,6 +11,11 @@
 #define INIT_SYSTEM \
 	"/system" /* in the initramfs: the GPT name of the partition with the root file system */
 
+/* What the kernel says of block devices: a directory each. */
+#define INIT_BLOCKS "/sys/class/block"
+/* Whether that is a line of what it says of one in general ("DEVTYPE=disk"). */
+bool init_block_says(const char *device, const char *line);
+
 /* Says why and stops the machine: nothing else can be done. */
 void init_give_up(const struct err *why) __attribute__((noreturn));
 
