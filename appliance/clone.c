@@ -279,6 +279,7 @@ static void on_down(void *owner, const struct err *err)
 	c->back_ns = returns ? clock_now_ns() + RETURN_MS * CLOCK_NS_PER_MS : 0;
 	log_write(returns ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, c->part, "link lost: %s", err->text);
 	lose_copy(c, returns, err);
+	clone_disks_hurry(c); /* it may have ended for what was found of them */
 	if (link_refusal(c->link) == WIRE_REASON_SHUTDOWN)
 		clone_decide(c, FAILOVER_GOODBYE, 0);
 	if (!c->link_closing) {

@@ -1,6 +1,7 @@
 /*
- * Whether QEMU would find the files of the replica's disks where they are written to: each second, so that it is told in time, and
- * once more for a takeover, which fails otherwise. A worker asks: a file system may take its time, or for ever. That is told, too,
+ * Whether QEMU would find the files of the replica's disks where they are written to: each second, so that it is told in time; at once
+ * when the primary falls silent or its connection ends, so that nobody decides for a replica that could not run; and once more for a
+ * takeover, which fails otherwise. A worker asks: a file system may take its time, or for ever. That is told, too,
  * and a takeover waits until it answers, as QEMU would.
  */
 #include "appliance/clone_internal.h"
@@ -70,7 +71,8 @@ static void begin(struct clone *c)
 	disks->count = image != NULL ? image_disk_places(image, disks->places) : 0;
 	disks->busy = true;
 	disks->again = false;
-	disks->look_ns = clock_now_ns() + LOOK_NS;
+	disks->hurried = false;
+	disks->began_ns = clock_now_ns();
 	disks->job.owner = disks;
 	workers_queue(c->workers, &disks->job, work, worked);
 }
@@ -80,12 +82,17 @@ void clone_disks_tick(struct clone *c)
 	const uint64_t now_ns = clock_now_ns();
 	struct err err;
 
-	if (!c->disks.busy && now_ns >= c->disks.look_ns)
+	if (!c->disks.busy && (c->disks.hurried || now_ns >= c->disks.began_ns + LOOK_NS))
 		begin(c);
-	if (!c->disks.busy || now_ns < c->disks.look_ns + SILENT_NS)
+	if (!c->disks.busy || now_ns < c->disks.began_ns + SILENT_NS)
 		return;
 	(void)err_set(&err, RC_STATE, "the file system of the replica's disks does not answer");
 	say(c, &err);
+}
+
+void clone_disks_hurry(struct clone *c)
+{
+	c->disks.hurried = true;
 }
 
 void clone_disks_look(struct clone *c)

@@ -48,7 +48,8 @@ struct clone_disks {
 	size_t count;
 	bool busy, again;
 	bool looked; /* since a takeover was decided */
-	uint64_t look_ns;
+	bool hurried;
+	uint64_t began_ns;
 	struct err err;
 	struct repeat repeat;
 	char problem[ERR_TEXT_MAX]; /* "": QEMU would find them */
@@ -253,6 +254,8 @@ void clone_back_follow(struct clone *c, const char *reason);
 /* clone_disks.c */
 
 void clone_disks_tick(struct clone *c);
+/* The next tick looks. */
+void clone_disks_hurry(struct clone *c);
 /* For a takeover: `looked`, and clone_activate(). */
 void clone_disks_look(struct clone *c);
 /* RC_STATE: QEMU would not find the disks of the replica. */

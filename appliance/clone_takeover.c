@@ -147,6 +147,8 @@ static void follow(struct clone *c)
 {
 	if (c->gateway != NULL && c->failover.state == FAILOVER_LOST)
 		gateway_turn(c->gateway);
+	if (c->failover.state == FAILOVER_SUSPECT)
+		clone_disks_hurry(c);
 	virtual_addresses_permit(c->addresses, c->failover.state == FAILOVER_SERVING);
 }
 

@@ -61,6 +61,11 @@ bool outlet_stands(const struct outlet *outlet)
 	return restraint_stands(outlet->restraint);
 }
 
+bool outlet_is_stopping(const struct outlet *outlet)
+{
+	return restraint_is_stopping(outlet->restraint);
+}
+
 bool outlet_has_stopped(const struct outlet *outlet)
 {
 	return restraint_has_stopped(outlet->restraint);

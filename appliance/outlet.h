@@ -48,8 +48,9 @@ void outlet_gone(struct outlet *outlet);
 /* Whether the instance may run; and whether it stands because it might not, and for no other reason. */
 bool outlet_may_run(const struct outlet *outlet);
 bool outlet_has_stopped(const struct outlet *outlet);
-/* It was seen to stand since it may not run. */
+/* It was seen to stand since it may not run; it was not, and its QEMU is asked. */
 bool outlet_stands(const struct outlet *outlet);
+bool outlet_is_stopping(const struct outlet *outlet);
 /* What it takes that it may, besides being resumed; "": it may, or is superseded. */
 const char *outlet_needs(const struct outlet *outlet);
 /*

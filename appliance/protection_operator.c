@@ -88,8 +88,9 @@ int protection_release(struct protection *p, struct err *err)
 			"%s: the standby is connected, and says: %.300s. End what serves there, "
 			"then `understudy release` there first",
 			p->config->name, p->told_why);
+	/* One that its operator resumes before it was paused would stand for good. */
 	if (p->state != PROTECTION_SUPERSEDED || p->session != NULL ||
-	    subject_is_leaving_colo(p->subject))
+	    subject_is_leaving_colo(p->subject) || outlet_is_stopping(p->outlet))
 		return err_set(err, RC_STATE, "%s is not superseded%s", p->config->name,
 			       p->state == PROTECTION_SUPERSEDED ? " yet: ask again" :
 								   ", nothing is held");

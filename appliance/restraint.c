@@ -424,6 +424,11 @@ bool restraint_stands(const struct restraint *r)
 	return must_stand(r) && r->stands && !r->anew;
 }
 
+bool restraint_is_stopping(const struct restraint *r)
+{
+	return must_stand(r) && !restraint_stands(r);
+}
+
 bool restraint_has_stopped(const struct restraint *r)
 {
 	return r->ours;

@@ -62,6 +62,8 @@ bool restraint_is_safe(const struct restraint *restraint);
 
 /* It may not run, was seen to stand since, and nobody was seen to set it running. */
 bool restraint_stands(const struct restraint *restraint);
+/* It may not run, and QEMU was not seen to have paused it yet. */
+bool restraint_is_stopping(const struct restraint *restraint);
 /* It stands, or is about to, because of this alone. */
 bool restraint_has_stopped(const struct restraint *restraint);
 

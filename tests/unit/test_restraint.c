@@ -141,13 +141,16 @@ static void it_stands_while_it_may_not_and_goes_on_afterwards(void **state)
 {
 	begin(*state, "running");
 	restraint_set(play.restraint, RESTRAINT_STAND);
+	assert_true(restraint_is_stopping(play.restraint));
 	serve(*state, TURNS);
 	assert_string_equal(play.status, "paused");
+	assert_false(restraint_is_stopping(play.restraint));
 	assert_true(restraint_has_stopped(play.restraint));
 	assert_true(restraint_stands(play.restraint));
 	assert_int_equal(play.stood, 1);
 	restraint_set(play.restraint, RESTRAINT_RUN);
 	assert_false(restraint_stands(play.restraint));
+	assert_false(restraint_is_stopping(play.restraint));
 	serve(*state, TURNS);
 	assert_false(restraint_has_stopped(play.restraint));
 	assert_string_equal(play.status, "running");
