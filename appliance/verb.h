@@ -19,5 +19,6 @@ int verb_status(int argc, char **argv);
 int verb_takeover(int argc, char **argv);
 int verb_trouble(int argc, char **argv);
 int verb_version(int argc, char **argv);
+int verb_watch(int argc, char **argv);
 
 #endif
