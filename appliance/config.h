@@ -106,6 +106,8 @@ struct config_instance {
 	size_t nvrrp;
 };
 
+#define CONFIG_DATA_MEMORY "memory" /* of machine.data: no disk */
+
 struct config {
 	enum config_role role; /* from the verb, not from the file */
 	char *site;
@@ -130,11 +132,13 @@ struct config {
 	/* machine.*: what process 1 sets up; init.h */
 	char *hostname; /* "understudy" */
 	char **dns;	/* addresses of name servers; NULL: none */
-	char *data; /* the data disk: its serial number or /dev/NAME; NULL: the one that is labelled, or empty */
+	char *data; /* the data disk: its serial number, /dev/NAME, or CONFIG_DATA_MEMORY; NULL: the one that is labelled, or empty */
 	struct config_device *devices; /* machine.network */
 	size_t ndevices;
 	struct config_instance *instances;
 	size_t ninstances;
+	const char *
+		machine_problems; /* not of the file: where process 1 of the image says what is wrong; NULL: nowhere */
 };
 
 /*

@@ -4,6 +4,7 @@
 #include "appliance/init_internal.h"
 #include "appliance/init_modules.h"
 #include "appliance/init_supervise.h"
+#include "appliance/machine_problems.h"
 
 #include <errno.h>
 #include <string.h>
@@ -15,7 +16,8 @@
 
 #define HTTP_ELSE "[::]:7480" /* every address, of whatever kind */
 #define SQUASHFS 0x73717368   /* magic numbers of file systems, from Linux's uapi/linux/magic.h */
-#define CONSOLE_MS 1000	      /* a serial one is slow, and what process 1 says is not said again */
+#define PROBLEMS "/run/problems"
+#define CONSOLE_MS 1000 /* a serial one is slow, and what process 1 says is not said again */
 
 bool init_is_one(int argc, char **argv)
 {
@@ -125,6 +127,7 @@ void init_run(void)
 {
 	struct init_service service = { .program = INIT_PROGRAM,
 					.config = INIT_CONFIG_DIR "/" INIT_CONFIG_NAME,
+					.problems = PROBLEMS,
 					.watchdog = "/dev/watchdog0",
 					.on_ended = init_data_end };
 	struct config config = { 0 };
@@ -137,6 +140,7 @@ void init_run(void)
 	}
 	if (mount_all(&err) != RC_OK)
 		init_give_up(&err);
+	machine_problems_keep(PROBLEMS);
 	(void)init_harden("/proc/sys");
 	if (configure(&service, &config, &err) != RC_OK)
 		service.trouble = err.text;

@@ -38,7 +38,7 @@
 #define OTHERS_END_WITHIN_MS 5000
 #define AGAIN_MS 5000	   /* a health endpoint that ended */
 #define OVER_EVERY_MS 5000 /* what keeps the standby from being started is looked at again */
-#define TROUBLE_WORDS 11
+#define TROUBLE_WORDS 13
 #define PROCESSES_TEXT 1024 /* for some 30 */
 #define BUTTONS_MAX 8	    /* input devices that are looked at */
 #define NEVER UINT64_MAX
@@ -105,7 +105,8 @@ static void begin_standby(struct supervisor *s)
 	pid = begin_child("the standby");
 	if (pid == 0) {
 		(void)execl(s->service->program, "understudy", "standby", "--config",
-			    s->service->config, (char *)NULL);
+			    s->service->config, s->service->problems != NULL ? "--problems" : NULL,
+			    s->service->problems, (char *)NULL);
 		_exit(127);
 	}
 	s->standby = pid > 0 ? pid : 0;
@@ -125,7 +126,8 @@ static void trouble_words(union words *words, const struct supervisor *s)
 	const char *const pairs[][2] = { { "--reason", s->why },
 					 { "--http", service->http },
 					 { "--http", service->http_else },
-					 { "--config", s->barred ? NULL : service->config } };
+					 { "--config", s->barred ? NULL : service->config },
+					 { "--problems", service->problems } };
 	size_t count = 0;
 
 	words->made[count++] = "understudy";

@@ -10,6 +10,8 @@
 struct init_service {
 	const char *program; /* understudy */
 	const char *config;  /* the standby's */
+	const char *
+		problems; /* a file: what is told beside the standby's health, and beside the trouble; NULL: none */
 	const char
 		*helper;  /* a verb that is to run beside it, with that configuration; NULL: none */
 	const char *http; /* where health is told while the standby cannot; NULL: nowhere */

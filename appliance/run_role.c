@@ -41,17 +41,21 @@ static bool is_ready(struct preflight *preflight, enum config_role role, const c
 int run_role(enum config_role role, const char *synopsis, const char *about,
 	     int (*run)(const struct config *config), int argc, char **argv)
 {
-	const char *path = NULL;
+	const char *path = NULL, *problems = NULL;
 	bool debug = false;
 	const struct option options[] = {
 		{ .name = "config",
 		  .value = "FILE",
 		  .text = &path,
 		  .doc = "its configuration (JSON); -: standard input" },
+		{ .name = "problems",
+		  .value = "FILE",
+		  .text = &problems,
+		  .doc = "what is wrong with the machine, a line each, as process 1 of the image knows it: is told at /healthz, too" },
 		{ .name = "debug", .flag = &debug, .doc = "log more, whatever log.debug says" },
 	};
 	const struct command command = {
-		.synopsis = synopsis, .about = about, .options = options, .count = 2
+		.synopsis = synopsis, .about = about, .options = options, .count = 3
 	};
 	struct preflight preflight;
 	int status;
@@ -63,6 +67,7 @@ int run_role(enum config_role role, const char *synopsis, const char *about,
 	if (!is_ready(&preflight, role, path, debug)) {
 		status = EXIT_FAILED;
 	} else {
+		preflight.config.machine_problems = problems;
 		forbid_core_dumps();
 		log_info("main", "understudy %s, %s at site %s, configuration %s",
 			 UNDERSTUDY_VERSION, config_role_name(role), preflight.config.site, path);

@@ -4,6 +4,7 @@
 #include "appliance/base/clock.h"
 #include "appliance/base/json_text.h"
 #include "appliance/base/mem.h"
+#include "appliance/machine_problems.h"
 #include "appliance/past_api.h"
 #include "appliance/request_body.h"
 #include "appliance/version.h"
@@ -395,6 +396,23 @@ static void add_other(cJSON *problems, const char *state, const char *reason)
 		    &(struct status_instance){ .state = state, .reason = reason, .besides = "" });
 }
 
+/* What cannot be read is a problem, too. */
+static void add_machine(cJSON *problems, const char *path)
+{
+	char text[LOG_LINE_MAX];
+	struct buf lines;
+	struct err err;
+	size_t at = 0;
+
+	if (path == NULL)
+		return;
+	if (machine_problems_read(&lines, path, &err) != RC_OK)
+		add_other(problems, "machine", err.text);
+	while (machine_problems_next(&lines, &at, text))
+		add_other(problems, "machine", text);
+	buf_free(&lines);
+}
+
 static void handle_health(const struct status_source *source, struct http_response *response)
 {
 	const char *witness = source->witness(source->owner);
@@ -407,6 +425,7 @@ static void handle_health(const struct status_source *source, struct http_respon
 		add_other(problems, "no witness", witness);
 	if (*certificate != '\0')
 		add_other(problems, "certificate", certificate);
+	add_machine(problems, source->config->machine_problems);
 	for (i = 0; i < source->count(source->owner); i++) {
 		source->fill(source->owner, i, &instance);
 		if (!instance.healthy)

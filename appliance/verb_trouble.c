@@ -1,4 +1,5 @@
 #include "appliance/base/log.h"
+#include "appliance/machine_problems.h"
 #include "appliance/options.h"
 #include "appliance/preflight.h"
 #include "appliance/verb.h"
@@ -14,11 +15,12 @@
 #define ADDRESSES_MAX 2
 
 struct trouble {
-	const char *reason, *config;
+	const char *reason, *config, *problems;
+	struct buf lines;	    /* of problems */
 	struct preflight preflight; /* of config */
 };
 
-/* The reason first, then what is wrong with the configuration. */
+/* The reason first, once; then what is wrong with the machine, and with the configuration. */
 static void add_problems(cJSON *list, const struct trouble *trouble)
 {
 	char text[LOG_LINE_MAX];
@@ -27,6 +29,11 @@ static void add_problems(cJSON *list, const struct trouble *trouble)
 	int len;
 
 	(void)cJSON_AddItemToArray(list, cJSON_CreateString(trouble->reason));
+	while (machine_problems_next(&trouble->lines, &at, text)) {
+		if (strcmp(text, trouble->reason) != 0)
+			(void)cJSON_AddItemToArray(list, cJSON_CreateString(text));
+	}
+	at = 0;
 	while ((line = preflight_line(&trouble->preflight.errors, &at, &len)) != NULL) {
 		(void)snprintf(text, sizeof(text), "%.*s", len, line);
 		(void)cJSON_AddItemToArray(list, cJSON_CreateString(text));
@@ -74,10 +81,30 @@ static int listen_at_one(uv_loop_t *loop, const char *const *addresses, size_t c
 	return rc;
 }
 
+/* What there is to tell is read before nothing can be any more. */
+static int serve(struct trouble *trouble, const char *const *addresses, size_t count)
+{
+	const enum config_role role = CONFIG_STANDBY;
+	struct err err;
+	uv_loop_t loop;
+
+	if (trouble->config != NULL)
+		(void)preflight_run(&trouble->preflight, &role, trouble->config, &err);
+	if (trouble->problems != NULL &&
+	    machine_problems_read(&trouble->lines, trouble->problems, &err) != RC_OK)
+		log_error("trouble", "%s", err.text);
+	confine_listener("trouble", UINT64_C(1) << CAP_NET_BIND_SERVICE);
+	if (uv_loop_init(&loop) != 0)
+		return options_failed("there is no memory");
+	if (listen_at_one(&loop, addresses, count, trouble, &err) != RC_OK)
+		return options_failed(err.text);
+	(void)uv_run(&loop, UV_RUN_DEFAULT);
+	return EXIT_FAILED;
+}
+
 int verb_trouble(int argc, char **argv)
 {
 	static struct trouble trouble;
-	const enum config_role role = CONFIG_STANDBY;
 	const char *addresses[ADDRESSES_MAX];
 	size_t count = 0;
 	const struct option options[] = {
@@ -95,30 +122,25 @@ int verb_trouble(int argc, char **argv)
 		  .value = "FILE",
 		  .text = &trouble.config,
 		  .doc = "what is wrong with a standby's configuration is told, too" },
+		{ .name = "problems",
+		  .value = "FILE",
+		  .text = &trouble.problems,
+		  .doc = "what is wrong with the machine, a line each: is told, too" },
 	};
 	const struct command command = {
-		.synopsis = "trouble --http ADDRESS [--http ADDRESS] --reason TEXT [--config FILE]",
+		.synopsis =
+			"trouble --http ADDRESS [--http ADDRESS] --reason TEXT [--config FILE] [--problems FILE]",
 		.about =
 			"Serves a health endpoint that is never healthy: what process 1 of the appliance's image runs\n"
 			"while the standby cannot.",
 		.options = options,
-		.count = 3,
+		.count = 4,
 	};
-	struct err err;
-	uv_loop_t loop;
 	int status;
 
 	if (!options_parse(&command, argc, argv, &status))
 		return status;
 	if (count == 0 || trouble.reason == NULL)
 		return options_wrong(&command, "--http and --reason are both needed");
-	if (trouble.config != NULL)
-		(void)preflight_run(&trouble.preflight, &role, trouble.config, &err);
-	confine_listener("trouble", UINT64_C(1) << CAP_NET_BIND_SERVICE);
-	if (uv_loop_init(&loop) != 0)
-		return options_failed("there is no memory");
-	if (listen_at_one(&loop, addresses, count, &trouble, &err) != RC_OK)
-		return options_failed(err.text);
-	(void)uv_run(&loop, UV_RUN_DEFAULT);
-	return EXIT_FAILED;
+	return serve(&trouble, addresses, count);
 }

@@ -35,6 +35,18 @@ def test_where_the_first_address_cannot_be_listened_at_the_second_one_says_why(t
     assert get(socket, '/v1/status')[0] == 503 and get(socket, '/')[0] == 404
 
 
+def test_what_process_1_has_found_wrong_with_the_machine_is_told_beside_the_reason(tmp_path):
+    problems, socket = tmp_path / 'problems', tmp_path / 'http'
+    problems.write_text('no disk\nno card\n')
+    process = subprocess.Popen([lab.UNDERSTUDY, 'trouble', '--http', f'unix:{socket}', '--reason', 'no disk', '--problems', str(problems)])
+    try:
+        lab.wait_for('it listens', lambda: socket.exists() or process.poll() is not None, 20, 0.02)
+        assert get(socket, '/healthz') == (503, {'status': 'attention', 'problems': ['no disk', 'no card']})
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_it_tells_what_a_standby_has_against_its_configuration(tmp_path):
     config = {'site': 'b', 'tls': {'ca': 'ca.crt', 'cert': 'standby.crt', 'key': 'standby.key'}, 'link': {'listen': '127.0.0.1:1'},
               'state_dir': str(tmp_path / 'state'), 'hypervisor': {'program': lab.QEMU}, 'instances': [{'name': 'vm1'}]}

@@ -121,6 +121,7 @@ static void be_init(const char *trouble)
 	char program[PATH_BYTES];
 	const struct init_service service = { .program = program,
 					      .config = "config.json",
+					      .problems = "problems",
 					      .helper = helper,
 					      .http = "127.0.0.1:1",
 					      .trouble = trouble,
@@ -234,10 +235,12 @@ static void what_keeps_the_standby_from_being_started_is_told_until_it_is_over(v
 	(void)state;
 	prepare("rest");
 	begin("there is no data disk");
-	wait_until_told("trouble --reason there is no data disk --http 127.0.0.1:1\n", 1);
+	wait_until_told(
+		"trouble --reason there is no data disk --http 127.0.0.1:1 --problems problems\n",
+		1);
 	assert_int_equal(times("standby"), 0);
 	write_file("disk", 0600, "");
-	wait_until_told("standby --config config.json", 1);
+	wait_until_told("standby --config config.json --problems problems", 1);
 	assert_int_equal(kill(init, SIGTERM), 0);
 	assert_int_equal(end_of_all(), SIGINT);
 }

@@ -1,11 +1,15 @@
 /* The operator's commands over HTTP: what is not exactly an order is none. */
 #include "appliance/base/mem.h"
+#include "appliance/machine_problems.h"
 #include "appliance/status.h"
+#include "tests/unit/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -51,6 +55,18 @@ static size_t one(void *owner)
 {
 	(void)owner;
 	return 1;
+}
+
+static size_t none(void *owner)
+{
+	(void)owner;
+	return 0;
+}
+
+static const char *no_certificate(void *owner)
+{
+	(void)owner;
+	return "";
 }
 
 static const char *no_witness(void *owner)
@@ -112,6 +128,32 @@ static void numbers_are_printed_as_they_are(void **state)
 	assert_int_equal(request_of(&source, "GET", "/healthz", ""), 503);
 	assert_non_null(strstr(said, "a.crt expires in 3 days"));
 	assert_non_null(strstr(said, "\"reason\":\t\"an epoch is back; a disk is not\""));
+}
+
+static void what_process_1_has_found_wrong_with_the_machine_is_told_as_of_now(void **state)
+{
+	char dir[SCRATCH_MAX], path[SCRATCH_MAX + 32];
+	const struct config config = { .role = CONFIG_STANDBY, .machine_problems = path };
+	struct status_source source = { .config = &config,
+					.count = none,
+					.witness = no_witness,
+					.certificate = no_certificate };
+
+	(void)state;
+	assert_int_equal(scratch_make(dir, "status"), 0);
+	(void)snprintf(path, sizeof(path), "%s/problems", dir);
+	assert_int_equal(request_of(&source, "GET", "/healthz", ""), 200);
+	machine_problems_keep(path);
+	machine_problem("there is no card eth0");
+	assert_int_equal(request_of(&source, "GET", "/healthz", ""), 503);
+	assert_non_null(strstr(
+		said, "\"state\":\t\"machine\",\n\t\t\t\"reason\":\t\"there is no card eth0\""));
+	machine_problems_keep(NULL);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkdir(path, 0700), 0); /* what cannot be read is no health */
+	assert_int_equal(request_of(&source, "GET", "/healthz", ""), 503);
+	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(rmdir(dir), 0);
 }
 
 static void a_card_whose_answers_a_takeover_may_lose_is_told(void **state)
@@ -219,6 +261,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(numbers_are_printed_as_they_are),
+		cmocka_unit_test(what_process_1_has_found_wrong_with_the_machine_is_told_as_of_now),
 		cmocka_unit_test(a_card_whose_answers_a_takeover_may_lose_is_told),
 		cmocka_unit_test(an_order_names_one_instance),
 		cmocka_unit_test(what_is_not_exactly_an_order_is_none),
