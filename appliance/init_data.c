@@ -8,18 +8,20 @@
  * ext4's journal; one that the kernel finds wrong is not written to any more (errors=remount-ro).
  *
  * A disk is prepared only if nothing can be lost by that (init_data_disk.c), and only if there is no doubt which one is meant
- * (init_data_choice.c). Disks appear when they like: one that is named is waited for, and a journal's is; before the only empty one
- * is prepared, others get some time.
+ * (init_data_choice.c). Disks appear when they like: one that is named is waited for, and a journal's is; before one is taken or
+ * prepared that nobody has named, others get some time.
  *
  * A machine whose standby forgets what it has acknowledged, or that it has taken over, must not look like one that works. So where a
- * data disk is named, or there but not usable, or where an instance's journal needs one, none is an error: the standby is not
- * started before there is one. In other cases /data is in memory.
+ * data disk is named, or there but not usable (read-only, unreadable, one of two), or where an instance's journal needs one, none is an
+ * error: the standby is not started before there is one. In other cases /data is in memory, which is a problem at the health endpoint
+ * but where the configuration asks for it.
  */
 #include "appliance/init_data.h"
 
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "appliance/init_internal.h"
+#include "appliance/machine_problems.h"
 #include "appliance/seat_journal.h"
 
 #include <ctype.h>
@@ -40,8 +42,6 @@
 #define EMPTY_IMAGE "/data.ext4"
 #define DATA_DIR "/data"
 #define DISKS_MAX 64
-#define NAMED_WITHIN_MS 30000 /* a SAN may take its time */
-#define OTHERS_WITHIN_MS 2000 /* of an empty one */
 #define LOOK_EVERY_MS 500
 #define GROWN_WITHIN_MS 10000
 #define GROWN_AT_ONCE (UINT64_C(32) << 30) /* a second or two on a slow machine */
@@ -163,7 +163,7 @@ static int open_device(const char *name, int flags)
 	return open(path, flags | O_CLOEXEC);
 }
 
-/* Whether it is one that can be meant: not a CD, not what is read-only, and of partitions only ours. */
+/* Whether it is one that can be meant: with our label, whatever it is; else no CD or the like, and of partitions only ours. */
 static bool look(struct data_disk *disk, const char *name, const struct config *config, int empty)
 {
 	const bool whole = init_block_says(name, "DEVTYPE=disk");
@@ -172,7 +172,7 @@ static bool look(struct data_disk *disk, const char *name, const struct config *
 
 	*disk = (struct data_disk){ .kind = DATA_UNREADABLE };
 	(void)snprintf(disk->name, sizeof(disk->name), "%s", name);
-	if (is_set(name, "ro") || is_set(name, "removable") ||
+	if (is_set(name, "hidden") || /* one path of several to a disk: has no device */
 	    !attribute(size, sizeof(size), name, "size", 0))
 		return false;
 	if (whole) {
@@ -182,13 +182,16 @@ static bool look(struct data_disk *disk, const char *name, const struct config *
 	}
 	disk->bytes = strtoull(size, NULL, 10) * 512;
 	disk->taken = is_taken(config, name);
+	disk->read_only = is_set(name, "ro");
 	fd = disk->bytes > 0 && !disk->taken ? open_device(name, O_RDONLY) : -1;
 	if (fd >= 0) {
 		disk->kind = data_look(fd, disk->bytes, empty, &disk->ext4);
 		(void)close(fd);
 	}
-	return whole || init_block_says(name, "PARTNAME=" DATA_PARTITION) ||
-	       disk->kind == DATA_OURS;
+	if (disk->kind == DATA_OURS)
+		return true;
+	return whole ? !is_set(name, "removable") :
+		       init_block_says(name, "PARTNAME=" DATA_PARTITION);
 }
 
 static size_t list(struct data_disk disks[DISKS_MAX], const struct config *config, int empty)
@@ -269,8 +272,8 @@ static void grow_all(int root, const struct data_disk *disk)
 	while (blocks < whole) {
 		blocks = whole - blocks > step ? blocks + step : whole;
 		if (ioctl(root, EXT4_RESIZE, &blocks) != 0) {
-			log_error(INIT_PART, "/dev/%s: its file system cannot grow: %s", disk->name,
-				  strerror(errno));
+			machine_problem("data disk /dev/%s: its file system cannot grow: %s",
+					disk->name, strerror(errno));
 			return;
 		}
 	}
@@ -309,9 +312,8 @@ static int attach(const struct data_disk *disk, int empty, struct err *err)
 		return err_set(err, RC_REFUSED, "it is smaller than its file system (%llu MiB)",
 			       (unsigned long long)(disk->ext4.bytes >> 20));
 	if (disk->ext4.errors)
-		log_error(
-			INIT_PART,
-			"%s: the kernel has found errors in it; e2fsck on another machine can mend them",
+		machine_problem(
+			"data disk %s: the kernel has found errors in it; e2fsck on another machine can mend them",
 			device);
 	if (mount(device, DATA_DIR, "ext4", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME,
 		  "errors=remount-ro") != 0)
@@ -357,12 +359,11 @@ static bool journal_wanted(const struct config *config)
 }
 
 /* What there is by the time that something can be said. */
-static enum data_choice choose(struct data_disk *disk, const struct config *config, bool wait,
+static enum data_choice choose(struct data_disk *disk, const struct config *config, bool starting,
 			       int empty, struct err *why)
 {
 	const uint64_t begin_ns = clock_now_ns();
-	const uint64_t within_ms =
-		wait && (config->data != NULL || journal_wanted(config)) ? NAMED_WITHIN_MS : 0;
+	const bool named = config->data != NULL, needed = named || journal_wanted(config);
 	struct data_disk disks[DISKS_MAX];
 	enum data_choice choice;
 	size_t which = 0;
@@ -370,38 +371,67 @@ static enum data_choice choose(struct data_disk *disk, const struct config *conf
 	for (;;) {
 		const uint64_t waited_ms = (clock_now_ns() - begin_ns) / CLOCK_NS_PER_MS;
 		const size_t count = list(disks, config, empty);
+		uint64_t settled_ms, sleep_ms;
 
 		choice = data_choose(disks, count, config->data, &which, why);
-		if (choice == DATA_TAKE)
+		settled_ms = data_settled_ms(choice, named, needed, starting);
+		if (waited_ms >= settled_ms)
 			break;
-		if (choice == DATA_PREPARE ? waited_ms >= OTHERS_WITHIN_MS : waited_ms >= within_ms)
-			break;
-		(void)usleep(1000 * (choice == DATA_PREPARE ? OTHERS_WITHIN_MS : LOOK_EVERY_MS));
+		sleep_ms = settled_ms - waited_ms;
+		if (choice != DATA_TAKE && choice != DATA_PREPARE && sleep_ms > LOOK_EVERY_MS)
+			sleep_ms = LOOK_EVERY_MS;
+		(void)usleep((useconds_t)(1000 * sleep_ms));
 	}
 	*disk = disks[which];
 	return choice;
 }
 
-int init_data(const struct config *config, bool wait, struct err *err)
+static int use_memory(struct err *err)
 {
-	const int empty = open(EMPTY_IMAGE, O_RDONLY | O_CLOEXEC);
-	enum data_choice choice;
+	return init_mount("tmpfs", DATA_DIR, MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700", err);
+}
+
+/* As the configuration has it. */
+static int want_memory(const struct config *config, struct err *err)
+{
+	if (journal_wanted(config))
+		return err_set(err, RC_REFUSED,
+			       "machine.data: " CONFIG_DATA_MEMORY
+			       ", and an instance's journal needs a disk");
+	log_info(INIT_PART, DATA_DIR " is in memory: machine.data says so");
+	return use_memory(err);
+}
+
+static int want_disk(const struct config *config, bool starting, int empty, struct err *err)
+{
 	struct data_disk disk;
 	struct err why;
+	const enum data_choice choice = choose(&disk, config, starting, empty, &why);
+
+	if (choice == DATA_TAKE || choice == DATA_PREPARE)
+		return use(&disk, choice == DATA_PREPARE, config, empty, err);
+	/* One that was there at the start, and was not to be done without, is away for a moment. */
+	if (choice == DATA_REFUSE || journal_wanted(config) || !starting)
+		return err_set(err, RC_STATE, "%s", why.text);
+	machine_problem(
+		DATA_DIR
+		" is in memory, and a restart forgets who serves: attach an empty disk and restart the machine, or set machine.data to "
+		"\"" CONFIG_DATA_MEMORY "\"; %s",
+		why.text);
+	return use_memory(err);
+}
+
+int init_data(const struct config *config, bool starting, struct err *err)
+{
+	const int empty = open(EMPTY_IMAGE, O_RDONLY | O_CLOEXEC);
 	int rc;
 
 	if (empty < 0)
 		return err_system(err, errno, EMPTY_IMAGE);
-	choice = choose(&disk, config, wait, empty, &why);
-	if (choice == DATA_TAKE || choice == DATA_PREPARE) {
-		rc = use(&disk, choice == DATA_PREPARE, config, empty, err);
-	} else if (choice == DATA_REFUSE || journal_wanted(config)) {
-		rc = err_set(err, RC_STATE, "%s", why.text);
-	} else {
-		log_warn(INIT_PART, "%s; " DATA_DIR " is in memory", why.text);
-		rc = init_mount("tmpfs", DATA_DIR, MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700",
-				err);
-	}
+	if (config->data != NULL && strcmp(config->data, CONFIG_DATA_MEMORY) == 0)
+		rc = want_memory(config, err);
+	else
+		rc = want_disk(config, starting, empty, err);
 	(void)close(empty);
 	return rc;
 }

@@ -63,6 +63,7 @@ struct data_disk {
 	char serial[DATA_SERIAL_BYTES]; /* "": none */
 	uint64_t bytes;
 	bool taken; /* the configuration has it as an instance's */
+	bool read_only;
 	enum data_kind kind;
 	struct data_ext4 ext4; /* of DATA_OURS */
 };
@@ -80,5 +81,12 @@ enum data_choice {
  */
 enum data_choice data_choose(const struct data_disk *disks, size_t count, const char *wanted,
 			     size_t *which, struct err *why);
+
+/*
+ * Since when they have been looked at, in ms, for that choice to count: disks appear when they like, and which one is taken is not to
+ * depend on which is the first. named: there is a `wanted`; needed: there, or for something else, has to be one; starting: the machine
+ * is, else disks have had their time.
+ */
+uint64_t data_settled_ms(enum data_choice choice, bool named, bool needed, bool starting);
 
 #endif

@@ -14,7 +14,11 @@ static const char *kind_text(const struct data_disk *disk)
 		[DATA_UNREADABLE] = "cannot be read",
 	};
 
-	return disk->taken ? "is an instance's" : texts[disk->kind];
+	if (disk->taken)
+		return "is an instance's";
+	if (disk->read_only)
+		return disk->kind == DATA_OURS ? "has our label, and is read-only" : "is read-only";
+	return texts[disk->kind];
 }
 
 static void name(char *out, size_t size, const struct data_disk *disk)
@@ -43,6 +47,11 @@ static bool is_wanted(const struct data_disk *disk, const char *wanted)
 	return disk->serial[0] != '\0' && strcmp(disk->serial, wanted) == 0;
 }
 
+static bool is_free(const struct data_disk *disk, enum data_kind kind)
+{
+	return !disk->taken && !disk->read_only && disk->kind == kind;
+}
+
 static enum data_choice choose_wanted(const struct data_disk *disks, size_t count,
 				      const char *wanted, size_t *which, struct err *why)
 {
@@ -52,9 +61,9 @@ static enum data_choice choose_wanted(const struct data_disk *disks, size_t coun
 		if (is_wanted(&disks[i], wanted) && found++ == 0)
 			*which = i;
 	}
-	if (found == 1 && !disks[*which].taken && disks[*which].kind == DATA_OURS)
+	if (found == 1 && is_free(&disks[*which], DATA_OURS))
 		return DATA_TAKE;
-	if (found == 1 && !disks[*which].taken && disks[*which].kind == DATA_EMPTY)
+	if (found == 1 && is_free(&disks[*which], DATA_EMPTY))
 		return DATA_PREPARE;
 	if (found == 1)
 		(void)err_set(why, RC_REFUSED, "machine.data: %s %s", wanted,
@@ -66,34 +75,71 @@ static enum data_choice choose_wanted(const struct data_disk *disks, size_t coun
 	return DATA_REFUSE;
 }
 
+/* Whether there is one, or may be, that cannot be taken. */
+static enum data_choice refuse(size_t ours, size_t unreadable, struct err *why)
+{
+	if (ours > 1)
+		(void)err_set(why, RC_REFUSED,
+			      "more than one disk has the label " DATA_LABEL
+			      "; machine.data says which it is");
+	else if (ours == 1)
+		(void)err_set(why, RC_REFUSED, "the data disk cannot be written to");
+	else if (unreadable > 0)
+		(void)err_set(
+			why, RC_REFUSED,
+			"the data disk may be one that cannot be read; machine.data says which it is");
+	return ours > 0 || unreadable > 0 ? DATA_REFUSE : DATA_NONE;
+}
+
 enum data_choice data_choose(const struct data_disk *disks, size_t count, const char *wanted,
 			     size_t *which, struct err *why)
 {
-	size_t ours = 0, empty = 0;
+	size_t ours = 0, empty = 0, unreadable = 0, the_empty = 0;
+	enum data_choice choice;
 
 	if (wanted != NULL)
 		return choose_wanted(disks, count, wanted, which, why);
 	for (size_t i = 0; i < count; i++) {
 		if (!disks[i].taken && disks[i].kind == DATA_OURS && ours++ == 0)
 			*which = i;
+		if (!disks[i].taken && disks[i].kind == DATA_UNREADABLE)
+			unreadable++;
+		if (is_free(&disks[i], DATA_EMPTY) && empty++ == 0)
+			the_empty = i;
 	}
-	for (size_t i = 0; ours == 0 && i < count; i++) {
-		if (!disks[i].taken && disks[i].kind == DATA_EMPTY && empty++ == 0)
-			*which = i;
-	}
-	if (ours == 1)
+	if (ours == 1 && is_free(&disks[*which], DATA_OURS))
 		return DATA_TAKE;
-	if (ours == 0 && empty == 1)
+	choice = refuse(ours, unreadable, why);
+	if (choice == DATA_NONE && empty == 1) {
+		*which = the_empty;
 		return DATA_PREPARE;
-	if (ours > 1)
-		(void)err_set(why, RC_REFUSED,
-			      "more than one disk has the label " DATA_LABEL
-			      "; machine.data says which it is");
-	else if (empty > 1)
-		(void)err_set(why, RC_STATE,
-			      "there is more than one empty disk; machine.data says which it is");
-	else
-		(void)err_set(why, RC_STATE, "there is no data disk");
+	}
+	if (choice == DATA_NONE)
+		(void)err_set(
+			why, RC_STATE, "%s",
+			empty > 1 ?
+				"there is more than one empty disk; machine.data says which it is" :
+				"there is no data disk");
 	list(why, disks, count);
-	return ours > 1 ? DATA_REFUSE : DATA_NONE;
+	return choice;
+}
+
+/* ---- when ---------------------------------------------------------------------------------------- */
+
+#define NEEDED_WITHIN_MS 30000 /* a SAN may take its time */
+#define LATE_WITHIN_MS 10000 /* one whose absence has consequences that last: another is prepared */
+#define OTHERS_WITHIN_MS 2000 /* of the same label */
+
+uint64_t data_settled_ms(enum data_choice choice, bool named, bool needed, bool starting)
+{
+	if (choice == DATA_TAKE || choice == DATA_PREPARE) {
+		if (named)
+			return 0;
+		return choice == DATA_PREPARE && starting ? LATE_WITHIN_MS : OTHERS_WITHIN_MS;
+	}
+	if (!starting)
+		return 0;
+	if (needed)
+		return NEEDED_WITHIN_MS;
+	return choice == DATA_NONE ? LATE_WITHIN_MS : OTHERS_WITHIN_MS;
 }

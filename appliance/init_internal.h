@@ -54,9 +54,9 @@ int init_config_find(const struct init_places *at, struct err *err);
 
 /*
  * /data: the data disk, prepared if it is empty, or memory if there is none and nothing needs one. An error: the standby must not
- * run; RC_STATE: another disk would change that. `wait`: for a disk that is needed and not there yet.
+ * run; RC_STATE: another disk would change that. `starting`: the machine is, and disks are waited for.
  */
-int init_data(const struct config *config, bool wait, struct err *err);
+int init_data(const struct config *config, bool starting, struct err *err);
 /* Nothing is written to it any more. */
 void init_data_end(void);
 

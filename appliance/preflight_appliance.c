@@ -8,6 +8,7 @@
 #include "appliance/config_devices.h"
 #include "appliance/config_drive.h"
 #include "appliance/iso9660.h"
+#include "appliance/seat_journal.h"
 #include "net/address.h"
 #include "net/netlink.h"
 
@@ -119,6 +120,17 @@ static void check_instance(struct preflight *preflight, size_t index)
 	}
 }
 
+static void check_memory(struct preflight *preflight)
+{
+	for (size_t i = 0; i < preflight->config.ninstances; i++) {
+		if (seat_journal_wanted(&preflight->config.instances[i]))
+			preflight_error(preflight,
+					"machine.data: " CONFIG_DATA_MEMORY
+					": instances[%zu] has a journal, which needs a disk",
+					i);
+	}
+}
+
 void preflight_appliance(struct preflight *preflight, const char *path)
 {
 	const struct config *config = &preflight->config;
@@ -136,6 +148,8 @@ void preflight_appliance(struct preflight *preflight, const char *path)
 	if (config->firmware == NULL || strcmp(config->firmware, FIRMWARE) != 0)
 		preflight_error(preflight, "hypervisor.firmware: %s: the appliance's is " FIRMWARE,
 				config->firmware != NULL ? config->firmware : "absent");
+	if (config->data != NULL && strcmp(config->data, CONFIG_DATA_MEMORY) == 0)
+		check_memory(preflight);
 	if (!is_data(config->state_dir))
 		preflight_warning(preflight,
 				  "state_dir: %s: is not below /data; who serves would be "

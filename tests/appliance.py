@@ -21,9 +21,10 @@ def configuration():
     return {'site': 'b', 'http': {'listen': f'{ADDRESS}:{HTTP_PORT}'}, 'link': {'listen': '0.0.0.0:7400'},
             'tls': {'ca': 'ca.crt', 'cert': 'standby.crt', 'key': 'standby.key'}, 'state_dir': '/data/state',
             'hypervisor': {'program': '/bin/qemu-system-x86_64', 'firmware': '/firmware', 'accel': 'tcg'},
-            'machine': {'hostname': 'site-b', 'network': [{'name': 'lan0', 'mac': MAC},
-                                                          {'name': 'br0', 'ports': ['lan0'], 'addresses': [f'{ADDRESS}/24']},
-                                                          {'name': 'v20', 'on': 'br0', 'vlan': 20, 'addresses': ['10.9.20.2/24']}]},
+            'machine': {'hostname': 'site-b', 'data': 'memory',
+                        'network': [{'name': 'lan0', 'mac': MAC},
+                                    {'name': 'br0', 'ports': ['lan0'], 'addresses': [f'{ADDRESS}/24']},
+                                    {'name': 'v20', 'on': 'br0', 'vlan': 20, 'addresses': ['10.9.20.2/24']}]},
             'instances': [{'name': 'vm1'}]}
 
 

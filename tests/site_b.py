@@ -11,6 +11,7 @@ class SiteB(lab.Lab):
     """The appliance's first card is the link's, the second is the guests' and a port of its bridge."""
 
     CARDS = (('tap1', '52:54:00:78:00:02'), ('tap0', '52:54:00:77:00:02'))
+    DATA = {}       # of machine: what /data is
     HTTP = f'{lab.LINK_B}:{appliance.HTTP_PORT}'
 
     def __init__(self, **options):
@@ -22,8 +23,9 @@ class SiteB(lab.Lab):
         (_, link), (_, guests) = self.CARDS
         return {'http': {'listen': self.HTTP}, 'tls': {'ca': 'ca.crt', 'cert': 'standby.crt', 'key': 'standby.key'}, 'state_dir': '/data/state',
                 'hypervisor': {'program': '/bin/qemu-system-x86_64', 'firmware': '/firmware', 'accel': 'tcg'},
-                'machine': {'hostname': 'site-b', 'network': [{'name': 'link0', 'mac': link, 'addresses': [f'{lab.LINK_B}/24']},
-                                                              {'name': 'lan0', 'mac': guests}, {'name': 'br0', 'ports': ['lan0']}]}}
+                'machine': self.DATA | {'hostname': 'site-b',
+                                        'network': [{'name': 'link0', 'mac': link, 'addresses': [f'{lab.LINK_B}/24']},
+                                                    {'name': 'lan0', 'mac': guests}, {'name': 'br0', 'ports': ['lan0']}]}}
 
     @staticmethod
     def _replica():

@@ -54,11 +54,18 @@ def test_what_is_not_named_stays_away_and_is_told(tmp_path, content):
     assert (tmp_path / 'again.iso').read_bytes() == drive
 
 
+def journal_in_memory():
+    config = appliance.configuration()
+    config['instances'][0]['durability'] = 'journal'
+    return config
+
+
 @pytest.mark.parametrize('spoil,said', [
     (lambda content: (content / 'config.json').unlink(), 'config.json: No such file'),
     (lambda content: (content / 'standby.crt').unlink(), 'standby.crt: No such file'),
     (lambda content: (content / 'config.json').write_text('{"site": '), 'config.json'),
     (lambda content: (content / 'config.json').write_text(json.dumps(appliance.configuration() | {'hypervizor': {}})), 'did you mean "hypervisor"'),
+    (lambda content: (content / 'config.json').write_text(json.dumps(journal_in_memory())), 'machine.data: memory: instances[0] has a journal'),
 ])
 def test_no_drive_is_made_of_what_would_not_work(tmp_path, content, spoil, said):
     spoil(content)

@@ -15,6 +15,8 @@ def test_a_guest_goes_on_inside_of_the_image_over_the_same_connection():
         world.protect(timeout=300)
         client = ledger.Ledger(world, 1, window=4, timeout=120)
         client.start()
+        told = world.fetch('/healthz')['problems'][0]       # for it has no data disk, and nothing says that this is meant
+        assert told['state'] == 'machine' and re.match('/data is in memory, and a restart forgets who serves.*there is no data disk', told['reason']), told
         client.wait_for(50, timeout=120)
         world.kill_site_a()
         world.wait_state('standby', 'serving', timeout=120)

@@ -23,6 +23,8 @@ MISSING = ([] if os.path.exists(appliance.IMAGE) else ['build/image/understudy.r
 class PoweredB(site_b.SiteB):
     """Epochs count when they are on site B's data disk."""
 
+    DATA = {'data': 'S1'}
+
     def __init__(self, **options):
         waiting = {'standby_arguments': self._replica(), 'resync_after_ms': 300000}     # longer than it takes to boot
         super().__init__(**{'instance': waiting, 'standby_instance': {'durability': 'journal'}, 'takeover': 'manual'} | options)
@@ -32,7 +34,7 @@ class PoweredB(site_b.SiteB):
 
     def more_words(self):
         return ['-gdb', f"unix:{self.path('gdb')},server=on,wait=off", '-drive', f"file=nbd+unix:///?socket={self.path('data.sock')},format=raw,if=none,id=data,cache=writeback",
-                '-device', 'virtio-blk-pci,drive=data,serial=DATA']
+                '-device', 'virtio-blk-pci,drive=data,serial=S1']
 
     def start_appliance(self):
         path = self.path('data.sock')

@@ -245,6 +245,11 @@ static enum data_choice choose(const char *wanted, size_t *which, size_t count,
 		.name = (n), .serial = (s), .kind = DATA_##k, .taken = true \
 	}
 
+#define READ_ONLY(n, s, k)                                                      \
+	{                                                                       \
+		.name = (n), .serial = (s), .kind = DATA_##k, .read_only = true \
+	}
+
 static void the_disk_with_our_label_is_taken_whatever_else_there_is(void **state)
 {
 	const struct data_disk disks[] = { DISK("vda", "", FOREIGN), DISK("vdb", "", EMPTY),
@@ -285,19 +290,79 @@ static void the_only_empty_one_is_prepared_and_of_two_none(void **state)
 
 static void what_is_on_a_disk_is_never_written_over(void **state)
 {
-	const struct data_disk disks[] = { DISK("vda", "S1", FOREIGN), DISK("vdb", "S2", SMALL),
-					   TAKEN("vdc", "S3", EMPTY),
-					   DISK("vdd", "S4", UNREADABLE) };
-	const char *const wanted[] = { "S1", "/dev/vda", "S2", "S3", "S4", "/dev/vdd" };
+	const struct data_disk disks[] = {
+		DISK("vda", "S1", FOREIGN),   DISK("vdb", "S2", SMALL),
+		TAKEN("vdc", "S3", EMPTY),    READ_ONLY("vdd", "S4", EMPTY),
+		READ_ONLY("vde", "S5", OURS), DISK("vdf", "S6", UNREADABLE)
+	};
+	const char *const wanted[] = { "S1", "/dev/vda", "S2", "S3", "S4", "S5", "S6", "/dev/vdf" };
 	size_t which = 0;
 
 	(void)state;
 	assert_int_equal(choose(NULL, &which, 4, disks), DATA_NONE);
 	assert_non_null(strstr(err.text, "there is no data disk; /dev/vda"));
+	assert_non_null(strstr(err.text, "/dev/vdd (serial number S4) is read-only"));
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
-		assert_int_equal(choose(wanted[i], &which, 4, disks), DATA_REFUSE);
+		assert_int_equal(choose(wanted[i], &which, 6, disks), DATA_REFUSE);
 	assert_int_equal(choose(NULL, &which, 0, disks), DATA_NONE);
 	assert_string_equal(err.text, "there is no data disk");
+}
+
+/* Memory in its place, or an empty disk, would have forgotten who serves. */
+static void one_that_is_the_data_disk_or_may_be_but_cannot_be_used_is_not_done_without(void **state)
+{
+	const struct data_disk read_only[] = { DISK("vda", "", EMPTY), READ_ONLY("vdb", "", OURS) };
+	const struct data_disk unreadable[] = { DISK("vda", "", EMPTY),
+						DISK("vdb", "", UNREADABLE) };
+	const struct data_disk instances[] = { DISK("vda", "", EMPTY),
+					       TAKEN("vdb", "", UNREADABLE) };
+	const struct data_disk both[] = { READ_ONLY("vda", "", OURS), DISK("vdb", "", OURS) };
+	size_t which = 0;
+
+	(void)state;
+	assert_int_equal(choose(NULL, &which, 2, read_only), DATA_REFUSE);
+	assert_non_null(strstr(err.text, "the data disk cannot be written to; /dev/vda is empty; "
+					 "/dev/vdb has our label, and is read-only"));
+	assert_int_equal(choose(NULL, &which, 2, unreadable), DATA_REFUSE);
+	assert_non_null(strstr(err.text, "may be one that cannot be read"));
+	assert_non_null(strstr(err.text, "/dev/vdb cannot be read"));
+	assert_int_equal(choose("/dev/vda", &which, 2, unreadable), DATA_PREPARE);
+	assert_int_equal(choose(NULL, &which, 2, instances), DATA_PREPARE);
+	assert_int_equal(which, 0);
+	assert_int_equal(choose(NULL, &which, 2, both), DATA_REFUSE);
+	assert_non_null(strstr(err.text, "more than one disk has the label"));
+}
+
+/* Between two copies of a data disk, or it and an empty one, not the order decides in which they appear. */
+static void one_that_nobody_has_named_is_taken_after_others_had_their_time(void **state)
+{
+	(void)state;
+	for (int starting = 0; starting < 2; starting++) {
+		assert_int_equal(data_settled_ms(DATA_TAKE, true, true, starting), 0);
+		assert_int_equal(data_settled_ms(DATA_PREPARE, true, true, starting), 0);
+		for (int needed = 0; needed < 2; needed++) {
+			assert_true(data_settled_ms(DATA_TAKE, false, needed, starting) > 0);
+			assert_true(data_settled_ms(DATA_PREPARE, false, needed, starting) > 0);
+		}
+	}
+	assert_true(data_settled_ms(DATA_PREPARE, false, false, true) >
+		    data_settled_ms(DATA_TAKE, false, false, true));
+}
+
+/* Whatever is needed, and by what. */
+static void one_that_is_late_is_waited_for_and_only_while_the_machine_starts(void **state)
+{
+	static const enum data_choice choices[] = { DATA_NONE, DATA_REFUSE };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		for (int needed = 0; needed < 2; needed++) {
+			assert_true(data_settled_ms(choices[i], false, needed, true) > 0);
+			assert_int_equal(data_settled_ms(choices[i], false, needed, false), 0);
+		}
+		assert_true(data_settled_ms(choices[i], false, true, true) >
+			    data_settled_ms(choices[i], false, false, true));
+	}
 }
 
 static void the_one_that_is_named_and_no_other_is_taken(void **state)
@@ -336,6 +401,10 @@ int main(void)
 		cmocka_unit_test(two_with_our_label_are_refused_with_both_their_names),
 		cmocka_unit_test(the_only_empty_one_is_prepared_and_of_two_none),
 		cmocka_unit_test(what_is_on_a_disk_is_never_written_over),
+		cmocka_unit_test(
+			one_that_is_the_data_disk_or_may_be_but_cannot_be_used_is_not_done_without),
+		cmocka_unit_test(one_that_nobody_has_named_is_taken_after_others_had_their_time),
+		cmocka_unit_test(one_that_is_late_is_waited_for_and_only_while_the_machine_starts),
 		cmocka_unit_test(the_one_that_is_named_and_no_other_is_taken),
 	};
 
