@@ -91,14 +91,9 @@ static bool wants_dhcp(const struct config *config)
 }
 
 /* A disk has come, say. */
-static bool has_data(void *owner)
+static int try_data(void *owner, struct err *err)
 {
-	struct err err;
-	const int rc = init_data(owner, false, &err);
-
-	if (rc != RC_OK && rc != RC_STATE)
-		log_error(INIT_PART, "%s", err.text);
-	return rc == RC_OK;
+	return init_data(owner, false, err);
 }
 
 /*
@@ -118,7 +113,7 @@ static int configure(struct init_service *service, struct config *config, struct
 	if (rc != RC_OK)
 		return rc;
 	rc = init_data(config, true, err);
-	service->is_over = rc == RC_STATE ? has_data : NULL;
+	service->try_again = rc != RC_OK ? try_data : NULL;
 	service->owner = config;
 	return rc;
 }

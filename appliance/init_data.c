@@ -305,7 +305,7 @@ static void grow(int root, const struct data_disk *disk)
 static int attach(const struct data_disk *disk, int empty, struct err *err)
 {
 	char device[DATA_NAME_BYTES + 8];
-	int root;
+	int root, rc = RC_OK;
 
 	(void)snprintf(device, sizeof(device), "/dev/%s", disk->name);
 	if (disk->bytes < disk->ext4.bytes)
@@ -320,11 +320,16 @@ static int attach(const struct data_disk *disk, int empty, struct err *err)
 		return err_system(err, errno, "mounting it");
 	root = open(DATA_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0 || fchmod(root, 0700) != 0)
-		return err_system(err, errno, "its root directory");
-	identify(root, disk, empty);
-	grow(root, disk);
-	(void)close(root);
-	return RC_OK;
+		rc = err_system(err, errno, "its root directory");
+	else {
+		identify(root, disk, empty);
+		grow(root, disk);
+	}
+	if (root >= 0)
+		(void)close(root);
+	if (rc != RC_OK)
+		(void)umount2(DATA_DIR, MNT_DETACH); /* it is tried again */
+	return rc;
 }
 
 /* Again after it was prepared: what it is by then. */

@@ -4,7 +4,8 @@
  * One loop, which waits for a signal (a child has ended, the machine is told to end), for the power button, or for the time at
  * which the standby is started again. While the standby does not run for more than a moment, because it ends over and over or
  * because there is no configuration that it could have, a process in its place serves the health endpoint and says why
- * (verb_trouble.c): a machine that is up and says what it lacks is of more use than one that reboots for ever.
+ * (verb_trouble.c): a machine that is up and says what it lacks is of more use than one that reboots for ever. It is begun again when it
+ * ends, and anew when what is to be told is another thing by now: what keeps the standby away is tried again and again.
  *
  * The end: the standby is told first, so that what it has acknowledged is on the disk; then all others, the hypervisors among
  * them. After that nothing is written any more. A hypervisor that a standby has left behind by a crash is nobody's child but ours, and runs on
@@ -36,8 +37,10 @@
 
 #define STANDBY_ENDS_WITHIN_MS 60000 /* a takeover under way is finished first: 35 s */
 #define OTHERS_END_WITHIN_MS 5000
-#define AGAIN_MS 5000	   /* a health endpoint that ended */
-#define OVER_EVERY_MS 5000 /* what keeps the standby from being started is looked at again */
+#define AGAIN_MS 5000 /* a health endpoint that ended */
+#define TRIED_EVERY_MS \
+	5000 /* what keeps the standby from being started, where that is only a look */
+#define FAILED_EVERY_MS 20000 /* where it is more, and the kernel has its say each time */
 #define TROUBLE_WORDS 13
 #define PROCESSES_TEXT 1024 /* for some 30 */
 #define BUTTONS_MAX 8	    /* input devices that are looked at */
@@ -49,9 +52,11 @@ struct supervisor {
 	nfds_t count;
 	pid_t standby, trouble, helper; /* 0: none */
 	uint64_t start_ms;		/* the standby is due; NEVER: it runs, or is not to */
-	uint64_t helper_ms;		/* the helper is due; NEVER: it runs, or there is none */
-	bool barred;			/* by service->trouble: not to */
-	uint64_t over_ms;		/* whether it still is, is due; NEVER: it does not change */
+	uint64_t
+		trouble_ms; /* what is told in its place is due; NEVER: it is told, or there is nothing */
+	uint64_t helper_ms; /* the helper is due; NEVER: it runs, or there is none */
+	bool barred;	    /* by service->trouble, or what is now in its place: not to */
+	uint64_t tried_ms;  /* whether it still is, is due; NEVER: it does not change */
 	struct restart restart;
 	struct init_watchdog watchdog;
 	char why[ERR_TEXT_MAX];
@@ -60,6 +65,11 @@ struct supervisor {
 static uint64_t now_ms(void)
 {
 	return clock_now_ns() / CLOCK_NS_PER_MS;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
 }
 
 /* ---- children ------------------------------------------------------------------------------------ */
@@ -111,6 +121,7 @@ static void begin_standby(struct supervisor *s)
 	}
 	s->standby = pid > 0 ? pid : 0;
 	s->start_ms = pid > 0 ? NEVER : now_ms() + AGAIN_MS;
+	s->trouble_ms = pid > 0 ? NEVER : s->trouble_ms;
 }
 
 /* An execv() takes what it does not change as if it did. */
@@ -143,11 +154,14 @@ static void trouble_words(union words *words, const struct supervisor *s)
 
 static void begin_trouble(struct supervisor *s)
 {
+	const bool told = s->service->http != NULL || s->service->http_else != NULL;
 	union words words;
 	pid_t pid;
 
-	log_error(INIT_PART, "%s", s->why);
-	if ((s->service->http == NULL && s->service->http_else == NULL) || s->trouble != 0)
+	s->trouble_ms = told ? now_ms() + RESTART_MS : NEVER;
+	if (s->trouble != 0) /* it tells something else */
+		(void)kill(s->trouble, SIGTERM);
+	if (!told || s->trouble != 0)
 		return;
 	pid = begin_child("a health endpoint");
 	if (pid == 0) {
@@ -156,15 +170,15 @@ static void begin_trouble(struct supervisor *s)
 		_exit(127);
 	}
 	s->trouble = pid > 0 ? pid : 0;
+	s->trouble_ms = pid > 0 ? NEVER : now_ms() + AGAIN_MS;
 }
 
-static void begin(struct supervisor *s)
+/* In the standby's place. */
+static void tell(struct supervisor *s, const char *why)
 {
-	s->start_ms = NEVER;
-	if (!s->barred)
-		begin_standby(s);
-	else
-		begin_trouble(s);
+	(void)snprintf(s->why, sizeof(s->why), "%s", why);
+	log_error(INIT_PART, "%s", s->why);
+	s->trouble_ms = now_ms();
 }
 
 static void tell_end(char *out, size_t size, const char *who, int status)
@@ -180,7 +194,7 @@ static void on_standby_end(struct supervisor *s, int status)
 {
 	uint64_t wait_ms;
 	bool trouble;
-	char how[128];
+	char how[128], why[ERR_TEXT_MAX];
 
 	s->standby = 0;
 	tell_end(how, sizeof(how), "the standby", status);
@@ -191,18 +205,17 @@ static void on_standby_end(struct supervisor *s, int status)
 		return;
 	}
 	(void)snprintf(
-		s->why, sizeof(s->why),
+		why, sizeof(why),
 		"%s, over and over; it is started again in %u s; its last words are on the console",
 		how, (unsigned)(wait_ms / 1000));
-	begin_trouble(s);
+	tell(s, why);
 }
 
 /* Told to, to make room for the standby; or it could not serve, because the network is not there yet, say. */
 static void on_trouble_end(struct supervisor *s)
 {
 	s->trouble = 0;
-	if (s->barred)
-		s->start_ms = now_ms() + AGAIN_MS;
+	s->trouble_ms = earlier(s->trouble_ms, now_ms() + AGAIN_MS);
 }
 
 static void on_helper_end(struct supervisor *s, int status)
@@ -325,30 +338,30 @@ static void watch_all(struct supervisor *s)
 	}
 }
 
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 static int timeout(const struct supervisor *s)
 {
 	const uint64_t now = now_ms();
-	const uint64_t next = earlier(earlier(s->start_ms, s->helper_ms),
-				      earlier(s->over_ms, s->watchdog.due_ms));
+	const uint64_t next = earlier(earlier(earlier(s->start_ms, s->trouble_ms), s->helper_ms),
+				      earlier(s->tried_ms, s->watchdog.due_ms));
 
 	if (next == NEVER)
 		return -1;
 	return next > now ? (int)(next - now) : 0;
 }
 
-static void look_whether_it_is_over(struct supervisor *s)
+static void try_again(struct supervisor *s)
 {
-	s->over_ms = now_ms() + OVER_EVERY_MS;
-	if (!s->service->is_over(s->service->owner))
-		return;
-	s->barred = false;
-	s->over_ms = NEVER;
-	s->start_ms = now_ms();
+	struct err err;
+	const int rc = s->service->try_again(s->service->owner, &err);
+
+	s->tried_ms = now_ms() + (rc == RC_STATE ? TRIED_EVERY_MS : FAILED_EVERY_MS);
+	if (rc == RC_OK) {
+		s->barred = false;
+		s->tried_ms = NEVER;
+		s->start_ms = now_ms();
+	} else if (strcmp(err.text, s->why) != 0) {
+		tell(s, err.text);
+	}
 }
 
 /* What is due. */
@@ -357,27 +370,32 @@ static void act(struct supervisor *s)
 	init_watchdog_tell(&s->watchdog, now_ms());
 	if (s->helper_ms != NEVER && now_ms() >= s->helper_ms)
 		begin_helper(s);
-	if (s->over_ms != NEVER && now_ms() >= s->over_ms)
-		look_whether_it_is_over(s);
+	if (s->tried_ms != NEVER && now_ms() >= s->tried_ms)
+		try_again(s);
 	if (s->start_ms != NEVER && now_ms() >= s->start_ms)
-		begin(s);
+		begin_standby(s);
+	if (s->trouble_ms != NEVER && now_ms() >= s->trouble_ms)
+		begin_trouble(s);
 }
 
 void init_supervise(const struct init_service *service)
 {
 	struct supervisor s = { .service = service,
 				.start_ms = NEVER,
+				.trouble_ms = NEVER,
 				.helper_ms = service->helper != NULL ? now_ms() : NEVER,
 				.barred = service->trouble != NULL,
-				.over_ms = service->is_over != NULL ? now_ms() + OVER_EVERY_MS :
-								      NEVER };
+				.tried_ms = NEVER };
 
 	watch_all(&s);
 	init_watchdog_open(&s.watchdog, service->watchdog, now_ms());
-	(void)snprintf(s.why, sizeof(s.why), "%s",
-		       service->trouble != NULL ? service->trouble : "");
+	if (s.barred)
+		tell(&s, service->trouble);
+	else
+		s.start_ms = now_ms();
+	if (s.barred && service->try_again != NULL)
+		s.tried_ms = now_ms() + TRIED_EVERY_MS;
 	act(&s);
-	begin(&s);
 	for (;;) {
 		(void)poll(s.from, s.count, timeout(&s));
 		for (nfds_t i = 1; i < s.count; i++) {

@@ -5,7 +5,7 @@
 #ifndef APPLIANCE_INIT_SUPERVISE_H
 #define APPLIANCE_INIT_SUPERVISE_H
 
-#include <stdbool.h>
+#include "appliance/base/err.h"
 
 struct init_service {
 	const char *program; /* understudy */
@@ -17,8 +17,11 @@ struct init_service {
 	const char *http; /* where health is told while the standby cannot; NULL: nowhere */
 	const char *http_else; /* where, if that is NULL or cannot be; NULL: nowhere else */
 	const char *trouble;   /* what keeps it from being started at all; NULL: nothing */
-	/* Whether that is over, asked now and then with `owner`; NULL: there is nothing, or it will not be. */
-	bool (*is_over)(void *owner);
+	/*
+	 * Tries with `owner` what keeps it from being started once more, now and then. RC_OK: nothing does any more; else `err` is what
+	 * does now, RC_STATE if to try costs nothing. NULL: it stays as it is.
+	 */
+	int (*try_again)(void *owner, struct err *err);
 	void *owner;
 	const char *watchdog;	/* its device; NULL: none */
 	void (*on_ended)(void); /* nobody else runs any more; may be NULL */

@@ -41,7 +41,35 @@ def configuration():
     return config
 
 
-def test_an_empty_disk_becomes_the_data_disk_and_is_found_again_and_grown_and_none_takes_its_place_when_it_is_damaged(tmp_path):
+def plug(qmp, path):
+    qmp('blockdev-add', driver='raw', **{'node-name': 'plugged', 'file': {'driver': 'file', 'filename': path}})
+    qmp('device_add', driver='virtio-blk-pci', id='plugged', drive='plugged', serial='S1')
+
+
+def unplug(qmp):
+    """The machine lets go of it first."""
+    def gone():
+        try:
+            qmp('blockdev-del', **{'node-name': 'plugged'})
+        except RuntimeError:        # it is in use
+            return False
+        return True
+    qmp('device_del', id='plugged')
+    lab.wait_for('the disk is out', gone, 60, 0.1)
+
+
+def tells(site_b, reason):
+    """As the only problem, and why the standby is not there."""
+    def told():
+        answer = site_b.health()
+        return answer is not None and answer[0] == 503 and re.match(reason, answer[1]['problems'][0]) is not None
+    try:
+        lab.wait_for(reason, told, 120, 0.2)
+    except AssertionError as e:
+        raise AssertionError(f'{e}\n{site_b.health()}\n{site_b.console()}') from None
+
+
+def test_an_empty_disk_becomes_the_data_disk_and_is_found_again_and_grown_and_none_takes_its_place_while_it_cannot_be_used(tmp_path):
     certificates = appliance.certificates(tmp_path)
     data, other = str(tmp_path / 'data'), str(tmp_path / 'other')
     resize(data, 2048)
@@ -68,11 +96,29 @@ def test_an_empty_disk_becomes_the_data_disk_and_is_found_again_and_grown_and_no
     assert file_system(data) == (identity, 3000)
     assert digest(other) == before
 
-    with open(data, 'r+b') as f:        # in its superblock, of which there is a checksum
-        f.seek(1024 + 0x88)
-        f.write(b'damaged')
-    before = digest(data)
-    with appliance.Appliance(tmp_path, configuration(), certificates, more=disks) as site_b:
-        status, told = site_b.wait_for_health()
-        assert status == 503 and re.search('data disk /dev/vd.: mounting it', told['problems'][0]), told
-    assert digest(data) == before
+    damage = 1024 + 0x88        # in its superblock, of which there is a checksum
+    config = configuration()
+    del config['instances'][0]['durability']
+    plugged = ['-blockdev', f'driver=raw,node-name=plugged,read-only=on,file.driver=file,file.filename={data}',
+               '-device', 'virtio-blk-pci,id=plugged,drive=plugged,serial=S1']
+    with appliance.Appliance(tmp_path, config, certificates, more=appliance.disk(other, 'S2') + plugged) as site_b:
+        tells(site_b, 'the data disk cannot be written to; .*S1. has our label, and is read-only')
+        qmp = lab.Qmp(site_b.path('qmp'))
+        unplug(qmp)
+        tells(site_b, 'there is no data disk; .*S2. has something on it')
+        with open(data, 'r+b') as f:
+            f.seek(damage)
+            sound = f.read(7)
+            f.seek(damage)
+            f.write(b'damaged')
+        before = digest(data)
+        plug(qmp, data)
+        tells(site_b, 'data disk /dev/vd.: mounting it')
+        unplug(qmp)
+        assert digest(data) == before
+        with open(data, 'r+b') as f:
+            f.seek(damage)
+            f.write(sound)
+        plug(qmp, data)
+        lab.wait_for('it has its data disk', lambda: site_b.health() == (200, {'status': 'ok', 'problems': []}), 120, 0.2)
+        qmp.close()

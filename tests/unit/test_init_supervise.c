@@ -4,6 +4,7 @@
  */
 #include "appliance/init_supervise.h"
 
+#include "appliance/restart.h"
 #include "tests/unit/scratch.h"
 
 #include <fcntl.h>
@@ -25,7 +26,8 @@
 #define PATH_BYTES (SCRATCH_MAX + 32)
 
 static char dir[SCRATCH_MAX];
-static const char *helper; /* of the next one; NULL: none */
+static const char *helper;	 /* of the next one; NULL: none */
+static const char *trouble_does; /* in shell */
 static pid_t outer,
 	init; /* who is in the namespace of all, and process 1 of the other, as seen from here */
 
@@ -92,10 +94,10 @@ static void prepare(const char *standby)
 		       "rest() { while :; do sleep 1 & wait $!; done; }\n"
 		       "case $1 in\n"
 		       "standby) %s ;;\n"
-		       "trouble) rest ;;\n"
+		       "trouble) %s ;;\n"
 		       "helper) [ $(grep -c '^helper' $dir/log) = 1 ] || rest ;;\n"
 		       "esac\n",
-		       dir, standby);
+		       dir, standby, trouble_does);
 	write_file("log", 0600, "");
 	write_file("program", 0700, script);
 }
@@ -108,10 +110,14 @@ static void on_ended(void)
 		(void)close(fd);
 }
 
-/* Whether the script's directory has a disk. */
-static bool has_disk(void *owner)
+/* Whether the script's directory has a disk, and it is not what a disk of theirs is not to be. */
+static int try_disk(void *owner, struct err *err)
 {
-	return access(owner, F_OK) == 0;
+	struct stat st;
+
+	if (stat(owner, &st) != 0)
+		return err_set(err, RC_STATE, "there is no data disk");
+	return st.st_size == 0 ? RC_OK : err_set(err, RC_STATE, "the data disk is a foreign one");
 }
 
 /* In a namespace where nobody else is: it would end them. */
@@ -125,7 +131,7 @@ static void be_init(const char *trouble)
 					      .helper = helper,
 					      .http = "127.0.0.1:1",
 					      .trouble = trouble,
-					      .is_over = trouble != NULL ? has_disk : NULL,
+					      .try_again = trouble != NULL ? try_disk : NULL,
 					      .owner = disk,
 					      .on_ended = on_ended };
 
@@ -230,6 +236,25 @@ static void one_that_crashes_over_and_over_is_told_by_the_health_endpoint(void *
 	assert_int_equal(end_of_all(), SIGINT);
 }
 
+/* That may be minutes later. */
+static void an_endpoint_that_could_not_be_one_is_tried_again_before_the_standby_is(void **state)
+{
+	unsigned started = 0;
+	const char *second;
+
+	(void)state;
+	trouble_does = "[ $(grep -c '^trouble' $dir/log) = 1 ] || rest";
+	prepare("exit 3");
+	begin(NULL);
+	wait_until_told("\ntrouble", 2);
+	second = strstr(strstr(told(), "\ntrouble") + 1, "\ntrouble");
+	for (const char *at = told(); at < second; at = strchr(at, '\n') + 1)
+		started += strncmp(at, "standby", 7) == 0;
+	assert_int_equal(started, RESTART_TRIES + 1); /* as often as before the first */
+	assert_int_equal(kill(init, SIGTERM), 0);
+	assert_int_equal(end_of_all(), SIGINT);
+}
+
 static void what_keeps_the_standby_from_being_started_is_told_until_it_is_over(void **state)
 {
 	(void)state;
@@ -239,6 +264,9 @@ static void what_keeps_the_standby_from_being_started_is_told_until_it_is_over(v
 		"trouble --reason there is no data disk --http 127.0.0.1:1 --problems problems\n",
 		1);
 	assert_int_equal(times("standby"), 0);
+	write_file("disk", 0600, "x");
+	wait_until_told("trouble --reason the data disk is a foreign one", 1);
+	assert_int_equal(times("trouble"), 2); /* each reason once, while it is one */
 	write_file("disk", 0600, "");
 	wait_until_told("standby --config config.json --problems problems", 1);
 	assert_int_equal(kill(init, SIGTERM), 0);
@@ -261,6 +289,7 @@ static int set_up(void **state)
 {
 	(void)state;
 	helper = NULL;
+	trouble_does = "rest";
 	return scratch_make(dir, "supervise");
 }
 
@@ -288,6 +317,7 @@ int main(void)
 		TEST(who_has_no_parent_any_more_is_reaped),
 		TEST(who_is_to_run_beside_the_standby_is_started_again_without_it),
 		TEST(one_that_crashes_over_and_over_is_told_by_the_health_endpoint),
+		TEST(an_endpoint_that_could_not_be_one_is_tried_again_before_the_standby_is),
 		TEST(what_keeps_the_standby_from_being_started_is_told_until_it_is_over),
 		TEST(at_the_end_the_standby_has_ended_before_others_are_told),
 	};
