@@ -106,6 +106,8 @@ struct config_instance {
 	size_t nvrrp;
 };
 
+/* The label of the data disk's file system; image/image.sh reads it here. */
+#define CONFIG_DATA_LABEL "UNDERSTUDY-DATA"
 #define CONFIG_DATA_MEMORY "memory" /* of machine.data: no disk */
 
 struct config {

@@ -125,7 +125,8 @@ static const struct json_field machine_fields[] = {
 	  .check = check_disk,
 	  .pattern = DISK_PATTERN,
 	  .offset = offsetof(struct config, data),
-	  .doc = "the data disk's serial number, or /dev/NAME; \"memory\": none, and what is to last is lost at each restart; absent: the one with the label UNDERSTUDY-DATA, or else the only empty one" },
+	  .doc = "the data disk's serial number, or /dev/NAME; \"memory\": none, and what is to last is lost at each restart; absent: the one with the label " CONFIG_DATA_LABEL
+		 ", or else the only empty one" },
 	{ .key = "network",
 	  .type = JSON_OBJECTS,
 	  .table = &device_table,

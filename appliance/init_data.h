@@ -12,7 +12,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DATA_LABEL "UNDERSTUDY-DATA"	 /* of the file system */
 #define DATA_PARTITION "understudy-data" /* GPT name */
 #define DATA_NAME_BYTES 32		 /* what the kernel calls a disk */
 #define DATA_SERIAL_BYTES 64

@@ -1,5 +1,6 @@
 #include "appliance/init_data.h"
 
+#include "appliance/config.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -80,7 +81,7 @@ static enum data_choice refuse(size_t ours, size_t unreadable, struct err *why)
 {
 	if (ours > 1)
 		(void)err_set(why, RC_REFUSED,
-			      "more than one disk has the label " DATA_LABEL
+			      "more than one disk has the label " CONFIG_DATA_LABEL
 			      "; machine.data says which it is");
 	else if (ours == 1)
 		(void)err_set(why, RC_REFUSED, "the data disk cannot be written to");

@@ -2,6 +2,7 @@
 
 #include "appliance/base/bytes.h"
 #include "appliance/base/mem.h"
+#include "appliance/config.h"
 
 #include <errno.h>
 #include <string.h>
@@ -94,7 +95,7 @@ static enum data_kind look(const struct looked *l, uint64_t bytes, struct data_e
 	uint64_t at;
 
 	if (kind != DATA_UNREADABLE && data_ext4_parse(ext4, l->found + DATA_EXT4_AT) &&
-	    strcmp(ext4->label, DATA_LABEL) == 0)
+	    strcmp(ext4->label, CONFIG_DATA_LABEL) == 0)
 		return DATA_OURS;
 	for (at = EDGE_BYTES; kind == DATA_EMPTY && at <= last && (off_t)at < l->least;
 	     at += EDGE_BYTES)

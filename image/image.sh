@@ -92,12 +92,14 @@ make_licenses() {
 # up to 2 TiB in the room that is kept for that, and beyond it by other means of its own. What a file system would have by default
 # is left to nobody's configuration.
 make_data() {
-	local features=has_journal,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize
+	local label features=has_journal,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize
 	features+=,metadata_csum,metadata_csum_seed,resize_inode
+	label=$(sed -n 's/^#define CONFIG_DATA_LABEL "\(.*\)".*/\1/p' appliance/config.h)
+	[[ -n $label ]] || die "appliance/config.h has no CONFIG_DATA_LABEL"
 	printf '[fs_types]\next4 = {\ninode_size = 256\n}\n' >"$work/mke2fs.conf"
 	truncate -s 48M "$1"
 	MKE2FS_CONFIG=$work/mke2fs.conf E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH mke2fs -q -F -t ext4 -T ext4 -O "none,$features" -b 4096 -N 512 \
-		-m 0 -J size=16 -L UNDERSTUDY-DATA -U 55534459-0000-4000-8000-000000000004 \
+		-m 0 -J size=16 -L "$label" -U 55534459-0000-4000-8000-000000000004 \
 		-E hash_seed=55534459-0000-4000-8000-000000000004,root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0,resize=536870912 "$1"
 }
 

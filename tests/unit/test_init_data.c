@@ -2,6 +2,7 @@
 
 #include "appliance/base/bytes.h"
 #include "appliance/base/mem.h"
+#include "appliance/config.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -51,7 +52,7 @@ static int empty_file_system(void)
 {
 	const int fd = file(EMPTY_BYTES);
 
-	put_superblock(fd, DATA_LABEL, EMPTY_BYTES / 4096);
+	put_superblock(fd, CONFIG_DATA_LABEL, EMPTY_BYTES / 4096);
 	put(fd, 4096, "descriptors", 11);
 	put(fd, MIB + 8192, "bitmaps", 7);
 	return fd;
@@ -112,7 +113,7 @@ static void an_ext4_is_ours_by_its_label_alone(void **state)
 	(void)state;
 	put_superblock(disk, "SOMEBODY", 100);
 	assert_int_equal(kind_of(disk, DISK_BYTES), DATA_FOREIGN);
-	put_superblock(disk, DATA_LABEL, 100);
+	put_superblock(disk, CONFIG_DATA_LABEL, 100);
 	assert_int_equal(kind_of(disk, DISK_BYTES), DATA_OURS);
 	put(disk, DISK_BYTES - 1, "x", 1);
 	assert_int_equal(kind_of(disk, DISK_BYTES), DATA_OURS);
