@@ -43,7 +43,8 @@ system_modules=(xen-netfront sr_mod isofs vfat nls_cp437 nls_ascii nls_utf8 qemu
 system_devices=(virtio_net vmxnet3 hv_vmbus+hv_netvsc+hv_utils ena gve ixgbevf mlx4_core+mlx4_en mlx5_core virtio-rng virtio_balloon i6300esb
 	kvm-intel kvm-amd)
 
-command_line='console=tty0 console=ttyS0,115200 quiet loglevel=4 panic=10 ro lockdown=integrity module.sig_enforce=1 slab_nomerge
+# A crash of process 1, or the kernel's, can be read for as long as panic= says, also where it comes again at each start.
+command_line='console=tty0 console=ttyS0,115200 quiet loglevel=4 panic=60 ro lockdown=integrity module.sig_enforce=1 slab_nomerge
 	init_on_alloc=1 page_alloc.shuffle=1 vsyscall=none debugfs=off'
 
 # ---- the two file systems -----------------------------------------------------------------------------------------
