@@ -61,22 +61,15 @@ static int mount_all(struct err *err)
 	return rc == RC_OK ? init_modules_load("/modules", err) : rc;
 }
 
-/* Of a configuration that is wrong, what can be read. */
+/* Of a configuration that is wrong, what can be read; all that is wrong with it is told. */
 static int read_config(struct config *config, struct err *err)
 {
-	struct buf text = { .limit = CONFIG_FILE_MAX }, problems = { 0 };
+	struct buf problems = { 0 };
 	int rc = init_config_find(&init_places, err);
 
 	if (rc == RC_OK)
-		rc = config_read(&text, INIT_CONFIG_DIR "/" INIT_CONFIG_NAME, err);
-	if (rc == RC_OK) {
-		rc = config_check(config, CONFIG_STANDBY, INIT_CONFIG_NAME, INIT_CONFIG_DIR,
-				  (const char *)text.data, text.len, &problems, err);
-		if (problems.len > 0)
-			log_error(INIT_PART, "%.*s", (int)problems.len - 1,
-				  (const char *)problems.data);
-	}
-	buf_free(&text);
+		rc = init_config_read(config, INIT_CONFIG_DIR "/" INIT_CONFIG_NAME, &problems, err);
+	machine_problems_add(&problems);
 	buf_free(&problems);
 	return rc;
 }

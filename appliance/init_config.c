@@ -19,6 +19,7 @@
 #include "appliance/base/buf.h"
 #include "appliance/base/files.h"
 #include "appliance/base/log.h"
+#include "appliance/base/mem.h"
 #include "appliance/init_drive.h"
 
 #include <dirent.h>
@@ -201,4 +202,22 @@ int init_config_find(const struct init_places *at, struct err *err)
 		"image has one, and no drive is labelled " CONFIG_DRIVE_LABEL
 		"; attach one and restart the machine",
 		INIT_CONFIG_NAME);
+}
+
+/* ---- what is in it ------------------------------------------------------------------------------------------ */
+
+int init_config_read(struct config *config, const char *path, struct buf *problems, struct err *err)
+{
+	struct buf text = { .limit = CONFIG_FILE_MAX };
+	const char *name = strrchr(path, '/');
+	char *dir = config_directory(path);
+	int rc = dir != NULL ? config_read(&text, path, err) : err_nomem(err, path);
+
+	*config = (struct config){ 0 };
+	if (rc == RC_OK)
+		rc = config_check(config, CONFIG_STANDBY, name != NULL ? name + 1 : path, dir,
+				  (const char *)text.data, text.len, problems, err);
+	buf_free(&text);
+	mem_free(dir);
+	return rc;
 }

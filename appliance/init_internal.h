@@ -51,6 +51,12 @@ struct init_places {
 extern const struct init_places init_places;
 /* RC_STATE: no place has one. The error says which place is wrong, and what to do. */
 int init_config_find(const struct init_places *at, struct err *err);
+/*
+ * A standby's. Of one that is wrong, what can be read, and `problems` (whose members are 0) has a line for each thing, the first of
+ * which is the error's; of a file that cannot be read it has none. config_free() and buf_free() in any case.
+ */
+int init_config_read(struct config *config, const char *path, struct buf *problems,
+		     struct err *err);
 
 /*
  * /data: the data disk, prepared if it is empty, or memory if there is none and nothing needs one. An error: the standby must not

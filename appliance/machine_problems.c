@@ -99,3 +99,12 @@ void machine_problem(const char *format, ...)
 	if (kept_at != NULL && keep(text, &err) != RC_OK)
 		log_error(PART, "%s", err.text);
 }
+
+void machine_problems_add(const struct buf *lines)
+{
+	char text[LOG_LINE_MAX];
+	size_t at = 0;
+
+	while (machine_problems_next(lines, &at, text))
+		machine_problem("%s", text);
+}

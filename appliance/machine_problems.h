@@ -18,6 +18,9 @@ void machine_problems_keep(const char *path);
 /* Logs it as an error of process 1's, and keeps it, unless it is there already: until the machine ends, though it may have been mended. */
 void machine_problem(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Each line of them. */
+void machine_problems_add(const struct buf *lines);
+
 /* Reading. A file that is not there has none. buf_free() in any case. */
 int machine_problems_read(struct buf *lines, const char *path, struct err *err);
 /* Goes through them from *at = 0; false after the last. */

@@ -8,6 +8,7 @@
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "appliance/dhcp_device.h"
+#include "appliance/init_internal.h"
 #include "appliance/options.h"
 #include "appliance/verb.h"
 #include "net/dhcp_client.h"
@@ -142,19 +143,15 @@ static void keep_asking(struct devices *devices)
 	}
 }
 
-/* Of a configuration that is wrong, what can be read: the machine is to be reached, and say so. */
+/* Of one that is wrong, what can be read: the machine is to be reached, and say so. */
 static int read_config(struct config *config, const char *path, struct err *err)
 {
-	struct buf text = { .limit = CONFIG_FILE_MAX }, problems = { 0 };
-	int rc = config_read(&text, path, err);
+	struct buf problems = { 0 };
+	const int rc = init_config_read(config, path, &problems, err);
+	const bool is_wrong = problems.len > 0;
 
-	*config = (struct config){ 0 };
-	if (rc == RC_OK)
-		(void)config_check(config, CONFIG_STANDBY, path, "/", (const char *)text.data,
-				   text.len, &problems, err);
-	buf_free(&text);
 	buf_free(&problems);
-	return rc;
+	return is_wrong ? RC_OK : rc;
 }
 
 int verb_dhcp(int argc, char **argv)

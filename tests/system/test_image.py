@@ -140,12 +140,13 @@ def fat_drive(directory, files):
 def test_it_boots_by_uefi_and_serves_what_is_wrong_with_its_configuration(tmp_path, certificates):
     if not any(os.path.exists(f'{appliance.OVMF}{size}.fd') for size in ('', '_4M')):
         pytest.skip('no UEFI firmware for virtual machines: apt-get install ovmf')
-    (tmp_path / 'wrong.json').write_text(json.dumps(appliance.configuration() | {'hypervizor': {}}))
+    (tmp_path / 'wrong.json').write_text(json.dumps(appliance.configuration() | {'hypervizor': {}, 'witnes': {}}))
     drive = fat_drive(tmp_path, {'config.json': tmp_path / 'wrong.json'} | certificates)
     # Of the drivers that only machines with such devices load, these are others than a BIOS boot has.
     with appliance.Appliance(tmp_path, uefi=True, disks=[drive], models=('nvme,serial=system', 'vmxnet3')) as site_b:
         status, told = site_b.wait_for_health()
         assert status == 503 and 'hypervizor' in told['problems'][0] and 'did you mean "hypervisor"' in told['problems'][0], told
+        assert len(told['problems']) == 2 and 'witnes' in told['problems'][1], told
         assert 'hypervizor' in site_b.console() and 'configuration from the drive vda' in site_b.console()
 
 

@@ -1,6 +1,7 @@
 /* Where process 1 takes its configuration from; all that it looks at is in a directory here. */
 #include "appliance/init_internal.h"
 
+#include "appliance/machine_problems.h"
 #include "tests/unit/scratch.h"
 #include "tests/unit/volumes.h"
 
@@ -242,6 +243,39 @@ static void a_drive_that_cannot_be_mounted_is_named(void **state)
 	assert_non_null(strstr(err.text, "two drives"));
 }
 
+static void of_a_wrong_one_all_that_is_wrong_is_told_and_what_is_right_is_read(void **state)
+{
+	struct buf problems = { 0 }, none = { 0 };
+	struct config read;
+	char path[PATH_SIZE + 16], kept[PATH_SIZE + 16], text[LOG_LINE_MAX];
+	size_t at_line = 0;
+	struct err ignored;
+
+	(void)state;
+	(void)snprintf(path, sizeof(path), "%s/config.json", image);
+	(void)snprintf(kept, sizeof(kept), "%s/problems", dir);
+	assert_int_equal(init_config_read(&read, path, &none, &err), RC_IO);
+	assert_int_equal(none.len, 0);
+	config_free(&read);
+	put_text(image, "config.json",
+		 "{\"hypervizor\": {}, \"machine\": {\"hostname\": \"b\", \"dnss\": []}}");
+	assert_int_equal(init_config_read(&read, path, &problems, &err), RC_INVALID);
+	assert_string_equal(read.hostname, "b");
+	machine_problems_keep(kept);
+	machine_problems_add(&problems);
+	machine_problems_keep(NULL);
+	buf_free(&problems);
+	config_free(&read);
+	assert_int_equal(machine_problems_read(&problems, kept, &ignored), RC_OK);
+	assert_true(machine_problems_next(&problems, &at_line, text));
+	assert_string_equal(
+		text, err.text); /* the trouble that has it as its reason leaves it out then */
+	assert_non_null(strstr(text, "config.json: "));
+	assert_non_null(strstr((const char *)problems.data, "hypervizor"));
+	assert_non_null(strstr((const char *)problems.data, "machine.dnss"));
+	buf_free(&problems);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -254,6 +288,7 @@ int main(void)
 		TEST(a_place_with_very_many_files_is_told),
 		TEST(without_any_it_says_where_one_could_be),
 		TEST(a_drive_that_cannot_be_mounted_is_named),
+		TEST(of_a_wrong_one_all_that_is_wrong_is_told_and_what_is_right_is_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
