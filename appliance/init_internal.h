@@ -9,7 +9,7 @@
 #define INIT_PART "init" /* of the log */
 #define INIT_PROGRAM "/bin/understudy"
 #define INIT_SYSTEM \
-	"/system" /* in the initramfs: the GPT name of the partition with the root file system */
+	"/system" /* in the initramfs: the digest of the root file system (init_verity.h) */
 
 /* What the kernel says of block devices: a directory each. */
 #define INIT_BLOCKS "/sys/class/block"

@@ -8,9 +8,11 @@
 #   sector   1, 33 from the end   GPT
 #   partition 1   GRUB's core image for BIOS
 #   partition 2   FAT, label US-BOOT: /EFI/BOOT/BOOTX64.EFI, /vmlinuz, /initramfs
-#   partition 3   squashfs, the root file system; its GPT name is understudy- and the beginning of its SHA-256
+#   partition 3   squashfs, the root file system, and behind it the tree of its digests (dm-verity); its GPT name is understudy- and the
+#                 beginning of that tree's root
 #
-# The initramfs has what it takes to find partition 3: the program, the modules of disks, and in /system that name. Everything is
+# The initramfs has what it takes to find partition 3: the program, the modules of disks, and in /system that root, with which the kernel
+# verifies each block that it reads, and the number of blocks. Everything is
 # made without root and without loop devices, and from the same inputs the same bytes come out: times, owners, order, and
 # identities are fixed.
 #
@@ -37,7 +39,7 @@ step_total=4
 
 # Of the modules, those without which the root file system is not found; the others come from it. Those for devices are loaded where
 # there is one: a driver, and what else is needed then.
-boot_modules=(xen-blkfront squashfs)
+boot_modules=(xen-blkfront squashfs dm-verity)
 boot_devices=(virtio_blk virtio_scsi+sd_mod ahci+sd_mod ata_piix+sd_mod vmw_pvscsi+sd_mod hv_vmbus+hv_storvsc+sd_mod)
 system_modules=(xen-netfront sr_mod isofs vfat nls_cp437 nls_ascii nls_utf8 qemu_fw_cfg button evdev tun bridge 8021q)
 system_devices=(virtio_net vmxnet3 hv_vmbus+hv_netvsc+hv_utils ena gve ixgbevf mlx4_core+mlx4_en mlx5_core virtio-rng virtio_balloon i6300esb
@@ -54,7 +56,7 @@ make_initramfs() {
 	local root=$work/initramfs
 	mkdir -p "$root"/{dev,proc,sys,root,modules}
 	cp build/understudy "$root/init"
-	printf %s "$system_name" >"$root/system"
+	printf %s "$system_digest" >"$root/system"
 	modules_copy build/kernel/modules "$root/modules" "${boot_modules[@]}"
 	modules_for_devices build/kernel/modules "$root/modules" "${boot_devices[@]}"
 	chmod -R u=rwX,go=rX "$root"
@@ -77,7 +79,18 @@ make_system() {
 	[[ -z $config ]] || install -Dm 600 -t "$root/config" "${config_files[@]/#/$config/}"
 	mksquashfs "$root" "$work/system.squashfs" -all-root -comp zstd -Xcompression-level 19 -b 256K -no-xattrs -no-exports -processors 1 \
 		-noappend -no-progress -quiet
-	system_name=understudy-$(sha256sum "$work/system.squashfs" | head -c 24)
+	add_digests "$work/system.squashfs"
+}
+
+# Of whole blocks. system_digest: the root, and how many blocks there are without the tree.
+add_digests() {
+	local size root
+	size=$(stat -c %s "$1")
+	root=$(veritysetup format --no-superblock --format=1 --salt=- --hash=sha256 --data-block-size=4096 --hash-block-size=4096 \
+		--hash-offset="$size" "$1" "$1" | sed -n 's/^Root hash:[[:space:]]*//p')
+	((size % 4096 == 0 && ${#root} == 64)) || die "the root file system gets no digests"
+	system_digest="$root $((size / 4096))"
+	system_name=understudy-${root::24}
 }
 
 # Debian's texts refer to its common ones.

@@ -16,7 +16,7 @@ declare -A packages=(
 		zlib1g-dev libfdt-dev xz-utils'
 	# The appliance's disk image.
 	[image]='grub-common grub-pc-bin grub-efi-amd64-bin squashfs-tools mtools dosfstools e2fsprogs fdisk faketime qemu-utils
-		cpio zstd xz-utils binutils'
+		cryptsetup-bin cpio zstd xz-utils binutils'
 	# The demo, beside what it is built with.
 	[demo]='python3 iproute2 util-linux'
 	# Unit tests, fuzzing, lint, system tests, benchmarks.

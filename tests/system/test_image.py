@@ -27,11 +27,25 @@ def certificates(tmp_path):
 
 
 def disk_of_other_images(path):
-    """Its partitions are named as the root file systems of other images are."""
+    """
+    Its partitions are named as the root file systems of other images are, but for two that are named as the one of this image. They come before it:
+    the disk is smaller. One has nothing, the other that file system, of which not all bytes are right.
+    """
+    table = subprocess.run(['sfdisk', '-d', appliance.IMAGE], check=True, stdout=subprocess.PIPE, text=True).stdout
+    start, size, name = re.search(r'start= *(\d+), size= *(\d+)[^\n]*name="(understudy-[0-9a-f]{24})"', table).groups()
+    names = ['understudy-system', *(f'understudy-{digit * 24}' for digit in '0af'), name]
     with open(path, 'wb') as f:
-        f.truncate(16 << 20)
-    names = ['understudy-system', *(f'understudy-{digit * 24}' for digit in '0af')]
-    subprocess.run(['sfdisk', '-q', path], input='label: gpt\n' + ''.join(f'size=2048, name={name}\n' for name in names), text=True, check=True)
+        f.truncate((int(size) + (6 << 11)) * 512 + (1 << 20))
+    subprocess.run(['sfdisk', '-q', path], input='label: gpt\n' + ''.join(f'size=1024, name={name}\n' for name in names) + f'size={size}, name={name}\n',
+                   text=True, check=True)
+    last = re.findall(r'start= *(\d+)', subprocess.run(['sfdisk', '-d', path], check=True, stdout=subprocess.PIPE, text=True).stdout)[-1]
+    with open(appliance.IMAGE, 'rb') as image, open(path, 'r+b') as f:
+        image.seek(int(start) * 512)
+        content = bytearray(image.read(int(size) * 512))
+        content[4096 * 16:8 << 20:4096 * 16] = bytes(len(range(4096 * 16, 8 << 20, 4096 * 16)))
+        f.seek(int(last) * 512)
+        f.write(content)
+    assert os.path.getsize(path) < os.path.getsize(appliance.IMAGE)
     return path
 
 
@@ -106,7 +120,8 @@ def asks_by_arp(network, vlan, address):
 def test_it_boots_by_bios_takes_a_configuration_drive_and_goes_off_by_its_power_button(tmp_path, certificates):
     drive = config_drive(tmp_path, two_cards(), certificates)
     wan = ('-netdev', 'tap,id=n1,ifname=tap1,script=no,downscript=no', '-device', f'virtio-net-pci,netdev=n1,mac={WAN_MAC},romfile=')
-    with appliance.Appliance(tmp_path, disks=[disk_of_other_images(str(tmp_path / 'other.raw'))], more=('-cdrom', drive) + wan) as site_b:
+    other = ('-drive', f"file={disk_of_other_images(str(tmp_path / 'other.raw'))},format=raw,if=virtio,readonly=on")
+    with appliance.Appliance(tmp_path, more=('-cdrom', drive) + other + wan) as site_b:
         attach_to_both(site_b.network)
         with gives_address(site_b.network):
             lab.wait_for('it has the address that it was given', lambda: segment_to(site_b.network, '10.9.1.2'), 120, 0.5)
@@ -116,6 +131,8 @@ def test_it_boots_by_bios_takes_a_configuration_drive_and_goes_off_by_its_power_
             lab.wait_for(f'nobody listens at UDP port {port}', lambda port=port: appliance.refuses_datagrams(site_b.network, port))
         assert re.search(r'\b(\d+) of \1 settings of the kernel are as they should be', site_b.console()), site_b.console()
         assert 'network:' not in site_b.console()      # cards, a bridge, a VLAN were set up
+        assert set(re.findall(r'/dev/(vd..?): it is not the root file system that it is called', site_b.console())) == {'vdb5', 'vdb6'}, site_b.console()
+        assert 'is corrupted' in site_b.console()      # told by the kernel of the one that can be mounted
         assert segment_to(site_b.network, '10.9.1.2', source='10.99.0.1') <= 1360 < segment_to(site_b.network, '2001:db8:9::2')
         assert asks_by_arp(site_b.network, 20, '10.9.20.2') and 'configuration from the drive sr0' in site_b.console()
         site_b.press_power()
