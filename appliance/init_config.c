@@ -9,7 +9,8 @@
  *   drive    a disk or CD labelled UNDERSTUDY, FAT or ISO 9660 (init_drive.h), which is mounted read-only while it is copied
  *
  * The first two are there at once or never; a drive may take its time, and is waited for where neither of them has a
- * configuration: which one is used does not depend on how fast a disk is. A place that has one, too, is told of.
+ * configuration: which one is used does not depend on how fast a disk is. A place that has one, too, is told of. The first two
+ * are nobody's but the operator's; a drive may be a guest's, but for what is read-only or removable (init_drive.c).
  *
  * They are copied to /run/config, which is in memory and nobody else's to read; names there are the ones that the
  * configuration has for them. What is no regular file is no part of it.
@@ -151,6 +152,11 @@ static int copy_from_drive(const struct init_places *at, struct err *err)
 			       drive.device, INIT_CONFIG_NAME);
 	if (rc == RC_OK)
 		log_info(INIT_PART, "configuration from the drive %s", drive.device);
+	if (drive.unused[0] != '\0')
+		log_warn(INIT_PART,
+			 "%s is labelled " CONFIG_DRIVE_LABEL
+			 ", too, and is not used: it can be written to, %s cannot",
+			 drive.unused, drive.device);
 	return rc;
 }
 

@@ -2,7 +2,10 @@
  * Theory of operation
  *
  * Each block device, partitions among them, is asked for its label (volume.h), again and again while none has the right one: a
- * drive appears when it likes. Of two there is no telling which is meant; those are refused that are there when the first is found.
+ * drive appears when it likes. Once there is one, others get a second to appear, so that what is taken does not depend on which is the first.
+ *
+ * A guest whose disk is a device of this machine can give it that label. No such disk is read-only or removable, so a drive that is comes before
+ * those that are not. Of two that are alike there is no telling which is meant: they are refused.
  */
 #include "appliance/init_drive.h"
 
@@ -20,6 +23,8 @@
 #include <unistd.h>
 
 #define LOOK_EVERY_MS 100
+#define OTHERS_WITHIN_MS 1000
+#define FLAG_BYTES 300
 
 static_assert(VOLUME_ROOT_MAX <= VOLUME_HEAD, "one piece of memory serves for both");
 
@@ -39,9 +44,10 @@ static size_t read_at(int fd, uint8_t *to, size_t size, uint64_t at)
 /* Whether it has the label; a device that cannot be read (a CD drive that is empty) has none. */
 static bool look(struct volume *volume, int dir, const char *device, uint8_t *bytes)
 {
-	const int fd = openat(dir, device, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd;
 
 	*volume = (struct volume){ 0 };
+	fd = openat(dir, device, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return false;
 	volume_look(volume, bytes, read_at(fd, bytes, VOLUME_HEAD, 0));
@@ -52,30 +58,76 @@ static bool look(struct volume *volume, int dir, const char *device, uint8_t *by
 	return volume_is_named(volume, CONFIG_DRIVE_LABEL);
 }
 
-/* RC_STATE: not yet. */
-static int look_at_all(struct init_drive *drive, const char *list, int devices, uint8_t *bytes,
-		       struct err *err)
+/* What the kernel says of it, or of the disk that it is a partition of. */
+static bool is_set(const char *list, const char *device, const char *flag)
+{
+	char path[FLAG_BYTES], text[2] = "";
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "%s/%s/%s", list, device, flag);
+	file = fopen(path, "re");
+	if (file == NULL)
+		return false;
+	(void)fread(text, 1, 1, file);
+	(void)fclose(file);
+	return text[0] == '1';
+}
+
+/* One more with the label; those that are protected come first. */
+static int add(struct init_drive *drive, const struct init_drive *found, struct err *err)
+{
+	if (drive->type == NULL) {
+		*drive = *found;
+		return RC_OK;
+	}
+	if (drive->is_protected && !found->is_protected) {
+		memcpy(drive->unused, found->device, sizeof(drive->unused));
+		return RC_OK;
+	}
+	return err_set(err, RC_REFUSED,
+		       "two drives are labelled " CONFIG_DRIVE_LABEL ": %s and %s; detach one",
+		       drive->device, found->device);
+}
+
+/* Of those that are protected, or of the others. */
+static int look_at(struct init_drive *drive, const char *list, int devices, bool is_protected,
+		   uint8_t *bytes, struct err *err)
 {
 	DIR *dir = opendir(list);
+	struct init_drive found;
 	struct dirent *entry;
 	struct volume volume;
 	int rc = RC_OK;
 
-	*drive = (struct init_drive){ 0 };
 	while (dir != NULL && rc == RC_OK && (entry = readdir(dir)) != NULL) {
-		if (entry->d_name[0] == '.' || strlen(entry->d_name) >= INIT_DRIVE_NAME_MAX ||
+		if (entry->d_name[0] == '.' || strlen(entry->d_name) >= INIT_DRIVE_NAME_MAX)
+			continue;
+		found = (struct init_drive){ .is_protected =
+						     is_set(list, entry->d_name, "ro") ||
+						     is_set(list, entry->d_name, "removable") ||
+						     is_set(list, entry->d_name, "../removable") };
+		if (found.is_protected != is_protected ||
 		    !look(&volume, devices, entry->d_name, bytes))
 			continue;
-		if (drive->type != NULL)
-			rc = err_set(err, RC_REFUSED,
-				     "two drives are labelled " CONFIG_DRIVE_LABEL
-				     ": %s and %s; detach one",
-				     drive->device, entry->d_name);
-		(void)snprintf(drive->device, sizeof(drive->device), "%s", entry->d_name);
-		drive->type = volume.type;
+		(void)snprintf(found.device, sizeof(found.device), "%s", entry->d_name);
+		found.type = volume.type;
+		rc = add(drive, &found, err);
 	}
 	if (dir != NULL)
 		(void)closedir(dir);
+	return rc;
+}
+
+/* RC_STATE: not yet. */
+static int look_at_all(struct init_drive *drive, const char *list, int devices, uint8_t *bytes,
+		       struct err *err)
+{
+	int rc;
+
+	*drive = (struct init_drive){ 0 };
+	rc = look_at(drive, list, devices, true, bytes, err);
+	if (rc == RC_OK)
+		rc = look_at(drive, list, devices, false, bytes, err);
 	if (rc == RC_OK && drive->type == NULL)
 		return err_set(err, RC_STATE, "no drive is labelled " CONFIG_DRIVE_LABEL);
 	return rc;
@@ -92,6 +144,10 @@ int init_drive_find(struct init_drive *drive, const char *list, const char *devi
 
 	while (rc == RC_STATE && clock_now_ns() < end_ns) {
 		(void)usleep(LOOK_EVERY_MS * 1000);
+		rc = look_at_all(drive, list, dir, bytes, err);
+	}
+	if (within_ms > 0 && (rc == RC_OK || rc == RC_REFUSED)) {
+		(void)usleep(OTHERS_WITHIN_MS * 1000);
 		rc = look_at_all(drive, list, dir, bytes, err);
 	}
 	mem_free(bytes);

@@ -4,6 +4,7 @@
 
 #include "appliance/base/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define INIT_DRIVE_NAME_MAX 64 /* of a device, such as "vdb" */
@@ -11,6 +12,9 @@
 struct init_drive {
 	char device[INIT_DRIVE_NAME_MAX]; /* its name in /dev */
 	const char *type;		  /* of its file system, as mount(2) calls it */
+	bool is_protected;		  /* read-only or removable: no instance's disk is */
+	char unused
+		[INIT_DRIVE_NAME_MAX]; /* one that is not protected, beside one that is; "": none */
 };
 
 /* Where the kernel lists block devices, and where they are: these two, but in a test. */
@@ -18,8 +22,8 @@ struct init_drive {
 #define INIT_DRIVE_DEVICES "/dev"
 
 /*
- * The drive, for which is waited so long if it is not there yet. RC_STATE: there is none; RC_REFUSED: there are two, whose names the
- * error has.
+ * The drive, for which is waited so long if it is not there yet; then, unless that is 0, a moment for others. RC_STATE: there is none;
+ * RC_REFUSED: there are two, whose names the error has.
  */
 int init_drive_find(struct init_drive *drive, const char *list, const char *devices,
 		    uint32_t within_ms, struct err *err);

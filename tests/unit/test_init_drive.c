@@ -103,6 +103,68 @@ static void two_are_refused_by_their_names(void **state)
 	assert_non_null(strstr(err.text, "vdb"));
 }
 
+/* Of what the kernel has of it, in another directory than the devices'. */
+static void set_flag(const char *device, const char *flag)
+{
+	char path[PATH_SIZE];
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "%s/list/%s", dir, device);
+	assert_int_equal(mkdir(path, 0700), 0);
+	(void)snprintf(path, sizeof(path), "%s/list/%s/%s", dir, device, flag);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	assert_true(fputs("1\n", file) >= 0);
+	assert_int_equal(fclose(file), 0);
+}
+
+static void one_that_cannot_be_written_to_comes_before_what_a_guest_may_have_labelled(void **state)
+{
+	static const char *const flags[] = { "ro", "removable" };
+	char list[PATH_SIZE];
+
+	(void)state;
+	(void)snprintf(list, sizeof(list), "%s", path_of("list"));
+	volumes_put_iso9660(bytes, "UNDERSTUDY");
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+		assert_int_equal(mkdir(list, 0700), 0);
+		attach("vdb");
+		set_flag("vdb", "some");
+		attach("vdc");
+		set_flag("vdc", flags[i]);
+		assert_int_equal(init_drive_find(&drive, list, dir, 0, &err), RC_OK);
+		assert_string_equal(drive.device, "vdc");
+		assert_string_equal(drive.unused, "vdb");
+		/* Two that a guest may have labelled do not matter either; two that it may not have do. */
+		attach("vdd");
+		set_flag("vdd", "some");
+		assert_int_equal(init_drive_find(&drive, list, dir, 0, &err), RC_OK);
+		attach("vde");
+		set_flag("vde", "ro");
+		assert_int_equal(init_drive_find(&drive, list, dir, 0, &err), RC_REFUSED);
+		assert_int_equal(tear_down(NULL) || set_up(NULL), 0);
+		volumes_put_iso9660(bytes, "UNDERSTUDY");
+		(void)snprintf(list, sizeof(list), "%s", path_of("list"));
+	}
+}
+
+static void the_second_of_two_may_appear_later(void **state)
+{
+	int status;
+	pid_t pid;
+
+	(void)state;
+	volumes_put_iso9660(bytes, "UNDERSTUDY");
+	attach("sda");
+	pid = fork();
+	if (pid == 0) {
+		attach("sdb");
+		_exit(0);
+	}
+	assert_int_equal(find(60000), RC_REFUSED);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+}
+
 static void one_that_appears_later_is_waited_for(void **state)
 {
 	int status;
@@ -135,6 +197,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_one_with_the_label_is_found, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(without_one_it_says_so, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(two_are_refused_by_their_names, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			one_that_cannot_be_written_to_comes_before_what_a_guest_may_have_labelled,
+			set_up, tear_down),
+		cmocka_unit_test_setup_teardown(the_second_of_two_may_appear_later, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(one_that_appears_later_is_waited_for, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(without_memory_it_says_so, set_up, tear_down),
