@@ -1,6 +1,8 @@
 #include "appliance/init.h"
 
+#include "appliance/base/clock.h"
 #include "appliance/base/log.h"
+#include "appliance/init_apart.h"
 #include "appliance/init_internal.h"
 #include "appliance/init_modules.h"
 #include "appliance/init_supervise.h"
@@ -17,7 +19,10 @@
 #define HTTP_ELSE "[::]:7480" /* every address, of whatever kind */
 #define SQUASHFS 0x73717368   /* magic numbers of file systems, from Linux's uapi/linux/magic.h */
 #define PROBLEMS "/run/problems"
+#define WATCHDOG "/dev/watchdog0"
 #define CONSOLE_MS 1000 /* a serial one is slow, and what process 1 says is not said again */
+
+static struct init_watchdog watchdog;
 
 bool init_is_one(int argc, char **argv)
 {
@@ -51,6 +56,12 @@ static bool is_system(void)
 	return statfs("/", &fs) == 0 && fs.f_type == SQUASHFS;
 }
 
+static int load_modules(void *owner, struct err *err)
+{
+	(void)owner;
+	return init_modules_load("/modules", err);
+}
+
 static int mount_all(struct err *err)
 {
 	int rc = init_mount("tmpfs", "/run", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755", err);
@@ -58,14 +69,20 @@ static int mount_all(struct err *err)
 	if (rc == RC_OK) /* replicas' memory: as much as there is */
 		rc = init_mount("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV | MS_NOEXEC,
 				"mode=0700,size=100%", err);
-	return rc == RC_OK ? init_modules_load("/modules", err) : rc;
+	return rc == RC_OK ? init_apart(load_modules, NULL, &watchdog, err) : rc;
+}
+
+static int find_config(void *owner, struct err *err)
+{
+	(void)owner;
+	return init_config_find(&init_places, err);
 }
 
 /* Of a configuration that is wrong, what can be read; all that is wrong with it is told. */
 static int read_config(struct config *config, struct err *err)
 {
 	struct buf problems = { 0 };
-	int rc = init_config_find(&init_places, err);
+	int rc = init_apart(find_config, NULL, &watchdog, err);
 
 	if (rc == RC_OK)
 		rc = init_config_read(config, INIT_CONFIG_DIR "/" INIT_CONFIG_NAME, &problems, err);
@@ -83,10 +100,35 @@ static bool wants_dhcp(const struct config *config)
 	return false;
 }
 
+static int find_data(void *owner, struct err *err)
+{
+	return init_data(owner, true, err);
+}
+
+static int find_data_again(void *owner, struct err *err)
+{
+	return init_data(owner, false, err);
+}
+
 /* A disk has come, say. */
 static int try_data(void *owner, struct err *err)
 {
-	return init_data(owner, false, err);
+	return init_apart(find_data_again, owner, &watchdog, err);
+}
+
+static int end_data_apart(void *owner, struct err *err)
+{
+	(void)owner;
+	(void)err;
+	init_data_end();
+	return RC_OK;
+}
+
+static void end_data(void)
+{
+	struct err err;
+
+	(void)init_apart(end_data_apart, NULL, &watchdog, &err);
 }
 
 /*
@@ -105,7 +147,7 @@ static int configure(struct init_service *service, struct config *config, struct
 	service->helper = wants_dhcp(config) ? "dhcp" : NULL;
 	if (rc != RC_OK)
 		return rc;
-	rc = init_data(config, true, err);
+	rc = init_apart(find_data, config, &watchdog, err);
 	service->try_again = rc != RC_OK ? try_data : NULL;
 	service->owner = config;
 	return rc;
@@ -116,12 +158,13 @@ void init_run(void)
 	struct init_service service = { .program = INIT_PROGRAM,
 					.config = INIT_CONFIG_DIR "/" INIT_CONFIG_NAME,
 					.problems = PROBLEMS,
-					.watchdog = "/dev/watchdog0",
-					.on_ended = init_data_end };
+					.watchdog = &watchdog,
+					.on_ended = end_data };
 	struct config config = { 0 };
 	struct err err;
 
 	log_wait(CONSOLE_MS);
+	init_watchdog_open(&watchdog, NULL, 0); /* its driver is a module */
 	if (!is_system()) {
 		(void)init_boot(&err);
 		init_give_up(&err);
@@ -129,6 +172,7 @@ void init_run(void)
 	if (mount_all(&err) != RC_OK)
 		init_give_up(&err);
 	machine_problems_keep(PROBLEMS);
+	init_watchdog_open(&watchdog, WATCHDOG, clock_now_ns() / CLOCK_NS_PER_MS);
 	(void)init_harden("/proc/sys");
 	if (configure(&service, &config, &err) != RC_OK)
 		service.trouble = err.text;

@@ -16,6 +16,7 @@
  * What is not verified is what comes before: boot loader, kernel and initramfs are the firmware's to choose, and whoever writes to the disk that it
  * boots from.
  */
+#include "appliance/init_apart.h"
 #include "appliance/init_internal.h"
 #include "appliance/init_modules.h"
 #include "appliance/init_verity.h"
@@ -119,7 +120,8 @@ static bool find_partition(struct candidate *best, const struct candidates *all,
 
 	while (dir != NULL && (entry = readdir(dir)) != NULL) {
 		if (entry->d_name[0] == '.' || strlen(entry->d_name) >= DEVICE_BYTES ||
-		    !init_block_says(entry->d_name, line) || was_tried(all, entry->d_name))
+		    !init_block_says(entry->d_name, line) || was_tried(all, entry->d_name) ||
+		    init_apart_hangs(entry->d_name))
 			continue;
 		found = (struct candidate){ .is_protected = number_of(entry->d_name, "ro") != 0,
 					    .disk_sectors = number_of(entry->d_name, "../size") };
@@ -160,6 +162,7 @@ static int mount_system(const struct candidate *candidate, const struct init_ver
 	int rc;
 
 	(void)snprintf(partition, sizeof(partition), "/dev/%s", candidate->name);
+	init_apart_at(candidate->name, INIT_APART_LOOK_MS);
 	rc = init_verity_open(device, verity, partition, err);
 	if (rc != RC_OK)
 		return rc;
@@ -170,7 +173,7 @@ static int mount_system(const struct candidate *candidate, const struct init_ver
 	if (rc == RC_OK)
 		return RC_OK;
 	(void)umount2(ROOT, 0);
-	init_verity_close();
+	init_verity_close(partition);
 	return rc;
 }
 
@@ -188,11 +191,14 @@ static int try_all(struct candidates *all, const struct init_verity *verity, con
 		log_error(INIT_PART, "%s", all->why.text);
 		candidate = &all->tried[++all->count];
 	}
+	init_apart_at(NULL, 0);
 	return RC_STATE;
 }
 
-static int find_system(const struct init_verity *verity, struct err *err)
+/* Mounts it at ROOT. */
+static int find_system(void *owner, struct err *err)
 {
+	const struct init_verity *verity = owner;
 	const uint64_t end_ns = clock_now_ns() + FOUND_WITHIN_MS * CLOCK_NS_PER_MS;
 	struct candidates all = { .count = 0 };
 	char line[NAME_BYTES];
@@ -272,17 +278,23 @@ static int mount_kernels(struct err *err)
 	return rc;
 }
 
+static int load_modules(void *owner, struct err *err)
+{
+	(void)owner;
+	return init_modules_load("/modules", err);
+}
+
 int init_boot(struct err *err)
 {
 	struct init_verity verity;
 	int rc = mount_kernels(err);
 
 	if (rc == RC_OK)
-		rc = init_modules_load("/modules", err);
+		rc = init_apart(load_modules, NULL, NULL, err);
 	if (rc == RC_OK)
 		rc = read_digest(&verity, err);
 	if (rc == RC_OK)
-		rc = find_system(&verity, err);
+		rc = init_apart(find_system, &verity, NULL, err);
 	if (rc == RC_OK)
 		rc = enter_root(ROOT, err);
 	if (rc != RC_OK)

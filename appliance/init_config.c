@@ -21,6 +21,7 @@
 #include "appliance/base/files.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
+#include "appliance/init_apart.h"
 #include "appliance/init_drive.h"
 
 #include <dirent.h>
@@ -125,6 +126,7 @@ static int mount_drive(const struct init_places *at, const struct init_drive *dr
 	const char *options = strcmp(drive->type, "vfat") == 0 ? "shortname=lower" : NULL;
 
 	(void)snprintf(device, sizeof(device), "%s/%s", at->devices, drive->device);
+	init_apart_at(drive->device, INIT_APART_LOOK_MS); /* and while it is copied */
 	(void)mkdir(at->drive, 0700);
 	if (mount(device, at->drive, drive->type, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
 		  options) != 0)
@@ -147,6 +149,7 @@ static int copy_from_drive(const struct init_places *at, struct err *err)
 		log_warn(INIT_PART, "configuration drive %s: unmounting it: %s", drive.device,
 			 strerror(errno));
 	(void)rmdir(at->drive);
+	init_apart_at(NULL, 0);
 	if (rc == RC_STATE)
 		return err_set(err, RC_INVALID, "configuration drive %s: there is no %s on it",
 			       drive.device, INIT_CONFIG_NAME);

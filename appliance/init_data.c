@@ -20,6 +20,7 @@
 
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
+#include "appliance/init_apart.h"
 #include "appliance/init_internal.h"
 #include "appliance/machine_problems.h"
 #include "appliance/seat_journal.h"
@@ -40,6 +41,7 @@
 #include <unistd.h>
 
 #define EMPTY_IMAGE "/data.ext4"
+#define OTHER_DISKS "another disk than that of /data"
 #define DATA_DIR "/data"
 #define DISKS_MAX 64
 #define LOOK_EVERY_MS 500
@@ -183,10 +185,14 @@ static bool look(struct data_disk *disk, const char *name, const struct config *
 	disk->bytes = strtoull(size, NULL, 10) * 512;
 	disk->taken = is_taken(config, name);
 	disk->read_only = is_set(name, "ro");
-	fd = disk->bytes > 0 && !disk->taken ? open_device(name, O_RDONLY) : -1;
-	if (fd >= 0) {
-		disk->kind = data_look(fd, disk->bytes, empty, &disk->ext4);
-		(void)close(fd);
+	if (disk->bytes > 0 && !disk->taken && !init_apart_hangs(name)) {
+		init_apart_at(name, INIT_APART_LOOK_MS);
+		fd = open_device(name, O_RDONLY);
+		if (fd >= 0)
+			disk->kind = data_look(fd, disk->bytes, empty, &disk->ext4);
+		if (fd >= 0)
+			(void)close(fd);
+		init_apart_at(NULL, 0);
 	}
 	if (disk->kind == DATA_OURS)
 		return true;
@@ -337,14 +343,18 @@ static int use(struct data_disk *disk, bool empty_yet, const struct config *conf
 	       struct err *err)
 {
 	char name[DATA_NAME_BYTES];
-	int rc = empty_yet ? prepare(disk, empty, err) : RC_OK;
+	int rc;
 
 	memcpy(name, disk->name, sizeof(name));
+	init_apart_at(name, INIT_APART_USE_MS);
+	rc = empty_yet ? prepare(disk, empty, err) : RC_OK;
 	if (rc == RC_OK && empty_yet &&
 	    !(look(disk, name, config, empty) && disk->kind == DATA_OURS))
 		rc = err_set(err, RC_IO, "what was written to it is not there");
+	init_apart_at(name, INIT_APART_USE_MS);
 	if (rc == RC_OK)
 		rc = attach(disk, empty, err);
+	init_apart_at(NULL, 0);
 	if (rc != RC_OK)
 		return err_prefix(err, "data disk /dev/%s: ", name);
 	log_info(INIT_PART, "data disk /dev/%s, %llu MiB", name,
@@ -441,11 +451,20 @@ int init_data(const struct config *config, bool starting, struct err *err)
 	return rc;
 }
 
-/* One that somebody still has open, in the kernel, say, is at least not written to. */
+/*
+ * One that somebody still has open, in the kernel, say, is at least not written to. Others, which are instances', are written to by who
+ * had them open; what is left of that comes last, since it would wait for a disk that does not answer.
+ */
 void init_data_end(void)
 {
-	sync();
-	if (umount2(DATA_DIR, 0) != 0 && errno != EINVAL &&
-	    mount(NULL, DATA_DIR, NULL, MS_REMOUNT | MS_RDONLY, NULL) != 0)
-		log_warn(INIT_PART, DATA_DIR ": is not left in order: %s", strerror(errno));
+	if (!init_apart_hangs(DATA_DIR)) {
+		init_apart_at(DATA_DIR, INIT_APART_END_MS);
+		if (umount2(DATA_DIR, 0) != 0 && errno != EINVAL &&
+		    mount(NULL, DATA_DIR, NULL, MS_REMOUNT | MS_RDONLY, NULL) != 0)
+			log_warn(INIT_PART, DATA_DIR ": is not left in order: %s", strerror(errno));
+	}
+	if (!init_apart_hangs(OTHER_DISKS)) {
+		init_apart_at(OTHER_DISKS, INIT_APART_OTHERS_MS);
+		sync();
+	}
 }

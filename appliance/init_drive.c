@@ -12,6 +12,7 @@
 #include "appliance/base/clock.h"
 #include "appliance/base/mem.h"
 #include "appliance/config_drive.h"
+#include "appliance/init_apart.h"
 #include "appliance/volume.h"
 
 #include <assert.h>
@@ -47,6 +48,9 @@ static bool look(struct volume *volume, int dir, const char *device, uint8_t *by
 	int fd;
 
 	*volume = (struct volume){ 0 };
+	if (init_apart_hangs(device))
+		return false;
+	init_apart_at(device, INIT_APART_LOOK_MS);
 	fd = openat(dir, device, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return false;
@@ -115,6 +119,7 @@ static int look_at(struct init_drive *drive, const char *list, int devices, bool
 	}
 	if (dir != NULL)
 		(void)closedir(dir);
+	init_apart_at(NULL, 0);
 	return rc;
 }
 

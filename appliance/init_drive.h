@@ -23,7 +23,7 @@ struct init_drive {
 
 /*
  * The drive, for which is waited so long if it is not there yet; then, unless that is 0, a moment for others. RC_STATE: there is none;
- * RC_REFUSED: there are two, whose names the error has.
+ * RC_REFUSED: there are two, whose names the error has. What does not answer is init_apart.h's to leave out.
  */
 int init_drive_find(struct init_drive *drive, const char *list, const char *devices,
 		    uint32_t within_ms, struct err *err);

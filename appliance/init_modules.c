@@ -12,6 +12,7 @@
 
 #include "appliance/base/files.h"
 #include "appliance/base/log.h"
+#include "appliance/init_apart.h"
 #include "appliance/init_internal.h"
 
 #include <dirent.h>
@@ -34,11 +35,15 @@ static int load(const char *dir, const char *name, struct err *err)
 
 	if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path))
 		return err_set(err, RC_LIMIT, "%s: the module's path is too long", name);
+	if (init_apart_hangs(name))
+		return RC_OK;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return err_system(err, errno, "%s", path);
+	init_apart_at(name, INIT_APART_LOOK_MS); /* a disk's looks for partitions on it */
 	r = (int)syscall(SYS_finit_module, fd, "", 0);
 	reason = errno;
+	init_apart_at(NULL, 0);
 	(void)close(fd);
 	/* ENODEV, EOPNOTSUPP: for another machine (kvm_intel on an AMD one); ENOENT: so is what it needs symbols of. */
 	if (r != 0 && reason != EEXIST && reason != ENODEV && reason != EOPNOTSUPP &&

@@ -9,7 +9,7 @@
 
 /*
  * Loads the modules that `dir`/order lists, in that order, then those of `dir`/devices for whose devices the machine has one. One
- * that cannot be is told, and is no error: what needs it will tell more.
+ * that cannot be is told, and is no error: what needs it will tell more. One that does not come back is init_apart.h's to leave out.
  */
 int init_modules_load(const char *dir, struct err *err);
 

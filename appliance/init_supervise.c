@@ -11,8 +11,7 @@
  * them. After that nothing is written any more. A hypervisor that a standby has left behind by a crash is nobody's child but ours, and runs on
  * until then: the next standby finds it again.
  *
- * A watchdog is told for as long as the loop goes round, and while the end waits for others; what comes after that has to be done within its
- * time.
+ * A watchdog is told for as long as the loop goes round, and while the end waits for others and for what is still to be written.
  */
 #include "appliance/init_supervise.h"
 
@@ -20,7 +19,6 @@
 #include "appliance/base/log.h"
 #include "appliance/init_internal.h"
 #include "appliance/init_processes.h"
-#include "appliance/init_watchdog.h"
 #include "appliance/restart.h"
 
 #include <errno.h>
@@ -58,7 +56,6 @@ struct supervisor {
 	bool barred;	    /* by service->trouble, or what is now in its place: not to */
 	uint64_t tried_ms;  /* whether it still is, is due; NEVER: it does not change */
 	struct restart restart;
-	struct init_watchdog watchdog;
 	char why[ERR_TEXT_MAX];
 };
 
@@ -255,7 +252,7 @@ static void wait_for(struct supervisor *s, pid_t pid, uint64_t within_ms)
 
 		if (ended < 0 || (ended > 0 && pid > 0))
 			return;
-		init_watchdog_tell(&s->watchdog, now_ms());
+		init_watchdog_tell(s->service->watchdog, now_ms());
 		if (ended == 0)
 			(void)usleep(10000);
 	}
@@ -280,7 +277,7 @@ static void end(struct supervisor *s, int how, const char *why)
 	if (s->service->on_ended != NULL)
 		s->service->on_ended();
 	log_info(INIT_PART, "ended");
-	init_watchdog_close(&s->watchdog);
+	init_watchdog_close(s->service->watchdog);
 	(void)reboot(how);
 	for (;;)
 		(void)pause();
@@ -342,7 +339,7 @@ static int timeout(const struct supervisor *s)
 {
 	const uint64_t now = now_ms();
 	const uint64_t next = earlier(earlier(earlier(s->start_ms, s->trouble_ms), s->helper_ms),
-				      earlier(s->tried_ms, s->watchdog.due_ms));
+				      earlier(s->tried_ms, s->service->watchdog->due_ms));
 
 	if (next == NEVER)
 		return -1;
@@ -367,7 +364,7 @@ static void try_again(struct supervisor *s)
 /* What is due. */
 static void act(struct supervisor *s)
 {
-	init_watchdog_tell(&s->watchdog, now_ms());
+	init_watchdog_tell(s->service->watchdog, now_ms());
 	if (s->helper_ms != NEVER && now_ms() >= s->helper_ms)
 		begin_helper(s);
 	if (s->tried_ms != NEVER && now_ms() >= s->tried_ms)
@@ -388,7 +385,6 @@ void init_supervise(const struct init_service *service)
 				.tried_ms = NEVER };
 
 	watch_all(&s);
-	init_watchdog_open(&s.watchdog, service->watchdog, now_ms());
 	if (s.barred)
 		tell(&s, service->trouble);
 	else

@@ -6,6 +6,7 @@
 #define APPLIANCE_INIT_SUPERVISE_H
 
 #include "appliance/base/err.h"
+#include "appliance/init_watchdog.h"
 
 struct init_service {
 	const char *program; /* understudy */
@@ -23,8 +24,8 @@ struct init_service {
 	 */
 	int (*try_again)(void *owner, struct err *err);
 	void *owner;
-	const char *watchdog;	/* its device; NULL: none */
-	void (*on_ended)(void); /* nobody else runs any more; may be NULL */
+	struct init_watchdog *watchdog; /* opened; it is closed at the end */
+	void (*on_ended)(void);		/* nobody else runs any more; may be NULL */
 };
 
 /* For process 1, of a machine or of a namespace: at the end it ends all others that it can see. */

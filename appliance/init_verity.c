@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define CONTROL "/dev/mapper/control"
-#define NAME "understudy" /* what device-mapper calls it */
+#define NAME "understudy" /* what device-mapper calls it, with that of the partition behind */
 #define SECTORS (INIT_VERITY_BLOCK / 512)
 
 int init_verity_parse(struct init_verity *verity, const char *text, struct err *err)
@@ -48,13 +48,16 @@ struct request {
 };
 
 /* As ioctl(), whose second parameter is not of the same type everywhere; `request` has the answer. */
-static int ask(int control, unsigned long what, struct request *request)
+static int ask(int control, unsigned long what, const char *on, struct request *request)
 {
+	const char *name = strrchr(on, '/');
+
 	request->head.version[0] = DM_VERSION_MAJOR;
 	request->head.data_size = sizeof(*request);
 	request->head.data_start = offsetof(struct request, target);
 	request->head.flags |= DM_READONLY_FLAG;
-	(void)snprintf(request->head.name, sizeof(request->head.name), NAME);
+	(void)snprintf(request->head.name, sizeof(request->head.name), NAME "-%.64s",
+		       name != NULL ? name + 1 : on);
 	return (int)syscall(SYS_ioctl, control, what, request);
 }
 
@@ -67,10 +70,10 @@ static int open_by(int control, char device[INIT_VERITY_DEVICE], const struct in
 	request.target.length = (uint64_t)verity->blocks * SECTORS;
 	(void)snprintf(request.target.target_type, sizeof(request.target.target_type), "verity");
 	init_verity_table(request.words, verity, on);
-	if (ask(control, DM_DEV_CREATE, &made) != 0)
+	if (ask(control, DM_DEV_CREATE, on, &made) != 0)
 		return err_system(err, errno, "a device for the root file system");
-	if (ask(control, DM_TABLE_LOAD, &request) != 0 ||
-	    ask(control, DM_DEV_SUSPEND, &begun) != 0) /* without the flag: its end */
+	if (ask(control, DM_TABLE_LOAD, on, &request) != 0 ||
+	    ask(control, DM_DEV_SUSPEND, on, &begun) != 0) /* without the flag: its end */
 		return err_system(err, errno, "reading it by its digests");
 	(void)snprintf(device, INIT_VERITY_DEVICE, "/dev/dm-%u", minor((dev_t)made.head.dev));
 	return RC_OK;
@@ -87,17 +90,17 @@ int init_verity_open(char device[INIT_VERITY_DEVICE], const struct init_verity *
 	rc = open_by(control, device, verity, on, err);
 	(void)close(control);
 	if (rc != RC_OK)
-		init_verity_close();
+		init_verity_close(on);
 	return rc;
 }
 
-void init_verity_close(void)
+void init_verity_close(const char *on)
 {
 	const int control = open(CONTROL, O_RDWR | O_CLOEXEC);
 	struct request request = { 0 };
 
 	if (control < 0)
 		return;
-	(void)ask(control, DM_DEV_REMOVE, &request);
+	(void)ask(control, DM_DEV_REMOVE, on, &request);
 	(void)close(control);
 }

@@ -30,6 +30,6 @@ void init_verity_table(char out[INIT_VERITY_WORDS], const struct init_verity *ve
 int init_verity_open(char device[INIT_VERITY_DEVICE], const struct init_verity *verity,
 		     const char *on, struct err *err);
 /* Of what was opened, and is not mounted. */
-void init_verity_close(void);
+void init_verity_close(const char *on);
 
 #endif

@@ -113,11 +113,12 @@ class Appliance:
         except AssertionError as e:
             raise AssertionError(f'{e}\n{self.console()}') from None
 
-    def press_power(self, machine=None):
+    def press_power(self, machine=None, meanwhile=lambda: None):
         """Its power button; waits until it is off. `machine`: its daemon, if that is somebody else's."""
         qmp = lab.Qmp(self.path('qmp'))
         qmp('system_powerdown')
         qmp.close()
+        meanwhile()
         lab.wait_for('it is off', lambda: not (machine or self.machine).running(), 60, 0.05)
 
 

@@ -117,11 +117,25 @@ def asks_by_arp(network, vlan, address):
     return False
 
 
+@contextlib.contextmanager
+def disk_that_does_not_answer(path):
+    """QEMU's words for one, of which QEMU itself does not ask how it is divided."""
+    with subprocess.Popen(['nbdkit', '--foreground', '--unix', path, '--filter=delay', 'memory', '64M', 'rdelay=9999', 'wdelay=9999']) as server:
+        try:
+            lab.wait_for('the disk is there', lambda: os.path.exists(path) or server.poll() is not None, 20, 0.05)
+            yield server, ('-drive', f'driver=raw,file.driver=nbd,file.server.type=unix,file.server.path={path},if=none,id=silent',
+                           '-device', 'virtio-blk-pci,drive=silent,cyls=130,heads=16,secs=63')
+        finally:
+            server.kill()
+
+
 def test_it_boots_by_bios_takes_a_configuration_drive_and_goes_off_by_its_power_button(tmp_path, certificates):
     drive = config_drive(tmp_path, two_cards(), certificates)
     wan = ('-netdev', 'tap,id=n1,ifname=tap1,script=no,downscript=no', '-device', f'virtio-net-pci,netdev=n1,mac={WAN_MAC},romfile=')
-    other = ('-drive', f"file={disk_of_other_images(str(tmp_path / 'other.raw'))},format=raw,if=virtio,readonly=on")
-    with appliance.Appliance(tmp_path, more=('-cdrom', drive) + other + wan) as site_b:
+    other = ('-drive', f"file={disk_of_other_images(str(tmp_path / 'other.raw'))},format=raw,if=none,id=other,readonly=on",
+             '-device', 'virtio-blk-pci,drive=other')
+    with disk_that_does_not_answer(str(tmp_path / 'nbd')) as (server, silent), \
+            appliance.Appliance(tmp_path, more=('-cdrom', drive) + other + wan + silent) as site_b:
         attach_to_both(site_b.network)
         with gives_address(site_b.network):
             lab.wait_for('it has the address that it was given', lambda: segment_to(site_b.network, '10.9.1.2'), 120, 0.5)
@@ -133,10 +147,13 @@ def test_it_boots_by_bios_takes_a_configuration_drive_and_goes_off_by_its_power_
         assert 'network:' not in site_b.console()      # cards, a bridge, a VLAN were set up
         assert set(re.findall(r'/dev/(vd..?): it is not the root file system that it is called', site_b.console())) == {'vdb5', 'vdb6'}, site_b.console()
         assert 'is corrupted' in site_b.console()      # told by the kernel of the one that can be mounted
+        for what in ('virtio_blk.ko', 'vdc'):
+            assert f'{what} does not answer' in site_b.console(), site_b.console()
         assert segment_to(site_b.network, '10.9.1.2', source='10.99.0.1') <= 1360 < segment_to(site_b.network, '2001:db8:9::2')
         assert asks_by_arp(site_b.network, 20, '10.9.20.2') and 'configuration from the drive sr0' in site_b.console()
-        site_b.press_power()
-        assert re.search(r'power button: the machine ends; what runs in it: understudy \(1\)(, understudy \(\d+\)){3}$',
+        site_b.press_power(meanwhile=lambda: (lab.wait_for('it has ended', lambda: 'init: ended' in site_b.console(), 120, 0.1), server.kill()))
+        # One that was to load a module still waits for the disk, and one that was to look at it.
+        assert re.search(r'power button: the machine ends; what runs in it: understudy \(1\), init \(\d+\)(, understudy \(\d+\)){4}$',
                          site_b.console(), re.M), site_b.console()
         with open(certificates['standby.key'], encoding='ascii') as key:
             assert key.read().splitlines()[1] not in site_b.console()

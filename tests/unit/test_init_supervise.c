@@ -26,6 +26,7 @@
 #define PATH_BYTES (SCRATCH_MAX + 32)
 
 static char dir[SCRATCH_MAX];
+static struct init_watchdog watchdog;
 static const char *helper;	 /* of the next one; NULL: none */
 static const char *trouble_does; /* in shell */
 static pid_t outer,
@@ -133,10 +134,12 @@ static void be_init(const char *trouble)
 					      .trouble = trouble,
 					      .try_again = trouble != NULL ? try_disk : NULL,
 					      .owner = disk,
+					      .watchdog = &watchdog,
 					      .on_ended = on_ended };
 
 	(void)snprintf(program, sizeof(program), "%s/program", dir);
 	(void)snprintf(disk, sizeof(disk), "%s/disk", dir);
+	init_watchdog_open(&watchdog, NULL, 0);
 	if (getpid() == 1)
 		init_supervise(&service);
 	_exit(1);
