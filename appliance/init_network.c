@@ -3,7 +3,8 @@
  *
  * Devices are set up in the order of the configuration: a card that is found by its address gets its name, bridges and VLANs
  * are made, then ports, addresses, and all are set up; routes come last, since one may lead through a device that is set up
- * later. What fails is said and left out: a machine that can be reached by its other card can be mended.
+ * later. A name that another card has is taken from it: names may be exchanged. What fails is said and left out: a machine that can be reached
+ * by its other card can be mended.
  *
  * Of a configuration without any device (it is missing, or cannot be read) all cards are set up, with no address but the one of the
  * link (fe80::...) that each has by itself: who is on the same network can ask what is wrong. Router advertisements are not heeded:
@@ -70,6 +71,22 @@ static int find_card(struct netlink_device *card, const char *mac, struct err *e
 	return err_set(err, RC_STATE, "no card has the address %s", mac);
 }
 
+/* A card that has the name, by which nobody means it, gets another one. */
+static int make_way(const char *name, struct err *err)
+{
+	char other[NETLINK_NAME_MAX];
+	struct netlink_device holder;
+
+	if (netlink_get(&holder, name, err) != RC_OK)
+		return RC_OK;
+	for (unsigned i = 0; i < CARDS_MAX; i++) {
+		(void)snprintf(other, sizeof(other), "card%u", i);
+		if (netlink_get(&holder, other, err) != RC_OK)
+			break;
+	}
+	return netlink_rename(name, other, err);
+}
+
 static int make(const struct config_device *device, struct err *err)
 {
 	struct netlink_device card;
@@ -82,9 +99,10 @@ static int make(const struct config_device *device, struct err *err)
 	if (device->mac == NULL)
 		return netlink_get(&card, device->name, err);
 	rc = find_card(&card, device->mac, err);
-	return rc == RC_OK && strcmp(card.name, device->name) != 0 ?
-		       netlink_rename(card.name, device->name, err) :
-		       rc;
+	if (rc != RC_OK || strcmp(card.name, device->name) == 0)
+		return rc;
+	rc = make_way(device->name, err);
+	return rc == RC_OK ? netlink_rename(card.name, device->name, err) : rc;
 }
 
 static void set_up(const struct config_device *device)

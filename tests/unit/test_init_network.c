@@ -47,6 +47,21 @@ static void cards_get_names_bridges_ports_and_all_addresses(void **state)
 	netns_fixture_shows("ip addr show lo", "127.0.0.1");
 }
 
+static void cards_may_exchange_their_names(void **state)
+{
+	(void)state;
+	netns_fixture_need();
+	(void)netns_fixture_run(
+		"ip link add i0 address 52:54:00:00:00:04 type veth peer name card0; "
+		"ip link add i1 address 52:54:00:00:00:05 type veth");
+	set_up_network("{\"name\": \"i1\", \"mac\": \"52:54:00:00:00:04\"},"
+		       "{\"name\": \"i0\", \"mac\": \"52:54:00:00:00:05\"}");
+	netns_fixture_shows("ip link show i1", "52:54:00:00:00:04");
+	netns_fixture_shows("ip link show i1", "MULTICAST,UP");
+	netns_fixture_shows("ip link show i0", "52:54:00:00:00:05");
+	netns_fixture_shows("ip link show i0", "MULTICAST,UP");
+}
+
 static void what_is_wrong_or_not_there_keeps_no_other_device_from_being_set_up(void **state)
 {
 	(void)state;
@@ -90,6 +105,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cards_get_names_bridges_ports_and_all_addresses),
+		cmocka_unit_test(cards_may_exchange_their_names),
 		cmocka_unit_test(
 			what_is_wrong_or_not_there_keeps_no_other_device_from_being_set_up),
 		cmocka_unit_test(router_advertisements_are_not_heeded),
