@@ -95,3 +95,16 @@ int dhcp_device_change(void *owner, const struct dhcp_lease *lease, struct err *
 			 device->config->name);
 	return RC_OK;
 }
+
+uint64_t dhcp_device_end_ns(const struct dhcp_device *device)
+{
+	return device->lease.address.version != 0 ? device->lease.end_ns : UINT64_MAX;
+}
+
+void dhcp_device_end(struct dhcp_device *device, uint64_t now_ns)
+{
+	struct err err;
+
+	if (now_ns >= dhcp_device_end_ns(device))
+		(void)dhcp_device_change(device, NULL, &err);
+}

@@ -16,4 +16,9 @@ struct dhcp_device {
 /* A dhcp_client_on_lease(), its owner a struct dhcp_device. */
 int dhcp_device_change(void *device, const struct dhcp_lease *lease, struct err *err);
 
+/* When the lease that is there runs out (clock.h), whoever asks for another one; UINT64_MAX: there is none, or it does not. */
+uint64_t dhcp_device_end_ns(const struct dhcp_device *device);
+/* Takes it away if that is over. */
+void dhcp_device_end(struct dhcp_device *device, uint64_t now_ns);
+
 #endif

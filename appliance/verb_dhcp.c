@@ -3,7 +3,8 @@
  *
  * Two processes: one asks on all devices and takes what comes, which is anybody's on their networks, and has given up what that does
  * not need (confine.h); the other starts it again should it end. What a device has stays then, and is known to the next one, in
- * memory that they share: it gets the same address as a rule, and else puts another one in its place.
+ * memory that they share: it gets the same address as a rule, and else puts another one in its place. A client knows only of leases that it
+ * has got itself, so that an address is taken away when its time is over is not left to it.
  */
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
@@ -15,6 +16,7 @@
 #include "replica/confine.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
@@ -76,6 +78,22 @@ static void work(struct asking *asking)
 	}
 }
 
+/* How long may be waited: until a lease runs out, or a client is to be opened. */
+static int timeout_ms(const struct devices *devices, bool all)
+{
+	uint64_t wait_ms = all ? INT_MAX : AGAIN_MS;
+	const uint64_t now_ns = clock_now_ns();
+
+	for (size_t i = 0; i < devices->count; i++) {
+		const uint64_t end_ns = dhcp_device_end_ns(&devices->device[i]);
+		const uint64_t left_ms =
+			end_ns > now_ns ? (end_ns - now_ns) / CLOCK_NS_PER_MS + 1 : 0;
+
+		wait_ms = left_ms < wait_ms ? left_ms : wait_ms;
+	}
+	return (int)wait_ms;
+}
+
 static void ask(struct devices *devices) __attribute__((noreturn));
 
 static void ask(struct devices *devices)
@@ -91,10 +109,12 @@ static void ask(struct devices *devices)
 			all = open_clients(&asking);
 			open_ns = clock_now_ns() + AGAIN_MS * CLOCK_NS_PER_MS;
 		}
-		if (poll(asking.polled, devices->count, all ? -1 : AGAIN_MS) > 0)
+		if (poll(asking.polled, devices->count, timeout_ms(devices, all)) > 0)
 			work(&asking);
-		for (size_t i = 0; i < devices->count; i++)
+		for (size_t i = 0; i < devices->count; i++) {
+			dhcp_device_end(&devices->device[i], clock_now_ns());
 			all = all && asking.clients[i] != NULL;
+		}
 	}
 }
 

@@ -137,6 +137,7 @@ static int tell_lease(struct dhcp_client *client, NDhcp4ClientLease *from, struc
 
 	n_dhcp4_client_lease_get_yiaddr(from, &ip);
 	rc = dhcp_lease_read(&lease, (const uint8_t *)&ip.s_addr, &values, err);
+	n_dhcp4_client_lease_get_lifetime(from, &lease.end_ns);
 	if (rc == RC_OK)
 		rc = client->on_lease(client->owner, &lease, err);
 	if (rc != RC_OK) {

@@ -18,7 +18,9 @@ typedef int dhcp_client_on_lease(void *owner, const struct dhcp_lease *lease, st
 /* The device has to be there, and up. */
 int dhcp_client_open(struct dhcp_client **client, const char *device,
 		     dhcp_client_on_lease *on_lease, void *owner, struct err *err);
-void dhcp_client_close(struct dhcp_client *client); /* NULL is fine; tells the server nothing */
+void dhcp_client_close(
+	struct dhcp_client
+		*client); /* NULL is fine; tells the server nothing, and nobody that a lease ends */
 
 /* To be polled for reading: there is something to do then. */
 int dhcp_client_fd(const struct dhcp_client *client);

@@ -37,12 +37,14 @@ struct dhcp_lease {
 	size_t nroutes;
 	struct netlink_prefix dns[DHCP_DNS_MAX];
 	size_t ndns;
-	unsigned mtu; /* 0: not given */
+	unsigned mtu;	 /* 0: not given */
+	uint64_t end_ns; /* when it runs out (clock.h); UINT64_MAX: never */
 };
 
 /*
  * RC_INVALID: it is no address that a device can have, or its network's mask is none. Without a mask it is its class's. Of
- * routes and servers what cannot be is left out; a list of classless routes that is cut short counts up to there.
+ * routes and servers what cannot be is left out; a list of classless routes that is cut short counts up to there. Its end is the caller's
+ * to set.
  */
 int dhcp_lease_read(struct dhcp_lease *lease, const uint8_t ip[4], const struct dhcp_values *values,
 		    struct err *err);

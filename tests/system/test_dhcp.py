@@ -112,12 +112,26 @@ def test_what_no_server_would_send_does_no_harm(network):
         assert 'the process that asks has ended' not in network.log()
 
 
+def kill_who_asks(network):
+    with open(f'/proc/{network.client.pid}/task/{network.client.pid}/children', encoding='ascii') as children:
+        os.kill(int(children.read()), signal.SIGKILL)
+
+
+def test_an_address_of_which_only_a_process_before_knew_goes_when_its_time_is_over(network):
+    with serve(network, seconds=4, options={MASK: ip('255.255.255.0'), ROUTERS: ip('10.9.2.1')}) as server:
+        network.start()
+        network.wait_for_address('10.9.2.7/24')
+        server.behaviour = 'silent'
+        kill_who_asks(network)
+        network.wait_for_none()
+        assert 'default' not in network.show('route') and 'has ended; again in' in network.log() and 'has run out' in network.log()
+
+
 def test_the_process_that_asks_is_started_again_and_knows_what_the_one_before_had(network):
     with serve(network, options={MASK: ip('255.255.255.0')}) as server:
         network.start()
         network.wait_for_address('10.9.2.7/24')
         server.address = ip('10.9.2.8')
-        with open(f'/proc/{network.client.pid}/task/{network.client.pid}/children', encoding='ascii') as children:
-            os.kill(int(children.read()), signal.SIGKILL)
+        kill_who_asks(network)
         network.wait_for_address('10.9.2.8/24')
         assert '10.9.2.7' not in network.show('-4', 'addr', 'show', 'lan0') and 'has ended; again in' in network.log()
