@@ -5,17 +5,20 @@
 #include "appliance/preflight.h"
 #include "appliance/version.h"
 
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 /*
  * A core would hold keys and guest memory; and while it is written the sockets of a dead agent stay
- * open, so that its guardian would not see its end.
+ * open, so that its guardian would not see its end. And no process of the same user, a QEMU that a guest has broken out of, say, gets
+ * at this one's memory by /proc.
  */
-static void forbid_core_dumps(void)
+static void keep_memory_private(void)
 {
 	const struct rlimit none = { 0, 0 };
 
 	(void)setrlimit(RLIMIT_CORE, &none);
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
 /* Logs what the checks found; whether the role may be started. */
@@ -64,11 +67,11 @@ int run_role(enum config_role role, const char *synopsis, const char *about,
 		return status;
 	if (path == NULL)
 		return options_wrong(&command, "--config FILE is missing");
+	keep_memory_private(); /* before there is a key in it */
 	if (!is_ready(&preflight, role, path, debug)) {
 		status = EXIT_FAILED;
 	} else {
 		preflight.config.machine_problems = problems;
-		forbid_core_dumps();
 		log_info("main", "understudy %s, %s at site %s, configuration %s",
 			 UNDERSTUDY_VERSION, config_role_name(role), preflight.config.site, path);
 		status = run(&preflight.config);

@@ -26,7 +26,8 @@ void confine_listener(const char *part, uint64_t capabilities);
 
 /*
  * For the calling thread, and what it starts from then on: of its capabilities those in `capabilities` stay, execve() gives
- * nothing any more, and the filter holds. RC_IO: the kernel refuses; what was given up by then is.
+ * nothing any more, and the filter holds. Who is no standby, which has to do with its QEMUs, cannot look into processes that were there
+ * before, where the kernel has Landlock. RC_IO: the kernel refuses; what was given up by then is.
  */
 int confine(const struct confine_subject *subject, uint64_t capabilities, struct err *err);
 

@@ -1,4 +1,6 @@
 """What a standby and its hypervisors have given up, as the kernel tells."""
+import subprocess
+
 import pytest
 
 import lab
@@ -24,6 +26,17 @@ def test_a_replica_has_what_its_devices_need_and_serves(gateway, capabilities):
         world.wait_state('standby', 'serving')
         assert lab.wait_for('an answer from the replica', lambda: world.ask('get', 1))
         assert rights(world.replica()) == before
+
+
+def test_what_is_of_the_same_user_cannot_look_into_the_standby():
+    none = ['setpriv', '--bounding-set=-all', '--inh-caps=-all']
+    with lab.Lab() as world:
+        config = world.write_config('standby')
+        standby = world.daemon(world.b, [*none, lab.UNDERSTUDY, 'standby', '--config', config], 'appliance.log')
+        lab.wait_for('it runs', lambda: world.status('standby'))
+        own, others = (subprocess.run([*none, 'cat', f'/proc/{pid}/environ'], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+                       for pid in ('self', standby.pid))
+        assert own.returncode == 0 and others.returncode == 1 and b'Permission denied' in others.stderr
 
 
 def test_one_that_is_not_to_be_confined_is_started_as_it_was():

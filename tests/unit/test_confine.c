@@ -4,11 +4,15 @@
 #include "replica/confine_process.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/landlock.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -141,6 +145,39 @@ static void of_the_capabilities_those_stay_that_are_said(void **state)
 	in_a_process(keep_two);
 }
 
+/* Another one of the same user, which is confined as well, and whether its memory can be had. */
+static int try_to_look_into_another(void)
+{
+	char path[64], byte = 0;
+	int ready[2], fd;
+	pid_t other;
+
+	if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 1)
+		return 0; /* a kernel without */
+	if (pipe(ready) != 0 || (other = fork()) < 0)
+		return 1;
+	if (other == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		byte = confine_as(CONFINE_HYPERVISOR, 0) == RC_OK;
+		(void)!write(ready[1], &byte, 1);
+		(void)pause();
+	}
+	(void)snprintf(path, sizeof(path), "/proc/%d/mem", (int)other);
+	fd = read(ready[0], &byte, 1) == 1 && byte == 1 ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	if (fd < 0 || confine_as(CONFINE_HYPERVISOR, 0) != RC_OK)
+		return 2;
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd >= 0 || errno != EACCES)
+		return 3;
+	return open("/proc/self/mem", O_RDWR | O_CLOEXEC) >= 0 ? 0 : 4;
+}
+
+static void one_does_not_look_into_another(void **state)
+{
+	(void)state;
+	in_a_process(try_to_look_into_another);
+}
+
 static void needs(char *argument, uint64_t capabilities, unsigned may)
 {
 	char program[] = "qemu", *args[] = { program, argument, NULL };
@@ -253,6 +290,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(the_kernel_denies_what_the_table_says),
 		cmocka_unit_test(with_the_key_one_program_is_executed_and_nothing_else),
 		cmocka_unit_test(of_the_capabilities_those_stay_that_are_said),
+		cmocka_unit_test(one_does_not_look_into_another),
 		cmocka_unit_test(what_a_hypervisor_needs_is_in_its_arguments),
 		cmocka_unit_test(a_child_is_what_was_asked_for_and_confined),
 		cmocka_unit_test(a_program_that_is_not_there_is_named),
