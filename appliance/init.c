@@ -176,5 +176,6 @@ void init_run(void)
 	(void)init_harden("/proc/sys");
 	if (configure(&service, &config, &err) != RC_OK)
 		service.trouble = err.text;
+	(void)init_seal("");
 	init_supervise(&service);
 }

@@ -10,6 +10,9 @@
  * A network device has settings of its own, beginning with what "default" has when it appears; "all" does not replace them. So
  * they are made for each directory there is.
  *
+ * Last of all these places are made read-only: that they are root's alone does not keep out who has broken into a process of root's that
+ * has given up its capabilities. What the standby and the DHCP client write stays: settings of network devices, and of unix sockets.
+ *
  * Not here: rp_filter, since with several ways to a peer a standby may rightly hear what it would answer by another one.
  */
 #include "appliance/init_internal.h"
@@ -21,6 +24,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #define PATH_BYTES 512
@@ -148,4 +152,51 @@ struct init_hardened init_harden(const char *root)
 	log_info(INIT_PART, "%u of %u settings of the kernel are as they should be", done.made,
 		 done.all);
 	return done;
+}
+
+/* ---- read-only ------------------------------------------------------------------------------------ */
+
+/* In an order in which what stays writable comes behind what it is in. */
+static const struct place {
+	const char *name;
+	bool writable;
+} places[] = {
+	{ "proc/sys", false },
+	{ "proc/sys/net/ipv4/conf", true },
+	{ "proc/sys/net/ipv6/conf", true },
+	{ "proc/sys/net/unix", true },
+	{ "proc/acpi", false },
+	{ "proc/bus", false },
+	{ "proc/fs", false },
+	{ "proc/irq", false },
+	{ "proc/mtrr", false },
+	{ "proc/sysrq-trigger", false },
+	{ "sys", false },
+};
+
+/* `flags`: 0 makes it a mount of its own. A place that this kernel does not have is as it should be. */
+static bool remount(const char *root, const struct place *place, unsigned long flags)
+{
+	char path[PATH_BYTES];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", root, place->name);
+	if (access(path, F_OK) != 0 || mount(path, path, NULL, MS_BIND | flags, NULL) == 0)
+		return true;
+	log_error(INIT_PART, "%s cannot be made read-only: %s", path, strerror(errno));
+	return false;
+}
+
+bool init_seal(const char *root)
+{
+	const unsigned long read_only = MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
+	const size_t count = COUNT(places);
+	bool all = true;
+
+	for (size_t i = 0; i < count; i++)
+		all = remount(root, &places[i], 0) && all;
+	for (size_t i = 0; i < count; i++) /* a mount is like the one that it was made from */
+		all = (places[i].writable || remount(root, &places[i], read_only)) && all;
+	if (all)
+		log_info(INIT_PART, "the kernel's settings are read-only");
+	return all;
 }

@@ -35,6 +35,8 @@ struct init_hardened {
  * No module can be loaded any more.
  */
 struct init_hardened init_harden(const char *root);
+/* After the last setting of process 1: what the standby does not write below `root`/proc and `root`/sys is read-only. Logs what fails. */
+bool init_seal(const char *root);
 
 /* Where the configuration is from init_config_find() on, with what it names. */
 #define INIT_CONFIG_DIR "/run/config"

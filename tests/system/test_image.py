@@ -144,6 +144,7 @@ def test_it_boots_by_bios_takes_a_configuration_drive_and_goes_off_by_its_power_
         for port in (53, 67, 68, 123, 161, 514, 546, 1900, 4789, 5353, 7480):
             lab.wait_for(f'nobody listens at UDP port {port}', lambda port=port: appliance.refuses_datagrams(site_b.network, port))
         assert re.search(r'\b(\d+) of \1 settings of the kernel are as they should be', site_b.console()), site_b.console()
+        assert "the kernel's settings are read-only" in site_b.console()
         assert 'network:' not in site_b.console()      # cards, a bridge, a VLAN were set up
         assert set(re.findall(r'/dev/(vd..?): it is not the root file system that it is called', site_b.console())) == {'vdb5', 'vdb6'}, site_b.console()
         assert 'is corrupted' in site_b.console()      # told by the kernel of the one that can be mounted

@@ -3,14 +3,18 @@
 
 #include "tests/unit/scratch.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -110,6 +114,64 @@ static void what_is_not_taken_is_counted(void **state)
 	assert_int_equal(after.made, 0);
 }
 
+static bool can_write(const char *name)
+{
+	const int fd = open(path_of(name), O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)close(fd);
+	return fd >= 0;
+}
+
+static const char *const closed[] = { "proc/sys/kernel/core_pattern",
+				      "proc/sys/net/ipv4/ip_forward", "proc/irq/1/smp_affinity",
+				      "proc/sysrq-trigger", "sys/power/state" };
+static const char *const kept[] = { "proc/sys/net/ipv4/conf/br0/promote_secondaries",
+				    "proc/sys/net/ipv6/conf/us0/disable_ipv6",
+				    "proc/sys/net/unix/max_dgram_qlen", "proc/self/oom_score_adj" };
+#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
+
+/* In a process and with mounts of its own. 0; 255: there can be none; else which of them is wrong. */
+static int seal_and_try(void)
+{
+	if (unshare(CLONE_NEWNS | (geteuid() != 0 ? CLONE_NEWUSER : 0)) != 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+		return 255;
+	if (!init_seal(dir))
+		return 254;
+	for (size_t i = 0; i < COUNT(closed); i++) {
+		if (can_write(closed[i]) || errno != EROFS)
+			return (int)i + 1;
+	}
+	for (size_t i = 0; i < COUNT(kept); i++) {
+		if (!can_write(kept[i]))
+			return 100 + (int)i;
+	}
+	return 0;
+}
+
+static void what_nobody_writes_is_read_only(void **state)
+{
+	int status;
+	pid_t pid;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(closed); i++)
+		have(closed[i], "0");
+	for (size_t i = 0; i < COUNT(kept); i++)
+		have(kept[i], "0");
+	pid = fork();
+	if (pid == 0)
+		_exit(seal_and_try());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 255) {
+		print_message("no mount namespaces here\n");
+		skip();
+	}
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -138,6 +200,7 @@ int main(void)
 		CLAIM(a_kernel_as_it_starts_is_hardened),
 		CLAIM(all_devices_are_and_those_that_will_be),
 		CLAIM(what_is_not_taken_is_counted),
+		CLAIM(what_nobody_writes_is_read_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
