@@ -18,6 +18,7 @@
 #include "replica/hypervisor.h"
 #include "replica/reservation.h"
 #include "replica/rewind.h"
+#include "replica/oom.h"
 #include "replica/rewound_room.h"
 
 #include <dirent.h>
@@ -169,6 +170,7 @@ static void on_ready(void *owner)
 
 	image_held_by(r->image, hypervisor_pid(r->hypervisor));
 	be_nice(hypervisor_pid(r->hypervisor));
+	oom_set(hypervisor_pid(r->hypervisor), OOM_REWOUND);
 	blocks = hypervisor_blocks(r->hypervisor, &nblocks);
 	rc = activation_stream(r->image, blocks, nblocks, &fd, &len, &err);
 	if (rc == RC_OK)

@@ -6,8 +6,10 @@
 #include "appliance/process.h"
 #include "appliance/state_dir.h"
 #include "replica/confine.h"
+#include "replica/oom.h"
 
 #include <string.h>
+#include <unistd.h>
 
 struct role {
 	struct process process;
@@ -185,6 +187,7 @@ int role_standby_run(const struct config *config)
 	if (role == NULL)
 		return 1;
 	role->config = config;
+	oom_set(getpid(), OOM_STANDBY);
 	confine_standby(config);
 	/* Before anything that another standby on the same directory could be disturbed by. */
 	if (state_dir_take(config->state_dir, &role->state_lock, &err) != RC_OK) {

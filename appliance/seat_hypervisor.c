@@ -10,6 +10,7 @@
 #include "appliance/base/mem.h"
 #include "appliance/seat_disks.h"
 #include "replica/activation.h"
+#include "replica/oom.h"
 
 #define RESTART_MS 1000 /* after its end */
 
@@ -77,6 +78,7 @@ static void on_restart(uv_timer_t *timer)
 static void become_warm(struct seat *seat)
 {
 	seat->warm = true;
+	oom_set(hypervisor_pid(seat->hypervisor), OOM_WAITING);
 	seat->refused = (struct repeat){ 0 };
 	image_held_by(seat->image, hypervisor_pid(seat->hypervisor));
 	log_info(seat->part, "a warm QEMU (process %d) holds the replica",
@@ -169,6 +171,7 @@ static void on_running(void *owner, uint64_t took_ns)
 
 	seat->activating = false;
 	seat->serving = true;
+	oom_set(hypervisor_pid(seat->hypervisor), OOM_SERVING);
 	seat->ops->on_running(seat->owner, took_ns);
 }
 

@@ -5,49 +5,80 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
+#include <sys/statfs.h>
 
 #define STAT_BLOCK 512 /* st_blocks are of this size, whatever the file system's are */
 #define ROOM_TEXT 64
 #define MIB(bytes) ((uint64_t)(bytes) >> 20)
 
-/* UINT64_MAX: it does not tell. */
-static uint64_t free_in(const char *path)
+/* UINT64_MAX: the kernel does not tell. */
+static uint64_t available_memory(void)
 {
-	struct statvfs fs;
+	FILE *file = fopen("/proc/meminfo", "re");
+	static const char name[] = "MemAvailable:";
+	uint64_t kib = UINT64_MAX >> 10;
+	char line[128];
 
-	if (statvfs(path, &fs) != 0 || fs.f_blocks == 0) /* a tmpfs without a limit has none */
-		return UINT64_MAX;
-	return (uint64_t)fs.f_bavail * fs.f_frsize;
+	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+		if (strncmp(line, name, sizeof(name) - 1) == 0)
+			kib = strtoull(line + sizeof(name) - 1, NULL, 10);
+	}
+	if (file != NULL)
+		(void)fclose(file);
+	return kib << 10;
 }
 
-int image_room_judge(const char *dir, uint64_t bytes, uint64_t stored, uint64_t free_bytes,
-		     bool *tight, struct err *err)
+struct image_room image_room_of(const char *path)
+{
+	struct image_room room = { .bytes = UINT64_MAX };
+	uint64_t available;
+	struct statfs fs;
+
+	if (statfs(path, &fs) != 0)
+		return room;
+	if (fs.f_blocks != 0) /* a tmpfs without a limit has none */
+		room.bytes = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
+	available = fs.f_type == TMPFS_MAGIC ? available_memory() : UINT64_MAX;
+	if (available < room.bytes)
+		room = (struct image_room){ available, true };
+	return room;
+}
+
+const char *image_room_words(const struct image_room *room)
+{
+	return room->of_machine ? "of this machine's memory available" : "free";
+}
+
+int image_room_judge(const char *dir, uint64_t bytes, uint64_t stored,
+		     const struct image_room *room, bool *tight, struct err *err)
 {
 	uint64_t need = bytes > stored ? bytes - stored : 0;
 
-	*tight = free_bytes < need;
-	if (free_bytes >= need / IMAGE_ROOM_SHARE)
+	*tight = room->bytes < need;
+	if (room->bytes >= need / IMAGE_ROOM_SHARE)
 		return RC_OK;
 	return err_set(err, RC_LIMIT,
 		       "memory_dir: %.300s: no room for the instance's memory: %" PRIu64
-		       " MiB needed, %" PRIu64 " MiB free",
-		       dir, MIB(need), MIB(free_bytes));
+		       " MiB needed, %" PRIu64 " MiB %s",
+		       dir, MIB(need), MIB(room->bytes), image_room_words(room));
 }
 
 int image_room_check(const char *dir, uint64_t bytes, uint64_t stored, struct err *err)
 {
-	uint64_t free_bytes = free_in(dir);
+	const struct image_room room = image_room_of(dir);
 	bool tight;
-	int rc = image_room_judge(dir, bytes, stored, free_bytes, &tight, err);
+	int rc = image_room_judge(dir, bytes, stored, &room, &tight, err);
 
 	if (rc == RC_OK && tight)
 		log_warn("replica",
 			 "memory_dir: %s: %" PRIu64
-			 " MiB free, and the instance may come to use %" PRIu64 " MiB more there",
-			 dir, MIB(free_bytes), MIB(bytes - stored));
+			 " MiB %s, and the instance may come to use %" PRIu64 " MiB more there",
+			 dir, MIB(room.bytes), image_room_words(&room), MIB(bytes - stored));
 	return rc;
 }
 
@@ -75,29 +106,31 @@ static void add_up(DIR *dir, uint64_t *bytes, uint64_t *stored)
 
 int image_room_look(const char *path, struct err *err)
 {
-	uint64_t bytes, stored, free_bytes = free_in(path);
+	const struct image_room room = image_room_of(path);
+	uint64_t bytes, stored;
 	DIR *dir = opendir(path);
 
 	if (dir == NULL)
 		return RC_OK;
 	add_up(dir, &bytes, &stored);
 	(void)closedir(dir);
-	if (!image_room_is_low(bytes, stored, free_bytes))
+	if (!image_room_is_low(bytes, stored, room.bytes))
 		return RC_OK;
 	return err_set(err, RC_LIMIT,
-		       "memory_dir: %.300s: %" PRIu64 " MiB free, and the replica may come to "
+		       "memory_dir: %.300s: %" PRIu64 " MiB %s, and the replica may come to "
 		       "need %" PRIu64 " MiB more there; without room it ends: make some",
-		       path, MIB(free_bytes), MIB(bytes - stored));
+		       path, MIB(room.bytes), image_room_words(&room), MIB(bytes - stored));
 }
 
-/* ", 3 MiB free there", or "" where the file system does not tell. */
+/* ", 3 MiB free", or "" where nothing is known. */
 static void print_free(char out[ROOM_TEXT], const char *path)
 {
-	uint64_t free_bytes = free_in(path);
+	const struct image_room room = image_room_of(path);
 
 	out[0] = '\0';
-	if (free_bytes != UINT64_MAX)
-		(void)snprintf(out, ROOM_TEXT, ", %" PRIu64 " MiB free there", MIB(free_bytes));
+	if (room.bytes != UINT64_MAX)
+		(void)snprintf(out, ROOM_TEXT, ", %" PRIu64 " MiB %s", MIB(room.bytes),
+			       image_room_words(&room));
 }
 
 int image_room_bus_error(const char *path, struct err *err)

@@ -21,14 +21,23 @@
  */
 #define IMAGE_ROOM_LOW_SHARE 8
 
+/* What is free in a directory: what its file system has, and on a tmpfs no more than the machine has of memory. */
+struct image_room {
+	uint64_t bytes;	 /* UINT64_MAX: no limit is known */
+	bool of_machine; /* the machine's memory is what there is less of */
+};
+struct image_room image_room_of(const char *path);
+/* Words behind a number of MiB. */
+const char *image_room_words(const struct image_room *room);
+
 /*
  * For `bytes` of memory, `stored` of which have storage in `dir` already: RC_LIMIT, naming the
  * directory, what is needed and what is free.
  */
 int image_room_check(const char *dir, uint64_t bytes, uint64_t stored, struct err *err);
-/* The same with `free_bytes` for what the file system says; *tight: it may not be enough. */
-int image_room_judge(const char *dir, uint64_t bytes, uint64_t stored, uint64_t free_bytes,
-		     bool *tight, struct err *err);
+/* The same with what is free; *tight: it may not be enough. */
+int image_room_judge(const char *dir, uint64_t bytes, uint64_t stored,
+		     const struct image_room *room, bool *tight, struct err *err);
 
 /*
  * Of the images in `dir`, whoever fills them: RC_LIMIT with the same particulars while the room there

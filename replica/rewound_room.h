@@ -6,6 +6,7 @@
 #define REPLICA_REWOUND_ROOM_H
 
 #include "appliance/base/err.h"
+#include "replica/image_room.h"
 
 #include <stdint.h>
 
@@ -19,8 +20,8 @@ int rewound_room_check_disk(const char *path, struct err *err);
 int rewound_room_judge_disk(const char *path, uint64_t stored, uint64_t free_bytes,
 			    struct err *err);
 
-/* The same for memory: what the replica may still come to need, what the file system has free, and the machine (UINT64_MAX: no limit). */
+/* The same for memory: what the replica may still come to need, and what is free. */
 int rewound_room_judge(const char *memory_dir, uint64_t bytes, uint64_t pending,
-		       uint64_t free_bytes, uint64_t available, struct err *err);
+		       const struct image_room *room, struct err *err);
 
 #endif

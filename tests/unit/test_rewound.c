@@ -114,29 +114,31 @@ static void a_port_does_not_lead_to_the_network(void **state)
 	refuses("-nodefaults\n-chardev\nudp,id=c,host=10.0.0.1,port=7", "port");
 }
 
+#define FREE(size) (&(struct image_room){ .bytes = (size) })
+
 static void the_replica_comes_first(void **state)
 {
-	const uint64_t no = UINT64_MAX;
+	const struct image_room machine = { 120 * MIB, true };
 	struct err err;
 
 	(void)state;
-	assert_int_equal(rewound_room_judge("/m", 100 * MIB, 50 * MIB, 150 * MIB, no, &err), RC_OK);
-	assert_int_equal(rewound_room_judge("/m", 100 * MIB, 50 * MIB, 150 * MIB - 1, no, &err),
+	assert_int_equal(rewound_room_judge("/m", 100 * MIB, 50 * MIB, FREE(150 * MIB), &err),
+			 RC_OK);
+	assert_int_equal(rewound_room_judge("/m", 100 * MIB, 50 * MIB, FREE(150 * MIB - 1), &err),
 			 RC_LIMIT);
 	assert_non_null(strstr(err.text, "100 MiB needed"));
 	assert_non_null(strstr(err.text, "50 MiB which the replica"));
-	assert_non_null(strstr(err.text, "149 MiB are free"));
-	assert_int_equal(rewound_room_judge("/m", 100 * MIB, 50 * MIB, no, 120 * MIB, &err),
-			 RC_LIMIT);
+	assert_non_null(strstr(err.text, "149 MiB free"));
+	assert_int_equal(rewound_room_judge("/m", 100 * MIB, 50 * MIB, &machine, &err), RC_LIMIT);
 	assert_non_null(strstr(err.text, "of this machine's memory"));
-	assert_int_equal(rewound_room_judge("/m", 0, 51, 50, no, &err), RC_LIMIT);
+	assert_int_equal(rewound_room_judge("/m", 0, 51, FREE(50), &err), RC_LIMIT);
 	assert_int_equal(rewound_room_judge_disk("/d.raw", 400 * MIB, 628 * MIB, &err), RC_OK);
 	assert_int_equal(rewound_room_judge_disk("/d.raw", 400 * MIB, 628 * MIB - 1, &err),
 			 RC_LIMIT);
 	assert_non_null(strstr(err.text, "/d.raw: no room beside it"));
 	assert_non_null(strstr(err.text, "628 MiB needed, 627 MiB free"));
 	assert_int_equal(rewound_room_check("/dev/shm", 1, &err), RC_OK);
-	assert_int_equal(rewound_room_check("/dev/shm", no / 2, &err), RC_LIMIT);
+	assert_int_equal(rewound_room_check("/dev/shm", UINT64_MAX / 2, &err), RC_LIMIT);
 }
 
 int main(void)
