@@ -98,10 +98,18 @@ static void ask(struct devices *devices) __attribute__((noreturn));
 
 static void ask(struct devices *devices)
 {
+	/* Addresses and routes, frames, and the client's port. */
+	const uint64_t rights = UINT64_C(1) << CAP_NET_ADMIN | UINT64_C(1) << CAP_NET_RAW |
+				UINT64_C(1) << CAP_NET_BIND_SERVICE;
 	struct asking asking = { .devices = devices };
 	uint64_t open_ns = 0; /* when those that are not open are tried again */
 	bool all = false;
+	struct err err;
 
+	if (confine_listener(rights, &err) != RC_OK) {
+		log_error(PART, "%s", err.text);
+		_exit(EXIT_FAILED);
+	}
 	for (size_t i = 0; i < devices->count; i++)
 		asking.polled[i] = (struct pollfd){ .fd = -1, .events = POLLIN };
 	for (;;) {
@@ -141,9 +149,6 @@ static void keep_asking(struct devices *devices) __attribute__((noreturn));
 
 static void keep_asking(struct devices *devices)
 {
-	/* Addresses and routes, frames, and the client's port. */
-	const uint64_t rights = UINT64_C(1) << CAP_NET_ADMIN | UINT64_C(1) << CAP_NET_RAW |
-				UINT64_C(1) << CAP_NET_BIND_SERVICE;
 	int status;
 	pid_t pid;
 
@@ -151,7 +156,6 @@ static void keep_asking(struct devices *devices)
 		pid = fork();
 		if (pid == 0) {
 			(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
-			confine_listener(PART, rights);
 			ask(devices);
 		}
 		while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)

@@ -1,7 +1,5 @@
 #include "replica/confine.h"
 
-#include "appliance/base/log.h"
-
 #include <ctype.h>
 #include <errno.h>
 #include <linux/capability.h>
@@ -200,12 +198,10 @@ int confine(const struct confine_subject *subject, uint64_t capabilities, struct
 	return RC_OK;
 }
 
-void confine_listener(const char *part, uint64_t capabilities)
+int confine_listener(uint64_t capabilities, struct err *err)
 {
 	const struct confine_subject subject = { .whom = CONFINE_LISTENER,
 						 .pid = (uint32_t)getpid() };
-	struct err err;
 
-	if (confine(&subject, capabilities, &err) != RC_OK)
-		log_warn(part, "it is not confined: %s", err.text);
+	return confine(&subject, capabilities, err);
 }

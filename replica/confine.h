@@ -21,8 +21,11 @@ int confine_needs(struct confine_needs *needs, char *const *args, struct err *er
 /* The capabilities that the standby keeps, if it has them: its own, and what a QEMU may need. */
 uint64_t confine_standby_capabilities(void);
 
-/* What a process does to itself that hears a network and starts nothing: confine(). What fails is logged as of `part`. */
-void confine_listener(const char *part, uint64_t capabilities);
+/*
+ * What a process does to itself that hears a network and starts nothing: confine(). One that cannot be confined is to end: who is heard
+ * there is anybody, and who has started it says so and tries again.
+ */
+int confine_listener(uint64_t capabilities, struct err *err);
 
 /*
  * For the calling thread, and what it starts from then on: of its capabilities those in `capabilities` stay, execve() gives

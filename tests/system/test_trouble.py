@@ -1,5 +1,7 @@
 """The health endpoint in place of a standby that cannot run."""
+import ctypes
 import json
+import struct
 import subprocess
 
 import pytest
@@ -45,6 +47,23 @@ def test_what_process_1_has_found_wrong_with_the_machine_is_told_beside_the_reas
     finally:
         process.kill()
         process.wait()
+
+
+def without_seccomp():
+    """From now on, for the calling process and what it becomes: the kernel refuses a filter."""
+    call, no = 317, 0x00050001   # seccomp(2) of x86-64; SECCOMP_RET_ERRNO | EPERM
+    words = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *word) for word in (
+        (0x20, 0, 0, 0), (0x15, 0, 1, call), (0x06, 0, 0, no), (0x06, 0, 0, 0x7fff0000))))
+    program = struct.pack('H6xP', 4, ctypes.addressof(words))
+    libc = ctypes.CDLL(None)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0    # no new privileges; a filter
+
+
+def test_where_it_cannot_be_confined_it_does_not_listen(tmp_path):
+    result = subprocess.run([lab.UNDERSTUDY, 'trouble', '--http', f"unix:{tmp_path / 'http'}", '--reason', 'x'], check=False, timeout=20,
+                            preexec_fn=without_seccomp, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert result.returncode == 1 and 'a filter of system calls (seccomp)' in result.stdout, result.stdout
+    assert not (tmp_path / 'http').exists()
 
 
 def test_it_tells_what_a_standby_has_against_its_configuration(tmp_path):
