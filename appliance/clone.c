@@ -107,7 +107,7 @@ static int on_making(void *owner, const struct reservation *reservation, struct 
 		rc = safety_check_pace(&primary, &standby, err);
 	c->failover.gateway = safety.gateway;
 	if (rc == RC_OK && c->gateway != NULL)
-		return gateway_seat(c->gateway, reservation, c->dir, err);
+		return gateway_seat(c->gateway, reservation, c->run_dir, err);
 	if (rc == RC_OK && reservation->nnics > 0)
 		rc = err_set(
 			err, RC_REFUSED,
@@ -381,6 +381,9 @@ static int make_dirs(struct clone *c, struct err *err)
 	(void)snprintf(c->memory_dir, sizeof(c->memory_dir), "%s/understudy-%s-%s",
 		       c->config->memory_dir, c->config->site, c->instance->name);
 	rc = files_make_dir(c->dir, err);
+	clone_doubt_run_dir(c);
+	if (rc == RC_OK)
+		rc = files_make_dir(c->run_dir, err);
 	return rc == RC_OK ? files_make_dir(c->memory_dir, err) : rc;
 }
 
@@ -432,8 +435,8 @@ int clone_start(struct clone **out, uv_loop_t *loop, const struct config *config
 	}
 	rc = open_others(c, loop, etcd, err);
 	if (rc == RC_OK)
-		rc = seat_create(&c->seat, loop, config, instance, c->dir, c->memory_dir,
-				 &seat_callbacks, c, err);
+		rc = seat_create(&c->seat, loop, config, instance, c->dir, c->run_dir,
+				 c->memory_dir, &seat_callbacks, c, err);
 	if (rc != RC_OK) {
 		if (c->claimant != NULL)
 			claimant_close(c->claimant, NULL, NULL);

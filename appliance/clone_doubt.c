@@ -13,6 +13,7 @@
 #include "appliance/base/files.h"
 #include "appliance/base/lock_file.h"
 #include "appliance/base/log.h"
+#include "replica/cmdline.h"
 #include "replica/hypervisor.h"
 #include "replica/image.h"
 
@@ -47,6 +48,19 @@ static pid_t listener_at(const char *path)
 	return peer.pid;
 }
 
+/*
+ * What is this process's own is not where its QEMU writes. A version before had both in one directory: a QEMU of that time, and what
+ * it reaches its clients by, is found there until it has ended.
+ */
+void clone_doubt_run_dir(struct clone *c)
+{
+	char path[sizeof(c->dir) + sizeof(CMDLINE_QMP_NAME)];
+
+	(void)snprintf(path, sizeof(path), "%s/" CMDLINE_QMP_NAME, c->dir);
+	(void)snprintf(c->run_dir, sizeof(c->run_dir), "%.390s%s", c->dir,
+		       listener_at(path) > 0 ? "" : "/qemu");
+}
+
 /* The lock tells the standby itself until its QEMU is ready; if that is no more, its QEMU has it. */
 static bool is_ours(const struct clone *c, pid_t holder)
 {
@@ -54,7 +68,7 @@ static bool is_ours(const struct clone *c, pid_t holder)
 	struct err err;
 	pid_t listener;
 
-	if (hypervisor_qmp_path(path, c->dir, &err) != RC_OK)
+	if (hypervisor_qmp_path(path, c->run_dir, &err) != RC_OK)
 		return false;
 	listener = listener_at(path);
 	return listener > 0 && (listener == holder || (kill(holder, 0) != 0 && errno == ESRCH));

@@ -60,8 +60,9 @@ struct clone {
 	uv_loop_t *loop;
 	const struct config *config;
 	const struct config_instance *instance;
-	char part[80]; /* for the log */
-	char dir[400], memory_dir[400];
+	char part[80];			/* for the log */
+	char dir[400], memory_dir[400]; /* this process's own, and the image's */
+	char run_dir[400];		/* QEMU's */
 	struct failover failover;
 	char reason[ERR_TEXT_MAX];
 	/* Why an attempt to protect failed, until there is a commit; or "". */
@@ -167,6 +168,8 @@ void clone_tell_superseded(struct clone *c);
 
 /* clone_doubt.c */
 
+/* Where the replica's QEMU has its sockets: below c->dir, or where a version before this one has left one. */
+void clone_doubt_run_dir(struct clone *c);
 void clone_doubt_open(struct clone *c);
 void clone_doubt_tick(struct clone *c);
 void clone_doubt_answer(struct clone *c, enum claimant_answer answer);

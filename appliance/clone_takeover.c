@@ -450,7 +450,7 @@ static void reconnect_clients(struct clone *c)
 		return;
 	rc = seat_recall(c->dir, &reservation, &err);
 	if (rc == RC_OK)
-		rc = gateway_seat(c->gateway, &reservation, c->dir, &err);
+		rc = gateway_seat(c->gateway, &reservation, c->run_dir, &err);
 	reservation_free(&reservation);
 	if (rc == RC_OK)
 		gateway_serve(c->gateway);
@@ -515,7 +515,7 @@ void clone_seek(struct clone *c)
 
 	if (c->failover.state != FAILOVER_RETURNING || c->survivor != NULL || c->stopping)
 		return;
-	rc = hypervisor_qmp_path(path, c->dir, &err);
+	rc = hypervisor_qmp_path(path, c->run_dir, &err);
 	if (rc == RC_OK)
 		rc = survivor_seek(&c->survivor, c->loop, c->part, path, &survivor_callbacks, c,
 				   &err);

@@ -104,7 +104,7 @@ static void add_disks(struct workers_job *job)
 	struct seat *seat = job->owner;
 
 	seat->why = (struct err){ 0 };
-	(void)seat_disks_add(seat->image, seat->instance, &seat->reservation.spec, seat->dir,
+	(void)seat_disks_add(seat->image, seat->instance, &seat->reservation.spec, seat->run_dir,
 			     &seat->why);
 }
 
@@ -171,7 +171,7 @@ static void clear(struct seat *seat)
 {
 	char path[HYPERVISOR_PATH_MAX];
 	struct err result = { 0 };
-	int rc = hypervisor_qmp_path(path, seat->dir, &result);
+	int rc = hypervisor_qmp_path(path, seat->run_dir, &result);
 
 	if (rc == RC_OK && access(path, F_OK) == 0)
 		rc = predecessor_clear(&seat->predecessor, seat->loop, seat->part, path, on_cleared,
@@ -310,8 +310,8 @@ int seat_reserve(struct seat *seat, const uint8_t *json, size_t len, struct err 
 /* Life --------------------------------------------------------------------------------------- */
 
 int seat_create(struct seat **out, uv_loop_t *loop, const struct config *config,
-		const struct config_instance *instance, const char *dir, const char *memory_dir,
-		const struct seat_ops *ops, void *owner, struct err *err)
+		const struct config_instance *instance, const char *dir, const char *run_dir,
+		const char *memory_dir, const struct seat_ops *ops, void *owner, struct err *err)
 {
 	struct seat *seat = mem_zalloc(1, sizeof(*seat));
 	int rc;
@@ -328,6 +328,7 @@ int seat_create(struct seat **out, uv_loop_t *loop, const struct config *config,
 	seat->instance = instance;
 	(void)snprintf(seat->part, sizeof(seat->part), "replica %s", instance->name);
 	seat->dir = dir;
+	seat->run_dir = run_dir;
 	seat->memory_dir = memory_dir;
 	(void)snprintf(seat->journal_dir, sizeof(seat->journal_dir), "%s%s",
 		       instance->journal_dir != NULL ? instance->journal_dir : dir,

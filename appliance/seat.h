@@ -42,10 +42,10 @@ struct seat_ops {
 	struct receiver_ops receiver;
 };
 
-/* `dir` keeps sockets, logs and spilled epochs, `memory_dir` the image's files; both exist. */
+/* `dir` is this process's own, `run_dir` its QEMU's, `memory_dir` keeps the image's files; all exist. */
 int seat_create(struct seat **seat, uv_loop_t *loop, const struct config *config,
-		const struct config_instance *instance, const char *dir, const char *memory_dir,
-		const struct seat_ops *ops, void *owner, struct err *err);
+		const struct config_instance *instance, const char *dir, const char *run_dir,
+		const char *memory_dir, const struct seat_ops *ops, void *owner, struct err *err);
 
 /*
  * The reservation of an earlier life of this process, whose replica may still run:

@@ -25,7 +25,7 @@ int seat_start_hypervisor(struct seat *seat, struct err *err)
 		.firmware = seat->config->firmware,
 		.accel = seat->config->accel,
 		.confine = seat->config->confine,
-		.run_dir = seat->dir,
+		.run_dir = seat->run_dir,
 		.lock = image_lock(seat->image),
 	};
 

@@ -16,7 +16,7 @@ struct seat {
 	const struct config *config;
 	const struct config_instance *instance;
 	char part[80];
-	const char *dir, *memory_dir;
+	const char *dir, *run_dir, *memory_dir;
 	char journal_dir[512];
 	struct journal_place journal;
 	const struct seat_ops *ops;

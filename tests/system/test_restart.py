@@ -49,6 +49,11 @@ def test_a_restarted_appliance_goes_on_serving_with_its_term():
         world.appliance.stop()
         world.start_appliance()
         assert world.wait_state('standby', 'serving')['term'] == served['term'], 'nor after an orderly end'
+        world.appliance.kill()
+        state = os.path.join(world.path('state-b'), 'vm1')
+        os.rename(os.path.join(state, 'qemu', 'replica.qmp'), os.path.join(state, 'replica.qmp'))
+        world.start_appliance()
+        assert world.wait_state('standby', 'serving')['term'] == served['term'], 'nor where an older version has started it'
 
 
 def test_a_replica_whose_qmp_socket_was_removed_is_not_lost():
@@ -58,7 +63,7 @@ def test_a_replica_whose_qmp_socket_was_removed_is_not_lost():
         with world.connect() as connection:
             counted = int(world.ask('inc', connection=connection))
             world.appliance.kill()
-            os.unlink(os.path.join(world.path('state-b'), 'vm1', 'replica.qmp'))
+            os.unlink(os.path.join(world.path('state-b'), 'vm1', 'qemu', 'replica.qmp'))
             world.start_appliance()
             again = world.wait_state('standby', 'serving')
             assert again['term'] == served['term'] and again['hypervisor'] == 'silent' and not again['healthy'], again

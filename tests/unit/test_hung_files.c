@@ -135,7 +135,7 @@ static void need_hang(void)
 
 static void reserve(void)
 {
-	assert_int_equal(seat_create(&seat, &loop, &config, &instance, dir, memory, &ops, NULL,
+	assert_int_equal(seat_create(&seat, &loop, &config, &instance, dir, dir, memory, &ops, NULL,
 				     &err),
 			 RC_OK);
 	assert_int_equal(
