@@ -1,6 +1,6 @@
 /*
  * When a certificate runs out, told in time: a connection outlives it, the next one is refused, and
- * then nothing protects the instance. A pure function.
+ * then nothing protects the instance. The same of one whose time has not come. A pure function.
  */
 #ifndef APPLIANCE_EXPIRY_H
 #define APPLIANCE_EXPIRY_H
@@ -12,9 +12,10 @@
 #define EXPIRY_TEXT_MAX 256
 
 /*
- * `until_s` and `now_s`: seconds since 1970. Fills `out` with what is wrong, by now or in EXPIRY_DAYS,
- * and what to do; empty: nothing.
+ * `from_s`, `until_s` and `now_s`: seconds since 1970. Fills `out` with what is wrong, by now or in
+ * EXPIRY_DAYS, and what to do; empty: nothing.
  */
-void expiry_problem(char out[EXPIRY_TEXT_MAX], const char *path, int64_t until_s, int64_t now_s);
+void expiry_problem(char out[EXPIRY_TEXT_MAX], const char *path, int64_t from_s, int64_t until_s,
+		    int64_t now_s);
 
 #endif

@@ -132,9 +132,10 @@ int pki_inspect(const char *ca_path, const char *cert_path, const char *key_path
 	rc = rc == RC_OK ? read_key(AT_FDCWD, key_path, &own.key, err) : rc;
 	if (rc != RC_OK)
 		goto out;
-	rc = pki_certificate_check(&ca, &own.cert, &own.key, now, err);
+	rc = pki_certificate_check(&ca, &own.cert, &own.key, err);
 	if (rc == RC_OK && check_role(&own.cert, role, err) != RC_OK)
 		rc = err_append(err, ", as %s.crt of `understudy pki` has it", role);
+	rc = rc == RC_OK ? pki_certificate_check_time(&ca, &own.cert, now, err) : rc;
 	if (rc != RC_OK) {
 		(void)err_prefix(err, "%s: ", cert_path);
 		goto out;
@@ -414,8 +415,10 @@ static int make_site(struct making *making, enum pki_member member)
 	if (rc == RC_OK)
 		rc = describe(making, member, &site, true);
 	if (rc == RC_OK) {
-		rc = pki_certificate_check(&making->ca.cert, &site.cert, &site.key,
-					   making->request->now, making->err);
+		rc = pki_certificate_check(&making->ca.cert, &site.cert, &site.key, making->err);
+		if (rc == RC_OK)
+			rc = pki_certificate_check_time(&making->ca.cert, &site.cert,
+							making->request->now, making->err);
 		if (rc == RC_OK && check_role(&site.cert, names[member], making->err) != RC_OK)
 			rc = bring_the_right_one(making->err, member);
 		if (rc != RC_OK)

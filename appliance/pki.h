@@ -41,7 +41,7 @@ struct pki_made {
  * Makes what is missing in the directory (which is made, too, mode 0700): ca, primary, standby. An
  * authority that is there is used for the others. What is there has to fit, and to be for its role.
  * On an error every file that this call made is gone again; after a process that was killed the next
- * call goes on. RC_STATE while another process is at it.
+ * call goes on. RC_STATE while another process is at it, or where what is there is not valid at that time.
  */
 int pki_make(const struct pki_request *request, struct pki_made made[PKI_MEMBERS], struct err *err);
 
@@ -50,7 +50,8 @@ const char *pki_member_name(enum pki_member member);
 
 /*
  * Whether the three files fit together and to a role ("primary", "standby") at a time. *days_left:
- * until the first of them runs out. The error names the file.
+ * until the first of them runs out. The error names the file; RC_STATE: only its time is over, or not
+ * yet there.
  */
 int pki_inspect(const char *ca_path, const char *cert_path, const char *key_path, const char *role,
 		time_t now, int64_t *days_left, struct err *err);

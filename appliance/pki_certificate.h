@@ -49,9 +49,12 @@ struct pki_template {
 int pki_certificate_make(struct pki_pem *pem, const struct pki_template *wanted,
 			 struct pki_identity *issuer, struct err *err);
 
-/* Whether `ca` signed `cert`; whether both are valid at `now`; whether `key` is cert's. */
+/* Whether `ca` signed `cert` and `key` is cert's; at any time. */
 int pki_certificate_check(mbedtls_x509_crt *ca, mbedtls_x509_crt *cert,
-			  const mbedtls_pk_context *key, time_t now, struct err *err);
+			  const mbedtls_pk_context *key, struct err *err);
+/* Whether both are valid at `now`; RC_STATE: not. */
+int pki_certificate_check_time(const mbedtls_x509_crt *ca, const mbedtls_x509_crt *cert, time_t now,
+			       struct err *err);
 
 time_t pki_certificate_until(const mbedtls_x509_crt *cert);
 

@@ -73,6 +73,16 @@ static bool check_path(struct preflight *preflight, const char *key, const char 
 	return false;
 }
 
+static int inspect_certificate(const struct config *config, int64_t *days_left, struct err *err)
+{
+	return pki_inspect(config->tls_ca, config->tls_cert, config->tls_key,
+			   config_role_name(config->role), time(NULL), days_left, err);
+}
+
+/*
+ * A certificate out of its time is no reason not to start: a replica that serves, and an instance that
+ * sends through its agent, need theirs. The link refuses it, and process.c says so.
+ */
 static void check_tls(struct preflight *preflight)
 {
 	static const char remedy[] = "`understudy pki` makes it";
@@ -80,18 +90,28 @@ static void check_tls(struct preflight *preflight)
 	bool there = check_path(preflight, "tls.ca", config->tls_ca, S_IFREG, R_OK, remedy);
 	int64_t days_left;
 	struct err err;
+	int rc;
 
 	there = check_path(preflight, "tls.cert", config->tls_cert, S_IFREG, R_OK, remedy) && there;
 	there = check_path(preflight, "tls.key", config->tls_key, S_IFREG, R_OK, remedy) && there;
 	if (!there)
 		return;
-	if (pki_inspect(config->tls_ca, config->tls_cert, config->tls_key,
-			config_role_name(config->role), time(NULL), &days_left, &err) != RC_OK)
-		error(preflight, "tls: %s", err.text);
-	else if (days_left < DAYS_LEFT_WARN)
+	rc = inspect_certificate(config, &days_left, &err);
+	if (rc == RC_OK && days_left < DAYS_LEFT_WARN)
 		warning(preflight,
 			"tls.cert: runs out within %lld day%s; `understudy pki --help` says how to renew it",
 			(long long)days_left + 1, days_left == 0 ? "" : "s");
+	else if (rc != RC_OK && rc != RC_STATE)
+		error(preflight, "tls: %s", err.text);
+}
+
+void preflight_check_time(struct preflight *preflight)
+{
+	int64_t days_left;
+	struct err err;
+
+	if (inspect_certificate(&preflight->config, &days_left, &err) == RC_STATE)
+		error(preflight, "tls: %s", err.text);
 }
 
 static void check_witness(struct preflight *preflight)
@@ -316,6 +336,7 @@ int preflight_run_appliance(struct preflight *preflight, const char *path, struc
 
 	if (rc != RC_OK)
 		return rc;
+	preflight_check_time(preflight);
 	preflight_appliance(preflight, path);
 	return verdict(preflight, err);
 }

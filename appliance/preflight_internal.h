@@ -20,6 +20,9 @@ void preflight_note(struct buf *to, const char *name, const char *format, ...)
 #define PREFLIGHT_REMEDY_MAX 200
 const char *preflight_remedy(char out[PREFLIGHT_REMEDY_MAX], int error, const char *remedy);
 
+/* ---- preflight.c: that the certificate and its CA are valid now ---- */
+void preflight_check_time(struct preflight *preflight);
+
 /* ---- preflight_network.c: where we listen, and the devices and sockets of network cards ---- */
 void preflight_network(struct preflight *preflight);
 

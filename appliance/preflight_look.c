@@ -1,6 +1,6 @@
 /*
  * What only `understudy check` looks at, because it takes time, is noticed by others, or is no reason
- * for a daemon not to start: whether hypervisor.program is a QEMU that will do, whether a journal's
+ * for a daemon not to start: whether the certificate is valid now, whether hypervisor.program is a QEMU that will do, whether a journal's
  * directory and disks' images can be had, whether anybody listens at a QMP socket, and whether a VRRP group's
  * device has an address beside the group's. The daemons find all this out by themselves and go on trying.
  */
@@ -264,6 +264,7 @@ int preflight_look(struct preflight *preflight, struct err *err)
 {
 	const size_t before = preflight->errors.len;
 
+	preflight_check_time(preflight);
 	if (preflight->config.role == CONFIG_STANDBY)
 		check_program(preflight);
 	for (size_t i = 0; i < preflight->config.ninstances; i++) {

@@ -146,7 +146,8 @@ static const char *certificate(void *owner)
 	struct process *process = owner;
 
 	expiry_problem(process->expiry_text, process->source.config->tls_cert,
-		       tls_identity_until(process->identity), (int64_t)time(NULL));
+		       tls_identity_from(process->identity), tls_identity_until(process->identity),
+		       (int64_t)time(NULL));
 	return process->expiry_text;
 }
 

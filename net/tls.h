@@ -39,7 +39,8 @@ struct tls;	     /* one connection */
 int tls_identity_load(struct tls_identity **identity, const char *ca_path, const char *cert_path,
 		      const char *key_path, struct err *err);
 void tls_identity_free(struct tls_identity *identity);
-/* Until when our own certificate and its CA are valid, in seconds since 1970: the earlier of the two. */
+/* From and until when our own certificate and its CA are both valid, in seconds since 1970. */
+int64_t tls_identity_from(const struct tls_identity *identity);
 int64_t tls_identity_until(const struct tls_identity *identity);
 
 /*

@@ -36,10 +36,19 @@ void tls_time_text(char out[TLS_TIME_MAX], const mbedtls_x509_time *time)
 		       (unsigned)time->min % 100, (unsigned)time->sec % 100);
 }
 
+/* Of several CAs it is not known here which one matters. */
+int64_t tls_identity_from(const struct tls_identity *identity)
+{
+	const int64_t own = x509_time(&identity->chain.valid_from);
+	const int64_t ca =
+		identity->ca.next == NULL ? x509_time(&identity->ca.valid_from) : INT64_MIN;
+
+	return own > ca ? own : ca;
+}
+
 int64_t tls_identity_until(const struct tls_identity *identity)
 {
 	const int64_t own = x509_time(&identity->chain.valid_to);
-	/* Of several it is not known here which one matters. */
 	const int64_t ca =
 		identity->ca.next == NULL ? x509_time(&identity->ca.valid_to) : INT64_MAX;
 

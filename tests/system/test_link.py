@@ -2,7 +2,6 @@
 import contextlib
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -10,6 +9,7 @@ import time
 
 import pytest
 
+import certificates
 import lab
 import wan
 
@@ -148,41 +148,12 @@ def test_a_certificate_of_another_ca_is_refused_and_both_sides_say_so():
         assert world.ask('inc') is not None
 
 
-def issue(world, name, seconds):
-    """A primary's certificate of the lab's CA that is valid for so long from now on."""
-    base, pki = world.path(name), world.path('pki')
-    os.makedirs(base)
-    with open(f'{base}/ca.cnf', 'w') as f:
-        f.write(f"""[ca]
-default_ca = ca
-[ca]
-database = {base}/index
-rand_serial = yes
-new_certs_dir = {base}
-default_md = sha256
-policy = any
-[any]
-commonName = supplied
-organizationalUnitName = supplied
-""")
-    open(f'{base}/index', 'w').close()
-    for command in (['req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', f'{base}/key',
-                     '-subj', '/CN=a/OU=primary', '-out', f'{base}/csr'],
-                    ['ca', '-batch', '-notext', '-config', f'{base}/ca.cnf', '-cert', f'{pki}/ca.crt', '-keyfile', f'{pki}/ca.key',
-                     '-in', f'{base}/csr', '-out', f'{base}/crt', '-startdate', time.strftime('%Y%m%d%H%M%SZ', time.gmtime()),
-                     '-enddate', time.strftime('%Y%m%d%H%M%SZ', time.gmtime(time.time() + seconds))]):
-        done = subprocess.run(['openssl', *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    os.chmod(f'{base}/key', 0o600)
-    return {'cert': f'{base}/crt', 'key': f'{base}/key'}
-
-
-@pytest.mark.skipif(shutil.which('openssl') is None, reason='openssl is missing')
 def test_a_certificate_that_expires_meanwhile_ends_with_the_connection_and_both_sides_say_so():
-    with lab.Lab(takeover='manual') as world:
-        world.start_guest()
+    with lab.Lab(takeover='manual', announce=True, instance={'without_standby': 'continue'}) as world:
+        world.start_guest(wait=False)
+        world.wait_until_ready()
         world.start_appliance()
-        world.extra['primary'] = {'tls': issue(world, 'short', 10)}
+        world.extra['primary'] = {'tls': certificates.issue(world, 'short', 'primary', 0, 10)}
         expires = time.monotonic() + 10
         world.start_agent()
         world.wait_state('primary', 'protected')
@@ -196,9 +167,14 @@ def test_a_certificate_that_expires_meanwhile_ends_with_the_connection_and_both_
         assert 'the peer refused our certificate: expired' in agent, world.logs()
         assert re.search(r"the peer's certificate .*CN=a.* expired on 2", appliance), world.logs()
         assert world.ask('inc') is not None
-        told = {role: [problem['reason'] for problem in lab.fetch_unix(world.path(f'{role}.http'), '/healthz')['problems']
-                       if problem.get('state') == 'certificate'] for role in ('primary', 'standby')}
+        told = {role: certificates.complaints(world, role) for role in ('primary', 'standby')}
         assert 'has expired' in told['primary'][0] and not told['standby'], told
+        world.agent.kill()
+        assert world.ask('inc', 1) is None, 'the instance sends through its agent'
+        world.start_agent()
+        refused(world)
+        lab.wait_for('an answer', lambda: world.ask('inc', 1))
+        assert 'has expired' in certificates.complaints(world, 'primary')[0]
 
 
 def test_plain_text_and_garbage_do_not_disturb_a_protection():

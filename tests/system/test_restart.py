@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+import certificates
 import lab
 
 
@@ -47,8 +48,11 @@ def test_a_restarted_appliance_goes_on_serving_with_its_term():
             assert refused.returncode == 1 and 'the replica serves' in refused.stderr, refused
         assert int(lab.wait_for('the replica answers', lambda: world.ask('get', 1))) == counted + 2
         world.appliance.stop()
+        world.extra['standby'] = {'tls': certificates.issue(world, 'expired', 'standby', -120, -60)}
         world.start_appliance()
-        assert world.wait_state('standby', 'serving')['term'] == served['term'], 'nor after an orderly end'
+        assert world.wait_state('standby', 'serving')['term'] == served['term'], 'nor after an orderly end, with a certificate that has run out'
+        assert 'has expired' in certificates.complaints(world, 'standby')[0]
+        assert int(lab.wait_for('the replica answers', lambda: world.ask('get', 1))) == counted + 2
         world.appliance.kill()
         state = os.path.join(world.path('state-b'), 'vm1')
         os.rename(os.path.join(state, 'qemu', 'replica.qmp'), os.path.join(state, 'replica.qmp'))

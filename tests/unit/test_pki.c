@@ -89,13 +89,14 @@ static void a_certificate_has_its_time(void **state)
 
 	(void)state;
 	pki_fixture_make();
-	assert_int_equal(inspect("primary", now + 11 * DAY, &days), RC_INVALID);
+	assert_int_equal(inspect("primary", now + 11 * DAY, &days), RC_STATE);
 	assert_non_null(strstr(pki_err.text, "the certificate has expired"));
-	assert_int_equal(inspect("primary", now + 21 * DAY, &days), RC_INVALID);
+	assert_int_equal(inspect("primary", now + 21 * DAY, &days), RC_STATE);
 	assert_non_null(strstr(pki_err.text, "the authority's certificate has expired"));
 	assert_int_equal(inspect("primary", now - 3000, &days), RC_OK); /* a clock that is behind */
-	assert_int_equal(inspect("primary", now - DAY, &days), RC_INVALID);
+	assert_int_equal(inspect("primary", now - DAY, &days), RC_STATE);
 	assert_non_null(strstr(pki_err.text, "not valid yet"));
+	assert_int_equal(inspect("standby", now + 11 * DAY, &days), RC_INVALID); /* at no time */
 }
 
 static void no_certificate_outlives_its_authority(void **state)

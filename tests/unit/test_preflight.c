@@ -161,6 +161,60 @@ static void a_wrong_certificate_is_an_error(void **state)
 		"ca.key: no certificate (PEM)");
 }
 
+static int make_certificates(const char *where, time_t now)
+{
+	const struct pki_request request = { .dir = where,
+					     .ca_days = PKI_CA_DAYS,
+					     .site_days = PKI_SITE_DAYS,
+					     .names = { [PKI_PRIMARY] = "a", [PKI_STANDBY] = "b" },
+					     .now = now };
+	struct pki_made made[PKI_MEMBERS];
+
+	return pki_make(&request, made, &err);
+}
+
+static void remove_certificates(const char *where)
+{
+	char name[SCRATCH_MAX + 64];
+
+	for (enum pki_member i = PKI_CA; i < PKI_MEMBERS; i++) {
+		(void)snprintf(name, sizeof(name), "%s/%s.crt", where, pki_member_name(i));
+		(void)unlink(name);
+		(void)snprintf(name, sizeof(name), "%s/%s.key", where, pki_member_name(i));
+		(void)unlink(name);
+	}
+}
+
+/* The daemons start, since what they serve needs them; who asks is told. */
+static void a_certificate_out_of_its_time_is_an_error_for_who_asks_only(void **state)
+{
+	static const struct {
+		int64_t made; /* days from now */
+		const char *part;
+	} cases[] = { { -PKI_SITE_DAYS - 2, "the certificate has expired" },
+		      { 2, "the authority's certificate is not valid yet" } };
+	char where[SCRATCH_MAX + 16];
+
+	(void)state;
+	(void)snprintf(where, sizeof(where), "%s/times", dir);
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(make_certificates(where, time(NULL) + cases[i].made * 86400),
+				 RC_OK);
+		assert_int_equal(
+			run(primary,
+			    "\"ca.crt\", \"cert\": \"primary.crt\", \"key\": \"primary.key\"",
+			    "\"times/ca.crt\", \"cert\": \"times/primary.crt\", \"key\": \"times/primary.key\""),
+			RC_OK);
+		expect_lines(&preflight.errors, 0, "");
+		expect_lines(&preflight.warnings, 1, "qmp");
+		assert_int_equal(preflight_look(&preflight, &err), RC_INVALID);
+		expect_lines(&preflight.errors, 1, cases[i].part);
+		preflight_free(&preflight);
+		remove_certificates(where);
+	}
+	assert_int_equal(rmdir(where), 0);
+}
+
 static void a_pipe_in_place_of_a_file_is_refused_without_waiting(void **state)
 {
 	char fifo[SCRATCH_MAX + 16];
@@ -258,11 +312,6 @@ static void a_role_that_cannot_be_told_is_asked_for(void **state)
 
 static int setup(void **state)
 {
-	struct pki_request request = { .ca_days = PKI_CA_DAYS,
-				       .site_days = PKI_SITE_DAYS,
-				       .names = { [PKI_PRIMARY] = "a", [PKI_STANDBY] = "b" },
-				       .now = time(NULL) };
-	struct pki_made made[PKI_MEMBERS];
 	bool lasting, full;
 
 	(void)state;
@@ -271,21 +320,13 @@ static int setup(void **state)
 		return -1;
 	usual = lasting ? 0 : 1;
 	(void)snprintf(path, sizeof(path), "%s/c.json", dir);
-	request.dir = dir;
-	return pki_make(&request, made, &err);
+	return make_certificates(dir, time(NULL));
 }
 
 static int teardown(void **state)
 {
-	char name[SCRATCH_MAX + 32];
-
 	(void)state;
-	for (enum pki_member i = PKI_CA; i < PKI_MEMBERS; i++) {
-		(void)snprintf(name, sizeof(name), "%s/%s.crt", dir, pki_member_name(i));
-		(void)unlink(name);
-		(void)snprintf(name, sizeof(name), "%s/%s.key", dir, pki_member_name(i));
-		(void)unlink(name);
-	}
+	remove_certificates(dir);
 	(void)unlink(path);
 	return rmdir(dir);
 }
@@ -299,6 +340,7 @@ int main(void)
 		cmocka_unit_test(a_replicas_memory_belongs_into_memory),
 		cmocka_unit_test(who_may_not_is_told_by_name),
 		cmocka_unit_test(a_wrong_certificate_is_an_error),
+		cmocka_unit_test(a_certificate_out_of_its_time_is_an_error_for_who_asks_only),
 		cmocka_unit_test(a_pipe_in_place_of_a_file_is_refused_without_waiting),
 		cmocka_unit_test(what_is_missing_or_of_another_kind_is_an_error),
 		cmocka_unit_test(a_full_state_dir_keeps_nobody_from_starting_who_was_there_before),
