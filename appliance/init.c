@@ -7,6 +7,7 @@
 #include "appliance/init_modules.h"
 #include "appliance/init_supervise.h"
 #include "appliance/machine_problems.h"
+#include "net/http_socket.h"
 
 #include <errno.h>
 #include <string.h>
@@ -133,14 +134,16 @@ static void end_data(void)
 
 /*
  * What of the configuration the machine needs; the standby reads it itself. Nothing listens but what a configuration names; of one
- * that is wrong or missing, the reason has to be asked for somewhere.
+ * that is wrong or missing, the reason has to be asked for somewhere, and nobody is inside to ask where it says.
  */
 static int configure(struct init_service *service, struct config *config, struct err *err)
 {
 	int rc = read_config(config, err);
+	bool local;
 
-	service->http = config->http;
-	service->http_else = rc != RC_OK ? HTTP_ELSE : NULL;
+	local = config->http != NULL && http_socket_is_local(config->http);
+	service->http = local ? NULL : config->http;
+	service->http_else = local || rc != RC_OK ? HTTP_ELSE : NULL;
 	if (config->hostname != NULL)
 		(void)sethostname(config->hostname, strlen(config->hostname));
 	init_network(config);

@@ -8,6 +8,7 @@
 #include "appliance/pki.h"
 #include "appliance/state_dir.h"
 #include "appliance/term_store.h"
+#include "net/http_socket.h"
 #include "net/tls.h"
 #include "replica/accel.h"
 
@@ -139,12 +140,6 @@ static void check_witness(struct preflight *preflight)
 		error(preflight, "witness: %s", err.text);
 }
 
-static bool is_local(const char *http)
-{
-	return strncmp(http, "unix:", 5) == 0 || strncmp(http, "127.", 4) == 0 ||
-	       strncmp(http, "[::1]:", 6) == 0 || strncmp(http, "localhost:", 10) == 0;
-}
-
 static void check_http(struct preflight *preflight)
 {
 	const struct config *config = &preflight->config;
@@ -152,7 +147,7 @@ static void check_http(struct preflight *preflight)
 	if (config->http == NULL)
 		warning(preflight,
 			"http.listen: absent; nothing will answer `understudy status`, `takeover` or a monitor");
-	else if (!is_local(config->http))
+	else if (!http_socket_is_local(config->http))
 		warning(preflight, "http.listen: everybody who reaches %s may read the status%s",
 			config->http,
 			config->role == CONFIG_STANDBY ? " and order a takeover" : "");

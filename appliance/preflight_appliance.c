@@ -10,6 +10,7 @@
 #include "appliance/iso9660.h"
 #include "appliance/seat_journal.h"
 #include "net/address.h"
+#include "net/http_socket.h"
 #include "net/netlink.h"
 
 #include <string.h>
@@ -47,7 +48,7 @@ static void check_beside(struct preflight *preflight, const char *directory)
 
 /* ---- the network ---- */
 
-/* Where one listens has to be this machine's: one of its addresses, all of them, or itself. */
+/* Where one listens has to be this machine's: one of its addresses, or all of them. Nobody is inside of it to ask. */
 static void check_listener(struct preflight *preflight, const char *key, const char *listen)
 {
 	const struct config *config = &preflight->config;
@@ -55,8 +56,15 @@ static void check_listener(struct preflight *preflight, const char *key, const c
 	struct netlink_prefix wanted, prefix;
 	struct err ignored;
 
+	if (listen != NULL && http_socket_is_local(listen)) {
+		preflight_error(preflight,
+				"%s: %s cannot be reached from outside of the appliance; name an "
+				"address of machine.network, or 0.0.0.0 for all",
+				key, listen);
+		return;
+	}
 	if (listen == NULL || address_parse(&address, listen, false, &ignored) != RC_OK ||
-	    address_is_any(&address) || address_is_loopback(&address) ||
+	    address_is_any(&address) ||
 	    netlink_prefix_parse(&wanted, address.host, &ignored) != RC_OK)
 		return;
 	for (size_t i = 0; i < config->ndevices; i++) {

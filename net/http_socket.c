@@ -12,6 +12,8 @@
 #include <unistd.h>
 #include <uv.h>
 
+static const char unix_prefix[] = "unix:";
+
 static int unix_socket(struct http_socket *to, const char *path, struct err *err)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
@@ -46,13 +48,12 @@ static int resolve(struct http_socket *to, const struct address *address, struct
 
 int http_socket_of(struct http_socket *to, const char *text, bool any_port, struct err *err)
 {
-	static const char prefix[] = "unix:";
 	struct address address;
 	int rc;
 
 	memset(to, 0, sizeof(*to));
-	if (strncmp(text, prefix, strlen(prefix)) == 0)
-		return unix_socket(to, text + strlen(prefix), err);
+	if (strncmp(text, unix_prefix, strlen(unix_prefix)) == 0)
+		return unix_socket(to, text + strlen(unix_prefix), err);
 	rc = address_parse(&address, text, any_port, err);
 	if (rc != RC_OK)
 		return rc;
@@ -61,6 +62,16 @@ int http_socket_of(struct http_socket *to, const char *text, bool any_port, stru
 	to->len = to->address.ss_family == AF_INET ? sizeof(struct sockaddr_in) :
 						     sizeof(struct sockaddr_in6);
 	return RC_OK;
+}
+
+bool http_socket_is_local(const char *text)
+{
+	struct address address;
+	struct err ignored;
+
+	return strncmp(text, unix_prefix, strlen(unix_prefix)) == 0 ||
+	       (address_parse(&address, text, true, &ignored) == RC_OK &&
+		address_is_loopback(&address));
 }
 
 /* The directory that a unix socket would be made in. */

@@ -21,6 +21,9 @@ struct http_socket {
  */
 int http_socket_of(struct http_socket *to, const char *text, bool any_port, struct err *err);
 
+/* Only processes of this machine reach it: a unix socket, or an address that is the machine itself. */
+bool http_socket_is_local(const char *text);
+
 /*
  * Why it cannot be listened on, as `r`, libuv's code, has it; for a unix socket with what is wrong
  * with its directory, and the remedy. Sets and returns RC_IO.

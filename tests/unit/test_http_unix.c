@@ -3,6 +3,8 @@
 #include "tests/unit/scratch.h"
 #include "tests/unit/unix_socket.h"
 
+#include "net/http_socket.h"
+
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -98,6 +100,16 @@ static void a_unix_socket_in_a_directory_of_others_says_who_may_not(void **state
 	assert_int_equal(rmdir(directory), 0);
 }
 
+static void what_only_this_machine_reaches_is_known(void **state)
+{
+	(void)state;
+	assert_true(http_socket_is_local("unix:/run/us") && http_socket_is_local("127.0.0.2:80"));
+	assert_true(http_socket_is_local("[::1]:80") && http_socket_is_local("localhost:0"));
+	assert_false(http_socket_is_local("0.0.0.0:80") || http_socket_is_local("[::]:80"));
+	assert_false(http_socket_is_local("192.0.2.1:80") ||
+		     http_socket_is_local("127.example:80"));
+}
+
 #define SERVER(test) cmocka_unit_test_setup_teardown(test, web_setup, web_teardown)
 
 int main(void)
@@ -106,6 +118,7 @@ int main(void)
 		SERVER(a_unix_socket_is_private_and_replaces_a_stale_one),
 		SERVER(a_unix_socket_that_cannot_be_made_names_the_true_cause),
 		SERVER(a_unix_socket_in_a_directory_of_others_says_who_may_not),
+		cmocka_unit_test(what_only_this_machine_reaches_is_known),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
