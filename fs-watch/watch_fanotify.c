@@ -428,7 +428,7 @@ static int explain(struct err *err, int errnum, const char *what, const char *pa
 	(void)err_system(err, errnum, "%s of %.200s", what, path);
 	if (cannot)
 		err->code = RC_UNSUPPORTED;
-	return err->code;
+	return (int)err->code;
 }
 
 int watch_fanotify_open(struct watch_fanotify **out, struct watch *watch, struct err *err)
@@ -488,7 +488,7 @@ static int mark(struct watch_fanotify *f, struct watch_root *root, const uint8_t
 		if (fs->fd >= 0)
 			(void)close(fs->fd);
 		mem_free(fs);
-		return err->code;
+		return (int)err->code;
 	}
 	fs->next = f->systems;
 	f->systems = fs;

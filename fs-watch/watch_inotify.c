@@ -180,7 +180,7 @@ static int look_into(struct look *look, int fd, struct tree_dir *dir, const char
 
 	if (rc == RC_OK && look->err.code != RC_OK) {
 		*err = look->err;
-		rc = err->code;
+		rc = (int)err->code;
 	}
 	if (look->tells)
 		look->n->seen_until = inotify_queue_end(&look->n->queue);
@@ -489,7 +489,7 @@ int watch_inotify_add(struct watch_inotify *n, struct watch_root *root, struct e
 		*err = look.err;
 		if (err->code == RC_OK)
 			(void)err_set(err, RC_INVALID, "%.200s: it is watched already", root->path);
-		return err->code;
+		return (int)err->code;
 	}
 	rc = look_into(&look, root->fd, top, "", err);
 	if (rc != RC_OK)
