@@ -1,8 +1,7 @@
 /*
  * Theory of operation. A directory is opened by its handle. Its parent is "..", its name what /proc says that the open directory is
  * called: the last part of that is right whatever is mounted where. A path longer than a page has no such name; then the parent is read
- * for who has the same inode number. Where ".." is the directory itself, or of another mount, the file system's top is reached without
- * having come by a top of ours: it is outside.
+ * for who has the same inode number. Where ".." is the directory itself, or of another mount, it is a top.
  */
 #include "fs-watch/fanotify_place.h"
 
@@ -101,46 +100,17 @@ static bool name_of(int fd, char name[NAME_MAX + 1])
 	return true;
 }
 
-static struct tree_dir *place(struct tree *tree, const struct fanotify_fs *fs,
-			      const struct tree_key *key, int fd, unsigned depth)
+enum fanotify_place_now fanotify_place_now(const struct fanotify_fs *fs, int fd,
+					   struct tree_key *parent, char name[NAME_MAX + 1])
 {
-	struct tree_dir *parent;
-	char name[NAME_MAX + 1];
-	struct tree_key up_key;
-	int mount, up_mount, up;
 	struct tree_key own;
+	int mount, up_mount;
 
-	if (depth == 0 || !key_at(&own, fs->fsid, fd, "", &mount) ||
-	    !key_at(&up_key, fs->fsid, fd, "..", &up_mount) || is_gone(fd))
-		return tree_put_aside(tree, key, TREE_UNKNOWN);
+	if (!key_at(&own, fs->fsid, fd, "", &mount) || is_gone(fd) ||
+	    !key_at(parent, fs->fsid, fd, "..", &up_mount))
+		return FANOTIFY_PLACE_GONE;
 	if (mount != up_mount ||
-	    (own.len == up_key.len && memcmp(own.bytes, up_key.bytes, own.len) == 0))
-		return tree_put_aside(tree, key, TREE_OUTSIDE);
-	parent = tree_find(tree, &up_key);
-	if (parent == NULL || tree_place_of(parent) == TREE_UNKNOWN) {
-		up = openat(fd, "..", O_PATH | O_CLOEXEC);
-		if (up < 0)
-			return tree_put_aside(tree, key, TREE_UNKNOWN);
-		parent = place(tree, fs, &up_key, up, depth - 1);
-		(void)close(up);
-	}
-	if (parent == NULL)
-		return NULL;
-	if (tree_place_of(parent) != TREE_INSIDE)
-		return tree_put_aside(tree, key, tree_place_of(parent));
-	return name_of(fd, name) ? tree_put(tree, key, parent, name) :
-				   tree_put_aside(tree, key, TREE_UNKNOWN);
-}
-
-struct tree_dir *fanotify_place_find(struct tree *tree, const struct fanotify_fs *fs,
-				     const struct tree_key *key)
-{
-	const int fd = fanotify_place_open(fs, key);
-	struct tree_dir *dir;
-
-	if (fd < 0)
-		return tree_put_aside(tree, key, TREE_UNKNOWN);
-	dir = place(tree, fs, key, fd, TREE_DEPTH_MAX);
-	(void)close(fd);
-	return dir;
+	    (own.len == parent->len && memcmp(own.bytes, parent->bytes, own.len) == 0))
+		return FANOTIFY_PLACE_TOP;
+	return name_of(fd, name) ? FANOTIFY_PLACE_BELOW : FANOTIFY_PLACE_GONE;
 }

@@ -1,5 +1,5 @@
 /*
- * Where the directory of a file handle is: asked of the kernel, step by step up to one that is known, and remembered.
+ * Where a directory is now, by its file handle, as the kernel says.
  */
 #ifndef FS_WATCH_FANOTIFY_PLACE_H
 #define FS_WATCH_FANOTIFY_PLACE_H
@@ -22,11 +22,14 @@ bool fanotify_place_key(struct tree_key *key, const uint8_t fsid[8], int fd);
 /* The directory of that handle, O_PATH; -1 and errno. */
 int fanotify_place_open(const struct fanotify_fs *fs, const struct tree_key *key);
 
-/*
- * Finds out where the directory of `key` is, and puts it there: below a top, outside, or, if it is gone, aside as unknown. NULL:
- * no memory.
- */
-struct tree_dir *fanotify_place_find(struct tree *tree, const struct fanotify_fs *fs,
-				     const struct tree_key *key);
+enum fanotify_place_now {
+	FANOTIFY_PLACE_GONE,  /* it was removed */
+	FANOTIFY_PLACE_TOP,   /* its file system's, or its mount's */
+	FANOTIFY_PLACE_BELOW, /* it is in `parent` as `name` */
+};
+
+/* Of an open directory. */
+enum fanotify_place_now fanotify_place_now(const struct fanotify_fs *fs, int fd,
+					   struct tree_key *parent, char name[NAME_MAX + 1]);
 
 #endif

@@ -1,11 +1,12 @@
 /*
  * Theory of operation. One group for everything, with a mark on each file system that has a watched tree: the kernel tells of every change
- * in it, anywhere, by the handle of the directory and the name in it. A directory's place is asked of the kernel when it is needed first
- * (fanotify_place.h), and kept up to date by the events themselves from then on, in their order. What is outside is dropped.
+ * in it, anywhere, by the handle of the directory and the name in it. A directory is looked for when it is heard of first, and its
+ * place kept up to date by the reports from then on. What is outside is dropped.
  *
- * A directory may be gone before it is asked for. Its removal is an event, too, which comes later and says where it was: until then that
- * event waits, with all that follow, so that the order stays. Should nothing come (the kernel removes first, and tells then), they
- * are given up after GIVE_UP_MS, as lost.
+ * Where a directory was when something happened in it, its next rename or removal tells: that is looked for among the reports that are not
+ * taken yet. If there is none, it is where the kernel says that it is now; all that has happened until then is read first, for a rename in
+ * between. One that is gone, and of whose removal nothing is there yet (the kernel removes, and tells then), is waited for, GIVE_UP_MS
+ * at most; then the events of this file system are as good as lost.
  *
  * Changes of one name that were not read yet are one report for the kernel, with a bit for each: it is told in the order that is
  * possible. If a name was made and removed, whether it is there now decides.
@@ -15,47 +16,37 @@
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
-#include "fs-watch/fanotify_event.h"
 #include "fs-watch/fanotify_place.h"
+#include "fs-watch/fanotify_queue.h"
 #include "fs-watch/scan.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fanotify.h>
-#include <stdlib.h>
+#include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define READ_BYTES ((size_t)256 << 10)
-#define READS_MAX 16	  /* in one turn of the loop */
+#define TURN_EVENTS 65536 /* told of in one turn of the loop */
 #define OUTSIDE_MAX 16384 /* directories that are of no interest, remembered */
-#define HELD_MAX 1000000  /* events that wait: some 200 MB */
 #define GIVE_UP_MS 200
 #define MASK                                                                                \
 	(FAN_CREATE | FAN_MODIFY | FAN_CLOSE_WRITE | FAN_ATTRIB | FAN_DELETE | FAN_RENAME | \
 	 FAN_ONDIR)
 
-/* One that waits; it has its own copy of the names. */
-struct held {
-	struct held *next;
-	struct fanotify_event event;
-	char names[];
-};
-
 struct watch_fanotify {
 	struct watch *watch;
 	struct tree *tree;
 	struct fanotify_fs *systems;
-	int fd;
 	int32_t pid;
 	uv_poll_t poll;
-	uv_timer_t timer;
+	struct fanotify_queue queue;
 	uint64_t drained_ns; /* since 1970: all before had been read */
-	struct held *head, **tail;
-	size_t nheld;
-	uint8_t *data;
+	bool lost;
+	struct err failed;
 };
 
 /* ---- where ----------------------------------------------------------------------------------- */
@@ -69,26 +60,114 @@ static struct fanotify_fs *system_of(const struct watch_fanotify *f, const uint8
 	return fs;
 }
 
-/* NULL: no memory. */
-static struct tree_dir *locate(struct watch_fanotify *f, const struct tree_key *key)
+/* RC_STATE: there is nothing now. What else fails is noted. */
+static int read_once(struct watch_fanotify *f)
 {
-	struct tree_dir *dir = tree_find(f->tree, key);
-	const struct fanotify_fs *fs;
+	struct err err;
+	int rc = fanotify_queue_read(&f->queue, &err);
 
-	if (dir != NULL)
-		return dir;
-	if (f->head == NULL && tree_count_outside(f->tree) >= OUTSIDE_MAX)
-		tree_drop_aside(f->tree, TREE_OUTSIDE);
-	fs = system_of(f, key->bytes);
-	return fs != NULL ? fanotify_place_find(f->tree, fs, key) :
-			    tree_put_aside(f->tree, key, TREE_OUTSIDE);
+	if (rc == RC_INVALID || rc == RC_IO)
+		f->failed = err;
+	else if (rc != RC_OK && rc != RC_STATE)
+		f->lost = true;
+	return rc;
 }
 
-static enum tree_place place_of(struct watch_fanotify *f, const struct tree_key *key)
+/* What has happened until now can be looked through. */
+static void read_all(struct watch_fanotify *f)
 {
-	const struct tree_dir *dir = locate(f, key);
+	while (read_once(f) == RC_OK)
+		;
+}
 
-	return dir != NULL ? tree_place_of(dir) : TREE_UNKNOWN;
+/* Its name, and who its parent is, when what was taken last happened. */
+static enum fanotify_place_now place_then(struct watch_fanotify *f, const struct fanotify_fs *fs,
+					  const struct tree_key *key, struct tree_key *parent,
+					  char name[NAME_MAX + 1])
+{
+	struct pollfd moment = { .fd = f->queue.fd, .events = POLLIN };
+	const uint64_t end_ns = clock_now_ns() + GIVE_UP_MS * CLOCK_NS_PER_MS;
+	enum fanotify_place_now now;
+	struct fanotify_place place;
+	int fd;
+
+	for (;;) {
+		fd = fanotify_queue_place(&f->queue, key, &place) ? -1 :
+								    fanotify_place_open(fs, key);
+		now = fd >= 0 ? fanotify_place_now(fs, fd, parent, name) : FANOTIFY_PLACE_GONE;
+		if (fd >= 0)
+			(void)close(fd);
+		read_all(f);
+		if (fanotify_queue_place(&f->queue, key, &place)) {
+			*parent = place.dir;
+			(void)snprintf(name, NAME_MAX + 1, "%s", place.name);
+			return FANOTIFY_PLACE_BELOW;
+		}
+		if (now != FANOTIFY_PLACE_GONE || f->lost || f->failed.code != RC_OK ||
+		    clock_now_ns() >= end_ns)
+			return now;
+		(void)poll(&moment, 1, 1);
+	}
+}
+
+static struct tree_dir *locate(struct watch_fanotify *f, const struct tree_key *key,
+			       unsigned depth);
+
+static struct tree_dir *find(struct watch_fanotify *f, const struct tree_key *key, unsigned depth)
+{
+	const struct fanotify_fs *fs = system_of(f, key->bytes);
+	enum fanotify_place_now now = FANOTIFY_PLACE_TOP;
+	struct tree_dir *parent;
+	struct tree_key up;
+	char name[NAME_MAX + 1];
+
+	if (tree_count_outside(f->tree) >= OUTSIDE_MAX)
+		tree_drop_aside(f->tree, TREE_OUTSIDE);
+	if (fs != NULL)
+		now = depth > 0 ? place_then(f, fs, key, &up, name) : FANOTIFY_PLACE_GONE;
+	if (now != FANOTIFY_PLACE_BELOW)
+		return tree_put_aside(f->tree, key,
+				      now == FANOTIFY_PLACE_TOP ? TREE_OUTSIDE : TREE_UNKNOWN);
+	parent = locate(f, &up, depth - 1);
+	if (parent == NULL)
+		return NULL;
+	return tree_place_of(parent) == TREE_INSIDE ?
+		       tree_put(f->tree, key, parent, name) :
+		       tree_put_aside(f->tree, key, tree_place_of(parent));
+}
+
+/* NULL: no memory. */
+static struct tree_dir *locate(struct watch_fanotify *f, const struct tree_key *key, unsigned depth)
+{
+	struct tree_dir *dir = tree_find(f->tree, key);
+
+	return dir != NULL ? dir : find(f, key, depth);
+}
+
+/* Without waiting for its removal. */
+static bool can_be_found(const struct watch_fanotify *f, const struct tree_key *key)
+{
+	const struct fanotify_fs *fs = system_of(f, key->bytes);
+	struct fanotify_place place;
+	int fd;
+
+	if (fs == NULL || tree_find(f->tree, key) != NULL ||
+	    fanotify_queue_place(&f->queue, key, &place))
+		return true;
+	fd = fanotify_place_open(fs, key);
+	if (fd >= 0)
+		(void)close(fd);
+	return fd >= 0;
+}
+
+/* NULL: it is not in a tree. If nobody knows where it is, events are lost. */
+static struct tree_dir *inside(struct watch_fanotify *f, const struct tree_key *key)
+{
+	struct tree_dir *dir = locate(f, key, TREE_DEPTH_MAX);
+
+	if (dir == NULL || tree_place_of(dir) == TREE_UNKNOWN)
+		f->lost = true;
+	return dir != NULL && tree_place_of(dir) == TREE_INSIDE ? dir : NULL;
 }
 
 static bool is_there(const struct tree_dir *dir, const struct watch *watch, const char *name)
@@ -164,34 +243,40 @@ static void put_target(struct watch_fanotify *f, const struct fanotify_event *ev
 	(void)tree_put(f->tree, &event->target, dir, event->at.name);
 }
 
+/* A directory has come into a tree, or is by another name in it. */
+static void move_in(struct watch_fanotify *f, const struct fanotify_event *event, bool is_new,
+		    bool was_in)
+{
+	struct tree_dir *to;
+
+	if (!was_in) /* nor is what is below it outside any more */
+		tree_drop_aside(f->tree, TREE_OUTSIDE);
+	to = inside(f, &event->at.dir);
+	if (to == NULL)
+		return;
+	put_target(f, event, to);
+	if (is_new)
+		tell_contents(f, to, event->at.name);
+}
+
 static void tell_rename(struct watch_fanotify *f, const struct fanotify_event *event)
 {
 	const struct watch_flags flags = { .is_dir = (event->mask & FAN_ONDIR) != 0 };
-	struct tree_dir *from = locate(f, &event->from.dir), *to = locate(f, &event->at.dir);
-	const bool was_in = from != NULL && tree_place_of(from) == TREE_INSIDE;
-	const bool is_in = to != NULL && tree_place_of(to) == TREE_INSIDE;
-	const bool same = was_in && is_in && tree_root_of(from) == tree_root_of(to);
+	struct tree_dir *from = inside(f, &event->from.dir), *to = inside(f, &event->at.dir);
+	bool same;
 
+	same = from != NULL && to != NULL && tree_root_of(from) == tree_root_of(to);
 	if (same)
 		watch_tell(f->watch, WATCH_RENAME, flags, to, event->at.name, from,
 			   event->from.name);
-	else if (was_in)
+	else if (from != NULL)
 		watch_tell(f->watch, WATCH_DELETE, flags, from, event->from.name, NULL, NULL);
-	if (!same && is_in)
+	if (!same && to != NULL)
 		watch_tell(f->watch, WATCH_CREATE, flags, to, event->at.name, NULL, NULL);
-	if (!flags.is_dir)
-		return;
-	if (is_in) {
-		if (!was_in) /* also those in it */
-			tree_drop_aside(f->tree, TREE_OUTSIDE);
-		to = locate(f, &event->at.dir);
-		if (to != NULL)
-			put_target(f, event, to);
-		if (!same && to != NULL)
-			tell_contents(f, to, event->at.name);
-	} else if (was_in) {
+	if (flags.is_dir && to != NULL)
+		move_in(f, event, !same, from != NULL);
+	else if (flags.is_dir && from != NULL)
 		drop_target(f, event);
-	}
 }
 
 static const struct {
@@ -231,190 +316,91 @@ static void tell(struct watch_fanotify *f, const struct fanotify_event *event)
 {
 	struct tree_dir *dir;
 
-	if ((event->mask & FAN_RENAME) != 0) {
-		tell_rename(f, event);
+	if ((event->mask & FAN_Q_OVERFLOW) != 0) {
+		f->lost = true;
 		return;
 	}
-	dir = locate(f, &event->at.dir);
-	if (dir != NULL && tree_place_of(dir) == TREE_INSIDE)
+	if (event->pid == f->pid || !event->at.there)
+		return;
+	if ((event->mask & FAN_RENAME) != 0) {
+		if (event->from.there)
+			tell_rename(f, event);
+		return;
+	}
+	/* Of a directory itself there is a report even after its removal, which says nothing. */
+	if (*event->at.name == '\0' && !can_be_found(f, &event->at.dir))
+		return;
+	dir = inside(f, &event->at.dir);
+	if (dir != NULL)
 		tell_changes(f, event, dir);
 	else if ((event->mask & (FAN_DELETE | FAN_ONDIR)) == (FAN_DELETE | FAN_ONDIR))
 		drop_target(f, event);
 }
 
-/* ---- waiting --------------------------------------------------------------------------------- */
-
-/* A directory's own attributes are told of after its removal, too, when they say nothing any more. */
-static bool is_known(struct watch_fanotify *f, const struct fanotify_event *event)
-{
-	return *event->at.name == '\0' ||
-	       (place_of(f, &event->at.dir) != TREE_UNKNOWN &&
-		(!event->from.there || place_of(f, &event->from.dir) != TREE_UNKNOWN));
-}
-
-static void forget_held(struct watch_fanotify *f)
-{
-	struct held *held;
-
-	while ((held = f->head) != NULL) {
-		f->head = held->next;
-		mem_free(held);
-	}
-	f->tail = &f->head;
-	f->nheld = 0;
-}
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* Everything since all had been read last is told of by what it has left. */
-static void lose(struct watch_fanotify *f)
+static void look_again(struct watch_fanotify *f)
 {
 	const struct watch_root *root;
 
-	forget_held(f);
+	do {
+		fanotify_queue_forget(&f->queue);
+	} while (read_once(f) == RC_OK);
+	f->lost = false;
 	tree_drop_aside(f->tree, TREE_UNKNOWN);
 	tree_drop_aside(f->tree, TREE_OUTSIDE);
 	for (root = f->watch->roots; root != NULL; root = root->next) {
-		if (root->way == WATCH_FANOTIFY)
+		if (root->way == WATCH_FANOTIFY && !f->watch->closing)
 			watch_rescan(f->watch, root, f->drained_ns, NULL, NULL, NULL);
 	}
 }
 
-static void hold(struct watch_fanotify *f, const struct fanotify_event *event)
+/* The names are copies: what is read meanwhile may move the reports. */
+static bool tell_next(struct watch_fanotify *f)
 {
-	const size_t len = event->at.there ? strlen(event->at.name) + 1 : 0;
-	const size_t from_len = event->from.there ? strlen(event->from.name) + 1 : 0;
-	struct held *held = f->nheld < HELD_MAX ? mem_alloc(sizeof(*held) + len + from_len) : NULL;
-
-	if (held == NULL) {
-		lose(f);
-		return;
-	}
-	held->next = NULL;
-	held->event = *event;
-	if (len > 0)
-		held->event.at.name = memcpy(held->names, event->at.name, len);
-	if (from_len > 0)
-		held->event.from.name = memcpy(held->names + len, event->from.name, from_len);
-	*f->tail = held;
-	f->tail = &held->next;
-	f->nheld++;
-}
-
-/* Where a directory was that was gone before anybody asked. */
-static void learn(struct watch_fanotify *f, const struct fanotify_event *event)
-{
-	const struct tree_dir *target;
-	struct tree_dir *dir;
-
-	if ((event->mask & FAN_ONDIR) == 0 || !event->has_target || *event->at.name == '\0' ||
-	    (event->mask & (FAN_DELETE | FAN_RENAME)) == 0)
-		return;
-	target = tree_find(f->tree, &event->target);
-	if (target == NULL || tree_place_of(target) != TREE_UNKNOWN)
-		return;
-	dir = locate(f, event->from.there ? &event->from.dir : &event->at.dir);
-	if (dir == NULL || tree_place_of(dir) == TREE_OUTSIDE)
-		(void)tree_put_aside(f->tree, &event->target, TREE_OUTSIDE);
-	else
-		(void)tree_put(f->tree, &event->target, dir,
-			       event->from.there ? event->from.name : event->at.name);
-}
-
-static void tell_held(struct watch_fanotify *f)
-{
-	struct held *held;
-
-	while (f->head != NULL && is_known(f, &f->head->event)) {
-		held = f->head;
-		f->head = held->next;
-		if (f->head == NULL)
-			f->tail = &f->head;
-		f->nheld--;
-		tell(f, &held->event);
-		mem_free(held);
-	}
-}
-
-static void take(struct watch_fanotify *f, const struct fanotify_event *event)
-{
-	if ((event->mask & FAN_Q_OVERFLOW) != 0) {
-		lose(f);
-		return;
-	}
-	if (event->pid == f->pid || !event->at.there ||
-	    ((event->mask & FAN_RENAME) != 0 && !event->from.there))
-		return;
-	learn(f, event);
-	if (f->head == NULL && is_known(f, event)) {
-		tell(f, event);
-		return;
-	}
-	hold(f, event);
-	tell_held(f);
-}
-
-static void on_timer(uv_timer_t *timer)
-{
-	struct watch_fanotify *f = timer->data;
-
-	if (f->head != NULL)
-		lose(f);
-}
-
-/* ---- reading --------------------------------------------------------------------------------- */
-
-static void fail(struct watch_fanotify *f, const struct err *err)
-{
-	(void)uv_poll_stop(&f->poll);
-	watch_failed(f->watch, err);
-}
-
-static int take_all(struct watch_fanotify *f, size_t len, struct err *err)
-{
+	char name[NAME_MAX + 1], from[NAME_MAX + 1];
 	struct fanotify_event event;
-	size_t at = 0, used;
-	int rc = RC_OK;
 
-	while (at < len && rc == RC_OK && !f->watch->closing) {
-		rc = fanotify_event_parse(&event, &used, f->data + at, len - at, err);
-		if (rc == RC_OK)
-			take(f, &event);
-		at += used;
+	if (!fanotify_queue_next(&f->queue, &event))
+		return false;
+	if (event.at.there) {
+		(void)snprintf(name, sizeof(name), "%s", event.at.name);
+		event.at.name = name;
 	}
-	return rc;
-}
-
-static void drained(struct watch_fanotify *f)
-{
-	f->drained_ns = watch_now_ns();
-	if (f->head == NULL)
-		tree_drop_aside(f->tree, TREE_UNKNOWN);
-	else if (!uv_is_active((uv_handle_t *)&f->timer))
-		(void)uv_timer_start(&f->timer, on_timer, GIVE_UP_MS, 0);
+	if (event.from.there) {
+		(void)snprintf(from, sizeof(from), "%s", event.from.name);
+		event.from.name = from;
+	}
+	tell(f, &event);
+	return true;
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
 	struct watch_fanotify *f = poll->data;
-	struct err err = { 0 };
-	ssize_t n = 0;
+	unsigned told = 0;
+	int rc = RC_OK;
 
+	(void)status;
 	(void)events;
-	for (unsigned i = 0; i < READS_MAX && status == 0 && !f->watch->closing; i++) {
-		n = read(f->fd, f->data, READ_BYTES);
-		if (n <= 0)
+	for (; told < TURN_EVENTS && !f->watch->closing && f->failed.code == RC_OK; told++) {
+		if (f->lost)
+			look_again(f);
+		if (tell_next(f))
+			continue;
+		rc = read_once(f);
+		if (rc != RC_OK)
 			break;
-		if (take_all(f, (size_t)n, &err) != RC_OK) {
-			fail(f, &err);
-			return;
-		}
 	}
 	if (f->watch->closing)
 		return;
-	if (n < 0 && errno == EAGAIN) {
-		drained(f);
-	} else if (status != 0 || (n < 0 && errno != EINTR)) {
-		(void)err_system(&err, status != 0 ? -status : errno, "fanotify");
-		fail(f, &err);
+	if (f->failed.code != RC_OK) {
+		(void)uv_poll_stop(&f->poll);
+		watch_failed(f->watch, &f->failed);
+	} else if (rc == RC_STATE && !f->lost) {
+		tree_drop_aside(f->tree, TREE_UNKNOWN);
+		f->drained_ns = watch_now_ns();
 	}
 }
 
@@ -442,26 +428,21 @@ int watch_fanotify_open(struct watch_fanotify **out, struct watch *watch, struct
 	if (fd < 0)
 		return explain(err, errno, "fanotify", "this kernel");
 	f = mem_zalloc(1, sizeof(*f));
-	if (f != NULL) {
-		*f = (struct watch_fanotify){ .watch = watch, .fd = fd, .pid = (int32_t)getpid() };
-		f->tail = &f->head;
+	if (f != NULL)
 		f->tree = tree_open(NULL, NULL);
-		f->data = mem_alloc(READ_BYTES);
-	}
-	if (f == NULL || f->tree == NULL || f->data == NULL ||
-	    uv_poll_init(watch->loop, &f->poll, fd) != 0) {
-		if (f != NULL) {
+	if (f == NULL || f->tree == NULL || uv_poll_init(watch->loop, &f->poll, fd) != 0) {
+		if (f != NULL)
 			tree_close(f->tree);
-			mem_free(f->data);
-			mem_free(f);
-		}
+		mem_free(f);
 		(void)close(fd);
 		return err_nomem(err, "fanotify");
 	}
-	(void)uv_timer_init(watch->loop, &f->timer);
-	f->poll.data = f->timer.data = f;
-	watch->open += 2;
+	f->watch = watch;
+	f->pid = (int32_t)getpid();
 	f->drained_ns = watch_now_ns();
+	fanotify_queue_init(&f->queue, fd);
+	f->poll.data = f;
+	watch->open++;
 	(void)uv_poll_start(&f->poll, UV_READABLE, on_readable);
 	*out = f;
 	return RC_OK;
@@ -482,8 +463,9 @@ static int mark(struct watch_fanotify *f, struct watch_root *root, const uint8_t
 	memcpy(fs->fsid, fsid, sizeof(fs->fsid));
 	fs->roots = 1;
 	fs->fd = fcntl(root->fd, F_DUPFD_CLOEXEC, 0);
-	if (fs->fd < 0 || syscall(SYS_fanotify_mark, f->fd, FAN_MARK_ADD | FAN_MARK_FILESYSTEM,
-				  (uint64_t)MASK, root->fd, NULL) != 0) {
+	if (fs->fd < 0 ||
+	    syscall(SYS_fanotify_mark, f->queue.fd, FAN_MARK_ADD | FAN_MARK_FILESYSTEM,
+		    (uint64_t)MASK, root->fd, NULL) != 0) {
 		(void)explain(err, errno, "fanotify's mark on the file system", root->path);
 		if (fs->fd >= 0)
 			(void)close(fs->fd);
@@ -505,7 +487,7 @@ static void unmark(struct watch_fanotify *f, const uint8_t *fsid)
 	if (--fs->roots > 0)
 		return;
 	*at = fs->next;
-	(void)syscall(SYS_fanotify_mark, f->fd, FAN_MARK_REMOVE | FAN_MARK_FILESYSTEM,
+	(void)syscall(SYS_fanotify_mark, f->queue.fd, FAN_MARK_REMOVE | FAN_MARK_FILESYSTEM,
 		      (uint64_t)MASK, fs->fd, NULL);
 	(void)close(fs->fd);
 	mem_free(fs);
@@ -567,20 +549,15 @@ static void on_closed(uv_handle_t *handle)
 	struct watch_fanotify *f = handle->data;
 	struct watch *watch = f->watch;
 
-	if (handle == (uv_handle_t *)&f->timer) {
-		uv_close((uv_handle_t *)&f->poll, on_closed);
-	} else {
-		(void)close(f->fd);
-		forget_held(f);
-		tree_close(f->tree);
-		mem_free(f->data);
-		mem_free(f);
-	}
+	(void)close(f->queue.fd);
+	fanotify_queue_free(&f->queue);
+	tree_close(f->tree);
+	mem_free(f);
 	watch_handle_closed(watch);
 }
 
 void watch_fanotify_close(struct watch_fanotify *f)
 {
 	(void)uv_poll_stop(&f->poll);
-	uv_close((uv_handle_t *)&f->timer, on_closed);
+	uv_close((uv_handle_t *)&f->poll, on_closed);
 }
