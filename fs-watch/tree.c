@@ -1,6 +1,6 @@
 /*
  * Theory of operation. Each directory is in two hash tables, by its key and by its name in its parent, and in the list of its parent's
- * children. What has no parent of its own hangs below one of three that nobody sees: the tops, those outside, and the unknown. So the
+ * children. What has no parent of its own hangs below one of two that nobody sees: the tops, and those outside. So the
  * place of a directory is where the way up ends, and moving one moves all below it.
  */
 #include "fs-watch/tree.h"
@@ -12,19 +12,18 @@
 
 #define SLOTS_MIN 64
 
-enum kept { ASIDE_UNKNOWN, ASIDE_OUTSIDE, ASIDE_ROOTS, ASIDES };
+enum kept { KEPT_OUTSIDE, KEPT_TOPS, KEPTS };
 
 struct tree_dir {
 	struct tree_dir *parent, *children, *next, *prev;
 	struct tree_dir *by_key, *by_name; /* the next of the same slot */
 	void *root;			   /* of a top */
-	enum tree_place place;		   /* of one that nobody sees: what is below it */
 	char *name;			   /* NULL: it has none */
 	struct tree_key key;
 };
 
 struct tree {
-	struct tree_dir aside[ASIDES];
+	struct tree_dir kept[KEPTS];
 	struct tree_dir **keys, **names;
 	size_t slots, count, outside;
 	void (*dropped)(void *owner, const struct tree_key *key);
@@ -120,14 +119,14 @@ static void join(struct tree *tree, struct tree_dir *dir, struct tree_dir *paren
 	if (parent->children != NULL)
 		parent->children->prev = dir;
 	parent->children = dir;
-	tree->outside += parent == &tree->aside[ASIDE_OUTSIDE];
+	tree->outside += parent == &tree->kept[KEPT_OUTSIDE];
 	link_name(tree, dir);
 }
 
 static void leave(struct tree *tree, struct tree_dir *dir)
 {
 	unlink_name(tree, dir);
-	tree->outside -= dir->parent == &tree->aside[ASIDE_OUTSIDE];
+	tree->outside -= dir->parent == &tree->kept[KEPT_OUTSIDE];
 	if (dir->prev != NULL)
 		dir->prev->next = dir->next;
 	else
@@ -169,8 +168,6 @@ struct tree *tree_open(void (*dropped)(void *owner, const struct tree_key *key),
 		return NULL;
 	tree->dropped = dropped;
 	tree->owner = owner;
-	tree->aside[ASIDE_OUTSIDE].place = TREE_OUTSIDE;
-	tree->aside[ASIDE_ROOTS].place = TREE_INSIDE;
 	tree->slots = SLOTS_MIN;
 	tree->keys = mem_zalloc(SLOTS_MIN, sizeof(struct tree_dir *));
 	tree->names = mem_zalloc(SLOTS_MIN, sizeof(struct tree_dir *));
@@ -185,8 +182,8 @@ void tree_close(struct tree *tree)
 	if (tree == NULL)
 		return;
 	tree->dropped = NULL;
-	for (unsigned i = 0; i < ASIDES; i++)
-		empty(tree, &tree->aside[i]);
+	for (unsigned i = 0; i < KEPTS; i++)
+		empty(tree, &tree->kept[i]);
 	mem_free(tree->keys);
 	mem_free(tree->names);
 	mem_free(tree);
@@ -266,16 +263,14 @@ struct tree_dir *tree_put(struct tree *tree, const struct tree_key *key, struct 
 	return copy != NULL ? put(tree, key, parent, copy) : NULL;
 }
 
-struct tree_dir *tree_put_aside(struct tree *tree, const struct tree_key *key,
-				enum tree_place place)
+struct tree_dir *tree_put_outside(struct tree *tree, const struct tree_key *key)
 {
-	return put(tree, key, &tree->aside[place == TREE_OUTSIDE ? ASIDE_OUTSIDE : ASIDE_UNKNOWN],
-		   NULL);
+	return put(tree, key, &tree->kept[KEPT_OUTSIDE], NULL);
 }
 
 struct tree_dir *tree_add_root(struct tree *tree, const struct tree_key *key, void *root)
 {
-	struct tree_dir *dir = put(tree, key, &tree->aside[ASIDE_ROOTS], NULL);
+	struct tree_dir *dir = put(tree, key, &tree->kept[KEPT_TOPS], NULL);
 
 	if (dir != NULL)
 		dir->root = root;
@@ -288,18 +283,16 @@ void tree_drop(struct tree *tree, struct tree_dir *dir)
 	forget(tree, dir);
 }
 
-void tree_drop_aside(struct tree *tree, enum tree_place place)
+void tree_drop_outside(struct tree *tree)
 {
-	empty(tree, &tree->aside[place == TREE_OUTSIDE ? ASIDE_OUTSIDE : ASIDE_UNKNOWN]);
+	empty(tree, &tree->kept[KEPT_OUTSIDE]);
 }
 
 /* ---- where one is ---------------------------------------------------------------------------- */
 
-enum tree_place tree_place_of(const struct tree_dir *dir)
+bool tree_is_inside(const struct tree_dir *dir)
 {
-	while (dir->parent != NULL)
-		dir = dir->parent;
-	return dir->place;
+	return tree_root_of(dir) != NULL;
 }
 
 bool tree_is_top(const struct tree_dir *dir)

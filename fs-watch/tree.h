@@ -21,12 +21,6 @@
 struct tree;
 struct tree_dir;
 
-enum tree_place {
-	TREE_UNKNOWN, /* it was gone before anybody could ask where it was */
-	TREE_OUTSIDE, /* of no watched tree */
-	TREE_INSIDE
-};
-
 struct tree_key {
 	size_t len;
 	uint8_t bytes[TREE_KEY_MAX];
@@ -43,23 +37,22 @@ struct tree_dir *tree_add_root(struct tree *tree, const struct tree_key *key, vo
 /* It is in `parent` by this name from now on, new or moved. NULL: no memory, or it would be below itself. */
 struct tree_dir *tree_put(struct tree *tree, const struct tree_key *key, struct tree_dir *parent,
 			  const char *name);
-/* The same of one that is nowhere that could be named. */
-struct tree_dir *tree_put_aside(struct tree *tree, const struct tree_key *key,
-				enum tree_place place);
+/* It is in no watched tree, or nowhere any more. */
+struct tree_dir *tree_put_outside(struct tree *tree, const struct tree_key *key);
 
 /* NULL: it is not known. */
 struct tree_dir *tree_child(const struct tree *tree, const struct tree_dir *parent,
 			    const char *name);
 
-/* Forgets one with all below it; and all that are in no tree, or unknown. */
+/* Forgets one with all below it; and all that are in no tree. */
 void tree_drop(struct tree *tree, struct tree_dir *dir);
-void tree_drop_aside(struct tree *tree, enum tree_place place);
+void tree_drop_outside(struct tree *tree);
 
-enum tree_place tree_place_of(const struct tree_dir *dir);
+bool tree_is_inside(const struct tree_dir *dir);
 bool tree_is_top(const struct tree_dir *dir);
 /* Of one inside. */
 void *tree_root_of(const struct tree_dir *dir);
-/* NULL: it is a top, or aside. */
+/* NULL: it is a top, or outside. */
 const struct tree_dir *tree_parent_of(const struct tree_dir *dir);
 const char *tree_name_of(const struct tree_dir *dir);
 const struct tree_key *tree_key_of(const struct tree_dir *dir);

@@ -5,8 +5,8 @@
  *
  * Where a directory was when something happened in it, its next rename or removal tells: that is looked for among the reports that are not
  * taken yet. If there is none, it is where the kernel says that it is now; all that has happened until then is read first, for a rename in
- * between. One that is gone, and of whose removal nothing is there yet (the kernel removes, and tells then), is waited for, GIVE_UP_MS
- * at most; then the events of this file system are as good as lost.
+ * between. If it is gone, and of its removal nothing is there yet (the kernel removes, and tells then), that is waited for, GIVE_UP_MS at
+ * most: it may have been removed long ago, and somebody has a file of it open. What is told of one that is gone matters to nobody.
  *
  * Changes of one name that were not read yet are one report for the kernel, with a bit for each: it is told in the order that is
  * possible. If a name was made and removed, whether it is there now decides.
@@ -32,7 +32,7 @@
 
 #define TURN_EVENTS 65536 /* told of in one turn of the loop */
 #define OUTSIDE_MAX 16384 /* directories that are of no interest, remembered */
-#define GIVE_UP_MS 200
+#define GIVE_UP_MS 20
 #define MASK                                                                                \
 	(FAN_CREATE | FAN_MODIFY | FAN_CLOSE_WRITE | FAN_ATTRIB | FAN_DELETE | FAN_RENAME | \
 	 FAN_ONDIR)
@@ -80,6 +80,36 @@ static void read_all(struct watch_fanotify *f)
 		;
 }
 
+/* By the kernel. */
+static enum fanotify_place_now place_now(struct watch_fanotify *f, const struct fanotify_fs *fs,
+					 const struct tree_key *key, struct tree_key *parent,
+					 char name[NAME_MAX + 1])
+{
+	const int fd = fanotify_place_open(fs, key);
+	enum fanotify_place_now now;
+
+	if (fd < 0) {
+		f->lost = f->lost || (errno != ESTALE && errno != ENOENT);
+		return FANOTIFY_PLACE_GONE;
+	}
+	now = fanotify_place_now(fs, fd, parent, name);
+	(void)close(fd);
+	return now;
+}
+
+/* By what has not been told yet. */
+static bool place_by_report(const struct watch_fanotify *f, const struct tree_key *key,
+			    struct tree_key *parent, char name[NAME_MAX + 1])
+{
+	struct fanotify_place place;
+
+	if (!fanotify_queue_place(&f->queue, key, &place))
+		return false;
+	*parent = place.dir;
+	(void)snprintf(name, NAME_MAX + 1, "%s", place.name);
+	return true;
+}
+
 /* Its name, and who its parent is, when what was taken last happened. */
 static enum fanotify_place_now place_then(struct watch_fanotify *f, const struct fanotify_fs *fs,
 					  const struct tree_key *key, struct tree_key *parent,
@@ -87,31 +117,30 @@ static enum fanotify_place_now place_then(struct watch_fanotify *f, const struct
 {
 	struct pollfd moment = { .fd = f->queue.fd, .events = POLLIN };
 	const uint64_t end_ns = clock_now_ns() + GIVE_UP_MS * CLOCK_NS_PER_MS;
-	enum fanotify_place_now now;
-	struct fanotify_place place;
-	int fd;
+	enum fanotify_place_now now = FANOTIFY_PLACE_BELOW;
 
-	for (;;) {
-		fd = fanotify_queue_place(&f->queue, key, &place) ? -1 :
-								    fanotify_place_open(fs, key);
-		now = fd >= 0 ? fanotify_place_now(fs, fd, parent, name) : FANOTIFY_PLACE_GONE;
-		if (fd >= 0)
-			(void)close(fd);
+	while (!place_by_report(f, key, parent, name)) {
+		now = place_now(f, fs, key, parent, name);
 		read_all(f);
-		if (fanotify_queue_place(&f->queue, key, &place)) {
-			*parent = place.dir;
-			(void)snprintf(name, NAME_MAX + 1, "%s", place.name);
+		if (place_by_report(f, key, parent, name))
 			return FANOTIFY_PLACE_BELOW;
-		}
 		if (now != FANOTIFY_PLACE_GONE || f->lost || f->failed.code != RC_OK ||
 		    clock_now_ns() >= end_ns)
 			return now;
 		(void)poll(&moment, 1, 1);
 	}
+	return FANOTIFY_PLACE_BELOW;
 }
 
 static struct tree_dir *locate(struct watch_fanotify *f, const struct tree_key *key,
 			       unsigned depth);
+
+static struct tree_dir *put_outside(struct watch_fanotify *f, const struct tree_key *key)
+{
+	if (tree_count_outside(f->tree) >= OUTSIDE_MAX)
+		tree_drop_outside(f->tree);
+	return tree_put_outside(f->tree, key);
+}
 
 static struct tree_dir *find(struct watch_fanotify *f, const struct tree_key *key, unsigned depth)
 {
@@ -121,19 +150,11 @@ static struct tree_dir *find(struct watch_fanotify *f, const struct tree_key *ke
 	struct tree_key up;
 	char name[NAME_MAX + 1];
 
-	if (tree_count_outside(f->tree) >= OUTSIDE_MAX)
-		tree_drop_aside(f->tree, TREE_OUTSIDE);
-	if (fs != NULL)
-		now = depth > 0 ? place_then(f, fs, key, &up, name) : FANOTIFY_PLACE_GONE;
-	if (now != FANOTIFY_PLACE_BELOW)
-		return tree_put_aside(f->tree, key,
-				      now == FANOTIFY_PLACE_TOP ? TREE_OUTSIDE : TREE_UNKNOWN);
-	parent = locate(f, &up, depth - 1);
-	if (parent == NULL)
-		return NULL;
-	return tree_place_of(parent) == TREE_INSIDE ?
-		       tree_put(f->tree, key, parent, name) :
-		       tree_put_aside(f->tree, key, tree_place_of(parent));
+	if (fs != NULL && depth > 0)
+		now = place_then(f, fs, key, &up, name);
+	parent = now == FANOTIFY_PLACE_BELOW ? locate(f, &up, depth - 1) : NULL;
+	return parent != NULL && tree_is_inside(parent) ? tree_put(f->tree, key, parent, name) :
+							  put_outside(f, key);
 }
 
 /* NULL: no memory. */
@@ -144,30 +165,13 @@ static struct tree_dir *locate(struct watch_fanotify *f, const struct tree_key *
 	return dir != NULL ? dir : find(f, key, depth);
 }
 
-/* Without waiting for its removal. */
-static bool can_be_found(const struct watch_fanotify *f, const struct tree_key *key)
-{
-	const struct fanotify_fs *fs = system_of(f, key->bytes);
-	struct fanotify_place place;
-	int fd;
-
-	if (fs == NULL || tree_find(f->tree, key) != NULL ||
-	    fanotify_queue_place(&f->queue, key, &place))
-		return true;
-	fd = fanotify_place_open(fs, key);
-	if (fd >= 0)
-		(void)close(fd);
-	return fd >= 0;
-}
-
-/* NULL: it is not in a tree. If nobody knows where it is, events are lost. */
+/* NULL: it is not in a tree. */
 static struct tree_dir *inside(struct watch_fanotify *f, const struct tree_key *key)
 {
 	struct tree_dir *dir = locate(f, key, TREE_DEPTH_MAX);
 
-	if (dir == NULL || tree_place_of(dir) == TREE_UNKNOWN)
-		f->lost = true;
-	return dir != NULL && tree_place_of(dir) == TREE_INSIDE ? dir : NULL;
+	f->lost = f->lost || dir == NULL;
+	return dir != NULL && tree_is_inside(dir) ? dir : NULL;
 }
 
 static bool is_there(const struct tree_dir *dir, const struct watch *watch, const char *name)
@@ -222,12 +226,15 @@ static void tell_contents(struct watch_fanotify *f, const struct tree_dir *dir, 
 	buf_free(&path);
 }
 
+/* It is gone, with all that is below it. Who has a file of it open may still write. */
 static void drop_target(struct watch_fanotify *f, const struct fanotify_event *event)
 {
 	struct tree_dir *target = event->has_target ? tree_find(f->tree, &event->target) : NULL;
 
-	if (target != NULL && tree_place_of(target) != TREE_OUTSIDE)
+	if (target != NULL)
 		tree_drop(f->tree, target);
+	if (event->has_target)
+		(void)put_outside(f, &event->target);
 }
 
 /* One that had the name was empty, and is gone. */
@@ -250,7 +257,7 @@ static void move_in(struct watch_fanotify *f, const struct fanotify_event *event
 	struct tree_dir *to;
 
 	if (!was_in) /* nor is what is below it outside any more */
-		tree_drop_aside(f->tree, TREE_OUTSIDE);
+		tree_drop_outside(f->tree);
 	to = inside(f, &event->at.dir);
 	if (to == NULL)
 		return;
@@ -327,9 +334,6 @@ static void tell(struct watch_fanotify *f, const struct fanotify_event *event)
 			tell_rename(f, event);
 		return;
 	}
-	/* Of a directory itself there is a report even after its removal, which says nothing. */
-	if (*event->at.name == '\0' && !can_be_found(f, &event->at.dir))
-		return;
 	dir = inside(f, &event->at.dir);
 	if (dir != NULL)
 		tell_changes(f, event, dir);
@@ -348,8 +352,7 @@ static void look_again(struct watch_fanotify *f)
 		fanotify_queue_forget(&f->queue);
 	} while (read_once(f) == RC_OK);
 	f->lost = false;
-	tree_drop_aside(f->tree, TREE_UNKNOWN);
-	tree_drop_aside(f->tree, TREE_OUTSIDE);
+	tree_drop_outside(f->tree);
 	for (root = f->watch->roots; root != NULL; root = root->next) {
 		if (root->way == WATCH_FANOTIFY && !f->watch->closing)
 			watch_rescan(f->watch, root, f->drained_ns, NULL, NULL, NULL);
@@ -399,7 +402,6 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 		(void)uv_poll_stop(&f->poll);
 		watch_failed(f->watch, &f->failed);
 	} else if (rc == RC_STATE && !f->lost) {
-		tree_drop_aside(f->tree, TREE_UNKNOWN);
 		f->drained_ns = watch_now_ns();
 	}
 }
@@ -518,7 +520,7 @@ int watch_fanotify_add(struct watch_fanotify *f, struct watch_root *root, struct
 	if (rc != RC_OK)
 		return rc;
 	/* What cannot be opened by its handle cannot be found. */
-	tree_drop_aside(f->tree, TREE_OUTSIDE);
+	tree_drop_outside(f->tree);
 	fd = fanotify_place_open(system_of(f, key.bytes), &key);
 	if (fd < 0 || !fanotify_place_key(&again, key.bytes, fd) ||
 	    tree_add_root(f->tree, &key, root->root) == NULL) {
