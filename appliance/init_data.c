@@ -342,7 +342,7 @@ static int attach(const struct data_disk *disk, int empty, struct err *err)
 static int use(struct data_disk *disk, bool empty_yet, const struct config *config, int empty,
 	       struct err *err)
 {
-	char name[DATA_NAME_BYTES];
+	char name[DATA_NAME_BYTES], told[DATA_TEXT_BYTES];
 	int rc;
 
 	memcpy(name, disk->name, sizeof(name));
@@ -357,7 +357,8 @@ static int use(struct data_disk *disk, bool empty_yet, const struct config *conf
 	init_apart_at(NULL, 0);
 	if (rc != RC_OK)
 		return err_prefix(err, "data disk /dev/%s: ", name);
-	log_info(INIT_PART, "data disk /dev/%s, %llu MiB", name,
+	data_disk_name(told, disk);
+	log_info(INIT_PART, "data disk %s, %llu MiB", told,
 		 (unsigned long long)(disk->bytes >> 20));
 	return RC_OK;
 }

@@ -67,6 +67,10 @@ struct data_disk {
 	struct data_ext4 ext4; /* of DATA_OURS */
 };
 
+/* As an operator knows it: by its serial number, too. */
+#define DATA_TEXT_BYTES (DATA_NAME_BYTES + DATA_SERIAL_BYTES + 32)
+void data_disk_name(char out[DATA_TEXT_BYTES], const struct data_disk *disk);
+
 enum data_choice {
 	DATA_NONE, /* there is none */
 	DATA_TAKE,

@@ -22,21 +22,22 @@ static const char *kind_text(const struct data_disk *disk)
 	return texts[disk->kind];
 }
 
-static void name(char *out, size_t size, const struct data_disk *disk)
+void data_disk_name(char out[DATA_TEXT_BYTES], const struct data_disk *disk)
 {
 	if (disk->serial[0] != '\0')
-		(void)snprintf(out, size, "/dev/%s (serial number %s)", disk->name, disk->serial);
+		(void)snprintf(out, DATA_TEXT_BYTES, "/dev/%s (serial number %s)", disk->name,
+			       disk->serial);
 	else
-		(void)snprintf(out, size, "/dev/%s", disk->name);
+		(void)snprintf(out, DATA_TEXT_BYTES, "/dev/%s", disk->name);
 }
 
 /* What there is, behind what is wrong with that. */
 static void list(struct err *why, const struct data_disk *disks, size_t count)
 {
-	char text[DATA_NAME_BYTES + DATA_SERIAL_BYTES + 32];
+	char text[DATA_TEXT_BYTES];
 
 	for (size_t i = 0; i < count; i++) {
-		name(text, sizeof(text), &disks[i]);
+		data_disk_name(text, &disks[i]);
 		(void)err_append(why, "; %s %s", text, kind_text(&disks[i]));
 	}
 }

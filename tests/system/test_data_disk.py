@@ -93,6 +93,7 @@ def test_an_empty_disk_becomes_the_data_disk_and_is_found_again_and_grown_and_no
         assert site_b.wait_for_health() == (200, {'status': 'ok', 'problems': []}), site_b.console()
         site_b.press_power()
         assert 'is empty' not in site_b.console()
+        assert re.search(r'data disk /dev/vd. \(serial number S1\), 3000 MiB', site_b.console()), site_b.console()
     assert file_system(data) == (identity, 3000)
     assert digest(other) == before
 
