@@ -8,8 +8,7 @@
 #include "appliance/init_apart.h"
 
 #include "appliance/base/clock.h"
-#include "appliance/base/log.h"
-#include "appliance/init_internal.h"
+#include "appliance/machine_problems.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -145,7 +144,7 @@ static bool leave_out(pid_t pid, struct err *err)
 	one->pid = pid;
 	one->again_ms = now_ms() + AGAIN_AFTER_MS;
 	memcpy(one->device, waiting->device, sizeof(one->device));
-	log_error(INIT_PART, "%s", err->text);
+	machine_problem("%s", err->text);
 	return true;
 }
 

@@ -22,7 +22,7 @@
 
 /*
  * Does the work in a child process and returns what it returned; of memory, what it changes is lost. Where something does not
- * answer, that is logged and the work done again without it. The watchdog (NULL: none) is told meanwhile. RC_IO: the process ended
+ * answer, that is a machine_problem(), and the work is done again without it. The watchdog (NULL: none) is told meanwhile. RC_IO: the process ended
  * by a fault.
  */
 int init_apart(int (*work)(void *owner, struct err *err), void *owner,

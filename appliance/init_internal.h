@@ -68,7 +68,7 @@ int init_data(const struct config *config, bool starting, struct err *err);
 /* Nothing is written to it any more. */
 void init_data_end(void);
 
-/* What fails is logged. */
+/* What fails is a machine_problem(). */
 void init_network(const struct config *config);
 
 #endif

@@ -3,8 +3,8 @@
  *
  * Devices are set up in the order of the configuration: a card that is found by its address gets its name, bridges and VLANs
  * are made, then ports, addresses, and all are set up; routes come last, since one may lead through a device that is set up
- * later. A name that another card has is taken from it: names may be exchanged. What fails is said and left out: a machine that can be reached
- * by its other card can be mended.
+ * later. A name that another card has is taken from it: names may be exchanged. What fails is said, on the console and at the health endpoint, and left
+ * out: a machine that can be reached by its other card can be mended.
  *
  * Of a configuration without any device (it is missing, or cannot be read) all cards are set up, with no address but the one of the
  * link (fe80::...) that each has by itself: who is on the same network can ask what is wrong. Router advertisements are not heeded:
@@ -12,7 +12,7 @@
  */
 #include "appliance/init_internal.h"
 
-#include "appliance/base/log.h"
+#include "appliance/machine_problems.h"
 #include "appliance/resolver.h"
 #include "net/netlink_link.h"
 
@@ -30,7 +30,7 @@
 static void tell(int rc, const struct err *err)
 {
 	if (rc != RC_OK)
-		log_error(INIT_PART, "network: %s", err->text);
+		machine_problem("network: %s", err->text);
 }
 
 /* A kernel without IPv6 has no such file, and none to heed. */
@@ -47,7 +47,7 @@ static void heed_no_routers(const char *device)
 	if (fd >= 0)
 		r = write(fd, "0", 1);
 	if (r != 1)
-		log_error(INIT_PART, "network: %s: %s", path, strerror(errno));
+		machine_problem("network: %s: %s", path, strerror(errno));
 	if (fd >= 0)
 		(void)close(fd);
 }

@@ -1,11 +1,14 @@
 #include "appliance/init_internal.h"
+#include "appliance/machine_problems.h"
 #include "tests/unit/netns_fixture.h"
+#include "tests/unit/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -62,16 +65,34 @@ static void cards_may_exchange_their_names(void **state)
 	netns_fixture_shows("ip link show i0", "MULTICAST,UP");
 }
 
-static void what_is_wrong_or_not_there_keeps_no_other_device_from_being_set_up(void **state)
+/* All that is wrong is told, of a device, too, that is not to be had. */
+static void what_is_wrong_or_not_there_is_told_and_keeps_no_other_device_from_being_set_up(
+	void **state)
 {
+	char dir[SCRATCH_MAX], path[SCRATCH_MAX + 16];
+	struct buf lines;
+	struct err err;
+
 	(void)state;
 	netns_fixture_need();
 	(void)netns_fixture_run("ip link add f0 address 52:54:00:00:00:03 type veth");
+	assert_int_equal(scratch_make(dir, "problems"), 0);
+	(void)snprintf(path, sizeof(path), "%s/problems", dir);
+	machine_problems_keep(path);
 	set_up_network(
 		"{\"mac\": \"52:54:00:00:00:98\"}, {\"name\": 7}, 8,"
 		"{\"name\": \"lan5\", \"mac\": \"52:54:00:00:00:99\", \"addresses\": [\"192.0.2.9/24\"]},"
-		"{\"name\": \"lan6\", \"mac\": \"52:54:00:00:00:03\", \"addresses\": [\"192.0.2.10/24\"]}");
+		"{\"name\": \"lan6\", \"mac\": \"52:54:00:00:00:03\", \"addresses\": [\"192.0.2.10/24\"],"
+		" \"routes\": [\"default via 198.51.100.1\"]}");
+	machine_problems_keep(NULL);
 	netns_fixture_shows("ip addr show lan6", "192.0.2.10/24");
+	assert_int_equal(machine_problems_read(&lines, path, &err), RC_OK);
+	assert_true(buf_append_u8(&lines, 0));
+	assert_non_null(strstr((const char *)lines.data,
+			       "network: no card has the address 52:54:00:00:00:99\n"));
+	assert_non_null(strstr((const char *)lines.data, "198.51.100.1"));
+	buf_free(&lines);
+	assert_int_equal(unlink(path) | rmdir(dir), 0);
 }
 
 static void without_a_device_all_cards_are_up_with_the_address_of_their_link(void **state)
@@ -107,7 +128,7 @@ int main(void)
 		cmocka_unit_test(cards_get_names_bridges_ports_and_all_addresses),
 		cmocka_unit_test(cards_may_exchange_their_names),
 		cmocka_unit_test(
-			what_is_wrong_or_not_there_keeps_no_other_device_from_being_set_up),
+			what_is_wrong_or_not_there_is_told_and_keeps_no_other_device_from_being_set_up),
 		cmocka_unit_test(router_advertisements_are_not_heeded),
 		cmocka_unit_test(without_a_device_all_cards_are_up_with_the_address_of_their_link),
 	};
