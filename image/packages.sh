@@ -56,7 +56,7 @@ packages_text() {
 		;;
 	source:*)
 		while read -r archive; do
-			tar xOf "$archive" --wildcards "${text#source:}" "*/${text#source:}" >"$licenses/$name" 2>/dev/null || true
+			tar xOf "$archive" --wildcards --no-anchored --occurrence=1 "${text#source:}" >"$licenses/$name" 2>/dev/null || true
 			[[ ! -s $licenses/$name ]] || return 0
 		done < <(used_files "$package" | sort)
 		die "the source of $name has no ${text#source:}"
