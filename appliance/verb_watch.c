@@ -3,28 +3,36 @@
  * read, and written before anybody waits.
  */
 #include "appliance/base/log.h"
+#include "appliance/base/repeat.h"
 #include "appliance/base/utf8.h"
 #include "appliance/options.h"
 #include "appliance/verb.h"
+#include "fs-watch/timeline.h"
 #include "fs-watch/timeline_format.h"
 #include "fs-watch/watch.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <uv.h>
 
 static const char about[] =
 	"Tells of every change below a directory: create, write, close (after writing), attribute, rename, delete. By fanotify where the\n"
 	"kernel and our rights allow it (root), else by inotify. 'lost' says that the kernel has lost some; 'found' is then\n"
-	"each thing that has changed since. Ends with an interrupt.";
+	"each thing that has changed since. With --log the events are kept in files of that directory as well, each line of which is\n"
+	"checked by the next one: --verify reads such a log. Ends with an interrupt.";
 
 #define PATH_TEXT_MAX 4096
 
 struct watching {
 	uv_loop_t loop;
 	struct watch *watch;
-	const char *dir;
+	const char *dir, *log;
+	struct timeline *timeline; /* of `log` */
+	struct repeat unkept;	   /* why it cannot be written */
 	bool json;
 	bool kinds[WATCH_KINDS];
 	struct buf line;
@@ -49,12 +57,24 @@ static void print_plain(struct buf *line, const struct watch_event *event)
 			 event->scanned ? "  (scanned)" : "");
 }
 
+/* The log has what could be written; that the rest is not there is in it, too. */
+static void kept(struct watching *w, int rc, const struct err *err)
+{
+	if (rc != RC_OK)
+		repeat_log(&w->unkept, LOG_LEVEL_ERROR, "watch", err->text);
+	else
+		w->unkept = (struct repeat){ 0 };
+}
+
 static void on_event(void *owner, const struct watch_event *event)
 {
 	struct watching *w = owner;
+	struct err err;
 
 	if (!w->kinds[event->kind])
 		return;
+	if (w->timeline != NULL)
+		kept(w, timeline_add(w->timeline, w->dir, event, &err), &err);
 	buf_reset(&w->line);
 	if (w->json)
 		(void)timeline_format_event(&w->line, w->dir, event);
@@ -90,13 +110,68 @@ static void on_signal(uv_signal_t *signal, int number)
 /* Before anybody waits. Who reads may have gone. */
 static void on_prepare(uv_prepare_t *prepare)
 {
+	struct watching *w = prepare->data;
+	struct err err;
+
+	if (w->timeline != NULL)
+		kept(w, timeline_flush(w->timeline, &err), &err);
 	if (fflush(stdout) != 0)
 		uv_stop(prepare->loop);
 }
 
+/* ---- the log --------------------------------------------------------------------------------- */
+
+#define FILE_BYTES (UINT64_C(16) << 20)
+#define FILES_DEFAULT 16
+
+/* It would tell of itself: by inotify our own changes are told, too. */
+static int check_log_apart(const struct watching *w, struct err *err)
+{
+	char tree[PATH_MAX], log[PATH_MAX];
+	size_t len;
+
+	if (realpath(w->dir, tree) == NULL || realpath(w->log, log) == NULL)
+		return err_system(err, errno, "%.200s", w->log);
+	len = strcmp(tree, "/") == 0 ? 0 : strlen(tree);
+	if (strncmp(tree, log, len) != 0 || (log[len] != '/' && log[len] != '\0'))
+		return RC_OK;
+	return err_set(err, RC_INVALID, "--log %.200s: it is in the tree that is watched", w->log);
+}
+
+static int open_log(struct watching *w, unsigned files, struct err *err)
+{
+	const struct timeline_limits limits = { .file_bytes = FILE_BYTES, .files = files };
+	int rc = w->log != NULL ? timeline_open(&w->timeline, w->log, &limits, err) : RC_OK;
+
+	return rc == RC_OK && w->log != NULL ? check_log_apart(w, err) : rc;
+}
+
+static int verify(const char *dir)
+{
+	struct timeline_found found;
+	struct err err;
+
+	if (timeline_verify(dir, &found, &err) != RC_OK)
+		return options_failed(err.text);
+	(void)printf("%u files, %llu lines%s\n", found.files, (unsigned long long)found.lines,
+		     found.torn ? "; a file ends within a line: who wrote it was ended" : "");
+	return EXIT_FINE;
+}
+
+/* False: it is none. */
+static bool read_files(const char *text, unsigned *files)
+{
+	const size_t digits = strspn(text, "0123456789");
+
+	*files = digits > 0 && digits < 5 && text[digits] == '\0' ?
+			 (unsigned)strtoul(text, NULL, 10) :
+			 0;
+	return *files > 0 && *files <= TIMELINE_FILES_MAX;
+}
+
 /* ---- the verb -------------------------------------------------------------------------------- */
 
-static int run(struct watching *w, enum watch_way way)
+static int run(struct watching *w, enum watch_way way, unsigned files)
 {
 	static const struct watch_ops ops = { on_event, on_failed };
 	static const int numbers[] = { SIGINT, SIGTERM };
@@ -107,12 +182,13 @@ static int run(struct watching *w, enum watch_way way)
 	if (watch_open(&w->watch, &w->loop, way, &ops, w, &err) != RC_OK)
 		return options_failed(err.text);
 	(void)uv_prepare_init(&w->loop, &w->prepare);
+	w->prepare.data = w;
 	(void)uv_prepare_start(&w->prepare, on_prepare);
 	for (size_t i = 0; i < 2; i++) {
 		(void)uv_signal_init(&w->loop, &w->signals[i]);
 		(void)uv_signal_start(&w->signals[i], on_signal, numbers[i]);
 	}
-	if (watch_add(w->watch, w->dir, w, &err) != RC_OK) {
+	if (open_log(w, files, &err) != RC_OK || watch_add(w->watch, w->dir, w, &err) != RC_OK) {
 		w->status = options_failed(err.text);
 	} else {
 		(void)fprintf(stderr, "understudy: watching %s by %s\n", w->dir,
@@ -122,6 +198,7 @@ static int run(struct watching *w, enum watch_way way)
 	end(w);
 	(void)uv_run(&w->loop, UV_RUN_DEFAULT);
 	(void)uv_loop_close(&w->loop);
+	kept(w, timeline_close(w->timeline, &err), &err);
 	buf_free(&w->line);
 	return w->status;
 }
@@ -141,7 +218,9 @@ static bool read_way(const char *text, enum watch_way *way)
 
 int verb_watch(int argc, char **argv)
 {
-	const char *kinds[WATCH_KINDS], *by = NULL;
+	const char *kinds[WATCH_KINDS], *by = NULL, *log_files = NULL;
+	bool verified = false;
+	unsigned files = FILES_DEFAULT;
 	size_t nkinds = 0;
 	struct watching w = { .line.limit = TIMELINE_LINE_MAX };
 	enum watch_way way = WATCH_BY_ITSELF;
@@ -153,10 +232,20 @@ int verb_watch(int argc, char **argv)
 		  .count = &nkinds,
 		  .doc = "only these kinds of event; may be given several times" },
 		{ .name = "by", .value = "WAY", .text = &by, .doc = "fanotify, inotify; auto" },
+		{ .name = "log",
+		  .value = "DIR",
+		  .text = &w.log,
+		  .doc = "keep the events there, too" },
+		{ .name = "log-files",
+		  .value = "N",
+		  .text = &log_files,
+		  .doc = "at most so many files, of 16 MiB each; 16" },
+		{ .name = "verify", .flag = &verified, .doc = "DIR is such a log: check it" },
 		{ .name = "json", .flag = &w.json, .doc = "print JSON lines" },
 	};
 	const struct command command = {
-		.synopsis = "watch DIR [--kind KIND]... [--by WAY] [--json]",
+		.synopsis =
+			"watch DIR [--kind KIND]... [--by WAY] [--json] [--log DIR [--log-files N]] | watch LOG --verify",
 		.about = about,
 		.options = options,
 		.count = sizeof(options) / sizeof(options[0]),
@@ -168,6 +257,11 @@ int verb_watch(int argc, char **argv)
 
 	if (!options_parse(&command, argc, argv, &status))
 		return status;
+	if (verified)
+		return verify(w.dir);
+	if (log_files != NULL && !read_files(log_files, &files))
+		return options_wrong(&command, "--log-files %s: 1 to %d", log_files,
+				     TIMELINE_FILES_MAX);
 	if (w.dir == NULL)
 		return options_wrong(&command, "which directory?");
 	if (by != NULL && !read_way(by, &way))
@@ -179,5 +273,5 @@ int verb_watch(int argc, char **argv)
 			return options_wrong(&command, "--kind %s: there is none", kinds[i]);
 		w.kinds[kind] = true;
 	}
-	return run(&w, way);
+	return run(&w, way, files);
 }

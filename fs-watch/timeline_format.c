@@ -116,7 +116,8 @@ static bool read_head(const char *json, size_t len, uint64_t *after)
 	       read_digits(json + len - tail, after);
 }
 
-int timeline_format_check(uint64_t *sum, bool first, const char *line, size_t len, struct err *err)
+int timeline_format_check(uint64_t *sum, bool first, uint64_t *after, const char *line, size_t len,
+			  struct err *err)
 {
 	const char *json = line + TIMELINE_DIGITS + 1;
 	uint64_t told;
@@ -124,9 +125,9 @@ int timeline_format_check(uint64_t *sum, bool first, const char *line, size_t le
 	if (len <= TIMELINE_DIGITS + 1 || line[TIMELINE_DIGITS] != ' ' || !read_digits(line, &told))
 		return err_set(err, RC_INVALID, "no line of a timeline");
 	len -= TIMELINE_DIGITS + 1;
-	if (first && !read_head(json, len, sum))
+	if (first && !read_head(json, len, after))
 		return err_set(err, RC_INVALID, "it does not begin as a timeline does");
-	*sum = timeline_format_sum(*sum, json, len);
+	*sum = timeline_format_sum(first ? *after : *sum, json, len);
 	if (*sum != told)
 		return err_set(err, RC_INVALID,
 			       "its sum is not that of this line and the one before: one of them "

@@ -30,9 +30,10 @@ bool timeline_format_head(struct buf *line, uint64_t sequence, uint64_t after);
 uint64_t timeline_format_sum(uint64_t before, const char *json, size_t len);
 
 /*
- * Checks a file's next line (without its end), and moves *sum on from that of the line before; of the first line, `first`, *sum is not
- * read. RC_INVALID with what is wrong.
+ * Checks a file's next line (without its end), and moves *sum on from that of the line before; of the `first` line *sum is not read, and *after
+ * becomes what it says of the file before. RC_INVALID with what is wrong.
  */
-int timeline_format_check(uint64_t *sum, bool first, const char *line, size_t len, struct err *err);
+int timeline_format_check(uint64_t *sum, bool first, uint64_t *after, const char *line, size_t len,
+			  struct err *err);
 
 #endif
