@@ -84,12 +84,12 @@ static bool name_by_reading(int fd, char name[NAME_MAX + 1])
 
 static bool name_of(int fd, char name[NAME_MAX + 1])
 {
-	char link[64], path[PATH_MAX];
+	char entry[64], path[PATH_MAX];
 	const char *last;
 	ssize_t n;
 
-	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, path, sizeof(path) - 1);
+	(void)snprintf(entry, sizeof(entry), "/proc/self/fd/%d", fd);
+	n = readlink(entry, path, sizeof(path) - 1);
 	if (n < 0 || (size_t)n == sizeof(path) - 1)
 		return name_by_reading(fd, name);
 	path[n] = '\0';

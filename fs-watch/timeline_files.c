@@ -11,11 +11,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#define BEFORE "timeline-"
+#define BEHIND ".log"
 #define READ_BYTES ((size_t)64 << 10)
 
 void timeline_files_name(char name[TIMELINE_NAME_BYTES], uint64_t sequence)
 {
-	(void)snprintf(name, TIMELINE_NAME_BYTES, "timeline-%016" PRIx64 ".log", sequence);
+	(void)snprintf(name, TIMELINE_NAME_BYTES, BEFORE "%016" PRIx64 BEHIND, sequence);
 }
 
 /* 0: it is another file's. */
@@ -24,7 +26,8 @@ static uint64_t sequence_of(const char *name)
 	char again[TIMELINE_NAME_BYTES];
 	uint64_t sequence;
 
-	if (sscanf(name, "timeline-%16" SCNx64 ".log", &sequence) != 1)
+	if (strlen(name) != strlen(BEFORE) + TIMELINE_DIGITS + strlen(BEHIND) ||
+	    !timeline_format_digits(name + strlen(BEFORE), &sequence))
 		return 0;
 	timeline_files_name(again, sequence);
 	return strcmp(again, name) == 0 ? sequence : 0;

@@ -90,8 +90,7 @@ uint64_t timeline_format_sum(uint64_t before, const char *json, size_t len)
 	return XXH64(json, len, before);
 }
 
-/* False: those are no digits of a sum. */
-static bool read_digits(const char *text, uint64_t *sum)
+bool timeline_format_digits(const char *text, uint64_t *sum)
 {
 	static const char digits[] = "0123456789abcdef";
 	const char *digit;
@@ -113,7 +112,7 @@ static bool read_head(const char *json, size_t len, uint64_t *after)
 
 	return len > strlen(HEAD) + strlen(AFTER) + tail && memcmp(json, HEAD, strlen(HEAD)) == 0 &&
 	       memcmp(json + len - tail - strlen(AFTER), AFTER, strlen(AFTER)) == 0 &&
-	       read_digits(json + len - tail, after);
+	       timeline_format_digits(json + len - tail, after);
 }
 
 int timeline_format_check(uint64_t *sum, bool first, uint64_t *after, const char *line, size_t len,
@@ -122,7 +121,8 @@ int timeline_format_check(uint64_t *sum, bool first, uint64_t *after, const char
 	const char *json = line + TIMELINE_DIGITS + 1;
 	uint64_t told;
 
-	if (len <= TIMELINE_DIGITS + 1 || line[TIMELINE_DIGITS] != ' ' || !read_digits(line, &told))
+	if (len <= TIMELINE_DIGITS + 1 || line[TIMELINE_DIGITS] != ' ' ||
+	    !timeline_format_digits(line, &told))
 		return err_set(err, RC_INVALID, "no line of a timeline");
 	len -= TIMELINE_DIGITS + 1;
 	if (first && !read_head(json, len, after))

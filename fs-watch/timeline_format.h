@@ -26,6 +26,8 @@
 bool timeline_format_event(struct buf *line, const char *tree, const struct watch_event *event);
 bool timeline_format_head(struct buf *line, uint64_t sequence, uint64_t after);
 
+/* Reads TIMELINE_DIGITS of them; false: those are none. */
+bool timeline_format_digits(const char *text, uint64_t *value);
 /* The sum of a JSON text that follows a line of sum `before`. */
 uint64_t timeline_format_sum(uint64_t before, const char *json, size_t len);
 

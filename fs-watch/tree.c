@@ -87,8 +87,8 @@ static void grow(struct tree *tree)
 {
 	const size_t old_slots = tree->slots, slots = old_slots * 2;
 	struct tree_dir **old = tree->keys, *dir, *next;
-	struct tree_dir **keys = mem_zalloc(slots, sizeof(*keys));
-	struct tree_dir **names = mem_zalloc(slots, sizeof(*names));
+	struct tree_dir **keys = mem_zalloc(slots, sizeof(struct tree_dir *));
+	struct tree_dir **names = mem_zalloc(slots, sizeof(struct tree_dir *));
 
 	if (keys == NULL || names == NULL) {
 		mem_free(keys);
@@ -209,9 +209,9 @@ struct tree_dir *tree_child(const struct tree *tree, const struct tree_dir *pare
 	return dir;
 }
 
-static bool is_below(const struct tree_dir *dir, const struct tree_dir *top)
+static bool contains(const struct tree_dir *outer, const struct tree_dir *dir)
 {
-	while (dir != NULL && dir != top)
+	while (dir != NULL && dir != outer)
 		dir = dir->parent;
 	return dir != NULL;
 }
@@ -237,7 +237,7 @@ static struct tree_dir *put(struct tree *tree, const struct tree_key *key, struc
 {
 	struct tree_dir *dir = tree_find(tree, key);
 
-	if (dir != NULL && is_below(parent, dir)) {
+	if (dir != NULL && contains(dir, parent)) {
 		mem_free(name);
 		return NULL;
 	}

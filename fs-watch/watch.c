@@ -226,7 +226,7 @@ static int add_by_inotify(struct watch *watch, struct watch_root *root, struct e
 
 int watch_add(struct watch *watch, const char *dir, void *tag, struct err *err)
 {
-	struct watch_root *root;
+	struct watch_root *root = NULL;
 	int rc = find_root(&root, watch, dir, err);
 
 	if (rc != RC_OK)

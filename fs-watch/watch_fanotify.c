@@ -424,7 +424,7 @@ int watch_fanotify_open(struct watch_fanotify **out, struct watch *watch, struct
 	const int fd = (int)syscall(SYS_fanotify_init,
 				    FAN_CLASS_NOTIF | FAN_REPORT_DFID_NAME_TARGET | FAN_NONBLOCK |
 					    FAN_CLOEXEC | FAN_UNLIMITED_QUEUE | FAN_UNLIMITED_MARKS,
-				    O_RDONLY | O_CLOEXEC | O_LARGEFILE);
+				    O_CLOEXEC);
 	struct watch_fanotify *f;
 
 	if (fd < 0)
