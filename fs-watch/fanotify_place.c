@@ -84,12 +84,12 @@ static bool name_by_reading(int fd, char name[NAME_MAX + 1])
 
 static bool name_of(int fd, char name[NAME_MAX + 1])
 {
-	char entry[64], path[PATH_MAX];
+	char own[64], path[PATH_MAX];
 	const char *last;
 	ssize_t n;
 
-	(void)snprintf(entry, sizeof(entry), "/proc/self/fd/%d", fd);
-	n = readlink(entry, path, sizeof(path) - 1);
+	(void)snprintf(own, sizeof(own), "/proc/self/fd/%d", fd);
+	n = readlink(own, path, sizeof(path) - 1);
 	if (n < 0 || (size_t)n == sizeof(path) - 1)
 		return name_by_reading(fd, name);
 	path[n] = '\0';

@@ -209,11 +209,11 @@ struct tree_dir *tree_child(const struct tree *tree, const struct tree_dir *pare
 	return dir;
 }
 
-static bool contains(const struct tree_dir *outer, const struct tree_dir *dir)
+static bool contains(const struct tree_dir *outer, const struct tree_dir *inner)
 {
-	while (dir != NULL && dir != outer)
-		dir = dir->parent;
-	return dir != NULL;
+	while (inner != NULL && inner != outer)
+		inner = inner->parent;
+	return inner != NULL;
 }
 
 static struct tree_dir *make(struct tree *tree, const struct tree_key *key)

@@ -229,7 +229,7 @@ int watch_add(struct watch *watch, const char *dir, void *tag, struct err *err)
 	struct watch_root *root = NULL;
 	int rc = find_root(&root, watch, dir, err);
 
-	if (rc != RC_OK)
+	if (root == NULL)
 		return rc;
 	root->root = tag;
 	rc = watch->way == WATCH_INOTIFY ? RC_UNSUPPORTED : add_by_fanotify(watch, root, err);
