@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 other=$(mktemp -d /var/tmp/understudy-again.XXXXXX)
 mkdir -p "$other"/build/image "$other"/cache/understudy/sources
-cp -r --reflink=auto Makefile LICENSE image appliance net replica "$other/"
+cp -r --reflink=auto Makefile LICENSE image appliance fs-watch net replica "$other/"
 cp -r --reflink=auto build/{musl,kernel,deps.used} "$other/build/"
 cp -rL --reflink=auto build/qemu "$other/build/"
 awk '{ print $4 }' build/deps.used | while read -r file; do cp --reflink=auto "$sources/$file" "$other/cache/understudy/sources/"; done
