@@ -57,12 +57,6 @@ static bool is_system(void)
 	return statfs("/", &fs) == 0 && fs.f_type == SQUASHFS;
 }
 
-static int load_modules(void *owner, struct err *err)
-{
-	(void)owner;
-	return init_modules_load("/modules", err);
-}
-
 static int mount_all(struct err *err)
 {
 	int rc = init_mount("tmpfs", "/run", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755", err);
@@ -70,7 +64,7 @@ static int mount_all(struct err *err)
 	if (rc == RC_OK) /* replicas' memory: as much as there is */
 		rc = init_mount("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV | MS_NOEXEC,
 				"mode=0700,size=100%", err);
-	return rc == RC_OK ? init_apart(load_modules, NULL, &watchdog, err) : rc;
+	return rc == RC_OK ? init_apart(init_modules_load_all, NULL, &watchdog, err) : rc;
 }
 
 static int find_config(void *owner, struct err *err)

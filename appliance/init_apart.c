@@ -80,7 +80,10 @@ bool init_apart_hangs(const char *device)
 
 static bool is_there(pid_t pid)
 {
-	return waitpid(pid, NULL, WNOHANG) == 0 || (errno == ECHILD && kill(pid, 0) == 0);
+	const pid_t ended = waitpid(pid, NULL, WNOHANG);
+
+	/* It may have been reaped with all others. */
+	return ended == 0 || (ended < 0 && kill(pid, 0) == 0);
 }
 
 static void forget_those_that_may_answer(void)

@@ -278,19 +278,13 @@ static int mount_kernels(struct err *err)
 	return rc;
 }
 
-static int load_modules(void *owner, struct err *err)
-{
-	(void)owner;
-	return init_modules_load("/modules", err);
-}
-
 int init_boot(struct err *err)
 {
 	struct init_verity verity;
 	int rc = mount_kernels(err);
 
 	if (rc == RC_OK)
-		rc = init_apart(load_modules, NULL, NULL, err);
+		rc = init_apart(init_modules_load_all, NULL, NULL, err);
 	if (rc == RC_OK)
 		rc = read_digest(&verity, err);
 	if (rc == RC_OK)

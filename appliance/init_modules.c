@@ -160,3 +160,9 @@ int init_modules_load(const char *dir, struct err *err)
 	buf_free(&drivers);
 	return rc;
 }
+
+int init_modules_load_all(void *owner, struct err *err)
+{
+	(void)owner;
+	return init_modules_load("/modules", err);
+}

@@ -12,6 +12,8 @@
  * that cannot be is told, and is no error: what needs it will tell more. One that does not come back is init_apart.h's to leave out.
  */
 int init_modules_load(const char *dir, struct err *err);
+/* The same of /modules, as work for init_apart(); the owner is nobody. */
+int init_modules_load_all(void *owner, struct err *err);
 
 /* What the kernel, whose sysfs is at `sys`, calls the machine's devices and processors, each with a NUL. RC_LIMIT: no memory. */
 int init_modules_devices(struct buf *devices, const char *sys, struct err *err);

@@ -189,7 +189,8 @@ def test_it_boots_by_uefi_and_serves_what_is_wrong_with_its_configuration(tmp_pa
 
 def test_without_a_configuration_it_says_so_to_who_is_on_its_link(tmp_path, certificates):
     iso, fat = config_drive(tmp_path, appliance.configuration(), certificates), fat_drive(tmp_path, {})
-    with appliance.Appliance(tmp_path, disks=[iso, fat]) as site_b:
+    with appliance.Appliance(tmp_path, disks=[iso, fat, disk_of_other_images(str(tmp_path / 'other.raw'))]) as site_b:
         status, told = site_b.wait_for_health(appliance.LINK_LOCAL)
         assert status == 503 and told['problems'][0].startswith('two drives are labelled UNDERSTUDY: vd'), told
         assert told['problems'][0] in site_b.console()
+        assert 'it is not the root file system' not in site_b.console()     # nobody writes to the image's disk: it comes first
