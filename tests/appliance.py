@@ -16,6 +16,10 @@ OVMF = '/usr/share/OVMF/OVMF_CODE'
 MAC, ADDRESS, HTTP_PORT = '52:54:00:09:00:02', '10.9.0.2', 7480
 
 
+def has_uefi():
+    return any(os.path.exists(f'{OVMF}{size}.fd') for size in ('', '_4M'))
+
+
 def configuration():
     """A standby's, as small as it can be."""
     return {'site': 'b', 'http': {'listen': f'{ADDRESS}:{HTTP_PORT}'}, 'link': {'listen': '0.0.0.0:7400'},
