@@ -50,7 +50,7 @@ class SiteB(lab.Lab):
     def start_appliance(self):
         pki = {name: self.path(f'pki/{name}') for name in ('ca.crt', 'standby.crt', 'standby.key')}
         with open(self.write_config('standby'), encoding='utf-8') as f:
-            machine = appliance.Appliance(self.dir, f.read(), pki, memory_mib=512, cards=self.CARDS, more=['-smp', '2', *self.more_words()])
+            machine = appliance.Appliance(self.dir, f.read(), pki, memory_mib=512, cards=self.CARDS, more=self.more_words())
         self.appliance = self.daemon(self.b, machine.command(), 'appliance.log')
         self.machine = machine
         return self.appliance
