@@ -10,6 +10,7 @@
 #include "appliance/clone_internal.h"
 #include "appliance/safety.h"
 #include "appliance/witness_place.h"
+#include "replica/hypervisor_user.h"
 #include "replica/image_room.h"
 #include "replica/reservation.h"
 
@@ -384,7 +385,13 @@ static int make_dirs(struct clone *c, struct err *err)
 	clone_doubt_run_dir(c);
 	if (rc == RC_OK)
 		rc = files_make_dir(c->run_dir, err);
-	return rc == RC_OK ? files_make_dir(c->memory_dir, err) : rc;
+	if (rc == RC_OK)
+		rc = files_make_dir(c->memory_dir, err);
+	if (rc == RC_OK)
+		rc = hypervisor_user_let_pass(c->dir, err);
+	if (rc == RC_OK)
+		rc = hypervisor_user_let_pass(c->memory_dir, err);
+	return rc == RC_OK ? hypervisor_user_let_work(c->run_dir, err) : rc;
 }
 
 static const struct claimant_ops claimant_callbacks = { .on_answer = clone_on_answer };

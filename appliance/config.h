@@ -129,6 +129,7 @@ struct config {
 	char *firmware;	  /* standby: hypervisor.firmware or NULL */
 	char *accel;	  /* standby: hypervisor.accel: "auto" */
 	bool confine;	  /* standby: hypervisor.confine */
+	char *user;	  /* standby: hypervisor.user or NULL */
 	bool log_json;	  /* log.json */
 	bool log_debug;	  /* log.debug */
 	/* machine.*: what process 1 sets up; init.h */

@@ -389,6 +389,12 @@ static const struct json_field hypervisor_fields[] = {
 	  .fallback = true,
 	  .offset = offsetof(struct config, confine),
 	  .doc = "start it without capabilities and without the system calls that it does not need" },
+	{ .key = "user",
+	  .type = JSON_NAME,
+	  .roles = STANDBY,
+	  .offset = offsetof(struct config, user),
+	  .doc = "as whom root's standby runs it, a name or a number; absent: understudy-qemu if there is one, else "
+		 "the standby's own" },
 };
 static const struct json_table hypervisor_table = JSON_TABLE(hypervisor_fields);
 

@@ -57,14 +57,26 @@ static bool is_system(void)
 	return statfs("/", &fs) == 0 && fs.f_type == SQUASHFS;
 }
 
+/* Hypervisors are another user. What they may do with these is said elsewhere. */
+static void open_devices(void)
+{
+	static const char *const devices[] = { "/dev/kvm", "/dev/net/tun" };
+
+	for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
+		(void)chmod(devices[i], 0666); /* one that is not there is missed by who opens it */
+}
+
 static int mount_all(struct err *err)
 {
 	int rc = init_mount("tmpfs", "/run", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755", err);
 
 	if (rc == RC_OK) /* replicas' memory: as much as there is */
 		rc = init_mount("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-				"mode=0700,size=100%", err);
-	return rc == RC_OK ? init_apart(init_modules_load_all, NULL, &watchdog, err) : rc;
+				"mode=0711,size=100%", err);
+	if (rc == RC_OK)
+		rc = init_apart(init_modules_load_all, NULL, &watchdog, err);
+	open_devices();
+	return rc;
 }
 
 static int find_config(void *owner, struct err *err)

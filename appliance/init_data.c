@@ -404,7 +404,7 @@ static enum data_choice choose(struct data_disk *disk, const struct config *conf
 
 static int use_memory(struct err *err)
 {
-	return init_mount("tmpfs", DATA_DIR, MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700", err);
+	return init_mount("tmpfs", DATA_DIR, MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0711", err);
 }
 
 /* As the configuration has it. */

@@ -7,10 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define NAME_MAX_BYTES 64 /* of a process's: the kernel has 15 */
-#define ENTRY_MAX (NAME_MAX_BYTES + 32)
+#define ENTRY_MAX (NAME_MAX_BYTES + 64)
 
 /* Up to the first end of a line or NUL; its length, 0: there is none. */
 static size_t read_first(int dir, const char *process, const char *file, char *out, size_t size)
@@ -41,15 +42,18 @@ static int by_number(const struct dirent **a, const struct dirent **b)
 	return (first > second) - (first < second);
 }
 
-/* "NAME (NUMBER)"; false: it has ended, or is a thread of the kernel's, which has no command line. */
+/* "NAME (NUMBER)", and of another user than ours "NAME (NUMBER, user UID)"; false: it has ended, or is a thread of the kernel's, which has no command line. */
 static bool describe(int dir, const char *process, char out[ENTRY_MAX])
 {
-	char name[NAME_MAX_BYTES], words[NAME_MAX_BYTES];
+	char name[NAME_MAX_BYTES], words[NAME_MAX_BYTES], user[32] = "";
+	struct stat st;
 
 	if (read_first(dir, process, "cmdline", words, sizeof(words)) == 0 ||
 	    read_first(dir, process, "comm", name, sizeof(name)) == 0)
 		return false;
-	(void)snprintf(out, ENTRY_MAX, "%s (%.20s)", name, process);
+	if (fstatat(dir, process, &st, 0) == 0 && st.st_uid != geteuid())
+		(void)snprintf(user, sizeof(user), ", user %u", (unsigned)st.st_uid);
+	(void)snprintf(out, ENTRY_MAX, "%s (%.20s%s)", name, process, user);
 	return true;
 }
 

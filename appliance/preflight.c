@@ -11,6 +11,7 @@
 #include "net/http_socket.h"
 #include "net/tls.h"
 #include "replica/accel.h"
+#include "replica/hypervisor_user.h"
 
 #include <errno.h>
 #include <linux/magic.h>
@@ -215,13 +216,18 @@ static void check_state_dir(struct preflight *preflight)
 static void check_standby(struct preflight *preflight)
 {
 	const struct config *config = &preflight->config;
+	struct hypervisor_user user;
 	char why[ACCEL_WHY_MAX];
+	struct err err;
 
 	(void)check_path(preflight, "hypervisor.program", config->hypervisor, S_IFREG, X_OK,
 			 "install QEMU (Debian: qemu-system-x86) or name where it is");
 	(void)check_path(
 		preflight, "hypervisor.firmware", config->firmware, S_IFDIR, R_OK | X_OK,
 		"name the directory of QEMU's firmware, or leave the key out for QEMU's own");
+	if (hypervisor_user_find(&user, config->user, config->confine, &err) != RC_OK)
+		error(preflight, "hypervisor.user: %s: %s",
+		      config->user != NULL ? config->user : HYPERVISOR_USER, err.text);
 	check_memory_dir(preflight);
 	check_state_dir(preflight);
 	if (strcmp(config->accel, "kvm") == 0 && !accel_has_kvm(why))

@@ -18,6 +18,7 @@
 #include "replica/hypervisor.h"
 #include "replica/reservation.h"
 #include "replica/rewind.h"
+#include "replica/hypervisor_user.h"
 #include "replica/oom.h"
 #include "replica/rewound_room.h"
 
@@ -286,6 +287,10 @@ static int make(struct rewound *r, struct err *err)
 		rc = files_make_dir(r->dir, err);
 	if (rc == RC_OK)
 		rc = files_make_dir(r->memory_dir, err);
+	if (rc == RC_OK)
+		rc = hypervisor_user_let_work(r->dir, err);
+	if (rc == RC_OK)
+		rc = hypervisor_user_let_pass(r->memory_dir, err);
 	if (rc == RC_OK && snprintf(r->qmp, sizeof(r->qmp), "%s/" HYPERVISOR_OPERATOR_NAME,
 				    r->dir) >= (int)sizeof(r->qmp))
 		rc = err_set(err, RC_LIMIT, "%.200s: a socket's path in it is too long", r->dir);

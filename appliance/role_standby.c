@@ -6,6 +6,7 @@
 #include "appliance/process.h"
 #include "appliance/state_dir.h"
 #include "replica/confine.h"
+#include "replica/hypervisor_user.h"
 #include "replica/oom.h"
 
 #include <string.h>
@@ -178,6 +179,21 @@ static void confine_standby(const struct config *config)
 		log_warn("standby", "it is not confined: %s", err.text);
 }
 
+/* Before there are threads. */
+static int set_user(const struct config *config, struct err *err)
+{
+	struct hypervisor_user user;
+	int rc = hypervisor_user_find(&user, config->user, config->confine, err);
+
+	if (rc != RC_OK)
+		return rc;
+	hypervisor_user_set(&user);
+	if (user.uid != geteuid())
+		log_info("standby", "hypervisors run as user %u, group %u", (unsigned)user.uid,
+			 (unsigned)user.gid);
+	return hypervisor_user_let_pass(config->state_dir, err);
+}
+
 int role_standby_run(const struct config *config)
 {
 	struct role *role = mem_zalloc(1, sizeof(*role));
@@ -192,6 +208,9 @@ int role_standby_run(const struct config *config)
 	/* Before anything that another standby on the same directory could be disturbed by. */
 	if (state_dir_take(config->state_dir, &role->state_lock, &err) != RC_OK) {
 		log_error("standby", "state_dir: %s", err.text);
+	} else if (set_user(config, &err) != RC_OK) {
+		log_error("standby", "hypervisor.user: %s", err.text);
+		state_dir_let_go(role->state_lock);
 	} else {
 		exit_status = process_run(&role->process, config, &callbacks, role);
 		state_dir_let_go(role->state_lock);

@@ -3,10 +3,13 @@
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "replica/hypervisor.h"
+#include "replica/hypervisor_user.h"
 #include "replica/rewound_room.h"
 
+#include <cjson/cJSON.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,6 +124,28 @@ static int add_file(struct image *image, const struct cmdline_disk *reserved,
 	return rc;
 }
 
+/* The files and devices that a target is in. What cannot be opened QEMU has its own words for. */
+static int give_target(const char *target, struct err *err)
+{
+	cJSON *whole = cJSON_Parse(target);
+	const cJSON *part, *name;
+	int rc = RC_OK, fd;
+
+	for (part = whole; part != NULL && rc == RC_OK;
+	     part = cJSON_GetObjectItemCaseSensitive(part, "file")) {
+		name = cJSON_GetObjectItemCaseSensitive(part, "filename");
+		fd = cJSON_IsString(name) ?
+			     open(name->valuestring, O_RDONLY | O_NONBLOCK | O_CLOEXEC) :
+			     -1;
+		if (fd < 0)
+			continue;
+		rc = hypervisor_user_give(fd, name->valuestring, err);
+		(void)close(fd);
+	}
+	cJSON_Delete(whole);
+	return rc;
+}
+
 static int add(struct image *image, struct cmdline_disk *reserved, const struct config_disk *own,
 	       const char *dir, struct err *err)
 {
@@ -138,6 +163,8 @@ static int add(struct image *image, struct cmdline_disk *reserved, const struct 
 	(void)snprintf(disk.path, sizeof(disk.path), "the target of disk %s", reserved->name);
 	memcpy(disk.export, reserved->name, sizeof(disk.export));
 	rc = hypervisor_disks_path(disk.socket, dir, err);
+	if (rc == RC_OK)
+		rc = give_target(own->target, err);
 	if (rc == RC_OK)
 		rc = cmdline_set_target(reserved, own->target, err);
 	return rc == RC_OK ? image_add_disk(image, &disk, err) : rc;
@@ -182,12 +209,32 @@ static int make_whole(char whole[PATH_MAX], const char *path, struct err *err)
 	return rc;
 }
 
+/* Who is in a QEMU can make links beside ours. */
+static bool is_ours(int dir, const char *link)
+{
+	struct stat st;
+
+	return fstatat(dir, link, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_uid == geteuid();
+}
+
 static bool is_linked(const char *link, const char *whole)
 {
 	char path[PATH_MAX];
 	const ssize_t len = readlink(link, path, sizeof(path));
 
-	return len > 0 && (size_t)len == strlen(whole) && memcmp(path, whole, (size_t)len) == 0;
+	return is_ours(AT_FDCWD, link) && len > 0 && (size_t)len == strlen(whole) &&
+	       memcmp(path, whole, (size_t)len) == 0;
+}
+
+/* A file of ours, which no link leads away from: it may be where a QEMU can make some. */
+static int make_empty(const char *path, struct err *err)
+{
+	const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return err_system(err, errno, "%.200s", path);
+	(void)close(fd);
+	return RC_OK;
 }
 
 /*
@@ -214,6 +261,8 @@ static int add_new(struct image *image, const struct cmdline_disk *reserved,
 	if (unlink(whole) != 0 && errno != ENOENT)
 		return err_system(err, errno, "%.200s", whole);
 	rc = make_link(dir, reserved, whole, err);
+	if (rc == RC_OK)
+		rc = make_empty(whole, err);
 	return rc == RC_OK ? image_add_disk(image, disk, err) : rc;
 }
 
@@ -278,8 +327,8 @@ static void remove_copy(int dir, const char *link)
 	ssize_t len = readlinkat(dir, link, path, sizeof(path) - 1);
 	const ssize_t tail = (ssize_t)strlen(SEAT_DISKS_COPY);
 
-	if (len <= tail)
-		return; /* no link, or none of ours */
+	if (len <= tail || !is_ours(dir, link))
+		return;
 	path[len] = '\0';
 	if (strcmp(path + len - tail, SEAT_DISKS_COPY) != 0)
 		return;

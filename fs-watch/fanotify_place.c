@@ -84,16 +84,16 @@ static bool name_by_reading(int fd, char name[NAME_MAX + 1])
 
 static bool name_of(int fd, char name[NAME_MAX + 1])
 {
-	char own[64], path[PATH_MAX];
+	char own[64], target[PATH_MAX];
 	const char *last;
 	ssize_t n;
 
 	(void)snprintf(own, sizeof(own), "/proc/self/fd/%d", fd);
-	n = readlink(own, path, sizeof(path) - 1);
-	if (n < 0 || (size_t)n == sizeof(path) - 1)
+	n = readlink(own, target, sizeof(target) - 1);
+	if (n < 0 || (size_t)n == sizeof(target) - 1)
 		return name_by_reading(fd, name);
-	path[n] = '\0';
-	last = strrchr(path, '/');
+	target[n] = '\0';
+	last = strrchr(target, '/');
 	if (last == NULL || strlen(last + 1) > NAME_MAX)
 		return false;
 	(void)snprintf(name, NAME_MAX + 1, "%s", last + 1);

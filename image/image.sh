@@ -68,6 +68,7 @@ make_system() {
 	local root=$work/system
 	mkdir -p "$root"/{bin,dev,proc,sys,run,etc,data,modules,firmware}
 	ln -s /run/resolv.conf "$root/etc/resolv.conf"
+	printf '%s\n' root:x:0:0::/:/none understudy-qemu:x:64000:64000::/:/none >"$root/etc/passwd" # nobody logs in: as whom QEMU runs
 	cp build/understudy "$root/bin/understudy"
 	cp build/qemu/qemu-system-x86_64 "$root/bin/"
 	cp build/qemu/firmware/* "$root/firmware/"

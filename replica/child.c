@@ -12,6 +12,7 @@
 #include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "replica/confine_process.h"
+#include "replica/hypervisor_user.h"
 #include "replica/last_words.h"
 
 #include <assert.h>
@@ -157,7 +158,7 @@ static int spawn(struct child *c, uv_loop_t *loop, const char *file, char **args
  */
 static int spawn_confined(struct child *c, uv_loop_t *loop, const struct child_options *options)
 {
-	char name[] = CONFINE_PROCESS_NAME;
+	char name[] = CONFINE_PROCESS_NAME, user[HYPERVISOR_USER_WORD_MAX];
 	char **args;
 	size_t count = 0;
 	int r;
@@ -165,12 +166,14 @@ static int spawn_confined(struct child *c, uv_loop_t *loop, const struct child_o
 	assert(confine_process_can_start());
 	while (options->args[count] != NULL)
 		count++;
-	args = mem_zalloc(count + 2, sizeof(*args));
+	args = mem_zalloc(count + 3, sizeof(*args));
 	if (args == NULL)
 		return UV_ENOMEM;
+	hypervisor_user_word(user);
 	args[0] = name;
-	memcpy(&args[1], options->args, count * sizeof(*args));
-	if (strchr(args[1], '/') != NULL && access(args[1], X_OK) != 0)
+	args[1] = user;
+	memcpy(&args[2], options->args, count * sizeof(*args));
+	if (strchr(args[2], '/') != NULL && access(args[2], X_OK) != 0)
 		r = -errno;
 	else
 		r = spawn(c, loop, CONFINE_PROCESS_FILE, args, options);

@@ -118,6 +118,7 @@ uint64_t confine_standby_capabilities(void)
 		       BIT(CAP_DAC_OVERRIDE) | /* images and directories of other users */
 		       BIT(CAP_FOWNER) | BIT(CAP_CHOWN) | BIT(CAP_FSETID) |
 		       BIT(CAP_SYS_PTRACE) | /* who has an image open, as /proc tells */
+		       BIT(CAP_SETUID) | BIT(CAP_SETGID) | /* hypervisors of another user */
 		       BIT(CAP_SYS_NICE) | BIT(CAP_SYS_RESOURCE);
 
 	for (size_t i = 0; i < NEEDS; i++)

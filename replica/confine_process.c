@@ -1,6 +1,7 @@
 #include "replica/confine_process.h"
 
 #include "replica/confine.h"
+#include "replica/hypervisor_user.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -16,7 +17,7 @@ static bool main_asks;
 bool confine_process_is_one(int argc, char **argv)
 {
 	main_asks = true;
-	return argc > 1 && strcmp(argv[0], CONFINE_PROCESS_NAME) == 0;
+	return argc > 2 && strcmp(argv[0], CONFINE_PROCESS_NAME) == 0;
 }
 
 bool confine_process_can_start(void)
@@ -53,7 +54,7 @@ static int become_by_name(char **args, uint64_t key)
 
 _Noreturn void confine_process_run(char **argv)
 {
-	char **const args = argv + 1;
+	char **const args = argv + 2;
 	struct confine_subject subject = { .whom = CONFINE_HYPERVISOR, .pid = (uint32_t)getpid() };
 	struct confine_needs needs;
 	struct err err;
@@ -62,6 +63,8 @@ _Noreturn void confine_process_run(char **argv)
 	if (rc == RC_OK &&
 	    getrandom(&subject.key, sizeof(subject.key), 0) != (ssize_t)sizeof(subject.key))
 		rc = err_system(&err, errno, "a random number");
+	if (rc == RC_OK)
+		rc = hypervisor_user_become(argv[1], needs.capabilities, &err);
 	if (rc == RC_OK) {
 		subject.may = needs.may;
 		rc = confine(&subject, needs.capabilities, &err);

@@ -2,7 +2,7 @@
  * What comes between a standby and its QEMU: this program executed anew, which gives up what the QEMU must not have, and then becomes
  * it. For child.c, and for main(), which has to ask whether it is one.
  *
- * Its arguments are CONFINE_PROCESS_NAME and the whole command line that it becomes. If it cannot, it says why on standard
+ * Its arguments are CONFINE_PROCESS_NAME, as whom (hypervisor_user_word()), and the whole command line that it becomes. If it cannot, it says why on standard
  * error and ends with CONFINE_PROCESS_FAILED.
  */
 #ifndef REPLICA_CONFINE_PROCESS_H

@@ -6,6 +6,7 @@
 
 #include "appliance/base/mem.h"
 #include "replica/cmdline.h"
+#include "replica/hypervisor_user.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -46,7 +47,7 @@ static int search(pid_t *pid, DIR *processes, const char *qmp, struct err *err)
 	while (rc == RC_OK && !is && (entry = readdir(processes)) != NULL) {
 		*pid = (pid_t)strtol(entry->d_name, NULL, 10);
 		if (*pid > 0 && fstatat(dirfd(processes), entry->d_name, &st, 0) == 0 &&
-		    st.st_uid == geteuid())
+		    hypervisor_user_is(st.st_uid))
 			rc = look(&is, *pid, qmp, err);
 	}
 	if (!is)

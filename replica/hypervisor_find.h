@@ -9,7 +9,7 @@
 #include <sys/types.h>
 
 /*
- * *pid: the process of our own user that was started to wait for an instance with its QMP socket at
+ * *pid: the process of our own user, or the hypervisors', that was started to wait for an instance with its QMP socket at
  * that path, whatever has become of the socket; 0: there is none. RC_IO, RC_NOMEM: that could not
  * be found out.
  */

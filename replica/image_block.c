@@ -12,6 +12,7 @@
 #include "replica/image_block.h"
 
 #include "appliance/base/mem.h"
+#include "replica/hypervisor_user.h"
 #include "replica/image_apart.h"
 #include "replica/image_room.h"
 #include "replica/image_target.h"
@@ -141,7 +142,7 @@ static int open_or_renew(const char *path, uint64_t bytes, int *fd, bool *existe
 				  (size_t)bytes >> 20);
 	if (fchmod(*fd, 0600) != 0)
 		return err_system(err, errno, "%s", path);
-	return RC_OK;
+	return hypervisor_user_give(*fd, path, err);
 }
 
 int image_block_open(struct image_block *block, const char *path, uint64_t pages, bool *existed,

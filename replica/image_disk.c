@@ -12,6 +12,7 @@
 
 #include "appliance/base/files.h"
 #include "appliance/base/mem.h"
+#include "replica/hypervisor_user.h"
 #include "replica/zero_page.h"
 
 #include <errno.h>
@@ -108,11 +109,14 @@ static int look_at(struct image_block *block, bool *existed, struct err *err)
 
 int image_disk_open(struct image_block *block, bool *existed, struct err *err)
 {
+	int rc;
+
 	block->disk = &file_ops;
 	block->fd = open(block->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
 	if (block->fd < 0)
 		return failed(block, errno, err);
-	return look_at(block, existed, err);
+	rc = look_at(block, existed, err);
+	return rc == RC_OK ? hypervisor_user_give(block->fd, block->path, err) : rc;
 }
 
 static int file_read(struct image_block *block, uint64_t page, uint8_t *room, struct err *err)

@@ -29,6 +29,7 @@ class Visitor:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.own)
         self.sock.bind(self.own)
+        os.chmod(self.own, 0o666)   # whoever its QEMU runs as
         self.thread = threading.Thread(target=self._carry, daemon=True)
         self.thread.start()
 

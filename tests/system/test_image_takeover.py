@@ -24,4 +24,4 @@ def test_a_guest_goes_on_inside_of_the_image_over_the_same_connection():
         assert world.replica(world.dir) is None     # no hypervisor of this machine has it
         assert client.finish() >= 100       # each of them, in order, and over its one connection
         world.press_power()
-        assert re.search(r'what runs in it: understudy \(1\), understudy \(\d+\), qemu-system-x86 \(\d+\)$', world.machine.console(), re.M), world.logs()
+        assert re.search(r'what runs in it: understudy \(1\), understudy \(\d+\), qemu-system-x86 \(\d+, user 64000\)$', world.machine.console(), re.M), world.logs()
