@@ -459,6 +459,7 @@ int init_data(const struct config *config, bool starting, struct err *err)
 void init_data_end(void)
 {
 	if (!init_apart_hangs(DATA_DIR)) {
+		log_info(INIT_PART, "writing to " DATA_DIR " what is only in memory");
 		init_apart_at(DATA_DIR, INIT_APART_END_MS);
 		if (umount2(DATA_DIR, 0) != 0 && errno != EINVAL &&
 		    mount(NULL, DATA_DIR, NULL, MS_REMOUNT | MS_RDONLY, NULL) != 0)
