@@ -247,6 +247,8 @@ lint:  ## clang-tidy, cppcheck, clang-format
 	@image/prerequisites.sh build test
 	@tests/run.sh lint
 
+cppcheck_good := $${XDG_CACHE_HOME:-$$HOME/.cache}/understudy/cppcheck
+
 # One stamp per file, renewed when the file's instrumented object is: that knows the headers.
 c_files := $(sources) $(test_sources) $(wildcard tests/guest/*.c tests/sim/*.c)
 lint-clang-tidy: $(c_files:%.c=build/lint/%.tidy)
@@ -256,13 +258,16 @@ build/lint/%.tidy: %.c build/asan/obj/%.o .clang-tidy tests/tidy.sh
 	@tests/tidy.sh $< build/asan/obj/$*.d $(filter-out -MMD -MP -Werror -ffile-prefix-map=%,$(ASAN_CFLAGS))
 	@touch $@
 
+# What cppcheck has found in a file counts as long as that and all that it includes are the same, in whatever directory the tree is.
 lint-cppcheck: build/musl/libs
-	@mkdir -p build/lint/cppcheck
+	@mkdir -p build/lint "$(cppcheck_good)"
+	@test -d build/lint/cppcheck || cp -r "$(cppcheck_good)" build/lint/cppcheck 2>/dev/null || mkdir -p build/lint/cppcheck # another clone puts it there
 	@echo '#define cJSON_ArrayForEach(e, a) for (e = (a)->child; e; e = e->next)' >build/lint/cppcheck.h
 	@cppcheck --quiet --std=c11 --language=c --enable=warning,portability,performance --inline-suppr --error-exitcode=1 \
 		--suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches \
 		--cppcheck-build-dir=build/lint/cppcheck -j $$(nproc) -I. \
 		--include=build/lint/cppcheck.h $(c_files)
+	@new=$$(mktemp -d "$(cppcheck_good).XXXXXX") && cp build/lint/cppcheck/* "$$new" && rm -rf "$(cppcheck_good)" && mv -T "$$new" "$(cppcheck_good)"
 
 lint-clang-format:
 	@clang-format --dry-run --Werror $(c_files) $(headers) $(wildcard tests/*/*.h) image/mbedtls_config.h
