@@ -325,7 +325,7 @@ static int attach(const struct data_disk *disk, int empty, struct err *err)
 		  "errors=remount-ro") != 0)
 		return err_system(err, errno, "mounting it");
 	root = open(DATA_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0 || fchmod(root, 0700) != 0)
+	if (root < 0 || fchmod(root, 0711) != 0)
 		rc = err_system(err, errno, "its root directory");
 	else {
 		identify(root, disk, empty);
