@@ -213,21 +213,59 @@ static void check_state_dir(struct preflight *preflight)
 		check_terms(preflight);
 }
 
-static void check_standby(struct preflight *preflight)
+/* What is not there is told elsewhere. The directory above, where the standby makes what is in question. */
+static void check_reach(struct preflight *preflight, const struct hypervisor_user *user,
+			const char *key, const char *path, bool above, int how)
+{
+	char *directory = path != NULL && above ? config_directory(path) : NULL;
+	const char *at = directory != NULL ? directory : path;
+
+	if (at != NULL && access(at, F_OK) == 0 && !hypervisor_user_may(user, at, how))
+		warning(preflight,
+			"%s: %s: the hypervisor's user (%u) cannot get at it, and no replica starts: "
+			"let everyone pass it, and the directories above it (chmod o+x)",
+			key, at, (unsigned)user->uid);
+	mem_free(directory);
+}
+
+static void check_user(struct preflight *preflight)
 {
 	const struct config *config = &preflight->config;
 	struct hypervisor_user user;
-	char why[ACCEL_WHY_MAX];
+	char key[80];
 	struct err err;
+
+	if (hypervisor_user_find(&user, config->user, config->confine, &err) != RC_OK) {
+		error(preflight, "hypervisor.user: %s: %s",
+		      config->user != NULL ? config->user : HYPERVISOR_USER, err.text);
+		return;
+	}
+	if (user.uid == geteuid())
+		return;
+	check_reach(preflight, &user, "hypervisor.program", config->hypervisor, false, X_OK);
+	check_reach(preflight, &user, "hypervisor.firmware", config->firmware, false, R_OK | X_OK);
+	check_reach(preflight, &user, "memory_dir", config->memory_dir, false, X_OK);
+	check_reach(preflight, &user, "state_dir", config->state_dir, true, X_OK);
+	for (size_t i = 0; i < config->ninstances; i++) {
+		for (size_t j = 0; j < config->instances[i].ndisks; j++) {
+			(void)snprintf(key, sizeof(key), "instances[%zu].disks[%zu].path", i, j);
+			check_reach(preflight, &user, key, config->instances[i].disks[j].path, true,
+				    X_OK);
+		}
+	}
+}
+
+static void check_standby(struct preflight *preflight)
+{
+	const struct config *config = &preflight->config;
+	char why[ACCEL_WHY_MAX];
 
 	(void)check_path(preflight, "hypervisor.program", config->hypervisor, S_IFREG, X_OK,
 			 "install QEMU (Debian: qemu-system-x86) or name where it is");
 	(void)check_path(
 		preflight, "hypervisor.firmware", config->firmware, S_IFDIR, R_OK | X_OK,
 		"name the directory of QEMU's firmware, or leave the key out for QEMU's own");
-	if (hypervisor_user_find(&user, config->user, config->confine, &err) != RC_OK)
-		error(preflight, "hypervisor.user: %s: %s",
-		      config->user != NULL ? config->user : HYPERVISOR_USER, err.text);
+	check_user(preflight);
 	check_memory_dir(preflight);
 	check_state_dir(preflight);
 	if (strcmp(config->accel, "kvm") == 0 && !accel_has_kvm(why))

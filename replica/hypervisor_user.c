@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define ENTRY_BYTES 4096 /* of the list of users */
@@ -150,8 +151,27 @@ static int take_groups(uid_t uid, gid_t gid)
 	return setgroups((size_t)count, groups) == 0 ? 0 : errno;
 }
 
+static int take(uid_t uid, gid_t gid)
+{
+	const int r = take_groups(uid, gid);
+
+	if (r != 0)
+		return r;
+	return setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0 ? 0 : errno;
+}
+
+bool hypervisor_user_may(const struct hypervisor_user *user, const char *path, int how)
+{
+	int status = -1;
+	const pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(take(user->uid, user->gid) == 0 && access(path, how) == 0 ? 0 : 1);
+	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
 /* A change of user takes the effective ones, and execve() all that are not ambient. */
-static int raise(uint64_t capabilities)
+static int keep_ambient(uint64_t capabilities)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
@@ -186,10 +206,8 @@ int hypervisor_user_become(const char *word, uint64_t capabilities, struct err *
 	else if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0)
 		r = errno;
 	if (r == 0)
-		r = take_groups(uid, gid);
-	if (r == 0 && (setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0))
-		r = errno;
+		r = take(uid, gid);
 	if (r == 0)
-		r = raise(capabilities);
+		r = keep_ambient(capabilities);
 	return r == 0 ? RC_OK : err_system(err, r, "becoming user %.30s", word);
 }

@@ -27,6 +27,8 @@ struct hypervisor_user {
  */
 int hypervisor_user_find(struct hypervisor_user *user, const char *name, bool confine,
 			 struct err *err);
+/* Whether it may do that (as of access()) with what is there now. By a process of its own. */
+bool hypervisor_user_may(const struct hypervisor_user *user, const char *path, int how);
 /* For this process, and what it makes from now on for others of its group to write to. */
 void hypervisor_user_set(const struct hypervisor_user *user);
 

@@ -103,6 +103,19 @@ def test_it_gets_at_a_target_that_is_roots():
         assert users(world.replica())[0] == {USER} and opens(target, '-w')
 
 
+def test_what_it_cannot_get_at_is_told_before():
+    def said():
+        return subprocess.run([lab.UNDERSTUDY, 'check', '--config', world.write_config('standby')], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, check=False).stdout
+    with lab.Lab(gateway=True, disk_mib=16) as world:
+        assert "the hypervisor's user" not in said()
+        as_user(world)
+        assert f"the hypervisor's user ({USER})" not in said()
+        os.chmod(world.dir, 0o700)
+        for key, path in ('hypervisor.program', 'qemu-system-x86_64'), ('state_dir', ''), ('instances[0].disks[0].path', ''):
+            assert f"{key}: {world.path(path)}".rstrip('/') + f": the hypervisor's user ({USER}) cannot get at it" in said(), said()
+
+
 def test_what_a_device_needs_it_has_as_that_user_too():
     if os.stat('/dev/net/tun').st_mode & 0o006 != 0o006:
         pytest.skip('/dev/net/tun is not for everyone here')
