@@ -27,7 +27,7 @@ static int check_mac(const char *text, struct err *err)
 	return RC_OK;
 }
 
-static int check_ip(const char *text, struct err *err)
+int config_check_ip(const char *text, struct err *err)
 {
 	uint8_t ip[16];
 
@@ -115,7 +115,7 @@ static const struct json_field machine_fields[] = {
 	  .type = JSON_STRINGS,
 	  .kind = "IP address",
 	  .max = CONFIG_DNS_MAX,
-	  .check = check_ip,
+	  .check = config_check_ip,
 	  .pattern = "^(" IPV4_PATTERN "|" IPV6_PATTERN ")" JSON_PATTERN_END,
 	  .offset = offsetof(struct config, dns),
 	  .doc = "name servers" },

@@ -41,5 +41,7 @@
 int config_check_device(const char *text, struct err *err);
 int config_check_prefix(const char *text, struct err *err);
 int config_check_route(const char *text, struct err *err);
+/* config_machine.c */
+int config_check_ip(const char *text, struct err *err);
 
 #endif

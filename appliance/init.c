@@ -2,6 +2,7 @@
 
 #include "appliance/base/clock.h"
 #include "appliance/base/log.h"
+#include "appliance/container_init.h"
 #include "appliance/init_apart.h"
 #include "appliance/init_internal.h"
 #include "appliance/init_modules.h"
@@ -173,6 +174,8 @@ void init_run(void)
 	struct err err;
 
 	log_wait(CONSOLE_MS);
+	if (container_init_is_one())
+		container_init_run();
 	init_watchdog_open(&watchdog, NULL, 0); /* its driver is a module */
 	if (!is_system()) {
 		(void)init_boot(&err);
