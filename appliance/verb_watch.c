@@ -173,7 +173,7 @@ static bool read_files(const char *text, unsigned *files)
 
 static int run(struct watching *w, enum watch_way way, unsigned files)
 {
-	static const struct watch_ops ops = { on_event, on_failed };
+	static const struct watch_ops ops = { .on_event = on_event, .on_failed = on_failed };
 	static const int numbers[] = { SIGINT, SIGTERM };
 	struct err err;
 

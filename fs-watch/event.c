@@ -3,9 +3,9 @@
 #include <string.h>
 
 static const char *const names[] = {
-	[WATCH_CREATE] = "create",	 [WATCH_WRITE] = "write",   [WATCH_CLOSE] = "close",
-	[WATCH_ATTRIBUTE] = "attribute", [WATCH_RENAME] = "rename", [WATCH_DELETE] = "delete",
-	[WATCH_LOST] = "lost",		 [WATCH_FOUND] = "found",
+	[WATCH_CREATE] = "create",	 [WATCH_WRITE] = "write",     [WATCH_CLOSE] = "close",
+	[WATCH_ATTRIBUTE] = "attribute", [WATCH_COPY_UP] = "copy-up", [WATCH_RENAME] = "rename",
+	[WATCH_DELETE] = "delete",	 [WATCH_LOST] = "lost",	      [WATCH_FOUND] = "found",
 };
 _Static_assert(sizeof(names) / sizeof(names[0]) == WATCH_KINDS, "each kind has a name");
 

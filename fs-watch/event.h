@@ -12,12 +12,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct tree_key;
+
 enum watch_kind {
 	WATCH_CREATE, /* a name is there: made, linked, or moved in from outside */
 	WATCH_WRITE,  /* its content has changed by a write or a truncation */
 	WATCH_CLOSE, /* closed after writing; also the end of a writable mapping, whose stores nobody is told of */
 	WATCH_ATTRIBUTE, /* mode, owner, times, extended attributes, number of links */
-	WATCH_RENAME,	 /* `from` is `path` now; what had that name before is gone */
+	WATCH_COPY_UP, /* of a container: overlayfs has made a copy of the image's; nothing has changed by that alone */
+	WATCH_RENAME, /* `from` is `path` now; what had that name before is gone */
 	WATCH_DELETE, /* the name is gone: removed, or moved out; of a directory all that was below it, too */
 	WATCH_LOST,  /* events were; of the whole tree */
 	WATCH_FOUND, /* is there, and has changed since shortly before events were lost */
@@ -34,6 +37,9 @@ struct watch_event {
 	void *root;	 /* the caller's word for the tree */
 	const char *path; /* from the tree's top, "" the top itself; any bytes but NUL */
 	const char *from; /* of a rename, else NULL */
+	uint64_t
+		unseen_ms; /* of `lost`: for how long there was nobody to see; 0: events came and were lost */
+	const struct tree_key *target; /* for watch_open_target(); NULL: the kernel has not told */
 };
 
 /* "create", ... */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/fanotify.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -53,6 +54,7 @@ static int look_through(struct fanotify_queue *queue, size_t at, struct err *err
 		if (fanotify_event_parse(&event, &used, queue->data.data + at, queue->data.len - at,
 					 err) != RC_OK)
 			return (int)err->code;
+		queue->count++;
 		if ((event.mask & FAN_ONDIR) != 0 && event.has_target && event.at.there &&
 		    (event.mask & (FAN_DELETE | FAN_RENAME)) != 0 &&
 		    !note_leaving(queue, at, &event.target))
@@ -82,6 +84,15 @@ int fanotify_queue_read(struct fanotify_queue *queue, struct err *err)
 		       "fanotify: %s", strerror(errno));
 }
 
+/* It counts the fixed part of each. */
+uint64_t fanotify_queue_waiting(const struct fanotify_queue *queue)
+{
+	int bytes = 0;
+
+	(void)ioctl(queue->fd, FIONREAD, &bytes);
+	return (uint64_t)bytes / FAN_EVENT_METADATA_LEN;
+}
+
 bool fanotify_queue_next(struct fanotify_queue *queue, struct fanotify_event *event)
 {
 	struct err err;
@@ -96,6 +107,7 @@ bool fanotify_queue_next(struct fanotify_queue *queue, struct fanotify_event *ev
 	if (queue->first < queue->nleaving && queue->leaving[queue->first].at == queue->at)
 		queue->first++;
 	queue->at += used;
+	queue->taken++;
 	return true;
 }
 

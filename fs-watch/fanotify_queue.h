@@ -14,7 +14,8 @@ struct fanotify_leaving;
 struct fanotify_queue {
 	int fd;
 	struct buf data;
-	size_t at; /* of `data`: what was taken ends here */
+	size_t at;	       /* of `data`: what was taken ends here */
+	uint64_t count, taken; /* reports that were read, and taken, ever */
 	/* Where directories leave their names, in order. */
 	struct fanotify_leaving *leaving;
 	size_t nleaving, capacity, first;
@@ -27,6 +28,8 @@ void fanotify_queue_init(struct fanotify_queue *queue, int fd);
  * RC_INVALID, RC_IO: no more will come.
  */
 int fanotify_queue_read(struct fanotify_queue *queue, struct err *err);
+/* How many the kernel has. */
+uint64_t fanotify_queue_waiting(const struct fanotify_queue *queue);
 /* Takes the next one that was read; false: none is left. What it points to is valid until the next read. */
 bool fanotify_queue_next(struct fanotify_queue *queue, struct fanotify_event *event);
 

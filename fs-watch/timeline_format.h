@@ -3,7 +3,7 @@
  *
  * The line, without its end:
  *   {"time":"2026-11-29T14:00:00.123456789Z","kind":"create","tree":"/srv","path":"a/b","dir":true,...}
- * `from` comes with a rename; `dir`, `coalesced` and `scanned` only when true. `path` is from the tree's top. One that is not UTF-8 has U+FFFD
+ * `from` comes with a rename; `dir`, `coalesced` and `scanned` only when true, `unseen_ms` with a `lost` that has it. `path` is from the tree's top. One that is not UTF-8 has U+FFFD
  * for each byte that is none, and beside it "path_hex" with all of its bytes; the same of `from`.
  *
  * A file's line: 16 hexadecimal digits, a space, the JSON, a line feed. The digits are the JSON's XXH64, with that of the line before

@@ -42,6 +42,7 @@ static void tell(struct watch *watch, enum watch_kind kind, struct watch_flags f
 		.root = root,
 		.path = path,
 		.from = from,
+		.target = watch->target,
 	};
 
 	if (!watch->closing)
@@ -127,6 +128,12 @@ void watch_failed(struct watch *watch, const struct err *err)
 {
 	if (!watch->closing)
 		watch->ops->on_failed(watch->owner, err);
+}
+
+void watch_idle(struct watch *watch)
+{
+	if (!watch->closing && watch->ops->on_idle != NULL)
+		watch->ops->on_idle(watch->owner);
 }
 
 /* ---- the trees ------------------------------------------------------------------------------- */
@@ -280,6 +287,21 @@ const char *watch_way_of(const struct watch *watch, const void *tag)
 	const struct watch_root *root = watch_root_of(watch, tag);
 
 	return root == NULL ? NULL : root->way == WATCH_FANOTIFY ? "fanotify" : "inotify";
+}
+
+void watch_read_all(struct watch *watch)
+{
+	if (watch->fanotify != NULL)
+		watch_fanotify_read_all(watch->fanotify);
+	if (watch->inotify != NULL)
+		watch_inotify_read_all(watch->inotify);
+}
+
+int watch_open_target(const struct watch *watch, const struct watch_event *event)
+{
+	return event->target != NULL && watch->fanotify != NULL ?
+		       watch_fanotify_open_target(watch->fanotify, event->target) :
+		       -1;
 }
 
 static void free_if_closed(struct watch *watch)

@@ -23,6 +23,8 @@ struct watch_ops {
 	void (*on_event)(void *owner, const struct watch_event *event);
 	/* No more events come of what is watched that way: close it. */
 	void (*on_failed)(void *owner, const struct err *err);
+	/* NULL, or: all that had happened has been told, for now. */
+	void (*on_idle)(void *owner);
 };
 
 int watch_open(struct watch **watch, uv_loop_t *loop, enum watch_way way,
@@ -35,6 +37,15 @@ int watch_open(struct watch **watch, uv_loop_t *loop, enum watch_way way,
 int watch_add(struct watch *watch, const char *dir, void *root, struct err *err);
 /* What is told from now on is not of it. Neither this nor watch_add() from inside on_event(). */
 void watch_remove(struct watch *watch, const void *root);
+/* All that has happened until now is told of before it returns. Not from inside a callback. */
+void watch_read_all(struct watch *watch);
+
+/*
+ * From inside on_event(): who has, or had, the name of the event, opened with O_PATH, whatever it is called by now; the caller's to close.
+ * -1: it is gone, or nobody has told who it is (event->target).
+ */
+int watch_open_target(const struct watch *watch, const struct watch_event *event);
+
 /* "fanotify", "inotify"; NULL: it is not watched. */
 const char *watch_way_of(const struct watch *watch, const void *root);
 

@@ -73,10 +73,12 @@ static int read_once(struct watch_fanotify *f)
 	return rc;
 }
 
-/* What has happened until now can be looked through. */
+/* What has happened until now can be looked through; not what somebody adds as fast as it is read. */
 static void read_all(struct watch_fanotify *f)
 {
-	while (read_once(f) == RC_OK)
+	const uint64_t end = f->queue.count + fanotify_queue_waiting(&f->queue);
+
+	while (f->queue.count < end && read_once(f) == RC_OK)
 		;
 }
 
@@ -337,6 +339,9 @@ static void tell(struct watch_fanotify *f, const struct fanotify_event *event)
 	dir = inside(f, &event->at.dir);
 	if (dir != NULL)
 		tell_changes(f, event, dir);
+	else if ((event->mask & (FAN_CREATE | FAN_ONDIR)) == (FAN_CREATE | FAN_ONDIR) &&
+		 event->has_target)
+		(void)put_outside(f, &event->target); /* it need not be looked for */
 	else if ((event->mask & (FAN_DELETE | FAN_ONDIR)) == (FAN_DELETE | FAN_ONDIR))
 		drop_target(f, event);
 }
@@ -375,18 +380,18 @@ static bool tell_next(struct watch_fanotify *f)
 		(void)snprintf(from, sizeof(from), "%s", event.from.name);
 		event.from.name = from;
 	}
+	f->watch->target = event.has_target ? &event.target : NULL;
 	tell(f, &event);
+	f->watch->target = NULL;
 	return true;
 }
 
-static void on_readable(uv_poll_t *poll, int status, int events)
+/* True: there may be more. */
+static bool tell_many(struct watch_fanotify *f)
 {
-	struct watch_fanotify *f = poll->data;
 	unsigned told = 0;
 	int rc = RC_OK;
 
-	(void)status;
-	(void)events;
 	for (; told < TURN_EVENTS && !f->watch->closing && f->failed.code == RC_OK; told++) {
 		if (f->lost)
 			look_again(f);
@@ -397,13 +402,39 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 			break;
 	}
 	if (f->watch->closing)
-		return;
+		return false;
 	if (f->failed.code != RC_OK) {
 		(void)uv_poll_stop(&f->poll);
 		watch_failed(f->watch, &f->failed);
-	} else if (rc == RC_STATE && !f->lost) {
-		f->drained_ns = watch_now_ns();
+		return false;
 	}
+	if (rc != RC_STATE || f->lost)
+		return true;
+	f->drained_ns = watch_now_ns();
+	watch_idle(f->watch);
+	return false;
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+	(void)status;
+	(void)events;
+	(void)tell_many(poll->data);
+}
+
+void watch_fanotify_read_all(struct watch_fanotify *f)
+{
+	const uint64_t end = f->queue.count + fanotify_queue_waiting(&f->queue);
+
+	while (f->failed.code == RC_OK && f->queue.taken < end && tell_many(f))
+		;
+}
+
+int watch_fanotify_open_target(const struct watch_fanotify *f, const struct tree_key *key)
+{
+	const struct fanotify_fs *fs = system_of(f, key->bytes);
+
+	return fs != NULL ? fanotify_place_open(fs, key) : -1;
 }
 
 /* ---- the file systems ------------------------------------------------------------------------ */

@@ -425,14 +425,12 @@ static void renew(struct watch_inotify *n)
 	}
 }
 
-static void on_readable(uv_poll_t *poll, int status, int events)
+/* True: there may be more. */
+static bool tell_many(struct watch_inotify *n)
 {
-	struct watch_inotify *n = poll->data;
 	unsigned told = 0;
 	size_t at;
 
-	(void)status;
-	(void)events;
 	while (told < TURN_EVENTS && !n->watch->closing) {
 		if (n->overflowed)
 			renew(n);
@@ -444,9 +442,24 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 		} else if (!inotify_queue_read(&n->queue)) {
 			try_missed(n, true);
 			n->drained_ns = watch_now_ns();
-			return;
+			watch_idle(n->watch);
+			return false;
 		}
 	}
+	return !n->watch->closing;
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+	(void)status;
+	(void)events;
+	(void)tell_many(poll->data);
+}
+
+void watch_inotify_read_all(struct watch_inotify *n)
+{
+	while (tell_many(n))
+		;
 }
 
 /* ---- the trees ------------------------------------------------------------------------------- */

@@ -30,7 +30,8 @@ struct watch {
 	struct watch_fanotify *fanotify;
 	struct watch_inotify *inotify;
 	struct buf path, from;
-	unsigned open; /* handles of the loop */
+	const struct tree_key *target; /* of what is being told, if it is known */
+	unsigned open;		       /* handles of the loop */
 	bool closing;
 	void (*on_closed)(void *owner);
 	void *closed_owner;
@@ -61,6 +62,8 @@ void watch_rescan(struct watch *watch, const struct watch_root *root, uint64_t s
 const struct watch_root *watch_root_of(const struct watch *watch, const void *root);
 /* It tells no more by that way. */
 void watch_failed(struct watch *watch, const struct err *err);
+/* All there was has been told. */
+void watch_idle(struct watch *watch);
 /* A handle of the loop has been closed. */
 void watch_handle_closed(struct watch *watch);
 
@@ -68,11 +71,14 @@ void watch_handle_closed(struct watch *watch);
 
 int watch_fanotify_open(struct watch_fanotify **fanotify, struct watch *watch, struct err *err);
 int watch_fanotify_add(struct watch_fanotify *fanotify, struct watch_root *root, struct err *err);
+void watch_fanotify_read_all(struct watch_fanotify *fanotify);
+int watch_fanotify_open_target(const struct watch_fanotify *fanotify, const struct tree_key *key);
 void watch_fanotify_remove(struct watch_fanotify *fanotify, const struct watch_root *root);
 void watch_fanotify_close(struct watch_fanotify *fanotify);
 
 int watch_inotify_open(struct watch_inotify **inotify, struct watch *watch, struct err *err);
 int watch_inotify_add(struct watch_inotify *inotify, struct watch_root *root, struct err *err);
+void watch_inotify_read_all(struct watch_inotify *inotify);
 void watch_inotify_remove(struct watch_inotify *inotify, const struct watch_root *root);
 void watch_inotify_close(struct watch_inotify *inotify);
 
