@@ -235,6 +235,12 @@ int http_parse_feed(struct http_parse *parse, const uint8_t *bytes, size_t len, 
 	return rc;
 }
 
+void http_parse_use(struct http_parse *parse, size_t len)
+{
+	buf_consume(&parse->body, len);
+	parse->raw = parse->body.len + 1; /* it is midway */
+}
+
 int http_parse_refusal(const struct http_parse *parse)
 {
 	return parse->refusal != 0 ? parse->refusal : 400;

@@ -48,6 +48,12 @@ int http_parse_feed(struct http_parse *parse, const uint8_t *bytes, size_t len, 
 int http_parse_refusal(const struct http_parse *parse);
 
 /*
+ * The first `len` bytes of the body so far have been used, and are dropped: of an answer that comes for as long as both ends like, the limits
+ * are of what is kept.
+ */
+void http_parse_use(struct http_parse *parse, size_t len);
+
+/*
  * The rest of a request comes when its client has been told to go on (100 Continue): true once for
  * such a request.
  */
