@@ -13,8 +13,9 @@
 
 #define ENTRIES_MAX 400
 #define PATH_BYTES 200
-#define EPOCHS 3000
+#define EPOCHS 30000
 #define STEPS 60
+#define SMALL 7 /* so that names are used again */
 
 /* A file system: names, and what has them. */
 struct entry {
@@ -174,7 +175,7 @@ static void step(void)
 
 	some_name(path);
 	some_name(to);
-	if (what < 5 && fs.count < ENTRIES_MAX / 2)
+	if (what < 5 && fs.count < SMALL)
 		make_something(path);
 	else if (what < 7)
 		remove_something(path);
