@@ -150,7 +150,7 @@ static int configure(struct init_service *service, struct config *config, struct
 
 	local = config->http != NULL && http_socket_is_local(config->http);
 	service->http = local ? NULL : config->http;
-	service->http_else = local || rc != RC_OK ? HTTP_ELSE : NULL;
+	service->http_else = HTTP_ELSE;
 	if (config->hostname != NULL)
 		(void)sethostname(config->hostname, strlen(config->hostname));
 	init_network(config);
@@ -165,7 +165,9 @@ static int configure(struct init_service *service, struct config *config, struct
 
 void init_run(void)
 {
-	struct init_service service = { .program = INIT_PROGRAM,
+	static struct init_ears ears;
+	struct init_service service = { .ears = &ears,
+					.program = INIT_PROGRAM,
 					.config = INIT_CONFIG_DIR "/" INIT_CONFIG_NAME,
 					.problems = PROBLEMS,
 					.watchdog = &watchdog,
@@ -186,6 +188,7 @@ void init_run(void)
 	machine_problems_keep(PROBLEMS);
 	init_watchdog_open(&watchdog, WATCHDOG, clock_now_ns() / CLOCK_NS_PER_MS);
 	(void)init_harden("/proc/sys");
+	init_supervise_hear(&ears); /* what comes while disks are looked for is heeded after that */
 	if (configure(&service, &config, &err) != RC_OK)
 		service.trouble = err.text;
 	(void)init_seal("");

@@ -41,13 +41,10 @@
 #define FAILED_EVERY_MS 20000 /* where it is more, and the kernel has its say each time */
 #define TROUBLE_WORDS 13
 #define PROCESSES_TEXT 1024 /* for some 30 */
-#define BUTTONS_MAX 8	    /* input devices that are looked at */
 #define NEVER UINT64_MAX
 
 struct supervisor {
 	const struct init_service *service;
-	struct pollfd from[1 + BUTTONS_MAX]; /* signals, then buttons */
-	nfds_t count;
 	pid_t standby, trouble, helper; /* 0: none */
 	uint64_t start_ms;		/* the standby is due; NEVER: it runs, or is not to */
 	uint64_t
@@ -287,7 +284,7 @@ static void on_signal(struct supervisor *s)
 {
 	struct signalfd_siginfo info;
 
-	while (read(s->from[0].fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+	while (read(s->service->ears->from[0].fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 		if (info.ssi_signo == SIGCHLD)
 			reap(s);
 		else if (info.ssi_signo == SIGINT)
@@ -311,13 +308,13 @@ static void on_button(struct supervisor *s, struct pollfd *button)
 
 /* ---- life ------------------------------------------------------------------------------------------- */
 
-static void watch(struct supervisor *s, int fd)
+static void hear(struct init_ears *ears, int fd)
 {
 	if (fd >= 0)
-		s->from[s->count++] = (struct pollfd){ .fd = fd, .events = POLLIN };
+		ears->from[ears->count++] = (struct pollfd){ .fd = fd, .events = POLLIN };
 }
 
-static void watch_all(struct supervisor *s)
+void init_supervise_hear(struct init_ears *ears)
 {
 	char path[32];
 	sigset_t set;
@@ -328,10 +325,11 @@ static void watch_all(struct supervisor *s)
 	(void)sigaddset(&set, SIGINT);
 	(void)sigprocmask(SIG_BLOCK, &set, NULL);
 	(void)reboot(RB_DISABLE_CAD); /* SIGINT instead */
-	watch(s, signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-	for (unsigned i = 0; i < BUTTONS_MAX; i++) {
+	ears->count = 0;
+	hear(ears, signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+	for (unsigned i = 0; i < INIT_BUTTONS_MAX; i++) {
 		(void)snprintf(path, sizeof(path), "/dev/input/event%u", i);
-		watch(s, open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+		hear(ears, open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
 	}
 }
 
@@ -377,6 +375,7 @@ static void act(struct supervisor *s)
 
 void init_supervise(const struct init_service *service)
 {
+	struct init_ears *ears = service->ears;
 	struct supervisor s = { .service = service,
 				.start_ms = NEVER,
 				.trouble_ms = NEVER,
@@ -384,7 +383,6 @@ void init_supervise(const struct init_service *service)
 				.barred = service->trouble != NULL,
 				.tried_ms = NEVER };
 
-	watch_all(&s);
 	if (s.barred)
 		tell(&s, service->trouble);
 	else
@@ -393,10 +391,10 @@ void init_supervise(const struct init_service *service)
 		s.tried_ms = now_ms() + TRIED_EVERY_MS;
 	act(&s);
 	for (;;) {
-		(void)poll(s.from, s.count, timeout(&s));
-		for (nfds_t i = 1; i < s.count; i++) {
-			if (s.from[i].revents != 0)
-				on_button(&s, &s.from[i]);
+		(void)poll(ears->from, ears->count, timeout(&s));
+		for (nfds_t i = 1; i < ears->count; i++) {
+			if (ears->from[i].revents != 0)
+				on_button(&s, &ears->from[i]);
 		}
 		on_signal(&s);
 		act(&s);

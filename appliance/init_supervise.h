@@ -8,7 +8,22 @@
 #include "appliance/base/err.h"
 #include "appliance/init_watchdog.h"
 
+#include <poll.h>
+
+#define INIT_BUTTONS_MAX 8 /* input devices that are looked at */
+
+/* What tells the machine to end, and of children that have: signals, then buttons. */
+struct init_ears {
+	struct pollfd from[1 + INIT_BUTTONS_MAX];
+	nfds_t count;
+};
+
+/* From now on none of it is lost: init_supervise() heeds it. The drivers of buttons are modules. */
+void init_supervise_hear(struct init_ears *ears);
+
 struct init_service {
+	struct init_ears *ears;
+
 	const char *program; /* understudy */
 	const char *config;  /* the standby's */
 	const char *

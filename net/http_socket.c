@@ -39,7 +39,9 @@ static int resolve(struct http_socket *to, const struct address *address, struct
 	(void)snprintf(port, sizeof(port), "%u", address->port);
 	r = getaddrinfo(address->host, port, &hints, &found);
 	if (r != 0)
-		return err_set(err, RC_IO, "%s: %s", address->host, gai_strerror(r));
+		return err_set(err, RC_IO, "%s: %s", address->host,
+			       r == EAI_AGAIN ? "no name server answers; an IP address needs none" :
+						gai_strerror(r));
 	memcpy(&to->address, found->ai_addr, found->ai_addrlen);
 	to->len = found->ai_addrlen;
 	freeaddrinfo(found);

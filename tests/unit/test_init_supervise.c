@@ -126,7 +126,9 @@ static void be_init(const char *trouble)
 {
 	char disk[PATH_BYTES];
 	char program[PATH_BYTES];
-	const struct init_service service = { .program = program,
+	struct init_ears ears;
+	const struct init_service service = { .ears = &ears,
+					      .program = program,
 					      .config = "config.json",
 					      .problems = "problems",
 					      .helper = helper,
@@ -140,6 +142,7 @@ static void be_init(const char *trouble)
 	(void)snprintf(program, sizeof(program), "%s/program", dir);
 	(void)snprintf(disk, sizeof(disk), "%s/disk", dir);
 	init_watchdog_open(&watchdog, NULL, 0);
+	init_supervise_hear(&ears);
 	if (getpid() == 1)
 		init_supervise(&service);
 	_exit(1);
