@@ -108,7 +108,7 @@ static void expect(struct fixture *f, const char *expected)
 
 static int open_by(void **state, enum watch_way way, const char *before)
 {
-	static const struct watch_ops ops = { on_event, on_failed };
+	static const struct watch_ops ops = { .on_event = on_event, .on_failed = on_failed };
 	struct fixture *f = mem_zalloc(1, sizeof(*f));
 	struct err err = { 0 };
 
