@@ -125,6 +125,19 @@ int term_store_look(const char *dir, struct err *err)
 
 /* Writing ------------------------------------------------------------------------------------ */
 
+/* A file system whose disk is gone knows its directories for long, but opens no file. */
+static int check_alive(const struct term_store *store, struct err *err)
+{
+	const int fd =
+		openat(store->dir_fd, FILE_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0 && errno != ENOENT)
+		return err_system(err, errno, "%.300s/%s", store->dir, FILE_NAME);
+	if (fd >= 0)
+		(void)close(fd);
+	return RC_OK;
+}
+
 /*
  * That a record would be found again where this process found its first. Who put another directory
  * there may have given it to another standby, too: the state directory's lock is in the old one.
@@ -144,7 +157,7 @@ static int check_place(const struct term_store *store, struct err *err)
 			       store->dir);
 	if (access(store->dir, W_OK | X_OK) != 0) /* a file system that is read-only, too */
 		return err_system(err, errno, "%s", store->dir);
-	return RC_OK;
+	return check_alive(store, err);
 }
 
 static void on_work(uv_work_t *work)

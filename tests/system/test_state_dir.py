@@ -2,8 +2,10 @@
 
 And one that is taken away from a standby, or may not be written to any more: that is told before a takeover needs it."""
 import contextlib
+import fcntl
 import os
 import shutil
+import struct
 import subprocess
 
 import lab
@@ -120,3 +122,33 @@ def test_one_that_is_gone_replaced_or_read_only_is_told_before_a_takeover_needs_
         world.wait_state('standby', 'unattended')
         lab.fetch_unix(world.path('standby.http'), '/v1/takeover', '{"instance": "vm1"}')
         world.wait_state('standby', 'serving')
+
+
+EXT4_SHUTDOWN, WITHOUT_LOG = 0x8004587d, 2      # EXT4_IOC_SHUTDOWN of fs/ext4/ext4.h: what the kernel does itself when the disk goes
+
+
+@contextlib.contextmanager
+def disk_for_state(world):
+    """A file system of its own; a directory of it is open."""
+    path, image = world.path('state-b'), world.path('state.ext4')
+    os.mkdir(path)
+    subprocess.run(['mke2fs', '-q', '-F', '-t', 'ext4', image, '16M'], check=True, stdout=subprocess.DEVNULL)
+    if subprocess.run(['mount', '-o', 'loop', image, path], check=False, stderr=subprocess.DEVNULL).returncode != 0:
+        pytest.skip('a file cannot be mounted here as a disk')
+    os.chmod(path, 0o700)
+    disk = os.open(path, os.O_RDONLY)
+    try:
+        yield disk
+    finally:
+        os.close(disk)
+        for daemon in world.daemons:
+            daemon.kill()
+        lab.end_descendants_of(world.path(''))
+        subprocess.run(['umount', '-l', path], check=True)
+
+
+def test_a_disk_that_is_gone_is_told_before_a_takeover_needs_it():
+    with lab.Lab(memory_mib=128, working_set_mib=16) as world, disk_for_state(world) as disk:
+        world.protect()
+        fcntl.ioctl(disk, EXT4_SHUTDOWN, struct.pack('I', WITHOUT_LOG))
+        told(world, 'no takeover is possible', world.path('state-b'), 'I/O error')
