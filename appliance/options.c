@@ -148,7 +148,7 @@ bool options_parse(const struct command *command, int argc, char **argv, int *st
 		if (taken == 0)
 			return false;
 	}
-	if (command->operand != NULL && *command->operand == NULL) {
+	if (command->operand != NULL && *command->operand == NULL && !command->operand_may_lack) {
 		(void)options_wrong(command, "%s is missing", command->operand_name);
 		return false;
 	}

@@ -34,6 +34,7 @@ struct command {
 	size_t count;
 	const char **operand; /* the one argument that is no option, or NULL: there is none */
 	const char *operand_name;
+	bool operand_may_lack; /* NULL then */
 };
 
 /*

@@ -22,7 +22,8 @@ declare -A packages=(
 	# Unit tests, fuzzing, lint, system tests, benchmarks.
 	[test]='ccache clang lld libclang-rt-dev|libclang-rt-14-dev llvm libcmocka-dev clang-tidy clang-format cppcheck python3
 		python3-pytest python3-pytest-xdist iproute2 openssl procps redis-tools util-linux etcd-server keepalived spin curl
-		postgresql-15|postgresql-17 e2fsprogs ovmf nbdkit genisoimage'
+		postgresql-15|postgresql-17 e2fsprogs ovmf nbdkit genisoimage
+		docker.io busybox-static'
 )
 
 wanted=()

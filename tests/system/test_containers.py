@@ -1,0 +1,187 @@
+"""What containers change in their file systems is told, from their first instruction to their last, with a real Docker."""
+import os
+
+import pytest
+
+import dockerd
+import lab
+
+NOISE = ('attribute', 'close', 'write')
+
+
+@pytest.fixture(scope='module')
+def engine(tmp_path_factory):
+    if os.geteuid() != 0 or dockerd.MISSING:
+        pytest.skip('an engine wants root' if os.geteuid() != 0 else f"missing: {', '.join(dockerd.MISSING)} (docker.io, busybox-static)")
+    with dockerd.Engine(tmp_path_factory.mktemp('engine')) as engine:
+        yield engine
+
+
+def remove(engine, *names):
+    engine.docker('rm', '-f', *names)
+
+
+def test_the_first_instruction_is_an_event(engine):
+    """Ten starts of `docker run`, nothing in between: the first thing that the container does is seen, and so is the last; none is unseen."""
+    with dockerd.Watcher(engine, '--all') as watcher:
+        watcher.ready()
+        for i in range(10):
+            engine.run('--rm', '--name', f'run{i}', script='echo 1 >/first; mkdir /d; echo 2 >/d/last')
+        for i in range(10):
+            watcher.wait_for('close d/last', f'run{i}')
+            assert watcher.lines(f'run{i}', without=('attribute',)) == [
+                'create first', 'write first', 'close first', 'create d/', 'create d/last', 'write d/last', 'close d/last']
+        watcher.stop()
+        assert 'lost' not in [e['kind'] for e in watcher.events()]
+
+
+def test_what_overlayfs_does_means_what_the_container_did(engine):
+    script = '''set -e
+        echo x >>/low/file                          # copied up
+        rm /low/deep/f; rm -r /low/deep             # whiteouts
+        mkdir /low/deep; echo n >/low/deep/n        # opaque
+        mv /low/file /low/moved; ln /low/moved /low/linked; rm /low/moved
+        echo again >/low/file                       # in place of a whiteout
+        rm /low/one; chmod 600 /low/two
+        rm -r /low/empty
+        mkdir /own; mv /own /other; rm -r /other
+        ln -s file /low/link
+        echo end >/end'''
+    with dockerd.Watcher(engine, '--all') as watcher:
+        watcher.ready()
+        engine.run('--name', 'ovl', script=script)
+        watcher.wait_for('create end', 'ovl')
+        assert watcher.lines('ovl', without=NOISE) == [
+            'copy-up low/', 'copy-up low/file',
+            'copy-up low/deep/', 'delete low/deep/f', *[line for line in watcher.lines('ovl') if 'er' in line and 'other' not in line],
+            'delete low/deep/', 'create low/deep/', 'create low/deep/n',
+            'rename low/file > low/moved', 'create low/linked', 'delete low/moved', 'create low/file',
+            'delete low/one', 'copy-up low/two',
+            'copy-up low/empty/', 'delete low/empty/.keep', 'delete low/empty/',
+            'create own/', 'rename own > other/', 'delete other/',
+            'create low/link', 'create end']
+        # What it looks like from inside is what the events have made of the image.
+        engine.docker('start', 'ovl')
+    remove(engine, 'ovl')
+
+
+def mirror(lower, events):
+    """The names that are there, by the events alone."""
+    names = set(lower)
+
+    def below(path):
+        return {n for n in names if n.startswith(path + '/')}
+
+    for event in events:
+        kind, path = event['kind'], event['path']
+        if kind == 'create':
+            names.add(path)
+        elif kind == 'delete':
+            names -= {path} | below(path)
+        elif kind == 'rename':
+            moved = {path + n[len(event['from']):] for n in below(event['from'])}
+            names -= below(event['from']) | {event['from']} | below(path)
+            names |= moved | {path}
+    return names
+
+
+def test_a_mirror_of_names_is_what_the_container_sees(engine):
+    """Everything at random, over what the image has as well."""
+    script = r'''
+        cp -r /low /tree 2>/dev/null; cd /low; seed=%d
+        r() { seed=$(( (seed * 1103515245 + 12345) & 2147483647 )); n=$(( (seed >> 8) %% $1 )); }
+        d() { r 5; case $n in 0) p=.;; 1) p=deep;; 2) p=deep/er;; 3) p=x;; *) p=empty;; esac; }
+        f() { r 8; case $n in 0) q=file;; 1) q=f;; 2) q=g;; 3) q=er;; 4) q=deep;; 5) q=x;; 6) q=one;; *) q=new;; esac; }
+        for i in $(seq 400); do
+            d; f; a=$p/$q; d; f; b=$p/$q; r 8
+            case $n in
+                0|1) mkdir $a;; 2|3) echo $i >$a;; 4) rm $a;; 5) rm -r $a;; 6) mv -T $a $b;; 7) ln $a $b;;
+            esac 2>/dev/null
+        done
+        find . >/found; echo end >/end'''
+    with dockerd.Watcher(engine, '--all') as watcher:
+        watcher.ready()
+        for seed in range(4):
+            engine.run('--name', f'seed{seed}', script=script % (seed * 7919 + 1))
+        for seed in range(4):
+            name = f'seed{seed}'
+            watcher.wait_for('close end', name)
+            with open(os.path.join(engine.upper(name), 'found')) as f:
+                there = {os.path.normpath(os.path.join('low', line.rstrip('\n'))) for line in f}
+            lower = {os.path.join(*p.split('/')[:i]) for p in (*dockerd.LOWER, *dockerd.LINKED) for i in range(1, len(p.split('/')) + 1)}
+            events = [e for e in watcher.events(name) if e['kind'] in ('create', 'delete', 'rename')]
+            assert {n for n in mirror(lower, events) if n.split('/')[0] == 'low'} == there
+            remove(engine, name)
+
+
+def test_between_two_runs_and_the_removal(engine):
+    """What the engine does with the layer is not the container's; what was copied in between two runs is in the second one."""
+    with dockerd.Watcher(engine, '--all') as watcher:
+        watcher.ready()
+        engine.run('--name', 'twice', script='echo >>/log')
+        watcher.wait_for('close log', 'twice')
+        note = os.path.join(engine.directory, 'note')
+        with open(note, 'w') as f:
+            f.write('copied in')
+        engine.docker('cp', note, 'twice:/note')
+        engine.docker('start', '-a', 'twice')
+        remove(engine, 'twice')
+        engine.run('--rm', '--name', 'after', script='echo >/after')
+        watcher.wait_for('close after', 'after')
+        lines = watcher.lines('twice', without=('attribute', 'write'))
+        assert lines[:2] == ['create log', 'close log']
+        assert 'close note' in lines[2:] and lines[-1] == 'close log'
+        assert not [line for line in lines if line.startswith('delete log') or line.startswith('delete note')]
+
+
+def test_only_the_one_that_is_named(engine):
+    with dockerd.Watcher(engine, '--container', 'named') as watcher:
+        watcher.wait_until_said('watching named of the engine')
+        engine.run('--rm', '--name', 'another', script='echo >/another')
+        engine.run('--rm', '--name', 'named', script='echo >/first')
+        watcher.wait_for('close first', 'named')
+        assert {e['tree'] for e in watcher.events()} == {'named'}
+
+
+def test_one_that_ran_before_is_told_of_as_that(engine):
+    """For how long nobody was watching, and what has changed meanwhile: of what was deleted the whiteout."""
+    engine.docker('run', '-d', '--network', 'none', '--name', 'early', 'bb', '/bin/sh', '-c',
+                  'echo >/before; rm /low/file; while ! [ -e /go ]; do sleep 0.1; done; echo >/later; sleep 1000')
+    upper = engine.upper('early')
+    lab.wait_for('it has run', lambda: os.path.lexists(os.path.join(upper, 'low/file')))
+    with dockerd.Watcher(engine, '--all') as watcher:
+        watcher.ready()
+        lines = watcher.lines('early')
+        lost = watcher.events('early')[0]
+        assert lost['kind'] == 'lost' and lost['unseen_ms'] > 0
+        assert 'found before' in lines and 'delete low/file' in lines
+        engine.docker('exec', 'early', '/bin/touch', '/go')
+        watcher.wait_for('create later', 'early')
+    remove(engine, 'early')
+
+
+def test_the_engine_is_restarted(engine):
+    """What runs goes on and is watched on; what is made when the engine is there again is watched as well."""
+    engine.docker('run', '-d', '--network', 'none', '--name', 'stays', 'bb', '/bin/sh', '-c', 'while :; do echo >>/tick; sleep 0.05; done')
+    with dockerd.Watcher(engine, '--all') as watcher:
+        watcher.ready()
+        engine.daemon.stop(30)
+        watcher.wait_until_said('waiting for it')
+        count = len(watcher.lines('stays'))
+        lab.wait_for('it is watched without the engine', lambda: len(watcher.lines('stays')) > count + 10)
+        engine.start()
+        watcher.wait_until_said('watching all containers of the engine', 2)
+        engine.run('--rm', '--name', 'new', script='echo >/first')
+        watcher.wait_for('close first', 'new')
+        assert [e['kind'] for e in watcher.events() if e['kind'] == 'lost'] == ['lost']    # of the time before it was watched at all
+        assert watcher.said().count('waiting for it') == 1
+    remove(engine, 'stays')
+
+
+def test_no_engine(engine, tmp_path):
+    """It is waited for; what is no engine is told of."""
+    with dockerd.Watcher(engine, '--all', '--socket=' + str(tmp_path / 'none')) as watcher:
+        assert watcher.process.wait(30) == 2       # --socket twice
+    import subprocess
+    done = subprocess.run([lab.UNDERSTUDY, 'watch', '--all', 'DIR'], capture_output=True, text=True)
+    assert done.returncode == 2 and 'One of the three' in done.stderr
