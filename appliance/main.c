@@ -32,6 +32,7 @@ static const struct {
 	  verb_config_drive },
 	{ "dhcp", "keep the addresses that an appliance's image gets by DHCP", verb_dhcp },
 	{ "trouble", "serve a health endpoint that says what is wrong", verb_trouble },
+	{ "run", "run a container, and tell of every change in its file system", verb_run },
 	{ "watch", "tell of every change below a directory", verb_watch },
 	{ "version", "print versions", verb_version },
 };

@@ -14,6 +14,7 @@ int verb_pki(int argc, char **argv);
 int verb_primary(int argc, char **argv);
 int verb_release(int argc, char **argv);
 int verb_rewind(int argc, char **argv);
+int verb_run(int argc, char **argv);
 int verb_standby(int argc, char **argv);
 int verb_status(int argc, char **argv);
 int verb_takeover(int argc, char **argv);

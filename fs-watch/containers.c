@@ -3,8 +3,7 @@
  * for, once, to know its layer. Until that answer comes what happens in the layer is kept as that of one that does not run (layers.h), so an
  * answer that is late costs nothing. What an answer says of its running counts unless an event has come since it was asked for.
  *
- * `die` comes after all that the container did, by another way than the kernel's: what the kernel has is told first. It may be late, as
- * `start` may: what the kernel tells of mounting and unmounting is in its place among what happens (layers.h).
+ * `die` comes after all that the container did, by another way than the kernel's: what the kernel has is told first.
  */
 #include "fs-watch/containers_internal.h"
 
@@ -191,7 +190,7 @@ static void on_told(struct containers *cs, struct container *c, const struct eng
 	(void)snprintf(c->name, sizeof(c->name), "%s", told->name);
 	if (!know_layer(cs, c, told))
 		return;
-	if (runs || c->is_made || c->has_run)
+	if (runs || c->is_made || c->has_run || told->started_ns == 0) /* or it was never started */
 		watch_upper(cs, c, told->upper);
 	if (is_new && c->has_run && faccessat(cs->driver_fd, layer_id(c->layer), F_OK, 0) != 0)
 		tell_unseen(cs, c);
@@ -251,6 +250,8 @@ static void on_event(void *owner, const struct engine_event *event)
 	if (event->kind == ENGINE_DIE) {
 		c->runs = false;
 		stop(cs, c);
+		if (c->layer != NULL && c->wanted && cs->ops->on_ended != NULL)
+			cs->ops->on_ended(cs->owner, c->name);
 	} else if (event->kind == ENGINE_DESTROY) {
 		c->is_gone = true;
 		forget_if_gone(cs, c);

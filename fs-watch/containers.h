@@ -25,6 +25,8 @@ struct containers_ops {
 	void (*on_event)(void *owner, const char *name, const struct watch_event *event);
 	/* From now on nothing of it is missed; it need not run yet. `id` is the engine's. */
 	void (*on_watched)(void *owner, const char *name, const char *id);
+	/* NULL, or: it has ended, and all that it has done is told. */
+	void (*on_ended)(void *owner, const char *name);
 	/* The engine is there, and all that it has is known; and when it is gone. What is known is watched on. */
 	void (*on_engine)(void *owner, const struct err *err);
 	/* It cannot go on: close it. */

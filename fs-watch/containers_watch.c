@@ -66,7 +66,7 @@ static void look(struct containers *cs, struct layer *layer, const struct watch_
 {
 	const struct overlay_wants wants = overlay_wants(event);
 	const int fd = wants.what ? watch_open_target(cs->watch, event) : -1;
-	char **lower = layer_lower(layer);
+	struct layer_notes *notes = layer_notes(layer);
 
 	*facts = (struct overlay_facts){ 0 };
 	if (fd >= 0) {
@@ -75,11 +75,11 @@ static void look(struct containers *cs, struct layer *layer, const struct watch_
 	}
 	if (!wants.lower)
 		return;
-	if (*lower == NULL)
-		*lower = overlay_look_lower(cs->driver_fd, layer_id(layer));
+	if (notes->lower == NULL)
+		notes->lower = overlay_look_lower(cs->driver_fd, layer_id(layer));
 	facts->is_lower =
-		*lower != NULL &&
-		overlay_look_is_lower(cs->driver_fd, layer_id(layer), *lower,
+		notes->lower != NULL &&
+		overlay_look_is_lower(cs->driver_fd, layer_id(layer), notes->lower,
 				      event->path + strlen("diff/"), facts->what == OVERLAY_COPY);
 }
 
@@ -87,7 +87,7 @@ static void in_one_layer(struct containers *cs, struct layer *layer,
 			 const struct watch_event *event)
 {
 	struct in_layer in = { .cs = cs, .layer = layer };
-	struct overlay_state *state = layer_overlay(layer);
+	struct overlay_state *state = &layer_notes(layer)->overlay;
 	const bool waited = state->waits;
 	struct overlay_facts facts;
 
@@ -107,13 +107,13 @@ static void sweep(void *owner, struct layer *layer)
 		layers_forget(cs->layers, layer);
 }
 
-/* The engine makes what a container's file system is mounted on, and removes it. */
-static void mounted(struct layer *layer, const struct watch_event *event)
+/*
+ * When a container is removed so is its layer, perhaps before the engine's word of its end is here: by the process that has removed what it
+ * was mounted on. The container's own deletions are by others; and what is copied in by the engine is not only deleted.
+ */
+static bool is_removal(const struct layer_notes *notes, const struct watch_event *event)
 {
-	if (event->kind == WATCH_CREATE)
-		layer_mount(layer);
-	else if (event->kind == WATCH_DELETE)
-		layer_unmount(layer);
+	return event->kind == WATCH_DELETE && event->pid != 0 && event->pid == notes->engine_pid;
 }
 
 /* Layers that the engine makes for its own use, to put names that it mounts on there. */
@@ -142,9 +142,11 @@ static void on_driver_event(struct containers *cs, const struct watch_event *eve
 	if (strncmp(inner.path, "work", 4) == 0 && event->from == NULL)
 		return;
 	layer = layers_get(cs->layers, event->path, len);
-	if (layer != NULL && strcmp(inner.path, "merged") == 0)
-		mounted(layer, event);
-	else if (layer != NULL)
+	if (layer == NULL)
+		return;
+	if (strcmp(inner.path, "merged") == 0)
+		layer_notes(layer)->engine_pid = event->pid;
+	else if (!is_removal(layer_notes(layer), event))
 		in_one_layer(cs, layer, &inner);
 }
 
@@ -189,7 +191,7 @@ static void flush(void *owner, struct layer *layer)
 {
 	struct in_layer in = { .cs = owner, .layer = layer };
 
-	overlay_flush(layer_overlay(layer), to_layer, &in);
+	overlay_flush(&layer_notes(layer)->overlay, to_layer, &in);
 }
 
 static void on_idle(void *owner)

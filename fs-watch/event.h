@@ -39,6 +39,7 @@ struct watch_event {
 	const char *from; /* of a rename, else NULL */
 	uint64_t
 		unseen_ms; /* of `lost`: for how long there was nobody to see; 0: events came and were lost */
+	int pid;	   /* of the process that did it, if the kernel has told; 0: it has not */
 	const struct tree_key *target; /* for watch_open_target(); NULL: the kernel has not told */
 };
 

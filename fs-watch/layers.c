@@ -2,8 +2,6 @@
 
 #include "appliance/base/buf.h"
 #include "appliance/base/mem.h"
-#include "fs-watch/overlay.h"
-
 #include <string.h>
 #include <xxhash.h>
 
@@ -16,13 +14,10 @@ struct layer {
 	struct layer *older, *newer; /* of those that have something kept */
 	enum state state;
 	void *container;
-	bool unmounted;
-	size_t ended;	   /* of what is kept: so much was there when it was unmounted last */
 	struct buf kept;   /* of struct kept, each followed by its paths */
 	uint64_t first_ns; /* of what is kept */
 	uint64_t lost_ns;  /* since then some was dropped; 0: none */
-	struct overlay_state overlay;
-	char *lower;
+	struct layer_notes notes;
 	char name[];
 };
 
@@ -152,7 +147,6 @@ static void clear(struct layers *layers, struct layer *layer)
 	if (layer->kept.len > 0)
 		unlink_kept(layers, layer);
 	layers->kept -= layer->kept.len;
-	layer->ended = 0;
 	buf_free(&layer->kept);
 	layer->kept.limit = layers->kept_max;
 }
@@ -210,14 +204,13 @@ static void keep(struct layers *layers, struct layer *layer, const struct watch_
 		drop(layers, layers->oldest);
 }
 
-/* The first `len` bytes of it. */
-static void tell_kept(struct layers *layers, struct layer *layer, size_t len)
+static void tell_kept(struct layers *layers, const struct layer *layer)
 {
 	const uint8_t *data = layer->kept.data;
 	struct kept kept;
 	size_t at = 0;
 
-	while (at < len) {
+	while (at < layer->kept.len) {
 		memcpy(&kept, data + at, sizeof(kept));
 		at += sizeof(kept);
 		kept.event.path = (const char *)data + at;
@@ -228,13 +221,6 @@ static void tell_kept(struct layers *layers, struct layer *layer, size_t len)
 		kept.event.target = NULL;
 		layers->tell(layers->owner, layer->container, &kept.event);
 	}
-	if (len == layer->kept.len) {
-		clear(layers, layer);
-		return;
-	}
-	buf_consume(&layer->kept, len);
-	layers->kept -= len;
-	layer->ended = 0;
 }
 
 /* ---- one layer ------------------------------------------------------------------------------- */
@@ -269,23 +255,11 @@ uint64_t layer_start(struct layers *layers, struct layer *layer)
 
 	if (layer->state != STOPPED)
 		return 0;
-	tell_kept(layers, layer, layer->unmounted ? layer->ended : layer->kept.len);
+	tell_kept(layers, layer);
+	clear(layers, layer);
 	layer->lost_ns = 0;
-	if (!layer->unmounted)
-		layer->state = RUNNING;
+	layer->state = RUNNING;
 	return lost_ns;
-}
-
-void layer_mount(struct layer *layer)
-{
-	layer->unmounted = false;
-}
-
-void layer_unmount(struct layer *layer)
-{
-	layer->unmounted = true;
-	layer->ended = layer->kept.len;
-	layer_stop(layer);
 }
 
 void layer_stop(struct layer *layer)
@@ -299,14 +273,9 @@ bool layer_runs(const struct layer *layer)
 	return layer->state == RUNNING;
 }
 
-struct overlay_state *layer_overlay(struct layer *layer)
+struct layer_notes *layer_notes(struct layer *layer)
 {
-	return &layer->overlay;
-}
-
-char **layer_lower(struct layer *layer)
-{
-	return &layer->lower;
+	return &layer->notes;
 }
 
 const char *layer_id(const struct layer *layer)
@@ -317,8 +286,8 @@ const char *layer_id(const struct layer *layer)
 static void free_layer(struct layers *layers, struct layer *layer)
 {
 	clear(layers, layer);
-	overlay_forget(&layer->overlay);
-	mem_free(layer->lower);
+	overlay_forget(&layer->notes.overlay);
+	mem_free(layer->notes.lower);
 	mem_free(layer);
 	layers->count--;
 }

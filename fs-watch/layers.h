@@ -3,9 +3,7 @@
  * is no running container's is kept, in order, until that container starts, and told of then: its first instruction has run before the engine
  * says so. No I/O.
  *
- * The engine's word comes by another way than what happens, and may be late: the container may have ended, and its layer be gone. When its
- * file system was mounted and unmounted comes with what happens. What was kept until it was unmounted last is the container's; what follows is
- * what the engine does with a layer that nobody uses.
+ * The engine's word comes by another way than what happens, and may be late: the container may have ended, and its layer be gone.
  *
  * What is kept is bounded for all of them together. Past that, the one that has waited longest loses all it has kept, and remembers since when.
  */
@@ -13,6 +11,7 @@
 #define FS_WATCH_LAYERS_H
 
 #include "fs-watch/event.h"
+#include "fs-watch/overlay.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -51,13 +50,8 @@ void *layer_container(const struct layer *layer); /* NULL: nobody's yet */
 /* Nobody wants to know of it: nothing is kept, nor told. */
 void layer_ignore(struct layers *layers, struct layer *layer);
 
-/* Its container's file system is mounted, as it is taken to be at first; or is not any more, and so the container does not run. */
-void layer_mount(struct layer *layer);
-void layer_unmount(struct layer *layer);
-
 /*
- * Its container runs: tells of all that was kept, and of what comes from now on; or it has run, if nothing is mounted any more: tells of what was
- * kept until then. 0; or since when (since 1970) some may have been lost: of
+ * Its container runs: tells of all that was kept, and of what comes from now on. 0; or since when (since 1970) some may have been lost: of
  * this the caller tells, and looks at the layer. Of one that runs, 0.
  */
 uint64_t layer_start(struct layers *layers, struct layer *layer);
@@ -65,10 +59,13 @@ uint64_t layer_start(struct layers *layers, struct layer *layer);
 void layer_stop(struct layer *layer);
 bool layer_runs(const struct layer *layer);
 
-/* The caller's own, zero at first: what the decision of overlay.h needs to remember of a layer. */
-struct overlay_state *layer_overlay(struct layer *layer);
-/* And what it lies on (overlay_look.h): released with it by mem_free(). */
-char **layer_lower(struct layer *layer);
+/* The caller's own, zero at first. */
+struct layer_notes {
+	struct overlay_state overlay;
+	char *lower;	/* what it lies on (overlay_look.h): released with it by mem_free() */
+	int engine_pid; /* who makes what it is mounted on, and removes it */
+};
+struct layer_notes *layer_notes(struct layer *layer);
 const char *layer_id(const struct layer *layer);
 
 #endif

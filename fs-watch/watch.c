@@ -42,6 +42,7 @@ static void tell(struct watch *watch, enum watch_kind kind, struct watch_flags f
 		.root = root,
 		.path = path,
 		.from = from,
+		.pid = watch->pid,
 		.target = watch->target,
 	};
 

@@ -381,8 +381,10 @@ static bool tell_next(struct watch_fanotify *f)
 		event.from.name = from;
 	}
 	f->watch->target = event.has_target ? &event.target : NULL;
+	f->watch->pid = event.pid;
 	tell(f, &event);
 	f->watch->target = NULL;
+	f->watch->pid = 0;
 	return true;
 }
 

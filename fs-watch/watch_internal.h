@@ -30,8 +30,9 @@ struct watch {
 	struct watch_fanotify *fanotify;
 	struct watch_inotify *inotify;
 	struct buf path, from;
-	const struct tree_key *target; /* of what is being told, if it is known */
-	unsigned open;		       /* handles of the loop */
+	const struct tree_key *target; /* of what is being told, if it is known; and who did it */
+	int pid;
+	unsigned open; /* handles of the loop */
 	bool closing;
 	void (*on_closed)(void *owner);
 	void *closed_owner;

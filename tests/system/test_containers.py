@@ -1,5 +1,9 @@
 """What containers change in their file systems is told, from their first instruction to their last, with a real Docker."""
+import concurrent.futures
+import json
 import os
+import signal
+import subprocess
 
 import pytest
 
@@ -178,10 +182,82 @@ def test_the_engine_is_restarted(engine):
     remove(engine, 'stays')
 
 
+@pytest.mark.parametrize('way', ['fanotify', 'inotify'])
+def test_the_wrapper(engine, tmp_path, way):
+    """Created, watched, started: with inotify, too, the first instruction is an event, and nothing is unseen. Output and status are the container's."""
+    docker = ['docker', '-H', f'unix://{engine.socket}', 'run']
+    words = ['--network', 'none', '--name', f'wrapped-{way}', '--rm', '-i', 'bb', '/bin/sh', '-c', 'cat >/first; echo out; exit 7']
+    done = subprocess.run([lab.UNDERSTUDY, 'run', '--events', str(tmp_path / 'events'), '--socket', engine.socket, '--by', way, '--json', '--',
+                           *docker, *words], input='in', capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (7, 'out\n'), done.stderr
+    events = [json.loads(line) for line in (tmp_path / 'events').read_text().splitlines()]
+    assert [f"{e['kind']} {e['path']}" for e in events if e['kind'] != 'attribute'] == ['create first', 'write first', 'close first']
+    assert {e['tree'] for e in events} == {f'wrapped-{way}'}
+    assert not engine.docker('ps', '-aq', '-f', f'name=wrapped-{way}')
+
+
+def test_the_wrapper_of_one_in_the_background(engine, tmp_path):
+    """Its events, until it has ended; the engine's client prints its id, as with `docker run -d`."""
+    done = subprocess.run([lab.UNDERSTUDY, 'run', '--events', str(tmp_path / 'events'), '--socket', engine.socket, '--', 'docker', '-H',
+                           f'unix://{engine.socket}', 'run', '-d', '--network=none', '--name=behind', 'bb', '/bin/sh', '-c', 'sleep 0.3; echo >/late'],
+                          capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and len(done.stdout.split()) == 1, done.stderr
+    assert 'behind  create    late' in (tmp_path / 'events').read_text()
+    remove(engine, 'behind')
+
+
+def test_by_inotify(engine):
+    """What happens is the same; what a restart has unseen is told."""
+    with dockerd.Watcher(engine, '--all', '--by', 'inotify') as watcher:
+        watcher.ready()
+        engine.create('ino', 'echo 1 >>/first; echo x >>/low/file; rm -f /low/one; echo >/last')
+        watcher.wait_until_said('watching container ino')
+        engine.docker('start', '-a', 'ino')
+        lines = watcher.wait_for('close last', 'ino')
+        assert [line for line in lines if not line.startswith(NOISE)] == [
+            'create first', 'copy-up low/', 'copy-up low/file', 'delete low/one', 'create last']
+        engine.docker('start', '-a', 'ino')
+        again = lab.wait_for('the second run is told of', lambda: watcher.events('ino')[len(lines):], 60)
+        assert again[0]['kind'] == 'lost' and again[0]['unseen_ms'] > 0
+        engine.run('--rm', '--name', 'ino2', script='true')
+    remove(engine, 'ino')
+
+
 def test_no_engine(engine, tmp_path):
     """It is waited for; what is no engine is told of."""
     with dockerd.Watcher(engine, '--all', '--socket=' + str(tmp_path / 'none')) as watcher:
         assert watcher.process.wait(30) == 2       # --socket twice
-    import subprocess
+    process = subprocess.Popen([lab.UNDERSTUDY, 'watch', '--all', '--socket', str(tmp_path / 'none')], stderr=subprocess.PIPE, text=True)
+    assert 'waiting for it' in process.stderr.readline()
+    process.terminate()
+    assert process.wait(30) == 0
     done = subprocess.run([lab.UNDERSTUDY, 'watch', '--all', 'DIR'], capture_output=True, text=True)
     assert done.returncode == 2 and 'One of the three' in done.stderr
+
+
+def test_the_watcher_was_stopped_meanwhile(engine):
+    """What ran and ended while it could not look is told all the same; what is gone with its layer is told as lost."""
+    with dockerd.Watcher(engine, '--all') as watcher:
+        watcher.ready()
+        engine.create('known', 'echo >/first')
+        watcher.wait_until_said('watching container known')
+        watcher.process.send_signal(signal.SIGSTOP)
+        engine.docker('start', '-a', 'known')
+        engine.docker('start', '-a', 'known')
+        remove(engine, 'known')
+        engine.run('--rm', '--name', 'unknown', script='echo >/first')
+        watcher.process.send_signal(signal.SIGCONT)
+        watcher.wait_for('lost /', 'unknown')
+        assert watcher.lines('known', without=('attribute',)) == ['create first', 'write first', 'close first', 'write first', 'close first']
+
+
+def test_many_at_a_time(engine):
+    """Forty containers, four at a time: of each the same events, in order, of nobody another's."""
+    count = 40
+    with dockerd.Watcher(engine, '--all') as watcher:
+        watcher.ready()
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda i: engine.run('--rm', '--name', f'many{i}', script=f'echo >/own{i}; rm /low/file; echo >/end'), range(count)))
+        for i in range(count):
+            lines = watcher.wait_for('close end', f'many{i}')
+            assert [line for line in lines if not line.startswith(NOISE)] == [f'create own{i}', 'copy-up low/', 'delete low/file', 'create end']

@@ -59,8 +59,6 @@ static void test_the_first_instruction_is_told(void **unused)
 	const struct watch_event rename = { .kind = WATCH_RENAME, .path = "b", .from = "a" };
 
 	(void)unused;
-	layer_unmount(layer); /* as it was made */
-	layer_mount(layer);
 	happens(layers, layer, "a", 1);
 	layer_event(layers, layer, &rename);
 	assert_string_equal(log_text, "");
@@ -85,7 +83,6 @@ static void test_between_the_end_and_the_next_start(void **unused)
 	assert_int_equal(layer_start(layers, layer), 0);
 	layer_stop(layer);
 	happens(layers, layer, "copied-in", 1);
-	layer_mount(layer);
 	happens(layers, layer, "a", 2);
 	assert_string_equal(log_text, "");
 	assert_int_equal(layer_start(layers, layer), 0);
@@ -93,7 +90,7 @@ static void test_between_the_end_and_the_next_start(void **unused)
 	layers_close(layers);
 }
 
-/* The engine says that it has started when it has ended and is being removed. */
+/* The engine says that it has started when it has ended, and started again. */
 static void test_a_word_that_is_late(void **unused)
 {
 	struct layers *layers = open_layers(1 << 20);
@@ -101,37 +98,16 @@ static void test_a_word_that_is_late(void **unused)
 
 	(void)unused;
 	layer_name(layer, one);
-	layer_unmount(layer);
-	layer_mount(layer);
 	happens(layers, layer, "a", 1);
-	layer_unmount(layer);
-	happens(layers, layer, "removed", 2);
+	happens(layers, layer, "b", 2);
 	assert_int_equal(layer_start(layers, layer), 0);
-	assert_string_equal(log_text, "one:a");
-	assert_false(layer_runs(layer));
+	assert_string_equal(log_text, "one:a one:b");
 	layer_stop(layer);
-	/* It runs again after all: what was kept since is told as well. */
-	layer_mount(layer);
-	happens(layers, layer, "b", 3);
+	assert_false(layer_runs(layer));
 	assert_int_equal(layer_start(layers, layer), 0);
-	assert_string_equal(log_text, "one:a one:removed one:b");
-	layers_close(layers);
-}
-
-static void test_unmounted_it_does_not_run(void **unused)
-{
-	struct layers *layers = open_layers(1 << 20);
-	struct layer *layer = get(layers, "l1");
-
-	(void)unused;
-	layer_name(layer, one);
-	assert_int_equal(layer_start(layers, layer), 0);
-	layer_unmount(layer);
-	happens(layers, layer, "removed", 1);
-	assert_string_equal(log_text, "");
+	assert_string_equal(log_text, "one:a one:b");
 	layers_forget(layers, layer);
 	assert_int_equal(layers_count(layers), 0);
-	assert_int_equal(layers_kept(layers), 0);
 	layers_close(layers);
 }
 
@@ -286,7 +262,6 @@ int main(void)
 		cmocka_unit_test(test_the_first_instruction_is_told),
 		cmocka_unit_test(test_between_the_end_and_the_next_start),
 		cmocka_unit_test(test_a_word_that_is_late),
-		cmocka_unit_test(test_unmounted_it_does_not_run),
 		cmocka_unit_test(test_each_has_its_own),
 		cmocka_unit_test(test_nobody_wants_it),
 		cmocka_unit_test(test_the_bound),
