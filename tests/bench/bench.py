@@ -23,6 +23,7 @@ sys.path[:0] = [HERE, os.path.dirname(HERE)]
 import activation  # noqa: E402
 import agent_death  # noqa: E402
 import boot  # noqa: E402
+import container_start  # noqa: E402
 import disk_bytes  # noqa: E402
 import disks  # noqa: E402
 import gateway  # noqa: E402
@@ -52,6 +53,7 @@ ROWS = {
     'outage-fast': outage.with_fast_detection,
     'commit-latency': gateway.added_latency,
     'gateway-throughput': gateway.throughput,
+    'container-start': container_start.row,
     'image-size': boot.size,
     'image-boot': boot.boot,
     'image-memory': boot.memory,
