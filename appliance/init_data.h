@@ -39,6 +39,7 @@ enum data_kind {
 	DATA_FOREIGN,	 /* something is */
 	DATA_SMALL,	 /* empty, and smaller than the file system that it would get */
 	DATA_UNREADABLE, /* or gone */
+	DATA_DAMAGED,	 /* has our label in the copy of its superblock only */
 	DATA_KINDS
 };
 

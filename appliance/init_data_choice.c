@@ -11,8 +11,10 @@ static const char *kind_text(const struct data_disk *disk)
 		[DATA_OURS] = "has our label",
 		[DATA_EMPTY] = "is empty",
 		[DATA_FOREIGN] = "has something on it, and not our label",
-		[DATA_SMALL] = "is too small",
+		[DATA_SMALL] = "is empty, and smaller than 48 MiB",
 		[DATA_UNREADABLE] = "cannot be read",
+		[DATA_DAMAGED] =
+			"is ours, and damaged; mend it on another machine (e2fsck -B 4096 -b 32768)",
 	};
 
 	if (disk->taken)
@@ -78,7 +80,7 @@ static enum data_choice choose_wanted(const struct data_disk *disks, size_t coun
 }
 
 /* Whether there is one, or may be, that cannot be taken. */
-static enum data_choice refuse(size_t ours, size_t unreadable, struct err *why)
+static enum data_choice refuse(size_t ours, size_t damaged, size_t unreadable, struct err *why)
 {
 	if (ours > 1)
 		(void)err_set(why, RC_REFUSED,
@@ -86,17 +88,19 @@ static enum data_choice refuse(size_t ours, size_t unreadable, struct err *why)
 			      "; machine.data says which it is");
 	else if (ours == 1)
 		(void)err_set(why, RC_REFUSED, "the data disk cannot be written to");
+	else if (damaged > 0)
+		(void)err_set(why, RC_REFUSED, "the data disk is damaged");
 	else if (unreadable > 0)
 		(void)err_set(
 			why, RC_REFUSED,
 			"the data disk may be one that cannot be read; machine.data says which it is");
-	return ours > 0 || unreadable > 0 ? DATA_REFUSE : DATA_NONE;
+	return ours > 0 || damaged > 0 || unreadable > 0 ? DATA_REFUSE : DATA_NONE;
 }
 
 enum data_choice data_choose(const struct data_disk *disks, size_t count, const char *wanted,
 			     size_t *which, struct err *why)
 {
-	size_t ours = 0, empty = 0, unreadable = 0, the_empty = 0;
+	size_t ours = 0, empty = 0, damaged = 0, unreadable = 0, the_empty = 0;
 	enum data_choice choice;
 
 	if (wanted != NULL)
@@ -104,14 +108,14 @@ enum data_choice data_choose(const struct data_disk *disks, size_t count, const 
 	for (size_t i = 0; i < count; i++) {
 		if (!disks[i].taken && disks[i].kind == DATA_OURS && ours++ == 0)
 			*which = i;
-		if (!disks[i].taken && disks[i].kind == DATA_UNREADABLE)
-			unreadable++;
+		damaged += !disks[i].taken && disks[i].kind == DATA_DAMAGED;
+		unreadable += !disks[i].taken && disks[i].kind == DATA_UNREADABLE;
 		if (is_free(&disks[i], DATA_EMPTY) && empty++ == 0)
 			the_empty = i;
 	}
 	if (ours == 1 && is_free(&disks[*which], DATA_OURS))
 		return DATA_TAKE;
-	choice = refuse(ours, unreadable, why);
+	choice = refuse(ours, damaged, unreadable, why);
 	if (choice == DATA_NONE && empty == 1) {
 		*which = the_empty;
 		return DATA_PREPARE;

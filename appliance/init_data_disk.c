@@ -11,7 +11,9 @@
 #define EDGE_BYTES \
 	((size_t)1 << 20) /* partition tables and signatures are in the first or the last MiB */
 #define BLOCK_BYTES ((size_t)4096)
-#define PROBES 256 /* for what has no signature: some seconds on a disk that turns */
+#define COPY_AT \
+	((uint64_t)128 << 20) /* of the superblock: block 32768, the first of the second group */
+#define PROBES 256	      /* for what has no signature: some seconds on a disk that turns */
 
 /* ---- ext4's superblock (the kernel's Documentation/filesystems/ext4/super.rst) ------------------- */
 
@@ -87,6 +89,16 @@ static enum data_kind look_at(const struct looked *l, size_t len, uint64_t offse
 	return DATA_EMPTY;
 }
 
+/* Whether the first copy of a superblock, which our file systems have from 128 MiB on, has our label. */
+static bool was_ours(const struct looked *l, uint64_t bytes)
+{
+	struct data_ext4 copy;
+
+	return bytes >= COPY_AT + EDGE_BYTES &&
+	       read_at(l->disk, l->found, DATA_EXT4_BYTES, COPY_AT) &&
+	       data_ext4_parse(&copy, l->found) && strcmp(copy.label, CONFIG_DATA_LABEL) == 0;
+}
+
 static enum data_kind look(const struct looked *l, uint64_t bytes, struct data_ext4 *ext4)
 {
 	const uint64_t last = (bytes - EDGE_BYTES) / BLOCK_BYTES * BLOCK_BYTES;
@@ -104,6 +116,8 @@ static enum data_kind look(const struct looked *l, uint64_t bytes, struct data_e
 		kind = look_at(l, BLOCK_BYTES, at);
 	if (kind == DATA_EMPTY)
 		kind = look_at(l, EDGE_BYTES, last);
+	if (kind == DATA_FOREIGN && was_ours(l, bytes))
+		return DATA_DAMAGED;
 	return kind == DATA_EMPTY && bytes < (uint64_t)l->least ? DATA_SMALL : kind;
 }
 

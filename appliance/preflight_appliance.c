@@ -13,15 +13,42 @@
 #include "net/http_socket.h"
 #include "net/netlink.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define PROGRAM "/bin/qemu-system-x86_64"
 #define FIRMWARE "/firmware"
-#define DATA "/data/"
+#define DATA "/data"
+
+static bool is_below(const char *path, const char *directory)
+{
+	const size_t len = strlen(directory);
+
+	return strncmp(path, directory, len) == 0 && (path[len] == '/' || path[len] == '\0');
+}
 
 static bool is_data(const char *path)
 {
-	return strncmp(path, DATA, strlen(DATA)) == 0;
+	return is_below(path, DATA) && path[strlen(DATA)] == '/';
+}
+
+/* The rest is the image, to which nobody writes. */
+static bool is_writable(const char *path)
+{
+	return is_data(path) || is_below(path, "/run") || is_below(path, "/dev/shm");
+}
+
+/* What is to last, and where it is. */
+static void check_place(struct preflight *preflight, const char *key, const char *path,
+			const char *lost)
+{
+	if (!is_writable(path))
+		preflight_error(preflight,
+				"%s: %s: nothing can be written there in the appliance; name one "
+				"below " DATA,
+				key, path);
+	else if (!is_data(path))
+		preflight_warning(preflight, "%s: %s: is not below " DATA "; %s", key, path, lost);
 }
 
 /* Files that travel with the configuration have to be beside it. */
@@ -48,6 +75,22 @@ static void check_beside(struct preflight *preflight, const char *directory)
 
 /* ---- the network ---- */
 
+/* The image has no list of hosts. */
+static void check_name(struct preflight *preflight, const char *key, const char *host)
+{
+	const struct config *config = &preflight->config;
+
+	for (size_t i = 0; i < config->ndevices; i++) {
+		if (config->devices[i].dhcp)
+			return; /* who gives an address gives name servers, too */
+	}
+	if (config->dns == NULL)
+		preflight_error(preflight,
+				"%s: %s: the appliance has no name server to ask (machine.dns); "
+				"name an address of machine.network, or 0.0.0.0 for all",
+				key, host);
+}
+
 /* Where one listens has to be this machine's: one of its addresses, or all of them. Nobody is inside of it to ask. */
 static void check_listener(struct preflight *preflight, const char *key, const char *listen)
 {
@@ -64,9 +107,12 @@ static void check_listener(struct preflight *preflight, const char *key, const c
 		return;
 	}
 	if (listen == NULL || address_parse(&address, listen, false, &ignored) != RC_OK ||
-	    address_is_any(&address) ||
-	    netlink_prefix_parse(&wanted, address.host, &ignored) != RC_OK)
+	    address_is_any(&address))
 		return;
+	if (netlink_prefix_parse(&wanted, address.host, &ignored) != RC_OK) {
+		check_name(preflight, key, address.host);
+		return;
+	}
 	for (size_t i = 0; i < config->ndevices; i++) {
 		char *const *list = config->devices[i].addresses;
 
@@ -109,22 +155,22 @@ static void check_network(struct preflight *preflight)
 
 static void check_instance(struct preflight *preflight, size_t index)
 {
-	static const char remedy[] = "only what is below /data outlives a restart of the appliance";
+	static const char lost[] = "what is there is gone when the appliance restarts";
 	const struct config_instance *instance = &preflight->config.instances[index];
+	char key[80];
 
-	if (instance->journal_dir != NULL && !is_data(instance->journal_dir))
-		preflight_warning(preflight, "instances[%zu].journal.dir: %s: %s", index,
-				  instance->journal_dir, remedy);
+	(void)snprintf(key, sizeof(key), "instances[%zu].journal.dir", index);
+	if (instance->journal_dir != NULL)
+		check_place(preflight, key, instance->journal_dir, lost);
 	for (size_t i = 0; instance->journal_copies != NULL && instance->journal_copies[i] != NULL;
 	     i++) {
-		if (!is_data(instance->journal_copies[i]))
-			preflight_warning(preflight, "instances[%zu].journal.copies[%zu]: %s: %s",
-					  index, i, instance->journal_copies[i], remedy);
+		(void)snprintf(key, sizeof(key), "instances[%zu].journal.copies[%zu]", index, i);
+		check_place(preflight, key, instance->journal_copies[i], lost);
 	}
 	for (size_t i = 0; i < instance->ndisks; i++) {
-		if (instance->disks[i].path != NULL && !is_data(instance->disks[i].path))
-			preflight_warning(preflight, "instances[%zu].disks[%zu].path: %s: %s",
-					  index, i, instance->disks[i].path, remedy);
+		(void)snprintf(key, sizeof(key), "instances[%zu].disks[%zu].path", index, i);
+		if (instance->disks[i].path != NULL)
+			check_place(preflight, key, instance->disks[i].path, lost);
 	}
 }
 
@@ -158,11 +204,13 @@ void preflight_appliance(struct preflight *preflight, const char *path)
 				config->firmware != NULL ? config->firmware : "absent");
 	if (config->data != NULL && strcmp(config->data, CONFIG_DATA_MEMORY) == 0)
 		check_memory(preflight);
-	if (!is_data(config->state_dir))
-		preflight_warning(preflight,
-				  "state_dir: %s: is not below /data; who serves would be "
-				  "forgotten when the appliance restarts",
-				  config->state_dir);
+	check_place(preflight, "state_dir", config->state_dir,
+		    "who serves would be forgotten when the appliance restarts");
+	if (!is_writable(config->memory_dir))
+		preflight_error(preflight,
+				"memory_dir: %s: nothing can be written there in the appliance; "
+				"leave it out, or name /dev/shm or a directory below " DATA,
+				config->memory_dir);
 	if (config->ndevices == 0)
 		preflight_warning(
 			preflight,

@@ -185,22 +185,46 @@ static void what_would_not_outlive_a_restart_is_warned_of(void **state)
 	assert_int_equal(look("/data/state", "/run/state"), RC_OK);
 	expect(&preflight.warnings, "state_dir: /run/state: is not below /data");
 	assert_int_equal(look("{\"name\": \"vm1\"}",
-			      "{\"name\": \"vm1\", \"journal\": {\"dir\": \"/srv/j\"}, "
-			      "\"disks\": [{\"name\": \"d\", \"path\": \"/srv/d\"}]}"),
+			      "{\"name\": \"vm1\", \"journal\": {\"dir\": \"/run/j\"}, "
+			      "\"disks\": [{\"name\": \"d\", \"path\": \"/run/d\"}]}"),
 			 RC_OK);
 	assert_non_null(memmem(preflight.warnings.data, preflight.warnings.len,
-			       "instances[0].journal.dir: /srv/j", 32));
-	expect(&preflight.warnings, "instances[0].disks[0].path: /srv/d");
+			       "instances[0].journal.dir: /run/j", 32));
+	expect(&preflight.warnings, "instances[0].disks[0].path: /run/d");
 	assert_int_equal(
 		look("{\"name\": \"vm1\"}",
-		     "{\"name\": \"vm1\", \"journal\": {\"copies\": [\"/data/a\", \"/srv/b\"]}}"),
+		     "{\"name\": \"vm1\", \"journal\": {\"copies\": [\"/data/a\", \"/dev/shm/b\"]}}"),
 		RC_OK);
-	expect(&preflight.warnings, "instances[0].journal.copies[1]: /srv/b");
+	expect(&preflight.warnings, "instances[0].journal.copies[1]: /dev/shm/b");
 	assert_int_equal(
 		look("{\"network\": [{\"name\": \"eth0\", \"addresses\": [\"192.0.2.2/24\"]}]}",
 		     "{}"),
 		RC_OK);
 	expect(&preflight.warnings, "machine.network: absent");
+}
+
+static void where_nothing_can_be_written_is_refused(void **state)
+{
+	(void)state;
+	assert_int_equal(look("/data/state", "/var/lib/understudy"), RC_INVALID);
+	expect(&preflight.errors, "state_dir: /var/lib/understudy: nothing can be written there");
+	assert_int_equal(look("\"site\"", "\"memory_dir\": \"/tmp/x\", \"site\""), RC_INVALID);
+	expect(&preflight.errors, "memory_dir: /tmp/x: nothing can be written there");
+	assert_int_equal(look("{\"name\": \"vm1\"}",
+			      "{\"name\": \"vm1\", \"journal\": {\"dir\": \"/datax/j\"}, "
+			      "\"disks\": [{\"name\": \"d\", \"path\": \"/srv/d\"}]}"),
+			 RC_INVALID);
+	assert_non_null(memmem(preflight.errors.data, preflight.errors.len,
+			       "instances[0].journal.dir: /datax/j: nothing", 43));
+	expect(&preflight.errors,
+	       "instances[0].disks[0].path: /srv/d: nothing can be written there");
+}
+
+static void a_name_that_nobody_can_resolve_is_refused(void **state)
+{
+	(void)state;
+	assert_int_equal(look("0.0.0.0:7480", "site-b:7480"), RC_INVALID);
+	expect(&preflight.errors, "http.listen: site-b: the appliance has no name server to ask");
 }
 
 static void without_a_configuration_or_memory_it_says_so(void **state)
@@ -236,6 +260,8 @@ int main(void)
 		cmocka_unit_test(a_network_that_the_machine_would_not_have_is_refused),
 		cmocka_unit_test(a_key_that_others_may_read_is_refused),
 		cmocka_unit_test(what_would_not_outlive_a_restart_is_warned_of),
+		cmocka_unit_test(where_nothing_can_be_written_is_refused),
+		cmocka_unit_test(a_name_that_nobody_can_resolve_is_refused),
 		cmocka_unit_test(without_a_configuration_or_memory_it_says_so),
 	};
 

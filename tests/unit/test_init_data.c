@@ -28,7 +28,7 @@ static void put(int fd, off_t at, const void *data, size_t len)
 	assert_int_equal(pwrite(fd, data, len, at), (ssize_t)len);
 }
 
-static void put_superblock(int fd, const char *label, uint32_t blocks)
+static void put_superblock_at(int fd, off_t at, const char *label, uint32_t blocks)
 {
 	uint8_t superblock[DATA_EXT4_BYTES] = { 0 };
 
@@ -36,7 +36,12 @@ static void put_superblock(int fd, const char *label, uint32_t blocks)
 	bytes_put_le32(superblock + 0x18, 2); /* 4096 bytes */
 	bytes_put_le16(superblock + 0x38, 0xef53);
 	(void)strncpy((char *)superblock + 0x78, label, 16);
-	put(fd, DATA_EXT4_AT, superblock, sizeof(superblock));
+	put(fd, at, superblock, sizeof(superblock));
+}
+
+static void put_superblock(int fd, const char *label, uint32_t blocks)
+{
+	put_superblock_at(fd, DATA_EXT4_AT, label, blocks);
 }
 
 static int file(off_t bytes)
@@ -117,6 +122,22 @@ static void an_ext4_is_ours_by_its_label_alone(void **state)
 	assert_int_equal(kind_of(disk, DISK_BYTES), DATA_OURS);
 	put(disk, DISK_BYTES - 1, "x", 1);
 	assert_int_equal(kind_of(disk, DISK_BYTES), DATA_OURS);
+	(void)close(disk);
+}
+
+static void one_whose_superblock_is_gone_is_ours_by_the_copy_of_it(void **state)
+{
+	const off_t bytes = 200 * MIB, copy = 128 * MIB;
+	const int disk = file(bytes);
+
+	(void)state;
+	put(disk, 4096, "descriptors, another's than an empty one has", 44);
+	put_superblock_at(disk, copy, "SOMEBODY", 100);
+	assert_int_equal(kind_of(disk, bytes), DATA_FOREIGN);
+	put_superblock_at(disk, copy, CONFIG_DATA_LABEL, 100);
+	assert_int_equal(kind_of(disk, bytes), DATA_DAMAGED);
+	put_superblock(disk, CONFIG_DATA_LABEL, 100);
+	assert_int_equal(kind_of(disk, bytes), DATA_OURS);
 	(void)close(disk);
 }
 
@@ -315,6 +336,7 @@ static void one_that_is_the_data_disk_or_may_be_but_cannot_be_used_is_not_done_w
 	const struct data_disk read_only[] = { DISK("vda", "", EMPTY), READ_ONLY("vdb", "", OURS) };
 	const struct data_disk unreadable[] = { DISK("vda", "", EMPTY),
 						DISK("vdb", "", UNREADABLE) };
+	const struct data_disk damaged[] = { DISK("vda", "", EMPTY), DISK("vdb", "", DAMAGED) };
 	const struct data_disk instances[] = { DISK("vda", "", EMPTY),
 					       TAKEN("vdb", "", UNREADABLE) };
 	const struct data_disk both[] = { READ_ONLY("vda", "", OURS), DISK("vdb", "", OURS) };
@@ -327,6 +349,10 @@ static void one_that_is_the_data_disk_or_may_be_but_cannot_be_used_is_not_done_w
 	assert_int_equal(choose(NULL, &which, 2, unreadable), DATA_REFUSE);
 	assert_non_null(strstr(err.text, "may be one that cannot be read"));
 	assert_non_null(strstr(err.text, "/dev/vdb cannot be read"));
+	assert_int_equal(choose(NULL, &which, 2, damaged), DATA_REFUSE);
+	assert_non_null(strstr(err.text, "the data disk is damaged"));
+	assert_non_null(
+		strstr(err.text, "/dev/vdb is ours, and damaged; mend it on another machine"));
 	assert_int_equal(choose("/dev/vda", &which, 2, unreadable), DATA_PREPARE);
 	assert_int_equal(choose(NULL, &which, 2, instances), DATA_PREPARE);
 	assert_int_equal(which, 0);
@@ -392,6 +418,7 @@ int main(void)
 			a_disk_of_zeroes_is_empty_and_one_byte_at_either_end_or_where_it_would_be_written_makes_it_foreign),
 		cmocka_unit_test(what_lies_in_the_middle_of_it_is_found),
 		cmocka_unit_test(an_ext4_is_ours_by_its_label_alone),
+		cmocka_unit_test(one_whose_superblock_is_gone_is_ours_by_the_copy_of_it),
 		cmocka_unit_test(one_without_room_for_the_file_system_is_too_small),
 		cmocka_unit_test(one_that_is_shorter_than_it_says_cannot_be_read),
 		cmocka_unit_test(
