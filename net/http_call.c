@@ -87,37 +87,59 @@ static void tell_part(struct http_call *call)
 		http_parse_use(parse, used);
 }
 
+/* Of a stream no more at once than there is room for: what is told of makes more. */
+static size_t slice_of(const struct http_call *call, size_t len)
+{
+	const struct buf *body = &call->parse.body;
+	const size_t room = body->limit - body->len;
+
+	if (call->ops->on_part == NULL || len <= room)
+		return len;
+	return room > 0 ? room : 1;
+}
+
 static void take(struct http_call *call, size_t len)
 {
 	const uint8_t *at = call->bytes;
 	size_t used = 0;
 	struct err err;
 
-	while (len > 0 && !call->parse.complete) {
-		if (http_parse_feed(&call->parse, at, len, &used, &err) != RC_OK) {
+	while (len > 0 && !call->parse.complete && !call->closing) {
+		if (http_parse_feed(&call->parse, at, slice_of(call, len), &used, &err) != RC_OK) {
 			end(call, &err);
 			return;
 		}
 		at += used;
 		len -= used;
+		tell_part(call);
 	}
-	tell_part(call);
 	if (!call->closing && call->parse.complete)
 		end(call, NULL);
+}
+
+static void on_eof(struct http_call *call)
+{
+	const bool midway = http_parse_midway(&call->parse);
+	struct err err;
+
+	if (http_parse_end(&call->parse, &err) == RC_OK && call->parse.complete) {
+		end(call, NULL);
+		return;
+	}
+	(void)err_set(&err, RC_CLOSED,
+		      midway ? "closed in the middle of an answer" : "closed without an answer");
+	end(call, &err);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *bytes)
 {
 	struct http_call *call = stream->data;
-	struct err err;
 
 	(void)bytes;
 	if (len > 0) {
 		take(call, (size_t)len);
 	} else if (len == UV_EOF) {
-		if (http_parse_end(&call->parse, &err) == RC_OK && !call->parse.complete)
-			(void)err_set(&err, RC_CLOSED, "closed without an answer");
-		end(call, call->parse.complete ? NULL : &err);
+		on_eof(call);
 	} else if (len < 0) {
 		fail(call, "receiving", (int)len);
 	}
