@@ -242,7 +242,9 @@ static void on_event(void *owner, const struct engine_event *event)
 
 	if (c == NULL)
 		return;
-	c->changed = true;
+	c->heard = true;
+	if (event->kind == ENGINE_START || event->kind == ENGINE_DIE)
+		c->changed = true;
 	if (event->kind == ENGINE_START)
 		c->runs = c->has_run = true;
 	if (event->kind == ENGINE_CREATE)
@@ -303,7 +305,7 @@ static void on_list(void *owner, const char *id, int status, const char *json, s
 	(void)id;
 	cs->listing = false;
 	for (c = cs->list; c != NULL; c = c->next)
-		c->listed = c->changed;
+		c->listed = c->heard;
 	if (err != NULL)
 		why = *err;
 	else if (status != 200)
@@ -334,7 +336,7 @@ static void on_open(void *owner, const struct engine_info *info)
 		return;
 	}
 	for (struct container *c = cs->list; c != NULL; c = c->next)
-		c->changed = c->asked = false;
+		c->heard = c->changed = c->asked = false;
 	cs->is_open = cs->listing = true;
 	if (engine_list(cs->engine, on_list, &err) != RC_OK)
 		log_warn("fs-watch", "%s", err.text);

@@ -20,7 +20,8 @@ struct container {
 	bool runs;	       /* as the engine said last */
 	bool has_run, is_made; /* events have said so, and it was not dealt with yet */
 	bool asked;	       /* an answer is to come */
-	bool changed;	       /* an event has come since it was asked for */
+	bool changed;	       /* it has started or ended since it was asked for */
+	bool heard;	       /* an event has come since the list was asked for */
 	bool listed;
 	bool is_gone; /* an event says so */
 };

@@ -5,6 +5,7 @@
 #include "fs-watch/containers_internal.h"
 
 #include "appliance/base/clock.h"
+#include "appliance/base/log.h"
 #include "appliance/base/mem.h"
 #include "fs-watch/overlay_look.h"
 #include "fs-watch/scan.h"
@@ -69,10 +70,14 @@ static void look(struct containers *cs, struct layer *layer, const struct watch_
 	struct layer_notes *notes = layer_notes(layer);
 
 	*facts = (struct overlay_facts){ 0 };
-	if (fd >= 0) {
+	if (wants.what && event->scanned) {
+		facts->what = overlay_look_now(cs->driver_fd, layer_id(layer),
+					       event->path + strlen("diff/"));
+	} else if (fd >= 0) {
 		facts->what = overlay_look_what(fd);
-		(void)close(fd);
 	}
+	if (fd >= 0)
+		(void)close(fd);
 	if (!wants.lower)
 		return;
 	if (notes->lower == NULL)
@@ -166,13 +171,24 @@ static void on_upper_event(struct containers *cs, struct container *c,
 
 /* ---- both ------------------------------------------------------------------------------------ */
 
+struct telling {
+	struct containers *cs;
+	const struct watch_event *event;
+};
+
+static void tell_one(void *owner, struct layer *layer)
+{
+	const struct telling *telling = owner;
+
+	layer_event(telling->cs->layers, layer, telling->event);
+}
+
 /* Events of all were lost. */
 static void tell_all(struct containers *cs, const struct watch_event *event)
 {
-	for (struct container *c = cs->list; c != NULL; c = c->next) {
-		if (c->layer != NULL && layer_runs(c->layer))
-			containers_tell(cs, c, event);
-	}
+	struct telling telling = { .cs = cs, .event = event };
+
+	layers_each(cs->layers, tell_one, &telling);
 }
 
 static void on_event(void *owner, const struct watch_event *event)
@@ -262,7 +278,8 @@ void containers_scan(struct containers *cs, struct container *c, uint64_t since_
 	if (fd < 0)
 		return; /* it is gone */
 	if (scan(fd, "", NULL, on_scanned, &looking, &err) != RC_OK)
-		cs->ops->on_failed(cs->owner, &err);
+		log_warn("fs-watch", "container %s: %s: what has changed there is not told",
+			 c->name, err.text);
 	(void)close(fd);
 }
 

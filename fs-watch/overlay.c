@@ -51,7 +51,9 @@ struct overlay_wants overlay_wants(const struct watch_event *event)
 		.what = comes_in(event) ||
 			(is_in && !event->is_dir &&
 			 (event->kind == WATCH_DELETE || event->kind == WATCH_RENAME)) ||
-			(is_in && event->kind == WATCH_CREATE) || goes_out(event),
+			(is_in && *in_diff(event->path) != '\0' &&
+			 (event->kind == WATCH_CREATE || event->kind == WATCH_FOUND)) ||
+			goes_out(event),
 		.lower = is_in && event->kind == WATCH_CREATE && *in_diff(event->path) != '\0',
 	};
 }
@@ -164,6 +166,15 @@ static bool is_of_engine(const struct watch_event *event)
 	return *in_diff(event->path) == '\0' && event->kind != WATCH_ATTRIBUTE;
 }
 
+/* Of one in the upperdir. */
+static enum watch_kind kind_of(const struct watch_event *event, const struct overlay_facts *facts)
+{
+	if (event->kind == WATCH_CREATE && facts->is_lower)
+		return WATCH_COPY_UP;
+	return event->kind == WATCH_FOUND && facts->what == OVERLAY_WHITEOUT ? WATCH_DELETE :
+									       event->kind;
+}
+
 static bool is_way_back(const struct overlay_state *state, const struct watch_event *event)
 {
 	return state->waits && goes_out(event) && strcmp(state->work, event->path) == 0 &&
@@ -191,9 +202,7 @@ void overlay_event(struct overlay_state *state, const struct watch_event *event,
 	if (in_diff(event->path) == NULL || is_of_engine(event) ||
 	    (event->kind == WATCH_DELETE && facts->what == OVERLAY_WHITEOUT))
 		return;
-	tell_plain(event,
-		   event->kind == WATCH_CREATE && facts->is_lower ? WATCH_COPY_UP : event->kind,
-		   tell, owner);
+	tell_plain(event, kind_of(event, facts), tell, owner);
 }
 
 bool overlay_judge_seen(enum watch_kind *kind, const struct watch_event *event,

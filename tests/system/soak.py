@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The soak: kills of a site under a client's ledger, random epochs of five minutes, takeovers of a database under load, power cuts of the
-appliance's image, then system tests, each in every mode it has, over and over, for a time in seconds.
+appliance's image, containers whose files change at random, then system tests, each in every mode it has, over and over, for a time in seconds.
 
 Each round has them all, in another order. Stops at the first failure and names its seed. UNDERSTUDY_SEED=N UNDERSTUDY_KILLS=N: the
 same kills again, or so many of them.
@@ -16,6 +16,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import test_agent_death  # noqa: E402
+import test_containers  # noqa: E402
 import test_database  # noqa: E402
 import test_disk_targets  # noqa: E402
 import test_disks  # noqa: E402
@@ -35,6 +36,7 @@ import test_witness  # noqa: E402
 LEDGER_KILLS = 100
 DATABASE_TAKEOVERS = 10
 POWER_CUTS = 10
+CONTAINERS = 100
 MODULES = (test_agent_death, test_database, test_disk_targets, test_disks, test_first_copy, test_gateway, test_gateway_frames,
            test_journal, test_link, test_partition, test_rewind, test_rewind_serve, test_takeover, test_witness)
 
@@ -78,6 +80,8 @@ def main():
         test_database.takeovers(DATABASE_TAKEOVERS, seed)
     if not test_power_cut.MISSING:
         test_power_cut.power_cuts(POWER_CUTS, seed)
+    if not test_containers.missing():
+        test_containers.soak(seed, CONTAINERS, 1000)
     while time.monotonic() < end:
         if not waiting:
             waiting = list(cases())

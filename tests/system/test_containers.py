@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 
 import pytest
 
@@ -13,10 +14,16 @@ import lab
 NOISE = ('attribute', 'close', 'write')
 
 
+def missing():
+    if os.geteuid() != 0:
+        return 'an engine wants root'
+    return dockerd.MISSING and f"missing: {', '.join(dockerd.MISSING)} (docker.io, busybox-static)"
+
+
 @pytest.fixture(scope='module')
 def engine(tmp_path_factory):
-    if os.geteuid() != 0 or dockerd.MISSING:
-        pytest.skip('an engine wants root' if os.geteuid() != 0 else f"missing: {', '.join(dockerd.MISSING)} (docker.io, busybox-static)")
+    if missing():
+        pytest.skip(missing())
     with dockerd.Engine(tmp_path_factory.mktemp('engine')) as engine:
         yield engine
 
@@ -89,33 +96,58 @@ def mirror(lower, events):
     return names
 
 
-def test_a_mirror_of_names_is_what_the_container_sees(engine):
-    """Everything at random, over what the image has as well."""
-    script = r'''
-        cp -r /low /tree 2>/dev/null; cd /low; seed=%d
+# Several processes at once, over what the image has as well; `found` is what is there at the end, as the container sees it.
+RANDOM = r'''
+    cd /low
+    change() {
+        seed=$1
         r() { seed=$(( (seed * 1103515245 + 12345) & 2147483647 )); n=$(( (seed >> 8) %% $1 )); }
-        d() { r 5; case $n in 0) p=.;; 1) p=deep;; 2) p=deep/er;; 3) p=x;; *) p=empty;; esac; }
-        f() { r 8; case $n in 0) q=file;; 1) q=f;; 2) q=g;; 3) q=er;; 4) q=deep;; 5) q=x;; 6) q=one;; *) q=new;; esac; }
-        for i in $(seq 400); do
-            d; f; a=$p/$q; d; f; b=$p/$q; r 8
+        d() { r 6; case $n in 0) p=.;; 1) p=deep;; 2) p=deep/er;; 3) p=x;; 4) p=x/y;; *) p=empty;; esac; }
+        f() { r 9; case $n in 0) q=file;; 1) q=f;; 2) q=g;; 3) q=er;; 4) q=deep;; 5) q=x;; 6) q=one;; 7) q=y;; *) q=new;; esac; }
+        for i in $(seq $2); do
+            d; f; a=$p/$q; d; f; b=$p/$q; r 9
             case $n in
-                0|1) mkdir $a;; 2|3) echo $i >$a;; 4) rm $a;; 5) rm -r $a;; 6) mv -T $a $b;; 7) ln $a $b;;
+                0|1) mkdir $a;; 2|3) echo $i >$a;; 4) rm $a;; 5) rm -r $a;; 6) mv -T $a $b;; 7) ln $a $b;; 8) ln -s $i $a;;
             esac 2>/dev/null
         done
-        find . >/found; echo end >/end'''
-    with dockerd.Watcher(engine, '--all') as watcher:
+    }
+    for writer in $(seq %(writers)d); do change $(( %(seed)d * 64 + writer )) %(changes)d & done
+    wait
+    find . >/found; echo end >/end'''
+
+
+def random_container(engine, watcher, seed, changes, writers):
+    """Changes at random, and a mirror of the names that the events alone keep."""
+    name = f'seed{seed}'
+    engine.run('--name', name, script=RANDOM % {'seed': seed, 'changes': changes, 'writers': writers})
+    watcher.wait_for('close end', name)
+    with open(os.path.join(engine.upper(name), 'found')) as f:
+        there = {os.path.normpath(os.path.join('low', line.rstrip('\n'))) for line in f}
+    lower = {os.path.join(*p.split('/')[:i]) for p in (*dockerd.LOWER, *dockerd.LINKED) for i in range(1, len(p.split('/')) + 1)}
+    events = watcher.events(name)
+    assert not [e for e in events if e['kind'] == 'lost'], name
+    mirrored = {n for n in mirror(lower, events) if n.split('/')[0] == 'low'}
+    assert mirrored == there, f'{name}: not there: {mirrored - there}, missed: {there - mirrored}'
+    engine.docker('rm', name)
+    return len(events)
+
+
+def random_containers(engine, seed, count, changes):
+    """So many, four at a time, with one to four writers. How many events."""
+    with dockerd.Watcher(engine, '--all') as watcher, concurrent.futures.ThreadPoolExecutor(4) as pool:
         watcher.ready()
-        for seed in range(4):
-            engine.run('--name', f'seed{seed}', script=script % (seed * 7919 + 1))
-        for seed in range(4):
-            name = f'seed{seed}'
-            watcher.wait_for('close end', name)
-            with open(os.path.join(engine.upper(name), 'found')) as f:
-                there = {os.path.normpath(os.path.join('low', line.rstrip('\n'))) for line in f}
-            lower = {os.path.join(*p.split('/')[:i]) for p in (*dockerd.LOWER, *dockerd.LINKED) for i in range(1, len(p.split('/')) + 1)}
-            events = [e for e in watcher.events(name) if e['kind'] in ('create', 'delete', 'rename')]
-            assert {n for n in mirror(lower, events) if n.split('/')[0] == 'low'} == there
-            remove(engine, name)
+        return sum(pool.map(lambda i: random_container(engine, watcher, seed + i, changes, 1 + i % 4), range(count)))
+
+
+def soak(seed, count, changes):
+    """The same with an engine of its own."""
+    with tempfile.TemporaryDirectory(prefix='understudy-engine-') as directory, dockerd.Engine(directory) as engine:
+        events = random_containers(engine, seed, count, changes)
+    print(f'{count} containers, {events} events: of each the names are those that it sees (seed {seed})', flush=True)
+
+
+def test_a_mirror_of_names_is_what_the_container_sees(engine):
+    random_containers(engine, 1000, 6, 150)
 
 
 def test_between_two_runs_and_the_removal(engine):

@@ -125,6 +125,15 @@ static void test_a_whiteout_goes_unseen(void **unused)
 	      STEP(WATCH_DELETE, "diff/a", NULL, false, OVERLAY_WHITEOUT));
 }
 
+/* By a look at all, after events were lost. */
+static void test_a_whiteout_that_is_found(void **unused)
+{
+	(void)unused;
+	CHECK("found a, delete b, found d/", STEP(WATCH_FOUND, "diff/a", NULL, false, OVERLAY_COPY),
+	      STEP(WATCH_FOUND, "diff/b", NULL, false, OVERLAY_WHITEOUT),
+	      STEP(WATCH_FOUND, "diff/d", NULL, true, OVERLAY_PLAIN));
+}
+
 static void test_the_workdir_and_the_top_are_nobodys(void **unused)
 {
 	(void)unused;
@@ -194,6 +203,7 @@ int main(void)
 		cmocka_unit_test(test_an_exchange_is_one_event),
 		cmocka_unit_test(test_another_event_is_no_way_back),
 		cmocka_unit_test(test_a_whiteout_goes_unseen),
+		cmocka_unit_test(test_a_whiteout_that_is_found),
 		cmocka_unit_test(test_the_workdir_and_the_top_are_nobodys),
 		cmocka_unit_test(test_only_the_facts_that_are_needed),
 		cmocka_unit_test(test_without_the_workdir),
