@@ -151,12 +151,16 @@ static void on_ended(void *owner, const char *name)
 
 static void on_engine(void *owner, const struct err *err)
 {
-	const struct running *r = owner;
+	struct running *r = owner;
 
-	if (err != NULL)
+	if (err != NULL) {
 		(void)fprintf(stderr, "understudy: the engine: %s; waiting for it\n", err->text);
-	else if (!r->is_started)
-		(void)fprintf(stderr, "understudy: the engine does not have the container\n");
+	} else if (!r->is_started) {
+		r->status = options_failed(
+			"the container cannot be watched, and was not started: does --socket "
+			"name the engine that the command has asked?");
+		uv_stop(&r->loop);
+	}
 }
 
 static void on_failed(void *owner, const struct err *err)

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -305,6 +306,25 @@ static int find_driver(struct containers *cs, const struct engine_info *info, st
 	return cs->dir != NULL ? RC_OK : err_nomem(err, "a path");
 }
 
+/* Before Linux 6.5 overlayfs opened its files so that nobody was told of what is written to them (FMODE_NONOTIFY). */
+static void warn_of_writes(void)
+{
+	struct utsname name;
+	unsigned long major, minor;
+	char *end;
+
+	if (uname(&name) != 0)
+		return;
+	major = strtoul(name.release, &end, 10);
+	minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
+	if (major < 6 || (major == 6 && minor < 5))
+		log_warn(
+			"fs-watch",
+			"Linux %.64s: before 6.5 nobody is told of what is written through overlayfs: of "
+			"containers no 'write' and no 'close' is told, but all the rest",
+			name.release);
+}
+
 int containers_watch(struct containers *cs, const struct engine_info *info, struct err *err)
 {
 	static const struct watch_ops ops = { .on_event = on_event,
@@ -312,6 +332,7 @@ int containers_watch(struct containers *cs, const struct engine_info *info, stru
 					      .on_idle = on_idle };
 	int rc = find_driver(cs, info, err);
 
+	warn_of_writes();
 	if (rc == RC_OK && cs->way != WATCH_INOTIFY) {
 		rc = watch_open(&cs->watch, cs->loop, WATCH_FANOTIFY, &ops, cs, err);
 		if (rc == RC_OK)

@@ -238,6 +238,21 @@ def test_the_wrapper_of_one_in_the_background(engine, tmp_path):
     remove(engine, 'behind')
 
 
+def test_the_wrapper_of_what_cannot_be(engine, tmp_path):
+    """Status and words of the engine's client; another engine's container is not started."""
+    def run(*words, socket=engine.socket):
+        return subprocess.run([lab.UNDERSTUDY, 'run', '--socket', socket, '--', *words], capture_output=True, text=True, timeout=120)
+    docker = ('docker', '-H', f'unix://{engine.socket}')
+    assert run(*docker, 'ps').returncode == 2
+    done = run(*docker, 'run', '--nonsense', 'bb')
+    assert done.returncode not in (0, 2) and 'nonsense' in done.stderr
+    assert run('no-such-program', 'run', 'bb').returncode == 127
+    engine.docker('create', '--name', 'other', 'bb', 'true')
+    done = run('/bin/echo', 'run', 'f' * 64)      # which another engine might have
+    assert done.returncode == 1 and 'cannot be watched' in done.stderr
+    remove(engine, 'other')
+
+
 def test_by_inotify(engine):
     """What happens is the same; what a restart has unseen is told."""
     with dockerd.Watcher(engine, '--all', '--by', 'inotify') as watcher:
