@@ -11,6 +11,8 @@ import pytest
 import dockerd
 import lab
 
+pytestmark = pytest.mark.calm     # a short-lived container may be gone before it was asked for; and each worker has an engine of its own
+
 NOISE = ('attribute', 'close', 'write')
 
 
