@@ -22,7 +22,7 @@
 struct layers;
 struct layer;
 
-/* `tell` gets what happened in the layers of running containers, with what layers_name() was given. NULL: no memory. */
+/* `tell` gets what happened in the layers of running containers, with what layer_name() was given. NULL: no memory. */
 struct layers *layers_open(size_t kept_max,
 			   void (*tell)(void *owner, void *container,
 					const struct watch_event *event),
