@@ -172,7 +172,7 @@ static void set_up_network(const struct container_config *config)
 					.ndevices = config->addresses != NULL ? 2 : 1 };
 
 	(void)sethostname(config->hostname, strlen(config->hostname));
-	init_network(&machine);
+	(void)init_network(&machine);
 }
 
 /* As engines do: who is not root may listen at any port, and ask who is there (ICMP echo). */

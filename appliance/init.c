@@ -146,15 +146,18 @@ static void end_data(void)
 static int configure(struct init_service *service, struct config *config, struct err *err)
 {
 	int rc = read_config(config, err);
-	bool local;
+	const bool local = config->http != NULL && http_socket_is_local(config->http);
+	const bool reached = init_network(config);
 
-	local = config->http != NULL && http_socket_is_local(config->http);
-	service->http = local ? NULL : config->http;
+	service->http = local || !reached ? NULL : config->http;
 	service->http_else = HTTP_ELSE;
 	if (config->hostname != NULL)
 		(void)sethostname(config->hostname, strlen(config->hostname));
-	init_network(config);
 	service->helper = wants_dhcp(config) ? "dhcp" : NULL;
+	if (rc == RC_OK && !reached)
+		rc = err_set(err, RC_STATE,
+			     "no card that machine.network names is there, so nobody could reach "
+			     "the standby; name one that is, and restart the machine");
 	if (rc != RC_OK)
 		return rc;
 	rc = init_apart(find_data, config, &watchdog, err);

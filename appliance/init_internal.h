@@ -68,7 +68,10 @@ int init_data(const struct config *config, bool starting, struct err *err);
 /* Nothing is written to it any more. */
 void init_data_end(void);
 
-/* What fails is a machine_problem(). */
-void init_network(const struct config *config);
+/*
+ * What fails is a machine_problem(). False: of the cards that the configuration names none is there, so nobody reaches an address of
+ * it; whatever cards there are have those of their links (fe80::...).
+ */
+bool init_network(const struct config *config);
 
 #endif

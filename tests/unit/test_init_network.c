@@ -13,19 +13,21 @@
 #include <cmocka.h>
 
 /* The machine's part of a configuration, as process 1 reads it, is done. */
-static void set_up_network(const char *network)
+static bool set_up_network(const char *network)
 {
 	struct config config = { 0 };
 	struct buf problems = { 0 };
+	bool reached;
 	char text[4096];
 	struct err err;
 
 	(void)snprintf(text, sizeof(text), "{\"machine\": {\"network\": [%s]}}", network);
 	(void)config_check(&config, CONFIG_STANDBY, "config.json", "/", text, strlen(text),
 			   &problems, &err); /* all else is missing */
-	init_network(&config);
+	reached = init_network(&config);
 	config_free(&config);
 	buf_free(&problems);
+	return reached;
 }
 
 static void cards_get_names_bridges_ports_and_all_addresses(void **state)
@@ -34,7 +36,7 @@ static void cards_get_names_bridges_ports_and_all_addresses(void **state)
 	netns_fixture_need();
 	(void)netns_fixture_run("ip link add e0 address 52:54:00:00:00:01 type veth; "
 				"ip link add e1 address 52:54:00:00:00:02 type veth");
-	set_up_network(
+	(void)set_up_network(
 		"{\"name\": \"lan0\", \"mac\": \"52:54:00:00:00:01\", \"mtu\": 1400},"
 		"{\"name\": \"wan0\", \"mac\": \"52:54:00:00:00:02\", \"addresses\": [\"192.0.2.2/24\", \"2001:db8::2/64\"],"
 		" \"routes\": [\"default via 192.0.2.1\", \"default via 2001:db8::1\"]},"
@@ -57,8 +59,8 @@ static void cards_may_exchange_their_names(void **state)
 	(void)netns_fixture_run(
 		"ip link add i0 address 52:54:00:00:00:04 type veth peer name card0; "
 		"ip link add i1 address 52:54:00:00:00:05 type veth");
-	set_up_network("{\"name\": \"i1\", \"mac\": \"52:54:00:00:00:04\"},"
-		       "{\"name\": \"i0\", \"mac\": \"52:54:00:00:00:05\"}");
+	(void)set_up_network("{\"name\": \"i1\", \"mac\": \"52:54:00:00:00:04\"},"
+			     "{\"name\": \"i0\", \"mac\": \"52:54:00:00:00:05\"}");
 	netns_fixture_shows("ip link show i1", "52:54:00:00:00:04");
 	netns_fixture_shows("ip link show i1", "MULTICAST,UP");
 	netns_fixture_shows("ip link show i0", "52:54:00:00:00:05");
@@ -79,7 +81,7 @@ static void what_is_wrong_or_not_there_is_told_and_keeps_no_other_device_from_be
 	assert_int_equal(scratch_make(dir, "problems"), 0);
 	(void)snprintf(path, sizeof(path), "%s/problems", dir);
 	machine_problems_keep(path);
-	set_up_network(
+	(void)set_up_network(
 		"{\"mac\": \"52:54:00:00:00:98\"}, {\"name\": 7}, 8,"
 		"{\"name\": \"lan5\", \"mac\": \"52:54:00:00:00:99\", \"addresses\": [\"192.0.2.9/24\"]},"
 		"{\"name\": \"lan6\", \"mac\": \"52:54:00:00:00:03\", \"addresses\": [\"192.0.2.10/24\"],"
@@ -89,10 +91,68 @@ static void what_is_wrong_or_not_there_is_told_and_keeps_no_other_device_from_be
 	assert_int_equal(machine_problems_read(&lines, path, &err), RC_OK);
 	assert_true(buf_append_u8(&lines, 0));
 	assert_non_null(strstr((const char *)lines.data,
-			       "network: no card has the address 52:54:00:00:00:99\n"));
+			       "network: no card has the address 52:54:00:00:00:99; there are "));
 	assert_non_null(strstr((const char *)lines.data, "198.51.100.1"));
 	buf_free(&lines);
 	assert_int_equal(unlink(path) | rmdir(dir), 0);
+}
+
+/* Bridges are none; what is a port has its use. */
+static void of_a_card_that_is_missing_it_is_told_which_are_there(void **state)
+{
+	char dir[SCRATCH_MAX], path[SCRATCH_MAX + 16];
+	struct buf lines;
+	struct err err;
+
+	(void)state;
+	netns_fixture_remove();
+	assert_true(netns_fixture_create());
+	(void)netns_fixture_run("ip link del cable; "
+				"ip link add j0 address 52:54:00:00:00:06 type veth "
+				"peer name j1 address 52:54:00:00:00:07");
+	assert_int_equal(scratch_make(dir, "problems"), 0);
+	(void)snprintf(path, sizeof(path), "%s/problems", dir);
+	machine_problems_keep(path);
+	assert_true(set_up_network("{\"name\": \"lan0\", \"mac\": \"52:54:00:00:00:06\"},"
+				   "{\"name\": \"j1\"},"
+				   "{\"name\": \"br7\", \"ports\": [\"j1\"]},"
+				   "{\"name\": \"lan8\"},"
+				   "{\"name\": \"lan9\", \"mac\": \"52:54:00:00:00:99\"}"));
+	machine_problems_keep(NULL);
+	assert_int_equal(machine_problems_read(&lines, path, &err), RC_OK);
+	assert_true(buf_append_u8(&lines, 0));
+	assert_string_equal(
+		(const char *)lines.data,
+		"network: network device lan8: No such device; there are lan0 (52:54:00:00:00:06)\n"
+		"network: no card has the address 52:54:00:00:00:99; there are lan0 (52:54:00:00:00:06)\n");
+	buf_free(&lines);
+	assert_int_equal(unlink(path) | rmdir(dir), 0);
+}
+
+/* One that has the name of the right one by chance is no port in its place. */
+static void where_a_card_is_missing_those_that_nobody_means_can_be_reached(void **state)
+{
+	(void)state;
+	netns_fixture_need();
+	(void)netns_fixture_run("ip link add k0 address 52:54:00:00:00:08 type veth "
+				"peer name k1 address 52:54:00:00:00:09");
+	assert_false(set_up_network(
+		"{\"name\": \"k0\", \"mac\": \"52:54:00:00:00:98\"},"
+		"{\"name\": \"br8\", \"ports\": [\"k0\"], \"addresses\": [\"192.0.2.8/24\"]}"));
+	netns_fixture_shows("ip -6 addr show scope link", "inet6 fe80::5054:ff:fe00:8/64");
+	netns_fixture_shows("ip -6 addr show scope link", "inet6 fe80::5054:ff:fe00:9/64");
+	assert_string_equal(netns_fixture_run("ip link show master br8"), "");
+	assert_true(set_up_network("{\"name\": \"k1\"}"));
+}
+
+static void cards_that_nobody_means_stay_down_where_none_is_missing(void **state)
+{
+	(void)state;
+	netns_fixture_need();
+	(void)netns_fixture_run("ip link add l0 type veth peer name l1");
+	assert_true(set_up_network("{\"name\": \"l0\"}"));
+	netns_fixture_shows("ip link show l0", "MULTICAST,UP");
+	netns_fixture_shows("ip link show l1", "state DOWN");
 }
 
 static void without_a_device_all_cards_are_up_with_the_address_of_their_link(void **state)
@@ -100,7 +160,7 @@ static void without_a_device_all_cards_are_up_with_the_address_of_their_link(voi
 	(void)state;
 	netns_fixture_need();
 	(void)netns_fixture_run("ip link add g0 type veth peer name g1");
-	set_up_network("");
+	(void)set_up_network("");
 	netns_fixture_shows("ip link show g0", "MULTICAST,UP");
 	netns_fixture_shows("ip link show g1", "MULTICAST,UP");
 	netns_fixture_shows("ip -6 addr show g0", "inet6 fe80::");
@@ -115,7 +175,7 @@ static void router_advertisements_are_not_heeded(void **state)
 	(void)netns_fixture_run("echo 1 >/proc/sys/net/ipv6/conf/default/accept_ra; "
 				"ip link add h0 type veth peer name h1");
 	netns_fixture_shows("cat /proc/sys/net/ipv6/conf/h0/accept_ra", "1");
-	set_up_network(
+	(void)set_up_network(
 		"{\"name\": \"h0\"}, {\"name\": \"h1\"}, {\"name\": \"br9\", \"ports\": [\"h1\"]}");
 	netns_fixture_shows("cat /proc/sys/net/ipv6/conf/h0/accept_ra", "0");
 	netns_fixture_shows("cat /proc/sys/net/ipv6/conf/br9/accept_ra", "0");
@@ -129,6 +189,9 @@ int main(void)
 		cmocka_unit_test(cards_may_exchange_their_names),
 		cmocka_unit_test(
 			what_is_wrong_or_not_there_is_told_and_keeps_no_other_device_from_being_set_up),
+		cmocka_unit_test(of_a_card_that_is_missing_it_is_told_which_are_there),
+		cmocka_unit_test(where_a_card_is_missing_those_that_nobody_means_can_be_reached),
+		cmocka_unit_test(cards_that_nobody_means_stay_down_where_none_is_missing),
 		cmocka_unit_test(router_advertisements_are_not_heeded),
 		cmocka_unit_test(without_a_device_all_cards_are_up_with_the_address_of_their_link),
 	};
