@@ -23,6 +23,7 @@
 #include "appliance/base/mem.h"
 #include "appliance/init_apart.h"
 #include "appliance/init_drive.h"
+#include "appliance/preflight.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -226,6 +227,8 @@ int init_config_read(struct config *config, const char *path, struct buf *proble
 	if (rc == RC_OK)
 		rc = config_check(config, CONFIG_STANDBY, name != NULL ? name + 1 : path, dir,
 				  (const char *)text.data, text.len, problems, err);
+	if (rc == RC_OK)
+		preflight_unreachable(problems, INIT_CONFIG_NAME, config);
 	buf_free(&text);
 	mem_free(dir);
 	return rc;

@@ -55,7 +55,8 @@ extern const struct init_places init_places;
 int init_config_find(const struct init_places *at, struct err *err);
 /*
  * A standby's. Of one that is wrong, what can be read, and `problems` (whose members are 0) has a line for each thing, the first of
- * which is the error's; of a file that cannot be read it has none. config_free() and buf_free() in any case.
+ * which is the error's; of a file that cannot be read it has none. Of one that is right, it has what nobody outside of the machine could
+ * reach. config_free() and buf_free() in any case.
  */
 int init_config_read(struct config *config, const char *path, struct buf *problems,
 		     struct err *err);

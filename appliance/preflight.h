@@ -40,6 +40,8 @@ int preflight_pair(struct preflight *preflight, const struct config *peer, struc
  * told of it here.
  */
 int preflight_run_appliance(struct preflight *preflight, const char *path, struct err *err);
+/* Of that: adds a line for each address that it would listen at and that only the appliance itself reaches, where nobody is to ask. */
+void preflight_unreachable(struct buf *to, const char *name, const struct config *config);
 void preflight_free(struct preflight *preflight);
 
 /* Goes through `lines` from *at = 0: the next one, without its end, NULL after the last. */

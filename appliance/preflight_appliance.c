@@ -91,7 +91,22 @@ static void check_name(struct preflight *preflight, const char *key, const char 
 				key, host);
 }
 
-/* Where one listens has to be this machine's: one of its addresses, or all of them. Nobody is inside of it to ask. */
+void preflight_unreachable(struct buf *to, const char *name, const struct config *config)
+{
+	const char *const all[][2] = { { "http.listen", config->http },
+				       { "link.listen", config->listen } };
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		if (all[i][1] != NULL && http_socket_is_local(all[i][1]))
+			preflight_note(
+				to, name,
+				"%s: %s cannot be reached from outside of the appliance; name an "
+				"address of machine.network, or 0.0.0.0 for all",
+				all[i][0], all[i][1]);
+	}
+}
+
+/* Where one listens has to be this machine's: one of its addresses, or all of them. */
 static void check_listener(struct preflight *preflight, const char *key, const char *listen)
 {
 	const struct config *config = &preflight->config;
@@ -99,15 +114,8 @@ static void check_listener(struct preflight *preflight, const char *key, const c
 	struct netlink_prefix wanted, prefix;
 	struct err ignored;
 
-	if (listen != NULL && http_socket_is_local(listen)) {
-		preflight_error(preflight,
-				"%s: %s cannot be reached from outside of the appliance; name an "
-				"address of machine.network, or 0.0.0.0 for all",
-				key, listen);
-		return;
-	}
-	if (listen == NULL || address_parse(&address, listen, false, &ignored) != RC_OK ||
-	    address_is_any(&address))
+	if (listen == NULL || http_socket_is_local(listen) ||
+	    address_parse(&address, listen, false, &ignored) != RC_OK || address_is_any(&address))
 		return;
 	if (netlink_prefix_parse(&wanted, address.host, &ignored) != RC_OK) {
 		check_name(preflight, key, address.host);
@@ -141,6 +149,7 @@ static void check_network(struct preflight *preflight)
 {
 	const struct config *config = &preflight->config;
 
+	preflight_unreachable(&preflight->errors, preflight->name, config);
 	check_listener(preflight, "http.listen", config->http);
 	check_listener(preflight, "link.listen", config->listen);
 	for (size_t i = 0; i < config->ninstances; i++) {

@@ -276,6 +276,37 @@ static void of_a_wrong_one_all_that_is_wrong_is_told_and_what_is_right_is_read(v
 	buf_free(&problems);
 }
 
+static void of_a_right_one_it_is_told_what_nobody_outside_could_reach(void **state)
+{
+	static const char text[] =
+		"{\"site\": \"b\", \"http\": {\"listen\": \"127.0.0.1:7480\"}, \"link\": {\"listen\": \"%s\"}, "
+		"\"tls\": {\"ca\": \"ca.crt\", \"cert\": \"b.crt\", \"key\": \"b.key\"}, "
+		"\"state_dir\": \"/data/state\", \"hypervisor\": {\"program\": \"/bin/qemu-system-x86_64\"}, "
+		"\"instances\": [{\"name\": \"vm1\"}]}";
+	static const char *const listen[] = { "0.0.0.0:7400", "[::1]:7400" };
+	char path[PATH_SIZE + 16], file[1024];
+	struct buf problems;
+	struct config read;
+
+	(void)state;
+	(void)snprintf(path, sizeof(path), "%s/config.json", image);
+	for (size_t i = 0; i < 2; i++) {
+		problems = (struct buf){ 0 };
+		(void)snprintf(file, sizeof(file), text, listen[i]);
+		put_text(image, "config.json", file);
+		assert_int_equal(init_config_read(&read, path, &problems, &err), RC_OK);
+		assert_true(buf_append_u8(&problems, 0));
+		assert_non_null(strstr(
+			(const char *)problems.data,
+			"config.json: http.listen: 127.0.0.1:7480 cannot be reached from outside"));
+		assert_int_equal(strstr((const char *)problems.data,
+					"link.listen: [::1]:7400 cannot be reached") != NULL,
+				 i == 1);
+		buf_free(&problems);
+		config_free(&read);
+	}
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -289,6 +320,7 @@ int main(void)
 		TEST(without_any_it_says_where_one_could_be),
 		TEST(a_drive_that_cannot_be_mounted_is_named),
 		TEST(of_a_wrong_one_all_that_is_wrong_is_told_and_what_is_right_is_read),
+		TEST(of_a_right_one_it_is_told_what_nobody_outside_could_reach),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
