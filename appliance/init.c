@@ -11,6 +11,7 @@
 #include "net/http_socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
@@ -22,6 +23,7 @@
 #define SQUASHFS 0x73717368   /* magic numbers of file systems, from Linux's uapi/linux/magic.h */
 #define PROBLEMS "/run/problems"
 #define WATCHDOG "/dev/watchdog0"
+#define GIVE_UP_S 60
 #define CONSOLE_MS 1000 /* a serial one is slow, and what process 1 says is not said again */
 
 static struct init_watchdog watchdog;
@@ -33,10 +35,24 @@ bool init_is_one(int argc, char **argv)
 	return argc > 0 && getpid() == 1 && strcmp(name != NULL ? name + 1 : argv[0], "init") == 0;
 }
 
+void init_screen(void)
+{
+	char consoles[64] = "";
+	const int list = open("/sys/class/tty/console/active", O_RDONLY | O_CLOEXEC);
+	const ssize_t n = list >= 0 ? read(list, consoles, sizeof(consoles) - 1) : 0;
+	const char *last = strrchr(consoles, ' ');
+
+	if (list >= 0)
+		(void)close(list);
+	last = last != NULL ? last + 1 : consoles;
+	if (n > 0 && strncmp(last, "ttyS", 4) == 0)
+		log_copy(open("/dev/tty0", O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
+}
+
 void init_give_up(const struct err *why)
 {
-	log_error(INIT_PART, "%s; the machine stops", why->text);
-	(void)sleep(1); /* for a slow console */
+	log_error(INIT_PART, "%s; the machine stops in a minute", why->text);
+	(void)sleep(GIVE_UP_S);
 	(void)reboot(RB_POWER_OFF);
 	for (;;)
 		(void)pause();
@@ -182,6 +198,8 @@ void init_run(void)
 	if (container_init_is_one())
 		container_init_run();
 	init_watchdog_open(&watchdog, NULL, 0); /* its driver is a module */
+	if (is_system())
+		init_screen();
 	if (!is_system()) {
 		(void)init_boot(&err);
 		init_give_up(&err);

@@ -157,6 +157,7 @@ static int do_once(int (*work)(void *owner, struct err *err), void *owner,
 {
 	struct result result;
 	int ends[2], rc = RC_TIMEOUT;
+	sigset_t none;
 	pid_t pid;
 
 	*again = false;
@@ -165,6 +166,8 @@ static int do_once(int (*work)(void *owner, struct err *err), void *owner,
 		return err_system(err, errno, "a pipe");
 	pid = fork();
 	if (pid == 0) {
+		(void)sigemptyset(&none);
+		(void)sigprocmask(SIG_SETMASK, &none, NULL); /* process 1 hears them otherwise */
 		if (watchdog != NULL && watchdog->fd >= 0)
 			(void)close(watchdog->fd); /* it would not stop while that is open */
 		(void)memset(&result, 0, sizeof(result));

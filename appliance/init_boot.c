@@ -284,6 +284,8 @@ int init_boot(struct err *err)
 	int rc = mount_kernels(err);
 
 	if (rc == RC_OK)
+		init_screen();
+	if (rc == RC_OK)
 		rc = init_apart(init_modules_load_all, NULL, NULL, err);
 	if (rc == RC_OK)
 		rc = read_digest(&verity, err);

@@ -89,12 +89,18 @@ static enum data_kind look_at(const struct looked *l, size_t len, uint64_t offse
 	return DATA_EMPTY;
 }
 
-/* Whether the first copy of a superblock, which our file systems have from 128 MiB on, has our label. */
+/*
+ * Whether the first copy of a superblock, which our file systems have from 128 MiB on, has our label, and nothing else has been made in its
+ * place since: in front of the superblock is nothing, where it was is no other one, and behind it is still something.
+ */
 static bool was_ours(const struct looked *l, uint64_t bytes)
 {
 	struct data_ext4 copy;
 
-	return bytes >= COPY_AT + EDGE_BYTES &&
+	return bytes >= COPY_AT + EDGE_BYTES && read_at(l->disk, l->found, 2 * BLOCK_BYTES, 0) &&
+	       is_zero(l->found, DATA_EXT4_AT) &&
+	       !data_ext4_parse(&copy, l->found + DATA_EXT4_AT) &&
+	       !is_zero(l->found + BLOCK_BYTES, BLOCK_BYTES) &&
 	       read_at(l->disk, l->found, DATA_EXT4_BYTES, COPY_AT) &&
 	       data_ext4_parse(&copy, l->found) && strcmp(copy.label, CONFIG_DATA_LABEL) == 0;
 }

@@ -16,7 +16,10 @@
 /* Whether that is a line of what it says of one in general ("DEVTYPE=disk"). */
 bool init_block_says(const char *device, const char *line);
 
-/* Says why and stops the machine: nothing else can be done. */
+/* From now on, with /dev there, what process 1 says is on the machine's screen, too, if the console is a serial port. */
+void init_screen(void);
+
+/* Says why, and after a minute, for who looks at the screen, stops the machine: nothing else can be done. */
 void init_give_up(const struct err *why) __attribute__((noreturn));
 
 /* In the initramfs: makes the system's file system the root and becomes process 1 there. */

@@ -25,6 +25,7 @@ static_assert(sizeof(levels) / sizeof(levels[0]) == LOG_LEVEL_COUNT, "a name for
 static enum log_level least_level = LOG_LEVEL_INFO;
 static bool as_json;
 static int wait_ms;
+static int copy = -1;
 
 void log_setup(enum log_level least, bool json)
 {
@@ -36,6 +37,11 @@ void log_settings(enum log_level *least, bool *json)
 {
 	*least = least_level;
 	*json = as_json;
+}
+
+void log_copy(int fd)
+{
+	copy = fd;
 }
 
 void log_wait(int ms)
@@ -116,6 +122,8 @@ void log_write(enum log_level level, const char *part, const char *format, ...)
 		len = snprintf(line, sizeof(line), "%s%s.%03ldZ  %-5s  %s: %s%s\n", colour, when,
 			       now.tv_nsec / 1000000, levels[level].name, part, text, off);
 	}
+	if (len > 0 && copy >= 0)
+		(void)!write(copy, line, (size_t)len);
 	if (len > 0 && write(STDERR_FILENO, line, (size_t)len) < 0)
 		return; /* there is no better place to say so */
 }

@@ -32,6 +32,8 @@ void log_settings(enum log_level *least, bool *json);
 
 /* How long a line waits for somebody to read it; 0 before the first call. For a process whose lines matter more than its time. */
 void log_wait(int ms);
+/* Each line goes to this descriptor as well, which never blocks; what cannot be written is left out there. -1: to none, as at the start. */
+void log_copy(int fd);
 
 /* `part` names the module ("link", "capture vm1"). */
 void log_write(enum log_level level, const char *part, const char *format, ...)

@@ -136,6 +136,11 @@ static void one_whose_superblock_is_gone_is_ours_by_the_copy_of_it(void **state)
 	assert_int_equal(kind_of(disk, bytes), DATA_FOREIGN);
 	put_superblock_at(disk, copy, CONFIG_DATA_LABEL, 100);
 	assert_int_equal(kind_of(disk, bytes), DATA_DAMAGED);
+	put(disk, 510, "\x55\xaa", 2);
+	assert_int_equal(kind_of(disk, bytes), DATA_FOREIGN);
+	put(disk, 510, "\0", 2);
+	put_superblock(disk, "SOMEBODY", 100);
+	assert_int_equal(kind_of(disk, bytes), DATA_FOREIGN);
 	put_superblock(disk, CONFIG_DATA_LABEL, 100);
 	assert_int_equal(kind_of(disk, bytes), DATA_OURS);
 	(void)close(disk);
