@@ -177,14 +177,19 @@ def fat_drive(directory, files):
 def test_it_boots_by_uefi_and_serves_what_is_wrong_with_its_configuration_even_if_nobody_reaches_the_endpoint_in_that(tmp_path, certificates):
     if not appliance.has_uefi():
         pytest.skip('no UEFI firmware for virtual machines: apt-get install ovmf')
-    (tmp_path / 'wrong.json').write_text(json.dumps(appliance.configuration() | {'hypervizor': {}, 'witnes': {}, 'http': {'listen': '127.0.0.1:7480'}}))
-    drive = fat_drive(tmp_path, {'config.json': tmp_path / 'wrong.json'} | certificates)
+    machine = {'machine': {'network': [{'name': 'lan0', 'mac': '52:54:00:ff:ff:ff'}]}}
+    (tmp_path / 'wrong.json').write_text(
+        json.dumps(appliance.configuration() | machine | {'hypervizor': {}, 'witnes': {}, 'http': {'listen': '127.0.0.1:7480'}}))
+    (tmp_path / 'large').write_bytes(bytes((1 << 20) + 1))
+    drive = fat_drive(tmp_path, {'config.json': tmp_path / 'wrong.json', 'large': tmp_path / 'large'} | certificates)
     # Of the drivers that only machines with such devices load, these are others than a BIOS boot has.
     with appliance.Appliance(tmp_path, uefi=True, disks=[drive], models=('nvme,serial=system', 'vmxnet3')) as site_b:
-        status, told = site_b.wait_for_health()
+        status, told = site_b.wait_for_health(appliance.LINK_LOCAL)
         assert status == 503 and 'hypervizor' in told['problems'][0] and 'did you mean "hypervisor"' in told['problems'][0], told
-        assert len(told['problems']) == 2 and 'witnes' in told['problems'][1], told
+        assert len(told['problems']) == 3 and 'witnes' in told['problems'][1], told
+        assert f'no card has the address 52:54:00:ff:ff:ff; there are eth0 ({appliance.MAC})' in told['problems'][2], told
         assert 'hypervizor' in site_b.console() and 'configuration from the drive vda' in site_b.console()
+        assert 'configuration in the drive vda: large: longer than' in site_b.console(), site_b.console()
 
 
 def test_without_a_configuration_it_says_so_to_who_is_on_its_link(tmp_path, certificates):
