@@ -13,10 +13,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define HTTP_ELSE "[::]:7480" /* every address, of whatever kind */
@@ -37,15 +39,13 @@ bool init_is_one(int argc, char **argv)
 
 void init_screen(void)
 {
-	char consoles[64] = "";
-	const int list = open("/sys/class/tty/console/active", O_RDONLY | O_CLOEXEC);
-	const ssize_t n = list >= 0 ? read(list, consoles, sizeof(consoles) - 1) : 0;
-	const char *last = strrchr(consoles, ' ');
+	const unsigned vt = 4,
+		       vts = 64; /* the screens' numbers: Documentation/admin-guide/devices.txt */
+	unsigned console;
 
-	if (list >= 0)
-		(void)close(list);
-	last = last != NULL ? last + 1 : consoles;
-	if (n > 0 && strncmp(last, "ttyS", 4) == 0)
+	/* One that does not answer is a port that this machine has not. */
+	if (ioctl(STDERR_FILENO, (int)TIOCGDEV, &console) != 0 || major(console) != vt ||
+	    minor(console) >= vts)
 		log_copy(open("/dev/tty0", O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
 }
 

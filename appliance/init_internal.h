@@ -16,7 +16,7 @@
 /* Whether that is a line of what it says of one in general ("DEVTYPE=disk"). */
 bool init_block_says(const char *device, const char *line);
 
-/* From now on, with /dev there, what process 1 says is on the machine's screen, too, if the console is a serial port. */
+/* From now on, with /dev there, what process 1 says is on the machine's screen, too, if the console is not that. */
 void init_screen(void);
 
 /* Says why, and after a minute, for who looks at the screen, stops the machine: nothing else can be done. */
