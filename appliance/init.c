@@ -18,6 +18,7 @@
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -44,7 +45,7 @@ void init_screen(void)
 	unsigned console;
 
 	/* One that does not answer is a port that this machine has not. */
-	if (ioctl(STDERR_FILENO, (int)TIOCGDEV, &console) != 0 || major(console) != vt ||
+	if (syscall(SYS_ioctl, STDERR_FILENO, TIOCGDEV, &console) != 0 || major(console) != vt ||
 	    minor(console) >= vts)
 		log_copy(open("/dev/tty0", O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
 }

@@ -27,6 +27,10 @@ static void print_plain(struct buf *line, const struct watch_event *event)
 void watch_line(struct buf *line, bool json, const char *tree, bool is_container,
 		const struct watch_event *event)
 {
+	const struct watch_event lost = {
+		.kind = WATCH_LOST, .is_dir = true, .time_ns = event->time_ns, .path = ""
+	};
+
 	buf_reset(line);
 	if (json) {
 		(void)timeline_format_event(line, tree, event);
@@ -36,4 +40,6 @@ void watch_line(struct buf *line, bool json, const char *tree, bool is_container
 		print_plain(line, event);
 	}
 	(void)buf_append_u8(line, '\n');
+	if (line->failed && event->kind != WATCH_LOST) /* no memory: no half of a line */
+		watch_line(line, json, tree, is_container, &lost);
 }

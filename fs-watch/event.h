@@ -15,8 +15,8 @@
 struct tree_key;
 
 enum watch_kind {
-	WATCH_CREATE, /* a name is there: made, linked, or moved in from outside */
-	WATCH_WRITE,  /* its content has changed by a write or a truncation */
+	WATCH_CREATE, /* a name is there: made, linked, or moved in from outside; what had it before is gone */
+	WATCH_WRITE, /* its content has changed by a write or a truncation */
 	WATCH_CLOSE, /* closed after writing; also the end of a writable mapping, whose stores nobody is told of */
 	WATCH_ATTRIBUTE, /* mode, owner, times, extended attributes, number of links */
 	WATCH_COPY_UP, /* of a container: overlayfs has made a copy of the image's; nothing has changed by that alone */
@@ -31,7 +31,8 @@ struct watch_event {
 	enum watch_kind kind;
 	bool is_dir;
 	bool coalesced; /* one of several changes of this name that came as one: their order is a guess, the state is not */
-	bool scanned; /* seen by a look at the tree, not as it happened */
+	bool exchanged; /* the second rename of an exchange: `from` stays what the one before has made of it; what is in a directory is told again */
+	bool scanned;	/* seen by a look at the tree, not as it happened */
 	uint64_t
 		time_ns; /* since 1970, when it was read: the kernel does not say when it happened */
 	void *root;	 /* the caller's word for the tree */

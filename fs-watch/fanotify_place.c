@@ -47,6 +47,13 @@ bool fanotify_place_key(struct tree_key *key, const uint8_t fsid[8], int fd)
 	return key_at(key, fsid, fd, "", &mount);
 }
 
+bool fanotify_place_child(struct tree_key *key, const uint8_t fsid[8], int fd, const char *name)
+{
+	int mount;
+
+	return key_at(key, fsid, fd, name, &mount);
+}
+
 int fanotify_place_open(const struct fanotify_fs *fs, const struct tree_key *key)
 {
 	union handle handle;

@@ -19,6 +19,9 @@ struct fanotify_fs {
 /* Of an open directory, its key. False, and errno: its file system has no handles, or none that fit. */
 bool fanotify_place_key(struct tree_key *key, const uint8_t fsid[8], int fd);
 
+/* Of `name` in an open directory, whatever it is. False, and errno. */
+bool fanotify_place_child(struct tree_key *key, const uint8_t fsid[8], int fd, const char *name);
+
 /* The directory of that handle, O_PATH; -1 and errno. */
 int fanotify_place_open(const struct fanotify_fs *fs, const struct tree_key *key);
 

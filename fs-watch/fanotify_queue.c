@@ -111,6 +111,19 @@ bool fanotify_queue_next(struct fanotify_queue *queue, struct fanotify_event *ev
 	return true;
 }
 
+bool fanotify_queue_ahead(const struct fanotify_queue *queue, size_t *at,
+			  struct fanotify_event *event)
+{
+	struct err err;
+	size_t used;
+
+	if (*at >= queue->data.len || fanotify_event_parse(event, &used, queue->data.data + *at,
+							   queue->data.len - *at, &err) != RC_OK)
+		return false;
+	*at += used;
+	return true;
+}
+
 static bool is_same(const struct tree_key *one, const struct tree_key *other)
 {
 	return one->len == other->len && memcmp(one->bytes, other->bytes, one->len) == 0;

@@ -33,6 +33,10 @@ uint64_t fanotify_queue_waiting(const struct fanotify_queue *queue);
 /* Takes the next one that was read; false: none is left. What it points to is valid until the next read. */
 bool fanotify_queue_next(struct fanotify_queue *queue, struct fanotify_event *event);
 
+/* Those not taken yet, from *at = queue->at on, without taking them. */
+bool fanotify_queue_ahead(const struct fanotify_queue *queue, size_t *at,
+			  struct fanotify_event *event);
+
 /*
  * Where the directory of `key` is after what was taken, by the first of those not taken yet that renames or removes it. False: none of
  * them does. What it points to is valid until the next read.

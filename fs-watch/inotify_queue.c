@@ -8,6 +8,7 @@
 #define READ_BYTES ((size_t)256 << 10)
 #define BUFFER_MAX ((size_t)64 << 20)
 #define HALF_MS 5
+#define MOMENT_US 1000
 
 struct tree_key inotify_queue_key(int watch)
 {
@@ -121,9 +122,63 @@ size_t inotify_queue_other_half(struct inotify_queue *queue, size_t at)
 	}
 }
 
+static bool is_of(const struct inotify_event *event, int watch, const char *name)
+{
+	return (event->mask & (IN_CREATE | IN_DELETE | IN_MOVE)) != 0 && event->wd == watch &&
+	       event->len > 0 && strcmp(event->name, name) == 0;
+}
+
+/* `at`: where to begin. 0: none. */
+static size_t next_of(const struct inotify_queue *queue, size_t at, int watch, const char *name)
+{
+	for (; at < queue->data.len; at += size_of(event_at(queue, at))) {
+		if (is_of(event_at(queue, at), watch, name))
+			return at;
+	}
+	return 0;
+}
+
+bool inotify_queue_mentions(const struct inotify_queue *queue, int watch, const char *name)
+{
+	return next_of(queue, queue->at, watch, name) > 0 ||
+	       (queue->at == 0 && queue->data.len > 0 && is_of(event_at(queue, 0), watch, name));
+}
+
+size_t inotify_queue_back(const struct inotify_queue *queue, size_t at, size_t other)
+{
+	const struct inotify_event *from = event_at(queue, at), *to = event_at(queue, other);
+	const size_t first = next_of(queue, queue->at, to->wd, to->name),
+		     second = next_of(queue, queue->at, from->wd, from->name);
+
+	return first > 0 && first < second && (event_at(queue, first)->mask & IN_MOVED_FROM) != 0 &&
+			       event_at(queue, first)->cookie == event_at(queue, second)->cookie ?
+		       first :
+		       0;
+}
+
 void inotify_queue_cancel(struct inotify_queue *queue, size_t at)
 {
-	event_at(queue, at)->mask = 0;
+	struct inotify_event *event = event_at(queue, at);
+
+	queue->leaving -= at >= queue->at && is_leaving(event);
+	event->mask = 0;
+}
+
+void inotify_queue_cancel_both(struct inotify_queue *queue, size_t at)
+{
+	const uint32_t cookie = event_at(queue, at)->cookie;
+
+	for (; at < queue->data.len; at += size_of(event_at(queue, at))) {
+		if (event_at(queue, at)->cookie == cookie)
+			inotify_queue_cancel(queue, at);
+	}
+}
+
+void inotify_queue_wait(struct inotify_queue *queue)
+{
+	(void)usleep(MOMENT_US);
+	while (inotify_queue_read(queue))
+		;
 }
 
 static bool takes_name(const struct inotify_event *event, const struct tree_dir *dir,

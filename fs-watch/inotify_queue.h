@@ -34,10 +34,21 @@ uint64_t inotify_queue_end(const struct inotify_queue *queue);
 
 /*
  * The second half of the rename whose first is at `at`: reads all there is, and waits a moment (5 ms) that the kernel may need between the
- * two. 0: there is none. inotify_queue_cancel(): it is not taken any more.
+ * two. 0: there is none. inotify_queue_cancel(): it is not taken any more; _both(): nor the other half of it.
  */
 size_t inotify_queue_other_half(struct inotify_queue *queue, size_t at);
 void inotify_queue_cancel(struct inotify_queue *queue, size_t at);
+void inotify_queue_cancel_both(struct inotify_queue *queue, size_t at);
+/* Reads what has happened until now, and in a moment (1 ms): what is changed is told of a little later. */
+void inotify_queue_wait(struct inotify_queue *queue);
+
+/*
+ * The first half of the rename that goes back from where the one at `at`, whose other half is at `other`, has gone to, if that is the next
+ * that has happened to either name. 0: there is none.
+ */
+size_t inotify_queue_back(const struct inotify_queue *queue, size_t at, size_t other);
+/* Of what was read and not taken something is of that name. */
+bool inotify_queue_mentions(const struct inotify_queue *queue, int watch, const char *name);
 
 /*
  * Whether anything that has happened until now, but was not taken, has taken its name away from directory `name` in `dir`, or from

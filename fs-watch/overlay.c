@@ -200,7 +200,8 @@ void overlay_event(struct overlay_state *state, const struct watch_event *event,
 		return;
 	}
 	if (in_diff(event->path) == NULL || is_of_engine(event) ||
-	    (event->kind == WATCH_DELETE && facts->what == OVERLAY_WHITEOUT))
+	    ((event->kind == WATCH_DELETE || event->kind == WATCH_CREATE) &&
+	     facts->what == OVERLAY_WHITEOUT))
 		return;
 	tell_plain(event, kind_of(event, facts), tell, owner);
 }

@@ -7,7 +7,7 @@
  *   one renamed from the workdir  is a whiteout (something was deleted), something made in place of a whiteout, or copied up; a directory
  *                               that takes a directory's place is nothing at all: the same one, emptied
  *   one renamed to the workdir  is the other half of an exchange, which tells what was in that place before
- *   a whiteout that goes        is nothing: its name was gone before
+ *   a whiteout that goes, or that a rename has left behind  is nothing: its name was gone before
  * Nothing else of the workdir matters.
  */
 #ifndef FS_WATCH_OVERLAY_H

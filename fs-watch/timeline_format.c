@@ -74,6 +74,7 @@ bool timeline_format_event(struct buf *line, const char *tree, const struct watc
 		put_string(line, "from", event->from);
 	put_flag(line, "dir", event->is_dir);
 	put_flag(line, "coalesced", event->coalesced);
+	put_flag(line, "exchanged", event->exchanged);
 	put_flag(line, "scanned", event->scanned);
 	if (event->unseen_ms > 0)
 		(void)buf_printf(line, ",\"unseen_ms\":%llu", (unsigned long long)event->unseen_ms);

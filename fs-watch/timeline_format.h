@@ -3,7 +3,7 @@
  *
  * The line, without its end:
  *   {"time":"2026-11-29T14:00:00.123456789Z","kind":"create","tree":"/srv","path":"a/b","dir":true,...}
- * `from` comes with a rename; `dir`, `coalesced` and `scanned` only when true, `unseen_ms` with a `lost` that has it. `path` is from the tree's top. One that is not UTF-8 has U+FFFD
+ * `from` comes with a rename; `dir`, `coalesced`, `exchanged` and `scanned` only when true, `unseen_ms` with a `lost` that has it. `path` is from the tree's top. One that is not UTF-8 has U+FFFD
  * for each byte that is none, and beside it "path_hex" with all of its bytes; the same of `from`.
  *
  * A file's line: 16 hexadecimal digits, a space, the JSON, a line feed. The digits are the JSON's XXH64, with that of the line before
@@ -19,8 +19,8 @@
 #include "fs-watch/event.h"
 
 #define TIMELINE_DIGITS 16
-#define TIMELINE_LINE_MAX \
-	((size_t)64 << 10) /* a path of PATH_MAX, twice, each byte as \u00xx and in hex */
+/* Two paths of 1 MiB (deep ones can be made, step by step), each byte as \u00xx and in hex. */
+#define TIMELINE_LINE_MAX (((size_t)16 << 20) + ((size_t)64 << 10))
 
 /* Appends the JSON of an event of the tree that is called `tree`. False: no memory, or past the limit. */
 bool timeline_format_event(struct buf *line, const char *tree, const struct watch_event *event);

@@ -209,11 +209,11 @@ struct tree_dir *tree_child(const struct tree *tree, const struct tree_dir *pare
 	return dir;
 }
 
-static bool contains(const struct tree_dir *outer, const struct tree_dir *inner)
+bool tree_is_below(const struct tree_dir *lower, const struct tree_dir *upper)
 {
-	while (inner != NULL && inner != outer)
-		inner = inner->parent;
-	return inner != NULL;
+	while (lower != NULL && lower != upper)
+		lower = lower->parent;
+	return lower != NULL;
 }
 
 static struct tree_dir *make(struct tree *tree, const struct tree_key *key)
@@ -237,7 +237,7 @@ static struct tree_dir *put(struct tree *tree, const struct tree_key *key, struc
 {
 	struct tree_dir *dir = tree_find(tree, key);
 
-	if (dir != NULL && contains(dir, parent)) {
+	if (dir != NULL && tree_is_below(parent, dir)) {
 		mem_free(name);
 		return NULL;
 	}
@@ -283,9 +283,23 @@ void tree_drop(struct tree *tree, struct tree_dir *dir)
 	forget(tree, dir);
 }
 
+void tree_drop_below(struct tree *tree, struct tree_dir *dir)
+{
+	empty(tree, dir);
+}
+
 void tree_drop_outside(struct tree *tree)
 {
 	empty(tree, &tree->kept[KEPT_OUTSIDE]);
+}
+
+void tree_drop_all(struct tree *tree)
+{
+	struct tree_dir *top = tree->kept[KEPT_TOPS].children;
+
+	for (; top != NULL; top = top->next)
+		empty(tree, top);
+	tree_drop_outside(tree);
 }
 
 /* ---- where one is ---------------------------------------------------------------------------- */
@@ -293,6 +307,11 @@ void tree_drop_outside(struct tree *tree)
 bool tree_is_inside(const struct tree_dir *dir)
 {
 	return tree_root_of(dir) != NULL;
+}
+
+bool tree_has_children(const struct tree_dir *dir)
+{
+	return dir->children != NULL;
 }
 
 bool tree_is_top(const struct tree_dir *dir)

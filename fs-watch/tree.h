@@ -44,11 +44,17 @@ struct tree_dir *tree_put_outside(struct tree *tree, const struct tree_key *key)
 struct tree_dir *tree_child(const struct tree *tree, const struct tree_dir *parent,
 			    const char *name);
 
-/* Forgets one with all below it; and all that are in no tree. */
+/* Forgets one with all below it; all below it; and all that are in no tree. */
 void tree_drop(struct tree *tree, struct tree_dir *dir);
+void tree_drop_below(struct tree *tree, struct tree_dir *dir);
 void tree_drop_outside(struct tree *tree);
+/* All but the tops. */
+void tree_drop_all(struct tree *tree);
 
+/* It is `upper`, or anywhere below it. */
+bool tree_is_below(const struct tree_dir *lower, const struct tree_dir *upper);
 bool tree_is_inside(const struct tree_dir *dir);
+bool tree_has_children(const struct tree_dir *dir); /* known ones */
 bool tree_is_top(const struct tree_dir *dir);
 /* Of one inside. */
 void *tree_root_of(const struct tree_dir *dir);

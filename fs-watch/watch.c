@@ -37,6 +37,7 @@ static void tell(struct watch *watch, enum watch_kind kind, struct watch_flags f
 		.kind = kind,
 		.is_dir = flags.is_dir,
 		.coalesced = flags.coalesced,
+		.exchanged = flags.exchanged,
 		.scanned = flags.scanned,
 		.time_ns = watch_now_ns(),
 		.root = root,
@@ -110,7 +111,9 @@ void watch_rescan(struct watch *watch, const struct watch_root *root, uint64_t s
 	const struct watch_flags flags = { .is_dir = true, .scanned = true };
 	struct rescan rescan = { .watch = watch,
 				 .root = root->root,
-				 .since_ns = since_ns - RESCAN_SLACK_NS,
+				 .since_ns = since_ns > RESCAN_SLACK_NS ?
+						     since_ns - RESCAN_SLACK_NS :
+						     0,
 				 .entry = entry,
 				 .owner = owner };
 	struct err err;

@@ -6,23 +6,17 @@
  * Where a directory was when something happened in it, its next rename or removal tells: that is looked for among the reports that are not
  * taken yet. If there is none, it is where the kernel says that it is now; all that has happened until then is read first, for a rename in
  * between. If it is gone, and of its removal nothing is there yet (the kernel removes, and tells then), that is waited for, GIVE_UP_MS at
- * most: it may have been removed long ago, and somebody has a file of it open. What is told of one that is gone matters to nobody.
+ * most, and once: it may have been removed long ago, and somebody has a file of it open. What is told of one that is gone matters to nobody.
  *
- * Changes of one name that were not read yet are one report for the kernel, with a bit for each: it is told in the order that is
- * possible. If a name was made and removed, whether it is there now decides.
+ * What is told of the reports is in fanotify_tell.c.
  */
-#include "fs-watch/watch_internal.h"
+#include "fs-watch/fanotify_tell.h"
 
 #include "appliance/base/clock.h"
-#include "appliance/base/log.h"
 #include "appliance/base/mem.h"
-#include "fs-watch/fanotify_place.h"
-#include "fs-watch/fanotify_queue.h"
-#include "fs-watch/scan.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fanotify.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,21 +27,6 @@
 #define TURN_EVENTS 65536 /* told of in one turn of the loop */
 #define OUTSIDE_MAX 16384 /* directories that are of no interest, remembered */
 #define GIVE_UP_MS 20
-#define MASK                                                                                \
-	(FAN_CREATE | FAN_MODIFY | FAN_CLOSE_WRITE | FAN_ATTRIB | FAN_DELETE | FAN_RENAME | \
-	 FAN_ONDIR)
-
-struct watch_fanotify {
-	struct watch *watch;
-	struct tree *tree;
-	struct fanotify_fs *systems;
-	int32_t pid;
-	uv_poll_t poll;
-	struct fanotify_queue queue;
-	uint64_t drained_ns; /* since 1970: all before had been read */
-	bool lost;
-	struct err failed;
-};
 
 /* ---- where ----------------------------------------------------------------------------------- */
 
@@ -58,6 +37,12 @@ static struct fanotify_fs *system_of(const struct watch_fanotify *f, const uint8
 	while (fs != NULL && memcmp(fs->fsid, fsid, sizeof(fs->fsid)) != 0)
 		fs = fs->next;
 	return fs;
+}
+
+const struct fanotify_fs *fanotify_system_of(const struct watch_fanotify *f,
+					     const struct tree_key *key)
+{
+	return system_of(f, key->bytes);
 }
 
 /* RC_STATE: there is nothing now. What else fails is noted. */
@@ -73,8 +58,8 @@ static int read_once(struct watch_fanotify *f)
 	return rc;
 }
 
-/* What has happened until now can be looked through; not what somebody adds as fast as it is read. */
-static void read_all(struct watch_fanotify *f)
+/* Not what somebody adds as fast as it is read. */
+void fanotify_read_all(struct watch_fanotify *f)
 {
 	const uint64_t end = f->queue.count + fanotify_queue_waiting(&f->queue);
 
@@ -123,12 +108,12 @@ static enum fanotify_place_now place_then(struct watch_fanotify *f, const struct
 
 	while (!place_by_report(f, key, parent, name)) {
 		now = place_now(f, fs, key, parent, name);
-		read_all(f);
+		fanotify_read_all(f);
 		if (place_by_report(f, key, parent, name))
 			return FANOTIFY_PLACE_BELOW;
-		if (now != FANOTIFY_PLACE_GONE || f->lost || f->failed.code != RC_OK ||
-		    clock_now_ns() >= end_ns)
+		if (now != FANOTIFY_PLACE_GONE || f->lost || f->failed.code != RC_OK || f->gave_up)
 			return now;
+		f->gave_up = clock_now_ns() >= end_ns;
 		(void)poll(&moment, 1, 1);
 	}
 	return FANOTIFY_PLACE_BELOW;
@@ -137,7 +122,7 @@ static enum fanotify_place_now place_then(struct watch_fanotify *f, const struct
 static struct tree_dir *locate(struct watch_fanotify *f, const struct tree_key *key,
 			       unsigned depth);
 
-static struct tree_dir *put_outside(struct watch_fanotify *f, const struct tree_key *key)
+struct tree_dir *fanotify_put_outside(struct watch_fanotify *f, const struct tree_key *key)
 {
 	if (tree_count_outside(f->tree) >= OUTSIDE_MAX)
 		tree_drop_outside(f->tree);
@@ -156,7 +141,7 @@ static struct tree_dir *find(struct watch_fanotify *f, const struct tree_key *ke
 		now = place_then(f, fs, key, &up, name);
 	parent = now == FANOTIFY_PLACE_BELOW ? locate(f, &up, depth - 1) : NULL;
 	return parent != NULL && tree_is_inside(parent) ? tree_put(f->tree, key, parent, name) :
-							  put_outside(f, key);
+							  fanotify_put_outside(f, key);
 }
 
 /* NULL: no memory. */
@@ -167,8 +152,7 @@ static struct tree_dir *locate(struct watch_fanotify *f, const struct tree_key *
 	return dir != NULL ? dir : find(f, key, depth);
 }
 
-/* NULL: it is not in a tree. */
-static struct tree_dir *inside(struct watch_fanotify *f, const struct tree_key *key)
+struct tree_dir *fanotify_inside(struct watch_fanotify *f, const struct tree_key *key)
 {
 	struct tree_dir *dir = locate(f, key, TREE_DEPTH_MAX);
 
@@ -176,179 +160,9 @@ static struct tree_dir *inside(struct watch_fanotify *f, const struct tree_key *
 	return dir != NULL && tree_is_inside(dir) ? dir : NULL;
 }
 
-static bool is_there(const struct tree_dir *dir, const struct watch *watch, const char *name)
-{
-	const struct watch_root *root = watch_root_of(watch, tree_root_of(dir));
-	struct buf path = { 0 };
-	struct stat st;
-	bool there;
-
-	there = root != NULL && tree_path(dir, name, &path) &&
-		fstatat(root->fd, (const char *)path.data, &st, AT_SYMLINK_NOFOLLOW) == 0;
-	buf_free(&path);
-	return there;
-}
-
-/* ---- telling --------------------------------------------------------------------------------- */
-
-struct moved_in {
-	struct watch *watch;
-	void *root;
-};
-
-static bool on_moved_in(void *owner, struct scan_entry *entry)
-{
-	const struct moved_in *moved = owner;
-
-	watch_tell_path(moved->watch, WATCH_CREATE,
-			(struct watch_flags){ .is_dir = S_ISDIR(entry->st.st_mode),
-					      .scanned = true },
-			moved->root, entry->path);
-	return true;
-}
-
-/* Nobody has told of what is in a directory that came from outside. */
-static void tell_contents(struct watch_fanotify *f, const struct tree_dir *dir, const char *name)
-{
-	struct moved_in moved = { .watch = f->watch, .root = tree_root_of(dir) };
-	const struct watch_root *root = watch_root_of(f->watch, moved.root);
-	struct buf path = { 0 };
-	struct err err;
-	int fd;
-
-	if (root == NULL || !tree_path(dir, name, &path))
-		return;
-	fd = openat(root->fd, (const char *)path.data,
-		    O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd >= 0) {
-		if (scan(fd, (const char *)path.data, NULL, on_moved_in, &moved, &err) != RC_OK)
-			log_warn("fs-watch", "%s", err.text);
-		(void)close(fd);
-	}
-	buf_free(&path);
-}
-
-/* It is gone, with all that is below it. Who has a file of it open may still write. */
-static void drop_target(struct watch_fanotify *f, const struct fanotify_event *event)
-{
-	struct tree_dir *target = event->has_target ? tree_find(f->tree, &event->target) : NULL;
-
-	if (target != NULL)
-		tree_drop(f->tree, target);
-	if (event->has_target)
-		(void)put_outside(f, &event->target);
-}
-
-/* One that had the name was empty, and is gone. */
-static void put_target(struct watch_fanotify *f, const struct fanotify_event *event,
-		       struct tree_dir *dir)
-{
-	struct tree_dir *other = tree_child(f->tree, dir, event->at.name);
-
-	if (!event->has_target)
-		return;
-	if (other != NULL && other != tree_find(f->tree, &event->target))
-		tree_drop(f->tree, other);
-	(void)tree_put(f->tree, &event->target, dir, event->at.name);
-}
-
-/* A directory has come into a tree, or is by another name in it. */
-static void move_in(struct watch_fanotify *f, const struct fanotify_event *event, bool is_new,
-		    bool was_in)
-{
-	struct tree_dir *to;
-
-	if (!was_in) /* nor is what is below it outside any more */
-		tree_drop_outside(f->tree);
-	to = inside(f, &event->at.dir);
-	if (to == NULL)
-		return;
-	put_target(f, event, to);
-	if (is_new)
-		tell_contents(f, to, event->at.name);
-}
-
-static void tell_rename(struct watch_fanotify *f, const struct fanotify_event *event)
-{
-	const struct watch_flags flags = { .is_dir = (event->mask & FAN_ONDIR) != 0 };
-	struct tree_dir *from = inside(f, &event->from.dir), *to = inside(f, &event->at.dir);
-	bool same;
-
-	same = from != NULL && to != NULL && tree_root_of(from) == tree_root_of(to);
-	if (same)
-		watch_tell(f->watch, WATCH_RENAME, flags, to, event->at.name, from,
-			   event->from.name);
-	else if (from != NULL)
-		watch_tell(f->watch, WATCH_DELETE, flags, from, event->from.name, NULL, NULL);
-	if (!same && to != NULL)
-		watch_tell(f->watch, WATCH_CREATE, flags, to, event->at.name, NULL, NULL);
-	if (flags.is_dir && to != NULL)
-		move_in(f, event, !same, from != NULL);
-	else if (flags.is_dir && from != NULL)
-		drop_target(f, event);
-}
-
-static const struct {
-	uint64_t bit;
-	enum watch_kind kind;
-} order[] = {
-	{ FAN_CREATE, WATCH_CREATE },	 { FAN_MODIFY, WATCH_WRITE },
-	{ FAN_ATTRIB, WATCH_ATTRIBUTE }, { FAN_CLOSE_WRITE, WATCH_CLOSE },
-	{ FAN_DELETE, WATCH_DELETE },
-};
-#define ORDERS (sizeof(order) / sizeof(order[0]))
-
-static void tell_changes(struct watch_fanotify *f, const struct fanotify_event *event,
-			 struct tree_dir *dir)
-{
-	const uint64_t both = FAN_CREATE | FAN_DELETE,
-		       bits = event->mask & MASK & ~(uint64_t)FAN_ONDIR;
-	const struct watch_flags flags = { .is_dir = (event->mask & FAN_ONDIR) != 0,
-					   .coalesced = (bits & (bits - 1)) != 0 };
-	const char *name = event->at.name;
-	/* Removed first, and made anew. */
-	const bool anew = (bits & both) == both && is_there(dir, f->watch, name);
-
-	if (anew)
-		watch_tell(f->watch, WATCH_DELETE, flags, dir, name, NULL, NULL);
-	if (flags.is_dir && (bits & FAN_CREATE) != 0)
-		put_target(f, event, dir);
-	for (size_t i = 0; i < ORDERS; i++) {
-		if ((bits & order[i].bit) != 0 && !(anew && order[i].bit == FAN_DELETE))
-			watch_tell(f->watch, order[i].kind, flags, dir, name, NULL, NULL);
-	}
-	if (flags.is_dir && (bits & FAN_DELETE) != 0 && !anew)
-		drop_target(f, event);
-}
-
-static void tell(struct watch_fanotify *f, const struct fanotify_event *event)
-{
-	struct tree_dir *dir;
-
-	if ((event->mask & FAN_Q_OVERFLOW) != 0) {
-		f->lost = true;
-		return;
-	}
-	if (event->pid == f->pid || !event->at.there)
-		return;
-	if ((event->mask & FAN_RENAME) != 0) {
-		if (event->from.there)
-			tell_rename(f, event);
-		return;
-	}
-	dir = inside(f, &event->at.dir);
-	if (dir != NULL)
-		tell_changes(f, event, dir);
-	else if ((event->mask & (FAN_CREATE | FAN_ONDIR)) == (FAN_CREATE | FAN_ONDIR) &&
-		 event->has_target)
-		(void)put_outside(f, &event->target); /* it need not be looked for */
-	else if ((event->mask & (FAN_DELETE | FAN_ONDIR)) == (FAN_DELETE | FAN_ONDIR))
-		drop_target(f, event);
-}
-
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* Everything since all had been read last is told of by what it has left. */
+/* What was told may have been of another place, since reports contradicted each other: everything there is is told of. */
 static void look_again(struct watch_fanotify *f)
 {
 	const struct watch_root *root;
@@ -357,10 +171,12 @@ static void look_again(struct watch_fanotify *f)
 		fanotify_queue_forget(&f->queue);
 	} while (read_once(f) == RC_OK);
 	f->lost = false;
-	tree_drop_outside(f->tree);
+	told_forget(&f->told);
+	buf_reset(&f->removed);
+	tree_drop_all(f->tree); /* what was forgotten may have moved them */
 	for (root = f->watch->roots; root != NULL; root = root->next) {
 		if (root->way == WATCH_FANOTIFY && !f->watch->closing)
-			watch_rescan(f->watch, root, f->drained_ns, NULL, NULL, NULL);
+			watch_rescan(f->watch, root, 0, NULL, NULL, NULL);
 	}
 }
 
@@ -382,7 +198,7 @@ static bool tell_next(struct watch_fanotify *f)
 	}
 	f->watch->target = event.has_target ? &event.target : NULL;
 	f->watch->pid = event.pid;
-	tell(f, &event);
+	fanotify_tell(f, &event);
 	f->watch->target = NULL;
 	f->watch->pid = 0;
 	return true;
@@ -400,6 +216,8 @@ static bool tell_many(struct watch_fanotify *f)
 		if (tell_next(f))
 			continue;
 		rc = read_once(f);
+		if (rc == RC_STATE && !f->lost)
+			rc = fanotify_settle(f);
 		if (rc != RC_OK)
 			break;
 	}
@@ -412,6 +230,7 @@ static bool tell_many(struct watch_fanotify *f)
 	}
 	if (rc != RC_STATE || f->lost)
 		return true;
+	f->gave_up = false;
 	f->drained_ns = watch_now_ns();
 	watch_idle(f->watch);
 	return false;
@@ -500,7 +319,7 @@ static int mark(struct watch_fanotify *f, struct watch_root *root, const uint8_t
 	fs->fd = fcntl(root->fd, F_DUPFD_CLOEXEC, 0);
 	if (fs->fd < 0 ||
 	    syscall(SYS_fanotify_mark, f->queue.fd, FAN_MARK_ADD | FAN_MARK_FILESYSTEM,
-		    (uint64_t)MASK, root->fd, NULL) != 0) {
+		    (uint64_t)FANOTIFY_MASK, root->fd, NULL) != 0) {
 		(void)explain(err, errno, "fanotify's mark on the file system", root->path);
 		if (fs->fd >= 0)
 			(void)close(fs->fd);
@@ -523,7 +342,7 @@ static void unmark(struct watch_fanotify *f, const uint8_t *fsid)
 		return;
 	*at = fs->next;
 	(void)syscall(SYS_fanotify_mark, f->queue.fd, FAN_MARK_REMOVE | FAN_MARK_FILESYSTEM,
-		      (uint64_t)MASK, fs->fd, NULL);
+		      (uint64_t)FANOTIFY_MASK, fs->fd, NULL);
 	(void)close(fs->fd);
 	mem_free(fs);
 }
@@ -586,6 +405,8 @@ static void on_closed(uv_handle_t *handle)
 
 	(void)close(f->queue.fd);
 	fanotify_queue_free(&f->queue);
+	told_free(&f->told);
+	buf_free(&f->removed);
 	tree_close(f->tree);
 	mem_free(f);
 	watch_handle_closed(watch);

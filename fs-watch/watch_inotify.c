@@ -13,6 +13,7 @@
  */
 #include "fs-watch/inotify_queue.h"
 #include "fs-watch/inotify_seen.h"
+#include "fs-watch/long_path.h"
 #include "fs-watch/scan.h"
 #include "fs-watch/watch_internal.h"
 
@@ -202,8 +203,7 @@ static int open_in(const struct watch_inotify *n, const struct tree_dir *dir, co
 	const struct watch_root *root = watch_root_of(n->watch, tree_root_of(dir));
 
 	return root != NULL && tree_path(dir, name, path) ?
-		       openat(root->fd, (const char *)path->data,
-			      O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) :
+		       long_path_open(root->fd, (char *)path->data) :
 		       -1;
 }
 
@@ -295,11 +295,8 @@ static void move_dir(struct watch_inotify *n, struct tree_dir *from, const char 
 		     struct tree_dir *to, const char *name)
 {
 	struct tree_dir *child = tree_child(n->tree, from, from_name);
-	struct tree_dir *old = tree_child(n->tree, to, name);
 	struct tree_key key;
 
-	if (old != NULL && old != child)
-		tree_drop(n->tree, old);
 	(void)was_missed(n, to, name);
 	if (child != NULL) {
 		key = *tree_key_of(child);
@@ -318,7 +315,10 @@ static void tell_moved(struct watch_inotify *n, struct tree_dir *from, const cha
 	const struct watch_flags flags = { .is_dir = is_dir };
 	const bool was_told = inotify_seen_gone(&n->seen, inotify_queue_watch(from), from_name);
 	const bool is_new = inotify_seen_made(&n->seen, inotify_queue_watch(to), name);
+	struct tree_dir *old = tree_child(n->tree, to, name);
 
+	if (old != NULL && old != tree_child(n->tree, from, from_name))
+		tree_drop(n->tree, old); /* it had the name */
 	if (was_told && is_new)
 		watch_tell(n->watch, WATCH_RENAME, flags, to, name, from, from_name);
 	else if (was_told)
@@ -329,29 +329,87 @@ static void tell_moved(struct watch_inotify *n, struct tree_dir *from, const cha
 		move_dir(n, from, from_name, to, name);
 }
 
-static void tell_from(struct watch_inotify *n, size_t at, struct tree_dir *from)
-{
-	const size_t other = inotify_queue_other_half(&n->queue, at);
-	const struct inotify_event *event = inotify_queue_event(&n->queue, at), *half;
-	const bool is_dir = (event->mask & IN_ISDIR) != 0;
-	char from_name[NAME_MAX + 1], name[NAME_MAX + 1];
-	struct tree_dir *to;
+/* A name in a directory that may go meanwhile. */
+struct left {
+	int wd;
+	char name[NAME_MAX + 1];
+};
 
-	(void)snprintf(from_name, sizeof(from_name), "%s", name_of(event));
-	half = other > 0 ? inotify_queue_event(&n->queue, other) : NULL;
-	to = half != NULL ? dir_at(n, half->wd) : NULL;
+/* By its path now. */
+static bool left_is_there(const struct watch_inotify *n, const struct left *left, bool *is_dir)
+{
+	const struct tree_dir *dir = dir_at(n, left->wd);
+	const struct watch_root *root =
+		dir != NULL ? watch_root_of(n->watch, tree_root_of(dir)) : NULL;
+	struct buf path = { 0 };
+	struct stat st;
+	const bool there = root != NULL && tree_path(dir, "", &path) &&
+			   long_path_stat(root->fd, (char *)path.data, left->name, &st);
+
+	*is_dir = there && S_ISDIR(st.st_mode);
+	buf_free(&path);
+	return there;
+}
+
+/*
+ * A name has left, and is there: a whiteout was left behind, it was exchanged with the one it has gone to (of which the kernel tells as
+ * of two renames), or what has put somebody there is to be told. Where it cannot be said which, everything is looked at.
+ */
+static void look_behind(struct watch_inotify *n, const struct left *left,
+			const struct left *gone_to, size_t at, size_t other)
+{
+	size_t back;
+	bool is_dir, other_is_dir;
+
+	if (!left_is_there(n, left, &is_dir))
+		return;
+	inotify_queue_wait(&n->queue);
+	back = other > 0 ? inotify_queue_back(&n->queue, at, other) : 0;
+	if (back > 0 && left_is_there(n, gone_to, &other_is_dir)) {
+		inotify_queue_cancel_both(&n->queue, back);
+		n->overflowed = inotify_queue_mentions(&n->queue, left->wd, left->name) ||
+				inotify_queue_mentions(&n->queue, gone_to->wd, gone_to->name);
+	} else if (inotify_queue_mentions(&n->queue, left->wd, left->name)) {
+		return;
+	}
+	if (!n->overflowed && left_is_there(n, left, &is_dir))
+		tell_made(n, dir_at(n, left->wd), left->name, is_dir);
+}
+
+static void tell_halves(struct watch_inotify *n, struct tree_dir *from, const char *from_name,
+			struct tree_dir *to, const char *name, bool is_dir)
+{
 	if (to == NULL) {
 		tell_gone(n, from, from_name, is_dir);
-		return;
-	}
-	(void)snprintf(name, sizeof(name), "%s", name_of(half));
-	inotify_queue_cancel(&n->queue, other);
-	if (tree_root_of(from) == tree_root_of(to)) {
+	} else if (tree_root_of(from) == tree_root_of(to)) {
 		tell_moved(n, from, from_name, to, name, is_dir);
-		return;
+	} else {
+		tell_gone(n, from, from_name, is_dir);
+		tell_made(n, to, name, is_dir);
 	}
-	tell_gone(n, from, from_name, is_dir);
-	tell_made(n, to, name, is_dir);
+}
+
+static void tell_from(struct watch_inotify *n, size_t at, struct tree_dir *from)
+{
+	struct left left = { .wd = inotify_queue_watch(from) }, gone_to = { 0 };
+	size_t other = inotify_queue_other_half(&n->queue, at);
+	const struct inotify_event *event = inotify_queue_event(&n->queue, at), *half;
+	const bool is_dir = (event->mask & IN_ISDIR) != 0;
+	struct tree_dir *to = NULL;
+
+	(void)snprintf(left.name, sizeof(left.name), "%s", name_of(event));
+	if (other > 0) {
+		half = inotify_queue_event(&n->queue, other);
+		to = dir_at(n, half->wd);
+		gone_to.wd = half->wd;
+		(void)snprintf(gone_to.name, sizeof(gone_to.name), "%s", name_of(half));
+	}
+	if (to != NULL)
+		inotify_queue_cancel(&n->queue, other);
+	else
+		other = 0;
+	tell_halves(n, from, left.name, to, gone_to.name, is_dir);
+	look_behind(n, &left, &gone_to, at, other);
 }
 
 static void tell_name(struct watch_inotify *n, const struct inotify_event *event,

@@ -41,7 +41,7 @@ struct watch {
 /* ---- watch.c --------------------------------------------------------------------------------- */
 
 struct watch_flags {
-	bool is_dir, coalesced, scanned;
+	bool is_dir, coalesced, exchanged, scanned;
 };
 
 uint64_t watch_now_ns(void);
@@ -53,7 +53,7 @@ void watch_tell(struct watch *watch, enum watch_kind kind, struct watch_flags fl
 void watch_tell_path(struct watch *watch, enum watch_kind kind, struct watch_flags flags,
 		     void *root, const char *path);
 /*
- * Events of a tree were lost at `since_ns` (since 1970) or later: tells of that, and of all that has changed since. `entry` and
+ * Events of a tree were lost at `since_ns` (since 1970; 0: nobody knows what was told wrongly) or later: tells of that, and of all that has changed since. `entry` and
  * `tag` as scan()'s, NULL for none, see everything first.
  */
 struct scan_entry;

@@ -23,7 +23,7 @@ declare -A packages=(
 	[test]='ccache clang lld libclang-rt-dev|libclang-rt-14-dev llvm libcmocka-dev clang-tidy clang-format cppcheck python3
 		python3-pytest python3-pytest-xdist iproute2 openssl procps redis-tools util-linux etcd-server keepalived spin curl
 		postgresql-15|postgresql-17 e2fsprogs ovmf nbdkit genisoimage
-		docker.io busybox-static'
+		docker.io busybox-static inotify-tools fswatch'
 )
 
 wanted=()

@@ -26,6 +26,7 @@ static enum log_level least_level = LOG_LEVEL_INFO;
 static bool as_json;
 static int wait_ms;
 static int copy = -1;
+static bool deaf; /* nobody read the last line in time: the next one does not wait */
 
 void log_setup(enum log_level least, bool json)
 {
@@ -47,6 +48,7 @@ void log_copy(int fd)
 void log_wait(int ms)
 {
 	wait_ms = ms;
+	deaf = false;
 }
 
 static void escape_json(char *out, size_t size, const char *text)
@@ -69,7 +71,8 @@ static bool is_read(void)
 {
 	struct pollfd descriptor = { .fd = STDERR_FILENO, .events = POLLOUT };
 
-	return poll(&descriptor, 1, wait_ms) != 0;
+	deaf = poll(&descriptor, 1, deaf ? 0 : wait_ms) == 0;
+	return !deaf;
 }
 
 /* Lines that nobody was there to read; told with the next that somebody may read. */
@@ -92,18 +95,21 @@ void log_write(enum log_level level, const char *part, const char *format, ...)
 	struct timespec now;
 	struct tm utc;
 	va_list args;
+	bool read;
 	int len;
 
 	if (level < least_level)
 		return;
-	if (!is_read()) {
+	read = is_read();
+	if (!read)
 		(void)atomic_fetch_add(&unread, 1);
+	if (!read && copy < 0)
 		return;
-	}
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	tell_unread(text);
+	if (read)
+		tell_unread(text);
 	/* Nothing that a terminal would obey and nothing that would end the line. */
 	utf8_make_plain(text);
 
@@ -124,6 +130,6 @@ void log_write(enum log_level level, const char *part, const char *format, ...)
 	}
 	if (len > 0 && copy >= 0)
 		(void)!write(copy, line, (size_t)len);
-	if (len > 0 && write(STDERR_FILENO, line, (size_t)len) < 0)
+	if (read && len > 0 && write(STDERR_FILENO, line, (size_t)len) < 0)
 		return; /* there is no better place to say so */
 }

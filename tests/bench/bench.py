@@ -34,6 +34,7 @@ import outage  # noqa: E402
 import pause  # noqa: E402
 import programs  # noqa: E402
 import recovery  # noqa: E402
+import watching  # noqa: E402
 
 ROWS = {
     'activation': activation.row,
@@ -57,6 +58,10 @@ ROWS = {
     'image-size': boot.size,
     'image-boot': boot.boot,
     'image-memory': boot.memory,
+    'watch-delay': watching.delay,
+    'watch-missed': watching.missed,
+    'watch-cpu': watching.processor,
+    'watch-setup': watching.setup,
 }
 COLUMNS = ('what', 'target', 'ours', 'beside', 'ratio', '')
 

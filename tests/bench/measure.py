@@ -68,7 +68,7 @@ def programs():
     """What is measured, by the beginning of its SHA-256: in a shared tree somebody may build while we measure."""
     found = {}
     benches = (os.path.join(lab.BUILD, 'bench', f'bench_{name}')
-               for name in ('capture', 'delay_proxy', 'delta', 'forward', 'journal', 'link', 'recovery'))
+               for name in ('capture', 'delay_proxy', 'delta', 'forward', 'journal', 'link', 'recovery', 'watch'))
     for path in (lab.UNDERSTUDY, lab.QEMU, lab.KERNEL, lab.INITRAMFS, *benches):
         try:
             with open(path, 'rb') as f:

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The soak: kills of a site under a client's ledger, random epochs of five minutes, takeovers of a database under load, power cuts of the
-appliance's image, containers whose files change at random, then system tests, each in every mode it has, over and over, for a time in seconds.
+appliance's image, containers whose files change at random, a million changes of a watched tree, then system tests, each in every mode it
+has, over and over, for a time in seconds.
 
 Each round has them all, in another order. Stops at the first failure and names its seed. UNDERSTUDY_SEED=N UNDERSTUDY_KILLS=N: the
 same kills again, or so many of them.
@@ -30,12 +31,14 @@ import test_power_cut  # noqa: E402
 import test_rewind  # noqa: E402
 import test_rewind_serve  # noqa: E402
 import test_takeover  # noqa: E402
+import test_watch  # noqa: E402
 import test_witness  # noqa: E402
 
 
 LEDGER_KILLS = 100
 DATABASE_TAKEOVERS = 10
 POWER_CUTS = 10
+WATCHED_OPERATIONS = 1_000_000
 CONTAINERS = 100
 MODULES = (test_agent_death, test_database, test_disk_targets, test_disks, test_first_copy, test_gateway, test_gateway_frames,
            test_journal, test_link, test_partition, test_rewind, test_rewind_serve, test_takeover, test_witness)
@@ -82,6 +85,7 @@ def main():
         test_power_cut.power_cuts(POWER_CUTS, seed)
     if not test_containers.missing():
         test_containers.soak(seed, CONTAINERS, 1000)
+    test_watch.long_torture(WATCHED_OPERATIONS, seed)
     while time.monotonic() < end:
         if not waiting:
             waiting = list(cases())

@@ -91,6 +91,17 @@ static bool has_children(struct fs *in, const char *path)
 	return false;
 }
 
+/* xorshift: the same changes in every run. */
+static uint64_t next(void)
+{
+	static uint64_t state = 20261129;
+
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return state >> 11;
+}
+
 /* ---- what happens ---------------------------------------------------------------------------- */
 
 static void tell(enum watch_kind kind, const char *path, const char *from, bool is_dir)
@@ -105,7 +116,7 @@ static void tell(enum watch_kind kind, const char *path, const char *from, bool 
 static const char *some_dir(void)
 {
 	for (unsigned i = 0; i < 8 && fs.count > 0; i++) {
-		const struct entry *entry = &fs.entries[(size_t)rand() % fs.count];
+		const struct entry *entry = &fs.entries[(size_t)next() % fs.count];
 
 		if (entry->is_dir && strlen(entry->path) < PATH_BYTES / 2)
 			return entry->path;
@@ -117,12 +128,13 @@ static void some_name(char path[PATH_BYTES])
 {
 	const char *dir = some_dir();
 
-	(void)snprintf(path, PATH_BYTES, "%s%s%c", dir, *dir != '\0' ? "/" : "", 'a' + rand() % 6);
+	(void)snprintf(path, PATH_BYTES, "%s%s%c", dir, *dir != '\0' ? "/" : "",
+		       'a' + (int)(next() % 1000000) % 6);
 }
 
 static void make_something(const char *path)
 {
-	const bool is_dir = rand() % 3 == 0;
+	const bool is_dir = (int)(next() % 1000000) % 3 == 0;
 	struct entry *there = find(&fs, path);
 
 	if (there == NULL) {
@@ -171,7 +183,7 @@ static void rename_something(const char *from, const char *to)
 static void step(void)
 {
 	char path[PATH_BYTES], to[PATH_BYTES];
-	const int what = rand() % 10;
+	const int what = (int)(next() % 1000000) % 10;
 
 	some_name(path);
 	some_name(to);
@@ -265,9 +277,8 @@ static int teardown(void **state)
 static void whatever_happens_the_tree_of_the_next_epoch_comes_of_it(void **state)
 {
 	(void)state;
-	srand(20261129);
 	for (unsigned epoch = 0; epoch < EPOCHS; epoch++) {
-		for (int i = rand() % STEPS; i >= 0; i--)
+		for (int i = (int)(next() % 1000000) % STEPS; i >= 0; i--)
 			step();
 		end_epoch();
 	}
