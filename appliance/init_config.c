@@ -13,7 +13,7 @@
  * are nobody's but the operator's; a drive may be a guest's, but for what is read-only or removable (init_drive.c).
  *
  * They are copied to /run/config, which is in memory and nobody else's to read; names there are the ones that the
- * configuration has for them. What is no regular file is no part of it.
+ * configuration has for them. What is no regular file is no part of it: an error says so of config.json, the log of a symbolic link.
  */
 #include "appliance/init_internal.h"
 
@@ -59,12 +59,17 @@ static int copy_file(const char *to, int dir, const char *from, const char *name
 	struct stat st;
 	int rc;
 
-	if (fd < 0 || fstat(fd, &st) != 0)
+	if (fd < 0 && errno == ELOOP)
+		rc = err_set(err, RC_INVALID, "%s: is a symbolic link; put the file itself there",
+			     name);
+	else if (fd < 0 || fstat(fd, &st) != 0)
 		rc = err_system(err, errno, "%s", name);
 	else if (!S_ISREG(st.st_mode))
-		rc = err_set(err, RC_UNSUPPORTED, "%s: is no file", name);
+		rc = err_set(err, RC_UNSUPPORTED, "%s: is no file; put one there", name);
 	else
 		rc = files_read_open(&text, fd, name, err);
+	if (rc == RC_IO)
+		(void)err_append(err, "; what it is on is damaged or cut: make that anew");
 	if (fd >= 0)
 		(void)close(fd);
 	if (rc == RC_OK)
@@ -88,22 +93,25 @@ static void copy_others(const char *to, const char *place, DIR *dir, const char 
 		count++;
 		if (copy_file(to, dirfd(dir), from, entry->d_name, &err) != RC_OK &&
 		    err.code != RC_UNSUPPORTED)
-			log_error(INIT_PART, "configuration: %s: %s", place, err.text);
+			log_error(INIT_PART, "configuration in %s: %s", place, err.text);
 	}
 	if (entry != NULL)
-		log_error(INIT_PART, "configuration: %s: more than %u files; not all are looked at",
-			  place, FILES_MAX);
+		log_error(INIT_PART,
+			  "configuration in %s: more than %u files; not all are looked at", place,
+			  FILES_MAX);
 }
 
-/* All that is in a place; RC_STATE: there is no such place, or no configuration. */
-static int copy_from(const char *to, const char *place, const char *suffix, struct err *err)
+/* All that is in a directory, the place's, in messages; RC_STATE: there is no such directory, or no configuration. */
+static int copy_from(const char *to, const char *place, const char *directory, const char *suffix,
+		     struct err *err)
 {
-	DIR *dir = opendir(place);
+	DIR *dir = opendir(directory);
 	char from[NAME_BYTES];
 	int rc;
 
 	(void)snprintf(from, sizeof(from), "%s%s", INIT_CONFIG_NAME, suffix);
-	if (dir == NULL || faccessat(dirfd(dir), from, F_OK, 0) != 0) {
+	if (dir == NULL ||
+	    (faccessat(dirfd(dir), from, F_OK, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)) {
 		if (dir != NULL)
 			(void)closedir(dir);
 		return err_set(err, RC_STATE, "%s: there is no %s", place, INIT_CONFIG_NAME);
@@ -112,7 +120,7 @@ static int copy_from(const char *to, const char *place, const char *suffix, stru
 	if (rc == RC_OK)
 		copy_others(to, place, dir, suffix);
 	else
-		(void)err_prefix(err, "configuration: %s: ", place);
+		(void)err_prefix(err, "configuration in %s: ", place);
 	(void)closedir(dir);
 	return rc;
 }
@@ -130,22 +138,25 @@ static int mount_drive(const struct init_places *at, const struct init_drive *dr
 	init_apart_at(drive->device, INIT_APART_LOOK_MS); /* and while it is copied */
 	(void)mkdir(at->drive, 0700);
 	if (mount(device, at->drive, drive->type, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
-		  options) != 0)
-		return err_system(err, errno, "configuration drive %s: mounting it (%s)",
-				  drive->device, drive->type);
-	return RC_OK;
+		  options) == 0)
+		return RC_OK;
+	(void)err_system(err, errno, "configuration drive %s: mounting it (%s)", drive->device,
+			 drive->type);
+	return err_append(err, "; make it anew (understudy config-drive)");
 }
 
 static int copy_from_drive(const struct init_places *at, struct err *err)
 {
 	struct init_drive drive;
+	char place[NAME_BYTES];
 	int rc = init_drive_find(&drive, at->list, at->devices, at->drive_within_ms, err);
 
 	if (rc == RC_OK)
 		rc = mount_drive(at, &drive, err);
 	if (rc != RC_OK)
 		return rc;
-	rc = copy_from(at->config, at->drive, "", err);
+	(void)snprintf(place, sizeof(place), "the drive %s", drive.device);
+	rc = copy_from(at->config, place, at->drive, "", err);
 	if (umount2(at->drive, MNT_DETACH | UMOUNT_NOFOLLOW) != 0)
 		log_warn(INIT_PART, "configuration drive %s: unmounting it: %s", drive.device,
 			 strerror(errno));
@@ -190,12 +201,12 @@ int init_config_find(const struct init_places *at, struct err *err)
 	if (rc != RC_OK)
 		return rc;
 	(void)snprintf(baked, sizeof(baked), "%s/%s", at->image, INIT_CONFIG_NAME);
-	rc = copy_from(at->config, at->fw_cfg, "/raw", err);
+	rc = copy_from(at->config, fw_cfg, at->fw_cfg, "/raw", err);
 	if (rc == RC_OK && access(baked, F_OK) == 0)
 		tell_unused(image, fw_cfg);
 	if (rc == RC_STATE) {
 		used = image;
-		rc = copy_from(at->config, at->image, "", err);
+		rc = copy_from(at->config, image, at->image, "", err);
 	}
 	if (rc == RC_OK) {
 		log_info(INIT_PART, "configuration from %s", used);

@@ -195,7 +195,8 @@ static void what_is_no_file_or_too_large_is_left_out(void **state)
 	expect_none("pipe");
 	expect_none("link");
 	expect_none(".hidden");
-	expect_said("large: longer than 1048576 bytes");
+	expect_said("configuration in the image: large: longer than 1048576 bytes");
+	expect_said("link: is a symbolic link; put the file itself there");
 	assert_null(strstr(said, "directory"));
 }
 
@@ -207,6 +208,22 @@ static void a_configuration_that_cannot_be_read_is_an_error(void **state)
 	put(image, "config.json", large, sizeof(large));
 	assert_int_equal(find(), RC_LIMIT);
 	assert_non_null(strstr(err.text, "config.json: longer than 1048576 bytes"));
+}
+
+/* A link may lead nowhere. */
+static void a_configuration_that_is_no_file_is_an_error_that_says_what_to_do(void **state)
+{
+	(void)state;
+	assert_int_equal(symlink("of-site-b.json", path_of(image, "config.json")), 0);
+	assert_int_equal(find(), RC_INVALID);
+	assert_string_equal(
+		err.text,
+		"configuration in the image: config.json: is a symbolic link; put the file itself there");
+	assert_int_equal(unlink(path_of(image, "config.json")), 0);
+	assert_int_equal(mkdir(path_of(image, "config.json"), 0700), 0);
+	assert_int_equal(find(), RC_UNSUPPORTED);
+	assert_string_equal(err.text,
+			    "configuration in the image: config.json: is no file; put one there");
 }
 
 static void a_place_with_very_many_files_is_told(void **state)
@@ -238,6 +255,7 @@ static void a_drive_that_cannot_be_mounted_is_named(void **state)
 	put_drive("vdb"); /* a file, which is no block device */
 	assert_int_equal(find(), RC_IO);
 	assert_non_null(strstr(err.text, "configuration drive vdb: mounting it (iso9660): "));
+	assert_non_null(strstr(err.text, "; make it anew (understudy config-drive)"));
 	put_drive("vdc");
 	assert_int_equal(find(), RC_REFUSED);
 	assert_non_null(strstr(err.text, "two drives"));
@@ -316,6 +334,7 @@ int main(void)
 		TEST(all_comes_from_the_place_that_has_the_configuration),
 		TEST(what_is_no_file_or_too_large_is_left_out),
 		TEST(a_configuration_that_cannot_be_read_is_an_error),
+		TEST(a_configuration_that_is_no_file_is_an_error_that_says_what_to_do),
 		TEST(a_place_with_very_many_files_is_told),
 		TEST(without_any_it_says_where_one_could_be),
 		TEST(a_drive_that_cannot_be_mounted_is_named),
