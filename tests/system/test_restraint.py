@@ -29,7 +29,7 @@ def status_of(monitor):
 
 def stands(monitor, seconds=0.3):
     """Soon, and from then on."""
-    lab.wait_for('it stands', lambda: status_of(monitor) not in RUNNING, 2)
+    lab.wait_for('it stands', lambda: status_of(monitor) not in RUNNING, 20)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert status_of(monitor) == 'paused'
