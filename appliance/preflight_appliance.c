@@ -4,6 +4,7 @@
  */
 #include "appliance/preflight_internal.h"
 
+#include "appliance/base/files.h"
 #include "appliance/base/mem.h"
 #include "appliance/config_devices.h"
 #include "appliance/config_drive.h"
@@ -20,22 +21,15 @@
 #define FIRMWARE "/firmware"
 #define DATA "/data"
 
-static bool is_below(const char *path, const char *directory)
-{
-	const size_t len = strlen(directory);
-
-	return strncmp(path, directory, len) == 0 && (path[len] == '/' || path[len] == '\0');
-}
-
 static bool is_data(const char *path)
 {
-	return is_below(path, DATA) && path[strlen(DATA)] == '/';
+	return files_contains(DATA, path) && path[strlen(DATA)] == '/';
 }
 
 /* The rest is the image, to which nobody writes. */
 static bool is_writable(const char *path)
 {
-	return is_data(path) || is_below(path, "/run") || is_below(path, "/dev/shm");
+	return is_data(path) || files_contains("/run", path) || files_contains("/dev/shm", path);
 }
 
 /* What is to last, and where it is. */

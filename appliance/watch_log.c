@@ -1,5 +1,6 @@
 #include "appliance/watch_log.h"
 
+#include "appliance/base/files.h"
 #include "appliance/options.h"
 
 #include <errno.h>
@@ -14,12 +15,10 @@
 static int check_apart(const char *log_dir, const char *tree_dir, struct err *err)
 {
 	char tree[PATH_MAX], log[PATH_MAX];
-	size_t len;
 
 	if (realpath(tree_dir, tree) == NULL || realpath(log_dir, log) == NULL)
 		return err_system(err, errno, "%.200s", log_dir);
-	len = strcmp(tree, "/") == 0 ? 0 : strlen(tree);
-	if (strncmp(tree, log, len) != 0 || (log[len] != '/' && log[len] != '\0'))
+	if (!files_contains(tree, log))
 		return RC_OK;
 	return err_set(err, RC_INVALID, "--log %.200s: it is in the tree that is watched", log_dir);
 }

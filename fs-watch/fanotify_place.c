@@ -116,8 +116,7 @@ enum fanotify_place_now fanotify_place_now(const struct fanotify_fs *fs, int fd,
 	if (!key_at(&own, fs->fsid, fd, "", &mount) || is_gone(fd) ||
 	    !key_at(parent, fs->fsid, fd, "..", &up_mount))
 		return FANOTIFY_PLACE_GONE;
-	if (mount != up_mount ||
-	    (own.len == parent->len && memcmp(own.bytes, parent->bytes, own.len) == 0))
+	if (mount != up_mount || tree_key_is(&own, parent))
 		return FANOTIFY_PLACE_TOP;
 	return name_of(fd, name) ? FANOTIFY_PLACE_BELOW : FANOTIFY_PLACE_GONE;
 }

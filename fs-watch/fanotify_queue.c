@@ -124,11 +124,6 @@ bool fanotify_queue_ahead(const struct fanotify_queue *queue, size_t *at,
 	return true;
 }
 
-static bool is_same(const struct tree_key *one, const struct tree_key *other)
-{
-	return one->len == other->len && memcmp(one->bytes, other->bytes, one->len) == 0;
-}
-
 bool fanotify_queue_place(const struct fanotify_queue *queue, const struct tree_key *key,
 			  struct fanotify_place *place)
 {
@@ -142,7 +137,7 @@ bool fanotify_queue_place(const struct fanotify_queue *queue, const struct tree_
 		if (queue->leaving[i].hash != hash ||
 		    fanotify_event_parse(&event, &used, queue->data.data + at, queue->data.len - at,
 					 &err) != RC_OK ||
-		    !is_same(&event.target, key))
+		    !tree_key_is(&event.target, key))
 			continue;
 		*place = event.from.there ? event.from : event.at;
 		return true;

@@ -20,16 +20,11 @@ struct last_dir {
 	struct tree_key key;
 };
 
-static bool is_same(const struct tree_key *one, const struct tree_key *other)
-{
-	return one->len == other->len && memcmp(one->bytes, other->bytes, one->len) == 0;
-}
-
 /* False: it is not there any more. */
 static bool open_dir(const struct watch_fanotify *f, struct last_dir *last,
 		     const struct tree_key *key)
 {
-	if (last->fs != NULL && is_same(&last->key, key))
+	if (last->fs != NULL && tree_key_is(&last->key, key))
 		return last->fd >= 0;
 	if (last->fd >= 0)
 		(void)close(last->fd);
@@ -138,8 +133,9 @@ static bool is_elsewhere(const struct watch_fanotify *f, const struct tree_key *
 		return false;
 	now = fanotify_place_now(fs, fd, &parent, name);
 	(void)close(fd);
-	return now == FANOTIFY_PLACE_BELOW && (strcmp(name, tree_name_of(dir)) != 0 ||
-					       !is_same(&parent, tree_key_of(tree_parent_of(dir))));
+	return now == FANOTIFY_PLACE_BELOW &&
+	       (strcmp(name, tree_name_of(dir)) != 0 ||
+		!tree_key_is(&parent, tree_key_of(tree_parent_of(dir))));
 }
 
 static bool dirs_agree(const struct watch_fanotify *f)

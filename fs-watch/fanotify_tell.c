@@ -86,11 +86,6 @@ static bool is_there(const struct watch_fanotify *f, struct spot spot, const str
 	return there;
 }
 
-static bool is_same_key(const struct tree_key *one, const struct tree_key *other)
-{
-	return one->len == other->len && memcmp(one->bytes, other->bytes, one->len) == 0;
-}
-
 /* A directory is known to be elsewhere. */
 static bool contradicts(const struct watch_fanotify *f, const struct fanotify_event *event,
 			struct spot spot)
@@ -383,9 +378,9 @@ static bool is_exchange(const struct watch_fanotify *f, const struct fanotify_ev
 	for (size_t i = 0; i < FANOTIFY_RENAMES; i++) {
 		first = &f->renames[i];
 		if (first->from.there && event->has_target && first->has_target &&
-		    first->pid == event->pid && is_same_key(&first->from.dir, &event->at.dir) &&
-		    is_same_key(&first->at.dir, &event->from.dir) &&
-		    !is_same_key(&first->target, &event->target))
+		    first->pid == event->pid && tree_key_is(&first->from.dir, &event->at.dir) &&
+		    tree_key_is(&first->at.dir, &event->from.dir) &&
+		    !tree_key_is(&first->target, &event->target))
 			return true;
 	}
 	return false;

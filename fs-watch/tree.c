@@ -40,6 +40,11 @@ static size_t name_slot(const struct tree *tree, const struct tree_dir *parent, 
 	return (size_t)XXH64(name, strlen(name), (uint64_t)(uintptr_t)parent) & (tree->slots - 1);
 }
 
+bool tree_key_is(const struct tree_key *one, const struct tree_key *other)
+{
+	return one->len == other->len && memcmp(one->bytes, other->bytes, one->len) == 0;
+}
+
 /* ---- the tables ------------------------------------------------------------------------------ */
 
 static void link_key(struct tree *tree, struct tree_dir *dir)
@@ -193,8 +198,7 @@ struct tree_dir *tree_find(const struct tree *tree, const struct tree_key *key)
 {
 	struct tree_dir *dir = tree->keys[key_slot(tree, key)];
 
-	while (dir != NULL &&
-	       (dir->key.len != key->len || memcmp(dir->key.bytes, key->bytes, key->len) != 0))
+	while (dir != NULL && !tree_key_is(&dir->key, key))
 		dir = dir->by_key;
 	return dir;
 }

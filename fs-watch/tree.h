@@ -26,6 +26,9 @@ struct tree_key {
 	uint8_t bytes[TREE_KEY_MAX];
 };
 
+/* Of the same directory. */
+bool tree_key_is(const struct tree_key *one, const struct tree_key *other);
+
 /* NULL: no memory. `dropped`, NULL for none, is told of each directory that is forgotten. */
 struct tree *tree_open(void (*dropped)(void *owner, const struct tree_key *key), void *owner);
 void tree_close(struct tree *tree);

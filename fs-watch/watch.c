@@ -6,6 +6,7 @@
 #include "fs-watch/watch_internal.h"
 
 #include "appliance/base/clock.h"
+#include "appliance/base/files.h"
 #include "appliance/base/mem.h"
 #include "fs-watch/scan.h"
 
@@ -167,18 +168,10 @@ int watch_open(struct watch **out, uv_loop_t *loop, enum watch_way way, const st
 	return rc;
 }
 
-/* One is the other, or below it. */
-static bool contains(const char *outer, const char *inner)
-{
-	const size_t len = strcmp(outer, "/") == 0 ? 0 : strlen(outer);
-
-	return strncmp(outer, inner, len) == 0 && (inner[len] == '/' || inner[len] == '\0');
-}
-
 static int check_apart(const struct watch *watch, const char *path, struct err *err)
 {
 	for (const struct watch_root *at = watch->roots; at != NULL; at = at->next) {
-		if (contains(at->path, path) || contains(path, at->path))
+		if (files_contains(at->path, path) || files_contains(path, at->path))
 			return err_set(err, RC_INVALID, "%.200s: %.200s is watched already", path,
 				       at->path);
 	}

@@ -52,6 +52,13 @@ void files_clip(char out[FILES_CLIP + 1], const char *path)
 		(void)snprintf(out, FILES_CLIP + 1, "...%s", path + len - (FILES_CLIP - 3));
 }
 
+bool files_contains(const char *outer, const char *inner)
+{
+	const size_t len = strcmp(outer, "/") == 0 ? 0 : strlen(outer);
+
+	return strncmp(outer, inner, len) == 0 && (inner[len] == '/' || inner[len] == '\0');
+}
+
 /* Reading ------------------------------------------------------------------------------------ */
 
 static int check_private(const char *path, const struct stat *st, struct err *err)

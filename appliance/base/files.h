@@ -26,6 +26,9 @@ int files_check_own_dir(const char *path, const struct stat *st, struct err *err
 #define FILES_CLIP 160
 void files_clip(char out[FILES_CLIP + 1], const char *path);
 
+/* Whether one path is the other, or below it: by their text, both without links and without a slash at the end. */
+bool files_contains(const char *outer, const char *inner);
+
 enum files_how {
 	FILES_PLAIN = 0,
 	FILES_SECRET =
